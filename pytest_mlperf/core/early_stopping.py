@@ -1,0 +1,110 @@
+"""LoadGen's early stopping, from its definition: how sure is a percentile?
+
+A run of n queries of which t are over the bound proves that at least the share p of
+all queries is under it, with confidence c, when a true share of exactly p would show
+t or fewer over-latency queries with a probability below 1 - c:
+``P[Binomial(n, 1 - p) <= t] = I_p(n - t, t + 1) < 1 - c``.
+LoadGen fixes c = 0.99 and a tolerance of 0 (loadgen/early_stopping.cc).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+CONFIDENCE = 0.99
+
+
+def beta(p: float, a: float, b: float) -> float:
+    """Return the regularised incomplete beta function I_p(a, b).
+
+    In logarithms, so that counts of many millions neither underflow nor overflow.
+    """
+    if p <= 0.0:
+        return 0.0
+    if p >= 1.0:
+        return 1.0
+    front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front += a * math.log(p) + b * math.log1p(-p)
+    # The fraction converges quickly only on its own side of the mean.
+    if p < (a + 1) / (a + b + 2):
+        return math.exp(front) * _fraction(p, a, b) / a
+    return 1.0 - math.exp(front) * _fraction(1.0 - p, b, a) / b
+
+
+def _fraction(p: float, a: float, b: float) -> float:
+    """Return the continued fraction of I_p(a, b) by the modified Lentz method."""
+    tiny = 1e-300
+    c = 1.0
+    d = 1.0 - (a + b) * p / (a + 1)
+    d = 1.0 / (d if abs(d) > tiny else tiny)
+    value = d
+    steps = 200 + int(10 * math.sqrt(max(a, b)))
+    for m in range(1, steps):
+        even = m * (b - m) * p / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * p / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d = 1.0 + term * d
+            d = 1.0 / (d if abs(d) > tiny else tiny)
+            c = 1.0 + term / c
+            c = c if abs(c) > tiny else tiny
+            value *= c * d
+        if abs(c * d - 1.0) < 1e-15:
+            break
+    return value
+
+
+def chance(under: int, over: int, percentile: float) -> float:
+    """Return P[at most ``over`` of ``under + over`` are late], were p exactly true."""
+    return beta(percentile, under, over + 1)
+
+
+def proves(queries: int, over: int, percentile: float) -> bool:
+    """True when ``over`` late ones of ``queries`` are few enough."""
+    under = queries - over
+    return under > 0 and chance(under, over, percentile) < 1 - CONFIDENCE
+
+
+@lru_cache(maxsize=4096)
+def queries_needed(over: int, percentile: float) -> int:
+    """Return N(t, p): the fewest queries that prove p with ``over`` late ones."""
+    low, high = 0, max(1, math.ceil(over * percentile / (1 - percentile)))
+    while not proves(high + over, over, percentile):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        if proves(middle + over, over, percentile):
+            high = middle
+        else:
+            low = middle
+    return high + over
+
+
+def most_over(queries: int, percentile: float) -> int | None:
+    """Return the largest t with N(t, p) <= ``queries``; None when not even t = 0."""
+    if not proves(queries, 0, percentile):
+        return None
+    low, high = 0, max(1, math.ceil(queries * (1 - percentile)))
+    while high - low > 1:
+        middle = (low + high) // 2
+        if proves(queries, middle, percentile):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def discarded(queries: int, percentile: float) -> int | None:
+    """Return how many of the highest latencies a stream's estimate leaves out.
+
+    The estimate is the highest that remains. None when the run is too short for one:
+    SingleStream and MultiStream need N(1, p) queries.
+    """
+    most = most_over(queries, percentile)
+    return None if not most else most - 1
+
+
+def effective_percentile(queries: int, percentile: float) -> float | None:
+    """Return the percentile that a stream's estimate really is; None without one."""
+    most = most_over(queries, percentile)
+    return None if not most else (queries - most + 1) / queries

@@ -1,0 +1,92 @@
+"""Untrusted text files, line by line; what is wrong with one is a ``LogError``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+LONGEST_LINE = 1 << 26
+"""Bytes; the longest honest line lists the loaded samples: about 6 MB for R-GAT."""
+
+
+class LogError(Exception):
+    """A file that cannot be trusted: what was found, what it should be, what to do."""
+
+    def __init__(
+        self, file: Path | str, line: int, found: str, required: str, remedy: str = ""
+    ) -> None:
+        self.file = str(file)
+        self.line = line
+        self.found = found
+        self.required = required
+        self.remedy = remedy or "repeat the run; this one proves nothing"
+        super().__init__(file, line, found, required, remedy)
+
+    @property
+    def where(self) -> str:
+        """``mlperf_log_detail.txt:123``; the file alone where no line is to blame."""
+        name = Path(self.file).name
+        return f"{name}:{self.line}" if self.line else name
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        text = f"{place}: found {self.found}, should be {self.required}"
+        return f"{text}: {self.remedy}"
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of every line that is not blank, streaming.
+
+    Raises ``LogError`` for a missing, empty or undecodable file, a byte-order mark, a
+    NUL and a line beyond all measure.
+    """
+    number = 0
+    try:
+        with path.open("rb") as file:
+            while raw := file.readline(LONGEST_LINE):
+                number += 1
+                if number == 1 and raw.startswith(BOMS):
+                    raise LogError(path, 1, "a byte-order mark", "plain UTF-8")
+                if b"\0" in raw:
+                    raise LogError(path, number, "a NUL byte", "plain UTF-8")
+                if len(raw) == LONGEST_LINE:
+                    raise LogError(path, number, "an endless line", "LoadGen's lines")
+                try:
+                    text = raw.decode().rstrip("\r\n")
+                except UnicodeDecodeError:
+                    raise LogError(
+                        path, number, "bytes that are not UTF-8", "plain UTF-8"
+                    ) from None
+                if text.strip():
+                    yield number, text
+    except OSError as error:
+        found = f"{error.strerror or error}".lower()
+        raise LogError(path, 0, found, "a file that LoadGen wrote") from None
+    if not number:
+        raise LogError(path, 0, "an empty file", "a file that LoadGen wrote")
+
+
+def parse(path: Path, number: int, text: str) -> Any:
+    """Return the JSON value of a line; ``LogError`` for anything that is not JSON."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        found = f"{text[-40:]!r} ({str(error)[:60]})"
+        raise LogError(path, number, found, "a whole JSON record") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError("a name twice in one record")
+    return record
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)

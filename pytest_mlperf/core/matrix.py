@@ -1,0 +1,64 @@
+"""Which cells there are: benchmarks x engines x what the rounds have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+
+from pytest_mlperf.core.rounds import ROUNDS
+from pytest_mlperf.core.rounds import get
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Scenario
+
+# One build answers all scenarios of a target, so that they stand together; Server is
+# last, because its probe profits from what the others found.
+ORDER = (
+    Scenario.SINGLE_STREAM,
+    Scenario.MULTI_STREAM,
+    Scenario.OFFLINE,
+    Scenario.SERVER,
+    Scenario.INTERACTIVE,
+)
+
+
+def cells(
+    benchmarks: Iterable[tuple[str, Sequence[str]]],
+    engines: Iterable[str],
+    rounds: Sequence[str] | None = None,
+) -> list[Cell]:
+    """Return every cell, in the order that builds each engine once.
+
+    ``benchmarks`` pairs a name with its accuracy targets (``[""]`` where there is
+    one). A cell is judged by the newest of ``rounds``, or of all rounds, that
+    has its combination; one that none has is not there. Raises ``ValueError`` for an
+    unknown round.
+    """
+    names = ROUNDS if rounds is None else tuple(rounds)
+    tables = [get(name) for name in sorted(names, key=age, reverse=True)]
+    found = []
+    for benchmark, targets in benchmarks:
+        for target in targets:
+            for scenario in ORDER:
+                for table in tables:
+                    if table.find(benchmark, target, scenario):
+                        key = (benchmark, target, scenario, table.name)
+                        found.append(key)
+                        break
+    made = [
+        Cell(benchmark, target, scenario, engine, round_)
+        for engine in engines
+        for benchmark, target, scenario, round_ in found
+    ]
+    return sorted(made, key=build_order)
+
+
+def age(name: str) -> int:
+    """Return a round's place in time; ``get`` words the error for an unknown one."""
+    get(name)
+    return ROUNDS.index(name)
+
+
+def build_order(cell: Cell) -> tuple[str, str, str, int]:
+    """Sort key: engine, benchmark, target, then scenario."""
+    place = ORDER.index(cell.scenario)
+    return cell.engine, cell.benchmark, cell.target, place

@@ -1,0 +1,240 @@
+"""The judge: from a LoadGen folder to a verdict. Nothing else judges a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_mlperf.core import checks_accuracy
+from pytest_mlperf.core import checks_result
+from pytest_mlperf.core import checks_settings
+from pytest_mlperf.core.accuracy_log import read_accuracy_txt
+from pytest_mlperf.core.evidence import BOUNDED
+from pytest_mlperf.core.evidence import Context
+from pytest_mlperf.core.evidence import Judge
+from pytest_mlperf.core.evidence import Run
+from pytest_mlperf.core.evidence import elapsed_s
+from pytest_mlperf.core.log import DETAIL
+from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.rounds import AccuracyLimit
+from pytest_mlperf.core.rounds import Round
+from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+
+__all__ = ["Context", "judge"]
+
+PERCENT = ("acc", "F1", "AUC", "WER", "ACCURACY", "exact_match", "E2E_ACCURACY")
+"""Metrics that accuracy.txt prints in percent."""
+
+
+def judge(
+    folder: Path, cell: Cell, mode: Mode, rule: Rule, round_: Round, context: Context
+) -> Verdict:
+    """Return what the round's rules say of the run that LoadGen logged in a folder.
+
+    Never raises for what is in the folder: a log that cannot be read is a verdict
+    with one check in error.
+    """
+    settings = context.settings
+    expected = context.expected_s
+    if expected is None and settings is not None:
+        expected = settings.expected_s
+    verdict = Verdict(
+        benchmark=cell.model,
+        scenario=cell.scenario.value,
+        engine=cell.engine,
+        mode=mode.value,
+        round=round_.name,
+        metric=None,
+        checks=(),
+        labels=context.labels,
+        expected_s=expected,
+        actual_s=context.actual_s,
+        folder=str(folder),
+        build=context.build,
+        facts=dict(context.facts),
+    )
+    try:
+        log = Log.read(folder)
+    except LogError as error:
+        return replace(verdict, checks=(unreadable("log", error),))
+    run = Run(log, cell, mode, rule, round_, context)
+    judges = performance(run) if mode is Mode.PERFORMANCE else accuracy(run)
+    checks = tuple(attempt(run, name, judge_one) for name, judge_one in judges)
+    return report(run, replace(verdict, checks=checks))
+
+
+def performance(run: Run) -> Iterator[tuple[str, Judge]]:
+    """Yield name and function of every check that a performance run has to pass."""
+    rule, asked = run.rule, run.context.settings
+    offline = run.scenario is Scenario.OFFLINE
+    for judge_one in checks_settings.ALWAYS:
+        yield judge_one.__name__, judge_one
+    yield "summary_agrees", checks_settings.summary_agrees
+    yield "loadgen_validity", checks_result.loadgen_validity
+    yield (
+        "min_duration",
+        held(
+            "min_duration",
+            checks_result.min_duration,
+            rule.min_duration_ms,
+            asked.min_duration_ms if asked else None,
+        ),
+    )
+    name = "min_sample_count" if offline else "min_query_count"
+    count = rule.min_sample_count if offline else rule.min_query_count
+    function = getattr(checks_result, name)
+    yield name, held(name, function, count, asked.min_query_count if asked else None)
+    if not offline:
+        yield "early_stopping", checks_result.early_stopping_check
+        yield "target_percentile", checks_settings.target_percentile
+        yield "samples_per_query", checks_settings.samples_per_query
+    if run.scenario in BOUNDED:
+        yield "latency_bound", checks_result.latency_bound
+        yield "target_latency_setting", checks_settings.target_latency_setting
+    yield "seeds", checks_settings.seeds
+    yield (
+        "performance_sample_count",
+        held(
+            "performance_sample_count",
+            checks_settings.performance_sample_count,
+            rule.performance_sample_count,
+            asked.performance_sample_count if asked else None,
+        ),
+    )
+    yield "issue_modes", checks_settings.issue_modes
+    yield "token_latencies", checks_settings.token_latencies
+    yield "metric_present", checks_result.metric_present
+
+
+def accuracy(run: Run) -> Iterator[tuple[str, Judge]]:
+    """Yield name and function of every check that an accuracy run has to pass."""
+    for judge_one in checks_settings.ALWAYS:
+        yield judge_one.__name__, judge_one
+    yield "whole_dataset", checks_accuracy.whole_dataset
+    yield (
+        "dataset_size",
+        held(
+            "dataset_size",
+            checks_accuracy.dataset_size,
+            run.rule.accuracy_sample_count,
+            run.context.dataset_total,
+        ),
+    )
+    for limit in checks_accuracy.limits(run):
+        yield f"accuracy_{limit.metric}", metric(limit)
+    yield "accuracy_hash", checks_accuracy.accuracy_hash
+
+
+def metric(limit: AccuracyLimit) -> Judge:
+    """Return the check of one accuracy metric."""
+
+    def judge_one(run: Run) -> Check:
+        return checks_accuracy.accuracy(limit, read_accuracy_txt(run.log.folder))
+
+    return judge_one
+
+
+def held(
+    name: str,
+    function: Callable[[Run, int], Check],
+    required: int,
+    shortened: int | None,
+) -> Judge:
+    """Return a check that a waiver can soften, never drop.
+
+    Under a waiver the run must still give what the suite itself asked for.
+    """
+
+    def judge_one(run: Run) -> Check:
+        full = function(run, required)
+        reason = run.context.waiver(name)
+        if full.status is not Status.FAIL or reason is None or shortened is None:
+            return full
+        short = function(run, shortened)
+        if short.status is not Status.PASS:
+            return short
+        return replace(full, status=Status.WAIVED, remedy=reason)
+
+    return judge_one
+
+
+def attempt(run: Run, name: str, judge_one: Judge) -> Check:
+    """Return a check's outcome; one that the log cannot answer is in error."""
+    try:
+        return judge_one(run)
+    except LogError as error:
+        return unreadable(name, error)
+    except ArithmeticError as error:
+        found = f"numbers that cannot be reckoned with ({error})"
+        required, remedy = "LoadGen's own", "repeat the run; the log is wrong"
+        return Check(name, Status.ERROR, found, required, DETAIL, remedy)
+
+
+def unreadable(name: str, error: LogError) -> Check:
+    """Return a check in error from what could not be read."""
+    return Check(
+        name, Status.ERROR, error.found, error.required, error.where, error.remedy
+    )
+
+
+def report(run: Run, verdict: Verdict) -> Verdict:
+    """Return the verdict with figure, bound and times, as far as the log has them."""
+    for fill in (times, figures if run.mode is Mode.PERFORMANCE else score):
+        try:
+            verdict = fill(run, verdict)
+        except LogError:
+            continue  # The check of the same value is in error and says so.
+    return verdict
+
+
+def times(run: Run, verdict: Verdict) -> Verdict:
+    """Add how long the run really took."""
+    return replace(verdict, actual_s=elapsed_s(run.log))
+
+
+def figures(run: Run, verdict: Verdict) -> Verdict:
+    """Add the reported figure, the bound and the latency measured at its percentile."""
+    log, rule = run.log, run.rule
+    value, unit = log.number(rule.result_key), rule.unit
+    if unit == "ns":
+        value, unit = value / 1e6, "ms"
+    verdict = replace(verdict, metric=Metric(rule.result_key, value, unit))
+    if rule.percentile is None:
+        return verdict
+    key, bound = run.latency_key(rule.percentile), rule.target_latency_ns
+    bound_key = "target_latency_ns"
+    if rule.ttft_ns is not None:
+        percent = f"{rule.percentile * 100:.2f}"
+        key = f"result_first_token_{percent}_percentile_latency_ns"
+        bound, bound_key = rule.ttft_ns, "ttft_ns"
+    return replace(
+        verdict,
+        percentile=rule.percentile,
+        at_percentile=Metric(key, log.number(key) / 1e6, "ms"),
+        limit=None if bound is None else Metric(bound_key, bound / 1e6, "ms"),
+    )
+
+
+def score(run: Run, verdict: Verdict) -> Verdict:
+    """Add the first accuracy metric and the threshold it was held to."""
+    measured = read_accuracy_txt(run.log.folder)
+    for limit in checks_accuracy.limits(run):
+        if limit.metric in measured.metrics:
+            unit = "%" if limit.metric in PERCENT else ""
+            value = measured.metrics[limit.metric]
+            return replace(
+                verdict,
+                metric=Metric(limit.metric, value, unit),
+                limit=Metric(f"{limit.metric}_threshold", limit.threshold, unit),
+            )
+    return verdict

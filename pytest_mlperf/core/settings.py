@@ -1,0 +1,161 @@
+"""What LoadGen is asked to do: the round's rule, a cell's tuning and the waivers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+
+if TYPE_CHECKING:
+    # A rule's round holds Seeds, from this module.
+    from pytest_mlperf.core.rounds.rule import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """A round's three LoadGen seeds (64-bit), and those of TEST05 where it has them."""
+
+    qsl: int
+    sample_index: int
+    schedule: int
+    test05: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One LoadGen run, complete: nothing is left to LoadGen's defaults.
+
+    Durations are milliseconds and latencies nanoseconds, as LoadGen logs them.
+    """
+
+    model: str
+    """LoadGen's model name in mlperf.conf: ``resnet50``, ``bert``."""
+    scenario: Scenario
+    mode: Mode
+    seeds: Seeds
+    min_duration_ms: int
+    min_query_count: int
+    performance_sample_count: int
+    target_qps: float | None = None
+    """Server: queries per second. Offline: expected samples per second."""
+    expected_latency_ns: int | None = None
+    """SingleStream and MultiStream: what LoadGen sizes its query list by."""
+    target_latency_ns: int | None = None
+    """Server's bound; None elsewhere."""
+    percentile: float | None = None
+    """Of the bound (Server) or the reported latency (streams): 0.99."""
+    samples_per_query: int = 1
+    equal_issue: bool = False
+    max_duration_ms: int = 0
+    waived: Mapping[str, str] = field(default_factory=dict)
+    """Check name -> why this run is not held to the round's rule."""
+
+    def user_conf(self) -> str:
+        """Return the user.conf a submitter would write for this run.
+
+        Only keys that a submission may override are in it; what the round fixes
+        (seeds, latency bounds) is set on TestSettings, because LoadGen takes its
+        own compiled-in round from anywhere else.
+        """
+        name = self.scenario.loadgen
+        keys: dict[str, float | int] = {
+            "min_duration": self.min_duration_ms,
+            "min_query_count": self.min_query_count,
+            "performance_sample_count_override": self.performance_sample_count,
+        }
+        if self.max_duration_ms:
+            keys["max_duration"] = self.max_duration_ms
+        if self.target_qps is not None:
+            keys["target_qps"] = self.target_qps
+        if self.expected_latency_ns is not None:
+            keys["target_latency"] = self.expected_latency_ns / 1e6
+        lines = [
+            f"{self.model}.{name}.{key} = {value!r}" for key, value in keys.items()
+        ]
+        return "\n".join(
+            [*(f"# waived: {k}: {v}" for k, v in self.waived.items()), *lines, ""]
+        )
+
+    @property
+    def expected_s(self) -> float | None:
+        """How long the run should take if the tuning is right; None in accuracy mode.
+
+        Offline asks for 1.1 times the work that fills the minimum duration.
+        """
+        if self.mode is Mode.ACCURACY:
+            return None
+        seconds = self.min_duration_ms / 1000
+        if self.scenario is Scenario.OFFLINE and self.target_qps:
+            return max(1.1 * seconds, self.min_query_count / self.target_qps)
+        if self.scenario is Scenario.SERVER and self.target_qps:
+            return max(seconds, self.min_query_count / self.target_qps)
+        if self.expected_latency_ns:
+            return max(seconds, self.min_query_count * self.expected_latency_ns / 1e9)
+        return seconds
+
+
+FAST_DURATION_MS = 60_000
+"""What ``--fast`` shortens the minimum duration to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortening:
+    """A run made shorter than its round allows, and how to say so."""
+
+    duration_ms: int
+    why: str
+    """The option that asked for it: ``--fast``."""
+
+
+def plan(
+    rule: Rule,
+    seeds: Seeds,
+    mode: Mode,
+    *,
+    available: int,
+    shortening: Shortening | None = None,
+    target_qps: float | None = None,
+    expected_latency_ns: int | None = None,
+) -> Settings:
+    """Return the settings of one run, with every departure from the rule waived.
+
+    ``available`` is how many samples the dataset can keep in memory. What the round
+    asks and the run does not give is named in ``waived``: it is never passed over.
+    """
+    waived: dict[str, str] = {}
+    duration, queries = rule.min_duration_ms, rule.min_query_count
+    if shortening and shortening.duration_ms < duration:
+        duration, queries = shortening.duration_ms, 1
+        seconds = f"{duration / 1000:g} s instead of {rule.min_duration_ms / 1000:g} s"
+        waived["min_duration"] = f"{shortening.why}: {seconds}"
+        counts = f"{shortening.why}: 1 instead of {rule.min_query_count:,}"
+        waived["min_query_count"] = counts
+        if rule.min_sample_count:
+            waived["min_sample_count"] = counts
+    samples = rule.performance_sample_count
+    if available < samples:
+        samples = available
+        waived["performance_sample_count"] = (
+            f"the dataset has {available:,} samples instead of "
+            f"{rule.performance_sample_count:,}"
+        )
+    return Settings(
+        model=rule.loadgen_model,
+        scenario=rule.scenario,
+        mode=mode,
+        seeds=seeds,
+        min_duration_ms=duration,
+        min_query_count=queries,
+        performance_sample_count=samples,
+        target_qps=target_qps,
+        expected_latency_ns=expected_latency_ns,
+        target_latency_ns=rule.target_latency_ns,
+        percentile=rule.percentile,
+        samples_per_query=rule.samples_per_query,
+        equal_issue=rule.equal_issue,
+        waived=waived,
+    )

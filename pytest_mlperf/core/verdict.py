@@ -1,0 +1,138 @@
+"""The outcome of judging a run: checks, metric and verdict, JSON both ways."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+
+class Status(enum.Enum):
+    """How one rule came out."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    FAIL = "fail"
+    WAIVED = "waived"
+    """Not held to the round's rule (fast run, embedded data): never a pass."""
+    ERROR = "error"
+    """Could not be judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule's outcome: what was found, what it should be, where, what to do."""
+
+    name: str
+    status: Status
+    found: str
+    required: str
+    where: str
+    """``file:line`` inside the run's folder, or the setting that was read."""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.name}: found {self.found}, should be {self.required}"
+        text += f" [{self.where}]"
+        return f"{text}: {self.remedy}" if self.remedy else text
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number with the LoadGen key it was read from and its unit."""
+
+    key: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rules say of one run."""
+
+    benchmark: str
+    """Benchmark with its target: ``bert-99``."""
+    scenario: str
+    """``Server``."""
+    engine: str
+    mode: str
+    """``performance`` or ``accuracy``."""
+    round: str
+    metric: Metric | None
+    checks: tuple[Check, ...]
+    labels: tuple[str, ...] = ()
+    """What keeps this from being a submission result: ``embedded``, ``fast`` …"""
+    limit: Metric | None = None
+    """The bound that the run was held to (latency, or accuracy threshold)."""
+    percentile: float | None = None
+    """Of the latency that is bounded or reported: 0.99."""
+    at_percentile: Metric | None = None
+    """The latency measured at ``percentile``."""
+    expected_s: float | None = None
+    actual_s: float | None = None
+    folder: str = ""
+    build: str = ""
+    """Content hash of the engine build that answered."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What else a reader needs: system, precision, streams, batch, workload …"""
+
+    @property
+    def outcome(self) -> str:
+        """``VALID``, ``INVALID`` or ``ERROR`` (cannot be judged)."""
+        states = {check.status for check in self.checks}
+        if Status.ERROR in states or not self.checks:
+            return "ERROR"
+        return "INVALID" if Status.FAIL in states else "VALID"
+
+    @property
+    def valid(self) -> bool:
+        """True when every rule passed or was waived, and there was one to judge."""
+        return self.outcome == "VALID"
+
+    @property
+    def waived(self) -> tuple[Check, ...]:
+        """The rules this run was not held to."""
+        return tuple(c for c in self.checks if c.status is Status.WAIVED)
+
+    def to_json(self) -> str:
+        """Return one line of JSON that ``from_json`` reads back to an equal value."""
+        data = asdict(self)
+        for check in data["checks"]:
+            check["status"] = check["status"].value
+        data["outcome"] = self.outcome
+        return json.dumps(data, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Verdict:
+        """Read what ``to_json`` wrote; ``ValueError`` for anything else."""
+        try:
+            data: dict[str, Any] = json.loads(text)
+            data.pop("outcome", None)
+            for name in ("metric", "limit", "at_percentile"):
+                data[name] = Metric(**data[name]) if data[name] else None
+            data["checks"] = tuple(
+                Check(**{**c, "status": Status(c["status"])}) for c in data["checks"]
+            )
+            data["labels"] = tuple(data["labels"])
+            return cls(**data)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a verdict: {error}") from error
+
+    def explain(self) -> str:
+        """Return the verdict in words: failed checks first, each with its remedy."""
+        title = f"{self.benchmark} {self.scenario} {self.mode} ({self.engine})"
+        lines = [f"{title}: {self.outcome} under {self.round}"]
+        if self.labels:
+            lines[0] += f" [{', '.join(self.labels)}: not a submission result]"
+        for status in (Status.ERROR, Status.FAIL, Status.WAIVED):
+            found = [c for c in self.checks if c.status is status]
+            lines += [f"  {status.value:6} {check}" for check in found]
+        if not self.checks:
+            lines.append("  error  no rule was checked; a gate needs one to judge")
+        passed = sum(c.status is Status.PASS for c in self.checks)
+        lines.append(f"  {passed} of {len(self.checks)} rules passed")
+        if self.folder:
+            lines.append(f"  logs: {self.folder}")
+        return "\n".join(lines)
