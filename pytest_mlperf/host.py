@@ -1,0 +1,248 @@
+"""The host as Linux describes it under /proc and /sys.
+
+Nothing here raises: what cannot be read becomes a plain default, because a benchmark
+must start on a machine that hides its hardware (containers, sandboxes, odd kernels).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from pathlib import PurePosixPath
+
+_ARM_PARTS = {
+    "0xd08": "Arm Cortex-A72",
+    "0xd0c": "Arm Neoverse-N1",
+    "0xd40": "Arm Neoverse-V1",
+    "0xd42": "Arm Cortex-A78AE",
+    "0xd49": "Arm Neoverse-N2",
+    "0xd4f": "Arm Neoverse-V2",
+}
+"""MIDR part numbers of implementer 0x41; Arm's cpuinfo carries no model name."""
+
+_MOST_CPUS = 1 << 16
+_CPUINFO_HEAD = 1 << 14
+"""Bytes that hold the first CPU's record: on a large machine the whole file is slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """Processors, memory and operating system of one machine."""
+
+    arch: str
+    """``x86_64``, ``aarch64``."""
+    cpu_model: str
+    sockets: int
+    physical_cores: int
+    """Cores of the whole machine, also those this process may not use."""
+    threads_per_core: int
+    cpus: tuple[int, ...]
+    """Logical CPUs this process may run on; threads of a core stand side by side, and
+    cores of a NUMA node too, so that cutting the tuple into runs keeps them together.
+    """
+    cores: int
+    """Physical cores among ``cpus``, at most the cgroup's CPU quota."""
+    threads: int
+    """Threads that really run at once: ``len(cpus)``, at most the cgroup's quota."""
+    memory_bytes: int
+    """Installed memory; 0 where unknown."""
+    numa: tuple[tuple[int, ...], ...]
+    """The CPUs of each NUMA node that has CPUs."""
+    os: str
+    kernel: str
+
+
+def read_text(path: Path, limit: int = -1) -> str:
+    """Return the file's text without surrounding blanks; empty when unreadable."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit).decode("utf-8", "replace").strip("\0 \t\n")
+    except OSError:
+        return ""
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """Return the CPUs of a kernel list such as ``0-3,8``, without what is no range."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,6})(?:-([0-9]{1,6}))?\s*", part)
+        if match:
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < _MOST_CPUS:
+                cpus.update(range(first, last + 1))
+    return tuple(sorted(cpus))
+
+
+def read_host(root: Path) -> Host:
+    """Describe the host whose /proc, /sys and /etc lie under ``root``."""
+    cpuinfo = root / "proc/cpuinfo"
+    arch = read_text(root / "proc/sys/kernel/arch") or os.uname().machine
+    online = parse_cpus(read_text(root / "sys/devices/system/cpu/online"))
+    if not online:
+        found = re.findall(r"^processor\s*:\s*(\d{1,6})$", read_text(cpuinfo), re.M)
+        online = tuple(sorted(map(int, found))) or tuple(range(os.cpu_count() or 1))
+    allowed = _allowed(root)
+    usable = tuple(cpu for cpu in online if cpu in allowed) if allowed else online
+    usable = usable or tuple(sorted(allowed))
+    siblings = _cores(root, online)
+    nodes = _numa(root) or (online,)
+    cpus, cores = _arrange(usable, siblings, nodes)
+    quota = _quota(root)
+    bound = len(cpus) if quota is None else max(1, math.floor(quota))
+    return Host(
+        arch=arch,
+        cpu_model=_cpu_model(read_text(cpuinfo, _CPUINFO_HEAD), arch),
+        sockets=_sockets(root, online),
+        physical_cores=len(siblings),
+        threads_per_core=max(len(core) for core in siblings),
+        cpus=cpus,
+        cores=min(cores, bound),
+        threads=min(len(cpus), bound),
+        memory_bytes=_memory(read_text(root / "proc/meminfo")),
+        numa=nodes,
+        os=_os_name(read_text(root / "etc/os-release")),
+        kernel=read_text(root / "proc/sys/kernel/osrelease") or os.uname().release,
+    )
+
+
+def _allowed(root: Path) -> frozenset[int]:
+    # Sandboxed kernels leave the list out of /proc/self/status but answer the call.
+    if root == Path("/") and hasattr(os, "sched_getaffinity"):
+        return frozenset(os.sched_getaffinity(0))
+    status = read_text(root / "proc/self/status")
+    match = re.search(r"^Cpus_allowed_list:\s*(.+)$", status, re.M)
+    return frozenset(parse_cpus(match[1]) if match else ())
+
+
+def _arrange(
+    usable: tuple[int, ...],
+    siblings: tuple[tuple[int, ...], ...],
+    nodes: tuple[tuple[int, ...], ...],
+) -> tuple[tuple[int, ...], int]:
+    """Return the usable CPUs node by node and core by core, and their core count."""
+    node_of = {cpu: index for index, node in enumerate(nodes) for cpu in node}
+    usable_set = set(usable)
+    mine = [tuple(c for c in core if c in usable_set) for core in siblings]
+    known = {cpu for core in mine for cpu in core}
+    mine = [core for core in mine if core]
+    mine += [(cpu,) for cpu in usable if cpu not in known]
+    mine.sort(key=lambda core: (node_of.get(core[0], len(nodes)), core[0]))
+    return tuple(cpu for core in mine for cpu in core), len(mine)
+
+
+def _cores(root: Path, online: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    if _topology(root, online[0], "core_cpus_list", "thread_siblings_list"):
+        return _groups(root, online, "core_cpus_list", "thread_siblings_list")
+    cores: dict[tuple[str, str, int], list[int]] = {}
+    for record in _records(read_text(root / "proc/cpuinfo")):
+        cpu = record.get("processor", "")
+        if cpu.isdecimal() and len(cpu) < 7:
+            core = record.get("core id")
+            key = (record.get("physical id", ""), core or "", -1 if core else int(cpu))
+            cores.setdefault(key, []).append(int(cpu))
+    found = {cpu for core in cores.values() for cpu in core}
+    whole = found == set(online)
+    return tuple(map(tuple, cores.values())) if whole else tuple((c,) for c in online)
+
+
+def _sockets(root: Path, online: tuple[int, ...]) -> int:
+    package = _topology(root, online[0], "physical_package_id")
+    if package.isdecimal():
+        names = ("package_cpus_list", "core_siblings_list")
+        return len(_groups(root, online, *names))
+    if package:  # -1: firmware does not say, and the sibling lists are then of no use
+        return 1
+    records = _records(read_text(root / "proc/cpuinfo"))
+    return len({r["physical id"] for r in records if "physical id" in r}) or 1
+
+
+def _groups(
+    root: Path, cpus: Iterable[int], *names: str
+) -> tuple[tuple[int, ...], ...]:
+    """Partition CPUs by a sibling list, reading one file a group rather than a CPU."""
+    left = set(cpus)
+    groups = []
+    for cpu in sorted(left):
+        if cpu in left:
+            listed = {cpu, *parse_cpus(_topology(root, cpu, *names))} & left
+            left -= listed
+            groups.append(tuple(sorted(listed)))
+    return tuple(groups)
+
+
+def _topology(root: Path, cpu: int, *names: str) -> str:
+    folder = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+    return next((text for name in names if (text := read_text(folder / name))), "")
+
+
+def _records(cpuinfo: str) -> list[dict[str, str]]:
+    records = []
+    for block in re.split(r"\n\s*\n", cpuinfo):
+        pairs = (line.partition(":") for line in block.splitlines())
+        records.append({key.strip(): value.strip() for key, _, value in pairs})
+    return records
+
+
+def _cpu_model(cpuinfo: str, arch: str) -> str:
+    for key in ("model name", "Model Name", "cpu model", "cpu", "uarch"):
+        match = re.search(rf"^{key}[ \t]*:[ \t]*(\S.*)$", cpuinfo, re.M)
+        if match:
+            return " ".join(match[1].split())
+    maker = re.search(r"^CPU implementer\s*:\s*(0x[0-9a-f]+)$", cpuinfo, re.M)
+    part = re.search(r"^CPU part\s*:\s*(0x[0-9a-f]+)$", cpuinfo, re.M)
+    if maker and part:
+        named = _ARM_PARTS.get(part[1]) if maker[1] == "0x41" else None
+        return named or f"{arch} (implementer {maker[1]}, part {part[1]})"
+    return f"{arch} processor"
+
+
+def _memory(meminfo: str) -> int:
+    match = re.search(r"^MemTotal:\s*(\d{1,15}) kB$", meminfo, re.M)
+    return int(match[1]) * 1024 if match else 0
+
+
+def _numa(root: Path) -> tuple[tuple[int, ...], ...]:
+    folder = root / "sys/devices/system/node"
+    found = parse_cpus(read_text(folder / "online"))
+    nodes = (parse_cpus(read_text(folder / f"node{n}/cpulist")) for n in found)
+    return tuple(node for node in nodes if node)  # memory-only nodes have no CPUs
+
+
+def _os_name(release: str) -> str:
+    match = re.search(r"^PRETTY_NAME=[\"']?([^\"'\n]+)", release, re.M)
+    return match[1] if match else os.uname().sysname
+
+
+def _quota(root: Path) -> float | None:
+    """Return the tightest CPU quota of this process's cgroups, in CPUs, or None.
+
+    Rounded down by the caller: a thread more than the quota pays for is throttled,
+    and throttling shows in exactly the tail latency that is measured.
+    """
+    mounts = [("", "/"), ("unified", "/"), ("cpu", "/"), ("cpu,cpuacct", "/")]
+    for line in read_text(root / "proc/self/cgroup").splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:
+            mounts += [("", path), ("unified", path)]
+        elif "cpu" in controllers.split(","):
+            mounts += [(controllers, path), ("cpu", path)]
+    quotas = []
+    for mount, path in dict.fromkeys(mounts):
+        below = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+        for depth in range(len(below) + 1):
+            folder = root.joinpath("sys/fs/cgroup", mount, *below[:depth])
+            words = read_text(folder / "cpu.max").split()
+            if not words:
+                words = read_text(folder / "cpu.cfs_quota_us").split()
+                words += read_text(folder / "cpu.cfs_period_us").split()
+            # "max" and -1 mean no limit; neither is decimal.
+            if len(words) == 2 and all(w.isdecimal() and len(w) < 16 for w in words):
+                quota, period = map(int, words)
+                if quota and period:
+                    quotas.append(quota / period)
+    return min(quotas, default=None)

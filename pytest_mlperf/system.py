@@ -1,0 +1,179 @@
+"""The machine that a run is made on: what it has, what it is called, how it is tuned.
+
+Hardware never stops a run: what cannot be found out is left out with a note. A name or
+a system file that a person wrote wrongly does stop it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from pathlib import Path
+
+from pytest_mlperf.devices import Device
+from pytest_mlperf.devices import Gpu
+from pytest_mlperf.devices import devices
+from pytest_mlperf.devices import find_gpus
+from pytest_mlperf.devices import split_cpus
+from pytest_mlperf.host import Host
+from pytest_mlperf.host import read_host
+from pytest_mlperf.system_file import GIB
+from pytest_mlperf.system_file import SystemFile
+from pytest_mlperf.system_file import SystemFileError
+from pytest_mlperf.system_file import Tuning
+from pytest_mlperf.system_file import load_folders
+from pytest_mlperf.system_file import load_system_file
+
+__all__ = [
+    "Device",
+    "Gpu",
+    "System",
+    "SystemFileError",
+    "Tuning",
+    "detect",
+    "devices",
+    "split_cpus",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System(Host):
+    """A host with its GPUs, name and file."""
+
+    name: str
+    """Also the name of folders in a submission: no blanks, no slashes."""
+    gpus: tuple[Gpu, ...] = ()
+    """All GPUs of the machine, whatever ``CUDA_VISIBLE_DEVICES`` says."""
+    python: str = ""
+    tuning: Tuning = field(default_factory=Tuning)
+    description: Mapping[str, str] = field(default_factory=dict)
+    """Submission fields: those detected, overridden by the file's."""
+    registered: bool = False
+    """True when a system file applies."""
+    notes: tuple[str, ...] = ()
+    """What could not be found out, and why; for people."""
+
+    @property
+    def summary(self) -> str:
+        """One line for a header."""
+        cores = f"{self.cores} core{'s' * (self.cores != 1)}"
+        if self.threads != self.cores:
+            cores += f" ({self.threads} threads)"
+        if self.cores < self.physical_cores:
+            cores += f" of {self.physical_cores}"
+        parts = [self.cpu_model]
+        parts += [f"{self.sockets} sockets"] * (self.sockets > 1)
+        parts += [cores]
+        parts += [_gib(self.memory_bytes)] * bool(self.memory_bytes)
+        parts += [f"{n} x {gpu}" for gpu, n in _counts(self.gpus).items()] or ["no GPU"]
+        return f"{self.name}: {', '.join([*parts, self.os, f'Python {self.python}'])}"
+
+
+def detect(
+    name: str | None = None,
+    root: Path = Path("/"),
+    *,
+    rootdir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> System:
+    """Return this machine; its hardware never makes it raise.
+
+    ``name`` (else ``SYSTEM_NAME``) is a system's name or the path of a ``.toml`` file.
+    ``root`` holds the /proc and /sys to read; ``rootdir`` (default: the current folder)
+    has the user's ``systems`` folder. Raises ``SystemFileError`` for a bad system file
+    and ``ValueError`` for a name that cannot name a folder.
+    """
+    environ = os.environ if environ is None else environ
+    wanted = name or environ.get("SYSTEM_NAME", "").strip() or None
+    host = read_host(root)
+    gpus, notes = find_gpus(root)
+    if wanted and wanted.endswith(".toml"):
+        file: SystemFile | None = load_system_file(Path(wanted))
+    else:
+        files = load_folders(system_folders(rootdir or Path.cwd()))
+        if wanted:
+            file = next((f for f in files if f.name == wanted), None)
+        else:
+            file = next((f for f in files if f.match.fits(host, gpus)), None)
+        if wanted and not file:
+            known = ", ".join(sorted(f.name for f in files)) or "none"
+            notes += (f"no system file is named {wanted!r} (there: {known})",)
+    full = _checked(file.name if file else wanted or unregistered_name(host.arch, gpus))
+    found = _describe(full, host, gpus)
+    return System(
+        **{one.name: getattr(host, one.name) for one in fields(Host)},
+        name=full,
+        gpus=gpus,
+        python=".".join(map(str, sys.version_info[:3])),
+        tuning=file.tuning if file else Tuning(),
+        description=found | dict(file.description) if file else found,
+        registered=file is not None,
+        notes=notes,
+    )
+
+
+def system_folders(rootdir: Path) -> tuple[Path, ...]:
+    """Return where system files are looked for: the user's folder, then our own."""
+    here = Path(__file__).resolve().parent
+    shipped = here / "systems"  # in a wheel; a clone has it beside the package
+    if not shipped.is_dir():
+        shipped = here.parent / "systems"
+    folders = (rootdir.resolve() / "systems", shipped)
+    return tuple(folder for folder in dict.fromkeys(folders) if folder.is_dir())
+
+
+def unregistered_name(arch: str, gpus: Sequence[Gpu]) -> str:
+    """Return ``UNREGISTERED_<arch>_<gpu>x<n>``, without the GPU part where none is."""
+    parts = [f"{gpu}x{count}" for gpu, count in _counts(gpus).items()]
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", "_".join(["UNREGISTERED", arch, *parts]))
+
+
+def _checked(name: str) -> str:
+    # The official checker refuses blanks and leading dots in a submission's folders.
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
+        return name
+    raise ValueError(
+        f"system name {name!r} cannot name a folder of a submission: it should have "
+        "only letters, digits and . _ + - and begin with a letter, digit or _; change "
+        "SYSTEM_NAME, --mlperf-system or the system file's name"
+    )
+
+
+def _counts(gpus: Sequence[Gpu]) -> dict[str, int]:
+    names = [gpu.name for gpu in gpus]
+    return {name: names.count(name) for name in names}
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.0f} GiB" if size >= 10 * GIB else f"{size / GIB:.1f} GiB"
+
+
+def _describe(name: str, host: Host, gpus: Sequence[Gpu]) -> dict[str, str]:
+    """Return the submission fields that the machine itself tells.
+
+    Counts are strings: the official checker takes the number 0 for an empty field.
+    """
+    found = {
+        "system_name": name,
+        "number_of_nodes": "1",
+        "host_processor_model_name": host.cpu_model,
+        "host_processors_per_node": str(host.sockets),
+        "host_processor_core_count": str(max(1, host.physical_cores // host.sockets)),
+        "accelerators_per_node": str(len(gpus)),
+        "accelerator_model_name": ", ".join(_counts(gpus)) or "N/A",
+        "operating_system": host.os,
+    }
+    if host.memory_bytes:
+        found["host_memory_capacity"] = _gib(host.memory_bytes)
+    if not gpus:
+        found["accelerator_memory_capacity"] = "N/A"
+    elif all(gpu.memory_bytes for gpu in gpus):
+        sizes = dict.fromkeys(_gib(gpu.memory_bytes) for gpu in gpus)
+        found["accelerator_memory_capacity"] = ", ".join(sizes)
+    return found
