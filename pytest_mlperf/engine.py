@@ -1,0 +1,116 @@
+"""What an engine must offer: find out if it can run, build once, open per stream.
+
+An engine is one file and one entry point (group ``pytest_mlperf.engines``) that names
+an object with the methods of ``EngineProvider``. Nothing is subclassed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+from typing import Protocol
+
+from pytest_mlperf.workload import Batch
+from pytest_mlperf.workload import Workload
+
+
+class BuildFailed(Exception):
+    """An engine could not be built; the text says what it met and what to try."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """What to build: a workload's model in a precision, for this machine."""
+
+    workload: Workload
+    precision: str
+    """``fp32``, ``int8`` … one of ``EngineProvider.precisions``."""
+    cache: Path
+    """Folder for built artefacts; the provider names them by content hash."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Engine options, such as ``provider`` for onnxruntime."""
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """A built engine on disk, known by everything that went into it."""
+
+    digest: str
+    """Content hash: model, precision, options, library versions and device."""
+    path: Path | None
+    request: BuildRequest
+    report: str
+    """One line for people: ``built in 3.1 s`` or ``cached``."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """How an engine is spread over a device: parallel streams x threads in each."""
+
+    count: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.count} x {self.threads}"
+
+
+class Engine(Protocol):
+    """One stream: runs a batch at a time and is used from one thread at a time."""
+
+    @property
+    def answers(self) -> bool:
+        """The provider's ``answers``."""
+
+    def infer(self, batch: Batch, size: int) -> Any:
+        """Return the model's outputs as a sequence of arrays, each with ``size`` rows
+        (axis 0); with ``answers``, the finished answers as one array.
+        """
+
+    def close(self) -> None:
+        """Let go of memory and device."""
+
+
+class EngineProvider(Protocol):
+    """What an entry point names."""
+
+    @property
+    def precisions(self) -> tuple[str, ...]: ...
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Batch sizes worth trying, ascending."""
+
+    @property
+    def answers(self) -> bool:
+        """True when ``infer`` returns finished answers as one array, without looking
+        at the inputs (``null``): gathering and post-processing are left out.
+        """
+
+    def unavailable(self) -> str | None:
+        """Say which package or device is missing and how to get it, or None."""
+
+    def build(self, request: BuildRequest) -> Build:
+        """Build, or find the build in the cache. Slow; untimed.
+
+        Raises ``BuildFailed``, or ``Missing`` for what can be installed.
+        """
+
+    def open(self, build: Build, threads: int) -> Engine:
+        """Open one stream of a build with that many threads."""
+
+    def layouts(self, cpus: int) -> tuple[Streams, ...]:
+        """Return the layouts worth trying on a device with that many CPUs, for
+        throughput; the last one is the layout for latency (one stream).
+        """
+
+
+def content_hash(parts: Mapping[str, object]) -> str:
+    """Return the sha256 of named parts, independent of their order."""
+    text = json.dumps({k: str(v) for k, v in parts.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,161 @@
+"""From a cell and the user's options to a job, and from its logs to a verdict."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.rules import Context
+from pytest_mlperf.core.rules import judge
+from pytest_mlperf.core.settings import Shortening
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.job import Beat
+from pytest_mlperf.job import Done
+from pytest_mlperf.job import Job
+from pytest_mlperf.job import Tuning
+from pytest_mlperf.progress import Progress
+from pytest_mlperf.system import devices
+from pytest_mlperf.system import split_cpus
+
+if TYPE_CHECKING:
+    from pytest_mlperf.options import Options
+    from pytest_mlperf.runner import Runner
+    from pytest_mlperf.state import State
+
+Measure = Callable[[Cell, Mode], Verdict]
+"""What the ``measure`` fixture returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The part of this machine that one pytest process measures on."""
+
+    cpus: tuple[int, ...]
+    name: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """For the runner: the device it may see, set before anything touches it."""
+
+
+def slice_of(state: State) -> Slice:
+    """Return this process's device; workers share a CPU-only machine by CPUs."""
+    found = devices(state.system)
+    if found[0].kind == "gpu":
+        device = found[state.device]
+        visible = {"CUDA_VISIBLE_DEVICES": device.visible}
+        return Slice(device.cpus, device.name, visible)
+    device = found[0]
+    # A container's quota allows fewer threads at a time than it shows CPUs.
+    cpus = device.cpus[: max(1, device.threads)]
+    workers: int = getattr(state.config, "workerinput", {}).get("workercount", 1)
+    if workers == 1:
+        return Slice(cpus, device.name)
+    mine = split_cpus(cpus, workers)[state.device]
+    return Slice(mine, f"{len(mine)} of {len(cpus)} CPUs")
+
+
+def run_and_judge(
+    state: State, runner: Runner, device: Slice, cell: Cell, mode: Mode
+) -> Verdict:
+    """Run LoadGen in the runner and judge what it wrote.
+
+    Raises ``Missing`` and ``RunFailed``, as ``Runner.run`` does.
+    """
+    job = job_for(state, device, cell, mode)
+    done = runner.run(job, lambda beat: state.progress(shown(cell, mode, beat)))
+    found = rounds.get(cell.round)
+    context = context_for(state, device, done)
+    return judge(Path(job.folder), cell, mode, job.rule, found, context)
+
+
+def job_for(state: State, device: Slice, cell: Cell, mode: Mode) -> Job:
+    """Return the job of one item."""
+    options = state.options
+    found = rounds.get(cell.round)
+    rule = found.find(cell.benchmark, cell.target, cell.scenario)
+    assert rule is not None, f"{cell} was collected, so {cell.round} has it"
+    given = state.system.tuning.lookup(
+        cell.benchmark, cell.target, cell.scenario, cell.engine
+    )
+    return Job(
+        cell=cell,
+        mode=mode,
+        rule=rule,
+        seeds=found.seeds,
+        engine=options.engine_spec(cell.engine),
+        folder=str(logs_folder(state.reports, cell, mode)),
+        workload=options.workload,
+        cache=str(options.cache),
+        cpus=device.cpus,
+        scratch=str(options.scratch) if options.scratch else None,
+        precision=options.precision,
+        tuning=tuning_for(options, given),
+        engine_options={"provider": options.provider} if options.provider else {},
+        shortening=shortening_for(options),
+    )
+
+
+def logs_folder(reports: Path, cell: Cell, mode: Mode) -> Path:
+    """Return where LoadGen writes: a folder per cell and mode."""
+    # A third-party engine's name is its own; as a folder it may not climb.
+    name = re.sub(r"[^\w.-]", "_", cell.id)
+    return reports / "logs" / name / mode.value
+
+
+def tuning_for(options: Options, given: Mapping[str, object]) -> Tuning:
+    """Return the system file's tuning, overridden by the command line."""
+    known = {f.name for f in fields(Tuning)}
+    chosen: dict[str, object] = {k: v for k, v in given.items() if k in known}
+    for name in known:
+        value = getattr(options, name, None)
+        if value is not None:
+            chosen[name] = value
+    return Tuning(**chosen)  # type: ignore[arg-type]
+
+
+def shortening_for(options: Options) -> Shortening | None:
+    """Return what shortens every run of this session, if anything does."""
+    seconds = options.min_duration_s
+    if seconds is None:
+        return None
+    why = "--fast" if options.fast else f"--mlperf-duration {seconds:g}"
+    return Shortening(int(seconds * 1000), why)
+
+
+def context_for(state: State, device: Slice, done: Done) -> Context:
+    """Return what the rules need to know beside the logs."""
+    embedded = done.workload_kind != "official"
+    return Context(
+        settings=done.settings,
+        reference=dict(done.reference) if embedded else None,
+        waived=dict(done.settings.waived),
+        labels=state.options.labels,
+        expected_s=done.settings.expected_s,
+        build=done.build,
+        dataset_total=done.dataset_total,
+        facts={**done.facts, "system": state.system.name, "device": device.name},
+    )
+
+
+def shown(cell: Cell, mode: Mode, beat: Beat) -> Progress:
+    """Return a runner's heartbeat as the progress line shows it."""
+    rate = beat.completed / beat.elapsed_s if beat.elapsed_s else 0.0
+    return Progress(
+        cell=cell.id,
+        mode=mode.value,
+        phase=beat.phase,
+        issued=beat.issued,
+        completed=beat.completed,
+        total=beat.total,
+        rate=rate,
+        elapsed_s=beat.elapsed_s,
+        expected_s=beat.expected_s,
+    )

@@ -1,0 +1,304 @@
+"""One job in a runner: open, build, probe, warm up, run, score."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from pytest_mlperf import registry
+from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.log import read_accuracy
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.settings import plan
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.engine import Build
+from pytest_mlperf.engine import BuildRequest
+from pytest_mlperf.engine import EngineProvider
+from pytest_mlperf.job import Done
+from pytest_mlperf.job import Job
+from pytest_mlperf.job import Message
+from pytest_mlperf.job import Unmet
+from pytest_mlperf.sut import BatchSUT
+from pytest_mlperf.sut import policy_for
+from pytest_mlperf.sut import quiet_interpreter
+from pytest_mlperf.tuning.probe import Probe
+from pytest_mlperf.tuning.probe import Trial
+from pytest_mlperf.tuning.probe import Tuned
+from pytest_mlperf.tuning.probe import once
+from pytest_mlperf.workload import Missing
+from pytest_mlperf.workload import Workload
+
+BYTES_PER_QUERY = 300
+"""What LoadGen and the binding keep for one query or Offline sample (measured: 270)."""
+
+
+class Channel(Protocol):
+    """What a session tells its parent."""
+
+    def watch(
+        self,
+        sut: BatchSUT | None,
+        total: int | None = None,
+        expected_s: float | None = None,
+    ) -> None: ...
+
+    def enter(self, phase: str) -> None: ...
+
+    def beat(self) -> None: ...
+
+    def fail(self, error: BaseException) -> None: ...
+
+
+class Session:
+    """Keeps workload, build and tuning between the jobs of one device."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self._workloads: dict[tuple[str, str, str | None], Workload] = {}
+        self._builds: dict[tuple[object, ...], Build] = {}
+        self._tuned: dict[tuple[object, ...], Tuned] = {}
+
+    def run(self, job: Job) -> Message:
+        """Run one job; ``Unmet`` when this machine lacks something."""
+        os.sched_setaffinity(0, job.cpus)
+        try:
+            provider = registry.engine(job.engine)
+            reason = provider.unavailable()
+            if reason is not None:
+                return Unmet(reason)
+            self.channel.enter("open")
+            workload = self._workload(job)
+            self.channel.enter("build")
+            build = self._build(job, provider, workload)
+            self.channel.enter("probe")
+            tuned = self._tune(job, provider, build, workload)
+        except Missing as missing:
+            return Unmet(str(missing))
+        settings = self._settings(job, workload, tuned)
+        check_memory(settings)
+        folder = Path(job.folder)
+        self.channel.enter("warm-up")
+        with self._sut(job.cell.scenario, settings, tuned, provider, build) as sut:
+            self._warm_up(sut, workload, tuned.batch)
+            self.channel.enter("run")
+            self._loadgen(settings, folder, sut, build)
+        metrics: dict[str, float] = {}
+        if job.mode is Mode.ACCURACY:
+            self.channel.enter("score")
+            metrics = write_accuracy(folder, workload)
+        return Done(
+            settings=settings,
+            build=build.digest,
+            reference=dict(workload.reference),
+            dataset_total=workload.dataset.total,
+            workload_kind=workload.kind,
+            facts=self._facts(job, build, workload, tuned),
+            metrics=metrics,
+        )
+
+    def _workload(self, job: Job) -> Workload:
+        key = (job.cell.benchmark, job.workload, job.scratch)
+        if key not in self._workloads:
+            # One dataset at a time: it may be most of the memory.
+            self._workloads.clear()
+            self._builds.clear()
+            self._tuned.clear()
+            scratch = Path(job.scratch) if job.scratch else None
+            benchmark = registry.benchmark(job.cell.benchmark)
+            self._workloads[key] = benchmark.workload(job.workload, scratch)
+        return self._workloads[key]
+
+    def _build(self, job: Job, provider: EngineProvider, workload: Workload) -> Build:
+        precision = self._precision(job)
+        if precision not in provider.precisions:
+            raise Missing(
+                f"the engine {job.cell.engine} has no precision {precision!r}; it has "
+                f"{', '.join(provider.precisions)}: choose with --mlperf-precision"
+            )
+        options = dict(job.engine_options)
+        key = (job.engine, precision, tuple(sorted(options.items())))
+        if key not in self._builds:
+            request = BuildRequest(workload, precision, Path(job.cache), options)
+            self._builds[key] = provider.build(request)
+        return self._builds[key]
+
+    def _precision(self, job: Job) -> str:
+        default = registry.benchmark(job.cell.benchmark).precision(job.cell.target)
+        return job.precision or job.tuning.precision or default
+
+    def _tune(
+        self, job: Job, provider: EngineProvider, build: Build, workload: Workload
+    ) -> Tuned:
+        scenario = job.cell.scenario
+        bound = job.rule.target_latency_ns
+        cell = (build.digest, scenario, job.tuning, job.cpus, bound)
+        # Accuracy runs as its performance run did, where there was one.
+        measured = (*cell, Mode.PERFORMANCE)
+        key = measured if measured in self._tuned else (*cell, job.mode)
+        if key not in self._tuned:
+            dataset = workload.dataset
+            probed = range(min(dataset.total, dataset.performance_count))
+            dataset.load(probed)
+            probe = Probe(provider, build, workload, len(job.cpus), self.channel.beat)
+            trial = None
+            if job.mode is Mode.PERFORMANCE:
+                trial = self._trial(job, provider, build)
+            self._tuned[key] = probe.tune(scenario, job.tuning, bound, trial)
+            dataset.unload(probed)
+        return self._tuned[key]
+
+    def _trial(self, job: Job, provider: EngineProvider, build: Build) -> Trial:
+        """Return a short real Server run, for the probe."""
+        key = f"result_{(job.rule.percentile or 0.99) * 100:.2f}_percentile_latency_ns"
+
+        def trial(tuned: Tuned, seconds: float) -> float:
+            settings = replace(
+                self._settings(job, build.request.workload, tuned),
+                min_duration_ms=int(seconds * 1000),
+                min_query_count=1,
+            )
+            with tempfile.TemporaryDirectory(prefix="pytest-mlperf-") as name:
+                folder = Path(name)
+                with self._sut(
+                    job.cell.scenario, settings, tuned, provider, build
+                ) as sut:
+                    self._loadgen(settings, folder, sut, build)
+                return Log.read(folder).number(key)
+
+        return trial
+
+    def _settings(self, job: Job, workload: Workload, tuned: Tuned) -> Settings:
+        dataset = workload.dataset
+        settings = plan(
+            job.rule,
+            job.seeds,
+            job.mode,
+            available=min(dataset.total, dataset.performance_count),
+            shortening=job.shortening,
+            target_qps=tuned.target_qps,
+            expected_latency_ns=tuned.expected_latency_ns,
+        )
+        waived = dict(settings.waived)
+        if dataset.total < job.rule.dataset_size:
+            waived["dataset"] = (
+                f"the {workload.kind} dataset has {dataset.total:,} samples instead of "
+                f"{job.rule.dataset_size:,}"
+            )
+        return replace(settings, waived=waived)
+
+    @contextmanager
+    def _sut(
+        self,
+        scenario: Scenario,
+        settings: Settings,
+        tuned: Tuned,
+        provider: EngineProvider,
+        build: Build,
+    ) -> Iterator[BatchSUT]:
+        """Open one engine a stream behind a policy; the heartbeat watches it."""
+        workload = build.request.workload
+        policy = policy_for(scenario, tuned.batch, tuned.delay_s, tuned.preferred)
+        streams = tuned.streams
+        engines = [provider.open(build, streams.threads) for _ in range(streams.count)]
+        try:
+            sut = BatchSUT(policy, engines, workload, self.channel.fail)
+            total = planned_samples(settings, workload.dataset.total)
+            self.channel.watch(sut, total, settings.expected_s)
+            yield sut
+        finally:
+            self.channel.watch(None)
+            for engine in engines:
+                engine.close()
+
+    def _loadgen(
+        self, settings: Settings, folder: Path, sut: BatchSUT, build: Build
+    ) -> None:
+        # Imported here: LoadGen is not needed to find out that something is missing.
+        from pytest_mlperf import loadgen
+
+        dataset = build.request.workload.dataset
+        with quiet_interpreter():
+            loadgen.run(settings, folder, sut, dataset, self.channel.fail)
+
+    def _warm_up(self, sut: BatchSUT, workload: Workload, batch: int) -> None:
+        """Run each stream once at size 1 and at full batch, untimed."""
+        samples = list(range(min(batch, workload.dataset.total)))
+        workload.dataset.load(samples)
+        for engine in sut.engines:
+            for size in sorted({1, len(samples)}):
+                once(engine, workload, samples[:size])
+                self.channel.beat()
+        workload.dataset.unload(samples)
+
+    def _facts(
+        self, job: Job, build: Build, workload: Workload, tuned: Tuned
+    ) -> dict[str, str]:
+        facts = dict(build.facts)
+        facts |= {
+            "workload": workload.title,
+            "precision": build.request.precision,
+            "streams x threads": str(tuned.streams),
+            "batch": str(tuned.batch),
+            "tuning": tuned.note,
+            "engine build": build.report,
+            "cpus": str(len(job.cpus)),
+        }
+        if tuned.target_qps is not None:
+            facts["target_qps"] = f"{tuned.target_qps:.4g}"
+        if tuned.loop_rate is not None:
+            facts["bare_loop_per_s"] = f"{tuned.loop_rate:.6g}"
+        return facts
+
+
+def planned_samples(settings: Settings, dataset_total: int) -> int | None:
+    """Return how many samples LoadGen will issue, where that is fixed beforehand."""
+    if settings.mode is Mode.ACCURACY:
+        return dataset_total
+    seconds = settings.min_duration_ms / 1000
+    if settings.target_qps is None:
+        return None
+    if settings.scenario is Scenario.OFFLINE:
+        # LoadGen's own slack of 1.1, and at least the minimum count.
+        return max(settings.min_query_count, int(1.1 * seconds * settings.target_qps))
+    return max(settings.min_query_count, int(seconds * settings.target_qps))
+
+
+def check_memory(settings: Settings) -> None:
+    """Raise ``MemoryError`` when LoadGen's query list would not fit.
+
+    LoadGen makes all queries before it starts; asked for too many, the process would
+    be killed minutes later.
+    """
+    count = planned_samples(settings, 0) or 0
+    if settings.expected_latency_ns:
+        # The streams' list holds twice the queries that the latency lets expect.
+        seconds = settings.min_duration_ms / 1000
+        count = int(2e9 * seconds / settings.expected_latency_ns)
+        count *= settings.samples_per_query
+    need = count * BYTES_PER_QUERY
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if need > free:
+        raise MemoryError(
+            f"LoadGen would prepare {count:,} samples, about {need / 2**30:.1f} GiB, "
+            f"but {free / 2**30:.1f} GiB are free: shorten the run (--fast, "
+            "--mlperf-duration) or lower --mlperf-target-qps (raise "
+            "--mlperf-expected-latency-ms for streams)"
+        )
+
+
+def write_accuracy(folder: Path, workload: Workload) -> dict[str, float]:
+    """Score LoadGen's accuracy log and write accuracy.txt beside it."""
+    log = folder / "mlperf_log_accuracy.json"
+    metrics = workload.score(read_accuracy(folder))
+    with log.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    text = f"{workload.accuracy_text(metrics)}\nhash={digest}\n"
+    (folder / "accuracy.txt").write_text(text, encoding="utf-8")
+    return metrics

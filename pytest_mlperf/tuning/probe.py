@@ -1,0 +1,261 @@
+"""A short probe that makes the first run on an unknown machine a sensible one.
+
+It finds the layout (streams x threads) and the batch with the best bare loop, and from
+that what LoadGen has to be told: the expected rate, the expected latency, or a Server
+load that keeps the bound. Every number that a system file or the command line gives is
+taken as it is. What was found is said in the run's facts.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.engine import Build
+from pytest_mlperf.engine import Engine
+from pytest_mlperf.engine import EngineProvider
+from pytest_mlperf.engine import Streams
+from pytest_mlperf.job import Tuning
+from pytest_mlperf.workload import Workload
+
+SLICE_S = 0.4
+"""How long one candidate is timed, at least."""
+SAMPLES = 64
+"""Samples a candidate works through before its rate counts, so that long and short
+ones take part in proportion."""
+OFFLINE_MARGIN = 1.15
+"""Offline issues 1.1 x rate x duration at once; too few samples end it too early, so
+the rate is stated this much above the probe's."""
+LOADS = (0.85, 0.65, 0.45, 0.25, 0.1)
+"""Shares of the bare loop's rate that Server is tried at, highest first."""
+BOUND_SHARE = 0.75
+"""A short trial's percentile must stay this far under the bound: it has seen too few
+queries to know its tail."""
+TRIAL_S = 3.0
+ANSWER_RATES = {Scenario.OFFLINE: 1e6, Scenario.SERVER: 5e4}
+"""What an engine that only answers (``null``) is asked for, in samples/s: it has no
+rate of its own, it measures the suite."""
+
+STREAM_ANSWER_NS = 1000
+"""What a stream scenario is told to expect of such an engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """How a cell runs on this machine."""
+
+    streams: Streams
+    batch: int
+    delay_s: float = 0.0
+    preferred: tuple[int, ...] = ()
+    target_qps: float | None = None
+    expected_latency_ns: int | None = None
+    loop_rate: float | None = None
+    """Samples/s of the best bare loop the probe saw."""
+    note: str = ""
+
+
+Trial = Callable[[Tuned, float], float]
+"""(tuning, seconds) -> a real Server run's latency in ns at the bound's percentile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a probe measures with."""
+
+    provider: EngineProvider
+    build: Build
+    workload: Workload
+    cpus: int
+    beat: Callable[[], None]
+    """Called between measurements, so that a watchdog sees life."""
+
+    def tune(
+        self,
+        scenario: Scenario,
+        given: Tuning,
+        bound_ns: int | None,
+        trial: Trial | None,
+    ) -> Tuned:
+        """Return the tuning of one cell; ``trial`` None (accuracy) skips Server's."""
+        if scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
+            return self._latency(given, 8 if scenario is Scenario.MULTI_STREAM else 1)
+        streams, batch, rate = self._throughput(scenario, given, bound_ns)
+        delay_s = (given.max_delay_ms or 0.0) / 1000
+        tuned = Tuned(streams, batch, delay_s, given.preferred, loop_rate=rate)
+        if given.target_qps is not None:
+            return replace(tuned, target_qps=given.target_qps, note="as given")
+        if self.provider.answers:
+            return replace(tuned, target_qps=rate, note="nothing to probe")
+        if scenario is Scenario.OFFLINE:
+            return replace(
+                tuned, target_qps=rate * OFFLINE_MARGIN, note=f"bare loop {rate:,.1f}/s"
+            )
+        if trial is None or bound_ns is None:
+            return replace(
+                tuned, target_qps=rate * LOADS[1], note=f"bare loop {rate:,.1f}/s"
+            )
+        return self._server(tuned, rate, bound_ns, trial)
+
+    def _server(self, tuned: Tuned, rate: float, bound_ns: int, trial: Trial) -> Tuned:
+        """Return the heaviest load that a short real run keeps the bound at."""
+        bound = f"{bound_ns / 1e6:g} ms"
+        # The layout for throughput serves most load; one wide stream answers sooner.
+        layouts = dict.fromkeys((tuned.streams, self.provider.layouts(self.cpus)[-1]))
+        tails: dict[float, Tuned] = {}
+        for share in LOADS:
+            qps = rate * share
+            for streams in layouts:
+                self.beat()
+                tried = replace(tuned, streams=streams, target_qps=qps)
+                tail = trial(tried, max(TRIAL_S, min(10.0, 50 / qps)))
+                if tail <= bound_ns * BOUND_SHARE:
+                    note = f"{share:.0%} of the bare loop kept {bound}"
+                    return replace(tried, note=note)
+                tails[tail] = tried
+        tail, best = min(tails.items())
+        note = (
+            f"no load tried keeps {bound} with room to spare on this machine: at best "
+            f"{tail / 1e6:.1f} ms at {best.target_qps:.2f} queries/s"
+        )
+        return replace(best, note=note)
+
+    def _latency(self, given: Tuning, size: int) -> Tuned:
+        streams = Streams(
+            1, given.threads or self.provider.layouts(self.cpus)[-1].threads
+        )
+        if given.expected_latency_ms is not None:
+            latency_ns = int(given.expected_latency_ms * 1e6)
+            return Tuned(streams, size, expected_latency_ns=latency_ns, note="as given")
+        if self.provider.answers:
+            expected = STREAM_ANSWER_NS
+            return Tuned(streams, size, expected_latency_ns=expected, note="as told")
+        with _opened(self.provider, self.build, Streams(1, streams.threads)) as engines:
+            batches = self._batches(size, sort=False)
+            timed = [once(engines[0], self.workload, b) for b in batches[:2]]
+            started = time.monotonic()
+            while time.monotonic() - started < 2 * SLICE_S or len(timed) < 5:
+                chosen = batches[len(timed) % len(batches)]
+                timed.append(once(engines[0], self.workload, chosen))
+                self.beat()
+        middle = float(np.median(timed[2:]))
+        # LoadGen lists twice the queries that this latency lets expect and ends with
+        # an error when they run out; half the median leaves room for faster spells.
+        expected = max(1, int(middle * 0.5 * 1e9))
+        note = f"median {middle * 1e3:.3f} ms in the probe"
+        return Tuned(streams, size, expected_latency_ns=expected, note=note)
+
+    def _throughput(
+        self, scenario: Scenario, given: Tuning, bound_ns: int | None
+    ) -> tuple[Streams, int, float]:
+        layouts: Sequence[Streams] = self.provider.layouts(self.cpus)
+        if given.streams or given.threads:
+            count = given.streams or max(1, self.cpus // (given.threads or 1))
+            layouts = (Streams(count, given.threads or max(1, self.cpus // count)),)
+        sizes = (given.batch,) if given.batch else self.provider.batches
+        if self.provider.answers:
+            return layouts[0], sizes[-1], ANSWER_RATES[scenario]
+        best: tuple[Streams, int, float] | None = None
+        for streams in layouts:
+            with _opened(self.provider, self.build, streams) as engines:
+                top = 0.0
+                for size in sizes:
+                    batches = self._batches(size, sort=scenario is Scenario.OFFLINE)
+                    rate = bare_loop(
+                        engines, self.workload, batches, SLICE_S, self.beat
+                    )
+                    # A batch that takes a third of the bound leaves no room to wait.
+                    seconds = size * streams.count / rate
+                    slow = bound_ns is not None and seconds > bound_ns / 3e9
+                    if best is None or (rate > best[2] and not slow):
+                        best = (streams, size, rate)
+                    top = max(top, rate)
+                    if rate < 0.9 * top or slow:
+                        break
+        assert best is not None
+        return best
+
+    def _batches(self, size: int, *, sort: bool) -> list[list[int]]:
+        """Return index batches over a fixed random pick of the dataset."""
+        dataset = self.workload.dataset
+        loaded = min(dataset.total, dataset.performance_count)
+        picked = np.random.default_rng(0).permutation(loaded)
+        count = max(SAMPLES, 2 * size)
+        picked = np.resize(picked, min(count, max(loaded, size)))
+        if sort and dataset.lengths is not None:
+            picked = picked[np.argsort(-dataset.lengths[picked], kind="stable")]
+        indices: list[int] = picked.tolist()
+        return [indices[i : i + size] for i in range(0, len(indices), size)]
+
+
+def bare_loop(
+    engines: Sequence[Engine],
+    workload: Workload,
+    batches: Sequence[list[int]],
+    seconds: float,
+    beat: Callable[[], None] = lambda: None,
+) -> float:
+    """Return samples/s of the engines alone, one thread each, without LoadGen.
+
+    Whole passes over ``batches`` until ``seconds`` are over, after one warm-up batch.
+    """
+    for engine in engines:
+        once(engine, workload, batches[0])
+    total, started = 0, time.perf_counter()
+    with ThreadPoolExecutor(len(engines)) as pool:
+        while True:
+            todo = queue.SimpleQueue[list[int]]()
+            for batch in batches:
+                todo.put(batch)
+            work = partial(_drain, workload=workload, todo=todo)
+            list(pool.map(work, engines))  # list() raises what an engine raised
+            beat()
+            total += sum(map(len, batches))
+            elapsed = time.perf_counter() - started
+            if elapsed >= seconds:
+                return total / elapsed
+
+
+def _drain(
+    engine: Engine, workload: Workload, todo: queue.SimpleQueue[list[int]]
+) -> None:
+    while True:
+        try:
+            batch = todo.get(block=False)
+        except queue.Empty:
+            return
+        once(engine, workload, batch)
+
+
+def once(engine: Engine, workload: Workload, indices: list[int]) -> float:
+    """Run one batch as the SUT would; return its seconds."""
+    started = time.perf_counter()
+    if engine.answers:
+        engine.infer({}, len(indices))
+    else:
+        outputs = engine.infer(workload.dataset.gather(indices), len(indices))
+        workload.respond(outputs, indices)
+    return time.perf_counter() - started
+
+
+@contextmanager
+def _opened(
+    provider: EngineProvider, build: Build, streams: Streams
+) -> Iterator[list[Engine]]:
+    engines = [provider.open(build, streams.threads) for _ in range(streams.count)]
+    try:
+        yield engines
+    finally:
+        for engine in engines:
+            engine.close()
