@@ -147,6 +147,9 @@ def context_for(state: State, device: Slice, done: Done) -> Context:
 
 def shown(cell: Cell, mode: Mode, beat: Beat) -> Progress:
     """Return a runner's heartbeat as the progress line shows it."""
+    if beat.phase != "run":
+        # A probe's short trials count for the watchdog, not for people.
+        return Progress(cell.id, mode.value, beat.phase, elapsed_s=beat.elapsed_s)
     rate = beat.completed / beat.elapsed_s if beat.elapsed_s else 0.0
     return Progress(
         cell=cell.id,

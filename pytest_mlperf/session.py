@@ -176,7 +176,7 @@ class Session:
 
     def _settings(self, job: Job, workload: Workload, tuned: Tuned) -> Settings:
         dataset = workload.dataset
-        settings = plan(
+        return plan(
             job.rule,
             job.seeds,
             job.mode,
@@ -185,13 +185,6 @@ class Session:
             target_qps=tuned.target_qps,
             expected_latency_ns=tuned.expected_latency_ns,
         )
-        waived = dict(settings.waived)
-        if dataset.total < job.rule.dataset_size:
-            waived["dataset"] = (
-                f"the {workload.kind} dataset has {dataset.total:,} samples instead of "
-                f"{job.rule.dataset_size:,}"
-            )
-        return replace(settings, waived=waived)
 
     @contextmanager
     def _sut(
@@ -277,7 +270,7 @@ def check_memory(settings: Settings) -> None:
     be killed minutes later.
     """
     count = planned_samples(settings, 0) or 0
-    if settings.expected_latency_ns:
+    if settings.expected_latency_ns and settings.mode is Mode.PERFORMANCE:
         # The streams' list holds twice the queries that the latency lets expect.
         seconds = settings.min_duration_ms / 1000
         count = int(2e9 * seconds / settings.expected_latency_ns)

@@ -127,12 +127,14 @@ def plan(
     asks and the run does not give is named in ``waived``: it is never passed over.
     """
     waived: dict[str, str] = {}
-    duration, queries = rule.min_duration_ms, rule.min_query_count
+    duration = rule.min_duration_ms
+    # LoadGen reads Offline's query count as samples of its one query.
+    queries = max(rule.min_query_count, rule.min_sample_count)
     if shortening and shortening.duration_ms < duration:
+        counts = f"{shortening.why}: 1 instead of {queries:,}"
         duration, queries = shortening.duration_ms, 1
         seconds = f"{duration / 1000:g} s instead of {rule.min_duration_ms / 1000:g} s"
         waived["min_duration"] = f"{shortening.why}: {seconds}"
-        counts = f"{shortening.why}: 1 instead of {rule.min_query_count:,}"
         waived["min_query_count"] = counts
         if rule.min_sample_count:
             waived["min_sample_count"] = counts
