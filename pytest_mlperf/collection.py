@@ -1,0 +1,250 @@
+"""Which items a session has: parameter sets, their marks, ids and order.
+
+A test function takes part when it carries ``@pytest.mark.mlperf(mode=...)`` and asks
+for ``cell``. Anybody else's fixture named ``cell`` is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from typing import TYPE_CHECKING
+from typing import Any
+
+from pytest_mlperf import registry
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.options import DEFAULT_ENGINE
+from pytest_mlperf.options import Options
+
+if TYPE_CHECKING:
+    import pytest
+
+MARKER = (
+    "mlperf(benchmark=, target=, scenario=, engine=, mode=, round=): what an MLPerf "
+    "item runs; on a test function that asks for 'cell', mode= is required and the "
+    "others narrow its cells"
+)
+_SLUGS = tuple(scenario.slug for scenario in Scenario)
+
+
+@cache
+def cells(engines: tuple[str, ...], round_name: str | None) -> tuple[Cell, ...]:
+    """Return every cell of the installed benchmarks on these engines, sorted.
+
+    Raises ``ValueError`` for an engine that is not installed.
+    """
+    from pytest_mlperf.core import matrix
+    from pytest_mlperf.core import rounds
+
+    for spec in engines:
+        registry.check("engine", spec)
+    names = (round_name,) if round_name else rounds.ROUNDS
+    rules = [rule for name in names for rule in rounds.get(name).rules]
+    benchmarks = [
+        (name, tuple(sorted({r.target for r in rules if r.benchmark == name})))
+        for name in sorted(_canonical_names())
+    ]
+    short = tuple(registry.short_name(spec) for spec in engines)
+    return tuple(matrix.cells(benchmarks, short, names))
+
+
+def check_engines(options: Options) -> None:
+    """Raise ``UsageError`` for an engine the user named that is not installed."""
+    import pytest
+
+    try:
+        # The default is checked where it is used: most sessions never do.
+        for spec in set(options.engine) - {DEFAULT_ENGINE}:
+            registry.check("engine", spec)
+    except ValueError as error:
+        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
+
+
+def of_options(options: Options) -> tuple[Cell, ...]:
+    """Return the cells these options allow.
+
+    Raises ``UsageError`` for an unknown engine or a benchmark that cannot be imported.
+    """
+    import pytest
+
+    try:
+        return cells(options.engine, options.round)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _canonical_names() -> set[str]:
+    """Return the benchmarks' names without the entry points that are aliases."""
+    return set(registry.names("benchmark")) - set(registry.aliases())
+
+
+def parse(text: str, known: Iterable[Cell]) -> Cell | None:
+    """Return the cell whose id stands in a node id's brackets, or None.
+
+    Other parameters of the item may stand before or after the cell's.
+    """
+    _, bracket, inside = text.partition("[")
+    if not bracket or not any(slug in inside for slug in _SLUGS):
+        return None
+    inside = f"-{inside.removesuffix(']')}-"
+    found = [cell for cell in known if f"-{cell.id}-" in inside]
+    return max(found, key=lambda cell: len(cell.id), default=None)
+
+
+def rewrite(argument: str, options: Options) -> str:
+    """Return a command-line argument with benchmark aliases in ids made canonical.
+
+    ``test_performance[resnet-Offline-onnxruntime]`` names the resnet50 item too.
+    """
+    head, bracket, inside = argument.partition("[")
+    lowered = inside.lower().removesuffix("]")
+    if not bracket or not any(slug in lowered for slug in _SLUGS):
+        return argument
+    known = {cell.id for cell in of_options(options)}
+    for alias, name in {"": "", **registry.aliases()}.items():
+        candidate = name + lowered.removeprefix(alias)
+        if lowered.startswith(alias) and candidate in known:
+            return f"{head}[{candidate}]"
+    return argument
+
+
+def describe(cell: Cell, mode: str) -> dict[str, str]:
+    """Return what the item runs, as text: the marker's arguments."""
+    return {**asdict(cell), "scenario": cell.scenario.slug, "mode": mode}
+
+
+def marks(cell: Cell, mode: str) -> list[pytest.MarkDecorator]:
+    """Return the ``mlperf`` marks (one a name the benchmark has) and bare marks."""
+    import pytest
+
+    names = [cell.benchmark, *_aliases_of(cell.benchmark)]
+    facts = describe(cell, mode)
+    spelled = dict.fromkeys([*names, cell.model])
+    full = [pytest.mark.mlperf(**{**facts, "benchmark": name}) for name in spelled]
+    bare = [*names, cell.scenario.slug, cell.engine, mode]
+    return full + [getattr(pytest.mark, name) for name in bare]
+
+
+def _aliases_of(name: str) -> list[str]:
+    return sorted(a for a, target in registry.aliases().items() if target == name)
+
+
+def register_markers(config: pytest.Config, options: Options) -> None:
+    """Declare the bare marks, which ``--strict-markers`` asks for."""
+    known = {
+        "benchmark": [*registry.names("benchmark"), *registry.aliases()],
+        "scenario": _SLUGS,
+        "engine": [registry.short_name(s) for s in options.engine]
+        + list(registry.names("engine")),
+        "mode": [mode.value for mode in Mode],
+    }
+    declared = {line.split(":")[0] for line in config.getini("markers")}
+    for kind, names in known.items():
+        for name in sorted(set(names) - declared):
+            config.addinivalue_line("markers", f"{name}: MLPerf {kind}")
+
+
+def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
+    """Give a function that asks for cells its cells; False where it does not ask."""
+    import pytest
+
+    mark = metafunc.definition.get_closest_marker("mlperf")
+    if mark is None or "cell" not in metafunc.fixturenames:
+        return False
+    asked = mark.kwargs
+    where = metafunc.definition.nodeid
+    try:
+        mode = Mode(asked.get("mode")).value
+    except ValueError:
+        legal = ", ".join(m.value for m in Mode)
+        raise pytest.UsageError(
+            f"{where}: mlperf mark has mode={asked.get('mode')!r}, but should be one "
+            f"of {legal}; write @pytest.mark.mlperf(mode='performance')"
+        ) from None
+    known = of_options(options)
+    register_markers(metafunc.config, options)
+    chosen = [c for c in known if _matches(describe(c, mode), asked)]
+    params = [pytest.param(c, id=c.id, marks=marks(c, mode)) for c in chosen]
+    metafunc.parametrize("cell", params)
+    return True
+
+
+def _matches(facts: Mapping[str, str], asked: Mapping[str, Any]) -> bool:
+    asked = {**asked}
+    if "benchmark" in asked:
+        asked["benchmark"] = registry.aliases().get(
+            asked["benchmark"], asked["benchmark"]
+        )
+    return all(facts.get(key) == value for key, value in asked.items())
+
+
+def cell_of(item: pytest.Item) -> Cell | None:
+    """Return the cell an item runs; None for anybody else's item."""
+    found = getattr(item, "callspec", None)
+    cell = found.params.get("cell") if found else None
+    return cell if isinstance(cell, Cell) else None
+
+
+def cells_of(items: Iterable[pytest.Item]) -> list[Cell]:
+    """Return the cells of the mlperf items among these."""
+    return [cell for item in items if (cell := cell_of(item))]
+
+
+def mode_of(item: pytest.Item) -> str:
+    """Return the mode of an mlperf item: ``performance``, ``accuracy``."""
+    mark = item.get_closest_marker("mlperf")
+    return str(mark.kwargs["mode"]) if mark else ""
+
+
+def build_key(cell: Cell) -> tuple[str, str, str]:
+    """Return what cells must share to use one engine build.
+
+    The precision follows from benchmark and target.
+    """
+    return (cell.engine, cell.benchmark, cell.target)
+
+
+def sort(items: list[pytest.Item]) -> None:
+    """Bring mlperf items of one build together; the others keep their places.
+
+    Performance stands before accuracy, so that a run that is already INVALID is
+    known before the long accuracy run begins.
+    """
+    from pytest_mlperf.core.matrix import build_order
+
+    places = [i for i, item in enumerate(items) if cell_of(item) is not None]
+    modes = [mode.value for mode in Mode]
+
+    def key(item: pytest.Item) -> tuple[Any, ...]:
+        cell = cell_of(item)
+        assert cell is not None
+        return (*build_order(cell), modes.index(mode_of(item)))
+
+    for place, item in zip(
+        places, sorted((items[i] for i in places), key=key), strict=True
+    ):
+        items[place] = item
+
+
+def absent(options: Options) -> list[str]:
+    """Return the benchmark x scenario pairs that no round has: ``bert interactive``."""
+    present = {(c.benchmark, c.scenario) for c in of_options(options)}
+    return [
+        f"{name} {scenario.slug}"
+        for name in sorted(_canonical_names())
+        for scenario in Scenario
+        if (name, scenario) not in present
+    ]
+
+
+def explain_empty(options: Options) -> str:
+    """Return one line for a selection that matched no cell."""
+    rules = f"round {options.round}" if options.round else "no round"
+    verb = "does not have" if options.round else "has"
+    pairs: Sequence[str] = absent(options) or ["(every pair exists)"]
+    return f"mlperf: nothing selected; {rules} {verb}: {', '.join(pairs)}"

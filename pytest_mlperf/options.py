@@ -1,0 +1,298 @@
+"""What the user asked for: options and ini values as one frozen value.
+
+``Options.from_config`` is the one place that asks pytest for configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+if TYPE_CHECKING:
+    import pytest
+
+FAST_S = 60.0
+"""Minimum duration of a ``--fast`` run, seconds."""
+DEFAULT_ENGINE = "onnxruntime"
+_ENVIRONMENT = {"mlperf_scratch": "MLPERF_SCRATCH_PATH", "mlperf_system": "SYSTEM_NAME"}
+
+
+def suggest(name: str, legal: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for a near miss, else nothing."""
+    near = difflib.get_close_matches(name, list(legal), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise ValueError("a number above 0")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise ValueError("a whole number of at least 1")
+    return int(text)
+
+
+def _wait(text: str) -> float:
+    """A delay, where 0 is a legal choice: do not wait."""
+    return 0.0 if text.strip() in ("0", "0.0") else _number(text)
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a name")
+    return text.strip()
+
+
+def _round(text: str) -> str:
+    from pytest_mlperf.core.rounds import ROUNDS
+
+    name = text if text.startswith("v") else f"v{text}"
+    if name not in ROUNDS:
+        raise ValueError(f"one of {', '.join(ROUNDS)}.{suggest(name, ROUNDS)}")
+    return name
+
+
+def _one_of(*legal: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in legal:
+            raise ValueError(f"one of {', '.join(legal)}.{suggest(text, legal)}")
+        return text
+
+    return parse
+
+
+def _folder(text: str) -> Path:
+    return Path(_name(text)).expanduser()
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    flag: str
+    parse: Callable[[str], Any]
+    metavar: str
+    help: str
+
+    @property
+    def dest(self) -> str:
+        return self.flag.lstrip("-").replace("-", "_")
+
+
+SPECS = (
+    _Spec("--mlperf-duration", _number, "SECONDS", "minimum duration of a run, for "
+          "development: shortened rules are waived, never a submission result"),
+    _Spec("--mlperf-round", _round, "vX.Y", "rules to judge by (default: the newest "
+          "round that has the benchmark and scenario)"),
+    _Spec("--mlperf-scratch", _folder, "DIR", "folder of official models and data "
+          "(default: MLPERF_SCRATCH_PATH)"),
+    _Spec("--mlperf-workload", _one_of("auto", "embedded", "official"), "KIND",
+          "auto, embedded or official (default auto: official with a scratch folder, "
+          "else embedded)"),
+    _Spec("--mlperf-precision", _name, "NAME", "precision of the engine, such as fp32 "
+          "or int8 (default: the benchmark's for its accuracy target)"),
+    _Spec("--mlperf-target-qps", _number, "X", "queries a second LoadGen issues "
+          "(Server) or expects (Offline)"),
+    _Spec("--mlperf-expected-latency-ms", _number, "X", "latency LoadGen expects in "
+          "SingleStream and MultiStream"),
+    _Spec("--mlperf-streams", _count, "N", "engine sessions that work side by side"),
+    _Spec("--mlperf-threads", _count, "N", "threads of one session"),
+    _Spec("--mlperf-batch", _count, "N", "largest batch"),
+    _Spec("--mlperf-max-delay-ms", _wait, "X", "longest wait for a batch to fill "
+          "(Server)"),
+    _Spec("--mlperf-provider", _name, "NAME", "execution provider of onnxruntime"),
+    _Spec("--mlperf-system", _name, "NAME", "name of this machine (default: "
+          "SYSTEM_NAME, else what is detected)"),
+    _Spec("--mlperf-cache", _folder, "DIR", "folder of built engines (default: "
+          "pytest-mlperf in XDG_CACHE_HOME or ~/.cache)"),
+    _Spec("--mlperf-reports", _folder, "DIR", "folder of reports (default: reports in "
+          "the root directory)"),
+    _Spec("--mlperf-stall", _number, "SECONDS", "give a run up after this long "
+          "without progress (default 120)"),
+    _Spec("--mlperf-build-timeout", _number, "SECONDS", "give an engine build up "
+          "after this long (default 3600)"),
+    _Spec("--mlperf-progress", _one_of("auto", "on", "off"), "WHEN", "live progress: "
+          "auto (on a terminal), on or off"),
+)  # fmt: skip
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option and its ini twin."""
+    group = parser.getgroup("mlperf", "MLPerf Inference")
+    group.addoption(
+        "--mlperf-fast", action="store_true", dest="mlperf_fast",
+        help="60 s minimum duration and a minimum query count of 1: shortened rules "
+        "are waived, never a submission result (also --fast, --test-run)",
+    )  # fmt: skip
+    group.addoption(
+        "--mlperf-engine", action="append", metavar="NAME", dest="mlperf_engine",
+        help="engine to run on; repeat it or separate by commas; module:object for "
+        f"one in development (default {DEFAULT_ENGINE})",
+    )  # fmt: skip
+    parser.addini("mlperf_engine", "twin of --mlperf-engine", default=None)
+    for spec in SPECS:
+        group.addoption(spec.flag, metavar=spec.metavar, dest=spec.dest, help=spec.help)
+        parser.addini(spec.dest, f"twin of {spec.flag}", default=None)
+
+
+def add_short_options(parser: pytest.Parser) -> None:
+    """Register ``--fast`` and ``--test-run`` where no conftest has claimed them."""
+    group = parser.getgroup("mlperf")
+    for flag in ("--fast", "--test-run"):
+        if not _is_claimed(parser, flag):
+            group.addoption(
+                flag, action="store_true", dest="mlperf_fast", help="--mlperf-fast"
+            )
+
+
+def _is_claimed(parser: pytest.Parser, flag: str) -> bool:
+    """Ask the parser itself: releases of pytest differ in how a clash shows."""
+    import pytest
+
+    try:
+        _, unknown = parser.parse_known_and_unknown_args([flag])
+    except pytest.UsageError:  # somebody's option that wants a value
+        return True
+    return flag not in unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The user's choices, validated; None is a choice left to what knows better."""
+
+    fast: bool = False
+    duration: float | None = None
+    """Seconds."""
+    engine: tuple[str, ...] = (DEFAULT_ENGINE,)
+    """Installed names or ``module:object``."""
+    round: str | None = None
+    scratch: Path | None = None
+    workload: str = "embedded"
+    """``official`` or ``embedded``; ``auto`` is already decided."""
+    precision: str | None = None
+    target_qps: float | None = None
+    expected_latency_ms: float | None = None
+    streams: int | None = None
+    threads: int | None = None
+    batch: int | None = None
+    max_delay_ms: float | None = None
+    provider: str | None = None
+    system: str | None = None
+    cache: Path = Path()
+    reports: Path = Path("reports")
+    stall: float = 120.0
+    build_timeout: float = 3600.0
+    """Seconds, as ``stall`` is."""
+    progress: str = "auto"
+
+    @property
+    def min_duration_s(self) -> float | None:
+        """Minimum duration that replaces the round's; None keeps the round's."""
+        return FAST_S if self.fast else self.duration
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What keeps every result of this session from being a submission's."""
+        short = "fast" if self.fast else "shortened" if self.duration else ""
+        found = ("embedded" if self.workload == "embedded" else "", short)
+        return tuple(label for label in found if label)
+
+    def engine_spec(self, name: str) -> str:
+        """Return what the user typed for an engine that ids call ``name``."""
+        typed = {spec.rpartition(":")[2].lower(): spec for spec in self.engine}
+        return typed.get(name, name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options as JSON values, folders as text."""
+        data = asdict(self)
+        return {k: str(v) if isinstance(v, Path) else v for k, v in data.items()}
+
+    @classmethod
+    def from_config(
+        cls, config: pytest.Config, environ: Mapping[str, str] = os.environ
+    ) -> Options:
+        """Read options, ini twins and environment; ``UsageError`` for a bad one."""
+        here = config.invocation_params.dir
+        values: dict[str, Any] = {"fast": bool(config.getoption("mlperf_fast"))}
+        for spec in SPECS:
+            value = _read(config, spec, environ)
+            if value is not None:
+                value = here / value if isinstance(value, Path) else value
+                values[spec.dest.removeprefix("mlperf_")] = value
+        given = config.getoption("mlperf_engine") or [config.getini("mlperf_engine")]
+        values["engine"] = _engines([text for text in given if text is not None])
+        kind = values.get("workload", "auto")
+        scratch = values.get("scratch")
+        if kind == "auto":
+            values["workload"] = "official" if scratch else "embedded"
+        home = environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+        values.setdefault("cache", Path(home) / "pytest-mlperf")
+        values.setdefault("reports", config.rootpath / "reports")
+        _refuse_contradictions(values)
+        return cls(**values)
+
+
+def _read(config: pytest.Config, spec: _Spec, environ: Mapping[str, str]) -> Any:
+    """Return the parsed value of the option, else ini, else environment, else None."""
+    text, source = config.getoption(spec.dest), spec.flag
+    if text is None:
+        text, source = config.getini(spec.dest), f"{spec.dest} in {config.inipath}"
+    if text is None and spec.dest in _ENVIRONMENT:
+        source = _ENVIRONMENT[spec.dest]
+        text = environ.get(source) or None
+    if text is None:
+        return None
+    try:
+        return spec.parse(str(text))
+    except ValueError as error:
+        raise _usage_error(f"{source}: {text!r}, but should be {error}") from None
+
+
+def is_configured(config: pytest.Config) -> bool:
+    """Return whether the user gave any mlperf option or ini value."""
+    dests = ["mlperf_engine", *(spec.dest for spec in SPECS)]
+    given = [config.getoption(d) or config.getini(d) for d in dests]
+    return bool(config.getoption("mlperf_fast")) or any(given)
+
+
+def _engines(given: list[str]) -> tuple[str, ...]:
+    """Return the engines in the order given, each once."""
+    names = [part.strip() for text in given for part in text.split(",")]
+    if any(not name for name in names):
+        raise _usage_error(
+            "--mlperf-engine: an empty name, but should be an installed engine or "
+            "module:object; name one, or leave the option out"
+        )
+    return tuple(dict.fromkeys(names)) or (DEFAULT_ENGINE,)
+
+
+def _refuse_contradictions(values: Mapping[str, Any]) -> None:
+    if values["fast"] and "duration" in values:
+        raise _usage_error(
+            "--fast sets the minimum duration to 60 s and --mlperf-duration to "
+            f"{values['duration']:g} s; keep one of the two"
+        )
+    if values.get("workload") == "official" and not values.get("scratch"):
+        raise _usage_error(
+            "--mlperf-workload official needs the folder of official models and data; "
+            "add --mlperf-scratch DIR, or set MLPERF_SCRATCH_PATH"
+        )
+
+
+def _usage_error(text: str) -> pytest.UsageError:
+    import pytest
+
+    return pytest.UsageError(text)

@@ -1,0 +1,154 @@
+"""The pytest plugin: hooks that call one function each and keep what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from pytest_mlperf import collection
+from pytest_mlperf import options
+from pytest_mlperf import progress
+from pytest_mlperf import xdist
+from pytest_mlperf.progress import ProgressLine
+from pytest_mlperf.state import KEY
+from pytest_mlperf.state import State
+
+Wrapper = Generator[None, Any, Any]
+
+
+def pytest_addoption(
+    parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
+) -> None:
+    """Register options, and the xdist hooks, which act before configuration."""
+    options.add_options(parser)
+    pluginmanager.register(xdist, "mlperf-xdist")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> Wrapper:
+    """Claim the short option names after the conftests had their chance."""
+    result = yield
+    options.add_short_options(parser)
+    return result
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the options, make the state and rewrite aliases in ids."""
+    config.addinivalue_line("markers", collection.MARKER)
+    state = State.start(config)
+    collection.check_engines(state.options)
+    config.args[:] = [collection.rewrite(a, state.options) for a in config.args]
+    if config.getoption("markers", default=False):
+        collection.register_markers(config, state.options)
+    if not state.worker and not config.getoption("collectonly"):
+        # The reporter is not there yet, and with -p no:terminal never is.
+        state.line = progress.open_line(
+            state.options.progress,
+            lambda: config.get_terminal_writer().width_of_current_line,
+        )
+        if state.line:
+            config.pluginmanager.register(Quiet(state.line), "mlperf-quiet")
+    config.pluginmanager.register(Recorder(state), "mlperf-recorder")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let go of the terminal."""
+    if (state := config.stash.get(KEY, None)) and state.line:
+        state.line.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give every mlperf test function its cells."""
+    collection.parametrize(metafunc, State.of(metafunc.config).options)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Wrapper:
+    """Sort by build, and notice a selection that leaves no cell."""
+    had_cells = bool(collection.cells_of(items))
+    collection.sort(items)
+    result = yield
+    if had_cells and not items:
+        State.of(config).deselect()
+    return result
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make the reports folder when mlperf items are about to run.
+
+    First, because the terminal asks for the header in its own call of this hook.
+    """
+    state = State.of(session.config)
+    if state.worker or session.config.getoption("collectonly"):
+        return
+    if cells := collection.cells_of(session.items):
+        state.begin(cells)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Say what runs; nothing in sessions without mlperf items."""
+    return State.of(config).header
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note the item's cell, which skipped and failed setups report too."""
+    State.of(item.config).enter(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write the closing line of the results."""
+    State.of(session.config).end(int(exitstatus))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the table."""
+    State.of(config).print_summary(terminalreporter)
+
+
+class Recorder:
+    """Hooks that get no config: they hold the session's state themselves."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Collect verdicts on the controller."""
+        self._state.take(report)
+
+    def pytest_runtest_logfinish(self) -> None:
+        """Forget a finished item's progress."""
+        self._state.leave()
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Mark the results as partial."""
+        self._state.interrupted = True
+
+
+class Quiet:
+    """Takes the live line away while pytest itself writes."""
+
+    def __init__(self, line: ProgressLine) -> None:
+        self._line = line
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
+    def _pause(self) -> Wrapper:
+        with self._line.paused():
+            return (yield)
+
+    pytest_runtest_logstart = _pause
+    pytest_runtest_logreport = _pause
+    pytest_runtest_logfinish = _pause
+    pytest_testnodedown = _pause
+    pytest_keyboard_interrupt = _pause
+    pytest_internalerror = _pause
+    pytest_sessionfinish = _pause
+    pytest_enter_pdb = _pause

@@ -1,0 +1,234 @@
+"""What a run is doing now, on one line that is gone when pytest writes.
+
+The line is drawn on a copy of the terminal's file descriptor taken before pytest
+captures output. Where pytest stands in the middle of a line, the live line is drawn
+below it and the cursor goes back up when it is erased.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import TextIO
+
+PLAIN_S = 10.0
+"""Without a terminal, a line is printed this often."""
+DRAW_S = 0.1
+POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One heartbeat of a run."""
+
+    cell: str
+    """``bert-99-server-onnxruntime``."""
+    mode: str
+    phase: str
+    """``build``, ``probe``, ``warm-up``, ``run``, ``judge`` ..."""
+    issued: int = 0
+    completed: int = 0
+    total: int | None = None
+    """Queries of the whole run, where that is known beforehand."""
+    rate: float = 0.0
+    """Completed a second."""
+    elapsed_s: float = 0.0
+    """Of this phase."""
+    expected_s: float | None = None
+    """Of this phase."""
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to go, by time or else by count; None when nobody can know."""
+        if self.expected_s is not None:
+            return max(0.0, self.expected_s - self.elapsed_s)
+        if self.total and self.rate > 0:
+            return max(0.0, (self.total - self.completed) / self.rate)
+        return None
+
+
+def clock(seconds: float) -> str:
+    """Return ``0:26``, ``10:00`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def describe(progress: Progress, prefix: str, width: int) -> str:
+    """Return one line of at most ``width`` columns, dropping the least useful part."""
+    ran = f"{progress.phase} {progress.elapsed_s:,.0f} s"
+    if progress.expected_s is not None:
+        ran += f" of {progress.expected_s:,.0f} s"
+    done = f"completed {progress.completed:,}"
+    if progress.total:
+        done += f" of {progress.total:,}"
+    busy = progress.issued > 0 or progress.completed > 0
+    left = progress.left_s
+    # Text and how dearly it is kept; the lowest goes first.
+    parts = [
+        (f"{prefix} {progress.cell} {progress.mode}".strip(), 9),
+        (ran, 5),
+        (f"issued {progress.issued:,}" if busy else "", 1),
+        (done if busy else "", 2),
+        (f"{_rate(progress.rate)}/s" if busy else "", 3),
+        (f"{clock(left)} left" if left is not None else "", 4),
+    ]
+    kept = [part for part in parts if part[0]]
+    while len(kept) > 1 and len("  ".join(text for text, _ in kept)) > width:
+        kept.remove(min(kept, key=lambda part: part[1]))
+    return "  ".join(text for text, _ in kept)[:width]
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:,.1f}"
+
+
+def condense(running: Sequence[tuple[str, Progress]], prefix: str, width: int) -> str:
+    """Return one line for several workers, each cut to its share of the width."""
+    share = max(20, (width - len(prefix)) // max(1, len(running)) - 3)
+    texts = []
+    for worker, progress in running:
+        name = f"{worker} {progress.cell} {progress.mode[:4]}"
+        tail = f" {progress.elapsed_s:,.0f}"
+        if progress.expected_s is not None:
+            tail += f"/{progress.expected_s:,.0f}"
+        tail += f" s {_rate(progress.rate)}/s" if progress.rate else " s"
+        texts.append(name[: max(0, share - len(tail))] + tail)
+    return " | ".join([f"{prefix} {texts[0]}", *texts[1:]])[:width] if texts else prefix
+
+
+@dataclass(slots=True)
+class ProgressLine:
+    """One line on a stream: live on a terminal, a plain line now and then elsewhere."""
+
+    stream: TextIO
+    live: bool
+    column: Callable[[], int] = lambda: 0
+    """Where pytest's own cursor stands in its line."""
+    prefix: str = ""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _shown: bool = False
+    _back: int = 0
+    _below: bool = False
+    _last: float = float("-inf")
+
+    @property
+    def width(self) -> int:
+        """Columns a line may have; the last stays free, or terminals wrap."""
+        if not self.live:
+            return 200
+        with contextlib.suppress(OSError, ValueError):
+            return (os.get_terminal_size(self.stream.fileno()).columns or 80) - 1
+        return 79
+
+    def report(self, progress: Progress) -> None:
+        """Show one run."""
+        self.show(lambda width: describe(progress, self.prefix, width))
+
+    def show(self, text: Callable[[int], str]) -> None:
+        """Draw the text for a width, unless the last drawing is too recent."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._last < (DRAW_S if self.live else PLAIN_S):
+                return
+            self._last = now
+            line = text(self.width).encode("ascii", "replace").decode()
+            if not self.live:
+                self._write(f"{line}\n")
+                return
+            if not self._shown:
+                self._back = self.column()
+                self._below = self._back > 0
+                self._shown = True
+                line = ("\n" if self._below else "") + "\r\x1b[2K" + line
+            else:
+                line = "\r\x1b[2K" + line
+            self._write(line)
+
+    def erase(self) -> None:
+        """Take the line away and put the cursor back where pytest left it."""
+        with self._lock:
+            if self._shown:
+                up = f"\x1b[A\x1b[{self._back}C" if self._below else ""
+                self._write("\r\x1b[2K" + up)
+                self._shown = False
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Erase the line and keep other threads from drawing it."""
+        with self._lock:
+            self.erase()
+            yield
+
+    def close(self) -> None:
+        """Erase the line and let go of the stream."""
+        self.erase()
+        self.stream.close()
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a terminal that went away
+            self.stream.write(text)
+            self.stream.flush()
+
+
+def open_line(when: str, column: Callable[[], int]) -> ProgressLine | None:
+    """Return the line for ``auto``, ``on`` or ``off``; None where there is to be none.
+
+    Call it while pytest's capture is suspended, else the terminal is out of reach.
+    """
+    if when == "off":
+        return None
+    for descriptor in (1, 2):
+        if os.isatty(descriptor) and os.environ.get("TERM") != "dumb":
+            return ProgressLine(
+                _copy(descriptor), True, column if descriptor == 1 else lambda: 0
+            )
+    return ProgressLine(_copy(2), live=False) if when == "on" else None
+
+
+def _copy(descriptor: int) -> TextIO:
+    return os.fdopen(os.dup(descriptor), "w", encoding="ascii", errors="replace")
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """A folder in which workers leave their last heartbeat for the controller."""
+
+    folder: Path
+    _last: float = float("-inf")
+
+    def put(self, worker: str, progress: Progress) -> None:
+        """Write a worker's heartbeat, whole or not at all, at most a few a second."""
+        now = time.monotonic()
+        if now - self._last < POLL_S / 2:
+            return
+        self._last = now
+        partial = self.folder / f"{worker}.tmp"
+        # A display is no reason to fail a run.
+        with contextlib.suppress(OSError):
+            partial.write_text(json.dumps(asdict(progress)), encoding="utf-8")
+            partial.replace(self.folder / f"{worker}.json")
+
+    def clear(self, worker: str) -> None:
+        """Take a worker's heartbeat away."""
+        self._last = float("-inf")
+        (self.folder / f"{worker}.json").unlink(missing_ok=True)
+
+    def read(self) -> list[tuple[str, Progress]]:
+        """Return the heartbeats that are there, by worker."""
+        found = []
+        for path in sorted(self.folder.glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                text = path.read_text(encoding="utf-8")
+                found.append((path.stem, Progress(**json.loads(text))))
+        return found

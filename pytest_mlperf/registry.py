@@ -1,0 +1,102 @@
+"""Finds engines and benchmarks by name, through entry points.
+
+Names are listed without importing what they name. An object is imported when it is
+asked for, so a package that is not used costs nothing.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+from typing import Any
+
+from pytest_mlperf.options import suggest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from pytest_mlperf.engine import EngineProvider
+    from pytest_mlperf.workload import Benchmark
+
+GROUPS = {
+    "engine": "pytest_mlperf.engines",
+    "benchmark": "pytest_mlperf.benchmarks",
+}
+
+
+@cache
+def _entry_points(kind: str) -> dict[str, EntryPoint]:
+    """Return name -> entry point, sorted; the scan takes milliseconds, so once."""
+    # Imported here: a session without mlperf items never scans the packages.
+    from importlib.metadata import entry_points
+
+    found = {point.name: point for point in entry_points(group=GROUPS[kind])}
+    return dict(sorted(found.items()))
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Return the installed names of a kind (``engine``, ``benchmark``), sorted."""
+    return tuple(_entry_points(kind))
+
+
+def check(kind: str, name: str) -> None:
+    """Raise ``ValueError`` unless the name is installed or a ``module:object``."""
+    if ":" in name or name in _entry_points(kind):
+        return
+    legal = names(kind)
+    raise ValueError(
+        f"{name!r} is not an installed {kind}; installed: "
+        f"{', '.join(legal) or 'none'}.{suggest(name, legal)} A package adds one by an "
+        f"entry point in {GROUPS[kind]!r}; module:object names one in development"
+    )
+
+
+def _load(kind: str, name: str) -> Any:
+    check(kind, name)
+    point = _entry_points(kind).get(name)
+    module, _, attribute = (point.value if point else name).partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{kind} {name!r} cannot be imported from {module}:{attribute}: {error}; "
+            "repair or uninstall the package that names it, or correct module:object"
+        ) from error
+
+
+@cache
+def engine(name: str) -> EngineProvider:
+    """Return an engine by installed name or ``module:object``.
+
+    Raises ``ValueError`` that lists what is installed.
+    """
+    found: EngineProvider = _load("engine", name)
+    return found
+
+
+@cache
+def benchmark(name: str) -> Benchmark:
+    """Return a benchmark by installed name, alias or ``module:object``.
+
+    Raises ``ValueError`` that lists what is installed.
+    """
+    if name not in _entry_points("benchmark"):
+        name = aliases().get(name, name)
+    found: Benchmark = _load("benchmark", name)
+    return found
+
+
+@cache
+def aliases() -> dict[str, str]:
+    """Return alias -> installed benchmark name; imports the (light) benchmarks."""
+    return {
+        alias: name
+        for name in names("benchmark")
+        for alias in _load("benchmark", name).aliases
+    }
+
+
+def short_name(spec: str) -> str:
+    """Return the name an engine has in item ids: ``pkg.mod:FAST`` is ``fast``."""
+    return spec.rpartition(":")[2].lower()

@@ -1,0 +1,264 @@
+"""What the plugin knows during one pytest session, in every process of it.
+
+Fixtures ask ``State.of(config)`` for options, device and reports folder, report
+progress to it and attach verdicts through it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+from pytest_mlperf import collection
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.options import Options
+from pytest_mlperf.progress import POLL_S
+from pytest_mlperf.progress import Mailbox
+from pytest_mlperf.progress import Progress
+from pytest_mlperf.progress import ProgressLine
+from pytest_mlperf.progress import condense
+from pytest_mlperf.reporting import junit
+from pytest_mlperf.reporting import results
+from pytest_mlperf.reporting.record import CELL_KEY
+from pytest_mlperf.reporting.record import Record
+from pytest_mlperf.reporting.record import record_of
+
+if TYPE_CHECKING:
+    from pytest_mlperf.system import System
+
+PACKAGES = ("pytest-mlperf", "mlcommons-loadgen", "onnxruntime", "numpy", "pytest")
+
+
+@dataclass(slots=True)
+class State:
+    """One process's view of the session."""
+
+    config: pytest.Config
+    options: Options
+    worker: str = ""
+    """``gw0`` in an xdist worker, else empty."""
+    device: int = 0
+    """Index of the device that this process owns."""
+    line: ProgressLine | None = None
+    records: list[Record] = field(default_factory=list)
+    total: int = 0
+    """mlperf items this session is to run; 0 in everybody else's sessions."""
+    deselected: bool = False
+    """True when there were mlperf items and the selection left none."""
+    interrupted: bool = False
+    header: list[str] = field(default_factory=list)
+    """What runs, once that is known."""
+    _system: System | None = None
+    _folder: Path | None = None
+    _started: int = 0
+    _phases: dict[str, list[pytest.TestReport]] = field(default_factory=dict)
+    _writer: results.Writer | None = None
+    _mailbox: Mailbox | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> State:
+        """Return the session's state."""
+        return config.stash[KEY]
+
+    @classmethod
+    def start(cls, config: pytest.Config) -> State:
+        """Make the state of this process and keep it in the config's stash."""
+        state = cls(config, Options.from_config(config))
+        given: dict[str, Any] = getattr(config, "workerinput", {})
+        if given:
+            state.worker = given["workerid"]
+            state.device = given.get("mlperf_device", 0)
+            state._folder = Path(given["mlperf_reports"])
+            state._mailbox = Mailbox(state._folder / ".progress")
+        config.stash[KEY] = state
+        return state
+
+    @property
+    def reports(self) -> Path:
+        """The session's reports folder, which exists while mlperf items run."""
+        return self.planned()
+
+    def planned(self) -> Path:
+        """Return the folder without making it: most sessions never need it."""
+        if self._folder is None:
+            self._folder = results.plan(self.options.reports, datetime.now())
+        return self._folder
+
+    @property
+    def system(self) -> System:
+        """The machine; ``UsageError`` for a bad system file or name."""
+        from pytest_mlperf.system import SystemFileError
+        from pytest_mlperf.system import detect
+
+        if self._system is None:
+            try:
+                self._system = detect(self.options.system, rootdir=self.config.rootpath)
+            except (SystemFileError, ValueError) as error:
+                raise pytest.UsageError(str(error)) from None
+        return self._system
+
+    def begin(self, cells: Sequence[Cell]) -> None:
+        """Make the reports folder and the results file: these cells are to run.
+
+        Raises ``UsageError`` when the folder cannot be written.
+        """
+        from pytest_mlperf import header
+
+        self.total = len(cells)
+        folder = self.planned()
+        first_line = {
+            "started": datetime.now().astimezone().isoformat(),
+            "args": [str(arg) for arg in self.config.invocation_params.args],
+            "options": self.options.as_dict(), "items": self.total,
+            "rounds": sorted({cell.round for cell in cells}),
+            "versions": results.versions(PACKAGES),
+            "system": {"name": self.system.name, "summary": self.system.summary},
+        }  # fmt: skip
+        writer = results.Writer(folder / results.FILE)
+        try:
+            results.create(folder)
+            writer.open(first_line)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"the reports folder {folder} cannot be made: {error.strerror}; "
+                "results would be lost; name a folder you can write to with "
+                "--mlperf-reports DIR"
+            ) from None
+        self._writer = writer
+        self.header = header.lines(
+            cells, self.options, self.system.summary, _short(folder)
+        )
+
+    def watch_workers(self) -> None:
+        """Show what xdist's workers report until the session ends."""
+        line = self.line
+        if line is None:
+            return
+        mailbox = self._mailbox = Mailbox(self.planned() / ".progress")
+        mailbox.folder.mkdir()
+
+        def poll() -> None:
+            while not self._stop.wait(POLL_S):
+                if running := mailbox.read():
+                    prefix = f"[{len(self.records)}/{self.total}]"
+                    line.show(partial(condense, running, prefix))
+
+        threading.Thread(target=poll, name="mlperf-progress", daemon=True).start()
+
+    def enter(self, item: pytest.Item) -> None:
+        """Note which cell an item runs before anything can go wrong in it."""
+        cell = collection.cell_of(item)
+        if cell is None:
+            return
+        self._started += 1
+        if self.line:
+            self.line.prefix = f"[{self._started}/{self.total}]"
+        text = json.dumps(collection.describe(cell, collection.mode_of(item)))
+        item.user_properties.append((CELL_KEY, text))
+
+    def leave(self) -> None:
+        """Forget the progress of an item that ended."""
+        if self.worker and self._mailbox:
+            self._mailbox.clear(self.worker)
+
+    def progress(self, heartbeat: Progress) -> None:
+        """Show a heartbeat, or hand it to the controller that shows it."""
+        if self.worker and self._mailbox:
+            self._mailbox.put(self.worker, heartbeat)
+        elif self.line:
+            self.line.report(heartbeat)
+
+    @staticmethod
+    def attach(item: pytest.Item, verdict: Verdict) -> None:
+        """Send the verdict with the item's report: table, results.jsonl and junit."""
+        item.user_properties.extend(junit.properties(verdict))
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Collect one phase of an item; its last phase makes the record."""
+        if self.worker or not self.total:
+            return
+        crashed = report.when not in ("setup", "call", "teardown")
+        self._phases.setdefault(report.nodeid, []).append(report)
+        if crashed or report.when == "teardown":
+            self._record(report.nodeid, ended=True)
+
+    def _record(self, nodeid: str, *, ended: bool) -> None:
+        record = record_of(self._phases.pop(nodeid), self._cell_of, ended=ended)
+        if record is None or self._writer is None:
+            return
+        self.records.append(record)
+        self._writer.add(record)
+
+    def _cell_of(self, nodeid: str) -> dict[str, str]:
+        """Return what a crashed worker's item ran; its mode is not known."""
+        cell = collection.parse(nodeid, collection.of_options(self.options))
+        return collection.describe(cell, "?") if cell else {}
+
+    def deselect(self) -> None:
+        """Note that the selection left no item; a worker tells its controller."""
+        self.deselected = True
+        if self.worker:
+            output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
+            output["mlperf_deselected"] = True
+
+    def print_header(self) -> None:
+        """Write the header where pytest does not ask for it: under xdist."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter:
+            # xdist's status line is rewritten in place and has no end yet.
+            begun = self.config.get_terminal_writer().width_of_current_line
+            for line in [""] * bool(begun) + self.header:
+                reporter.write_line(line)
+
+    def print_summary(self, reporter: pytest.TerminalReporter) -> None:
+        """Write the table, or why there is none."""
+        from pytest_mlperf import summary
+
+        writer = self.config.get_terminal_writer()
+        verdicts = [v for record in self.records if (v := record.judged())]
+        lines = summary.render(
+            summary.rows(verdicts), writer.fullwidth, colour=writer.hasmarkup
+        )
+        if self._writer:
+            note = " (partial: interrupted)" if self.interrupted else ""
+            lines.append(f"results: {_short(self._writer.path)}{note}")
+        elif self.deselected:
+            lines.append(collection.explain_empty(self.options))
+        for line in lines:
+            reporter.write_line(line)
+
+    def end(self, exitstatus: int) -> None:
+        """Write what is known of unfinished items, and the closing line."""
+        self._stop.set()
+        for nodeid in list(self._phases):
+            self._record(nodeid, ended=False)
+        if self._writer:
+            self._writer.close(
+                exitstatus=exitstatus,
+                interrupted=self.interrupted,
+                selected=self.total,
+            )
+        if self._mailbox and not self.worker:
+            shutil.rmtree(self._mailbox.folder, ignore_errors=True)
+
+
+def _short(path: Path) -> str:
+    """Return the path from here where it is below the current folder."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+KEY = pytest.StashKey[State]()

@@ -1,0 +1,235 @@
+"""The table of verdicts: pure text from values.
+
+Everything is ASCII, so that no terminal has to be asked what it can show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_mlperf.core.matrix import ORDER
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.options import FAST_S
+
+# LoadGen's unit -> the unit people read, and its size.
+_UNITS = {"ns": ("ms", 1e-6), "us": ("ms", 1e-3), "s": ("ms", 1e3)}
+_LEGEND = {
+    "embedded": "embedded: a small stand-in for the official model and data",
+    "fast": f"fast: {FAST_S:g} s minimum duration and 1 query, not the round's",
+    "shortened": "shortened: --mlperf-duration instead of the round's",
+}
+_PLACES = {scenario.value: place for place, scenario in enumerate(ORDER)}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; numbers are in the units of the row."""
+
+    section: str
+    """``Server``; ``accuracy`` for all scenarios' accuracy."""
+    item: str
+    engine: str
+    unit: str
+    result: float | None
+    limit: float | None
+    limit_unit: str
+    percentile: str
+    """``p99``; empty where there is none."""
+    latency: float | None
+    latency_unit: str
+    rules: str
+    """``21/24, 3 waived``."""
+    verdict: str
+    """``VALID (fast, embedded)``."""
+    round: str
+    time: str
+    """Expected and actual run time, seconds."""
+    comparable: tuple[str, ...]
+    """Rows that agree in this measure the same thing; empty for an invalid one."""
+    higher_is_better: bool
+
+
+def _read(metric: Metric | None) -> tuple[float | None, str]:
+    if metric is None:
+        return None, ""
+    unit, size = _UNITS.get(metric.unit, (metric.unit, 1.0))
+    return metric.value * size, unit
+
+
+def rows(verdicts: Iterable[Verdict]) -> list[Row]:
+    """Return the rows in the table's order: by section, then by name."""
+    ordered = sorted(verdicts, key=_place)
+    several = len({v.engine for v in ordered}) > 1
+    return [_row(v, name_engine=several) for v in ordered]
+
+
+def _place(v: Verdict) -> tuple[bool, int, str, str, str]:
+    place = _PLACES.get(v.scenario, len(_PLACES))
+    accuracy = v.mode == "accuracy"
+    return accuracy, 0 if accuracy else place, v.benchmark, v.engine, v.scenario
+
+
+def _row(v: Verdict, *, name_engine: bool) -> Row:
+    result, unit = _read(v.metric)
+    limit, limit_unit = _read(v.limit)
+    latency, latency_unit = _read(v.at_percentile)
+    accuracy = v.mode == "accuracy"
+    names = [v.benchmark] + [v.scenario] * accuracy + [v.engine] * name_engine
+    passed = sum(check.status is Status.PASS for check in v.checks)
+    waived = f", {len(v.waived)} waived" if v.waived else ""
+    kinds = (*v.labels, *(["waived"] if v.waived and not v.labels else []))
+    same = (v.benchmark, v.scenario, v.mode, v.round, *v.labels)
+    seconds = [v.expected_s, v.actual_s]
+    time = " -> ".join(f"{s:,.0f}" for s in seconds if s is not None)
+    return Row(
+        section="accuracy" if accuracy else v.scenario,
+        item=" ".join(names),
+        engine=v.engine,
+        unit=f"{v.metric.key} {unit}" if v.metric and accuracy else unit,
+        result=result,
+        limit=limit,
+        limit_unit=limit_unit,
+        percentile=f"p{v.percentile * 100:g}" if v.percentile else "",
+        latency=latency,
+        latency_unit=latency_unit,
+        rules=f"{passed}/{len(v.checks)}{waived}",
+        verdict=f"{v.outcome} ({', '.join(kinds)})" if kinds else v.outcome,
+        round=v.round,
+        time="" if v.actual_s is None else time,
+        comparable=same if v.valid else (),
+        higher_is_better=unit != "ms",
+    )
+
+
+# Columns: item, result, limit, latency, verdict, rules, round, time.
+_RIGHT = (1, 2, 3, 7)
+_SPLIT = 4
+"""Columns from here on go to a second line where the terminal is narrow."""
+
+
+def render(rows: Sequence[Row], width: int, *, colour: bool) -> list[str]:
+    """Return the table's lines; none for no rows, two a row on a narrow terminal."""
+    if not rows:
+        return []
+    grid: list[tuple[Row | None, list[str]]] = []
+    for section in dict.fromkeys(row.section for row in rows):
+        group = [row for row in rows if row.section == section]
+        for unit in dict.fromkeys(row.unit for row in group if row.unit) or [""]:
+            # A row without a figure stands with the first that have one.
+            part = [r for r in group if r.unit == unit or not r.unit]
+            group = [r for r in group if r not in part]
+            if part:
+                grid += _section(section, unit, part)
+    widths = [max(len(cells[i]) for _, cells in grid) for i in range(8)]
+    narrow = sum(widths) + 2 * 7 > width
+    best = _best(rows) if colour else []
+    lines = [_title(rows, width)]
+    for row, cells in grid:
+        padded = [
+            text.rjust(size) if i in _RIGHT else text.ljust(size)
+            for i, (text, size) in enumerate(zip(cells, widths, strict=True))
+        ]
+        if row and colour:
+            padded[4] = _paint(padded[4], _colour(row))
+            padded[1] = _paint(padded[1], "green" if row in best else "")
+        columns = padded[:_SPLIT] if narrow else padded
+        lines.append("  ".join(c for c in columns if c).rstrip())
+        if narrow and row:
+            verdict = _paint(row.verdict, _colour(row) if colour else "")
+            tail = [f"rules {row.rules}", row.round, row.time and f"{row.time} s"]
+            lines.append("    " + ", ".join([verdict, *(t for t in tail if t)]))
+    return [*lines, *_legend(rows, narrow)]
+
+
+def _section(
+    name: str, unit: str, group: Sequence[Row]
+) -> list[tuple[Row | None, list[str]]]:
+    """Return a section's head and rows as cells; a unit all rows share stands once."""
+    latency_unit = _common(row.latency_unit for row in group)
+    limit_unit = _common(row.limit_unit for row in group)
+    percentile = _common(row.percentile for row in group)
+    limits = any(row.limit is not None for row in group)
+    latencies = any(row.latency is not None for row in group)
+    head = [
+        name, unit, f"limit {limit_unit}".strip() if limits else "",
+        f"{percentile or 'latency'} {latency_unit}".strip() if latencies else "",
+        "verdict", "rules", "round", "exp -> run s",
+    ]  # fmt: skip
+    results = _digits([row.result for row in group])
+    bounds = _digits([row.limit for row in group])
+    spread = _digits([row.latency for row in group])
+    grid: list[tuple[Row | None, list[str]]] = [(None, head)]
+    for row in group:
+        bound = _number(row.limit, bounds, "" if limit_unit else row.limit_unit)
+        late = _number(row.latency, spread, "" if latency_unit else row.latency_unit)
+        if row.latency is not None and not percentile and row.percentile:
+            late = f"{row.percentile} {late}"
+        figure = _number(row.result, results, "")
+        cells = [f"  {row.item}", figure or "-", bound, late]
+        grid.append((row, [*cells, row.verdict, row.rules, row.round, row.time]))
+    return grid
+
+
+def _common(texts: Iterable[str]) -> str:
+    found = {text for text in texts if text}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _digits(values: Iterable[float | None]) -> int:
+    """Return decimals that leave the smallest of a column four digits, at most 4."""
+    sizes = [abs(value) for value in values if value]
+    smallest = min(sizes, default=1000.0)
+    return next((n for n in range(4) if smallest * 10**n >= 1000), 4)
+
+
+def _number(value: float | None, digits: int, unit: str) -> str:
+    return "" if value is None else f"{value:,.{digits}f} {unit}".strip()
+
+
+def _best(rows: Sequence[Row]) -> list[Row]:
+    """Return the best of each set of rows that measure the same, if there are two."""
+    best = []
+    for key in {row.comparable for row in rows if row.comparable}:
+        same = [r for r in rows if r.comparable == key and r.result is not None]
+        if len(same) > 1:
+            pick = max if same[0].higher_is_better else min
+            best.append(pick(same, key=lambda row: row.result or 0.0))
+    return best
+
+
+def _title(rows: Sequence[Row], width: int) -> str:
+    words = [
+        "VALID (waived)" if r.verdict.startswith("VALID (") else r.verdict.split()[0]
+        for r in rows
+    ]
+    counts = [f"{words.count(word)} {word}" for word in sorted(set(words))]
+    plural = "result" if len(rows) == 1 else "results"
+    engines = ", ".join(sorted({row.engine for row in rows}))
+    text = f" mlperf: {len(rows)} {plural} on {engines}: {', '.join(counts)} "
+    return text.center(width, "=")
+
+
+def _legend(rows: Sequence[Row], narrow: bool) -> list[str]:
+    """Return what the table's words mean, of those that are in it."""
+    text = " ".join(row.verdict for row in rows)
+    lines = [meaning for label, meaning in _LEGEND.items() if label in text]
+    if any("(" in row.verdict for row in rows):
+        lines.append("waived rules were not held to: this is not a submission result")
+    if narrow and any(row.time for row in rows):
+        lines.append("times are expected -> actual run time")
+    return lines
+
+
+def _colour(row: Row) -> str:
+    if not row.verdict.startswith("VALID"):
+        return "red"
+    return "green" if row.verdict == "VALID" else "yellow"
+
+
+def _paint(text: str, colour: str) -> str:
+    code = {"red": 31, "green": 32, "yellow": 33}.get(colour)
+    return f"\x1b[{code}m{text}\x1b[0m" if code else text

@@ -1,0 +1,164 @@
+"""Workers are devices: how many, which one each owns, and who builds what.
+
+Other people's sessions keep xdist's own behaviour: the worker count and the scheduler
+change only where mlperf suites or options are named, and the limit on workers holds
+only where mlperf items were collected.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+from pytest_mlperf import collection
+from pytest_mlperf.options import Options
+from pytest_mlperf.options import is_configured
+from pytest_mlperf.state import State
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+    from xdist.workermanage import WorkerController
+
+_MARK = re.compile(r"\bmlperf\(")
+
+
+def in_play(config: pytest.Config) -> bool:
+    """Return whether mlperf options or suites are named; cheap, before collection.
+
+    A suite is a file, or a folder with a test file in it, that uses the mlperf mark.
+    """
+    if is_configured(config):
+        return True
+    for argument in config.args or [str(config.invocation_params.dir)]:
+        name = argument.partition("::")[0]
+        if "mlperf" in Path(name).name:
+            return True
+        path = config.invocation_params.dir / name
+        files = [path] if path.is_file() else path.glob("test_*.py")
+        if any(_MARK.search(f.read_text("utf-8", "replace")) for f in files):
+            return True
+    return False
+
+
+def refuse_too_many(workers: int, state: State) -> None:
+    """Raise ``UsageError`` for more workers than there are devices to own.
+
+    Without a GPU the workers share the CPUs, and each needs one of its own.
+    """
+    from pytest_mlperf.devices import devices
+
+    found = devices(state.system)
+    limit, what = len(found), "devices"
+    if found[0].kind == "cpu":
+        limit, what = len(found[0].cpus), "usable CPUs and no GPU"
+    if workers > limit:
+        raise pytest.UsageError(
+            f"-n {workers}, but this machine has {limit} {what}: runs that share a "
+            f"device spoil each other's figures; try -n auto or -n {limit}"
+        )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """``-n auto`` is one worker a device."""
+    if not in_play(config):
+        return None
+    from pytest_mlperf.devices import devices
+
+    return len(devices(State(config, Options.from_config(config)).system))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a worker which device it owns and where the reports are."""
+    state = State.of(node.config)
+    taken = node.config.stash.setdefault(_TAKEN, {})
+    free = (i for i in range(len(taken) + 1) if i not in taken.values())
+    taken[node.gateway.id] = next(free)
+    node.workerinput["mlperf_device"] = taken[node.gateway.id]
+    node.workerinput["mlperf_reports"] = str(state.planned())
+
+
+@pytest.hookimpl(optionalhook=True, trylast=True)
+def pytest_testnodedown(node: WorkerController, error: object | None) -> None:
+    """Free a worker's device, for the worker that replaces it."""
+    del error
+    node.config.stash.setdefault(_TAKEN, {}).pop(node.gateway.id, None)
+    output: dict[str, Any] = getattr(node, "workeroutput", None) or {}
+    if output.get("mlperf_deselected"):
+        State.of(node.config).deselected = True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(
+    node: WorkerController, ids: Sequence[str]
+) -> None:
+    """Begin the session when the first worker tells what is to run."""
+    state = State.of(node.config)
+    if state.total:
+        return
+    known = collection.of_options(state.options) if any("[" in i for i in ids) else ()
+    cells = [cell for i in ids if (cell := collection.parse(i, known))]
+    if cells:
+        refuse_too_many(node.workerinput["workercount"], state)
+        state.begin(cells)
+        state.watch_workers()
+        state.print_header()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> Scheduling | None:
+    """Give all items of one build to one worker, so that it is built once."""
+    if config.getvalue("dist") != "load" or not in_play(config):
+        return None
+    return make_scheduler(config, log)
+
+
+def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Return a scheduler that groups mlperf items by build, others one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    known = collection.of_options(State.of(config).options)
+
+    class BuildScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            cell = collection.parse(nodeid, known)
+            return "-".join(collection.build_key(cell)) if cell else nodeid
+
+        def schedule(self) -> None:
+            super().schedule()
+            # A worker runs an item when it knows the next one; xdist hands a worker
+            # that replaces a crashed one a single unit, and both would wait for ever.
+            for node in self.nodes:
+                while self.workqueue and self._pending_of(self.assigned_work[node]) < 2:
+                    self._assign_work_unit(node)
+
+        def remove_node(self, node: WorkerController) -> str | None:
+            # The item that killed its worker must not kill the next one too, and
+            # units that are done must not be handed out again.
+            crashed: str | None = None
+            for unit in self.assigned_work[node].values():
+                pending = [nodeid for nodeid, done in unit.items() if not done]
+                if pending and crashed is None:
+                    crashed = pending[0]
+                    unit[crashed] = True
+            self.assigned_work[node] = {
+                scope: unit
+                for scope, unit in self.assigned_work[node].items()
+                if not all(unit.values())
+            }
+            super().remove_node(node)
+            return crashed
+
+    return BuildScheduling(config, log)
+
+
+_TAKEN = pytest.StashKey[dict[str, int]]()

@@ -1,0 +1,74 @@
+"""What tests of the plugin share: pytester, and a suite that needs no LoadGen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+import pytest
+from pytest_mlperf.core.verdict import Check, Metric, Status, Verdict
+from pytest_mlperf.progress import Progress
+from pytest_mlperf.state import State
+
+def judge(request, cell, mode):
+    state = State.of(request.config)
+    state.progress(Progress(cell.id, mode, "run", issued=10, completed=8, rate=4.0))
+    slow = cell.benchmark == "resnet50" and cell.scenario.slug == "server"
+    check = Check("latency", Status.FAIL if slow else Status.PASS, "20 ms", "15 ms",
+                  "mlperf_log_summary.txt:7", "lower the target QPS")
+    verdict = Verdict(
+        benchmark=cell.model, scenario=cell.scenario.value, engine=cell.engine,
+        mode=mode, round=cell.round, metric=Metric("rate", 68.5, "samples/s"),
+        checks=(check,), labels=state.options.labels,
+        facts={"device": str(state.device), "worker": state.worker},
+    )
+    state.attach(request.node, verdict)
+    if not verdict.valid:
+        pytest.fail(verdict.explain(), pytrace=False)
+
+@pytest.mark.mlperf(mode="performance")
+def test_performance(cell, request):
+    if cell.scenario.slug == "multistream":
+        pytest.skip("no such device; install one")
+    judge(request, cell, "performance")
+
+@pytest.mark.mlperf(mode="accuracy")
+def test_accuracy(cell, request):
+    judge(request, cell, "accuracy")
+"""
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A folder with an mlperf suite whose only INVALID cells are resnet50 server."""
+    pytester.makepyfile(test_suite=SUITE)
+    return pytester
+
+
+@pytest.fixture
+def make_verdict() -> Callable[..., Verdict]:
+    """Makes a verdict of one passed rule; keywords change its fields."""
+
+    def make(**changes: object) -> Verdict:
+        passed = Check("latency", Status.PASS, "9 ms", "15 ms", "summary:7")
+        fields: dict[str, object] = {
+            "benchmark": "bert-99",
+            "scenario": "Server",
+            "engine": "onnxruntime",
+            "mode": "performance",
+            "round": "v4.1",
+            "metric": Metric("result_completed_samples_per_sec", 68.5, "queries/s"),
+            "checks": (passed,),
+        }
+        return Verdict(**(fields | changes))  # type: ignore[arg-type]
+
+    return make

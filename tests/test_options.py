@@ -1,0 +1,162 @@
+"""Options: one frozen value from command line, ini file and environment."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.options import SPECS
+from pytest_mlperf.options import Options
+
+VALUES = {
+    "mlperf_duration": "2.5",
+    "mlperf_round": "v5.1",
+    "mlperf_scratch": "models",
+    "mlperf_workload": "embedded",
+    "mlperf_precision": "fp32",
+    "mlperf_target_qps": "100",
+    "mlperf_expected_latency_ms": "3",
+    "mlperf_streams": "2",
+    "mlperf_threads": "1",
+    "mlperf_batch": "8",
+    "mlperf_max_delay_ms": "0",
+    "mlperf_provider": "CPUExecutionProvider",
+    "mlperf_system": "box",
+    "mlperf_cache": "built",
+    "mlperf_reports": "out",
+    "mlperf_stall": "9",
+    "mlperf_build_timeout": "90",
+    "mlperf_progress": "off",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the machine's own settings out of the tests."""
+    for name in ("MLPERF_SCRATCH_PATH", "SYSTEM_NAME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def options(pytester: pytest.Pytester, *args: str) -> Options:
+    """Return the options of a session with these arguments."""
+    return Options.from_config(pytester.parseconfig(*args))
+
+
+def test_every_option_has_an_ini_twin_of_the_same_meaning(
+    pytester: pytest.Pytester,
+) -> None:
+    """The same text on the command line and in the ini file gives equal options."""
+    flags = [f"{spec.flag}={VALUES[spec.dest]}" for spec in SPECS]
+    typed = options(pytester, *flags, "--mlperf-engine=null,onnxruntime")
+    lines = [f"{name} = {value}" for name, value in VALUES.items()]
+    lines.append("mlperf_engine = null, onnxruntime")
+    pytester.makeini("\n".join(["[pytest]", *lines]))
+    written = options(pytester)
+
+    assert typed == written
+    assert ("null", "onnxruntime") == written.engine
+    assert 0.0 == written.max_delay_ms
+    assert pytester.path / "out" == written.reports
+
+
+def test_options_win_over_ini_and_ini_over_environment(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nearer a setting is to the user's fingers, the more it counts."""
+    monkeypatch.setenv("SYSTEM_NAME", "from_environment")
+    assert "from_environment" == options(pytester).system
+
+    pytester.makeini("[pytest]\nmlperf_system = from_ini")
+    assert "from_ini" == options(pytester).system
+    assert "typed" == options(pytester, "--mlperf-system=typed").system
+
+
+@pytest.mark.parametrize("flag", ["--fast", "--test-run", "--mlperf-fast"])
+def test_fast_is_a_minute_under_each_of_its_names(
+    pytester: pytest.Pytester, flag: str
+) -> None:
+    """All spellings give 60 s and the label that goes with the results."""
+    found = options(pytester, flag)
+
+    assert 60.0 == found.min_duration_s
+    assert ("embedded", "fast") == found.labels
+
+
+def test_a_project_keeps_its_own_fast_option(pytester: pytest.Pytester) -> None:
+    """Where a conftest has ``--fast``, ours is ``--mlperf-fast`` only."""
+    pytester.makeconftest(
+        "def pytest_addoption(parser): parser.addoption('--fast', default='theirs')"
+    )
+    config = pytester.parseconfig("--mlperf-fast", "--fast=own")
+
+    assert "own" == config.getoption("fast")
+    assert Options.from_config(config).fast
+
+
+def test_a_scratch_folder_makes_the_workload_official(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``auto`` is embedded unless there is a place for the official files."""
+    assert "embedded" == options(pytester).workload
+
+    monkeypatch.setenv("MLPERF_SCRATCH_PATH", "/models")
+    found = options(pytester)
+
+    assert "official" == found.workload
+    assert Path("/models") == found.scratch
+    assert () == found.labels
+    assert "embedded" == options(pytester, "--mlperf-workload=embedded").workload
+
+
+def test_the_cache_honours_xdg(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built engines go below XDG_CACHE_HOME where that is set."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/fast/disk")
+
+    assert Path("/fast/disk/pytest-mlperf") == options(pytester).cache
+
+
+def test_options_travel_as_json_and_pickle(pytester: pytest.Pytester) -> None:
+    """Workers, runners and results files can all carry them."""
+    found = options(pytester, "--fast", "--mlperf-batch=4")
+
+    assert found == pickle.loads(pickle.dumps(found))  # noqa: S301 - our own bytes
+    assert 4 == json.loads(json.dumps(found.as_dict()))["batch"]
+
+
+def test_an_engine_in_development_has_a_short_name(pytester: pytest.Pytester) -> None:
+    """``module:object`` is called by its object in ids, and found by it again."""
+    found = options(pytester, "--mlperf-engine=pkg.mod:QUICK")
+
+    assert "pkg.mod:QUICK" == found.engine_spec("quick")
+    assert "null" == found.engine_spec("null")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--mlperf-duration=0", "*'0', but should be a number above 0"),
+        ("--mlperf-duration=nan", "*'nan', but should be a number above 0"),
+        ("--mlperf-target-qps=inf", "*'inf', but should be a number above 0"),
+        ("--mlperf-batch=1.5", "*but should be a whole number of at least 1"),
+        ("--mlperf-max-delay-ms=-1", "*'-1', but should be a number above 0"),
+        ("--mlperf-workload=oficial", "*embedded, official. Did you mean 'official'?"),
+        ("--mlperf-round=v6.2", "*one of v2.0, *v6.1. Did you mean *"),
+        ("--mlperf-engine=a,,b", "*an empty name*"),
+        ("--mlperf-engine=onnxruntim", "*Did you mean 'onnxruntime'?*"),
+        ("--mlperf-workload=official", "*add --mlperf-scratch DIR*"),
+        ("--fast --mlperf-duration=5", "*keep one of the two"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_is_legal(
+    pytester: pytest.Pytester, argument: str, said: str
+) -> None:
+    """A user's mistake is one sentence, before anything runs."""
+    result = pytester.runpytest(*argument.split())
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    result.stderr.fnmatch_lines([f"ERROR: {said}"])

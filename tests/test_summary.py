@@ -1,0 +1,170 @@
+"""The table: pure rows, thin rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf import header
+from pytest_mlperf import summary
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.options import Options
+
+Make = Callable[..., Verdict]
+WAIVED = Check("min_duration", Status.WAIVED, "60 s", "600 s", "summary:3")
+
+
+def table(verdicts: list[Verdict], width: int = 120) -> list[str]:
+    """Return the table without colour."""
+    return summary.render(summary.rows(verdicts), width, colour=False)
+
+
+def test_no_verdicts_make_no_table() -> None:
+    """A session without results prints nothing."""
+    assert [] == table([])
+
+
+def test_a_unit_stands_once_in_the_head_and_nanoseconds_become_milliseconds(
+    make_verdict: Make,
+) -> None:
+    """The Server section reads queries/s and ms; LoadGen logs ns."""
+    verdict = make_verdict(
+        metric=Metric("rate", 12345.6, "queries/s"),
+        limit=Metric("target_latency", 130_000_000, "ns"),
+        percentile=0.99,
+        at_percentile=Metric("p99", 101_530_000, "ns"),
+        expected_s=600.0,
+        actual_s=1234.4,
+    )
+    _, head, row = table([verdict])
+
+    assert "Server queries/s limit ms p99 ms verdict rules round exp -> run s" == (
+        " ".join(head.split())
+    )
+    assert "bert-99 12,346 130.0 101.5 VALID 1/1 v4.1 600 -> 1,234" == (
+        " ".join(row.split())
+    )
+
+
+@pytest.mark.parametrize("labels", [("embedded",), ("fast",), ()])
+def test_a_waived_verdict_is_never_a_plain_valid(
+    make_verdict: Make, labels: tuple[str, ...]
+) -> None:
+    """The row and the title both say what the verdict does not hold for."""
+    verdict = make_verdict(labels=labels, checks=(*make_verdict().checks, WAIVED))
+    title, _, row, *legend = table([verdict])
+
+    assert "1 VALID (waived)" in title
+    assert f"VALID ({', '.join(labels) or 'waived'})" in row
+    assert "1/2, 1 waived" in row
+    assert "not a submission result" in legend[-1]
+
+
+def test_a_submittable_verdict_has_no_legend(make_verdict: Make) -> None:
+    """Nothing is explained where nothing is waived."""
+    assert 3 == len(table([make_verdict()]))
+
+
+def test_accuracies_of_different_metrics_have_heads_of_their_own(
+    make_verdict: Make,
+) -> None:
+    """F1 and acc are not one column; an errored row stands with its kind."""
+    bert = make_verdict(mode="accuracy", metric=Metric("F1", 89.7, "%"))
+    resnet = make_verdict(
+        benchmark="resnet50", mode="accuracy", metric=Metric("acc", 76.1, "%")
+    )
+    broken = make_verdict(mode="accuracy", scenario="Offline", metric=None, checks=())
+    lines = [" ".join(line.split()) for line in table([bert, resnet, broken])]
+
+    assert [
+        "accuracy F1 % verdict rules round exp -> run s",
+        "bert-99 Offline - ERROR 0/0 v4.1",
+        "bert-99 Server 89.70 VALID 1/1 v4.1",
+        "accuracy acc % verdict rules round exp -> run s",
+        "resnet50 Server 76.10 VALID 1/1 v4.1",
+    ] == lines[1:]
+
+
+def test_only_the_best_of_the_comparable_is_green(make_verdict: Make) -> None:
+    """Two engines on one cell are compared; an INVALID faster one is not."""
+    slow = make_verdict(engine="a", metric=Metric("rate", 10.0, "queries/s"))
+    fast = make_verdict(engine="b", metric=Metric("rate", 20.0, "queries/s"))
+    failed = Check("latency", Status.FAIL, "20 ms", "15 ms", "summary:7")
+    wrong = make_verdict(
+        engine="c", metric=Metric("rate", 30.0, "queries/s"), checks=(failed,)
+    )
+    lines = summary.render(summary.rows([slow, fast, wrong]), 120, colour=True)
+    green = [line for line in lines if "\x1b[32m  " in line or "\x1b[32m2" in line]
+
+    assert 1 == len(green)
+    assert "20.00" in green[0]
+
+
+def test_rows_of_several_engines_name_them(make_verdict: Make) -> None:
+    """Two rows of one cell can be told apart."""
+    text = "\n".join(table([make_verdict(engine="a"), make_verdict(engine="b")]))
+
+    assert "bert-99 a" in text
+    assert "bert-99 b" in text
+
+
+VERDICTS = st.builds(
+    Verdict,
+    benchmark=st.sampled_from(["bert-99", "bert-99.9", "resnet50"]),
+    scenario=st.sampled_from([scenario.value for scenario in Scenario]),
+    engine=st.sampled_from(["onnxruntime", "null"]),
+    mode=st.sampled_from(["performance", "accuracy"]),
+    round=st.sampled_from(["v4.1", "v6.1"]),
+    metric=st.none()
+    | st.builds(
+        Metric,
+        st.just("F1"),
+        st.floats(0, 1e7),
+        st.sampled_from(["ns", "%", "samples/s", "queries/s"]),
+    ),
+    checks=st.lists(
+        st.builds(Check, st.just("c"), st.sampled_from(Status), *[st.just("x")] * 3),
+        max_size=30,
+    ).map(tuple),
+    labels=st.sampled_from([(), ("embedded",), ("embedded", "fast")]),
+    percentile=st.sampled_from([None, 0.9, 0.99]),
+    expected_s=st.none() | st.floats(0, 1e5),
+    actual_s=st.none() | st.floats(0, 1e5),
+)
+
+
+@given(st.lists(VERDICTS, min_size=1, max_size=8), st.sampled_from([80, 120, 200]))
+def test_every_verdict_is_in_the_table_in_ascii_within_the_width(
+    verdicts: list[Verdict], width: int
+) -> None:
+    """No terminal of 80 columns wraps a line, whatever the verdicts are."""
+    lines = table(verdicts, width)
+    shown = [line for line in lines if line.startswith("  ") and line[2] != " "]
+
+    assert len(verdicts) == len(shown)
+    assert all(line.isascii() for line in lines)
+    assert width >= max(len(line) for line in lines)
+
+
+def test_the_header_says_which_round_judges_what() -> None:
+    """Two rounds are named with their cells; embedded and fast are spelled out."""
+    cells = [
+        Cell("bert", "99", Scenario.SERVER, "onnxruntime", "v4.1"),
+        Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1"),
+    ]
+    lines = header.lines(cells, Options(fast=True), "box: 2 cores", "reports/1")
+
+    assert (
+        "mlperf: 2 items, round v6.1 (bert offline), round v4.1 (bert server)"
+        == (lines[0])
+    )
+    assert any("embedded" in line and "not a submission" in line for line in lines)
+    assert any("60 s minimum duration" in line for line in lines)

@@ -1,0 +1,133 @@
+"""Under xdist: the same story, one device a worker, one build in one place."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+
+import pytest
+
+from pytest_mlperf.reporting import results
+
+pytest.importorskip("xdist")
+
+CPUS = len(os.sched_getaffinity(0))
+needs_two = pytest.mark.skipif(CPUS < 2, reason="two workers need two CPUs")
+
+
+def newest(pytester: pytest.Pytester) -> results.Results:
+    """Return the results of the session that just ended."""
+    return results.read(pytester.path / "reports" / "latest" / results.FILE)
+
+
+@needs_two
+def test_two_workers_tell_the_same_story_as_none(suite: pytest.Pytester) -> None:
+    """Outcomes, header, table and results are those of a session without -n."""
+    result = suite.runpytest("-n2", "--fast", "-k", "resnet50")
+
+    result.assert_outcomes(passed=5, failed=2, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "mlperf: 8 items, round v*",
+            "*mlperf: 7 results on onnxruntime: 2 INVALID, 5 VALID (waived)*",
+            "results: reports*results.jsonl",
+        ]
+    )
+    found = newest(suite)
+
+    assert found.end is not None
+    assert {"passed": 5, "failed": 2, "skipped": 1} == found.end["counts"]
+    assert [results.FILE] == [
+        p.name for p in (suite.path / "reports" / "latest").iterdir()
+    ]
+
+
+@needs_two
+def test_a_build_stays_with_one_worker_which_owns_one_device(
+    suite: pytest.Pytester,
+) -> None:
+    """Items of one benchmark and target never meet two workers or devices."""
+    suite.runpytest("-n2")
+    places = defaultdict(set)
+    for record in newest(suite).records:
+        if record.verdict:
+            facts = record.verdict.facts
+            key = (record.cell["benchmark"], record.cell["target"])
+            places[key].add((facts["worker"], facts["device"]))
+
+    assert 3 == len(places)
+    assert all(len(owners) == 1 for owners in places.values())
+    assert {("gw0", "0"), ("gw1", "1")} == set.union(*places.values())
+
+
+def test_more_workers_than_devices_is_a_usage_error(suite: pytest.Pytester) -> None:
+    """Runs that share a device would spoil each other's figures."""
+    result = suite.runpytest(f"-n{CPUS + 1}", "-k", "resnet50 and offline")
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    result.stderr.fnmatch_lines([f"ERROR: -n {CPUS + 1}, *try -n auto or -n *"])
+    assert not (suite.path / "reports").exists()
+
+
+def test_auto_is_one_worker_a_device(suite: pytest.Pytester) -> None:
+    """A machine without GPU is one device, however many CPUs it has."""
+    from pytest_mlperf.devices import devices
+    from pytest_mlperf.system import detect
+
+    result = suite.runpytest("-nauto", "-k", "resnet50 and offline")
+
+    result.assert_outcomes(passed=2)
+    count = len(devices(detect()))
+    result.stdout.fnmatch_lines([f"*{count}/{count} worker*"])
+
+
+def test_a_crashed_worker_costs_one_item(suite: pytest.Pytester) -> None:
+    """The item that killed its worker is an error with a row; the others run."""
+    suite.makeconftest(
+        """
+        import os
+        def pytest_runtest_call(item):
+            if item.name == "test_performance[resnet50-offline-onnxruntime]":
+                os._exit(1)
+        """
+    )
+    result = suite.runpytest(
+        "-n1", "-k", "resnet50 and offline or bert-99- and offline"
+    )
+    found = newest(suite)
+    outcomes = {r.nodeid.partition("::")[2]: r.outcome for r in found.records}
+
+    result.assert_outcomes(passed=3, failed=1)
+    assert "error" == outcomes["test_performance[resnet50-offline-onnxruntime]"]
+    assert 3 == list(outcomes.values()).count("passed")
+    crashed = next(r for r in found.records if r.outcome == "error")
+    assert "crashed while running" in crashed.reason
+    assert "resnet50" == crashed.cell["benchmark"]
+
+
+def test_an_empty_selection_is_explained_by_the_controller(
+    suite: pytest.Pytester,
+) -> None:
+    """Only the workers know that there were cells; the terminal says it too."""
+    result = suite.runpytest("-n1", "-k", "bert and multistream")
+
+    result.stdout.fnmatch_lines(["mlperf: nothing selected; *bert multistream*"])
+
+
+def test_other_peoples_sessions_keep_xdists_scheduler(
+    pytester: pytest.Pytester,
+) -> None:
+    """Nothing changes where no suite is named: not the scheduler, not the limit."""
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.parametrize("n", range(8))
+        def test_theirs(n): ...
+        """
+    )
+    result = pytester.runpytest(f"-n{CPUS + 1}", "-v")
+
+    result.assert_outcomes(passed=8)
+    result.stdout.fnmatch_lines(["scheduling tests via LoadScheduling"])
+    assert not any("mlperf:" in line for line in result.outlines)
+    assert not (pytester.path / "reports").exists()
