@@ -41,7 +41,8 @@ class Model:
     dynamic_length: bool = False
     """True when axis 1 of the inputs is a sequence length that may vary by batch."""
     calibration: Callable[[], Iterable[Batch]] | None = None
-    """Batches for static quantisation; shares no sample with the evaluation set."""
+    """Batches for static quantisation; shares no sample with the evaluation set. None
+    where activations are to be scaled as they come (transformers)."""
     keep_fp32: tuple[str, ...] = ()
     """Graph nodes that quantisation leaves alone, because accuracy asks for it."""
 
