@@ -115,7 +115,8 @@ def tokenize(questions: Sequence[Question], vocab: Path) -> Features:
             f"{vocab} has no {', '.join(absent)}; it should be BERT's uncased"
             " vocabulary, one piece a line. Download it again."
         )
-    tokenizer = BertWordPieceTokenizer(str(vocab), lowercase=True)
+    # from_file: a path given to the class itself is deprecated in older releases.
+    tokenizer = BertWordPieceTokenizer.from_file(str(vocab), lowercase=True)
     cls, sep, unknown = map(tokenizer.token_to_id, ("[CLS]", "[SEP]", "[UNK]"))
     contexts: dict[str, tuple[list[int], NDArray[np.int32]]] = {}
     rows: list[list[int]] = []
