@@ -85,24 +85,26 @@ class Watch:
         """Note a heartbeat."""
         self._heard = time.monotonic()
         state = (beat.phase, beat.issued, beat.completed, beat.marks)
-        if state != self._state or self._at_rest(beat):
+        if state != self._state:
             self._state, self._changed = state, self._heard
         self._beat = beat
 
     def complaint(self) -> str | None:
         """Return what is wrong, or None while all is well."""
         now = time.monotonic()
-        phase = self._beat.phase if self._beat else ""
-        limit, option = self.stall_s, "--mlperf-stall"
-        if phase in UNTIMED or (
-            phase == "run" and self._beat and not self._beat.issued
-        ):
-            limit, option = self.build_s, "--mlperf-build-timeout"
-        still, silent = now - self._changed, now - self._heard
-        if max(still, silent) < limit:
-            return None
-        what = "no sign of life" if silent >= limit else "no progress"
         beat = self._beat
+        phase = beat.phase if beat else ""
+        stall = (self.stall_s, "--mlperf-stall")
+        build = (self.build_s, "--mlperf-build-timeout")
+        patience = build if phase in UNTIMED or self._at_rest() else stall
+        # A build may keep the GIL, and with it the heartbeat; a run may not.
+        quiet = build if phase in UNTIMED else stall
+        if now - self._heard >= quiet[0]:
+            what, (limit, option) = "no sign of life", quiet
+        elif now - self._changed >= patience[0]:
+            what, (limit, option) = "no progress", patience
+        else:
+            return None
         if beat and beat.issued > beat.completed:
             lost = beat.issued - beat.completed
             what += f" with {lost:,} samples issued but never completed"
@@ -111,10 +113,11 @@ class Watch:
             f"the runner was ended. If it is only slow, raise {option} SECONDS"
         )
 
-    @staticmethod
-    def _at_rest(beat: Beat) -> bool:
-        # Between two queries of a light Server load nothing happens, rightly.
-        return beat.phase == "run" and 0 < beat.issued <= beat.completed
+    def _at_rest(self) -> bool:
+        # LoadGen prepares its queries, waits for the next one of a light Server load,
+        # or writes its logs: nothing happens, rightly, but not for ever.
+        beat = self._beat
+        return bool(beat and beat.phase == "run" and beat.issued <= beat.completed)
 
 
 class Runner:
@@ -145,12 +148,14 @@ class Runner:
     def run(self, job: Job, on_beat: Callable[[Beat], None] = lambda _: None) -> Done:
         """Run a job to its end.
 
-        Raises ``Missing`` (skip), ``RunFailed`` (cause and stacks). On Ctrl-C the
-        child is ended, what LoadGen wrote so far is marked partial, and
-        ``KeyboardInterrupt`` goes on.
+        Raises ``Missing`` (skip), ``RunFailed`` (cause and stacks). On Ctrl-C, and
+        whatever else ``on_beat`` raises, the child is ended, what LoadGen wrote so far
+        is marked partial, and the exception goes on.
         """
         last: Beat | None = None
         watch = Watch(self._stall_s, self._build_s)
+        with suppress(OSError):  # of an earlier attempt at the same item
+            (Path(job.folder) / PARTIAL).unlink()
         try:
             connection = self._send(job)
             while True:
@@ -173,9 +178,13 @@ class Runner:
                     raise RunFailed(
                         complaint, folder=job.folder, last=last, stacks=stacks
                     )
-        except (KeyboardInterrupt, RunFailed) as error:
+        except Missing:
+            raise
+        except BaseException as error:
             self._mark_partial(job, last, error)
-            if isinstance(error, KeyboardInterrupt):
+            if not isinstance(error, RunFailed):
+                # Ctrl-C, a test's timeout: the child is still at work on this job,
+                # and its answer would be taken for the next one's.
                 self.kill()
             raise
 
@@ -208,13 +217,16 @@ class Runner:
     def _send(self, job: Job) -> Connection:
         if self._process is not None and self._process.poll() is not None:
             self._forget()
-        if self._connection is None:
-            self._start()
-        assert self._connection is not None
-        self._connection.send(job)
-        return self._connection
+        connection = self._connection or self._start()
+        try:
+            connection.send(job)
+        except OSError:  # it died since we looked
+            self.kill()
+            connection = self._start()
+            connection.send(job)
+        return connection
 
-    def _start(self) -> None:
+    def _start(self) -> Connection:
         ours, theirs = Pipe()
         self._scratch = Path(tempfile.mkdtemp(prefix="pytest-mlperf-runner-"))
         # The child finds what this process can import (an engine in development).
@@ -236,6 +248,7 @@ class Runner:
         theirs.close()
         self._connection = ours
         self._peak_kib = 0
+        return ours
 
     @property
     def _stacks(self) -> Path:
@@ -312,9 +325,14 @@ class Runner:
 
     @staticmethod
     def _mark_partial(job: Job, last: Beat | None, error: BaseException) -> None:
+        cause = f"interrupted by {type(error).__name__}: {error}".rstrip(": ")
+        if isinstance(error, RunFailed):
+            cause = error.cause
+        elif isinstance(error, KeyboardInterrupt):
+            cause = "interrupted by the user"
         note = {
             "partial": True,
-            "cause": str(getattr(error, "cause", "")) or "interrupted by the user",
+            "cause": cause,
             "last": progress_text(last) if last else None,
         }
         with suppress(OSError):

@@ -291,14 +291,14 @@ def completion(
     infer = engine.infer
     if engine.answers:
         last: Array | None = None
-        base = row = 0
+        base = row = known = 0
 
         def answer(ids: Ids, indices: list[int]) -> None:  # noqa: ARG001 - one shape
-            nonlocal last, base, row
+            nonlocal last, base, row, known
             size = len(ids)
             rows = infer(NO_BATCH, size)
-            if rows is not last:
-                last = checked(rows, size)
+            if rows is not last or size != known:
+                last, known = checked(rows, size), size
                 base, row = address(last), last.nbytes // size
             if size == 1:
                 complete([response(ids[0], base, row)])
