@@ -7,6 +7,7 @@ accuracy share one build, and exits on the first failure: LoadGen cannot be abor
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import os
 import signal
@@ -14,10 +15,12 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
+from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.engine import BuildFailed
 from pytest_mlperf.job import Beat
 from pytest_mlperf.job import Failure
@@ -26,11 +29,13 @@ from pytest_mlperf.job import Message
 from pytest_mlperf.sut import BatchSUT
 
 BEAT_S = 0.25
+PR_SET_PDEATHSIG = 1
+"""From Linux's sys/prctl.h."""
 FAILED = 70
 """Exit status after a ``Failure`` was sent."""
 
 
-TROUBLES = (BuildFailed, MemoryError, OSError)
+TROUBLES = (BuildFailed, Refused)
 """Errors whose text says it all; LoadGen has not started, so the child lives on."""
 
 
@@ -117,7 +122,7 @@ class Channel:
 
 def describe(error: BaseException) -> str:
     """Return type and text of an exception; the text alone where it is ours."""
-    if isinstance(error, BuildFailed):
+    if isinstance(error, TROUBLES):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
@@ -126,6 +131,7 @@ def main(descriptor: int, stacks: str) -> None:
     """Serve jobs until the pipe closes."""
     # Ctrl-C is the pytest process's business: it ends us, and keeps what is there.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent()
     with Path(stacks).open("w") as file:
         faulthandler.enable(file, all_threads=True)
         faulthandler.register(signal.SIGUSR1, file, all_threads=True)
@@ -141,6 +147,15 @@ def main(descriptor: int, stacks: str) -> None:
                     channel.trouble(error)
         except BaseException as error:  # noqa: BLE001 - reported, then the end
             channel.fail(error)
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it is gone.
+
+    The heartbeat notices that too, but not while an engine keeps the GIL.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 # Never `mlcommons_loadgen`: that stub replaces the real module in sys.modules.
 import mlperf_loadgen
 
+from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.sut import BatchSUT
@@ -86,7 +87,7 @@ def run(
     """Run LoadGen once; its four logs and user.conf are in ``folder`` afterwards.
 
     Blocks until LoadGen is done. Callback errors go to ``on_failure``, never into
-    LoadGen. Raises ``OSError`` when the folder cannot be written: LoadGen itself
+    LoadGen. Raises ``Refused`` when the folder cannot be written: LoadGen itself
     would abort the process at its next run.
     """
     user_conf = folder / "user.conf"
@@ -94,7 +95,7 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         user_conf.write_text(settings.user_conf(), encoding="utf-8")
     except OSError as error:
-        raise OSError(
+        raise Refused(
             f"cannot write LoadGen's logs into {folder}: {error.strerror}; give a "
             "folder that can be written with --mlperf-reports DIR"
         ) from error

@@ -114,6 +114,9 @@ def tuning_for(options: Options, given: Mapping[str, object]) -> Tuning:
     """Return the system file's tuning, overridden by the command line."""
     known = {f.name for f in fields(Tuning)}
     chosen: dict[str, object] = {k: v for k, v in given.items() if k in known}
+    sizes = chosen.get("preferred")
+    if isinstance(sizes, list):
+        chosen["preferred"] = tuple(sorted(sizes))
     for name in known:
         value = getattr(options, name, None)
         if value is not None:

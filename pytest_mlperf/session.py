@@ -14,6 +14,7 @@ from typing import Protocol
 from pytest_mlperf import registry
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.log import read_accuracy
+from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
@@ -264,7 +265,7 @@ def planned_samples(settings: Settings, dataset_total: int) -> int | None:
 
 
 def check_memory(settings: Settings) -> None:
-    """Raise ``MemoryError`` when LoadGen's query list would not fit.
+    """Raise ``Refused`` when LoadGen's query list would not fit.
 
     LoadGen makes all queries before it starts; asked for too many, the process would
     be killed minutes later.
@@ -278,7 +279,7 @@ def check_memory(settings: Settings) -> None:
     need = count * BYTES_PER_QUERY
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if need > free:
-        raise MemoryError(
+        raise Refused(
             f"LoadGen would prepare {count:,} samples, about {need / 2**30:.1f} GiB, "
             f"but {free / 2**30:.1f} GiB are free: shorten the run (--fast, "
             "--mlperf-duration) or lower --mlperf-target-qps (raise "

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from pytest_mlperf import collection
+from pytest_mlperf import registry
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.options import Options
@@ -105,7 +106,11 @@ class State:
 
         if self._system is None:
             try:
-                self._system = detect(self.options.system, rootdir=self.config.rootpath)
+                found = detect(self.options.system, rootdir=self.config.rootpath)
+                engines = {*map(registry.short_name, self.options.engine)}
+                engines |= {*registry.names("engine")}
+                found.tuning.check(registry.names("benchmark"), engines)
+                self._system = found
             except (SystemFileError, ValueError) as error:
                 raise pytest.UsageError(str(error)) from None
         return self._system

@@ -27,7 +27,7 @@ from pytest_mlperf.system_schema import TUNING
 from pytest_mlperf.system_schema import Check
 from pytest_mlperf.system_schema import unknown
 
-Value = int | float | str
+Value = int | float | str | list[int]
 
 GIB = 1 << 30
 TARGETS = ("99", "99.9")

@@ -52,6 +52,11 @@ def _count(value: Any) -> str | None:
     return None if good else "a whole number of at least 0"
 
 
+def _sizes(value: Any) -> str | None:
+    good = isinstance(value, list) and value and not any(map(_whole, value))
+    return None if good else "a list of whole numbers of at least 1"
+
+
 def _amount(value: Any, zero: bool = False) -> str | None:
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if good and math.isfinite(value) and (value > 0 or (zero and value == 0)):
@@ -114,6 +119,7 @@ TUNING: Mapping[str, Check] = {
     "expected_latency_ms": _amount,
     "max_delay_ms": _delay,
     "precision": _one_of(*PRECISIONS),
+    "preferred": _sizes,
     "streams": _whole,
     "target_qps": _amount,
     "threads": _whole,

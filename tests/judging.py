@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import logs
-
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.rules import judge
@@ -16,6 +14,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from tests import logs
 
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 SLOW = logs.rising(60_500, 5_000_000, 30_000_000)

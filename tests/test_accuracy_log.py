@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import logs
 import pytest
 
 from pytest_mlperf.core.accuracy_log import digest
 from pytest_mlperf.core.log import LogError
 from pytest_mlperf.core.log import read_accuracy
 from pytest_mlperf.core.log import read_accuracy_txt
+from tests import logs
 
 
 def test_answers_are_read_by_sample(tmp_path: Path) -> None:

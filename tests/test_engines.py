@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 
-import doubles
 import numpy as np
 import onnx
 import onnxruntime
@@ -34,6 +33,7 @@ from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Batch
 from pytest_mlperf.workload import Missing
 from pytest_mlperf.workload import Model
+from tests import doubles
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = np.arange(1, 17, dtype=np.float32).reshape(4, 4) / 8

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import doubles
 import pytest
 
 from pytest_mlperf.benchmarks.resnet50 import EMBEDDED
@@ -27,6 +26,7 @@ from pytest_mlperf.job import Job
 from pytest_mlperf.job import Tuning
 from pytest_mlperf.runner import PARTIAL
 from pytest_mlperf.runner import Runner
+from tests import doubles
 
 ROUND = rounds.get("v6.1")
 SECOND_NS = 1_000_000_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import logs
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import given
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.log import LogError
+from tests import logs
 
 DETAIL = "mlperf_log_detail.txt"
 SUMMARY = "mlperf_log_summary.txt"

@@ -10,7 +10,6 @@ from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
 
-import doubles
 import numpy as np
 import pytest
 
@@ -24,6 +23,7 @@ from pytest_mlperf.job import Tuning
 from pytest_mlperf.runner import Runner
 from pytest_mlperf.tuning import probe as probe_module
 from pytest_mlperf.tuning.probe import ANSWER_RATES
+from pytest_mlperf.tuning.probe import CAUTION
 from pytest_mlperf.tuning.probe import LOADS
 from pytest_mlperf.tuning.probe import OFFLINE_MARGIN
 from pytest_mlperf.tuning.probe import TRIAL_S
@@ -31,6 +31,7 @@ from pytest_mlperf.tuning.probe import Probe
 from pytest_mlperf.tuning.probe import Tuned
 from pytest_mlperf.tuning.probe import bare_loop
 from pytest_mlperf.workload import Array
+from tests import doubles
 
 BOUND_NS = 15_000_000
 NOTHING = Tuning()
@@ -221,16 +222,16 @@ FAST = replace(doubles.SLOW_BATCH, spread=(NARROW, WIDE), batches=(1,))
 def test_server_gets_the_heaviest_load_that_kept_the_bound(
     tail_ns: Callable[[float, Streams], float], share: float, streams: Streams
 ) -> None:
-    """Loads fall, layouts alternate, the first that keeps it with room is taken."""
+    """Loads fall, layouts alternate; a little under the first with room is taken."""
     trials = Trials(tail_ns)
     tuned = probe_of(FAST).tune(Scenario.SERVER, NOTHING, BOUND_NS, trials)
 
     assert tuned.loop_rate is not None
-    assert tuned.target_qps == pytest.approx(share * tuned.loop_rate)
+    assert tuned.target_qps == pytest.approx(CAUTION * share * tuned.loop_rate)
     assert streams == tuned.streams
     assert (share, streams) == trials.tried[-1]
     assert sorted(trials.tried, key=lambda t: -t[0]) == trials.tried
-    assert f"{share:.0%} of the bare loop kept 15 ms" == tuned.note
+    assert f"{share:.0%} of the bare loop kept 15 ms, less 10 %" == tuned.note
     assert min(trials.seconds) >= TRIAL_S
 
 
@@ -307,9 +308,10 @@ def test_a_server_run_is_tuned_by_real_trials_and_accuracy_takes_its_tuning(
     job = replace(job, mode=Mode.ACCURACY, folder=str(tmp_path / "a"))
     scored = runner.run(job)
 
-    assert "85% of the bare loop kept 1000 ms" == performed.facts["tuning"]
+    assert "85% of the bare loop kept 1000 ms, less 10 %" == performed.facts["tuning"]
     assert performed.settings.target_qps == scored.settings.target_qps
     loop_rate = float(performed.facts["bare_loop_per_s"])
-    assert performed.settings.target_qps == pytest.approx(0.85 * loop_rate, rel=1e-4)
+    qps = pytest.approx(CAUTION * 0.85 * loop_rate, rel=1e-4)
+    assert performed.settings.target_qps == qps
     assert performed.facts["tuning"] == scored.facts["tuning"]
     assert {"acc": 100.0} == scored.metrics

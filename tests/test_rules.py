@@ -6,22 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-import logs
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
-from judging import FEW_LATE
-from judging import SLOW
-from judging import failed
-from judging import fast
-from judging import named
-from judging import verdict
 
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from tests import logs
+from tests.judging import FEW_LATE
+from tests.judging import SLOW
+from tests.judging import failed
+from tests.judging import fast
+from tests.judging import named
+from tests.judging import verdict
 
 
 @pytest.mark.parametrize(

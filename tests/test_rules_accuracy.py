@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import logs
 import pytest
-from judging import failed
-from judging import named
-from judging import verdict
 
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Status
+from tests import logs
+from tests.judging import failed
+from tests.judging import named
+from tests.judging import verdict
 
 EMBEDDED = Context(reference={"acc": 80.0}, dataset_total=40, labels=("embedded",))
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import logs
 import pytest
-from judging import SCENARIOS
-from judging import failed
-from judging import fast
-from judging import named
-from judging import verdict
 
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Status
+from tests import logs
+from tests.judging import SCENARIOS
+from tests.judging import failed
+from tests.judging import fast
+from tests.judging import named
+from tests.judging import verdict
 
 
 @pytest.fixture(scope="module")

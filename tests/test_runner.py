@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import doubles
 import pytest
 
-from pytest_mlperf import runner as runner_module
+from pytest_mlperf import watchdog
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.job import Beat
 from pytest_mlperf.runner import PARTIAL
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
-from pytest_mlperf.runner import Watch
-from pytest_mlperf.runner import progress_text
+from pytest_mlperf.watchdog import Watch
+from pytest_mlperf.watchdog import progress_text
+from tests import doubles
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(runner_module, "time", clock)
+    monkeypatch.setattr(watchdog, "time", clock)
     return clock
 
 

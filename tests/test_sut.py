@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
-import doubles
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,6 +33,7 @@ from pytest_mlperf.sut import checked
 from pytest_mlperf.sut import policy_for
 from pytest_mlperf.sut import quiet_interpreter
 from pytest_mlperf.workload import Array
+from tests import doubles
 
 SIZES = st.integers(1, 40)
 QUERIES = st.lists(st.integers(1, 20), min_size=1, max_size=12)

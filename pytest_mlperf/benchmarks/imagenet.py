@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Dataset
+from pytest_mlperf.workload import Missing
 from pytest_mlperf.workload import Model
 
 if TYPE_CHECKING:
@@ -37,9 +38,14 @@ def read_rgb(path: Path) -> Image:
 
     Raises ``ValueError`` naming the file when it is not a picture.
     """
-    from PIL import Image
-    from PIL import ImageOps
-
+    try:
+        from PIL import Image
+        from PIL import ImageOps
+    except ImportError as error:
+        raise Missing(
+            "photographs are decoded with Pillow, which is not installed: "
+            "pip install 'pytest-mlperf[onnxruntime]'"
+        ) from error
     try:
         with Image.open(path) as image:
             # OpenCV, which the reference decodes with, follows EXIF orientation too.

@@ -98,8 +98,8 @@ class Settings:
         return seconds
 
 
-FAST_DURATION_MS = 60_000
-"""What ``--fast`` shortens the minimum duration to."""
+class Refused(Exception):
+    """A run that cannot be started as asked; the text says why and what to change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,14 @@ class OrtProvider:
         # The file is already optimised for this machine.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         provider = build.facts["provider"]
-        session = ort.InferenceSession(build.path, options, providers=[provider])
+        try:
+            session = ort.InferenceSession(build.path, options, providers=[provider])
+        except Exception as error:
+            raise BuildFailed(
+                f"the cached build {build.path} cannot be opened: {error}; it should "
+                "be an ONNX file that this onnxruntime wrote: delete it, and the next "
+                "run builds it again"
+            ) from error
         found = session.get_providers()[0]
         if found != provider:
             raise BuildFailed(

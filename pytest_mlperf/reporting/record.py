@@ -130,4 +130,5 @@ def _reason(blamed: pytest.TestReport) -> str:
     if isinstance(blamed.longrepr, tuple):
         return blamed.longrepr[2].removeprefix("Skipped: ")
     crash = getattr(blamed.longrepr, "reprcrash", None)
-    return str(crash.message if crash else blamed.longrepr)
+    text = str(crash.message if crash else blamed.longrepr)
+    return text.removeprefix("Failed: ")

@@ -31,6 +31,8 @@ from pytest_mlperf.workload import Workload
 
 SLICE_S = 0.4
 """How long one candidate is timed, at least."""
+FINALISTS = 3
+"""How many of the candidates are timed a second time."""
 SAMPLES = 64
 """Samples a candidate works through before its rate counts, so that long and short
 ones take part in proportion."""
@@ -42,8 +44,10 @@ LOADS = (0.85, 0.65, 0.45, 0.25, 0.1)
 BOUND_SHARE = 0.75
 """A short trial's percentile must stay this far under the bound: it has seen too few
 queries to know its tail."""
+CAUTION = 0.9
+"""A trial of seconds found a load that a run of minutes has to keep."""
 TRIAL_S = 3.0
-ANSWER_RATES = {Scenario.OFFLINE: 1e6, Scenario.SERVER: 5e4}
+ANSWER_RATES = {Scenario.OFFLINE: 2.5e6, Scenario.SERVER: 5e4}
 """What an engine that only answers (``null``) is asked for, in samples/s: it has no
 rate of its own, it measures the suite."""
 
@@ -121,8 +125,8 @@ class Probe:
                 tried = replace(tuned, streams=streams, target_qps=qps)
                 tail = trial(tried, max(TRIAL_S, min(10.0, 50 / qps)))
                 if tail <= bound_ns * BOUND_SHARE:
-                    note = f"{share:.0%} of the bare loop kept {bound}"
-                    return replace(tried, note=note)
+                    note = f"{share:.0%} of the bare loop kept {bound}, less 10 %"
+                    return replace(tried, target_qps=qps * CAUTION, note=note)
                 tails[tail] = tried
         tail, best = min(tails.items())
         note = (
@@ -139,7 +143,7 @@ class Probe:
             latency_ns = int(given.expected_latency_ms * 1e6)
             return Tuned(streams, size, expected_latency_ns=latency_ns, note="as given")
         if self.provider.answers:
-            expected = STREAM_ANSWER_NS
+            expected = STREAM_ANSWER_NS * (1 if size == 1 else 4)
             return Tuned(streams, size, expected_latency_ns=expected, note="as told")
         with _opened(self.provider, self.build, Streams(1, streams.threads)) as engines:
             batches = self._batches(size, sort=False)
@@ -166,25 +170,43 @@ class Probe:
         sizes = (given.batch,) if given.batch else self.provider.batches
         if self.provider.answers:
             return layouts[0], sizes[-1], ANSWER_RATES[scenario]
-        best: tuple[Streams, int, float] | None = None
+        sort = scenario is Scenario.OFFLINE
+        rates: dict[tuple[Streams, int], float] = {}
         for streams in layouts:
-            with _opened(self.provider, self.build, streams) as engines:
-                top = 0.0
-                for size in sizes:
-                    batches = self._batches(size, sort=scenario is Scenario.OFFLINE)
-                    rate = bare_loop(
-                        engines, self.workload, batches, SLICE_S, self.beat
-                    )
-                    # A batch that takes a third of the bound leaves no room to wait.
-                    seconds = size * streams.count / rate
-                    slow = bound_ns is not None and seconds > bound_ns / 3e9
-                    if best is None or (rate > best[2] and not slow):
-                        best = (streams, size, rate)
-                    top = max(top, rate)
-                    if rate < 0.9 * top or slow:
-                        break
-        assert best is not None
-        return best
+            found = self._sweep(streams, sizes, bound_ns, sort=sort)
+            rates |= {(streams, size): rate for size, rate in found.items()}
+        best = sorted(rates, key=lambda key: -rates[key])[:FINALISTS]
+        if len(best) > 1:
+            # A busy spell of the machine may have met any of them.
+            for streams, size in best:
+                again = self._sweep(streams, (size,), None, sort=sort)[size]
+                rates[streams, size] = max(rates[streams, size], again)
+        streams, size = max(best, key=lambda key: rates[key])
+        return streams, size, rates[streams, size]
+
+    def _sweep(
+        self,
+        streams: Streams,
+        sizes: Sequence[int],
+        bound_ns: int | None,
+        *,
+        sort: bool,
+    ) -> dict[int, float]:
+        """Return batch size -> samples/s of one layout, until it gets no better."""
+        rates: dict[int, float] = {}
+        with _opened(self.provider, self.build, streams) as engines:
+            for size in sizes:
+                batches = self._batches(size, sort=sort)
+                rate = bare_loop(engines, self.workload, batches, SLICE_S, self.beat)
+                # A batch that takes a third of the bound leaves no room to wait.
+                seconds = size * streams.count / rate
+                slow = bound_ns is not None and seconds > bound_ns / 3e9
+                if slow and rates:
+                    break
+                rates[size] = rate
+                if slow or rate < 0.9 * max(rates.values()):
+                    break
+        return rates
 
     def _batches(self, size: int, *, sort: bool) -> list[list[int]]:
         """Return index batches over a fixed random pick of the dataset."""
