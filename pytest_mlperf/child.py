@@ -53,9 +53,13 @@ class Channel:
         self._expected_s: float | None = None
         threading.Thread(target=self._keep_beating, daemon=True).start()
 
+    def rest(self) -> None:
+        """Beat no more: a beat after a job's answer would open the next one."""
+        with self._lock:
+            self._phase = ""
+
     def receive(self) -> Job | None:
         """Return the next job; None when the pytest process is done with us."""
-        self._phase = ""
         try:
             job: Job | None = self._connection.recv()
         except EOFError:
@@ -64,9 +68,12 @@ class Channel:
 
     def send(self, message: Message) -> None:
         """Send a message, or end the process when nobody is there to read it."""
+        with self._lock:
+            self._put(message)
+
+    def _put(self, message: Message) -> None:
         try:
-            with self._lock:
-                self._connection.send(message)
+            self._connection.send(message)
         except OSError:
             # The pytest process is gone, and LoadGen cannot be stopped otherwise.
             os._exit(FAILED)
@@ -97,27 +104,31 @@ class Channel:
 
     def trouble(self, error: BaseException) -> None:
         """Report an exception that leaves the process usable."""
-        self.send(Failure(self._phase, describe(error), fatal=False))
+        phase = self._phase
+        self.rest()
+        self.send(Failure(phase, describe(error), fatal=False))
 
     def _send_beat(self) -> None:
-        sut = self._sut
-        self.send(
-            Beat(
-                self._phase,
-                sut.issued if sut else 0,
-                sut.completed if sut else 0,
-                self._total,
-                time.monotonic() - self._entered,
-                self._expected_s,
-                self._marks,
+        with self._lock:
+            if not self._phase:
+                return
+            sut = self._sut
+            self._put(
+                Beat(
+                    self._phase,
+                    sut.issued if sut else 0,
+                    sut.completed if sut else 0,
+                    self._total,
+                    time.monotonic() - self._entered,
+                    self._expected_s,
+                    self._marks,
+                )
             )
-        )
 
     def _keep_beating(self) -> None:
         while True:
             time.sleep(BEAT_S)
-            if self._phase:
-                self._send_beat()
+            self._send_beat()
 
 
 def describe(error: BaseException) -> str:
@@ -132,6 +143,9 @@ def main(descriptor: int, stacks: str) -> None:
     # Ctrl-C is the pytest process's business: it ends us, and keeps what is there.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
+    with suppress(OSError):
+        # When memory runs out, the kernel is to take this process, not pytest.
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     with Path(stacks).open("w") as file:
         faulthandler.enable(file, all_threads=True)
         faulthandler.register(signal.SIGUSR1, file, all_threads=True)
@@ -142,7 +156,9 @@ def main(descriptor: int, stacks: str) -> None:
             session = Session(channel)
             while (job := channel.receive()) is not None:
                 try:
-                    channel.send(session.run(job))
+                    answer = session.run(job)
+                    channel.rest()
+                    channel.send(answer)
                 except TROUBLES as error:
                     channel.trouble(error)
         except BaseException as error:  # noqa: BLE001 - reported, then the end

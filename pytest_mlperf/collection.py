@@ -54,10 +54,11 @@ def cells(engines: tuple[str, ...], round_name: str | None) -> tuple[Cell, ...]:
 
 
 def check_engines(options: Options) -> None:
-    """Raise ``UsageError`` for an engine the user named that is not installed."""
+    """Raise ``UsageError`` for an engine the user named that cannot be meant."""
     import pytest
 
     try:
+        registry.refuse_same_names(options.engine)
         # The default is checked where it is used: most sessions never do.
         for spec in set(options.engine) - {DEFAULT_ENGINE}:
             registry.check("engine", spec)
@@ -78,12 +79,40 @@ def of_options(options: Options) -> tuple[Cell, ...]:
         raise pytest.UsageError(str(error)) from None
 
 
+def import_engines(options: Options) -> None:
+    """Raise ``UsageError`` for a ``module:object`` that cannot be imported.
+
+    Only where items are collected: test files extend the path it is found on.
+    """
+    import pytest
+
+    try:
+        for spec in options.engine:
+            if ":" in spec:
+                registry.engine(spec)
+    except ValueError as error:
+        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
+
+
+def known(options: Options) -> tuple[Cell, ...]:
+    """Return the cells these options allow, none where that cannot be told.
+
+    For hooks of everybody's session: an mlperf item will say what is broken.
+    """
+    import pytest
+
+    try:
+        return of_options(options)
+    except pytest.UsageError:
+        return ()
+
+
 def _canonical_names() -> set[str]:
     """Return the benchmarks' names without the entry points that are aliases."""
     return set(registry.names("benchmark")) - set(registry.aliases())
 
 
-def parse(text: str, known: Iterable[Cell]) -> Cell | None:
+def parse(text: str, cells: Iterable[Cell]) -> Cell | None:
     """Return the cell whose id stands in a node id's brackets, or None.
 
     Other parameters of the item may stand before or after the cell's.
@@ -92,7 +121,7 @@ def parse(text: str, known: Iterable[Cell]) -> Cell | None:
     if not bracket or not any(slug in inside for slug in _SLUGS):
         return None
     inside = f"-{inside.removesuffix(']')}-"
-    found = [cell for cell in known if f"-{cell.id}-" in inside]
+    found = [cell for cell in cells if f"-{cell.id}-" in inside]
     return max(found, key=lambda cell: len(cell.id), default=None)
 
 
@@ -105,10 +134,10 @@ def rewrite(argument: str, options: Options) -> str:
     lowered = inside.lower().removesuffix("]")
     if not bracket or not any(slug in lowered for slug in _SLUGS):
         return argument
-    known = {cell.id for cell in of_options(options)}
-    for alias, name in {"": "", **registry.aliases()}.items():
+    ids = {cell.id for cell in known(options)}
+    for alias, name in {"": "", **(registry.aliases() if ids else {})}.items():
         candidate = name + lowered.removeprefix(alias)
-        if lowered.startswith(alias) and candidate in known:
+        if lowered.startswith(alias) and candidate in ids:
             return f"{head}[{candidate}]"
     return argument
 
@@ -136,7 +165,7 @@ def _aliases_of(name: str) -> list[str]:
 
 def register_markers(config: pytest.Config, options: Options) -> None:
     """Declare the bare marks, which ``--strict-markers`` asks for."""
-    known = {
+    words = {
         "benchmark": [*registry.names("benchmark"), *registry.aliases()],
         "scenario": _SLUGS,
         "engine": [registry.short_name(s) for s in options.engine]
@@ -144,7 +173,7 @@ def register_markers(config: pytest.Config, options: Options) -> None:
         "mode": [mode.value for mode in Mode],
     }
     declared = {line.split(":")[0] for line in config.getini("markers")}
-    for kind, names in known.items():
+    for kind, names in words.items():
         for name in sorted(set(names) - declared):
             config.addinivalue_line("markers", f"{name}: MLPerf {kind}")
 
@@ -166,9 +195,10 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
             f"{where}: mlperf mark has mode={asked.get('mode')!r}, but should be one "
             f"of {legal}; write @pytest.mark.mlperf(mode='performance')"
         ) from None
-    known = of_options(options)
+    every = of_options(options)
+    import_engines(options)
     register_markers(metafunc.config, options)
-    chosen = [c for c in known if _matches(describe(c, mode), asked)]
+    chosen = [c for c in every if _matches(describe(c, mode), asked)]
     params = [pytest.param(c, id=c.id, marks=marks(c, mode)) for c in chosen]
     metafunc.parametrize("cell", params)
     return True
@@ -187,18 +217,24 @@ def cell_of(item: pytest.Item) -> Cell | None:
     """Return the cell an item runs; None for anybody else's item."""
     found = getattr(item, "callspec", None)
     cell = found.params.get("cell") if found else None
-    return cell if isinstance(cell, Cell) else None
+    return cell if isinstance(cell, Cell) and mode_of(item) else None
 
 
-def cells_of(items: Iterable[pytest.Item]) -> list[Cell]:
-    """Return the cells of the mlperf items among these."""
-    return [cell for item in items if (cell := cell_of(item))]
+def found_in(items: Iterable[pytest.Item]) -> list[tuple[Cell, str]]:
+    """Return cell and mode of the mlperf items among these."""
+    return [(cell, mode_of(item)) for item in items if (cell := cell_of(item))]
 
 
 def mode_of(item: pytest.Item) -> str:
-    """Return the mode of an mlperf item: ``performance``, ``accuracy``."""
+    """Return the mode in an item's mark: ``performance``, ``accuracy``; else empty."""
     mark = item.get_closest_marker("mlperf")
-    return str(mark.kwargs["mode"]) if mark else ""
+    return str(mark.kwargs.get("mode", "")) if mark else ""
+
+
+def mode_named(nodeid: str) -> str:
+    """Return the mode in a function's name, ``?`` where it has none."""
+    function = nodeid.partition("[")[0].rpartition("::")[2]
+    return next((mode.value for mode in Mode if mode.value in function), "?")
 
 
 def build_key(cell: Cell) -> tuple[str, str, str]:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -114,3 +118,24 @@ def content_hash(parts: Mapping[str, object]) -> str:
     """Return the sha256 of named parts, independent of their order."""
     text = json.dumps({k: str(v) for k, v in parts.items()}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+@contextmanager
+def opened(
+    provider: EngineProvider,
+    build: Build,
+    streams: Streams,
+    beat: Callable[[], None] = lambda: None,
+) -> Iterator[list[Engine]]:
+    """Open one engine a stream and close every one of them, whatever happens.
+
+    ``beat`` shows life after each: large models take their time to open.
+    """
+    with ExitStack() as stack:
+        engines = []
+        for _ in range(streams.count):
+            engine = provider.open(build, streams.threads)
+            stack.callback(engine.close)
+            engines.append(engine)
+            beat()
+        yield engines

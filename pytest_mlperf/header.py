@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from collections.abc import Sequence
+from datetime import timedelta
 
+from pytest_mlperf.core import rounds
 from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.options import ROUND_S
 from pytest_mlperf.options import Options
 
 
+def at_least_s(
+    items: Iterable[tuple[Cell, str]], options: Options, workers: int = 1
+) -> float:
+    """Return what the performance runs of these items take, at least.
+
+    An item is its cell and its mode. Nobody knows how long an accuracy run takes.
+    """
+    runs = [0.0]
+    for cell, mode in items:
+        rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
+        if rule and mode == Mode.PERFORMANCE.value:
+            asked = options.min_duration_s or float("inf")
+            runs.append(min(rule.min_duration_ms / 1000, asked))
+    return max(max(runs), sum(runs) / workers)
+
+
 def lines(
-    cells: Sequence[Cell], options: Options, system: str, reports: str
+    cells: Sequence[Cell],
+    options: Options,
+    system: str,
+    reports: str,
+    *,
+    notes: Sequence[str] = (),
+    at_least_s: float = 0.0,
 ) -> list[str]:
     """Return the header of a session that runs these cells."""
     engines = ", ".join(sorted({cell.engine for cell in cells}))
     kind = "official models and data"
     if options.workload == "embedded":
         kind = "embedded: small stand-ins, not a submission result"
+    count = f"{len(cells)} item{'s' * (len(cells) != 1)}"
+    if at_least_s:
+        count += f", at least {timedelta(seconds=math.ceil(at_least_s))}"
     found = [
-        f"{len(cells)} items, {_rounds(cells)}",
+        f"{count}, {_rounds(cells)}",
         f"system {system}",
         f"engine {engines}; workload {kind}",
         f"reports {reports}",
     ]
-    if seconds := options.min_duration_s:
+    seconds = options.min_duration_s
+    if seconds is not None and options.is_shortened:
         how = "fast" if options.fast else "shortened"
         text = f"{how}: {seconds:g} s minimum duration and 1 query instead of the "
         found.insert(3, f"{text}round's: waived, not a submission result")
+    elif seconds is not None and seconds > ROUND_S:
+        text = f"--mlperf-duration {seconds:g} lengthens nothing: the round's"
+        found.insert(3, f"{text} {ROUND_S:g} s hold")
+    found += [f"note: {note}" for note in notes]
     return [f"mlperf: {line}" for line in found]
 
 

@@ -44,7 +44,6 @@ class Job:
     cache: str
     cpus: tuple[int, ...]
     scratch: str | None = None
-    precision: str | None = None
     tuning: Tuning = Tuning()
     engine_options: Mapping[str, str] = field(default_factory=dict)
     shortening: Shortening | None = None
@@ -78,6 +77,10 @@ class Done:
     facts: Mapping[str, str]
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Accuracy mode: metric -> value."""
+    hopeless: str = ""
+    """Why no load keeps the latency bound, where the probe found none."""
+    answers_only: bool = False
+    """The engine infers nothing (``null``): the figures are the suite's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -23,15 +24,16 @@ from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Tuning
 from pytest_mlperf.progress import Progress
+from pytest_mlperf.runner import RunFailed
+from pytest_mlperf.runner import Runner
 from pytest_mlperf.system import devices
 from pytest_mlperf.system import split_cpus
 
 if TYPE_CHECKING:
     from pytest_mlperf.options import Options
-    from pytest_mlperf.runner import Runner
     from pytest_mlperf.state import State
 
-Measure = Callable[[Cell, Mode], Verdict]
+Measure = Callable[[Cell], Verdict]
 """What the ``measure`` fixture returns."""
 
 
@@ -69,14 +71,15 @@ def run_and_judge(
 
     Raises ``Missing`` and ``RunFailed``, as ``Runner.run`` does.
     """
-    job = job_for(state, device, cell, mode)
+    folder = new_folder(logs_folder(state.reports, cell, mode))
+    job = job_for(state, device, cell, mode, folder)
     done = runner.run(job, lambda beat: state.progress(shown(cell, mode, beat)))
     found = rounds.get(cell.round)
     context = context_for(state, device, done)
-    return judge(Path(job.folder), cell, mode, job.rule, found, context)
+    return judge(folder, cell, mode, job.rule, found, context)
 
 
-def job_for(state: State, device: Slice, cell: Cell, mode: Mode) -> Job:
+def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -> Job:
     """Return the job of one item."""
     options = state.options
     found = rounds.get(cell.round)
@@ -91,12 +94,11 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode) -> Job:
         rule=rule,
         seeds=found.seeds,
         engine=options.engine_spec(cell.engine),
-        folder=str(logs_folder(state.reports, cell, mode)),
+        folder=str(folder),
         workload=options.workload,
         cache=str(options.cache),
         cpus=device.cpus,
         scratch=str(options.scratch) if options.scratch else None,
-        precision=options.precision,
         tuning=tuning_for(options, given),
         engine_options={"provider": options.provider} if options.provider else {},
         shortening=shortening_for(options),
@@ -108,6 +110,34 @@ def logs_folder(reports: Path, cell: Cell, mode: Mode) -> Path:
     # A third-party engine's name is its own; as a folder it may not climb.
     name = re.sub(r"[^\w.-]", "_", cell.id)
     return reports / "logs" / name / mode.value
+
+
+def new_folder(wanted: Path) -> Path:
+    """Make and return a folder of this run's own: ``performance``, then ``-2`` …
+
+    A repeated item must not write over the logs of the first, nor leave its own
+    among them when it fails. Raises ``RunFailed`` where none can be made.
+    """
+    for number in itertools.count(1):
+        folder = wanted.with_name(f"{wanted.name}-{number}") if number > 1 else wanted
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if folder.is_dir():
+                continue
+            raise RunFailed(
+                f"the logs folder {folder} is a file; it should be a folder of the "
+                "run's own: remove it, or choose another --mlperf-reports DIR",
+                folder=str(folder),
+            ) from None
+        except OSError as error:
+            raise RunFailed(
+                f"the logs folder {folder} cannot be made: {error.strerror}; give one "
+                "that can be written with --mlperf-reports DIR",
+                folder=str(folder),
+            ) from error
+        return folder
+    raise AssertionError("counting does not end")
 
 
 def tuning_for(options: Options, given: Mapping[str, object]) -> Tuning:
@@ -136,11 +166,13 @@ def shortening_for(options: Options) -> Shortening | None:
 def context_for(state: State, device: Slice, done: Done) -> Context:
     """Return what the rules need to know beside the logs."""
     embedded = done.workload_kind != "official"
+    labels = [label for label in state.options.labels if label != "embedded"]
+    labels = ["embedded"] * embedded + labels + ["null answers"] * done.answers_only
     return Context(
         settings=done.settings,
         reference=dict(done.reference) if embedded else None,
-        waived=dict(done.settings.waived),
-        labels=state.options.labels,
+        hopeless=done.hopeless,
+        labels=tuple(labels),
         expected_s=done.settings.expected_s,
         build=done.build,
         dataset_total=done.dataset_total,

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -16,68 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from pytest_mlperf.option_values import delay
+from pytest_mlperf.option_values import folder
+from pytest_mlperf.option_values import number
+from pytest_mlperf.option_values import one_of
+from pytest_mlperf.option_values import round_name
+from pytest_mlperf.option_values import whole
+from pytest_mlperf.option_values import word
+
 if TYPE_CHECKING:
     import pytest
 
 FAST_S = 60.0
 """Minimum duration of a ``--fast`` run, seconds."""
+ROUND_S = 600.0
+"""Minimum duration of every round, seconds."""
 DEFAULT_ENGINE = "onnxruntime"
 _ENVIRONMENT = {"mlperf_scratch": "MLPERF_SCRATCH_PATH", "mlperf_system": "SYSTEM_NAME"}
-
-
-def suggest(name: str, legal: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for a near miss, else nothing."""
-    near = difflib.get_close_matches(name, list(legal), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise ValueError("a number above 0")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise ValueError("a whole number of at least 1")
-    return int(text)
-
-
-def _wait(text: str) -> float:
-    """A delay, where 0 is a legal choice: do not wait."""
-    return 0.0 if text.strip() in ("0", "0.0") else _number(text)
-
-
-def _name(text: str) -> str:
-    if not text.strip():
-        raise ValueError("a name")
-    return text.strip()
-
-
-def _round(text: str) -> str:
-    from pytest_mlperf.core.rounds import ROUNDS
-
-    name = text if text.startswith("v") else f"v{text}"
-    if name not in ROUNDS:
-        raise ValueError(f"one of {', '.join(ROUNDS)}.{suggest(name, ROUNDS)}")
-    return name
-
-
-def _one_of(*legal: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in legal:
-            raise ValueError(f"one of {', '.join(legal)}.{suggest(text, legal)}")
-        return text
-
-    return parse
-
-
-def _folder(text: str) -> Path:
-    return Path(_name(text)).expanduser()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,38 +46,38 @@ class _Spec:
 
 
 SPECS = (
-    _Spec("--mlperf-duration", _number, "SECONDS", "minimum duration of a run, for "
+    _Spec("--mlperf-duration", number, "SECONDS", "minimum duration of a run, for "
           "development: shortened rules are waived, never a submission result"),
-    _Spec("--mlperf-round", _round, "vX.Y", "rules to judge by (default: the newest "
-          "round that has the benchmark and scenario)"),
-    _Spec("--mlperf-scratch", _folder, "DIR", "folder of official models and data "
+    _Spec("--mlperf-round", round_name, "vX.Y", "rules to judge by (default: the "
+          "newest round that has the benchmark and scenario)"),
+    _Spec("--mlperf-scratch", folder, "DIR", "folder of official models and data "
           "(default: MLPERF_SCRATCH_PATH)"),
-    _Spec("--mlperf-workload", _one_of("auto", "embedded", "official"), "KIND",
+    _Spec("--mlperf-workload", one_of("auto", "embedded", "official"), "KIND",
           "auto, embedded or official (default auto: official with a scratch folder, "
           "else embedded)"),
-    _Spec("--mlperf-precision", _name, "NAME", "precision of the engine, such as fp32 "
+    _Spec("--mlperf-precision", word, "NAME", "precision of the engine, such as fp32 "
           "or int8 (default: the benchmark's for its accuracy target)"),
-    _Spec("--mlperf-target-qps", _number, "X", "queries a second LoadGen issues "
-          "(Server) or expects (Offline)"),
-    _Spec("--mlperf-expected-latency-ms", _number, "X", "latency LoadGen expects in "
+    _Spec("--mlperf-target-qps", number, "X", "queries a second LoadGen issues "
+          "(Server), or samples a second it expects (Offline)"),
+    _Spec("--mlperf-expected-latency-ms", number, "X", "latency LoadGen expects in "
           "SingleStream and MultiStream"),
-    _Spec("--mlperf-streams", _count, "N", "engine sessions that work side by side"),
-    _Spec("--mlperf-threads", _count, "N", "threads of one session"),
-    _Spec("--mlperf-batch", _count, "N", "largest batch"),
-    _Spec("--mlperf-max-delay-ms", _wait, "X", "longest wait for a batch to fill "
+    _Spec("--mlperf-streams", whole, "N", "engine sessions that work side by side"),
+    _Spec("--mlperf-threads", whole, "N", "threads of one session"),
+    _Spec("--mlperf-batch", whole, "N", "largest batch"),
+    _Spec("--mlperf-max-delay-ms", delay, "X", "longest wait for a batch to fill "
           "(Server)"),
-    _Spec("--mlperf-provider", _name, "NAME", "execution provider of onnxruntime"),
-    _Spec("--mlperf-system", _name, "NAME", "name of this machine (default: "
+    _Spec("--mlperf-provider", word, "NAME", "execution provider of onnxruntime"),
+    _Spec("--mlperf-system", word, "NAME", "name of this machine (default: "
           "SYSTEM_NAME, else what is detected)"),
-    _Spec("--mlperf-cache", _folder, "DIR", "folder of built engines (default: "
+    _Spec("--mlperf-cache", folder, "DIR", "folder of built engines (default: "
           "pytest-mlperf in XDG_CACHE_HOME or ~/.cache)"),
-    _Spec("--mlperf-reports", _folder, "DIR", "folder of reports (default: reports in "
+    _Spec("--mlperf-reports", folder, "DIR", "folder of reports (default: reports in "
           "the root directory)"),
-    _Spec("--mlperf-stall", _number, "SECONDS", "give a run up after this long "
+    _Spec("--mlperf-stall", number, "SECONDS", "give a run up after this long "
           "without progress (default 120)"),
-    _Spec("--mlperf-build-timeout", _number, "SECONDS", "give an engine build up "
+    _Spec("--mlperf-build-timeout", number, "SECONDS", "give an engine build up "
           "after this long (default 3600)"),
-    _Spec("--mlperf-progress", _one_of("auto", "on", "off"), "WHEN", "live progress: "
+    _Spec("--mlperf-progress", one_of("auto", "on", "off"), "WHEN", "live progress: "
           "auto (on a terminal), on or off"),
 )  # fmt: skip
 
@@ -200,13 +153,18 @@ class Options:
 
     @property
     def min_duration_s(self) -> float | None:
-        """Minimum duration that replaces the round's; None keeps the round's."""
+        """Minimum duration that was asked for; None keeps the round's."""
         return FAST_S if self.fast else self.duration
+
+    @property
+    def is_shortened(self) -> bool:
+        """True when runs are shorter than a round's; a longer wish changes nothing."""
+        return self.min_duration_s is not None and self.min_duration_s < ROUND_S
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What keeps every result of this session from being a submission's."""
-        short = "fast" if self.fast else "shortened" if self.duration else ""
+        short = "fast" if self.fast else "shortened" if self.is_shortened else ""
         found = ("embedded" if self.workload == "embedded" else "", short)
         return tuple(label for label in found if label)
 
@@ -238,8 +196,9 @@ class Options:
         scratch = values.get("scratch")
         if kind == "auto":
             values["workload"] = "official" if scratch else "embedded"
-        home = environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-        values.setdefault("cache", Path(home) / "pytest-mlperf")
+        home = folder(environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache")
+        home = home if home.is_absolute() else config.rootpath / ".cache"
+        values.setdefault("cache", home / "pytest-mlperf")
         values.setdefault("reports", config.rootpath / "reports")
         _refuse_contradictions(values)
         return cls(**values)
@@ -252,7 +211,7 @@ def _read(config: pytest.Config, spec: _Spec, environ: Mapping[str, str]) -> Any
         text, source = config.getini(spec.dest), f"{spec.dest} in {config.inipath}"
     if text is None and spec.dest in _ENVIRONMENT:
         source = _ENVIRONMENT[spec.dest]
-        text = environ.get(source) or None
+        text = environ.get(source, "").strip() or None
     if text is None:
         return None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator
 from typing import Any
 
@@ -41,16 +42,26 @@ def pytest_configure(config: pytest.Config) -> None:
     collection.check_engines(state.options)
     config.args[:] = [collection.rewrite(a, state.options) for a in config.args]
     if config.getoption("markers", default=False):
-        collection.register_markers(config, state.options)
-    if not state.worker and not config.getoption("collectonly"):
-        # The reporter is not there yet, and with -p no:terminal never is.
-        state.line = progress.open_line(
-            state.options.progress,
-            lambda: config.get_terminal_writer().width_of_current_line,
-        )
-        if state.line:
-            config.pluginmanager.register(Quiet(state.line), "mlperf-quiet")
+        # A benchmark that does not import is told where items are collected.
+        with contextlib.suppress(ValueError):
+            collection.register_markers(config, state.options)
     config.pluginmanager.register(Recorder(state), "mlperf-recorder")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Open the live line, where a reporter writes the lines around it."""
+    config = session.config
+    state = State.of(config)
+    if state.worker or config.getoption("collectonly"):
+        return
+    if not config.pluginmanager.has_plugin("terminalreporter"):  # -p no:terminal
+        return
+    state.line = progress.open_line(
+        state.options.progress,
+        lambda: config.get_terminal_writer().width_of_current_line,
+    )
+    if state.line:
+        config.pluginmanager.register(Quiet(state.line), "mlperf-quiet")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -61,7 +72,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every mlperf test function its cells."""
-    collection.parametrize(metafunc, State.of(metafunc.config).options)
+    try:
+        collection.parametrize(metafunc, State.of(metafunc.config).options)
+    except pytest.UsageError as error:
+        # Of what happens while collecting, pytest shows this kind without traceback.
+        raise pytest.Collector.CollectError(str(error)) from None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -69,7 +84,7 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Wrapper:
     """Sort by build, and notice a selection that leaves no cell."""
-    had_cells = bool(collection.cells_of(items))
+    had_cells = bool(collection.found_in(items))
     collection.sort(items)
     result = yield
     if had_cells and not items:
@@ -86,8 +101,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     state = State.of(session.config)
     if state.worker or session.config.getoption("collectonly"):
         return
-    if cells := collection.cells_of(session.items):
-        state.begin(cells)
+    if found := collection.found_in(session.items):
+        state.begin(found)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:

@@ -37,9 +37,10 @@ class Progress:
     phase: str
     """``build``, ``probe``, ``warm-up``, ``run``, ``judge`` ..."""
     issued: int = 0
+    """Samples, as in all counts here."""
     completed: int = 0
     total: int | None = None
-    """Queries of the whole run, where that is known beforehand."""
+    """Samples of the whole run, where that is known beforehand."""
     rate: float = 0.0
     """Completed a second."""
     elapsed_s: float = 0.0
@@ -173,7 +174,8 @@ class ProgressLine:
     def close(self) -> None:
         """Erase the line and let go of the stream."""
         self.erase()
-        self.stream.close()
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.close()
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # a terminal that went away
@@ -188,12 +190,14 @@ def open_line(when: str, column: Callable[[], int]) -> ProgressLine | None:
     """
     if when == "off":
         return None
-    for descriptor in (1, 2):
-        if os.isatty(descriptor) and os.environ.get("TERM") != "dumb":
-            return ProgressLine(
-                _copy(descriptor), True, column if descriptor == 1 else lambda: 0
-            )
-    return ProgressLine(_copy(2), live=False) if when == "on" else None
+    with contextlib.suppress(OSError):  # a descriptor that is closed
+        for descriptor in (1, 2):
+            if os.isatty(descriptor) and os.environ.get("TERM") != "dumb":
+                return ProgressLine(
+                    _copy(descriptor), True, column if descriptor == 1 else lambda: 0
+                )
+        return ProgressLine(_copy(2), live=False) if when == "on" else None
+    return None
 
 
 def _copy(descriptor: int) -> TextIO:
@@ -222,7 +226,9 @@ class Mailbox:
     def clear(self, worker: str) -> None:
         """Take a worker's heartbeat away."""
         self._last = float("-inf")
-        (self.folder / f"{worker}.json").unlink(missing_ok=True)
+        # Every item of every session of workers comes here.
+        with contextlib.suppress(OSError):
+            (self.folder / f"{worker}.json").unlink()
 
     def read(self) -> list[tuple[str, Progress]]:
         """Return the heartbeats that are there, by worker."""

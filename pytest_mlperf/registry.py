@@ -6,12 +6,13 @@ asked for, so a package that is not used costs nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING
 from typing import Any
 
-from pytest_mlperf.options import suggest
+from pytest_mlperf.option_values import suggest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -23,6 +24,7 @@ GROUPS = {
     "engine": "pytest_mlperf.engines",
     "benchmark": "pytest_mlperf.benchmarks",
 }
+_METHODS = ("unavailable", "build", "open", "layouts")
 
 
 @cache
@@ -52,16 +54,34 @@ def check(kind: str, name: str) -> None:
     )
 
 
+def refuse_same_names(specs: Sequence[str]) -> None:
+    """Raise ``ValueError`` for two engines that items could not tell apart."""
+    taken: dict[str, str] = {}
+    for spec in specs:
+        other = taken.setdefault(short_name(spec), spec)
+        if other != spec:
+            raise ValueError(
+                f"{other!r} and {spec!r} would both be called {short_name(spec)!r} in "
+                "ids, reports and folders, but each should have a name of its own; "
+                "run one at a time, or give one object a second name in its module "
+                "(OTHER = ENGINE) and ask for that"
+            )
+
+
 def _load(kind: str, name: str) -> Any:
     check(kind, name)
     point = _entry_points(kind).get(name)
     module, _, attribute = (point.value if point else name).partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever somebody's module raises
+        origin = f" from {point.value}" if point else ""
+        remedy = "repair or uninstall the package that names it"
+        if not point:
+            remedy = "correct module:object, or see that pytest finds the module"
         raise ValueError(
-            f"{kind} {name!r} cannot be imported from {module}:{attribute}: {error}; "
-            "repair or uninstall the package that names it, or correct module:object"
+            f"{kind} {name!r} cannot be imported{origin}: {type(error).__name__}: "
+            f"{error}; {remedy}"
         ) from error
 
 
@@ -72,6 +92,13 @@ def engine(name: str) -> EngineProvider:
     Raises ``ValueError`` that lists what is installed.
     """
     found: EngineProvider = _load("engine", name)
+    missing = [m for m in _METHODS if not callable(getattr(found, m, None))]
+    if isinstance(found, type) or missing:
+        kind = "a class" if isinstance(found, type) else f"without {missing[0]}()"
+        raise ValueError(
+            f"engine {name!r} is {kind}, but should be an object with the methods "
+            f"{', '.join(_METHODS)}; name an instance of an EngineProvider"
+        )
     return found
 
 

@@ -34,6 +34,7 @@ from pytest_mlperf.workload import Missing
 
 POLL_S = 0.2
 STACK_LINES = 60
+OUTPUT_LINES = 15
 PARTIAL = "PARTIAL.json"
 """Written into the folder of a run that did not end by itself."""
 
@@ -79,6 +80,7 @@ class Runner:
         self._connection: Connection | None = None
         self._scratch: Path | None = None
         self._peak_kib = 0
+        self._log_start = 0
 
     @property
     def pid(self) -> int | None:
@@ -96,6 +98,7 @@ class Runner:
         watch = Watch(self._stall_s, self._build_s)
         with suppress(OSError):  # of an earlier attempt at the same item
             (Path(job.folder) / PARTIAL).unlink()
+        idle = self._process is not None
         try:
             connection = self._send(job)
             while True:
@@ -111,7 +114,12 @@ class Runner:
                 elif isinstance(message, Failure):
                     raise self._failed(message, job, last)
                 elif self._process is None or self._process.poll() is not None:
-                    raise self._died(job, last)
+                    if not idle or last is not None:
+                        raise self._died(job, last)
+                    # It died while it waited for a job: not this job's doing.
+                    idle = False
+                    self.kill()
+                    connection = self._send(job)
                 elif complaint := watch.complaint():
                     stacks = self._dump_stacks()
                     self.kill()
@@ -171,16 +179,24 @@ class Runner:
         self._scratch = Path(tempfile.mkdtemp(prefix="pytest-mlperf-runner-"))
         # The child finds what this process can import (an engine in development).
         paths = os.pathsep.join(p for p in sys.path if p)
-        command = [sys.executable, "-m", "pytest_mlperf.child"]
+        # -P: a user's queue.py in the working directory is not the library's.
+        command = [sys.executable, "-P", "-m", "pytest_mlperf.child"]
         command += [str(theirs.fileno()), str(self._stacks)]
         with (self._log or self._scratch / "runner.log").open("ab") as log:
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self._environment, "PYTHONPATH": paths},
+                env={
+                    **os.environ,
+                    **self._environment,
+                    "PYTHONPATH": paths,
+                    # What a killed child leaves behind goes with our own folder.
+                    "TMPDIR": str(self._scratch),
+                },
                 # A group of its own: Ctrl-C reaches pytest alone, and ending the
                 # runner ends what it started.
                 start_new_session=True,
@@ -224,11 +240,11 @@ class Runner:
     def _died(self, job: Job, last: Beat | None) -> RunFailed:
         assert self._process is not None
         code = self._process.returncode
-        cause = f"the runner exited with status {code} without a word"
+        cause = f"the runner exited with status {code} and sent no reason"
         if code < 0:
             name = signal.Signals(-code).name
             cause = f"the runner was ended by {name}{self._hint(-code)}"
-        stacks = self._read_stacks()
+        stacks = self._read_stacks() + self._last_words()
         self.kill()
         return RunFailed(cause, folder=job.folder, last=last, stacks=stacks)
 
@@ -244,7 +260,26 @@ class Runner:
                 ": the engine crashed, or a sample was completed twice or under an id "
                 "that LoadGen never gave"
             )
+        if number == signal.SIGABRT:
+            return (
+                ": a library gave up; LoadGen does when its logs cannot be written or "
+                "after a callback raised"
+            )
         return ""
+
+    def _last_words(self) -> str:
+        """Return the end of what this child and its libraries printed."""
+        assert self._scratch is not None
+        path = self._log or self._scratch / "runner.log"
+        try:
+            with path.open("rb") as file:
+                file.seek(self._log_start)
+                lines = file.read().decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        if not lines:
+            return ""
+        return "\n".join([f"\noutput of the runner ({path}):", *lines[-OUTPUT_LINES:]])
 
     def _dump_stacks(self) -> str:
         assert self._process is not None

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from pytest_mlperf import memory
 from pytest_mlperf import registry
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.log import read_accuracy
@@ -22,6 +23,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engine import Build
 from pytest_mlperf.engine import BuildRequest
 from pytest_mlperf.engine import EngineProvider
+from pytest_mlperf.engine import opened
 from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Message
@@ -100,6 +102,8 @@ class Session:
             reference=dict(workload.reference),
             dataset_total=workload.dataset.total,
             workload_kind=workload.kind,
+            hopeless=tuned.hopeless,
+            answers_only=provider.answers,
             facts=self._facts(job, build, workload, tuned),
             metrics=metrics,
         )
@@ -119,7 +123,7 @@ class Session:
     def _build(self, job: Job, provider: EngineProvider, workload: Workload) -> Build:
         precision = self._precision(job)
         if precision not in provider.precisions:
-            raise Missing(
+            raise Refused(
                 f"the engine {job.cell.engine} has no precision {precision!r}; it has "
                 f"{', '.join(provider.precisions)}: choose with --mlperf-precision"
             )
@@ -132,14 +136,14 @@ class Session:
 
     def _precision(self, job: Job) -> str:
         default = registry.benchmark(job.cell.benchmark).precision(job.cell.target)
-        return job.precision or job.tuning.precision or default
+        return job.tuning.precision or default
 
     def _tune(
         self, job: Job, provider: EngineProvider, build: Build, workload: Workload
     ) -> Tuned:
         scenario = job.cell.scenario
         bound = job.rule.target_latency_ns
-        cell = (build.digest, scenario, job.tuning, job.cpus, bound)
+        cell = (job.engine, build.digest, scenario, job.tuning, job.cpus, bound)
         # Accuracy runs as its performance run did, where there was one.
         measured = (*cell, Mode.PERFORMANCE)
         key = measured if measured in self._tuned else (*cell, job.mode)
@@ -199,17 +203,14 @@ class Session:
         """Open one engine a stream behind a policy; the heartbeat watches it."""
         workload = build.request.workload
         policy = policy_for(scenario, tuned.batch, tuned.delay_s, tuned.preferred)
-        streams = tuned.streams
-        engines = [provider.open(build, streams.threads) for _ in range(streams.count)]
-        try:
+        with opened(provider, build, tuned.streams, self.channel.beat) as engines:
             sut = BatchSUT(policy, engines, workload, self.channel.fail)
             total = planned_samples(settings, workload.dataset.total)
             self.channel.watch(sut, total, settings.expected_s)
-            yield sut
-        finally:
-            self.channel.watch(None)
-            for engine in engines:
-                engine.close()
+            try:
+                yield sut
+            finally:
+                self.channel.watch(None)
 
     def _loadgen(
         self, settings: Settings, folder: Path, sut: BatchSUT, build: Build
@@ -277,7 +278,7 @@ def check_memory(settings: Settings) -> None:
         count = int(2e9 * seconds / settings.expected_latency_ns)
         count *= settings.samples_per_query
     need = count * BYTES_PER_QUERY
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = memory.available()
     if need > free:
         raise Refused(
             f"LoadGen would prepare {count:,} samples, about {need / 2**30:.1f} GiB, "

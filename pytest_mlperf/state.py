@@ -6,6 +6,7 @@ progress to it and attach verdicts through it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
@@ -34,6 +35,7 @@ from pytest_mlperf.reporting import junit
 from pytest_mlperf.reporting import results
 from pytest_mlperf.reporting.record import CELL_KEY
 from pytest_mlperf.reporting.record import Record
+from pytest_mlperf.reporting.record import is_crash
 from pytest_mlperf.reporting.record import record_of
 
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class State:
         if given:
             state.worker = given["workerid"]
             state.device = given.get("mlperf_device", 0)
+        if "mlperf_reports" in given:  # not where the controller has no plugin
             state._folder = Path(given["mlperf_reports"])
             state._mailbox = Mailbox(state._folder / ".progress")
         config.stash[KEY] = state
@@ -115,13 +118,15 @@ class State:
                 raise pytest.UsageError(str(error)) from None
         return self._system
 
-    def begin(self, cells: Sequence[Cell]) -> None:
-        """Make the reports folder and the results file: these cells are to run.
+    def begin(self, items: Sequence[tuple[Cell, str]], workers: int = 1) -> None:
+        """Make the reports folder and the results file: these items are to run.
 
-        Raises ``UsageError`` when the folder cannot be written.
+        An item is its cell and its mode. Raises ``UsageError`` when the folder cannot
+        be written.
         """
         from pytest_mlperf import header
 
+        cells = [cell for cell, _ in items]
         self.total = len(cells)
         folder = self.planned()
         first_line = {
@@ -144,8 +149,10 @@ class State:
             ) from None
         self._writer = writer
         self.header = header.lines(
-            cells, self.options, self.system.summary, _short(folder)
-        )
+            cells, self.options, self.system.summary, self._short(folder),
+            notes=self.system.notes,
+            at_least_s=header.at_least_s(items, self.options, workers),
+        )  # fmt: skip
 
     def watch_workers(self) -> None:
         """Show what xdist's workers report until the session ends."""
@@ -153,7 +160,8 @@ class State:
         if line is None:
             return
         mailbox = self._mailbox = Mailbox(self.planned() / ".progress")
-        mailbox.folder.mkdir()
+        with contextlib.suppress(OSError):  # then there is nothing to read either
+            mailbox.folder.mkdir()
 
         def poll() -> None:
             while not self._stop.wait(POLL_S):
@@ -181,10 +189,12 @@ class State:
 
     def progress(self, heartbeat: Progress) -> None:
         """Show a heartbeat, or hand it to the controller that shows it."""
-        if self.worker and self._mailbox:
-            self._mailbox.put(self.worker, heartbeat)
-        elif self.line:
-            self.line.report(heartbeat)
+        # A display is no reason to fail a run.
+        with contextlib.suppress(OSError, ValueError):
+            if self.worker and self._mailbox:
+                self._mailbox.put(self.worker, heartbeat)
+            elif self.line:
+                self.line.report(heartbeat)
 
     @staticmethod
     def attach(item: pytest.Item, verdict: Verdict) -> None:
@@ -195,9 +205,8 @@ class State:
         """Collect one phase of an item; its last phase makes the record."""
         if self.worker or not self.total:
             return
-        crashed = report.when not in ("setup", "call", "teardown")
         self._phases.setdefault(report.nodeid, []).append(report)
-        if crashed or report.when == "teardown":
+        if report.when == "teardown" or is_crash(report):
             self._record(report.nodeid, ended=True)
 
     def _record(self, nodeid: str, *, ended: bool) -> None:
@@ -208,9 +217,9 @@ class State:
         self._writer.add(record)
 
     def _cell_of(self, nodeid: str) -> dict[str, str]:
-        """Return what a crashed worker's item ran; its mode is not known."""
-        cell = collection.parse(nodeid, collection.of_options(self.options))
-        return collection.describe(cell, "?") if cell else {}
+        """Return what a crashed worker's item ran, as far as its id tells."""
+        cell = collection.parse(nodeid, collection.known(self.options))
+        return collection.describe(cell, collection.mode_named(nodeid)) if cell else {}
 
     def deselect(self) -> None:
         """Note that the selection left no item; a worker tells its controller."""
@@ -239,11 +248,18 @@ class State:
         )
         if self._writer:
             note = " (partial: interrupted)" if self.interrupted else ""
-            lines.append(f"results: {_short(self._writer.path)}{note}")
+            if self.records and all(r.outcome == "skipped" for r in self.records):
+                lines.append(summary.nothing(len(self.records)))
+            lines.append(f"results: {self._short(self._writer.path)}{note}")
         elif self.deselected:
             lines.append(collection.explain_empty(self.options))
         for line in lines:
             reporter.write_line(line)
+
+    def _short(self, path: Path) -> str:
+        """Return the path from where the user is, if it is below that folder."""
+        here = self.config.invocation_params.dir
+        return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
     def end(self, exitstatus: int) -> None:
         """Write what is known of unfinished items, and the closing line."""
@@ -258,12 +274,6 @@ class State:
             )
         if self._mailbox and not self.worker:
             shutil.rmtree(self._mailbox.folder, ignore_errors=True)
-
-
-def _short(path: Path) -> str:
-    """Return the path from here where it is below the current folder."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 KEY = pytest.StashKey[State]()

@@ -15,12 +15,13 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.options import FAST_S
 
-# LoadGen's unit -> the unit people read, and its size.
-_UNITS = {"ns": ("ms", 1e-6), "us": ("ms", 1e-3), "s": ("ms", 1e3)}
+NULL = "null answers"
+"""The label of a verdict whose engine only answers, as ``null`` does."""
 _LEGEND = {
     "embedded": "embedded: a small stand-in for the official model and data",
     "fast": f"fast: {FAST_S:g} s minimum duration and 1 query, not the round's",
     "shortened": "shortened: --mlperf-duration instead of the round's",
+    NULL: f"{NULL}: nothing was inferred, this measures the suite",
 }
 _PLACES = {scenario.value: place for place, scenario in enumerate(ORDER)}
 
@@ -49,15 +50,13 @@ class Row:
     time: str
     """Expected and actual run time, seconds."""
     comparable: tuple[str, ...]
-    """Rows that agree in this measure the same thing; empty for an invalid one."""
+    """Rows that agree in this measure the same thing; empty for one that is invalid
+    or that no engine worked for."""
     higher_is_better: bool
 
 
 def _read(metric: Metric | None) -> tuple[float | None, str]:
-    if metric is None:
-        return None, ""
-    unit, size = _UNITS.get(metric.unit, (metric.unit, 1.0))
-    return metric.value * size, unit
+    return (metric.value, metric.unit) if metric else (None, "")
 
 
 def rows(verdicts: Iterable[Verdict]) -> list[Row]:
@@ -100,7 +99,7 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
         verdict=f"{v.outcome} ({', '.join(kinds)})" if kinds else v.outcome,
         round=v.round,
         time="" if v.actual_s is None else time,
-        comparable=same if v.valid else (),
+        comparable=same if v.valid and NULL not in v.labels else (),
         higher_is_better=unit != "ms",
     )
 
@@ -139,10 +138,22 @@ def render(rows: Sequence[Row], width: int, *, colour: bool) -> list[str]:
         columns = padded[:_SPLIT] if narrow else padded
         lines.append("  ".join(c for c in columns if c).rstrip())
         if narrow and row:
+            first, *more = _tail(row, width)
             verdict = _paint(row.verdict, _colour(row) if colour else "")
-            tail = [f"rules {row.rules}", row.round, row.time and f"{row.time} s"]
-            lines.append("    " + ", ".join([verdict, *(t for t in tail if t)]))
+            lines += [first.replace(row.verdict, verdict, 1), *more]
     return [*lines, *_legend(rows, narrow)]
+
+
+def _tail(row: Row, width: int) -> list[str]:
+    """Return what a narrow terminal has no columns for, in lines that fit it."""
+    parts = [row.verdict, f"rules {row.rules}", row.round, row.time and f"{row.time} s"]
+    lines: list[str] = []
+    for part in filter(None, parts):
+        if lines and len(lines[-1]) + 2 + len(part) < width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(f"    {part}")
+    return lines
 
 
 def _section(
@@ -209,8 +220,17 @@ def _title(rows: Sequence[Row], width: int) -> str:
     counts = [f"{words.count(word)} {word}" for word in sorted(set(words))]
     plural = "result" if len(rows) == 1 else "results"
     engines = ", ".join(sorted({row.engine for row in rows}))
-    text = f" mlperf: {len(rows)} {plural} on {engines}: {', '.join(counts)} "
-    return text.center(width, "=")
+    head = f" mlperf: {len(rows)} {plural}"
+    tail = f": {', '.join(counts)} "
+    text = f"{head} on {engines}{tail}"
+    # Where several engines need too much room, the rows name them.
+    return (text if len(text) <= width else head + tail).center(width, "=")
+
+
+def nothing(skipped: int) -> str:
+    """Return the line that stands for the table of a session that measured nothing."""
+    items = f"{skipped} item{'s' * (skipped != 1)}"
+    return f"mlperf: {items} skipped, nothing was measured; -rs says why"
 
 
 def _legend(rows: Sequence[Row], narrow: bool) -> list[str]:

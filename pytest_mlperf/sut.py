@@ -249,6 +249,7 @@ class BatchSUT:
         size, delay = policy.size, policy.delay_s
         ids: Ids = []
         indices: list[int] = []
+        deadline = 0.0
         while True:
             if not ids:
                 first = take()
@@ -256,7 +257,8 @@ class BatchSUT:
                     return
                 # Copies: the lists grow, and the query's own stay as they came.
                 ids, indices = first[0][:], first[1][:]
-            deadline = time.monotonic() + delay if delay else 0.0
+                # What a preferred size leaves over keeps this deadline: it waited.
+                deadline = time.monotonic() + delay if delay else 0.0
             try:
                 while len(ids) < size:
                     if delay:

@@ -7,6 +7,7 @@ only where mlperf items were collected.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
+    from pytest_mlperf.devices import Device
+
 _MARK = re.compile(r"\bmlperf\(")
 
 
@@ -39,29 +42,48 @@ def in_play(config: pytest.Config) -> bool:
         name = argument.partition("::")[0]
         if "mlperf" in Path(name).name:
             return True
-        path = config.invocation_params.dir / name
-        files = [path] if path.is_file() else path.glob("test_*.py")
-        if any(_MARK.search(f.read_text("utf-8", "replace")) for f in files):
+        if _is_suite(config.invocation_params.dir / name):
             return True
     return False
 
 
-def refuse_too_many(workers: int, state: State) -> None:
-    """Raise ``UsageError`` for more workers than there are devices to own.
+def _is_suite(path: Path) -> bool:
+    """Return whether a file, or a file of a folder, uses the mark."""
+    # Anybody's session asks; what cannot be read there is theirs to complain about.
+    with contextlib.suppress(OSError):
+        files = [path] if path.is_file() else list(path.glob("test_*.py"))
+        return any(_is_marked(file) for file in files)
+    return False
 
-    Without a GPU the workers share the CPUs, and each needs one of its own.
-    """
+
+def _is_marked(file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return file.is_file() and bool(_MARK.search(file.read_text("utf-8", "replace")))
+    return False
+
+
+def refuse_too_many(workers: int, state: State) -> None:
+    """Raise ``UsageError`` for more workers than there are devices to own."""
     from pytest_mlperf.devices import devices
 
-    found = devices(state.system)
-    limit, what = len(found), "devices"
-    if found[0].kind == "cpu":
-        limit, what = len(found[0].cpus), "usable CPUs and no GPU"
+    limit, what = room(devices(state.system))
     if workers > limit:
         raise pytest.UsageError(
             f"-n {workers}, but this machine has {limit} {what}: runs that share a "
             f"device spoil each other's figures; try -n auto or -n {limit}"
         )
+
+
+def room(found: Sequence[Device]) -> tuple[int, str]:
+    """Return how many workers these devices have room for, and what they are.
+
+    Without a GPU the workers share the CPUs that may run at once (a container's quota
+    can allow fewer than it shows), and each needs one of its own.
+    """
+    if found[0].kind == "gpu":
+        return len(found), f"device{'s' * (len(found) > 1)}"
+    limit = max(1, min(found[0].threads, len(found[0].cpus)))
+    return limit, f"usable CPU{'s' * (limit > 1)} and no GPU"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -103,11 +125,16 @@ def pytest_xdist_node_collection_finished(
     state = State.of(node.config)
     if state.total:
         return
-    known = collection.of_options(state.options) if any("[" in i for i in ids) else ()
-    cells = [cell for i in ids if (cell := collection.parse(i, known))]
-    if cells:
-        refuse_too_many(node.workerinput["workercount"], state)
-        state.begin(cells)
+    known = collection.known(state.options) if any("[" in i for i in ids) else ()
+    found = [
+        (cell, collection.mode_named(i))
+        for i in ids
+        if (cell := collection.parse(i, known))
+    ]
+    if found:
+        workers = node.workerinput["workercount"]
+        refuse_too_many(workers, state)
+        state.begin(found, workers)
         state.watch_workers()
         state.print_header()
 
@@ -126,7 +153,7 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     """Return a scheduler that groups mlperf items by build, others one by one."""
     from xdist.scheduler import LoadScopeScheduling
 
-    known = collection.of_options(State.of(config).options)
+    known = collection.known(State.of(config).options)
 
     class BuildScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:

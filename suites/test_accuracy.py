@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pytest_mlperf.core.types import Cell
-from pytest_mlperf.core.types import Mode
 from pytest_mlperf.measure import Measure
 
 
 @pytest.mark.mlperf(mode="accuracy")
 def test_accuracy(cell: Cell, measure: Measure) -> None:
     """The answers reach the target's share of the fp32 reference."""
-    verdict = measure(cell, Mode.ACCURACY)
+    verdict = measure(cell)
 
     if not verdict.valid:
         pytest.fail(verdict.explain(), pytrace=False)

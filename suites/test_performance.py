@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from pytest_mlperf.core.types import Cell
-from pytest_mlperf.core.types import Mode
 from pytest_mlperf.measure import Measure
 
 
 @pytest.mark.mlperf(mode="performance")
 def test_performance(cell: Cell, measure: Measure) -> None:
     """The run is VALID under every rule of its round."""
-    verdict = measure(cell, Mode.PERFORMANCE)
+    verdict = measure(cell)
 
     if not verdict.valid:
         pytest.fail(verdict.explain(), pytrace=False)

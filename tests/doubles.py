@@ -362,7 +362,14 @@ def rule_for(scenario: Scenario) -> Rule:
     return found
 
 
-QUICK = Tuning(batch=8, streams=1, threads=1, target_qps=400, expected_latency_ms=1)
+QUICK = Tuning(
+    batch=8,
+    streams=1,
+    threads=1,
+    target_qps=400,
+    expected_latency_ms=1,
+    precision="fp32",
+)
 """All that a probe would look for."""
 
 
@@ -391,7 +398,6 @@ def job(
         workload="embedded",
         cache=str(folder / "cache"),
         cpus=tuple(sorted(os.sched_getaffinity(0))),
-        precision="fp32",
         tuning=QUICK,
         shortening=Shortening(int(seconds * 1000), f"--mlperf-duration {seconds:g}"),
     )

@@ -28,6 +28,7 @@ from pytest_mlperf.engine import Streams
 from pytest_mlperf.engine import content_hash
 from pytest_mlperf.engines.null import NULL
 from pytest_mlperf.engines.onnxruntime import CPU
+from pytest_mlperf.engines.onnxruntime import MOST_STREAMS
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Batch
@@ -265,7 +266,8 @@ def test_layouts_fit_the_cpus_and_end_with_the_one_for_latency(cpus: int) -> Non
     assert Streams(1, cpus) == layouts[-1]
     assert len(layouts) == len(set(layouts))
     assert all(1 <= s.count * s.threads <= cpus for s in layouts)
-    assert cpus == layouts[0].count
+    assert min(cpus, MOST_STREAMS) == layouts[0].count
+    assert all(s.count * (s.threads + 1) > cpus for s in layouts)
     assert (Streams(1, 1),) == NULL.layouts(cpus)
 
 

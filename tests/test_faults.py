@@ -194,7 +194,6 @@ def test_a_dataset_that_does_not_load_is_named(
     [
         ({"benchmark": "NOT_HERE"}, "numbers.npz not found; download it"),
         ({"engine": "UNAVAILABLE"}, "not plugged in; plug it in"),
-        ({"precision": "fp4"}, "no precision 'fp4'; it has fp32, int8: choose with"),
     ],
 )
 def test_what_is_missing_is_no_failure(
@@ -237,6 +236,17 @@ def test_a_failed_build_costs_one_item(runner: Runner, tmp_path: Path) -> None:
         "the run failed in phase build: no kernel for this machine; use fp32"
         == failed.cause
     )
+
+
+def test_a_precision_the_engine_lacks_is_refused(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """A slip of the pen fails: skipped, every item of a session would be green."""
+    tuning = replace(doubles.QUICK, precision="fp4")
+    failed = fails(runner, doubles.job(tmp_path, tuning=tuning))
+
+    assert ["lived"] == notes(failed)
+    assert "no precision 'fp4'; it has fp32, int8: choose with" in failed.cause
 
 
 def test_more_queries_than_memory_holds_are_refused(

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.core.rounds import ROUNDS
+from pytest_mlperf.core.rounds import get
+from pytest_mlperf.options import ROUND_S
 from pytest_mlperf.options import SPECS
 from pytest_mlperf.options import Options
 
@@ -120,6 +123,47 @@ def test_the_cache_honours_xdg(
     assert Path("/fast/disk/pytest-mlperf") == options(pytester).cache
 
 
+@pytest.mark.parametrize(
+    ("seconds", "labels"),
+    [
+        ("599", ("embedded", "shortened")),
+        ("600", ("embedded",)),
+        ("900", ("embedded",)),
+    ],
+)
+def test_a_duration_that_shortens_nothing_has_no_label(
+    pytester: pytest.Pytester, seconds: str, labels: tuple[str, ...]
+) -> None:
+    """Every round asks for 600 s; from there on nothing is waived."""
+    durations = {r.min_duration_ms for n in ROUNDS for r in get(n).rules}
+
+    assert {ROUND_S * 1000} == durations
+    assert labels == options(pytester, f"--mlperf-duration={seconds}").labels
+
+
+def test_without_a_home_the_cache_is_below_the_root_directory(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's home is no reason to stop anybody's session."""
+    monkeypatch.setenv("HOME", "~nobody_of_this_name")
+    found = options(pytester, "--mlperf-scratch=~nobody_of_this_name/models")
+
+    assert pytester.path / ".cache" / "pytest-mlperf" == found.cache
+    assert pytester.path / "~nobody_of_this_name" / "models" == found.scratch
+
+
+def test_a_blank_variable_counts_as_none(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment is not the user's typing: it never refuses a session."""
+    for name in ("MLPERF_SCRATCH_PATH", "SYSTEM_NAME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, " ")
+    found = options(pytester)
+
+    assert (None, None) == (found.scratch, found.system)
+    assert Path.home() / ".cache" / "pytest-mlperf" == found.cache
+
+
 def test_options_travel_as_json_and_pickle(pytester: pytest.Pytester) -> None:
     """Workers, runners and results files can all carry them."""
     found = options(pytester, "--fast", "--mlperf-batch=4")
@@ -147,6 +191,11 @@ def test_an_engine_in_development_has_a_short_name(pytester: pytest.Pytester) ->
         ("--mlperf-workload=oficial", "*embedded, official. Did you mean 'official'?"),
         ("--mlperf-round=v6.2", "*one of v2.0, *v6.1. Did you mean *"),
         ("--mlperf-engine=a,,b", "*an empty name*"),
+        ("--mlperf-engine=a:ENGINE,b:ENGINE", "*'a:ENGINE' and 'b:ENGINE' would both*"),
+        (
+            "--mlperf-engine=onnxruntime --mlperf-engine=x:ONNXRUNTIME",
+            "*'onnxruntime' and 'x:ONNXRUNTIME' would both be called 'onnxruntime'*",
+        ),
         ("--mlperf-engine=onnxruntim", "*Did you mean 'onnxruntime'?*"),
         ("--mlperf-workload=official", "*add --mlperf-scratch DIR*"),
         ("--fast --mlperf-duration=5", "*keep one of the two"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,7 @@ def test_verdicts_become_outcomes_table_header_and_results(
     result.assert_outcomes(passed=5, failed=2, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "mlperf: 8 items, round v*",
+            "mlperf: 8 items, at least 0:04:00, round v*",
             "mlperf: engine onnxruntime; workload embedded*",
             "mlperf: fast: 60 s *",
             "*mlperf: 7 results on onnxruntime: 2 INVALID, 5 VALID (waived)*",
@@ -89,6 +91,54 @@ def test_verdicts_become_outcomes_table_header_and_results(
     skipped = next(r for r in found.records if r.outcome == "skipped")
     assert "no such device; install one" == skipped.reason
     assert "multistream" == skipped.cell["scenario"]
+
+
+def test_a_session_that_measured_nothing_says_so(suite: pytest.Pytester) -> None:
+    """Where every item was skipped, one line stands for the table."""
+    result = suite.runpytest("-k", "resnet50 and multistream and performance")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "mlperf: 1 item skipped, nothing was measured; -rs says why",
+            "results: reports*results.jsonl",
+        ]
+    )
+
+
+def test_the_header_notes_what_could_not_be_found_out(suite: pytest.Pytester) -> None:
+    """A name that no system file has is used, and said."""
+    result = suite.runpytest("--mlperf-system=nowhere", "-k", "resnet50 and offline")
+
+    result.stdout.fnmatch_lines(
+        [
+            "mlperf: 2 items, at least 0:10:00, round v*",
+            "mlperf: note: no system file is named 'nowhere'*",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("gone:ENGINE", "ModuleNotFoundError: No module named 'gone'"),
+        ("theirs:TYPO", "AttributeError: module 'theirs' has no attribute 'TYPO'"),
+        ("broken:ENGINE", "ZeroDivisionError: division by zero"),
+        ("theirs:NUMBER", "is without unavailable(), but should be an object"),
+        ("pytest_mlperf.engines.null:NullProvider", "is a class, but should be an"),
+    ],
+)
+def test_an_engine_in_development_is_looked_at_while_collecting(
+    suite: pytest.Pytester, spec: str, said: str
+) -> None:
+    """What cannot be an engine is one error, and no item runs."""
+    suite.makepyfile(theirs="NUMBER = 1", broken="1 / 0")
+    result = suite.runpytest_subprocess(f"--mlperf-engine={spec}", "-k", "resnet50")
+
+    assert pytest.ExitCode.INTERRUPTED == result.ret
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"--mlperf-engine: engine *{said}*"])
+    assert not (suite.path / "reports").exists()
 
 
 def test_last_failed_reruns_the_invalid_cells_only(suite: pytest.Pytester) -> None:
@@ -199,6 +249,73 @@ def test_other_peoples_sessions_are_left_alone(pytester: pytest.Pytester) -> Non
     result.assert_outcomes(passed=2)
     assert not any("mlperf:" in line for line in result.outlines)
     assert not (pytester.path / "reports").exists()
+
+
+def test_measure_without_a_mode_says_what_to_write(pytester: pytest.Pytester) -> None:
+    """The mark tells the fixture what to measure; a test without one has no mode."""
+    home = (
+        "pytest_mlperf.fixtures" if find_spec("pytest_mlperf.fixtures") else "fixtures"
+    )
+    pytester.makeconftest(f"pytest_plugins = ['{home}.device', '{home}.run']")
+    pytester.makepyfile("def test_mine(measure): measure(None)")
+    result = pytester.runpytest_subprocess()
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*::test_mine: measure() needs * @pytest.mark.mlperf(mode='performance')"]
+    )
+
+
+def test_a_foreign_item_whose_id_holds_a_cells_is_left_alone(
+    suite: pytest.Pytester,
+) -> None:
+    """It runs in the same session, and gets neither a row nor a line."""
+    suite.makepyfile(
+        test_theirs="""
+        import pytest
+        @pytest.mark.parametrize("name", ["resnet50-offline-onnxruntime"])
+        def test_theirs(name): assert not name
+        """
+    )
+    result = suite.runpytest("-k", "resnet50 and offline")
+
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*mlperf: 2 results on onnxruntime: 2 VALID*"])
+    assert 2 == len(newest(suite).records)
+
+
+BROKEN = """
+[pytest_mlperf.benchmarks]
+broken = nowhere_to_be_found:BENCHMARK
+"""
+
+
+@pytest.mark.parametrize(
+    "argument", ["test_theirs.py::test_theirs[offline]", "--markers", "-n1"]
+)
+def test_other_peoples_sessions_survive_a_home_and_a_benchmark_that_are_broken(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, argument: str
+) -> None:
+    """Neither a missing home, a folder nobody may read, nor a package stops them."""
+    pytester.makepyfile(
+        test_theirs="""
+        import pytest
+        @pytest.mark.parametrize("place", ["offline"])
+        def test_theirs(place): ...
+        """
+    )
+    metadata = pytester.mkdir("theirs-1.dist-info")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\n")
+    (metadata / "entry_points.txt").write_text(BROKEN)
+    pytester.mkdir("reports").chmod(0)
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=os.pathsep)
+    monkeypatch.setenv("HOME", "~nobody_of_this_name")
+    monkeypatch.setenv("MLPERF_SCRATCH_PATH", "~nobody_of_this_name/models")
+    monkeypatch.setenv("SYSTEM_NAME", "  ")
+    result = pytester.runpytest_subprocess(argument)
+
+    assert pytest.ExitCode.OK == result.ret
+    result.stderr.no_fnmatch_line("*mlperf*")
 
 
 def test_the_plugin_does_not_import_heavy_packages(pytester: pytest.Pytester) -> None:

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mlperf.options import Options
 from pytest_mlperf.progress import Mailbox
 from pytest_mlperf.progress import Progress
 from pytest_mlperf.progress import ProgressLine
 from pytest_mlperf.progress import clock
 from pytest_mlperf.progress import condense
 from pytest_mlperf.progress import describe
+from pytest_mlperf.state import State
 
 RUNNING = Progress(
     "bert-99-server",
@@ -34,7 +36,7 @@ RUNNING = Progress(
 
 
 def test_the_line_says_where_the_run_is() -> None:
-    """Item, phase, time, queries, rate and time left, in that order."""
+    """Item, phase, time, samples, rate and time left, in that order."""
     assert (
         "[3/8] bert-99-server performance  run 34 s of 60 s  issued 4,120"
         "  completed 4,112  68.5/s  0:26 left"
@@ -49,7 +51,7 @@ def test_a_narrow_line_loses_counts_before_time() -> None:
 
 
 def test_time_left_follows_from_counts_where_no_time_is_expected() -> None:
-    """An accuracy run knows its queries, not its seconds."""
+    """An accuracy run knows its samples, not its seconds."""
     counted = Progress("c", "accuracy", "run", completed=60, total=100, rate=4.0)
 
     assert 10.0 == counted.left_s
@@ -149,6 +151,39 @@ def test_a_session_without_terminal_is_quiet_unless_told(
     told.stderr.fnmatch_lines(["[[]1/2[]] resnet50-offline* issued 10 *completed 8*"])
 
 
+class Gone(io.StringIO):
+    """A stream whose terminal went away."""
+
+    def write(self, text: str, /) -> int:
+        raise OSError(5, f"Input/output error at {text!r}")
+
+    def close(self) -> None:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_terminal_that_went_away_ends_no_run() -> None:
+    """Drawing, pausing and closing go on without it."""
+    line = ProgressLine(Gone(), live=True)
+    line.report(RUNNING)
+    with line.paused():
+        pass
+
+    line.close()
+
+
+def test_a_display_that_fails_ends_no_run(pytester: pytest.Pytester) -> None:
+    """Whatever the line meets, the heartbeat's sender hears nothing of it."""
+
+    def fail() -> int:
+        raise ValueError("no column")
+
+    state = State(pytester.parseconfig(), Options())
+    state.line = ProgressLine(io.StringIO(), live=True, column=fail)
+    state.progress(RUNNING)
+
+    assert not state.line._shown
+
+
 def on_terminal(folder: Path, *args: str) -> str:
     """Return what a session writes to a terminal of 80 columns."""
     parent, child = pty.openpty()
@@ -171,6 +206,13 @@ def on_terminal(folder: Path, *args: str) -> str:
     os.close(parent)
     assert 0 == process.wait()
     return b"".join(parts).decode()
+
+
+def test_without_a_reporter_there_is_no_line(suite: pytest.Pytester) -> None:
+    """Nobody writes the lines that it would have to make room for."""
+    written = on_terminal(suite.path, "-p", "no:terminal", "-k", "resnet50 and offline")
+
+    assert "" == written
 
 
 @pytest.mark.parametrize("how", [(), ("-n1",)], ids=["alone", "xdist"])

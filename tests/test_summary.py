@@ -32,15 +32,15 @@ def test_no_verdicts_make_no_table() -> None:
     assert [] == table([])
 
 
-def test_a_unit_stands_once_in_the_head_and_nanoseconds_become_milliseconds(
+def test_a_unit_stands_once_in_the_head(
     make_verdict: Make,
 ) -> None:
-    """The Server section reads queries/s and ms; LoadGen logs ns."""
+    """The Server section reads queries/s, and ms for latency and limit."""
     verdict = make_verdict(
         metric=Metric("rate", 12345.6, "queries/s"),
-        limit=Metric("target_latency", 130_000_000, "ns"),
+        limit=Metric("target_latency", 130.0, "ms"),
         percentile=0.99,
-        at_percentile=Metric("p99", 101_530_000, "ns"),
+        at_percentile=Metric("p99", 101.53, "ms"),
         expected_s=600.0,
         actual_s=1234.4,
     )
@@ -108,6 +108,24 @@ def test_only_the_best_of_the_comparable_is_green(make_verdict: Make) -> None:
     assert "20.00" in green[0]
 
 
+def test_a_null_engine_is_never_the_best(make_verdict: Make) -> None:
+    """It answers without working: labelled, explained and left out of the contest."""
+    slow = make_verdict(engine="a", metric=Metric("rate", 10.0, "queries/s"))
+    fast = make_verdict(engine="b", metric=Metric("rate", 20.0, "queries/s"))
+    empty = make_verdict(
+        engine="null",
+        metric=Metric("rate", 9e5, "queries/s"),
+        labels=(summary.NULL,),
+    )
+    rows = summary.rows([slow, fast, empty])
+
+    assert ["b"] == [row.engine for row in summary._best(rows)]
+    assert [] == summary._best([row for row in rows if row.engine in ("a", "null")])
+    text = "\n".join(table([slow, fast, empty]))
+    assert "VALID (null answers)" in text
+    assert "null answers: nothing was inferred, this measures the suite" in text
+
+
 def test_rows_of_several_engines_name_them(make_verdict: Make) -> None:
     """Two rows of one cell can be told apart."""
     text = "\n".join(table([make_verdict(engine="a"), make_verdict(engine="b")]))
@@ -128,13 +146,13 @@ VERDICTS = st.builds(
         Metric,
         st.just("F1"),
         st.floats(0, 1e7),
-        st.sampled_from(["ns", "%", "samples/s", "queries/s"]),
+        st.sampled_from(["ms", "%", "samples/s", "queries/s"]),
     ),
     checks=st.lists(
         st.builds(Check, st.just("c"), st.sampled_from(Status), *[st.just("x")] * 3),
         max_size=30,
     ).map(tuple),
-    labels=st.sampled_from([(), ("embedded",), ("embedded", "fast")]),
+    labels=st.sampled_from([(), ("embedded",), ("embedded", "fast", summary.NULL)]),
     percentile=st.sampled_from([None, 0.9, 0.99]),
     expected_s=st.none() | st.floats(0, 1e5),
     actual_s=st.none() | st.floats(0, 1e5),
@@ -168,3 +186,48 @@ def test_the_header_says_which_round_judges_what() -> None:
     )
     assert any("embedded" in line and "not a submission" in line for line in lines)
     assert any("60 s minimum duration" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (Options(), "20 items, at least 1:40:00"),
+        (Options(duration=900), "20 items, at least 1:40:00"),
+        (Options(fast=True), "20 items, at least 0:10:00"),
+        (Options(duration=0.5), "20 items, at least 0:00:05"),
+    ],
+)
+def test_the_header_says_how_long_the_session_takes_at_least(
+    options: Options, count: str
+) -> None:
+    """Ten performance items last ten durations; nobody knows of accuracy items."""
+    cell = Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1")
+    items = [(cell, "performance")] * 10 + [(cell, "accuracy")] * 10
+    seconds = header.at_least_s(items, options)
+    cells = [one for one, _ in items]
+    first, *_ = header.lines(cells, options, "box", "reports", at_least_s=seconds)
+
+    assert f"mlperf: {count}, round v6.1" == first
+    assert 0.0 == header.at_least_s([(cell, "accuracy")], options)
+    assert seconds / 4 == header.at_least_s(items, options, workers=4)
+    assert seconds / 10 == header.at_least_s(items, options, workers=20)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (599.0, ["shortened"]),
+        (600.0, []),
+        (900.0, ["--mlperf-duration 900 lengthens nothing"]),
+    ],
+)
+def test_the_header_says_what_a_duration_changes(
+    seconds: float, said: list[str]
+) -> None:
+    """Only below the round's own duration is anything waived."""
+    cell = Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1")
+    lines = header.lines([cell], Options(duration=seconds), "box", "reports")
+    found = [line for line in lines if f"{seconds:g}" in line or "short" in line]
+
+    assert said == [line.split(":")[1].strip() for line in found]
+    assert (seconds < 600) == any("waived" in line for line in lines)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
+from pytest_mlperf.devices import Device
 from pytest_mlperf.reporting import results
 
 pytest.importorskip("xdist")
+from pytest_mlperf.xdist import in_play
+from pytest_mlperf.xdist import room
 
 CPUS = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(CPUS < 2, reason="two workers need two CPUs")
@@ -28,7 +32,7 @@ def test_two_workers_tell_the_same_story_as_none(suite: pytest.Pytester) -> None
     result.assert_outcomes(passed=5, failed=2, skipped=1)
     result.stdout.fnmatch_lines(
         [
-            "mlperf: 8 items, round v*",
+            "mlperf: 8 items, at least 0:02:00, round v*",
             "*mlperf: 7 results on onnxruntime: 2 INVALID, 5 VALID (waived)*",
             "results: reports*results.jsonl",
         ]
@@ -69,6 +73,28 @@ def test_more_workers_than_devices_is_a_usage_error(suite: pytest.Pytester) -> N
     assert not (suite.path / "reports").exists()
 
 
+def test_a_quota_limits_the_workers_as_it_limits_the_runs() -> None:
+    """A container that shows 8 CPUs but may use 2 at once has room for two workers."""
+    cpu = Device(0, "cpu", "CPU", tuple(range(8)), threads=2)
+
+    assert (2, "usable CPUs and no GPU") == room([cpu])
+    assert (8, "usable CPUs and no GPU") == room([replace(cpu, threads=9)])
+    assert (1, "usable CPU and no GPU") == room([replace(cpu, threads=0)])
+
+
+def test_only_a_readable_file_makes_a_suite(pytester: pytest.Pytester) -> None:
+    """A folder named like a test, a broken link and a suite: the suite is found."""
+    pytester.mkdir("test_folder.py")
+    (pytester.path / "test_link.py").symlink_to("nowhere")
+    config = pytester.parseconfig(str(pytester.path))
+    assert not in_play(config)
+
+    pytester.makepyfile(test_suite="@pytest.mark.mlperf(mode='performance')")
+    assert in_play(config)
+    assert in_play(pytester.parseconfig("test_suite.py::test_performance"))
+    assert not in_play(pytester.parseconfig("test_folder.py"))
+
+
 def test_auto_is_one_worker_a_device(suite: pytest.Pytester) -> None:
     """A machine without GPU is one device, however many CPUs it has."""
     from pytest_mlperf.devices import devices
@@ -102,7 +128,10 @@ def test_a_crashed_worker_costs_one_item(suite: pytest.Pytester) -> None:
     assert 3 == list(outcomes.values()).count("passed")
     crashed = next(r for r in found.records if r.outcome == "error")
     assert "crashed while running" in crashed.reason
-    assert "resnet50" == crashed.cell["benchmark"]
+    assert ("resnet50", "performance") == (
+        crashed.cell["benchmark"],
+        crashed.cell["mode"],
+    )
 
 
 def test_an_empty_selection_is_explained_by_the_controller(

@@ -43,6 +43,11 @@ def too_short(run: Run, required_ms: int) -> str:
 def over_bound(run: Run) -> str:
     """Say which load to try next where the latency is over the bound."""
     log, limit = run.log, run.rule.target_latency_ns
+    if run.context.hopeless:
+        return (
+            f"{run.context.hopeless}; a lower load would not help: try a"
+            " lower precision or a faster device"
+        )
     asked = log.number("effective_target_qps")
     fastest = log.integer("result_min_latency_ns")
     if limit is not None and fastest > limit:

@@ -39,6 +39,8 @@ class Context:
     """Samples that the workload has; None takes LoadGen's word for it."""
     waived: Mapping[str, str] = field(default_factory=dict)
     """Check name -> why the round's rule does not hold; adds to the settings'."""
+    hopeless: str = ""
+    """What a probe found where no load keeps the latency bound on this machine."""
     labels: tuple[str, ...] = ()
     expected_s: float | None = None
     actual_s: float | None = None

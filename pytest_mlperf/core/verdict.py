@@ -131,6 +131,8 @@ class Verdict:
             lines += [f"  {status.value:6} {check}" for check in found]
         if not self.checks:
             lines.append("  error  no rule was checked; a gate needs one to judge")
+        if self.outcome == "INVALID" and (tuning := self.facts.get("tuning")):
+            lines.append(f"  tuned by: {tuning}")
         passed = sum(c.status is Status.PASS for c in self.checks)
         lines.append(f"  {passed} of {len(self.checks)} rules passed")
         if self.folder:

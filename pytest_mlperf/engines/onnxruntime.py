@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from pytest_mlperf.workload import Batch
 from pytest_mlperf.workload import Missing
 
 CPU = "CPUExecutionProvider"
+MOST_STREAMS = 16
+"""Sessions at most; every one holds the weights. Wide machines get wider sessions."""
 
 
 @dataclass(slots=True)
@@ -76,10 +79,9 @@ class OrtProvider:
             }
         )
         path = request.cache / "onnxruntime" / f"{digest[:32]}.onnx"
-        path.parent.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         # Two sessions on one host may want the same build: one makes it.
-        with FileLock(path.with_suffix(".lock")):
+        with _locked(path.with_suffix(".lock")):
             report = f"cached build {digest[:12]}"
             if not path.is_file():
                 try:
@@ -120,10 +122,30 @@ class OrtProvider:
         return OrtEngine(session, list(build.request.workload.model.outputs))
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
-        spread = {Streams(cpus, 1), Streams(max(1, cpus // 4), min(4, cpus))}
+        many = min(cpus, MOST_STREAMS)
+        few = max(1, many // 4)
+        spread = {Streams(many, cpus // many), Streams(few, cpus // few)}
         latency = Streams(1, cpus)
         ordered = sorted(spread - {latency}, key=lambda s: -s.count)
         return (*ordered, latency)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; ``BuildFailed`` where the cache cannot be written."""
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise BuildFailed(
+            f"built engines cannot be kept in {path.parent}: {error}; give a folder "
+            "that can be written with --mlperf-cache DIR"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _provider(name: str | None, ort: Any) -> str:

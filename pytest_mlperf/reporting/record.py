@@ -98,11 +98,17 @@ def record_of(
     *,
     ended: bool = True,
 ) -> Record | None:
-    """Return one record of an item's phases; None for anybody else's item."""
+    """Return one record of an item's phases; None for anybody else's item.
+
+    ``cell_of`` reads the cell of a crashed worker's item out of its id: such a report
+    carries no properties.
+    """
     last = phases[-1]
     found = {key: value for p in phases for key, value in p.user_properties}
     text = found.get(CELL_KEY)
-    cell = json.loads(str(text)) if text else cell_of(last.nodeid)
+    cell = json.loads(str(text)) if text else {}
+    if not cell and is_crash(last):
+        cell = cell_of(last.nodeid)
     if not cell:
         return None
     judged = found.get(junit.KEY)
@@ -116,6 +122,11 @@ def record_of(
         reason=_reason(blamed) if blamed else "",
         seconds=sum(p.duration for p in phases),
     )
+
+
+def is_crash(report: pytest.TestReport) -> bool:
+    """Return whether this is xdist's report of an item that ended its worker."""
+    return report.when not in ("setup", "call", "teardown")
 
 
 def _outcome(blamed: pytest.TestReport) -> str:

@@ -140,10 +140,17 @@ def plan(root: Path, now: datetime) -> Path:
     """Return the folder of a session that starts now: ``<stamp>`` or ``<stamp>-2``."""
     stamp = now.strftime("%Y%m%d-%H%M%S")
     candidate, number = root / stamp, 1
-    while candidate.exists():
+    while _is_there(candidate):
         number += 1
         candidate = root / f"{stamp}-{number}"
     return candidate
+
+
+def _is_there(path: Path) -> bool:
+    # Sessions that will never write a report plan one too.
+    with contextlib.suppress(OSError):
+        return path.exists()
+    return False
 
 
 def create(folder: Path) -> None:

@@ -11,21 +11,21 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from pytest_mlperf import memory
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engine import Build
 from pytest_mlperf.engine import Engine
 from pytest_mlperf.engine import EngineProvider
 from pytest_mlperf.engine import Streams
+from pytest_mlperf.engine import opened
 from pytest_mlperf.job import Tuning
 from pytest_mlperf.workload import Workload
 
@@ -44,6 +44,8 @@ LOADS = (0.85, 0.65, 0.45, 0.25, 0.1)
 BOUND_SHARE = 0.75
 """A short trial's percentile must stay this far under the bound: it has seen too few
 queries to know its tail."""
+PASS_S = 2.0
+"""What a pass over a candidate's batches may take; a slow model gets fewer of them."""
 CAUTION = 0.9
 """A trial of seconds found a load that a run of minutes has to keep."""
 TRIAL_S = 3.0
@@ -68,6 +70,8 @@ class Tuned:
     loop_rate: float | None = None
     """Samples/s of the best bare loop the probe saw."""
     note: str = ""
+    hopeless: str = ""
+    """Why no load keeps the bound, where the probe found none."""
 
 
 Trial = Callable[[Tuned, float], float]
@@ -133,7 +137,7 @@ class Probe:
             f"no load tried keeps {bound} with room to spare on this machine: at best "
             f"{tail / 1e6:.1f} ms at {best.target_qps:.2f} queries/s"
         )
-        return replace(best, note=note)
+        return replace(best, note=note, hopeless=note)
 
     def _latency(self, given: Tuning, size: int) -> Tuned:
         streams = Streams(
@@ -145,8 +149,8 @@ class Probe:
         if self.provider.answers:
             expected = STREAM_ANSWER_NS * (1 if size == 1 else 4)
             return Tuned(streams, size, expected_latency_ns=expected, note="as told")
-        with _opened(self.provider, self.build, Streams(1, streams.threads)) as engines:
-            batches = self._batches(size, sort=False)
+        with opened(self.provider, self.build, streams, self.beat) as engines:
+            batches = self._batches(size)
             timed = [once(engines[0], self.workload, b) for b in batches[:2]]
             started = time.monotonic()
             while time.monotonic() - started < 2 * SLICE_S or len(timed) < 5:
@@ -163,7 +167,7 @@ class Probe:
     def _throughput(
         self, scenario: Scenario, given: Tuning, bound_ns: int | None
     ) -> tuple[Streams, int, float]:
-        layouts: Sequence[Streams] = self.provider.layouts(self.cpus)
+        layouts = self._layouts()
         if given.streams or given.threads:
             count = given.streams or max(1, self.cpus // (given.threads or 1))
             layouts = (Streams(count, given.threads or max(1, self.cpus // count)),)
@@ -184,6 +188,16 @@ class Probe:
         streams, size = max(best, key=lambda key: rates[key])
         return streams, size, rates[streams, size]
 
+    def _layouts(self) -> Sequence[Streams]:
+        """Return the provider's layouts without those that memory has no room for."""
+        found = self.provider.layouts(self.cpus)
+        path = self.build.path
+        if path is None:
+            return found
+        # Every stream holds the weights, and room to work.
+        most = memory.available() // 2 // (2 * path.stat().st_size + 1)
+        return [s for s in found if s.count <= most] or found[-1:]
+
     def _sweep(
         self,
         streams: Streams,
@@ -194,9 +208,10 @@ class Probe:
     ) -> dict[int, float]:
         """Return batch size -> samples/s of one layout, until it gets no better."""
         rates: dict[int, float] = {}
-        with _opened(self.provider, self.build, streams) as engines:
+        with opened(self.provider, self.build, streams, self.beat) as engines:
             for size in sizes:
-                batches = self._batches(size, sort=sort)
+                batches = self._batches(size, streams.count, sort=sort)
+                batches = self._affordable(batches, engines)
                 rate = bare_loop(engines, self.workload, batches, SLICE_S, self.beat)
                 # A batch that takes a third of the bound leaves no room to wait.
                 seconds = size * streams.count / rate
@@ -208,13 +223,29 @@ class Probe:
                     break
         return rates
 
-    def _batches(self, size: int, *, sort: bool) -> list[list[int]]:
-        """Return index batches over a fixed random pick of the dataset."""
+    def _affordable(
+        self, batches: list[list[int]], engines: Sequence[Engine]
+    ) -> list[list[int]]:
+        """Return an even pick of batches that a pass gets through in seconds."""
+        for engine in engines:
+            once(engine, self.workload, batches[0])  # warm
+            self.beat()
+        seconds = once(engines[0], self.workload, batches[0])
+        most = max(2, int(PASS_S / seconds)) * len(engines)
+        return batches[:: -(-len(batches) // most)]
+
+    def _batches(
+        self, size: int, streams: int = 1, *, sort: bool = False
+    ) -> list[list[int]]:
+        """Return index batches over a fixed random pick of the dataset.
+
+        Several batches a stream: a pass ends when its slowest stream does.
+        """
         dataset = self.workload.dataset
         loaded = min(dataset.total, dataset.performance_count)
         picked = np.random.default_rng(0).permutation(loaded)
-        count = max(SAMPLES, 2 * size)
-        picked = np.resize(picked, min(count, max(loaded, size)))
+        count = max(SAMPLES, 4 * size * streams)
+        picked = np.resize(picked, count)  # repeats a small dataset
         if sort and dataset.lengths is not None:
             picked = picked[np.argsort(-dataset.lengths[picked], kind="stable")]
         indices: list[int] = picked.tolist()
@@ -230,19 +261,16 @@ def bare_loop(
 ) -> float:
     """Return samples/s of the engines alone, one thread each, without LoadGen.
 
-    Whole passes over ``batches`` until ``seconds`` are over, after one warm-up batch.
+    Whole passes over ``batches`` until ``seconds`` are over. The engines are warm.
     """
-    for engine in engines:
-        once(engine, workload, batches[0])
     total, started = 0, time.perf_counter()
     with ThreadPoolExecutor(len(engines)) as pool:
         while True:
             todo = queue.SimpleQueue[list[int]]()
             for batch in batches:
                 todo.put(batch)
-            work = partial(_drain, workload=workload, todo=todo)
+            work = partial(_drain, workload=workload, todo=todo, beat=beat)
             list(pool.map(work, engines))  # list() raises what an engine raised
-            beat()
             total += sum(map(len, batches))
             elapsed = time.perf_counter() - started
             if elapsed >= seconds:
@@ -250,7 +278,10 @@ def bare_loop(
 
 
 def _drain(
-    engine: Engine, workload: Workload, todo: queue.SimpleQueue[list[int]]
+    engine: Engine,
+    workload: Workload,
+    todo: queue.SimpleQueue[list[int]],
+    beat: Callable[[], None],
 ) -> None:
     while True:
         try:
@@ -258,6 +289,7 @@ def _drain(
         except queue.Empty:
             return
         once(engine, workload, batch)
+        beat()
 
 
 def once(engine: Engine, workload: Workload, indices: list[int]) -> float:
@@ -269,15 +301,3 @@ def once(engine: Engine, workload: Workload, indices: list[int]) -> float:
         outputs = engine.infer(workload.dataset.gather(indices), len(indices))
         workload.respond(outputs, indices)
     return time.perf_counter() - started
-
-
-@contextmanager
-def _opened(
-    provider: EngineProvider, build: Build, streams: Streams
-) -> Iterator[list[Engine]]:
-    engines = [provider.open(build, streams.threads) for _ in range(streams.count)]
-    try:
-        yield engines
-    finally:
-        for engine in engines:
-            engine.close()
