@@ -231,7 +231,7 @@ def test_server_gets_the_heaviest_load_that_kept_the_bound(
     assert streams == tuned.streams
     assert (share, streams) == trials.tried[-1]
     assert sorted(trials.tried, key=lambda t: -t[0]) == trials.tried
-    assert f"{share:.0%} of the bare loop kept 15 ms, less 10 %" == tuned.note
+    assert f"{share:.0%} of the bare loop kept 15 ms, less 20%" == tuned.note
     assert min(trials.seconds) >= TRIAL_S
 
 
@@ -308,7 +308,7 @@ def test_a_server_run_is_tuned_by_real_trials_and_accuracy_takes_its_tuning(
     job = replace(job, mode=Mode.ACCURACY, folder=str(tmp_path / "a"))
     scored = runner.run(job)
 
-    assert "85% of the bare loop kept 1000 ms, less 10 %" == performed.facts["tuning"]
+    assert "85% of the bare loop kept 1000 ms, less 20%" == performed.facts["tuning"]
     assert performed.settings.target_qps == scored.settings.target_qps
     loop_rate = float(performed.facts["bare_loop_per_s"])
     qps = pytest.approx(CAUTION * 0.85 * loop_rate, rel=1e-4)
