@@ -166,6 +166,9 @@ def shortening_for(options: Options) -> Shortening | None:
 def context_for(state: State, device: Slice, done: Done) -> Context:
     """Return what the rules need to know beside the logs."""
     embedded = done.workload_kind != "official"
+    # An engine may leave a worker's GPU alone (onnxruntime's CPU provider) and says so.
+    said = done.facts.get("device", device.name)
+    used = said if device.environment else device.name
     labels = [label for label in state.options.labels if label != "embedded"]
     labels = ["embedded"] * embedded + labels + ["null answers"] * done.answers_only
     return Context(
@@ -176,7 +179,7 @@ def context_for(state: State, device: Slice, done: Done) -> Context:
         expected_s=done.settings.expected_s,
         build=done.build,
         dataset_total=done.dataset_total,
-        facts={**done.facts, "system": state.system.name, "device": device.name},
+        facts={**done.facts, "system": state.system.name, "device": used},
     )
 
 

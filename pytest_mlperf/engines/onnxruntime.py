@@ -93,6 +93,9 @@ class OrtProvider:
                 seconds = time.monotonic() - started
                 report = f"built {digest[:12]} in {seconds:.1f} s"
         facts = {"provider": provider, "onnxruntime": ort.__version__}
+        if provider == CPU:
+            # Also on a machine with a GPU, which this engine then leaves alone.
+            facts["device"] = "CPU"
         return Build(digest, path, request, report, facts)
 
     def open(self, build: Build, threads: int) -> OrtEngine:
