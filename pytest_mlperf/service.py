@@ -78,8 +78,8 @@ class RequestFailed(Exception):
 class Listener(Protocol):
     """Who is told what became of the requests; called on the service's thread."""
 
-    def first_token(self, tickets: Sequence[int]) -> None:
-        """The first token of each of these requests has arrived."""
+    def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
+        """The first token of each of these requests has arrived, and here it is."""
 
     def done(self, answers: Sequence[tuple[int, Answer]]) -> None:
         """These requests are answered."""
@@ -92,7 +92,10 @@ class Service(Protocol):
     """A running client of a service."""
 
     def submit(self, ticket: int, sample: int) -> None:
-        """Send a sample's request, now or as soon as there is room; never blocks."""
+        """Send a sample's request, now or as soon as there is room; never blocks.
+
+        The ticket comes back with the answer; it is LoadGen's query id.
+        """
 
     def stats(self) -> tuple[EndpointStats, ...]:
         """Return what each endpoint did so far."""

@@ -88,6 +88,11 @@ class Whole:
         self._parts.append(data)
         return False
 
+    @property
+    def first(self) -> Answer:
+        """An answer like this has no first token."""
+        return Answer("", 0)
+
     def finish(self) -> Answer:
         """Return the answer; ``BadAnswer`` for anything that is none."""
         document = parse(b"".join(self._parts))
@@ -158,6 +163,11 @@ class Stream:
             self._ids += ids
         if reason := choice.get("finish_reason"):
             self._reason = str(reason)
+
+    @property
+    def first(self) -> Answer:
+        """The first token, as far as the service shows it apart."""
+        return Answer(self._texts[0], 1, tuple(self._ids[:1]) or None)
 
     def finish(self) -> Answer:
         """Return the answer once the body has ended; ``BadAnswer`` for half a one."""

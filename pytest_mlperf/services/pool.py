@@ -45,6 +45,10 @@ class Exchange(Protocol):
     def feed(self, data: bytes) -> bool:
         """Take bytes of the body; True when the first token is among them."""
 
+    @property
+    def first(self) -> Answer:
+        """The first token, once ``feed`` has said that it is there."""
+
     def finish(self) -> Answer:
         """Return the answer; ``BadAnswer`` when it does not count."""
 
@@ -114,7 +118,7 @@ class Pool:
         self._turn = 0
         self._busy: dict[int, Wire] = {}
         self._wires: dict[int, Wire] = {}
-        self._firsts: list[int] = []
+        self._firsts: list[tuple[int, Answer]] = []
         self._dones: list[tuple[int, Answer]] = []
         self._opened: queue.SimpleQueue[tuple[Endpoint, socket.socket | OSError]]
         self._opened = queue.SimpleQueue()
@@ -329,7 +333,7 @@ class Pool:
             content = reader.feed(data)
             if reader.status == 200:
                 if content and exchange.feed(content):
-                    self._first(wire)
+                    self._first(wire, exchange.first)
                 wire.last = time.monotonic()
                 if reader.ended:
                     self._answered(wire, exchange.finish())
@@ -340,8 +344,8 @@ class Pool:
         if reader.ended or len(wire.refusal) >= SHOWN:
             raise self._refused(wire)
 
-    def _first(self, wire: Wire) -> None:
-        self._firsts.append(wire.ticket)
+    def _first(self, wire: Wire, first: Answer) -> None:
+        self._firsts.append((wire.ticket, first))
         wire.endpoint.stats.first_token_s += time.monotonic() - wire.sent
 
     def _answered(self, wire: Wire, answer: Answer) -> None:
