@@ -10,6 +10,9 @@ import re
 from collections.abc import Mapping
 
 LONGEST_HEAD = 1 << 16
+CONTINUE = 100
+BODILESS = (204, 304)
+"""Statuses whose responses have no body."""
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
@@ -47,13 +50,18 @@ class Reader:
 
     __slots__ = ("_data", "_in_trailer", "_left", "chunked", "ended", "keep", "status")
 
+    _data: bytes
+    _left: int | None
+    """Bytes of the body, or of the chunk, that are to come; None: until it closes."""
+    status: int
+
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
         """Be ready for the next response."""
         self._data = b""
-        self._left: int | None = 0
+        self._left = 0
         self._in_trailer = False
         self.status = 0
         self.ended = False
@@ -70,10 +78,12 @@ class Reader:
 
         Raises ``BadResponse`` for what is no HTTP, and for bytes after the end.
         """
-        if not self.status:
-            data = self._head(data)
-            if not self.status or self.ended:
-                return data
+        if self.status:
+            return self._body(data)
+        rest = self._head(data)
+        return b"" if rest is None else self._body(rest)
+
+    def _body(self, data: bytes) -> bytes:
         if self.chunked:
             return self._chunks(data)
         if self._left is None:
@@ -90,35 +100,32 @@ class Reader:
             self.ended = True
         return self.ended
 
-    def _head(self, data: bytes) -> bytes:
+    def _head(self, data: bytes) -> bytes | None:
+        """Read the head; return what follows it, or None while it is not whole."""
         data = self._data + data if self._data else data
         end = data.find(b"\r\n\r\n")
+        if not b"HTTP/1.".startswith(data[:7]) or max(end, 0) > LONGEST_HEAD:
+            raise BadResponse(f"{data[:60]!r} instead of an HTTP/1.1 response")
         if end < 0:
-            if not b"HTTP/1.".startswith(data[:7]) or len(data) > LONGEST_HEAD:
-                raise BadResponse(f"{data[:60]!r} instead of an HTTP/1.1 response")
+            if len(data) > LONGEST_HEAD:
+                raise BadResponse("a head without end")
             self._data = data
-            return b""
+            return None
         match = _STATUS.match(data)
         if match is None:
             raise BadResponse(f"{data[:60]!r} instead of an HTTP/1.1 response")
-        status = int(match[1])
         fields, data = data[: end + 2], data[end + 4 :]
         self._data = b""
-        if status == 100:
-            return self._head(data) if data else b""
+        status = int(match[1])
+        if status == CONTINUE:
+            return self._head(data) if data else None
         self.status = status
         self.keep = not _CLOSE.search(fields)
         if _CHUNKED.search(fields):
             self.chunked = True
         elif found := _LENGTH.search(fields):
             self._left = int(found[1])
-            if not self._left:
-                self.ended = True
-                return b""
-        elif status in (204, 304):
-            self.ended = True
-            return b""
-        else:
+        elif status not in BODILESS:
             self._left, self.keep = None, False
         return data
 

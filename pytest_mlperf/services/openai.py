@@ -115,7 +115,8 @@ class Stream:
     """Reads an answer that comes as server-sent events."""
 
     __slots__ = (
-        "_chat", "_done", "_events", "_ids", "_max_tokens", "_reason", "_texts", "_usage",
+        "_chat", "_done", "_events", "_ids", "_max_tokens", "_reason", "_texts",
+        "_usage",
     )  # fmt: skip
 
     def __init__(self, chat: bool, max_tokens: int) -> None:
