@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ cuts = st.lists(st.integers(0, 400), max_size=12)
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """Return the data in pieces, none of them empty."""
     edges = sorted({0, len(data), *(p % (len(data) + 1) for p in places)})
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
 
 
 def chunked(parts: list[bytes]) -> bytes:

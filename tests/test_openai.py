@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_a_stream_gives_the_same_answer_however_it_is_cut(
     stream = Stream(chat=True, max_tokens=99)
     edges = sorted({0, len(data), *(p % len(data) for p in places)})
     firsts = [
-        stream.feed(data[a:b]) for a, b in zip(edges, edges[1:], strict=False)
+        stream.feed(data[a:b]) for a, b in itertools.pairwise(edges)
     ]  # fmt: skip
     answer = stream.finish()
 
@@ -109,10 +110,14 @@ def test_token_ids_are_kept_where_the_server_tells_them() -> None:
 )
 def test_a_broken_stream_is_no_answer(data: bytes, found: str) -> None:
     """Each says what it found."""
-    stream = Stream(chat=True, max_tokens=9)
-    with pytest.raises(BadAnswer) as caught:
+
+    def read() -> None:
+        stream = Stream(chat=True, max_tokens=9)
         stream.feed(data)
         stream.finish()
+
+    with pytest.raises(BadAnswer) as caught:
+        read()
 
     assert found in str(caught.value)
 

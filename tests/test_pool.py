@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import subprocess
@@ -302,10 +303,9 @@ def test_an_unknown_certificate_is_a_failure(certificate: Path) -> None:
 )
 def test_a_wrong_url_is_refused(url: str, found: str) -> None:
     """Before anything is run."""
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match=re.escape(found)) as caught:
         Address.parse(url)
 
-    assert found in str(caught.value)
     assert "me:pass" not in str(caught.value)
 
 
