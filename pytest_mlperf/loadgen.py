@@ -20,6 +20,7 @@ from pytest_mlperf.sut import BatchSUT
 from pytest_mlperf.workload import Dataset
 
 complete = mlperf_loadgen.QuerySamplesComplete
+first_token = mlperf_loadgen.FirstTokenComplete
 response = mlperf_loadgen.QuerySampleResponse
 
 BUILT_IN_CONF = 0

@@ -1,0 +1,74 @@
+"""Opens connections: TCP, TLS where the URL asks for it, ready for the event loop."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One endpoint's address."""
+
+    url: str
+    host: str
+    port: int
+    base: str
+    """Path before ``/v1``."""
+    context: ssl.SSLContext | None = None
+
+    @classmethod
+    def parse(cls, url: str, ca_file: str | None = None) -> Address:
+        """Return the address of a URL; ``ValueError`` says what is wrong with it."""
+        text = url if "://" in url else f"http://{url}"
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"{url!r}: {error}; write http://host:port") from None
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise ValueError(f"{url!r} is no http:// or https:// URL with a host")
+        if parts.username or parts.password:
+            raise ValueError(
+                f"{parts.hostname!r}: a password in a URL ends in logs; give a token "
+                "by an environment variable"
+            )
+        if parts.query or parts.fragment:
+            raise ValueError(f"{url!r}: an endpoint's URL has no ? and no #")
+        base = parts.path.rstrip("/").removesuffix("/v1")
+        context = None
+        if parts.scheme == "https":
+            try:
+                context = ssl.create_default_context(cafile=ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise ValueError(
+                    f"CA file {ca_file!r} cannot be read: {error}"
+                ) from None
+        shown = f"{parts.scheme}://{parts.netloc}{base}"
+        return cls(shown, parts.hostname, port or PORTS[parts.scheme], base, context)
+
+    @property
+    def authority(self) -> str:
+        """The Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        scheme = "https" if self.context else "http"
+        return host if self.port == PORTS[scheme] else f"{host}:{self.port}"
+
+    def connect(self, timeout_s: float) -> socket.socket:
+        """Return a connected socket that does not block; ``OSError``."""
+        plain = socket.create_connection((self.host, self.port), timeout=timeout_s)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.context is None:
+            plain.setblocking(False)
+            return plain
+        try:
+            wrapped = self.context.wrap_socket(plain, server_hostname=self.host)
+        except BaseException:
+            plain.close()
+            raise
+        wrapped.setblocking(False)
+        return wrapped

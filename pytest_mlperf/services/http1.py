@@ -1,0 +1,168 @@
+"""HTTP/1.1 as a client needs it, without sockets: heads out, responses in.
+
+Written for the hot path: a response that arrives in one piece costs one search and
+one slice. Anything that is not HTTP/1.1 is a ``BadResponse`` that shows what came.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+LONGEST_HEAD = 1 << 16
+CONTINUE = 100
+BODILESS = (204, 304)
+"""Statuses whose responses have no body."""
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?$", re.DOTALL)
+
+
+class BadResponse(Exception):
+    """What came is no HTTP response; the text shows it."""
+
+
+def head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """Return a request's head up to where the body's own headers follow.
+
+    Raises ``ValueError`` for a header that would end the line.
+    """
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    for line in lines:
+        if "\r" in line or "\n" in line:
+            name = line.partition(":")[0]
+            raise ValueError(f"header {name!r} has a line break in it; remove it")
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+def body(content: bytes) -> bytes:
+    """Return what follows the head: the body's headers, and the body."""
+    return (
+        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(content)
+    ) + content
+
+
+class Reader:
+    """Reads one response after the other off a connection."""
+
+    __slots__ = ("_data", "_in_trailer", "_left", "chunked", "ended", "keep", "status")
+
+    _data: bytes
+    _left: int | None
+    """Bytes of the body, or of the chunk, that are to come; None: until it closes."""
+    status: int
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Be ready for the next response."""
+        self._data = b""
+        self._left = 0
+        self._in_trailer = False
+        self.status = 0
+        self.ended = False
+        self.keep = True
+        self.chunked = False
+
+    @property
+    def started(self) -> bool:
+        """True once a byte of the response has come."""
+        return bool(self.status or self._data)
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes of the body that are in ``data``; sets ``ended``.
+
+        Raises ``BadResponse`` for what is no HTTP, and for bytes after the end.
+        """
+        if self.status:
+            return self._body(data)
+        rest = self._head(data)
+        return b"" if rest is None else self._body(rest)
+
+    def _body(self, data: bytes) -> bytes:
+        if self.chunked:
+            return self._chunks(data)
+        if self._left is None:
+            return data
+        self._left -= len(data)
+        if self._left < 0:
+            raise BadResponse(f"{-self._left} bytes more than Content-Length says")
+        self.ended = self._left == 0
+        return data
+
+    def close(self) -> bool:
+        """Note that the connection has closed; True when that ends the response."""
+        if self.status and self._left is None and not self.chunked:
+            self.ended = True
+        return self.ended
+
+    def _head(self, data: bytes) -> bytes | None:
+        """Read the head; return what follows it, or None while it is not whole."""
+        data = self._data + data if self._data else data
+        end = data.find(b"\r\n\r\n")
+        if not b"HTTP/1.".startswith(data[:7]) or max(end, 0) > LONGEST_HEAD:
+            raise BadResponse(f"{data[:60]!r} instead of an HTTP/1.1 response")
+        if end < 0:
+            if len(data) > LONGEST_HEAD:
+                raise BadResponse("a head without end")
+            self._data = data
+            return None
+        match = _STATUS.match(data)
+        if match is None:
+            raise BadResponse(f"{data[:60]!r} instead of an HTTP/1.1 response")
+        fields, data = data[: end + 2], data[end + 4 :]
+        self._data = b""
+        status = int(match[1])
+        if status == CONTINUE:
+            return self._head(data) if data else None
+        self.status = status
+        self.keep = not _CLOSE.search(fields)
+        if _CHUNKED.search(fields):
+            self.chunked = True
+        elif found := _LENGTH.search(fields):
+            self._left = int(found[1])
+        elif status not in BODILESS:
+            self._left, self.keep = None, False
+        return data
+
+    def _chunks(self, data: bytes) -> bytes:
+        data = self._data + data if self._data else data
+        self._data = b""
+        parts: list[bytes] = []
+        spot, size = 0, len(data)
+        while spot < size:
+            if self._left:
+                # Of the chunk and its closing CRLF.
+                take = min(self._left, size - spot)
+                content = min(take, max(self._left - 2, 0))
+                parts.append(data[spot : spot + content])
+                spot += take
+                self._left -= take
+                continue
+            end = data.find(b"\r\n", spot)
+            if end < 0:
+                self._data = data[spot:]
+                if len(self._data) > LONGEST_HEAD:
+                    raise BadResponse("a chunk's size line without end")
+                break
+            line = data[spot:end]
+            spot = end + 2
+            if self._in_trailer:
+                if not line:
+                    self.ended = True
+                    if spot < size:
+                        raise BadResponse(f"{size - spot} bytes after the last chunk")
+                continue
+            match = _SIZE.match(line)
+            if match is None:
+                raise BadResponse(f"{line[:40]!r} instead of a chunk's size")
+            length = int(match[1], 16)
+            if length:
+                self._left = length + 2
+            else:
+                self._in_trailer = True
+        return b"".join(parts) if len(parts) != 1 else parts[0]

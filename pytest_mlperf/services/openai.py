@@ -1,0 +1,250 @@
+"""The OpenAI interface, without sockets: requests out, answers in.
+
+``/v1/completions`` and ``/v1/chat/completions``, whole or streamed, as trtllm-serve,
+vLLM, SGLang and llama.cpp speak it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+from pytest_mlperf.service import Answer
+from pytest_mlperf.services.sse import BadStream
+from pytest_mlperf.services.sse import Events
+
+DONE = b"[DONE]"
+
+
+class BadAnswer(Exception):
+    """An answer that does not count; the text says what was found and expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a request asks."""
+
+    text: str = ""
+    token_ids: tuple[int, ...] = ()
+    """Instead of the text, for completions."""
+    max_tokens: int = 128
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How requests are written."""
+
+    model: str
+    chat: bool = False
+    stream: bool = True
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the request: ``temperature``, ``seed``, ``ignore_eos`` …"""
+
+    @property
+    def path(self) -> str:
+        return "/v1/chat/completions" if self.chat else "/v1/completions"
+
+    def request(self, prompt: Prompt) -> bytes:
+        """Return the JSON body of a request, greedy unless ``extra`` says other."""
+        found: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": prompt.max_tokens,
+            "temperature": 0,
+            "stream": self.stream,
+        }
+        if self.stream:
+            found["stream_options"] = {"include_usage": True}
+        if prompt.stop:
+            found["stop"] = list(prompt.stop)
+        if self.chat:
+            found["messages"] = [{"role": "user", "content": prompt.text}]
+        else:
+            found["prompt"] = list(prompt.token_ids) or prompt.text
+        found |= self.extra
+        return json.dumps(found, separators=(",", ":")).encode()
+
+    def exchange(self, max_tokens: int) -> Whole | Stream:
+        """Return what reads one answer."""
+        kind = Stream if self.stream else Whole
+        return kind(self.chat, max_tokens)
+
+
+class Whole:
+    """Reads an answer that comes as one JSON document."""
+
+    __slots__ = ("_chat", "_max_tokens", "_parts")
+
+    def __init__(self, chat: bool, max_tokens: int) -> None:
+        self._chat = chat
+        self._max_tokens = max_tokens
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes of the body; an answer like this has no first token."""
+        self._parts.append(data)
+        return False
+
+    @property
+    def first(self) -> Answer:
+        """An answer like this has no first token."""
+        return Answer("", 0)
+
+    def finish(self) -> Answer:
+        """Return the answer; ``BadAnswer`` for anything that is none."""
+        document = parse(b"".join(self._parts))
+        choice = first_choice(document)
+        if choice is None:
+            raise BadAnswer("an answer with empty choices, but should hold one")
+        text = content(choice, chat=self._chat, part="message")
+        tokens = usage(document)
+        if tokens is None:
+            raise BadAnswer(
+                "an answer without usage.completion_tokens, but should say how many "
+                "tokens it has; switch the server's usage on"
+            )
+        check_tokens(tokens, self._max_tokens, 0)
+        reason = str(choice.get("finish_reason") or "")
+        return Answer(text, tokens, token_ids(choice), reason)
+
+
+class Stream:
+    """Reads an answer that comes as server-sent events."""
+
+    __slots__ = (
+        "_chat", "_done", "_events", "_ids", "_max_tokens", "_reason", "_texts",
+        "_usage",
+    )  # fmt: skip
+
+    def __init__(self, chat: bool, max_tokens: int) -> None:
+        self._chat = chat
+        self._max_tokens = max_tokens
+        self._events = Events()
+        self._texts: list[str] = []
+        self._ids: list[int] = []
+        self._usage: int | None = None
+        self._reason = ""
+        self._done = False
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes of the stream; True when the first token is among them.
+
+        Raises ``BadAnswer``.
+        """
+        before = len(self._texts)
+        try:
+            events = self._events.feed(data)
+        except BadStream as error:
+            raise BadAnswer(f"a malformed event stream: {error}") from None
+        for event in events:
+            if self._done:
+                raise BadAnswer("an event after [DONE], but should be the last")
+            if event == DONE:
+                self._done = True
+                continue
+            self._take(parse(event))
+        return not before and bool(self._texts)
+
+    def _take(self, document: dict[str, Any]) -> None:
+        tokens = usage(document)
+        if tokens is not None:
+            self._usage = tokens
+        choice = first_choice(document)
+        if choice is None:
+            # The closing chunk with the usage has none.
+            if tokens is None:
+                raise BadAnswer("a chunk with empty choices and no usage")
+            return
+        if text := content(choice, chat=self._chat, part="delta"):
+            self._texts.append(text)
+        if ids := token_ids(choice):
+            self._ids += ids
+        if reason := choice.get("finish_reason"):
+            self._reason = str(reason)
+
+    @property
+    def first(self) -> Answer:
+        """The first token, as far as the service shows it apart."""
+        return Answer(self._texts[0], 1, tuple(self._ids[:1]) or None)
+
+    def finish(self) -> Answer:
+        """Return the answer once the body has ended; ``BadAnswer`` for half a one."""
+        if not self._done:
+            last = "in the middle of an event" if self._events.open else "early"
+            raise BadAnswer(
+                f"a stream that ended {last}, after {len(self._texts)} chunks, but "
+                "should end with data: [DONE]"
+            )
+        tokens = len(self._texts) if self._usage is None else self._usage
+        check_tokens(tokens, self._max_tokens, len(self._texts))
+        ids = tuple(self._ids) or None
+        return Answer("".join(self._texts), tokens, ids, self._reason)
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """Return the JSON object; ``BadAnswer`` for anything else, or a server's error."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        raise BadAnswer(f"{data[:80]!r}, but should be a JSON object") from None
+    if not isinstance(found, dict):
+        raise BadAnswer(f"{data[:80]!r}, but should be a JSON object")
+    if "error" in found:
+        raise BadAnswer(f"the server's error {str(found['error'])[:200]}")
+    return found
+
+
+def first_choice(document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the first choice, or None where there is none."""
+    choices = document.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return None
+    if not isinstance(choices[0], dict):
+        raise BadAnswer(f"a choice that is {str(choices[0])[:60]!r}, no JSON object")
+    return choices[0]
+
+
+def content(choice: dict[str, Any], *, chat: bool, part: str) -> str:
+    """Return the text of a choice or of its delta; reasoning counts as text."""
+    if not chat:
+        found = choice.get("text")
+    else:
+        inner = choice.get(part)
+        if not isinstance(inner, dict):
+            raise BadAnswer(f"a choice without {part}; is this a chat endpoint?")
+        found = inner.get("content") or inner.get("reasoning_content")
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        raise BadAnswer(f"content that is {type(found).__name__}, but should be text")
+    return found
+
+
+def usage(document: dict[str, Any]) -> int | None:
+    """Return usage.completion_tokens where the document has it."""
+    found = document.get("usage")
+    tokens = found.get("completion_tokens") if isinstance(found, dict) else None
+    if tokens is not None and (type(tokens) is not int or tokens < 0):
+        raise BadAnswer(f"usage.completion_tokens {str(tokens)[:40]!r}, no count")
+    return tokens
+
+
+def token_ids(choice: dict[str, Any]) -> tuple[int, ...] | None:
+    """Return the token ids that vLLM and others tell on request."""
+    found = choice.get("token_ids")
+    if not isinstance(found, Sequence) or not all(type(i) is int for i in found):
+        return None
+    return tuple(found)
+
+
+def check_tokens(tokens: int, most: int, chunks: int) -> None:
+    """Raise ``BadAnswer`` for a count of tokens that cannot be."""
+    if tokens < 1:
+        raise BadAnswer("an answer without a token, but should have one at least")
+    if tokens > most:
+        raise BadAnswer(f"{tokens} tokens, but max_tokens allows {most}")
+    if chunks > tokens:
+        raise BadAnswer(f"{tokens} tokens by its usage, but {chunks} chunks with text")

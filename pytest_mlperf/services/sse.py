@@ -1,0 +1,54 @@
+"""Server-sent events, without sockets: bytes in, data of whole events out."""
+
+from __future__ import annotations
+
+LONGEST_EVENT = 1 << 24
+
+
+class BadStream(Exception):
+    """What came is no event stream; the text shows it."""
+
+
+class Events:
+    """Puts events together that arrive in pieces."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the data of every event that is whole now.
+
+        Comments and other fields are passed over. Raises ``BadStream`` for a line
+        that is no field, and for an event without end.
+        """
+        data = self._rest + data if self._rest else data
+        if b"\r" in data:
+            # A lone CR at the end may be half of a CRLF.
+            tail = b"\r" if data.endswith(b"\r") else b""
+            data = data[: len(data) - len(tail)].replace(b"\r\n", b"\n") + tail
+        *whole, self._rest = data.split(b"\n\n")
+        if len(self._rest) > LONGEST_EVENT:
+            raise BadStream(f"an event of more than {LONGEST_EVENT:,} bytes")
+        return [found for event in whole if (found := self._data(event)) is not None]
+
+    @property
+    def open(self) -> bool:
+        """True when the stream ended in the middle of an event."""
+        return bool(self._rest.strip())
+
+    @staticmethod
+    def _data(event: bytes) -> bytes | None:
+        if event.startswith(b"data: ") and b"\n" not in event:
+            return event[6:]
+        parts = []
+        for line in event.split(b"\n"):
+            name, colon, value = line.partition(b":")
+            if not line or (colon and not name):
+                continue
+            if name == b"data":
+                parts.append(value.removeprefix(b" "))
+            elif name not in (b"event", b"id", b"retry"):
+                raise BadStream(f"{line[:60]!r} instead of an event's field")
+        return b"\n".join(parts) if parts else None

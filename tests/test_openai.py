@@ -1,0 +1,191 @@
+"""OpenAI answers and event streams, whole and broken."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf.services.openai import BadAnswer
+from pytest_mlperf.services.openai import Dialect
+from pytest_mlperf.services.openai import Prompt
+from pytest_mlperf.services.openai import Stream
+from pytest_mlperf.services.openai import Whole
+from pytest_mlperf.services.sse import BadStream
+from pytest_mlperf.services.sse import Events
+
+
+def event(document: dict[str, Any] | str) -> bytes:
+    text = document if isinstance(document, str) else json.dumps(document)
+    return f"data: {text}\n\n".encode()
+
+
+def delta(text: str, **more: Any) -> bytes:
+    return event({"choices": [{"index": 0, "delta": {"content": text}, **more}]})
+
+
+def usage(tokens: object) -> bytes:
+    return event({"choices": [], "usage": {"completion_tokens": tokens}})
+
+
+DONE = event("[DONE]")
+
+
+@given(
+    texts=st.lists(st.text(min_size=1, max_size=5), min_size=1, max_size=8),
+    places=st.lists(st.integers(0, 2000), max_size=12),
+    crlf=st.booleans(),
+)
+def test_a_stream_gives_the_same_answer_however_it_is_cut(
+    texts: list[str], places: list[int], crlf: bool
+) -> None:
+    """The first token is told exactly once, and the text is whole."""
+    data = b": a comment\n\n" + b"".join(map(delta, texts)) + usage(len(texts)) + DONE
+    data = data.replace(b"\n", b"\r\n") if crlf else data
+    stream = Stream(chat=True, max_tokens=99)
+    edges = sorted({0, len(data), *(p % len(data) for p in places)})
+    firsts = [
+        stream.feed(data[a:b]) for a, b in itertools.pairwise(edges)
+    ]  # fmt: skip
+    answer = stream.finish()
+
+    assert 1 == sum(firsts)
+    assert "".join(texts) == answer.text
+    assert len(texts) == answer.tokens
+    assert texts[0] == stream.first.text
+
+
+def test_a_role_alone_is_no_first_token() -> None:
+    """Chat streams begin with a chunk that has no content."""
+    stream = Stream(chat=True, max_tokens=9)
+
+    assert not stream.feed(event({"choices": [{"delta": {"role": "assistant"}}]}))
+    assert stream.feed(delta("a"))
+    assert not stream.feed(delta("b"))
+
+
+def test_chunks_are_counted_where_the_server_tells_no_usage() -> None:
+    """One token a chunk is what servers send."""
+    stream = Stream(chat=True, max_tokens=9)
+    stream.feed(delta("a") + delta("b", finish_reason="stop") + DONE)
+    answer = stream.finish()
+
+    assert 2 == answer.tokens
+    assert "stop" == answer.finish
+
+
+def test_token_ids_are_kept_where_the_server_tells_them() -> None:
+    """They are what the official accuracy logs hold."""
+    stream = Stream(chat=True, max_tokens=9)
+    stream.feed(delta("a", token_ids=[5]) + delta("b", token_ids=[6]) + DONE)
+
+    assert (5,) == stream.first.token_ids
+    assert (5, 6) == stream.finish().token_ids
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (delta("a"), "ended early, after 1 chunks"),
+        (delta("a") + b"data: {", "in the middle of an event"),
+        (event("{not json") + DONE, "but should be a JSON object"),
+        (b"nonsense\n\n" + DONE, "malformed event stream"),
+        (event({"choices": []}) + DONE, "empty choices"),
+        (event({"error": {"message": "no such model"}}), "no such model"),
+        (usage(0) + DONE, "without a token"),
+        (delta("a") + usage(100) + DONE, "max_tokens allows 9"),
+        (delta("a") + delta("b") + usage(1) + DONE, "2 chunks with text"),
+        (delta("a") + usage("three") + DONE, "no count"),
+        (delta("a") + usage(-1) + DONE, "no count"),
+        (delta("a") + DONE + delta("b"), "after [DONE]"),
+        (event({"choices": ["x"]}), "no JSON object"),
+        (event({"choices": [{"text": "a"}]}), "is this a chat endpoint"),
+        (event({"choices": [{"delta": {"content": 5}}]}), "should be text"),
+        (event("[" * 100_000), "should be a JSON object"),
+    ],
+)
+def test_a_broken_stream_is_no_answer(data: bytes, found: str) -> None:
+    """Each says what it found."""
+
+    def read() -> None:
+        stream = Stream(chat=True, max_tokens=9)
+        stream.feed(data)
+        stream.finish()
+
+    with pytest.raises(BadAnswer) as caught:
+        read()
+
+    assert found in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"choices": [], "usage": {"completion_tokens": 1}}, "empty choices"),
+        ({"choices": [{"text": "a"}]}, "without usage"),
+        ({"choices": [{"text": "a"}], "usage": {"completion_tokens": 0}}, "a token"),
+        ({"error": "overloaded"}, "overloaded"),
+        ([], "should be a JSON object"),
+    ],
+)
+def test_a_broken_document_is_no_answer(document: object, found: str) -> None:
+    """An answer that is not streamed comes as one document."""
+    whole = Whole(chat=False, max_tokens=9)
+    whole.feed(json.dumps(document).encode())
+    with pytest.raises(BadAnswer) as caught:
+        whole.finish()
+
+    assert found in str(caught.value)
+
+
+def test_a_whole_answer_has_text_and_tokens() -> None:
+    """The text of a completion, and the usage's count."""
+    whole = Whole(chat=False, max_tokens=9)
+    usage = {"completion_tokens": 3}
+    data = json.dumps({"choices": [{"text": "abc"}], "usage": usage}).encode()
+    first = [whole.feed(data[:20]), whole.feed(data[20:])]
+
+    assert [False, False] == first
+    assert ("abc", 3) == (whole.finish().text, 3)
+
+
+def test_a_request_is_greedy_and_asks_for_the_usage() -> None:
+    """MLPerf's language models answer greedily; the count comes from the server."""
+    dialect = Dialect("m", extra={"seed": 1})
+    made = json.loads(dialect.request(Prompt("hi", max_tokens=5, stop=("\n",))))
+
+    assert 0 == made["temperature"]
+    assert {"include_usage": True} == made["stream_options"]
+    assert ("hi", 5, ["\n"], 1) == (
+        made["prompt"], made["max_tokens"], made["stop"], made["seed"],
+    )  # fmt: skip
+    assert "/v1/completions" == dialect.path
+
+
+def test_token_ids_are_sent_instead_of_text() -> None:
+    """Official datasets are tokenised; the server must not do it another way."""
+    made = json.loads(Dialect("m").request(Prompt("hi", token_ids=(1, 2))))
+
+    assert [1, 2] == made["prompt"]
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_crash_the_event_reader(data: bytes) -> None:
+    """They are events, or a stream that is none."""
+    try:
+        found = Events().feed(data)
+    except BadStream:
+        return
+
+    assert all(isinstance(one, bytes) for one in found)
+
+
+def test_an_event_may_have_several_lines_of_data() -> None:
+    """They are joined with line breaks; names and ids are passed over."""
+    data = b"event: message\nid: 1\ndata: a\ndata:b\n\n"
+
+    assert [b"a\nb"] == Events().feed(data)
