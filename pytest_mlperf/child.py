@@ -23,10 +23,11 @@ from typing import NoReturn
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.engine import BuildFailed
 from pytest_mlperf.job import Beat
+from pytest_mlperf.job import Counted
 from pytest_mlperf.job import Failure
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Message
-from pytest_mlperf.sut import BatchSUT
+from pytest_mlperf.service import RequestFailed
 
 BEAT_S = 0.25
 PR_SET_PDEATHSIG = 1
@@ -48,7 +49,7 @@ class Channel:
         self._phase = ""
         self._entered = time.monotonic()
         self._marks = 0
-        self._sut: BatchSUT | None = None
+        self._sut: Counted | None = None
         self._total: int | None = None
         self._expected_s: float | None = None
         threading.Thread(target=self._keep_beating, daemon=True).start()
@@ -85,7 +86,7 @@ class Channel:
 
     def watch(
         self,
-        sut: BatchSUT | None,
+        sut: Counted | None,
         total: int | None = None,
         expected_s: float | None = None,
     ) -> None:
@@ -99,6 +100,8 @@ class Channel:
     def fail(self, error: BaseException) -> NoReturn:
         """Report an exception and end the process; any thread may call this."""
         text = "".join(traceback.format_exception(error))
+        if isinstance(error, RequestFailed):
+            text = ""  # it is the service's doing, not this program's
         self.send(Failure(self._phase, describe(error), text))
         os._exit(FAILED)
 
@@ -121,7 +124,7 @@ class Channel:
                     self._total,
                     time.monotonic() - self._entered,
                     self._expected_s,
-                    self._marks,
+                    self._marks + (sut.pulse if sut else 0),
                 )
             )
 
@@ -133,7 +136,7 @@ class Channel:
 
 def describe(error: BaseException) -> str:
     """Return type and text of an exception; the text alone where it is ours."""
-    if isinstance(error, TROUBLES):
+    if isinstance(error, (*TROUBLES, RequestFailed)):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
@@ -161,6 +164,7 @@ def main(descriptor: int, stacks: str) -> None:
                     channel.send(answer)
                 except TROUBLES as error:
                     channel.trouble(error)
+            session.close()
         except BaseException as error:  # noqa: BLE001 - reported, then the end
             channel.fail(error)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
+from typing import Protocol
 
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Seeds
@@ -13,6 +14,7 @@ from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import Shortening
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.service import TOKEN_ENV
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,45 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerWish:
+    """How a server is to be started: a system file's ``[server]`` table."""
+
+    command: tuple[str, ...]
+    """``{port}``, ``{model}`` and ``{devices}`` are filled in."""
+    devices: str = ""
+    """As CUDA_VISIBLE_DEVICES has them."""
+    port: int | None = None
+    health: str = "/health"
+    ready_s: float = 1800.0
+    grace_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceWish:
+    """Where the service of a cell is and how it is to be asked.
+
+    No secret is in it: the token stays in the environment variable that it names.
+    """
+
+    urls: tuple[str, ...] = ()
+    """Of servers that run already; empty: one is started."""
+    server: ServerWish | None = None
+    """What is started; None: what the workload brings along."""
+    model: str = ""
+    """Empty takes the one that is served."""
+    chat: bool = False
+    balance: str = "least"
+    concurrency: int | None = None
+    """Requests outstanding at most, over all endpoints; None is found by the probe."""
+    warm_up: int | None = None
+    """Requests before a run, untimed."""
+    timeout_s: float = 600.0
+    stall_s: float = 90.0
+    token_env: str = TOKEN_ENV
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One LoadGen run: a cell in a mode, into a folder."""
 
@@ -38,7 +79,8 @@ class Job:
     rule: Rule
     seeds: Seeds
     engine: str
-    """Installed name, or ``module:object`` of an engine in development."""
+    """Installed name of engine or service, or ``module:object`` of one in
+    development."""
     folder: str
     workload: str
     """``official``, ``embedded`` or ``synthetic``."""
@@ -47,6 +89,8 @@ class Job:
     scratch: str | None = None
     tuning: Tuning = Tuning()
     engine_options: Mapping[str, str] = field(default_factory=dict)
+    service: ServiceWish | None = None
+    """Where a service answers; None: an engine does."""
     shortening: Shortening | None = None
     audit: str = ""
     """Compliance: the test's name, ``TEST01``."""
@@ -58,12 +102,26 @@ class Job:
     """Compliance: content hash of the engine build that the reference ran on."""
 
 
+class Counted(Protocol):
+    """What the heartbeat reads."""
+
+    @property
+    def issued(self) -> int: ...
+
+    @property
+    def completed(self) -> int: ...
+
+    @property
+    def pulse(self) -> int:
+        """Grows with signs of life between completions."""
+
+
 @dataclass(frozen=True, slots=True)
 class Beat:
     """A heartbeat: where a runner is."""
 
     phase: str
-    """``open``, ``build``, ``probe``, ``warm-up``, ``run``, ``score``."""
+    """``open``, ``build`` or ``server``, ``probe``, ``warm-up``, ``run``, ``score``."""
     issued: int = 0
     completed: int = 0
     total: int | None = None

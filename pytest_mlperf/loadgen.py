@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from typing import Protocol
 
 # Never `mlcommons_loadgen`: that stub replaces the real module in sys.modules.
 import mlperf_loadgen
@@ -16,8 +17,6 @@ import mlperf_loadgen
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.sut import BatchSUT
-from pytest_mlperf.workload import Dataset
 
 complete = mlperf_loadgen.QuerySamplesComplete
 first_token = mlperf_loadgen.FirstTokenComplete
@@ -28,6 +27,32 @@ BUILT_IN_CONF = 0
 PLAIN_CONF = 2
 """``FromConfig`` conf_type: this file only. Type 1 (user.conf) keeps a counter for the
 whole process and leaves out mlperf.conf from the second call on."""
+
+
+class SUT(Protocol):
+    """What LoadGen's callbacks call: a ``BatchSUT`` or a ``RequestSUT``."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def issue(self, ids: list[int], indices: list[int]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class Library(Protocol):
+    """The samples as LoadGen's QSL sees them; a ``Dataset`` is one."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def performance_count(self) -> int: ...
+
+    def load(self, indices: list[int]) -> None: ...
+
+    def unload(self, indices: list[int]) -> None: ...
 
 
 def loadgen_settings(settings: Settings, user_conf: Path) -> Any:
@@ -56,6 +81,11 @@ def loadgen_settings(settings: Settings, user_conf: Path) -> Any:
     made.max_duration_ms = settings.max_duration_ms
     made.performance_sample_count_override = settings.performance_sample_count
     made.sample_concatenate_permutation = settings.equal_issue
+    made.use_token_latencies = settings.token_latencies
+    if settings.ttft_ns is not None:
+        made.ttft_latency = settings.ttft_ns
+    if settings.tpot_ns is not None:
+        made.tpot_latency = settings.tpot_ns
     prefix = {
         Scenario.SINGLE_STREAM: "single_stream",
         Scenario.MULTI_STREAM: "multi_stream",
@@ -81,8 +111,8 @@ def loadgen_settings(settings: Settings, user_conf: Path) -> Any:
 def run(
     settings: Settings,
     folder: Path,
-    sut: BatchSUT,
-    dataset: Dataset,
+    sut: SUT,
+    dataset: Library,
     on_failure: Callable[[BaseException], None],
 ) -> None:
     """Run LoadGen once; its four logs and user.conf are in ``folder`` afterwards.

@@ -7,18 +7,17 @@ from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.engine import Build
 from pytest_mlperf.job import Job
 
 BYTES_PER_QUERY = 300
 """What LoadGen and the binding keep for one query or Offline sample (measured: 270)."""
 
 
-def check_build(job: Job, build: Build) -> None:
+def check_build(job: Job, digest: str) -> None:
     """Raise ``Refused`` for a compliance run on another build than its reference."""
-    if job.required_build not in ("", build.digest):
+    if job.required_build not in ("", digest):
         raise Refused(
-            f"{job.audit} found the engine build {build.digest[:12]}, but should run "
+            f"{job.audit} found the engine build {digest[:12]}, but should run "
             f"on that of its performance run, {job.required_build[:12]}; run "
             "performance, accuracy and compliance of this cell in one session"
         )

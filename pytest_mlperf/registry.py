@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from pytest_mlperf.core.rounds import Rule
     from pytest_mlperf.core.types import Mode
     from pytest_mlperf.engine import EngineProvider
+    from pytest_mlperf.service import ServiceProvider
     from pytest_mlperf.workload import Benchmark
+    from pytest_mlperf.workload import RequestBenchmark
 
 GROUPS = {
     "engine": "pytest_mlperf.engines",
     "benchmark": "pytest_mlperf.benchmarks",
+    "service": "pytest_mlperf.services",
 }
 REHEARSED = ("bert", "resnet50")
 """Benchmarks with a synthetic workload of their own."""
 _METHODS = ("unavailable", "build", "open", "layouts")
+_SERVICE_METHODS = ("check", "requests", "open")
 
 
 @cache
@@ -42,7 +46,7 @@ def _entry_points(kind: str) -> dict[str, EntryPoint]:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Return the installed names of a kind (``engine``, ``benchmark``), sorted."""
+    """Return the installed names of a kind (``engine``, ``service`` …), sorted."""
     return tuple(_entry_points(kind))
 
 
@@ -96,14 +100,29 @@ def engine(name: str) -> EngineProvider:
     Raises ``ValueError`` that lists what is installed.
     """
     found: EngineProvider = _load("engine", name)
-    missing = [m for m in _METHODS if not callable(getattr(found, m, None))]
+    _refuse_incomplete(found, f"engine {name!r}", _METHODS, "an EngineProvider")
+    return found
+
+
+@cache
+def service(name: str) -> ServiceProvider:
+    """Return a service by installed name or ``module:object``; ``ValueError``."""
+    found: ServiceProvider = _load("service", name)
+    what = "a ServiceProvider"
+    _refuse_incomplete(found, f"service {name!r}", _SERVICE_METHODS, what)
+    return found
+
+
+def _refuse_incomplete(
+    found: object, who: str, methods: Sequence[str], what: str
+) -> None:
+    missing = [m for m in methods if not callable(getattr(found, m, None))]
     if isinstance(found, type) or missing:
         kind = "a class" if isinstance(found, type) else f"without {missing[0]}()"
         raise ValueError(
-            f"engine {name!r} is {kind}, but should be an object with the methods "
-            f"{', '.join(_METHODS)}; name an instance of an EngineProvider"
+            f"{who} is {kind}, but should be an object with the methods "
+            f"{', '.join(methods)}; name an instance of {what}"
         )
-    return found
 
 
 @cache
@@ -116,6 +135,17 @@ def benchmark(name: str) -> Benchmark:
         name = aliases().get(name, name)
     found: Benchmark = _load("benchmark", name)
     return found
+
+
+def request_benchmark(name: str) -> RequestBenchmark:
+    """Return a benchmark that a service answers, as ``benchmark`` does."""
+    found: Any = benchmark(name)
+    return found  # type: ignore[no-any-return]
+
+
+def is_answered_by_service(name: str) -> bool:
+    """Return whether a benchmark's cells are answered by a service, not an engine."""
+    return getattr(benchmark(name), "answered_by", "engine") == "service"
 
 
 def rehearsed(rule: Rule, mode: Mode) -> Benchmark:

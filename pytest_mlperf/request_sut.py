@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_mlperf.service import Answer
+from pytest_mlperf.service import EndpointStats
 from pytest_mlperf.service import Listener
 from pytest_mlperf.service import Service
 
@@ -54,6 +55,16 @@ class RequestSUT:
         self._tokens = tokens
         self._firsts = firsts
         self._service: Service | None = None
+
+    @property
+    def pulse(self) -> int:
+        """Grows with whatever arrives."""
+        return self._service.pulse if self._service else 0
+
+    @property
+    def stats(self) -> tuple[EndpointStats, ...]:
+        """What each endpoint did."""
+        return self._service.stats() if self._service else ()
 
     def start(self) -> None:
         """Open the service's connections."""

@@ -5,16 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from pytest_mlperf.core.compliance import answers
 from pytest_mlperf.core.compliance.report import BASELINE
 from pytest_mlperf.core.compliance.report import COMPLIANCE
 from pytest_mlperf.core.log import read_accuracy
 from pytest_mlperf.core.logfile import LogError
-from pytest_mlperf.workload import Workload
 
 
-def write_accuracy(folder: Path, workload: Workload) -> dict[str, float]:
+class Scored(Protocol):
+    """What scores answers: a workload of either kind."""
+
+    def score(self, answers: Mapping[int, bytes]) -> dict[str, float]: ...
+
+    def accuracy_text(self, metrics: Mapping[str, float]) -> str: ...
+
+
+def write_accuracy(folder: Path, workload: Scored) -> dict[str, float]:
     """Score LoadGen's accuracy log and write accuracy.txt beside it."""
     log = folder / "mlperf_log_accuracy.json"
     metrics = workload.score(read_accuracy(folder))
@@ -26,7 +34,7 @@ def write_accuracy(folder: Path, workload: Workload) -> dict[str, float]:
 
 
 def write_compliance(
-    test: str, folder: Path, references: Mapping[str, str], workload: Workload
+    test: str, folder: Path, references: Mapping[str, str], workload: Scored
 ) -> None:
     """Score a compliance run where its verification asks for a score.
 
@@ -47,6 +55,6 @@ def write_compliance(
         return
 
 
-def _write(path: Path, workload: Workload, given: Mapping[int, bytes]) -> None:
+def _write(path: Path, workload: Scored, given: Mapping[int, bytes]) -> None:
     text = workload.accuracy_text(workload.score(given)) if given else "no answer"
     path.write_text(f"{text}\n", encoding="utf-8")

@@ -7,11 +7,20 @@ one entry point (group ``pytest_mlperf.services``); nothing is subclassed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from typing import TYPE_CHECKING
+from typing import Any
 from typing import Protocol
+
+if TYPE_CHECKING:
+    from pytest_mlperf.services.openai import Prompt
+    from pytest_mlperf.workload import RequestWorkload
+
+TOKEN_ENV = "MLPERF_ENDPOINT_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,10 @@ class Service(Protocol):
     def stats(self) -> tuple[EndpointStats, ...]:
         """Return what each endpoint did so far."""
 
+    @property
+    def pulse(self) -> int:
+        """Grows with whatever arrives: a long answer is no hang while it does."""
+
     def close(self) -> None:
         """Let go of connections and threads."""
 
@@ -114,13 +127,58 @@ class Target:
     """Requests outstanding at most, over all endpoints; the rest wait in line."""
     balance: str = "least"
     """``least`` outstanding, or ``round``-robin."""
+    chat: bool = False
+    """Asked as a conversation, not for the continuation of a text."""
+    stream: bool = True
+    """Answers come token by token."""
+    tells_ids: bool = False
+    """The service tells token ids; found out before the run."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What the rules and the service want in every request beside the prompt."""
     timeout_s: float = 600.0
     """A request without an answer for this long is a failure."""
     stall_s: float = 120.0
-    """A stream without a byte for this long is a failure."""
+    """A stream that has begun and sends nothing for this long is a failure."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Secrets stand here and nowhere else: never in a log, a label or a repr."""
+    key_name: str = TOKEN_ENV
+    """The environment variable that the bearer token was looked for in."""
     ca_file: str | None = None
 
     def __repr__(self) -> str:
         return f"Target({', '.join(self.urls)}, model={self.model!r})"
+
+
+class Requests(Protocol):
+    """A workload's requests, ready to be sent: LoadGen's view of the samples."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def performance_count(self) -> int: ...
+
+    def load(self, indices: Sequence[int]) -> None:
+        """Make the requests of these samples. Untimed."""
+
+    def unload(self, indices: Sequence[int]) -> None:
+        """Let go of them."""
+
+
+class ServiceProvider(Protocol):
+    """A kind of service as it registers itself."""
+
+    def check(
+        self, target: Target, prompt: Prompt, beat: Callable[[], None]
+    ) -> tuple[Target, Mapping[str, str]]:
+        """Return the target with what every endpoint said of itself, and as facts.
+
+        Raises ``Refused`` for an endpoint that is not there, does not let us in, does
+        not serve the model, or does not answer a test request.
+        """
+
+    def requests(self, target: Target, workload: RequestWorkload) -> Requests:
+        """Return the workload's requests as the service wants them."""
+
+    def open(self, target: Target, requests: Requests, listener: Listener) -> Service:
+        """Return a client of the service; opens connections when it needs them."""

@@ -23,6 +23,7 @@ from pytest_mlperf.engine import BuildRequest
 from pytest_mlperf.engine import EngineProvider
 from pytest_mlperf.engine import Simulated
 from pytest_mlperf.engine import opened
+from pytest_mlperf.job import Counted
 from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Message
@@ -32,6 +33,7 @@ from pytest_mlperf.preflight import check_memory
 from pytest_mlperf.preflight import planned_samples
 from pytest_mlperf.scoring import write_accuracy
 from pytest_mlperf.scoring import write_compliance
+from pytest_mlperf.service_session import ServiceSession
 from pytest_mlperf.sut import BatchSUT
 from pytest_mlperf.sut import policy_for
 from pytest_mlperf.sut import quiet_interpreter
@@ -52,7 +54,7 @@ class Channel(Protocol):
 
     def watch(
         self,
-        sut: BatchSUT | None,
+        sut: Counted | None,
         total: int | None = None,
         expected_s: float | None = None,
     ) -> None: ...
@@ -72,10 +74,20 @@ class Session:
         self._workloads: dict[tuple[object, ...], Workload] = {}
         self._builds: dict[tuple[object, ...], Build] = {}
         self._tuned: dict[tuple[object, ...], Tuned] = {}
+        self._services = ServiceSession(channel)
+
+    def close(self) -> None:
+        """End what was started."""
+        self._services.close()
 
     def run(self, job: Job) -> Message:
         """Run one job; ``Unmet`` when this machine lacks something."""
         os.sched_setaffinity(0, job.cpus)
+        if job.service:
+            self._forget()
+            return self._services.run(job)
+        # A server that an earlier cell used would be in this one's way.
+        self._services.close()
         try:
             provider = registry.engine(job.engine)
             reason = provider.unavailable()
@@ -85,7 +97,7 @@ class Session:
             workload = self._workload(job)
             self.channel.enter("build")
             build = self._build(job, provider, workload)
-            check_build(job, build)
+            check_build(job, build.digest)
             self.channel.enter("probe")
             tuned = self._tune(job, provider, build, workload)
         except Missing as missing:
@@ -123,12 +135,15 @@ class Session:
         key = (job.cell.benchmark, job.workload, job.scratch, benchmark)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
-            self._workloads.clear()
-            self._builds.clear()
-            self._tuned.clear()
+            self._forget()
             scratch = Path(job.scratch) if job.scratch else None
             self._workloads[key] = benchmark.workload(job.workload, scratch)
         return self._workloads[key]
+
+    def _forget(self) -> None:
+        self._workloads.clear()
+        self._builds.clear()
+        self._tuned.clear()
 
     def _build(self, job: Job, provider: EngineProvider, workload: Workload) -> Build:
         precision = self._precision(job)

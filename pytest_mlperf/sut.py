@@ -130,6 +130,9 @@ class BatchSUT:
     answers in LoadGen's thread.
     """
 
+    pulse = 0
+    """Nothing shows life between completions."""
+
     def __init__(
         self,
         policy: Policy,

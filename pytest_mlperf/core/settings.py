@@ -47,10 +47,16 @@ class Settings:
     expected_latency_ns: int | None = None
     """SingleStream and MultiStream: what LoadGen sizes its query list by."""
     target_latency_ns: int | None = None
-    """Server's bound; None elsewhere."""
+    """Server's bound; None elsewhere, and where tokens are timed instead."""
     percentile: float | None = None
     """Of the bound (Server) or the reported latency (streams): 0.99."""
     samples_per_query: int = 1
+    token_latencies: bool = False
+    """LoadGen times first tokens and tokens."""
+    ttft_ns: int | None = None
+    """Bound on the time to the first token; None where the round has none."""
+    tpot_ns: int | None = None
+    """Bound on the time per output token after the first."""
     equal_issue: bool = False
     max_duration_ms: int = 0
     waived: Mapping[str, str] = field(default_factory=dict)
@@ -99,7 +105,7 @@ class Settings:
         seconds = self.min_duration_ms / 1000
         if self.scenario is Scenario.OFFLINE and self.target_qps:
             return max(1.1 * seconds, self.min_query_count / self.target_qps)
-        if self.scenario is Scenario.SERVER and self.target_qps:
+        if self.scenario.loadgen == Scenario.SERVER.value and self.target_qps:
             return max(seconds, self.min_query_count / self.target_qps)
         if self.expected_latency_ns:
             return max(seconds, self.min_query_count * self.expected_latency_ns / 1e9)
@@ -167,6 +173,9 @@ def plan(
         target_latency_ns=rule.target_latency_ns,
         percentile=rule.percentile,
         samples_per_query=rule.samples_per_query,
+        token_latencies=rule.use_token_latencies,
+        ttft_ns=rule.ttft_ns,
+        tpot_ns=rule.tpot_ns,
         equal_issue=rule.equal_issue,
         waived=waived,
     )

@@ -57,8 +57,8 @@ class Wire:
     """One kept connection, and the request that is on it."""
 
     __slots__ = (
-        "endpoint", "exchange", "fd", "last", "reader", "refusal", "sample", "sent",
-        "socket", "ticket", "unsent", "used",
+        "begun", "endpoint", "exchange", "fd", "last", "reader", "refusal", "sample",
+        "sent", "socket", "ticket", "unsent", "used",
     )  # fmt: skip
 
     def __init__(self, connected: socket.socket, endpoint: Endpoint) -> None:
@@ -72,6 +72,8 @@ class Wire:
         self.unsent = b""
         self.refusal = b""
         self.used = False
+        self.begun = False
+        """The first token of the answer is here."""
 
 
 class Endpoint:
@@ -123,6 +125,7 @@ class Pool:
         self._opened: queue.SimpleQueue[tuple[Endpoint, socket.socket | OSError]]
         self._opened = queue.SimpleQueue()
         self._to_open: queue.SimpleQueue[Endpoint | None] = queue.SimpleQueue()
+        self.pulse = 0
         self._asleep = False
         self._ended = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -276,6 +279,7 @@ class Pool:
         wire.exchange = self._exchange(sample)
         wire.sent = wire.last = time.monotonic()
         wire.refusal = b""
+        wire.begun = False
         self._busy[wire.fd] = wire
         stats = endpoint.stats
         stats.sent += 1
@@ -326,6 +330,7 @@ class Pool:
 
     def _received(self, wire: Wire, data: bytes) -> None:
         exchange, reader = wire.exchange, wire.reader
+        self.pulse += 1
         if exchange is None:
             self._drop(wire)  # bytes that nobody asked for: out of step
             return
@@ -346,6 +351,7 @@ class Pool:
 
     def _first(self, wire: Wire, first: Answer) -> None:
         self._firsts.append((wire.ticket, first))
+        wire.begun = True
         wire.endpoint.stats.first_token_s += time.monotonic() - wire.sent
 
     def _answered(self, wire: Wire, answer: Answer) -> None:
@@ -415,7 +421,8 @@ class Pool:
         for wire in self._busy.values():
             if now - wire.sent > self._timeout_s:
                 raise self._failure(wire, f"no whole answer in {self._timeout_s:g} s")
-            if now - wire.last > self._stall_s:
+            # Before its first token a request may wait in the server's own line.
+            if wire.begun and now - wire.last > self._stall_s:
                 raise self._failure(wire, f"nothing came for {self._stall_s:g} s")
 
     def _failure(self, wire: Wire, problem: str) -> RequestFailed:

@@ -10,11 +10,12 @@ from typing import Any
 
 from pytest_mlperf.engine import Streams
 from pytest_mlperf.tuning.probe import Tuned
+from pytest_mlperf.tuning.service_probe import Load
 
 FILE = "tuning.json"
 
 
-def write(folder: Path, tuned: Tuned) -> None:
+def write(folder: Path, tuned: Tuned | Load) -> None:
     """Write ``tuning.json`` into a run's folder."""
     text = json.dumps(asdict(tuned), indent=1) + "\n"
     (folder / FILE).write_text(text, encoding="utf-8")

@@ -1,0 +1,182 @@
+"""The service ``endpoint``: OpenAI-compatible servers, one or many.
+
+trtllm-serve, vLLM, SGLang, llama.cpp and whatever else speaks ``/v1/completions`` or
+``/v1/chat/completions``. Several URLs are one system: the requests are shared out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_mlperf.core.settings import Refused
+from pytest_mlperf.service import Answer
+from pytest_mlperf.service import Listener
+from pytest_mlperf.service import RequestFailed
+from pytest_mlperf.service import Service
+from pytest_mlperf.service import Target
+from pytest_mlperf.services import errand
+from pytest_mlperf.services import http1
+from pytest_mlperf.services import inquiry
+from pytest_mlperf.services import pool
+from pytest_mlperf.services.connection import Address
+from pytest_mlperf.services.openai import Dialect
+from pytest_mlperf.services.openai import Prompt
+
+if TYPE_CHECKING:
+    from pytest_mlperf.workload import RequestWorkload
+
+TRIAL_S = 120.0
+"""How long a test completion may take: the first one may compile kernels."""
+TRIAL_TOKENS = 8
+ASK_IDS = {"return_token_ids": True}
+"""How vLLM and those that follow it are asked for token ids; others pass it over."""
+
+
+@dataclass(slots=True)
+class EndpointRequests:
+    """The bodies of the requests whose samples are loaded."""
+
+    dialect: Dialect
+    prompt_of: Callable[[int], Prompt]
+    total: int
+    performance_count: int
+    bodies: dict[int, bytes] = field(default_factory=dict)
+    lengths: dict[int, int] = field(default_factory=dict)
+    """Sample -> tokens that its answer may have."""
+
+    def load(self, indices: Sequence[int]) -> None:
+        """Write the requests of these samples; ``Refused`` for a prompt of ids alone
+        in a conversation.
+        """
+        for index in indices:
+            if index in self.bodies:
+                continue
+            prompt = self.prompt_of(index)
+            if self.dialect.chat and not prompt.text:
+                raise Refused(
+                    f"sample {index} has token ids and no text, but a conversation "
+                    "takes text; leave out --mlperf-endpoint-chat"
+                )
+            self.bodies[index] = http1.body(self.dialect.request(prompt))
+            self.lengths[index] = prompt.max_tokens
+
+    def unload(self, indices: Sequence[int]) -> None:
+        """Forget the requests of these samples."""
+        for index in indices:
+            self.bodies.pop(index, None)
+            self.lengths.pop(index, None)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIEndpoint:
+    """A ``ServiceProvider``; see there for its methods."""
+
+    def check(
+        self, target: Target, prompt: Prompt, beat: Callable[[], None]
+    ) -> tuple[Target, Mapping[str, str]]:
+        """Ask every endpoint for its health, its models and a short answer."""
+        addresses = [parsed(url, target.ca_file) for url in target.urls]
+        model = ""
+        for address in addresses:
+            inquiry.look(address, target.headers, target.key_name)
+            served = inquiry.models(address, target.headers, target.key_name)
+            model = inquiry.chosen(target.model, address, served, model)
+            beat()
+        target = replace(target, model=model)
+        short = replace(prompt, max_tokens=min(prompt.max_tokens, TRIAL_TOKENS))
+        told = []
+        for url in target.urls:
+            one = replace(target, urls=(url,))
+            told.append(self._complete(one, short, beat))
+        if told and all(told):
+            fields = {**target.fields, **ASK_IDS}
+            target = replace(target, tells_ids=True, fields=fields)
+        ids = "yes" if target.tells_ids else "no, text alone"
+        return target, {"model served": model, "token ids": ids}
+
+    def _complete(
+        self, target: Target, prompt: Prompt, beat: Callable[[], None]
+    ) -> bool:
+        """Return whether a short answer came with token ids; ``Refused`` for none."""
+        asking = replace(target, fields={**target.fields, **ASK_IDS})
+        for one in (asking, target):
+            try:
+                answer = self._ask(one, prompt, beat)
+            except RequestFailed as error:
+                # Some refuse a field that they do not know.
+                if one is asking and error.problem.startswith(("HTTP 400", "HTTP 422")):
+                    continue
+                raise Refused(
+                    f"{error.url}: a test completion of {prompt.max_tokens} tokens "
+                    f"failed after {error.after_s:.3f} s: {error.problem}. It should "
+                    "be answered before a run is worth starting; look into the "
+                    "server's log"
+                ) from None
+            return answer.token_ids is not None
+        raise AssertionError("the second request has an answer or an error")
+
+    def _ask(
+        self, target: Target, prompt: Prompt, beat: Callable[[], None]
+    ) -> Answer:
+        requests = EndpointRequests(dialect(target), lambda _: prompt, 1, 1)
+        requests.load([0])
+        patient = replace(target, timeout_s=min(TRIAL_S, target.timeout_s))
+        found = errand.run(
+            lambda listener: self.open(patient, requests, listener),
+            [0], outstanding=1, count=1, beat=beat,
+        )  # fmt: skip
+        return found.answers[0]
+
+    def requests(self, target: Target, workload: RequestWorkload) -> EndpointRequests:
+        """Return the workload's requests in this dialect."""
+        fields = {**workload.sampling, **target.fields}
+        return EndpointRequests(
+            dialect(replace(target, fields=fields)),
+            workload.prompt,
+            workload.total,
+            workload.performance_count,
+        )
+
+    def open(
+        self, target: Target, requests: EndpointRequests, listener: Listener
+    ) -> Service:
+        """Return the client of all endpoints, which share its concurrency."""
+        limit = max(1, -(-target.concurrency // len(target.urls)))
+        endpoints = []
+        for url in target.urls:
+            address = parsed(url, target.ca_file)
+            path = f"{address.base}{requests.dialect.path}"
+            head = http1.head("POST", path, address.authority, target.headers)
+            endpoints.append(pool.Endpoint(address, head, limit))
+        make, lengths = requests.dialect.exchange, requests.lengths
+        return pool.Pool(
+            endpoints,
+            requests.bodies,
+            lambda sample: make(lengths[sample]),
+            listener,
+            balance=target.balance,
+            timeout_s=target.timeout_s,
+            stall_s=target.stall_s,
+        )
+
+
+def dialect(target: Target) -> Dialect:
+    """Return how this target's requests are written."""
+    return Dialect(target.model, target.chat, target.stream, dict(target.fields))
+
+
+def parsed(url: str, ca_file: str | None) -> Address:
+    """Return an address; ``Refused`` for a URL that is none."""
+    try:
+        return Address.parse(url, ca_file)
+    except ValueError as error:
+        raise Refused(f"--mlperf-endpoint: {error}") from None
+
+
+ENDPOINT = OpenAIEndpoint()

@@ -1,0 +1,160 @@
+"""What a first run against an unknown service needs, found by short trials.
+
+How many requests to keep outstanding, and what LoadGen has to be told: the rate that
+Offline sizes its query by, a Server load that keeps the bounds, the latency that a
+stream may expect. What a system file or the command line gives is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import replace
+from statistics import median
+
+from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.job import Tuning
+from pytest_mlperf.services.errand import Errand
+from pytest_mlperf.tuning.probe import BOUND_SHARE
+from pytest_mlperf.tuning.probe import CAUTION
+from pytest_mlperf.tuning.probe import LOADS
+from pytest_mlperf.tuning.probe import OFFLINE_MARGIN
+
+LEVELS = (4, 16, 64, 256, 1024)
+"""Requests outstanding that are tried, fewest first, an endpoint."""
+BETTER = 1.1
+"""More outstanding requests have to bring this much, or they only wait in line."""
+PASSES = 3
+"""How often each of the outstanding requests is answered in a trial: the first pass
+finds the server empty, and counts little by the third."""
+LIMIT_S = 60.0
+"""What one trial may take; of long answers it then counts those it has."""
+TRIAL_S, LONGEST_TRIAL_S = 3.0, 60.0
+ANSWERS_S = 4
+"""A trial of Server lasts this many answers' time: the first of them meet a server
+with little to do."""
+STREAM_ANSWERS, STREAM_S = 5, 20.0
+STREAM_SHARE = 0.5
+"""Of the median answer's time that a stream is told to expect: LoadGen lists twice the
+queries that this lets expect, and ends with an error when they run out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How a cell asks its service on this machine."""
+
+    concurrency: int
+    target_qps: float | None = None
+    expected_latency_ns: int | None = None
+    loop_rate: float | None = None
+    """Answers a second of the best closed loop that the probe saw."""
+    note: str = ""
+    hopeless: str = ""
+    """Why no load keeps the bounds, where the probe found none."""
+
+
+Loop = Callable[[int, int, float], Errand]
+"""(outstanding, answers wanted, seconds at most) -> what became of them."""
+Trial = Callable[[Load, float], float]
+"""(load, seconds) -> the worst latency of a real Server run, as a share of its bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceProbe:
+    """What a probe measures with."""
+
+    loop: Loop
+    trial: Trial
+    endpoints: int = 1
+
+    def tune(
+        self, rule: Rule, mode: Mode, given: Tuning, concurrency: int | None
+    ) -> Load:
+        """Return how a cell runs; accuracy looks for nothing that has no part in it."""
+        if rule.scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
+            return self._stream(given, rule, mode)
+        rate, latency_s = None, 0.0
+        offline = rule.scenario is Scenario.OFFLINE
+        if concurrency is None:
+            concurrency, rate, latency_s = self._widest()
+        load = Load(concurrency, loop_rate=rate)
+        if given.target_qps is not None:
+            return replace(load, target_qps=given.target_qps, note="as given")
+        if offline and mode is Mode.ACCURACY:
+            return replace(load, note="one pass over the dataset")
+        if rate is None:
+            found = self.loop(concurrency, PASSES * concurrency, LIMIT_S)
+            rate, latency_s = found.rate, median(found.latencies or (0.0,))
+        note = f"{rate:,.4g} answers/s with {concurrency} outstanding"
+        load = replace(load, loop_rate=rate, note=note)
+        if offline:
+            return replace(load, target_qps=rate * OFFLINE_MARGIN)
+        if mode is Mode.ACCURACY:
+            return replace(load, target_qps=rate * LOADS[1])
+        return self._server(load, rate, latency_s)
+
+    def _widest(self) -> tuple[int, float, float]:
+        """Return the requests outstanding beyond which nothing is won, the rate and
+        the median latency in seconds.
+        """
+        best: tuple[int, float, float] | None = None
+        for level in LEVELS:
+            outstanding = level * self.endpoints
+            found = self.loop(outstanding, PASSES * outstanding, LIMIT_S)
+            latency_s = median(found.latencies or (LIMIT_S,))
+            if best is not None and found.rate < BETTER * best[1]:
+                break
+            best = outstanding, found.rate, latency_s
+        assert best is not None
+        return best
+
+    def _server(self, load: Load, rate: float, latency_s: float) -> Load:
+        """Return the heaviest load that a short real run keeps the bounds at."""
+        tails: dict[float, Load] = {}
+        for share in LOADS:
+            qps = rate * share
+            tried = replace(load, target_qps=qps)
+            seconds = max(TRIAL_S, ANSWERS_S * latency_s, min(10.0, 50 / qps))
+            worst = self.trial(tried, min(seconds, LONGEST_TRIAL_S))
+            if worst <= BOUND_SHARE:
+                kept = f"{share:.0%} of it kept the bounds at {worst:.0%}"
+                note = f"{load.note}; {kept}, less {1 - CAUTION:.0%}"
+                return replace(tried, target_qps=qps * CAUTION, note=note)
+            tails[worst] = tried
+        worst, best = min(tails.items(), key=lambda item: item[0])
+        note = (
+            "no load tried keeps the bounds with room to spare on this service: at "
+            f"best {worst:.0%} of a bound at {best.target_qps:.3g} queries/s"
+        )
+        return replace(best, note=note, hopeless=note)
+
+    def _stream(self, given: Tuning, rule: Rule, mode: Mode) -> Load:
+        most = rule.samples_per_query
+        if given.expected_latency_ms is not None:
+            latency_ns = int(given.expected_latency_ms * 1e6)
+            return Load(most, expected_latency_ns=latency_ns, note="as given")
+        if mode is Mode.ACCURACY:
+            return Load(most, note="one pass over the dataset")
+        found = self.loop(most, STREAM_ANSWERS * most, STREAM_S)
+        middle = median(found.latencies)
+        note = f"median {middle * 1e3:,.1f} ms in the probe"
+        latency_ns = max(1, int(middle * STREAM_SHARE * 1e9))
+        return Load(most, expected_latency_ns=latency_ns, note=note)
+
+
+def share_of_bounds(rule: Rule, number: Callable[[str], float]) -> float:
+    """Return the worst measured latency as a share of its bound.
+
+    ``number`` reads a key of LoadGen's log.
+    """
+    percent = f"{(rule.percentile or 0.99) * 100:.2f}"
+    bounds = {
+        f"result_{percent}_percentile_latency_ns": rule.target_latency_ns,
+        f"result_first_token_{percent}_percentile_latency_ns": rule.ttft_ns,
+        f"result_time_per_output_token_{percent}_percentile_ns": rule.tpot_ns,
+    }
+    return max(
+        (number(key) / bound for key, bound in bounds.items() if bound), default=0.0
+    )
