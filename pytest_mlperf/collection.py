@@ -102,6 +102,7 @@ def register_markers(config: pytest.Config, options: Options) -> None:
         "scenario": _SLUGS,
         "engine": [registry.short_name(s) for s in options.engine]
         + list(registry.names("engine")),
+        "service": registry.names("service"),
         "mode": [mode.value for mode in Mode],
         "compliance test": [name.lower() for name in AUDITS],
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Protocol
 
+from pytest_mlperf import registry
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.rules import Context
@@ -28,6 +29,7 @@ from pytest_mlperf.job import Tuning
 from pytest_mlperf.progress import Progress
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
+from pytest_mlperf.service_wish import service_for
 from pytest_mlperf.system import devices
 from pytest_mlperf.system import split_cpus
 
@@ -118,6 +120,10 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
         given = state.system.tuning.lookup(
             cell.benchmark, cell.target, cell.scenario, cell.engine
         )
+    service = None
+    if not options.rehearsal and registry.is_answered_by_service(cell.benchmark):
+        table = state.system.server.lookup(cell.benchmark, cell.target)
+        service = service_for(options, table, device)
     return Job(
         cell=cell,
         mode=mode,
@@ -132,6 +138,7 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
         tuning=tuning_for(options, given),
         engine_options={"provider": options.provider} if options.provider else {},
         shortening=shortening_for(options),
+        service=service,
     )
 
 

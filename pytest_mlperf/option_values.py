@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from pathlib import Path
@@ -80,3 +81,50 @@ def org(text: str) -> str:
 def folder(text: str) -> Path:
     # Anybody's session comes here; Path.expanduser raises for a ~ that has no home.
     return Path(os.path.expanduser(word(text)))  # noqa: PTH111
+
+
+def urls(text: str) -> tuple[str, ...]:
+    """URLs of endpoints, separated by commas; each is read as the client will."""
+    from pytest_mlperf.services.connection import Address
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise ValueError("URLs separated by commas, none of them empty")
+    for part in parts:
+        try:
+            Address.parse(part)
+        except ValueError as error:
+            raise ValueError(f"http://host:port[,…] ({error})") from None
+    if len(set(parts)) != len(parts):
+        raise ValueError("URLs of which none is named twice")
+    return tuple(parts)
+
+
+def variable(text: str) -> str:
+    """The name of an environment variable, never the secret in it."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", text):
+        raise ValueError(
+            "the name of an environment variable that holds the token (not the token)"
+        )
+    return text
+
+
+CORE_TYPES = {
+    "trtllm_endpoint": "",
+    "trtllm_executor": "runs the model in this process, which is not written",
+    "trtllm_hlapi": "runs the model in this process, which is not written",
+    "trtllm_disagg": "is a server like any other here",
+    "triton_grpc": "speaks to Triton by gRPC, which is not written",
+}
+"""NVIDIA's names for how a harness reaches a model -> why it is refused."""
+
+
+def core_type(text: str) -> str:
+    """The name S4 has for an OpenAI-compatible server."""
+    why = CORE_TYPES.get(text)
+    if why:
+        raise ValueError(
+            f"trtllm_endpoint: {text} {why}; start a server with an "
+            "OpenAI-compatible front end and name it with --mlperf-endpoint"
+        )
+    return one_of("trtllm_endpoint")(text)

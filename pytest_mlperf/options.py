@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from pytest_mlperf.endpoint_options import CHAT
+from pytest_mlperf.endpoint_options import CHAT_HELP
+from pytest_mlperf.endpoint_options import ENDPOINT
+from pytest_mlperf.endpoint_options import FOREIGN
 from pytest_mlperf.option_values import category
 from pytest_mlperf.option_values import delay
 from pytest_mlperf.option_values import folder
@@ -96,6 +100,7 @@ SPECS = (
           "datacenter,edge (default: system_type of the system file)"),
     _Spec("--mlperf-checker", folder, "DIR", "clone of mlcommons/inference, whose "
           "submission checker judges the tree too"),
+    *(_Spec(*row) for row in ENDPOINT),
 )  # fmt: skip
 
 
@@ -124,19 +129,26 @@ def add_options(parser: pytest.Parser) -> None:
         help="collect the compliance tests of each cell's round too (always with "
         "--mlperf-submission and --mlperf-rehearsal); each is a run of its own",
     )  # fmt: skip
+    group.addoption(CHAT, action="store_true", default=None, help=CHAT_HELP)
+    parser.addini("mlperf_endpoint_chat", f"twin of {CHAT}", type="bool", default=False)
     for spec in SPECS:
         group.addoption(spec.flag, metavar=spec.metavar, dest=spec.dest, help=spec.help)
         parser.addini(spec.dest, f"twin of {spec.flag}", default=None)
 
 
 def add_short_options(parser: pytest.Parser) -> None:
-    """Register ``--fast`` and ``--test-run`` where no conftest has claimed them."""
+    """Register ``--fast`` and other harnesses' names where no conftest has them."""
     group = parser.getgroup("mlperf")
     for flag in ("--fast", "--test-run"):
         if not _is_claimed(parser, flag):
             group.addoption(
                 flag, action="store_true", dest="mlperf_fast", help="--mlperf-fast"
             )
+    for dest, flags in FOREIGN.items():
+        for flag in flags:
+            if not _is_claimed(parser, flag):
+                known = f"--{dest.replace('_', '-')}"
+                group.addoption(flag, metavar="NAME", dest=dest, help=known)
 
 
 def _is_claimed(parser: pytest.Parser, flag: str) -> bool:
@@ -189,6 +201,17 @@ class Options:
     category: str | None = None
     """``edge``, ``datacenter`` or ``datacenter,edge``."""
     checker: Path | None = None
+    endpoint: tuple[str, ...] = ()
+    """URLs of servers that run already."""
+    endpoint_model: str | None = None
+    endpoint_chat: bool = False
+    endpoint_balance: str | None = None
+    endpoint_concurrency: int | None = None
+    endpoint_timeout: float | None = None
+    """Seconds."""
+    endpoint_token_env: str | None = None
+    endpoint_ca: Path | None = None
+    core_type: str | None = None
 
     @property
     def min_duration_s(self) -> float | None:
@@ -232,6 +255,8 @@ class Options:
         values: dict[str, Any] = {
             name: bool(config.getoption(f"mlperf_{name}")) for name in FLAGS
         }
+        chat = config.getoption("mlperf_endpoint_chat")
+        values["endpoint_chat"] = bool(chat or config.getini("mlperf_endpoint_chat"))
         for spec in SPECS:
             value = _read(config, spec, environ)
             if value is not None:
@@ -253,6 +278,7 @@ class Options:
         if values.get("submission"):
             values.setdefault("round", NEWEST_ROUND)
         _refuse_contradictions(values)
+        _refuse_keyless(values, environ)
         return cls(**values)
 
 
@@ -277,6 +303,7 @@ def is_configured(config: pytest.Config) -> bool:
     dests = ["mlperf_engine", *(spec.dest for spec in SPECS)]
     given = [config.getoption(d) or config.getini(d) for d in dests]
     given += [config.getoption(f"mlperf_{name}") for name in FLAGS]
+    given += [config.getoption("mlperf_endpoint_chat")]
     return any(given)
 
 
@@ -320,6 +347,23 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
         raise _usage_error(
             "--mlperf-workload official needs the folder of official models and data; "
             "add --mlperf-scratch DIR, or set MLPERF_SCRATCH_PATH"
+        )
+
+
+def _refuse_keyless(values: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Raise ``UsageError`` for what an endpoint needs and is not there."""
+    name = values.get("endpoint_token_env")
+    if name and not environ.get(name, "").strip():
+        raise _usage_error(
+            f"--mlperf-endpoint-token-env {name}: that environment variable is not "
+            "set, but should hold the endpoints' bearer token; set it, or leave the "
+            "option out where no token is asked for"
+        )
+    ca_file = values.get("endpoint_ca")
+    if ca_file and not ca_file.is_file():
+        raise _usage_error(
+            f"--mlperf-endpoint-ca {ca_file}: no such file; name the PEM file of the "
+            "authority that signed the endpoints' certificates"
         )
 
 

@@ -11,6 +11,9 @@ from pytest_mlperf.core.types import Cell
 from pytest_mlperf.options import DEFAULT_ENGINE
 from pytest_mlperf.options import Options
 
+SERVICE = "endpoint"
+"""The service that answers where a benchmark asks for one."""
+
 
 @cache
 def cells(
@@ -18,6 +21,7 @@ def cells(
 ) -> tuple[Cell, ...]:
     """Return every cell of the installed benchmarks on these engines, sorted.
 
+    Benchmarks that a service answers have their cells once, whatever the engines.
     A rehearsal has every benchmark of the rounds that an oracle can answer.
     Raises ``ValueError`` for an engine that is not installed.
     """
@@ -36,7 +40,14 @@ def cells(
         for name in sorted(present)
     ]
     short = tuple(registry.short_name(spec) for spec in engines)
-    return tuple(matrix.cells(benchmarks, short, names))
+    served = set()
+    if not rehearsal:
+        served = {name for name in present if registry.is_answered_by_service(name)}
+    by_engine = [one for one in benchmarks if one[0] not in served]
+    by_service = [one for one in benchmarks if one[0] in served]
+    made = matrix.cells(by_engine, short, names)
+    made += matrix.cells(by_service, (SERVICE,), names)
+    return tuple(sorted(made, key=matrix.build_order))
 
 
 def check_engines(options: Options) -> None:

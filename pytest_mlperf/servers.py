@@ -7,6 +7,7 @@ compliance runs that follow it.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 EMBEDDED_SLOTS = 4
 """Requests that the embedded server works on at a time."""
 LOG = "server.log"
+LAST_WORDS_S = 3.0
+"""How long a server that answers no more is given to end, and to say why."""
 
 
 class Servers:
@@ -93,7 +96,11 @@ class Servers:
         """Return what became of the server, where that explains a failed request."""
         if self._server is None:
             return ""
+        until = time.monotonic() + LAST_WORDS_S
         try:
+            while self._server.health() != "200" and time.monotonic() < until:
+                self._server.check()
+                time.sleep(0.1)
             self._server.check_healthy()
         except launch.ServerFailed as error:
             return str(error)

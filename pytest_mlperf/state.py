@@ -119,7 +119,8 @@ class State:
             try:
                 found = detect(self.options.system, rootdir=self.config.rootpath)
                 engines = {*map(registry.short_name, self.options.engine)}
-                engines |= {*registry.names("engine")}
+                engines |= {*registry.names("engine"), *registry.names("service")}
+                found.server.check(registry.names("benchmark"))
                 found.tuning.check(registry.names("benchmark"), engines)
                 self._system = found
             except (SystemFileError, ValueError) as error:

@@ -57,6 +57,8 @@ class Row:
     """Rows that agree in this measure the same thing; empty for one that is invalid
     or that no engine worked for."""
     higher_is_better: bool
+    note: str = ""
+    """A line under the row: first and further tokens, in percent of their limits."""
 
 
 def _read(metric: Metric | None) -> tuple[float | None, str]:
@@ -108,6 +110,20 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
         time="" if v.actual_s is None else time,
         comparable=same if v.valid and not {NULL, REHEARSAL} & {*v.labels} else (),
         higher_is_better=unit != "ms",
+        note=_tokens(v),
+    )
+
+
+def _tokens(v: Verdict) -> str:
+    """Return ``TTFT p99 …, TPOT p99 …`` of a run whose tokens were timed."""
+    if v.tpot is None or v.tpot_limit is None or v.percentile is None:
+        return ""
+    pairs = (("TTFT", v.at_percentile, v.limit), ("TPOT", v.tpot, v.tpot_limit))
+    return ", ".join(
+        f"{name} p{v.percentile * 100:g} {_number(m.value, 1, m.unit)} "
+        f"({m.value / bound.value:.0%} of {bound.value:g})"
+        for name, m, bound in pairs
+        if m and bound
     )
 
 
@@ -144,6 +160,8 @@ def render(rows: Sequence[Row], width: int, *, colour: bool) -> list[str]:
             padded[1] = _paint(padded[1], "green" if row in best else "")
         columns = padded[:_SPLIT] if narrow else padded
         lines.append("  ".join(c for c in columns if c).rstrip())
+        if row and row.note:
+            lines.append(f"    {row.note}")
         if narrow and row:
             first, *more = _tail(row, width)
             verdict = _paint(row.verdict, _colour(row) if colour else "")

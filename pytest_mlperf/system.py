@@ -24,6 +24,7 @@ from pytest_mlperf.devices import split_cpus
 from pytest_mlperf.host import Host
 from pytest_mlperf.host import read_host
 from pytest_mlperf.system_file import GIB
+from pytest_mlperf.system_file import Servers
 from pytest_mlperf.system_file import SystemFile
 from pytest_mlperf.system_file import SystemFileError
 from pytest_mlperf.system_file import Tuning
@@ -52,6 +53,7 @@ class System(Host):
     """All GPUs of the machine, whatever ``CUDA_VISIBLE_DEVICES`` says."""
     python: str = ""
     tuning: Tuning = field(default_factory=Tuning)
+    server: Servers = field(default_factory=Servers)
     description: Mapping[str, str] = field(default_factory=dict)
     """Submission fields: those detected, overridden by the file's."""
     registered: bool = False
@@ -112,6 +114,7 @@ def detect(
         gpus=gpus,
         python=".".join(map(str, sys.version_info[:3])),
         tuning=file.tuning if file else Tuning(),
+        server=file.server if file else Servers(),
         description=found | dict(file.description) if file else found,
         registered=file is not None,
         notes=notes,

@@ -23,14 +23,16 @@ from pytest_mlperf.devices import Gpu
 from pytest_mlperf.host import Host
 from pytest_mlperf.system_schema import DESCRIPTION
 from pytest_mlperf.system_schema import MATCH
+from pytest_mlperf.system_schema import SERVER
 from pytest_mlperf.system_schema import TUNING
 from pytest_mlperf.system_schema import Check
 from pytest_mlperf.system_schema import unknown
 
-Value = int | float | str | list[int]
+Value = int | float | str | list[int] | list[str]
 
 GIB = 1 << 30
 TARGETS = ("99", "99.9")
+PARTS = ("match", "description", "server", "tuning")
 
 
 class SystemFileError(ValueError):
@@ -84,6 +86,32 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
+class Servers:
+    """How servers are started on one machine, by benchmark."""
+
+    tables: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """Benchmark or model, empty for any -> settings."""
+    path: Path | None = None
+
+    def lookup(self, benchmark: str, target: str) -> dict[str, Value]:
+        """Return the settings of a benchmark; the more particular table wins."""
+        names = ["", benchmark, *([f"{benchmark}-{target}"] if target else [])]
+        found: dict[str, Value] = {}
+        for name in names:
+            found |= self.tables.get(name, {})
+        return found
+
+    def check(self, benchmarks: Collection[str]) -> None:
+        """Raise ``SystemFileError`` for a table that no registered name will read."""
+        models = [f"{name}-{target}" for name in benchmarks for target in TARGETS]
+        for name in self.tables:
+            if name and name not in benchmarks and name not in models:
+                problem = unknown("benchmark", name, [*benchmarks, *models])
+                path = self.path or Path("server")
+                raise SystemFileError(path, _heading("server", name), problem)
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """Conditions by which a machine is recognised; all that are given must hold."""
 
@@ -120,6 +148,7 @@ class SystemFile:
     match: Match
     description: Mapping[str, str]
     tuning: Tuning
+    server: Servers = field(default_factory=Servers)
 
     @property
     def name(self) -> str:
@@ -140,15 +169,17 @@ def load_system_file(path: Path) -> SystemFile:
     except tomllib.TOMLDecodeError as error:
         raise SystemFileError(path, "", f"not TOML: {error}") from None
     reader = _Reader(path)
-    parts = reader.tables(table, "", ("match", "description", "tuning"))
+    parts = reader.tables(table, "", PARTS)
     match = reader.values(parts.get("match", {}), "match", MATCH)
     described = reader.values(parts.get("description", {}), "description", DESCRIPTION)
     tuning = dict(reader.tuning(parts.get("tuning", {})))
+    servers = dict(reader.servers(parts.get("server", {})))
     return SystemFile(
         path=path,
         match=Match(**match),
         description={key: str(value) for key, value in described.items()},
         tuning=Tuning(tuning, path),
+        server=Servers(servers, path),
     )
 
 
@@ -216,6 +247,16 @@ class _Reader:
             for slug in slugs:
                 if slug in table[name]:
                     yield from self._level(table[name][slug], (name, slug), ())
+
+    def servers(
+        self, table: Mapping[str, Any]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield a benchmark's name, empty for any, and the settings of its server."""
+        names = [key for key, value in table.items() if isinstance(value, dict)]
+        own = {key: value for key, value in table.items() if key not in names}
+        yield "", self.values(own, "server", SERVER)
+        for name in names:
+            yield name, self.values(table[name], f"server.{name}", SERVER)
 
     def _level(
         self, table: Mapping[str, Any], key: tuple[str, str], below: Collection[str]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import shlex
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
+
+from pytest_mlperf.option_values import variable
 
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 
@@ -91,6 +94,39 @@ def _number_field(value: Any) -> str | None:
     return None if good else "a whole number of at least 0"
 
 
+def _command(value: Any) -> str | None:
+    words = isinstance(value, list) and all(isinstance(w, str) and w for w in value)
+    good = (words and value) or _string(value) is None
+    if good and isinstance(value, str):
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            return f"a command line as a shell reads it ({error})"
+    return None if good else "a command line, or a list of its words"
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "true or false"
+
+
+def _port(value: Any) -> str | None:
+    good = _whole(value) is None and value < 1 << 16
+    return None if good else "a port from 1 to 65535; leave it out for a free one"
+
+
+def _path(value: Any) -> str | None:
+    good = isinstance(value, str) and re.fullmatch(r"/[!-~]*", value)
+    return None if good else "a path that begins with /"
+
+
+def _variable(value: Any) -> str | None:
+    try:
+        variable(value if isinstance(value, str) else "")
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _one_of(*legal: str) -> Check:
     def check(value: Any) -> str | None:
         return None if value in legal else f"one of {', '.join(map(repr, legal))}"
@@ -114,6 +150,21 @@ DESCRIPTION: Mapping[str, Check] = dict.fromkeys(DESCRIPTION_FIELDS, _field) | {
     "host_processors_per_node": _number_field,
     "accelerators_per_node": _number_field,
 }
+SERVER: Mapping[str, Check] = {
+    "balance": _one_of("least", "round"),
+    "chat": _flag,
+    "command": _command,
+    "concurrency": _whole,
+    "grace_s": _amount,
+    "health": _path,
+    "model": _string,
+    "port": _port,
+    "ready_s": _amount,
+    "timeout_s": _amount,
+    "token_env": _variable,
+    "warm_up": _count,
+}
+"""How the server of the LLM benchmarks is started and asked."""
 TUNING: Mapping[str, Check] = {
     "batch": _whole,
     "expected_latency_ms": _amount,

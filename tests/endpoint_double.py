@@ -12,13 +12,31 @@ import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 
 TOKENS = 3
-Send = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Sends the parts of one answer."""
+
+    sock: socket.socket
+    request: bytes
+
+    def __call__(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the answer was asked for as a stream."""
+        return b'"stream":false' not in self.request
+
+
 Behaviour = Callable[[Send, int], bool]
 """Answers request number n; False closes the connection after it."""
 
@@ -42,7 +60,12 @@ END = event("[DONE]") + b"0\r\n\r\n"
 
 
 def good(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
-    """Answer with three tokens, as they come."""
+    """Answer with three tokens, as they come or as one document."""
+    if not send.streams:
+        choice = {"text": "abc", "message": {"content": "abc"}}
+        usage = {"completion_tokens": TOKENS}
+        send(page(200, json.dumps({"choices": [choice], "usage": usage})))
+        return True
     send(START)
     for text in "abc":
         send(token(text))
@@ -50,12 +73,24 @@ def good(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
     return True
 
 
+def page(code: int, text: str) -> bytes:
+    body = text.encode()
+    return b"HTTP/1.1 %d Is\r\nContent-Length: %d\r\n\r\n" % (code, len(body)) + body
+
+
+def listing(*models: str) -> bytes:
+    return page(200, json.dumps({"data": [{"id": name} for name in models]}))
+
+
+PAGES = {"/health": page(200, ""), "/v1/models": listing("m")}
+"""What GET brings."""
+
+
 def status(code: int, text: str) -> Behaviour:
     """Answer with an error status."""
 
     def answer(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
-        body = text.encode()
-        send(b"HTTP/1.1 %d No\r\nContent-Length: %d\r\n\r\n" % (code, len(body)) + body)
+        send(page(code, text))
         return True
 
     return answer
@@ -95,6 +130,7 @@ class Double:
     port: int
     scheme: str = "http"
     requests: list[bytes] = field(default_factory=list)
+    """The posted ones."""
     most_connections: int = 0
     _open: list[socket.socket] = field(default_factory=list)
 
@@ -105,10 +141,17 @@ class Double:
 
 @contextmanager
 def serving(
-    behaviour: Behaviour = good, context: ssl.SSLContext | None = None
+    behaviour: Behaviour = good,
+    context: ssl.SSLContext | None = None,
+    pages: Mapping[str, bytes] = PAGES,
+    key: str = "",
+    port: int = 0,
 ) -> Iterator[Double]:
-    """Serve on a free port of loopback until the block ends."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    """Serve on loopback until the block ends, on a free port or on this one.
+
+    ``key``: the bearer token that every request has to bring.
+    """
+    listener = socket.create_server(("127.0.0.1", port), backlog=256)
     double = Double(listener.getsockname()[1], "https" if context else "http")
     lock = threading.Lock()
     threads: list[threading.Thread] = []
@@ -137,19 +180,29 @@ def serving(
                     return
                 data += more
             head, _, data = data.partition(b"\r\n\r\n")
+            if key and f"Authorization: Bearer {key}".encode() not in head:
+                sock.sendall(page(401, "who are you?"))
+                return
+            if head.startswith(b"GET "):
+                path = head.split()[1].decode()
+                sock.sendall(pages.get(path, page(404, "no such page")))
+                continue
             length = int(head.lower().partition(b"content-length: ")[2].split()[0])
             while len(data) < length:
                 data += sock.recv(65536)
             with lock:
                 number = len(double.requests)
-                double.requests.append(head + b"\r\n\r\n" + data[:length])
+                request = head + b"\r\n\r\n" + data[:length]
+                double.requests.append(request)
             data = data[length:]
-            keep = behaviour(sock.sendall, number)
+            keep = behaviour(Send(sock, request), number)
 
     def accept() -> None:
         with suppress(OSError):
             while True:
                 plain, _ = listener.accept()
+                # Else every second part of an answer waits for the client's kernel.
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thread = threading.Thread(target=connection, args=(plain,), daemon=True)
                 threads.append(thread)
                 thread.start()

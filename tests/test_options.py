@@ -38,6 +38,14 @@ VALUES = {
     "mlperf_division": "open",
     "mlperf_category": "edge",
     "mlperf_checker": "inference",
+    "mlperf_endpoint": "http://a:1,b:2",
+    "mlperf_endpoint_model": "llama",
+    "mlperf_endpoint_balance": "round",
+    "mlperf_endpoint_concurrency": "64",
+    "mlperf_endpoint_timeout": "30",
+    "mlperf_endpoint_token_env": "TOKEN",
+    "mlperf_endpoint_ca": "ca.pem",
+    "mlperf_core_type": "trtllm_endpoint",
 }
 
 
@@ -54,9 +62,11 @@ def options(pytester: pytest.Pytester, *args: str) -> Options:
 
 
 def test_every_option_has_an_ini_twin_of_the_same_meaning(
-    pytester: pytest.Pytester,
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same text on the command line and in the ini file gives equal options."""
+    monkeypatch.setenv("TOKEN", "secret")
+    pytester.path.joinpath("ca.pem").touch()
     flags = [f"{spec.flag}={VALUES[spec.dest]}" for spec in SPECS]
     typed = options(pytester, *flags, "--mlperf-engine=null,onnxruntime")
     lines = [f"{name} = {value}" for name, value in VALUES.items()]

@@ -267,6 +267,14 @@ def figures(run: Run, verdict: Verdict) -> Verdict:
         percent = f"{rule.percentile * 100:.2f}"
         key = f"result_first_token_{percent}_percentile_latency_ns"
         bound, bound_key = rule.ttft_ns, "ttft_ns"
+    if rule.tpot_ns is not None:
+        tokens = f"result_time_per_output_token_{rule.percentile * 100:.2f}"
+        tokens += "_percentile_ns"
+        verdict = replace(
+            verdict,
+            tpot=Metric(tokens, log.number(tokens) / 1e6, "ms"),
+            tpot_limit=Metric("tpot_ns", rule.tpot_ns / 1e6, "ms"),
+        )
     return replace(
         verdict,
         percentile=rule.percentile,

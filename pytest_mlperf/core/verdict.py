@@ -48,6 +48,9 @@ class Metric:
     unit: str
 
 
+METRICS = ("metric", "limit", "at_percentile", "tpot", "tpot_limit")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the rules say of one run."""
@@ -69,7 +72,10 @@ class Verdict:
     percentile: float | None = None
     """Of the latency that is bounded or reported: 0.99."""
     at_percentile: Metric | None = None
-    """The latency measured at ``percentile``."""
+    """The latency measured at ``percentile``; of tokens, the first one's."""
+    tpot: Metric | None = None
+    """The time per output token measured at ``percentile``."""
+    tpot_limit: Metric | None = None
     expected_s: float | None = None
     actual_s: float | None = None
     folder: str = ""
@@ -112,8 +118,10 @@ class Verdict:
         try:
             data: dict[str, Any] = json.loads(text)
             data.pop("outcome", None)
-            for name in ("metric", "limit", "at_percentile"):
-                data[name] = Metric(**data[name]) if data[name] else None
+            for name in METRICS:
+                # An older version knew fewer.
+                given = data.get(name)
+                data[name] = Metric(**given) if given else None
             data["checks"] = tuple(
                 Check(**{**c, "status": Status(c["status"])}) for c in data["checks"]
             )
