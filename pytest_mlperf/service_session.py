@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from pytest_mlperf import registry
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
-from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
@@ -30,12 +29,12 @@ from pytest_mlperf.preflight import planned_samples
 from pytest_mlperf.request_sut import RequestSUT
 from pytest_mlperf.scoring import write_accuracy
 from pytest_mlperf.scoring import write_compliance
+from pytest_mlperf.servers import Servers
 from pytest_mlperf.service import EndpointStats
 from pytest_mlperf.service import RequestFailed
 from pytest_mlperf.service import ServiceProvider
 from pytest_mlperf.service import Target
 from pytest_mlperf.services import errand
-from pytest_mlperf.servers import Servers
 from pytest_mlperf.sut import quiet_interpreter
 from pytest_mlperf.tuning import kept
 from pytest_mlperf.tuning.service_probe import Load

@@ -248,9 +248,7 @@ class _Reader:
                 if slug in table[name]:
                     yield from self._level(table[name][slug], (name, slug), ())
 
-    def servers(
-        self, table: Mapping[str, Any]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def servers(self, table: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield a benchmark's name, empty for any, and the settings of its server."""
         names = [key for key, value in table.items() if isinstance(value, dict)]
         own = {key: value for key, value in table.items() if key not in names}

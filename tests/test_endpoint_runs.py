@@ -220,9 +220,9 @@ def test_after_a_failed_run_the_next_one_is_fine(
     runner: Runner, tmp_path: Path
 ) -> None:
     """LoadGen cannot be aborted: its process has gone with the failed run."""
-    with serving(after(WELL, status(500, "oops"))) as server:
-        with pytest.raises(RunFailed):
-            runner.run(doubles.job(tmp_path / "bad", [server.url]))
+    bad = after(WELL, status(500, "oops"))
+    with serving(bad) as server, pytest.raises(RunFailed):
+        runner.run(doubles.job(tmp_path / "bad", [server.url]))
     with serving() as server:
         done = runner.run(doubles.job(tmp_path / "good", [server.url]))
 
@@ -448,7 +448,7 @@ def test_an_answer_of_one_token_makes_the_run_invalid(
     assert "no_errors" in failed(verdict), verdict.explain()
 
 
-def with_ids(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
+def with_ids(send: Send, number: int) -> bool:
     """Answer with three tokens and their ids."""
     send(START)
     for number, text in enumerate("abc"):
@@ -505,7 +505,7 @@ def test_a_server_that_does_not_know_the_ids_field_is_asked_without(
     assert done.facts["token ids"] == "no, text alone"
 
 
-def slowly(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
+def slowly(send: Send, number: int) -> bool:
     """Answer in about 15 ms."""
     time.sleep(0.015)
     return good(send, number)

@@ -54,6 +54,25 @@ def test_a_unit_stands_once_in_the_head(
     )
 
 
+@pytest.mark.parametrize("width", [60, 120])
+def test_first_and_further_tokens_stand_under_their_row(
+    make_verdict: Make, width: int
+) -> None:
+    """Both in percent of their limits, at the percentile that is bounded."""
+    verdict = make_verdict(
+        metric=Metric("rate", 1234.5, "tokens/s"),
+        percentile=0.99,
+        limit=Metric("ttft_ns", 500.0, "ms"),
+        at_percentile=Metric("ttft", 450.0, "ms"),
+        tpot=Metric("tpot", 7.5, "ms"),
+        tpot_limit=Metric("tpot_ns", 30.0, "ms"),
+    )
+    _, _, _, note, *_ = table([verdict], width)
+
+    assert "TTFT p99 450.0 ms (90% of 500), TPOT p99 7.5 ms (25% of 30)" == note.strip()
+    assert verdict == Verdict.from_json(verdict.to_json())
+
+
 @pytest.mark.parametrize("labels", [("embedded",), ("fast",), ()])
 def test_a_waived_verdict_is_never_a_plain_valid(
     make_verdict: Make, labels: tuple[str, ...]

@@ -89,7 +89,7 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
     [
         ("[tunning]\nx = 1", "[tunning]: unknown table 'tunning'; did you mean 'tun"),
         ("batch = 1", "'batch' is a setting: write it under [tuning]"),
-        ("qwerty = 1", "unknown table 'qwerty'; Legal: description, match, server, tuning"),
+        ("qwerty = 1", "unknown table 'qwerty'; Legal: description, match, serv"),
         ("match = 1", "[match]: found 1, but it should be a table"),
         ("[tuning]\nbach = 1", "[tuning]: unknown key 'bach'; did you mean 'batch'?"),
         ("[tuning]\nbatch = 0", "found batch = 0, but it should be a whole number"),

@@ -29,7 +29,8 @@ ROUNDED = frozenset(
     }
 )
 WRAPPED = re.compile(
-    r"(early stopping estimate \(would need to process at least \d+ total queries\)\. )+"
+    r"(early stopping estimate "
+    r"\(would need to process at least \d+ total queries\)\. )+"
 )
 TWO_PLACES = 0.00501
 RESULT = re.compile(r"result_.*latency_ns")

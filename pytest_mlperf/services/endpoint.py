@@ -121,9 +121,7 @@ class OpenAIEndpoint:
             return answer.token_ids is not None
         raise AssertionError("the second request has an answer or an error")
 
-    def _ask(
-        self, target: Target, prompt: Prompt, beat: Callable[[], None]
-    ) -> Answer:
+    def _ask(self, target: Target, prompt: Prompt, beat: Callable[[], None]) -> Answer:
         requests = EndpointRequests(dialect(target), lambda _: prompt, 1, 1)
         requests.load([0])
         patient = replace(target, timeout_s=min(TRIAL_S, target.timeout_s))

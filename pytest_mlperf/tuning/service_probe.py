@@ -58,7 +58,7 @@ class Load:
 Loop = Callable[[int, int, float], Errand]
 """(outstanding, answers wanted, seconds at most) -> what became of them."""
 Trial = Callable[[Load, float], float]
-"""(load, seconds) -> the worst latency of a real Server run, as a share of its bound."""
+"""(load, seconds) -> the worst latency of a real Server run as a share of its bound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,194 @@
+"""Cells that a service answers, as pytest sees them: ids, marks, skips and options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.job import ServerWish
+from pytest_mlperf.measure import Slice
+from pytest_mlperf.options import Options
+from pytest_mlperf.service import TOKEN_ENV
+from pytest_mlperf.service_wish import service_for
+from tests.endpoint_double import serving
+
+ENTRY_POINT = """
+[pytest_mlperf.benchmarks]
+llama3.1-8b = tests.service_doubles:OFFICIAL
+"""
+SUITES = Path(__file__).parents[1]
+"""A wheel has them inside the package; here they are beside it."""
+DEVICE = Slice((0, 1), "cpu")
+
+
+@pytest.fixture
+def asking(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Installs a benchmark that services answer."""
+    metadata = pytester.mkdir("asking-1.dist-info")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: asking\n")
+    (metadata / "entry_points.txt").write_text(ENTRY_POINT)
+    paths = [str(pytester.path), str(SUITES)]
+    for path in reversed(paths):
+        monkeypatch.setenv("PYTHONPATH", path, prepend=os.pathsep)
+    monkeypatch.delenv(TOKEN_ENV, raising=False)
+
+
+def collected(pytester: pytest.Pytester, *args: str) -> list[str]:
+    """Return the ids of the suites' performance items."""
+    command = [str(SUITES / "suites"), "--collect-only", "-q", *args]
+    result = pytester.runpytest_subprocess(*command)
+    lines = [line for line in result.outlines if "test_performance[" in line]
+    return [line.partition("[")[2].removesuffix("]") for line in lines]
+
+
+@pytest.mark.usefixtures("asking")
+def test_a_service_answers_each_cell_once_whatever_the_engines(
+    pytester: pytest.Pytester,
+) -> None:
+    """Engines multiply the batch benchmarks; nothing changes for those."""
+    found = collected(pytester, "--mlperf-engine", "null,onnxruntime")
+    llama = [name for name in found if name.startswith("llama")]
+
+    assert [
+        "llama3.1-8b-offline-endpoint",
+        "llama3.1-8b-server-endpoint",
+        "llama3.1-8b-interactive-endpoint",
+    ] == llama
+    assert {name.rpartition("-")[2] for name in found if "llama" not in name} == {
+        "null",
+        "onnxruntime",
+    }
+
+
+@pytest.mark.usefixtures("asking")
+@pytest.mark.parametrize(
+    ("how", "wish"),
+    [
+        ("-k", "llama3.1-8b and interactive"),
+        ("-m", "endpoint and interactive"),
+    ],
+)
+def test_such_cells_are_selected_like_others(
+    pytester: pytest.Pytester, how: str, wish: str
+) -> None:
+    """By words and by marks, the service's name among them."""
+    found = collected(pytester, how, wish)
+
+    assert ["llama3.1-8b-interactive-endpoint"] == found
+
+
+@pytest.mark.usefixtures("asking")
+def test_a_rehearsal_has_no_cells_that_count_tokens(pytester: pytest.Pytester) -> None:
+    """Its oracle answers batches."""
+    found = collected(pytester, "--mlperf-rehearsal")
+
+    assert found
+    assert not [name for name in found if "llama" in name]
+
+
+@pytest.mark.usefixtures("asking")
+def test_without_a_server_the_items_skip_with_the_remedy(
+    pytester: pytest.Pytester,
+) -> None:
+    """Nothing else is wrong on such a machine."""
+    result = pytester.runpytest_subprocess(
+        str(SUITES / "suites"), "-k", "llama3.1-8b and offline", "-rs",
+        "--mlperf-duration", "1",
+    )  # fmt: skip
+
+    result.assert_outcomes(skipped=2)
+    result.stdout.fnmatch_lines(["*no server for llama3.1-8b: name a running one*"])
+
+
+@pytest.mark.usefixtures("asking")
+def test_a_suite_runs_against_an_endpoint_and_its_table_has_tokens(
+    pytester: pytest.Pytester,
+) -> None:
+    """From the option to the table: tokens/s, TTFT and TPOT in percent of the limit."""
+    with serving() as server:
+        result = pytester.runpytest_subprocess(
+            str(SUITES / "suites"), "-k", "llama3.1-8b and interactive and performance",
+            "--trtllm_server_urls", server.url.removeprefix("http://"),
+            "--core_type=trtllm_endpoint", "--mlperf-target-qps", "400",
+            "--mlperf-endpoint-concurrency", "8", "--mlperf-duration", "1.5",
+        )  # fmt: skip
+
+    result.stdout.fnmatch_lines(
+        [
+            "*Interactive*tokens/s*",
+            "*llama3.1-8b*500*",
+            "*TTFT p99 * ms (*% of 500), TPOT p99 * ms (*% of 30)",
+        ]
+    )
+
+
+def options(pytester: pytest.Pytester, *args: str) -> Options:
+    return Options.from_config(pytester.parseconfig(*args))
+
+
+def test_options_win_over_the_system_files_table(pytester: pytest.Pytester) -> None:
+    """What the command line does not say comes from the table."""
+    table = {"model": "big", "concurrency": 256, "balance": "round", "ready_s": 9.0}
+    given = options(
+        pytester, "--mlperf-endpoint", "a:1,b:2", "--mlperf-endpoint-concurrency=64"
+    )
+    wish = service_for(given, {**table, "command": "serve {model}"}, DEVICE)
+
+    assert ("a:1", "b:2") == wish.urls
+    assert wish.server is None
+    assert ("big", 64, "round") == (wish.model, wish.concurrency, wish.balance)
+
+
+def test_a_command_is_split_as_a_shell_does_and_knows_its_gpus(
+    pytester: pytest.Pytester,
+) -> None:
+    """Braces are filled later, by who knows the port."""
+    device = Slice((0,), "gpu", {"CUDA_VISIBLE_DEVICES": "3"})
+    table = {"command": "serve '{model}' --port {port}", "ready_s": 9.0}
+    wish = service_for(options(pytester), table, device)
+
+    words = ("serve", "{model}", "--port", "{port}")
+    assert ServerWish(words, devices="3", ready_s=9.0) == wish.server
+
+
+def test_a_silent_stream_fails_before_the_watchdog_steps_in(
+    pytester: pytest.Pytester,
+) -> None:
+    """The client can name the request, the watchdog cannot."""
+    given = options(pytester, "--mlperf-stall", "40")
+
+    assert 40 > service_for(given, {}, DEVICE).stall_s > 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mlperf-endpoint", "ftp://h"], "no http:// or https:// URL"),
+        (["--mlperf-endpoint", "h:1,"], "none of them empty"),
+        (["--mlperf-endpoint", "h:1,h:1"], "none is named twice"),
+        (["--mlperf-endpoint", "http://me:pw@h"], "a password in a URL ends in logs"),
+        (["--mlperf-endpoint-balance", "rund"], "Did you mean 'round'?"),
+        (["--mlperf-endpoint-token-env", "sk-123"], "not the token"),
+        (["--mlperf-endpoint-token-env", "NOT_SET_AT_ALL"], "is not set"),
+        (["--mlperf-endpoint-ca", "nowhere.pem"], "no such file"),
+        (["--mlperf-core-type", "triton_grpc"], "speaks to Triton by gRPC"),
+        (["--mlperf-core-type", "trtllm_endpont"], "Did you mean 'trtllm_endpoint'?"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_is_legal(
+    pytester: pytest.Pytester, arguments: list[str], said: str
+) -> None:
+    """Before anything is collected."""
+    with pytest.raises(pytest.UsageError) as caught:
+        options(pytester, *arguments)
+
+    assert said in str(caught.value)
+
+
+def test_no_secret_can_be_an_option(pytester: pytest.Pytester) -> None:
+    """What is recorded of the options names a variable at most."""
+    recorded = options(pytester, "--mlperf-endpoint", "h:1").as_dict()
+
+    assert not [name for name in recorded if name.endswith(("token", "key"))]
