@@ -1,0 +1,219 @@
+"""Our client of HTTP services beside that of mlcommons/endpoints, on one server.
+
+    python scripts/compare_clients.py PYTHON SOURCE [--runs 3] [--seconds 4]
+
+PYTHON is a 3.12 with that project's dependencies, SOURCE its ``src`` folder. Both
+clients run on that Python against that project's own max_throughput_server with one
+worker, turn about: first as fast as they can with 256 connections, then at equal
+offered rates, where a latency is from handing a request over to hearing that it is
+answered. Prints medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH = 256
+LENGTH, INTERVAL = 160, 10
+"""Characters of an answer, and of one event of a stream: 16 events."""
+RATES = {False: (1000, 4000, 8000), True: (500, 1500, 3000)}
+TICK_S = 0.0005
+
+
+@contextmanager
+def server(python: str, source: str, *, stream: bool) -> Iterator[int]:
+    """Run the other project's server and yield its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [python, "-m", "inference_endpoint.testing.max_throughput_server"]
+    command += ["--port", str(port), "--num-workers", "1"]
+    command += ["--output-length", str(LENGTH), "--stream-interval", str(INTERVAL)]
+    command += ["--stream"] * stream
+    process = subprocess.Popen(
+        command, cwd=source, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        for _ in range(200):
+            with socket.socket() as probe:
+                if not probe.connect_ex(("127.0.0.1", port)):
+                    break
+            time.sleep(0.1)
+        yield port
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()
+
+
+def ours(python: str, port: int, seconds: float, *args: str) -> dict[str, float]:
+    """Drive our client on the other project's Python."""
+    command = [python, "-m", "benchmarks.client_drive", "ours", str(port), "--chat"]
+    command += ["--seconds", str(seconds), "--width", str(WIDTH), *args]
+    return said(command, str(ROOT))
+
+
+def theirs(
+    python: str, source: str, port: int, seconds: float, *args: str
+) -> dict[str, float]:
+    """Drive the other client on its Python."""
+    command = [python, str(Path(__file__).resolve()), "--drive", str(port)]
+    command += ["--seconds", str(seconds), *args]
+    return said(command, source)
+
+
+def said(command: list[str], folder: str) -> dict[str, float]:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": folder},
+        timeout=120,
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def drive(given: argparse.Namespace) -> dict[str, float]:
+    """Drive the other project's client in this process, as its own benchmark does."""
+    from inference_endpoint.core.types import Query  # type: ignore[import-not-found]
+    from inference_endpoint.core.types import QueryResult
+    from inference_endpoint.utils import (  # type: ignore[import-not-found]
+        benchmark_httpclient as bench,
+    )
+
+    url = f"http://127.0.0.1:{given.drive}/v1/chat/completions"
+    prompt = "what is the capital of France " * 8
+    client, query = bench._create_client(
+        url, given.workers, WIDTH, given.stream, prompt, False, verbose=False
+    )
+    state: dict[str, Any] = {"sent": {}, "latencies": [], "answered": 0}
+
+    def take(result: Any) -> None:
+        if isinstance(result, QueryResult):
+            assert not result.error, result.error
+            begun = state["sent"].pop(result.id, None)
+            if begun is not None:
+                state["latencies"].append(time.monotonic() - begun)
+                state["answered"] += 1
+
+    async def receive() -> None:
+        while (result := await client.recv()) is not None:
+            while result is not None:
+                take(result)
+                result = client.poll()
+
+    async def pace(rate: float, seconds: float) -> float:
+        begun, handed = time.monotonic(), 0
+        while (passed := time.monotonic() - begun) < seconds:
+            for _ in range(int(passed * rate) - handed):
+                handed += 1
+                name = f"{begun}-{handed}"
+                state["sent"][name] = time.monotonic()
+                client.issue(Query(id=name, data=query))
+            await asyncio.sleep(TICK_S)
+        until = time.monotonic() + 5
+        while state["sent"] and time.monotonic() < until:
+            await asyncio.sleep(0.01)
+        return float(state["answered"] / seconds)
+
+    async def flood(seconds: float) -> float:
+        # As its own benchmark does: bursts of 32, as far as there is room.
+        begun, handed = time.monotonic(), 0
+        while time.monotonic() - begun < seconds:
+            room = given.room - len(state["sent"])
+            for _ in range(min(32, room)):
+                handed += 1
+                name = str(handed)
+                state["sent"][name] = time.monotonic()
+                client.issue(Query(id=name, data=query))
+            await asyncio.sleep(0 if room > 0 else 0.0001)
+        return float(state["answered"] / (time.monotonic() - begun))
+
+    async def run() -> float:
+        receiver = asyncio.ensure_future(receive())
+        if given.rate is None:
+            await pace(200, 0.5)
+            state.update(sent={}, latencies=[], answered=0)
+            rate = await flood(given.seconds)
+        else:
+            await pace(min(given.rate, 200), 0.5)
+            state.update(sent={}, latencies=[], answered=0)
+            rate = await pace(given.rate, given.seconds)
+        receiver.cancel()
+        return rate
+
+    rate = asyncio.run_coroutine_threadsafe(run(), client.loop).result()
+    latencies = sorted(state["latencies"])
+    client.shutdown()
+    places = {"p50": 0.5, "p99": 0.99}
+    last = len(latencies) - 1
+    return {"rate": rate} | {
+        name: latencies[min(int(len(latencies) * part), last)] * 1e3
+        for name, part in places.items()
+    }
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Print the medians of both clients, turn about."""
+    print(f"{given.runs} runs of {given.seconds:g} s; load {os.getloadavg()[0]:.1f}")
+    for stream in (False, True):
+        mark = ["--stream"] * stream
+        what = f"streams of {LENGTH // INTERVAL} events" if stream else "whole answers"
+        with server(given.python, given.source, stream=stream) as port:
+            for rate in (None, *RATES[stream]):
+                asked = mark if rate is None else [*mark, "--rate", str(rate)]
+                found: dict[str, list[dict[str, float]]] = {}
+                for _ in range(given.runs):
+                    sides = {"ours": ours(given.python, port, given.seconds, *asked)}
+                    for workers in (1, 2):
+                        sides[f"theirs, {workers} workers"] = theirs(
+                            given.python, given.source, port, given.seconds,
+                            *asked, "--workers", str(workers),
+                        )  # fmt: skip
+                    for name, one in sides.items():
+                        found.setdefault(name, []).append(one)
+                title = "as fast as it can" if rate is None else f"{rate}/s"
+                print(f"{what}, {title}; load {os.getloadavg()[0]:.1f}", flush=True)
+                for name, runs in found.items():
+                    middle = {k: median(r[k] for r in runs) for k in runs[0]}
+                    print(
+                        f"  {name:18} {middle['rate']:10,.0f} /s"
+                        f"  p50 {middle['p50']:8.3f} ms  p99 {middle['p99']:8.3f} ms",
+                        flush=True,
+                    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("python", nargs="?", default=sys.executable)
+    parser.add_argument("source", nargs="?", default=".")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--drive", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=2, help=argparse.SUPPRESS)
+    parser.add_argument("--room", type=int, default=WIDTH, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--stream", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.drive:
+        print(json.dumps(drive(given)))
+    else:
+        compare(given)
+
+
+if __name__ == "__main__":
+    main()
