@@ -1,7 +1,9 @@
-"""A server that says one thing, whatever it is asked: the client is the limit.
+"""Servers that say one thing, whatever they are asked: the client is the limit.
 
 ``python -m benchmarks.canned_server TOKENS [--stream]`` listens on a free port of
-loopback, prints it, and ends when its standard input closes. One answer a write.
+loopback, prints it, and ends when its standard input closes. One answer a write. With
+``--ports N --slots K --seconds S`` it is N endpoints, each of which works on K requests
+at a time for S seconds each: so many answers a second and no more.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import asyncio
 import json
 import sys
 import threading
+from collections import deque
+from functools import partial
 
 WORD = "token "
 
@@ -34,10 +38,40 @@ def answer(tokens: int, *, stream: bool) -> bytes:
     return head + b"".join(chunks) + chunk("[DONE]") + b"0\r\n\r\n"
 
 
+class Endpoint:
+    """What one port does with its requests."""
+
+    def __init__(self, said: bytes, slots: int, seconds: float) -> None:
+        self.said = said
+        self.free = slots
+        self.seconds = seconds
+        self.line: deque[asyncio.Transport] = deque()
+
+    def ask(self, transport: asyncio.Transport) -> None:
+        """Answer at once, or when a slot has worked on it."""
+        if not self.seconds:
+            transport.write(self.said)
+            return
+        self.line.append(transport)
+        self.work()
+
+    def work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self.free and self.line:
+            self.free -= 1
+            loop.call_later(self.seconds, self.finish, self.line.popleft())
+
+    def finish(self, transport: asyncio.Transport) -> None:
+        transport.write(self.said)
+        self.free += 1
+        self.work()
+
+
 class Canned(asyncio.Protocol):
     """Answers each request, which comes in one piece."""
 
-    said = b""
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -45,13 +79,18 @@ class Canned(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         del data
-        self.transport.write(self.said)
+        self.endpoint.ask(self.transport)
 
 
-async def serve() -> None:
+async def serve(given: argparse.Namespace) -> None:
     """Serve until the standard input closes."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Canned, "127.0.0.1", 0, backlog=4096)
+    said = answer(given.tokens, stream=given.stream)
+    servers = []
+    for _ in range(given.ports):
+        one = Endpoint(said, given.slots, given.seconds)
+        made = partial(Canned, one)
+        servers.append(await loop.create_server(made, "127.0.0.1", 0, backlog=4096))
     over = asyncio.Event()
 
     def wait() -> None:
@@ -59,7 +98,8 @@ async def serve() -> None:
         loop.call_soon_threadsafe(over.set)
 
     threading.Thread(target=wait, daemon=True).start()
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - its purpose
+    ports = [server.sockets[0].getsockname()[1] for server in servers]
+    print(*ports, flush=True)  # noqa: T201 - its purpose
     await over.wait()
 
 
@@ -67,6 +107,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("tokens", type=int)
     parser.add_argument("--stream", action="store_true")
-    given = parser.parse_args()
-    Canned.said = answer(given.tokens, stream=given.stream)
-    asyncio.run(serve())
+    parser.add_argument("--ports", type=int, default=1)
+    parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=0.0)
+    asyncio.run(serve(parser.parse_args()))

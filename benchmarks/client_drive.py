@@ -1,6 +1,6 @@
 """Drives the client of HTTP services, or a bare socket loop, and prints what it took.
 
-``python -m benchmarks.client_drive WHO PORT`` with WHO ``ours`` or ``bare``; without
+``python -m benchmarks.client_drive WHO PORT …`` with WHO ``ours`` or ``bare``; without
 ``--rate`` a closed loop that asks for what there is, else requests at that rate on
 a clock of their own. Prints JSON: answers a second, and latencies in ms, from handing
 a request over to hearing that it is answered.
@@ -31,7 +31,9 @@ PROMPT = "what is the capital of France " * 8
 class Ours:
     """Our client, and the listener that keeps its times."""
 
-    def __init__(self, port: int, width: int, *, stream: bool, chat: bool) -> None:
+    def __init__(
+        self, ports: Sequence[int], width: int, *, stream: bool, chat: bool
+    ) -> None:
         self.answered = 0
         self.latencies: list[float] = []
         self.sent: dict[int, float] = {}
@@ -39,11 +41,13 @@ class Ours:
         self.until = 0.0
         self.closed = False
         dialect = Dialect("m", chat=chat, stream=stream)
-        address = Address.parse(f"http://127.0.0.1:{port}")
-        head = http1.head("POST", dialect.path, address.authority, {})
         requests = {0: http1.body(dialect.request(Prompt(PROMPT)))}
-        endpoint = Endpoint(address, head, width)
-        self.pool = Pool([endpoint], requests, lambda _: dialect.exchange(10**6), self)
+        endpoints = []
+        for port in ports:
+            address = Address.parse(f"http://127.0.0.1:{port}")
+            head = http1.head("POST", dialect.path, address.authority, {})
+            endpoints.append(Endpoint(address, head, -(-width // len(ports))))
+        self.pool = Pool(endpoints, requests, lambda _: dialect.exchange(10**6), self)
 
     def submit(self) -> None:
         self.ticket += 1
@@ -148,7 +152,7 @@ def share(latencies: Sequence[float], part: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("who", choices=["ours", "bare"])
-    parser.add_argument("port", type=int)
+    parser.add_argument("port", type=int, nargs="+")
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--chat", action="store_true")
     parser.add_argument("--rate", type=float)
@@ -159,9 +163,9 @@ def main() -> None:
     latencies: list[float] = []
     if given.who == "bare":
         if given.rate is None:
-            rate = bare_flood(given.port, given.width, given.seconds, given.size)
+            rate = bare_flood(given.port[0], given.width, given.seconds, given.size)
         else:
-            latencies = bare_ping(given.port, given.rate, given.seconds, given.size)
+            latencies = bare_ping(given.port[0], given.rate, given.seconds, given.size)
             rate = len(latencies) / given.seconds
     else:
         import sys

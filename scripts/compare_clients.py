@@ -91,9 +91,7 @@ def drive(given: argparse.Namespace) -> dict[str, float]:
     """Drive the other project's client in this process, as its own benchmark does."""
     from inference_endpoint.core.types import Query  # type: ignore[import-not-found]
     from inference_endpoint.core.types import QueryResult
-    from inference_endpoint.utils import (  # type: ignore[import-not-found]
-        benchmark_httpclient as bench,
-    )
+    from inference_endpoint.utils import benchmark_httpclient as bench  # type: ignore[import-not-found]
 
     url = f"http://127.0.0.1:{given.drive}/v1/chat/completions"
     prompt = "what is the capital of France " * 8
