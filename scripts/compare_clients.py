@@ -31,6 +31,7 @@ LENGTH, INTERVAL = 160, 10
 """Characters of an answer, and of one event of a stream: 16 events."""
 RATES = {False: (1000, 4000, 8000), True: (500, 1500, 3000)}
 TICK_S = 0.0005
+ATTEMPTS = 4
 
 
 @contextmanager
@@ -74,17 +75,23 @@ def theirs(
 
 
 def said(command: list[str], folder: str) -> dict[str, float]:
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": folder},
-        timeout=120,
-    )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    """Return what a drive prints; a client that fails is told of and tried again."""
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": folder},
+            timeout=120,
+        )
+        if not done.returncode:
+            found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+            return found
+        last = done.stderr.strip().splitlines()[-1:]
+        print(f"  failed: {' '.join(command[1:4])}: {last}", flush=True)
+    raise SystemExit("failed every time")
 
 
 def drive(given: argparse.Namespace) -> dict[str, float]:
