@@ -6,12 +6,21 @@ compliance runs that follow it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
+from filelock import Timeout
 
 from pytest_mlperf import gpu_memory
 from pytest_mlperf.core.settings import Refused
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
 EMBEDDED_SLOTS = 4
 """Requests that the embedded server works on at a time."""
 LOG = "server.log"
+LOCK_S = 0.5
 LAST_WORDS_S = 3.0
 """How long a server that answers no more is given to end, and to say why."""
 
@@ -167,3 +177,26 @@ def target(wish: ServiceWish, urls: tuple[str, ...]) -> Target:
         ca_file=wish.ca_file,
     )
     return replace(made, concurrency=wish.concurrency or made.concurrency)
+
+
+@contextmanager
+def held(urls: Sequence[str], cache: Path, beat: Callable[[], None]) -> Iterator[None]:
+    """Keep other workers of this host off the endpoints: they would share the load.
+
+    Waits for its turn for as long as it takes.
+    """
+    folder = cache / "endpoints"
+    if urls:
+        folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        # In one order, so that no two wait for each other.
+        for url in sorted(urls):
+            name = hashlib.sha256(url.encode()).hexdigest()[:16]
+            lock = FileLock(folder / f"{name}.lock")
+            while not lock.is_locked:
+                try:
+                    lock.acquire(timeout=LOCK_S)
+                except Timeout:
+                    beat()
+            stack.callback(lock.release)
+        yield

@@ -30,6 +30,7 @@ from pytest_mlperf.request_sut import RequestSUT
 from pytest_mlperf.scoring import write_accuracy
 from pytest_mlperf.scoring import write_compliance
 from pytest_mlperf.servers import Servers
+from pytest_mlperf.servers import held
 from pytest_mlperf.service import EndpointStats
 from pytest_mlperf.service import RequestFailed
 from pytest_mlperf.service import ServiceProvider
@@ -69,6 +70,13 @@ class ServiceSession:
 
     def run(self, job: Job) -> Message:
         """Run one job; ``Unmet`` when this machine lacks something."""
+        wish = job.service
+        assert wish is not None, "a service answers this job"
+        self.channel.enter("server")
+        with held(wish.urls, Path(job.cache), self.channel.beat):
+            return self._run(job)
+
+    def _run(self, job: Job) -> Message:
         provider = registry.service(job.engine)
         try:
             self.channel.enter("open")

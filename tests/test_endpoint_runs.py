@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +29,7 @@ from pytest_mlperf.job import ServerWish
 from pytest_mlperf.job import Tuning
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
+from pytest_mlperf.servers import held
 from pytest_mlperf.workload import Missing
 from tests import service_doubles as doubles
 from tests.endpoint_double import END
@@ -537,6 +539,21 @@ def test_what_nobody_gives_is_found_by_the_probe(
         assert 10 < settings.target_qps < 4 / 0.015 * 1.2
     assert tuning["note"] == done.facts["tuning"] == scored.facts["tuning"]
     assert settings.target_qps == scored.settings.target_qps
+
+
+def test_two_runs_do_not_share_an_endpoint(runner: Runner, tmp_path: Path) -> None:
+    """Workers take turns: each would measure the other's load."""
+    with serving() as server:
+        job = doubles.job(tmp_path, [server.url], Scenario.OFFLINE, seconds=0.1)
+        waiting = threading.Thread(target=runner.run, args=(job,), daemon=True)
+        with held([server.url], Path(job.cache), lambda: None):
+            waiting.start()
+            time.sleep(1.5)
+            while_held = len(server.requests)
+        waiting.join(60)
+
+    assert 0 == while_held
+    assert len(server.requests) > 0
 
 
 def test_chat_is_asked_as_chat(runner: Runner, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pytest_mlperf.services.sse import BadStream
 from pytest_mlperf.services.sse import Events
 
 DONE = b"[DONE]"
-SCAN = json.JSONDecoder().scan_once
+SCAN = json.JSONDecoder().raw_decode
 """The parser alone: ``json.loads`` takes as long again to look for an encoding."""
 
 
@@ -191,8 +191,8 @@ def parse(data: bytes) -> dict[str, Any]:
     """Return the JSON object; ``BadAnswer`` for anything else, or a server's error."""
     try:
         text = data.decode().strip()
-        found, end = SCAN(text, 0)
-    except (ValueError, StopIteration, RecursionError):
+        found, end = SCAN(text)
+    except (ValueError, RecursionError):
         raise BadAnswer(f"{data[:80]!r}, but should be a JSON object") from None
     if type(found) is not dict or end != len(text):
         raise BadAnswer(f"{data[:80]!r}, but should be a JSON object")
