@@ -19,6 +19,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.service import Answer
+from pytest_mlperf.services.openai import Prompt
+
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
 """Model input name -> array whose first axis is the batch."""
@@ -118,6 +122,89 @@ class Workload(Protocol):
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
         """The line of accuracy.txt that the official checkers parse."""
+
+
+class RequestWorkload(Protocol):
+    """What a cell that a service answers runs on: prompts in, texts or tokens out."""
+
+    @property
+    def kind(self) -> str:
+        """``official`` or ``embedded``."""
+
+    @property
+    def title(self) -> str:
+        """One line for people: model and data."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over everything here that decides an answer: prompts and rules."""
+
+    @property
+    def total(self) -> int:
+        """Number of samples for accuracy."""
+
+    @property
+    def performance_count(self) -> int:
+        """Number of samples that a performance run draws from."""
+
+    @property
+    def reference(self) -> Mapping[str, float]:
+        """Metric -> value of the reference on this data, in the round's unit."""
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """Fields that the official rules put into every request: ``min_tokens`` …"""
+
+    @property
+    def unjudged(self) -> Mapping[str, str]:
+        """Metric of the round -> why this suite cannot compute it; it never passes."""
+
+    def during(self, mode: Mode) -> RequestWorkload:
+        """Return what a mode runs on: gpt-oss asks other questions for accuracy."""
+
+    def prompt(self, index: int) -> Prompt:
+        """Return a sample's request."""
+
+    def encode(self, answer: Answer) -> bytes:
+        """Return what LoadGen keeps of an answer: int32 token ids when the service
+        tells them, else the text as UTF-8 and the number of its tokens.
+        """
+
+    def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
+        """Return metric -> value from sample index -> what ``encode`` made of it."""
+
+    def accuracy_text(self, metrics: Mapping[str, float]) -> str:
+        """The lines of accuracy.txt that the official checkers parse."""
+
+
+class RequestBenchmark(Protocol):
+    """A benchmark whose cells are answered by a service."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def aliases(self) -> tuple[str, ...]: ...
+
+    @property
+    def metric(self) -> str:
+        """The headline accuracy metric, as the round names it: ``ROUGE1``."""
+
+    @property
+    def answered_by(self) -> str:
+        """``service``; a benchmark without this is answered by engines."""
+
+    def precision(self, target: str) -> str:
+        """Precision of the embedded model: ``q4_1``, or ``f16`` (the reference).
+
+        An endpoint's own precision is not known here.
+        """
+
+    def workload(self, kind: str, scratch: Path | None) -> RequestWorkload:
+        """Open the official or the embedded workload.
+
+        Raises ``Missing`` with the files, their source and the expected layout.
+        """
 
 
 class Benchmark(Protocol):
