@@ -77,11 +77,18 @@ def model_file(precision: str, cache: Path) -> Path:
     return target
 
 
-def command(model: Path, *, parallel: int, threads: int) -> list[str]:
-    """Return the command template that serves a model; ``{port}`` is left open."""
+def command(model: Path, *, parallel: int = 1, threads: int | None = None) -> list[str]:
+    """Return the command template that serves a model; ``{port}`` is left open.
+
+    One request at a time: on two cores a second one's prompt holds up the first one's
+    tokens for longer than they take (median of 8 ms a token alone, 34 ms beside one).
+    One processor is left to the client: llama.cpp's threads wait for each other
+    spinning, and on a machine with other work they took twenty times as long as one.
+    """
+    count = threads or max(1, len(os.sched_getaffinity(0)) - 1)
     return [
         sys.executable, "-m", "pytest_mlperf.services.llama", "--port", "{port}",
-        "--model", str(model), "--parallel", str(parallel), "--threads", str(threads),
+        "--model", str(model), "--parallel", str(parallel), "--threads", str(count),
     ]  # fmt: skip
 
 
@@ -115,8 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--parallel", type=int, default=4, help="requests at a time")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--parallel", type=int, default=1, help="requests at a time")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--context", type=int, default=512, help="tokens a request")
     options = parser.parse_args(arguments)
     if importlib.util.find_spec("xllamacpp") is None:
