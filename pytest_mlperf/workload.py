@@ -197,7 +197,7 @@ class RequestBenchmark(Protocol):
     def precision(self, target: str) -> str:
         """Precision of the embedded model: ``q4_1``, or ``f16`` (the reference).
 
-        An endpoint's own precision is not known here.
+        Empty without one: an endpoint's own precision is not known here.
         """
 
     def workload(self, kind: str, scratch: Path | None) -> RequestWorkload:

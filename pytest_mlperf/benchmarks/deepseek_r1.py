@@ -13,17 +13,16 @@ from pytest_mlperf.benchmarks import frames
 from pytest_mlperf.benchmarks.llm import LLMWorkload
 from pytest_mlperf.benchmarks.llm import Prompts
 from pytest_mlperf.benchmarks.llm import as_ids
+from pytest_mlperf.benchmarks.llm_files import OfficialOnly
 from pytest_mlperf.benchmarks.llm_files import Source
 from pytest_mlperf.benchmarks.llm_files import check_size
 from pytest_mlperf.benchmarks.llm_files import find_tokenizer
-from pytest_mlperf.benchmarks.llm_files import no_embedded
 from pytest_mlperf.benchmarks.llm_scores import CODE
 from pytest_mlperf.benchmarks.llm_scores import GRADER
 from pytest_mlperf.benchmarks.llm_scores import Subsets
 from pytest_mlperf.benchmarks.llm_scores import mixed
 from pytest_mlperf.benchmarks.llm_scores import reasoning_line
 from pytest_mlperf.benchmarks.llm_scores import subset
-from pytest_mlperf.workload import Missing
 
 SOURCE = Source(
     benchmark="deepseek-r1",
@@ -77,22 +76,4 @@ def open_official(
     )
 
 
-class DeepSeekR1:
-    """The benchmark ``deepseek-r1``."""
-
-    name = "deepseek-r1"
-    aliases = ("ds-r1",)
-    metric = "exact_match"
-    answered_by = "service"
-
-    def precision(self, target: str) -> str:  # noqa: ARG002 - one for every target
-        return "q4_1"
-
-    def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
-        """Open ``official``; there is no embedded one."""
-        if kind == "official":
-            return open_official(scratch)
-        raise Missing(no_embedded(self.name))
-
-
-DEEPSEEK_R1 = DeepSeekR1()
+DEEPSEEK_R1 = OfficialOnly("deepseek-r1", ("ds-r1",), "exact_match", open_official)

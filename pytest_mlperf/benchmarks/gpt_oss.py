@@ -16,16 +16,15 @@ from pytest_mlperf.benchmarks.llm import LLMWorkload
 from pytest_mlperf.benchmarks.llm import Prompts
 from pytest_mlperf.benchmarks.llm import Said
 from pytest_mlperf.benchmarks.llm import as_ids
+from pytest_mlperf.benchmarks.llm_files import OfficialOnly
 from pytest_mlperf.benchmarks.llm_files import Source
 from pytest_mlperf.benchmarks.llm_files import check_size
 from pytest_mlperf.benchmarks.llm_files import find_tokenizer
-from pytest_mlperf.benchmarks.llm_files import no_embedded
 from pytest_mlperf.benchmarks.llm_scores import CODE
 from pytest_mlperf.benchmarks.llm_scores import Subsets
 from pytest_mlperf.benchmarks.llm_scores import mixed
 from pytest_mlperf.benchmarks.llm_scores import reasoning_line
 from pytest_mlperf.benchmarks.llm_scores import subset
-from pytest_mlperf.workload import Missing
 
 ORIGIN = "the MLCommons inference storage (gpt-oss)"
 PERFORMANCE = Source(
@@ -127,22 +126,4 @@ def _ids(table: frames.Table, path: Path) -> Sequence[Any]:
     )
 
 
-class GptOss:
-    """The benchmark ``gpt-oss-120b``."""
-
-    name = "gpt-oss-120b"
-    aliases = ("gpt-oss",)
-    metric = "exact_match"
-    answered_by = "service"
-
-    def precision(self, target: str) -> str:  # noqa: ARG002 - one for every target
-        return "q4_1"
-
-    def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
-        """Open ``official``; there is no embedded one."""
-        if kind == "official":
-            return open_official(scratch)
-        raise Missing(no_embedded(self.name))
-
-
-GPT_OSS = GptOss()
+GPT_OSS = OfficialOnly("gpt-oss-120b", ("gpt-oss",), "exact_match", open_official)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Llama:
     answered_by: str = "service"
 
     def precision(self, target: str) -> str:  # noqa: ARG002 - one for every target
-        return "q4_1"
+        return "q4_1" if self.embedded else ""
 
     def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
         """Open ``official`` or ``embedded``; a missing file raises ``Missing``."""
@@ -152,11 +153,9 @@ LLAMA3_1_8B = Llama(
     quoted=True,
     embedded=True,
 )  # fmt: skip
-LLAMA3_1_8B_EDGE = Llama(
+LLAMA3_1_8B_EDGE = replace(
+    LLAMA3_1_8B,
     name="llama3.1-8b-edge",
-    metric="ROUGE1",
-    model=LLAMA3_1_8B.model,
-    model_folders=LLAMA3_1_8B.model_folders,
     source=Source(
         benchmark="llama3.1-8b-edge",
         names=("sample_cnn_eval_5000.json", "cnn_eval_5000.json"),
@@ -164,17 +163,10 @@ LLAMA3_1_8B_EDGE = Llama(
         origin=f"{DOWNLOADER} (llama3-1-8b-sample-cnn-eval-5000)",
         folders=("data/llama3.1-8b",),
     ),
-    columns=CNN,
-    max_tokens=128,
     reference={
         "ROUGE1": 39.06, "ROUGE2": 16.1147, "ROUGEL": 24.6375, "ROUGELSUM": 36.124,
         "GEN_LEN": 3_051_113,
     },
-    scorer=summaries,
-    words=ROUGE_WORDS | {"GEN_LEN": "gen_len"},
-    sampling=SEEDED,
-    quoted=True,
-    embedded=True,
 )  # fmt: skip
 LLAMA3_1_405B = Llama(
     name="llama3.1-405b",

@@ -1,11 +1,13 @@
-"""Finds the official files of an LLM benchmark in a scratch space."""
+"""The official files of LLM benchmarks, and benchmarks that have nothing else."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_mlperf.benchmarks.llm import LLMWorkload
 from pytest_mlperf.workload import Missing
 
 
@@ -65,3 +67,23 @@ def no_embedded(name: str) -> str:
         f"{name} has no embedded workload; choose --mlperf-workload official with the"
         " dataset in the scratch space, or run llama3.1-8b."
     )
+
+
+@dataclass(frozen=True)
+class OfficialOnly:
+    """A benchmark without an embedded workload."""
+
+    name: str
+    aliases: tuple[str, ...]
+    metric: str
+    open_official: Callable[[Path | None], LLMWorkload]
+    answered_by: str = "service"
+
+    def precision(self, target: str) -> str:  # noqa: ARG002 - its endpoint decides
+        return ""
+
+    def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
+        """Open ``official``; anything else raises ``Missing``."""
+        if kind == "official":
+            return self.open_official(scratch)
+        raise Missing(no_embedded(self.name))

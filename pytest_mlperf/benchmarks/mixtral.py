@@ -19,12 +19,11 @@ from pytest_mlperf.benchmarks.llm import Scorer
 from pytest_mlperf.benchmarks.llm import as_ids
 from pytest_mlperf.benchmarks.llm import official_line
 from pytest_mlperf.benchmarks.llm import tokens_per_sample
+from pytest_mlperf.benchmarks.llm_files import OfficialOnly
 from pytest_mlperf.benchmarks.llm_files import Source
 from pytest_mlperf.benchmarks.llm_files import check_size
 from pytest_mlperf.benchmarks.llm_files import find_tokenizer
-from pytest_mlperf.benchmarks.llm_files import no_embedded
 from pytest_mlperf.benchmarks.llm_scores import CODE
-from pytest_mlperf.workload import Missing
 
 SOURCE = Source(
     benchmark="mixtral-8x7b",
@@ -103,22 +102,4 @@ def scorer(kinds: Sequence[str], targets: Sequence[object]) -> Scorer:
     return score
 
 
-class Mixtral:
-    """The benchmark ``mixtral-8x7b``."""
-
-    name = "mixtral-8x7b"
-    aliases = ("mixtral",)
-    metric = "ROUGE1"
-    answered_by = "service"
-
-    def precision(self, target: str) -> str:  # noqa: ARG002 - one for every target
-        return "q4_1"
-
-    def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
-        """Open ``official``; there is no embedded one."""
-        if kind == "official":
-            return open_official(scratch)
-        raise Missing(no_embedded(self.name))
-
-
-MIXTRAL = Mixtral()
+MIXTRAL = OfficialOnly("mixtral-8x7b", ("mixtral",), "ROUGE1", open_official)
