@@ -42,7 +42,6 @@ def findings(
         huge_pages(scenario, root),
         governor(cpus, root),
         balancing(root),
-        pressure(root),
     )
     return tuple(one for one in found if one is not None)
 
@@ -93,7 +92,7 @@ def balancing(root: Path) -> Finding | None:
 
 
 def pressure(root: Path) -> Finding | None:
-    """Return how busy the machine is with other work, by its load average."""
+    """Return how busy the machine is by its load average; before a session begins."""
     words = read_text(root / "proc/loadavg").split()
     cpus = len(re.findall(r"^processor\s*:", read_text(root / "proc/cpuinfo"), re.M))
     try:

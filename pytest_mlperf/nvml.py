@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from collections.abc import Mapping
+from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,14 +89,11 @@ class Nvml:
         return text.value.decode()
 
     def cpus(self, width: int = 1024) -> tuple[int, ...]:
-        """Return the CPUs that NVML calls near; empty where it does not say."""
+        """Return the CPUs that NVML calls near."""
         bits = 8 * ctypes.sizeof(ctypes.c_ulong)
         words = (ctypes.c_ulong * (width // bits))()
         size = ctypes.c_uint(len(words))
-        try:
-            self._call("nvmlDeviceGetCpuAffinity", self._device, size, words)
-        except NvmlError:
-            return ()
+        self._call("nvmlDeviceGetCpuAffinity", self._device, size, words)
         return tuple(n for n in range(width) if words[n // bits] >> n % bits & 1)
 
     def read(self) -> Reading:
@@ -157,13 +156,13 @@ def _thousandth(value: int | None) -> float | None:
 
 def parent_gpu(mig: str, library: str = LIBRARY) -> str:
     """Return the UUID of the GPU that a MIG instance is on; empty if nobody knows."""
-    try:
-        handle = Nvml(mig, library)
-    except NvmlError:
-        return ""
-    try:
-        return handle.uuid
-    except NvmlError:
-        return ""
-    finally:
-        handle.close()
+    with suppress(NvmlError), closing(Nvml(mig, library)) as gpu:
+        return gpu.uuid
+    return ""
+
+
+def near(uuid: str, library: str = LIBRARY) -> tuple[int, ...]:
+    """Return the CPUs that NVML calls near a GPU; empty if nobody knows."""
+    with suppress(NvmlError), closing(Nvml(uuid, library)) as gpu:
+        return gpu.cpus()
+    return ()

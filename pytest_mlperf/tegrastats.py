@@ -91,10 +91,11 @@ class Tegrastats:
     def read(self) -> Reading:
         """Return the next line's reading; an empty one when the tool has ended."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            stats = parse(line)
-            if stats:
-                return stats.reading()
+        with suppress(ValueError):  # closed meanwhile
+            for line in self._process.stdout:
+                stats = parse(line)
+                if stats:
+                    return stats.reading()
         return Reading()
 
     def close(self) -> None:
@@ -102,6 +103,8 @@ class Tegrastats:
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 def find() -> str | None:

@@ -14,6 +14,7 @@ from pytest_mlperf.host_state import SettingRefused
 from pytest_mlperf.host_state import changed
 from pytest_mlperf.host_state import cpu_throttles
 from pytest_mlperf.host_state import findings
+from pytest_mlperf.host_state import pressure
 
 Grow = Callable[[Mapping[str, str]], Path]
 CPU = "sys/devices/system/cpu"
@@ -94,17 +95,17 @@ def test_busy_machine_is_told_before_a_run(grow: Grow, load: str, fact: str) -> 
     """The load average is compared with the machine's CPUs."""
     cpuinfo = "processor\t: 0\n\nprocessor\t: 1\n"
     tree = {"proc/loadavg": f"{load} 0.5 0.5 1/99 7\n", "proc/cpuinfo": cpuinfo}
-    (found,) = findings((0,), None, grow(tree))
 
-    assert fact == str(found)
+    assert fact == str(pressure(grow(tree)))
 
 
 @pytest.mark.parametrize("text", ["", "soup", "always madvise never"])
 def test_kernel_that_says_nothing_gives_no_finding(grow: Grow, text: str) -> None:
     """What cannot be read is neither good nor bad."""
-    tree = {HUGE_PAGES: text, "proc/loadavg": text}
+    root = grow({HUGE_PAGES: text, "proc/loadavg": text})
 
-    assert () == findings((0,), None, grow(tree))
+    assert () == findings((0,), None, root)
+    assert pressure(root) is None
 
 
 def test_hot_cores_are_counted(grow: Grow) -> None:
