@@ -22,7 +22,7 @@ from typing import Literal
 
 from pytest_mlperf.host import parse_cpus
 from pytest_mlperf.host import read_text
-from pytest_mlperf.nvml import near
+from pytest_mlperf.nvml import near as near_gpu
 
 if TYPE_CHECKING:
     from pytest_mlperf.system import System
@@ -147,7 +147,9 @@ def find_gpus(
         notes[-1] += " shows a GPU: install nvidia-ml-py, or put nvidia-smi on PATH"
     if driver and root == Path("/"):
         # Containers hide /sys at times; the driver knows the CPUs too.
-        gpus = [gpu if gpu.cpus else replace(gpu, cpus=near(gpu.uuid)) for gpu in gpus]
+        gpus = [
+            gpu if gpu.cpus else replace(gpu, cpus=near_gpu(gpu.uuid)) for gpu in gpus
+        ]
     return tuple(sorted(gpus, key=lambda gpu: gpu.pci_id)), tuple(notes)
 
 

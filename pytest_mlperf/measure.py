@@ -28,6 +28,7 @@ from pytest_mlperf.job import Tuning
 from pytest_mlperf.progress import Progress
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
+from pytest_mlperf.surroundings import observed
 from pytest_mlperf.system import devices
 from pytest_mlperf.system import split_cpus
 
@@ -95,7 +96,13 @@ def judged(
 ) -> Verdict:
     """Return the verdict of one job's run."""
     cell, name = job.cell, job.audit or job.mode.value
-    done = runner.run(job, lambda beat: state.progress(shown(cell, name, beat)))
+    visible = device.environment.get("CUDA_VISIBLE_DEVICES", "")
+    folder, scenario = Path(job.folder), cell.scenario
+    with observed(state.system, device.cpus, visible, scenario, folder) as around:
+        done = runner.run(
+            job, lambda beat: state.progress(shown(cell, name, around.see(beat)))
+        )
+    done = replace(done, facts={**done.facts, **around.facts})
     context = replace(context_for(state, device, done), audit=audit)
     found = rounds.get(cell.round)
     return judge(Path(job.folder), cell, job.mode, job.rule, found, context)

@@ -84,6 +84,8 @@ SPECS = (
           "without progress (default 120)"),
     _Spec("--mlperf-build-timeout", number, "SECONDS", "give an engine build up "
           "after this long (default 3600)"),
+    _Spec("--mlperf-lease-wait", delay, "SECONDS", "wait this long for a GPU that "
+          "another session measures on (default 0: fail, and say who)"),
     _Spec("--mlperf-progress", one_of("auto", "on", "off"), "WHEN", "live progress: "
           "auto (on a terminal), on or off"),
     _Spec("--mlperf-submission", org, "ORG", "write a submission of this organisation "
@@ -179,6 +181,7 @@ class Options:
     cache: Path = Path()
     reports: Path = Path("reports")
     stall: float = 120.0
+    lease_wait: float = 0.0
     build_timeout: float = 3600.0
     """Seconds, as ``stall`` is."""
     progress: str = "auto"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_mlperf import registry
+from pytest_mlperf.binding import bind
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.settings import Refused
@@ -72,10 +72,11 @@ class Session:
         self._workloads: dict[tuple[object, ...], Workload] = {}
         self._builds: dict[tuple[object, ...], Build] = {}
         self._tuned: dict[tuple[object, ...], Tuned] = {}
+        self._bound = ""
 
     def run(self, job: Job) -> Message:
         """Run one job; ``Unmet`` when this machine lacks something."""
-        os.sched_setaffinity(0, job.cpus)
+        self._bound = str(bind(job.cpus))
         try:
             provider = registry.engine(job.engine)
             reason = provider.unavailable()
@@ -262,6 +263,7 @@ class Session:
             "tuning": tuned.note,
             "engine build": build.report,
             "cpus": str(len(job.cpus)),
+            "bound to": self._bound,
         }
         if tuned.target_qps is not None:
             facts["target_qps"] = f"{tuned.target_qps:.4g}"

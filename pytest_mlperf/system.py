@@ -71,7 +71,7 @@ class System(Host):
     """Which CPUs serve which GPUs: as the file says, else as detected; ``off``."""
     numa_note: str = ""
     """Where the file's configuration is not what was detected."""
-    on_device: Evidence = Evidence()
+    on_device: Evidence = field(default_factory=Evidence)
     """What the file says about data that start from or end on a device."""
     notes: tuple[str, ...] = ()
     """What could not be found out, and why; for people."""

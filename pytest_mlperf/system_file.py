@@ -130,7 +130,7 @@ class SystemFile:
     tuning: Tuning
     numa: str = ""
     """Which CPUs serve which GPUs, or ``off``; empty: as detected."""
-    on_device: Evidence = Evidence()
+    on_device: Evidence = field(default_factory=Evidence)
 
     @property
     def name(self) -> str:

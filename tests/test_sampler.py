@@ -131,7 +131,7 @@ def test_tegrastats_is_watched_where_it_is(
     """The tool is started with the interval, read line by line, and ended."""
     tool = tmp_path / "bin/tegrastats"
     tool.parent.mkdir()
-    code = f"echo soup; echo '{ORIN_AGX}'; echo \"$*\" > '{tmp_path}/args'"
+    code = f"echo \"$*\" > '{tmp_path}/args'; echo soup; echo '{ORIN_AGX}'"
     tool.write_text(f"#!/bin/sh\n{code}; exec /bin/sleep 600\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tool.parent))

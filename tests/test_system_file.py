@@ -91,7 +91,10 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
     [
         ("[tunning]\nx = 1", "[tunning]: unknown table 'tunning'; did you mean 'tun"),
         ("batch = 1", "'batch' is a setting: write it under [tuning]"),
-        ("qwerty = 1", "unknown table 'qwerty'; Legal: description, match, numa, on_device"),
+        (
+            "qwerty = 1",
+            "unknown table 'qwerty'; Legal: description, match, numa, on_device",
+        ),
         ("match = 1", "[match]: found 1, but it should be a table"),
         ("[tuning]\nbach = 1", "[tuning]: unknown key 'bach'; did you mean 'batch'?"),
         ("[tuning]\nbatch = 0", "found batch = 0, but it should be a whole number"),
@@ -113,7 +116,10 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
         ("[match]\ncpu = '('", "it should be a regular expression"),
         ("[match]\ngpu = 3", "it should be a regular expression"),
         ("[match]\narch = ''", "it should be a string that is not empty"),
-        ("[numa]\nconfig = '0:3-0'", "CPUs joined by \"&\" (NUMA configuration '0:3-0'"),
+        (
+            "[numa]\nconfig = '0:3-0'",
+            "CPUs joined by \"&\" (NUMA configuration '0:3-0'",
+        ),
         ("[numa]\nconfig = 4", 'it should be "GPUs:CPUs&GPUs:CPUs" or "off"'),
         ("[numa]\nconfg = 'off'", "unknown key 'confg'; did you mean 'config'?"),
         ("[on_device]\nstart_from_device = 1", "it should be true or false"),

@@ -113,11 +113,12 @@ def decide(
 def _listed(flag: str, enabled: bool, system: str) -> list[str]:
     if enabled:
         return []
-    return [
+    reason = (
         f"{flag} is not enabled for {system}: where data reach its devices without "
         f"passing the host's memory, say {flag} = true under [on_device] in "
         f"systems/{system}.toml; otherwise leave the option away"
-    ]
+    )
+    return [reason]
 
 
 def _allowed(flag: str, benchmark: str, legal: tuple[str, ...]) -> list[str]:
@@ -168,9 +169,7 @@ def _carried(
     return reasons
 
 
-def _probed(
-    links: list[tuple[str, float, float | None]], probe: Probe
-) -> list[str]:
+def _probed(links: list[tuple[str, float, float | None]], probe: Probe) -> list[str]:
     """Distrust a declared bandwidth that the device's own host link falls short of."""
     measured = {
         "ingress_gb_s": ("into the device", probe.in_per_s),
@@ -235,7 +234,6 @@ def proof(decision: Decision) -> str:
         lines += ["", "refused because:", *(f"  - {why}" for why in one.reasons)]
     lines += [
         "",
-        "The committee's approval is a person's work: this file is what it is asked "
-        "with.",
+        "The committee's approval is a person's work; this file is what to ask with.",
     ]
     return "\n".join(lines) + "\n"
