@@ -79,6 +79,12 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of memory and device."""
 
+    # Optional: ``room(size)``, the arrays that the next batch of that size is to be
+    # gathered into (pinned memory), or None where it has none yet.
+
+    # Optional: ``timeline``, a ``Timeline`` of the device's own clock; its summary is
+    # among the facts of a run.
+
 
 class EngineProvider(Protocol):
     """What an entry point names."""
@@ -89,6 +95,9 @@ class EngineProvider(Protocol):
     @property
     def batches(self) -> tuple[int, ...]:
         """Batch sizes worth trying, ascending."""
+
+    # Optional: ``precision_for: Mapping[str, str]``, a benchmark's default precision
+    # -> the one this engine runs instead where nobody chose; held to the same target.
 
     @property
     def answers(self) -> bool:

@@ -44,6 +44,8 @@ def lines(
     kind = "official models and data"
     if options.workload == "embedded":
         kind = "embedded: small stand-ins, not a submission result"
+    elif options.workload == "generated":
+        kind = "generated weights and inputs: performance only, not a submission result"
     count = f"{len(cells)} item{'s' * (len(cells) != 1)}"
     if at_least_s:
         count += f", at least {timedelta(seconds=math.ceil(at_least_s))}"

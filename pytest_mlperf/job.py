@@ -40,7 +40,7 @@ class Job:
     """Installed name, or ``module:object`` of an engine in development."""
     folder: str
     workload: str
-    """``official`` or ``embedded``."""
+    """``official``, ``embedded`` or ``generated``."""
     cache: str
     cpus: tuple[int, ...]
     scratch: str | None = None

@@ -19,6 +19,7 @@ NULL = "null answers"
 """The label of a verdict whose engine only answers, as ``null`` does."""
 _LEGEND = {
     "embedded": "embedded: a small stand-in for the official model and data",
+    "performance only": "performance only: generated weights, answers mean nothing",
     "fast": f"fast: {FAST_S:g} s minimum duration and 1 query, not the round's",
     "shortened": "shortened: --mlperf-duration instead of the round's",
     NULL: f"{NULL}: nothing was inferred, this measures the suite",

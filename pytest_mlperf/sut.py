@@ -39,6 +39,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engine import Engine
 from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Batch
+from pytest_mlperf.workload import Dataset
 from pytest_mlperf.workload import Workload
 
 SWITCH_INTERVAL_S = 0.0001
@@ -311,7 +312,7 @@ def completion(
 
         return answer
 
-    gather = workload.dataset.gather
+    gather = gathering(engine, workload.dataset)
     respond = workload.respond
 
     def work(ids: Ids, indices: list[int]) -> None:
@@ -325,6 +326,22 @@ def completion(
         count(size)
 
     return work
+
+
+def gathering(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:
+    """Return what gathers a batch: into the engine's own memory where both can."""
+    gather = dataset.gather
+    into = getattr(dataset, "gather_into", None)
+    room = getattr(engine, "room", None)
+    if into is None or room is None:
+        return gather
+
+    def placed(indices: list[int]) -> Batch:
+        lent = room(len(indices))
+        batch: Batch = gather(indices) if lent is None else into(indices, lent)
+        return batch
+
+    return placed
 
 
 def checked(rows: Any, size: int) -> Array:

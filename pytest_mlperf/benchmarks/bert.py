@@ -199,6 +199,10 @@ class Bert:
             ) from error
         if kind == "official":
             return open_official(scratch)
+        if kind == "generated":
+            from pytest_mlperf.benchmarks import generated
+
+            return generated.bert()
         return open_embedded()
 
 

@@ -228,8 +228,13 @@ class ResNet50:
             return embedded()
         if kind == "official":
             return official(scratch)
+        if kind == "generated":
+            from pytest_mlperf.benchmarks import generated
+
+            return generated.resnet50()
         raise ValueError(
-            f"{kind!r} is no kind of workload, but should be 'official' or 'embedded'"
+            f"{kind!r} is no kind of workload, but should be 'official', 'embedded' "
+            "or 'generated'"
         )
 
 
