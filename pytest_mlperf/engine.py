@@ -79,8 +79,9 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of memory and device."""
 
-    # Optional: ``room(size)``, the arrays that the next batch of that size is to be
-    # gathered into (pinned memory), or None where it has none yet.
+    # Optional: ``gather_from(dataset)``, a function from sample indices to a batch that
+    # ``infer`` takes instead of the dataset's own (a device that fetches samples from
+    # host memory itself), or None for a dataset that it does not suit.
 
     # Optional: ``timeline``, a ``Timeline`` of the device's own clock; its summary is
     # among the facts of a run.

@@ -329,19 +329,10 @@ def completion(
 
 
 def gathering(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:
-    """Return what gathers a batch: into the engine's own memory where both can."""
-    gather = dataset.gather
-    into = getattr(dataset, "gather_into", None)
-    room = getattr(engine, "room", None)
-    if into is None or room is None:
-        return gather
-
-    def placed(indices: list[int]) -> Batch:
-        lent = room(len(indices))
-        batch: Batch = gather(indices) if lent is None else into(indices, lent)
-        return batch
-
-    return placed
+    """Return what gathers a batch: the engine's own way where it has one."""
+    own = getattr(engine, "gather_from", None)
+    found: Callable[[list[int]], Batch] | None = own(dataset) if own else None
+    return found or dataset.gather
 
 
 def checked(rows: Any, size: int) -> Array:

@@ -71,9 +71,6 @@ class Dataset(Protocol):
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         """Return one C-contiguous batch; sequences are padded to its longest only."""
 
-    # Optional: ``gather_into(indices, room)``, where samples are equally shaped: the
-    # same batch, written into arrays that an engine lends (pinned memory).
-
 
 class Workload(Protocol):
     """What a cell runs on: official, or the embedded stand-in."""
@@ -172,11 +169,3 @@ class ArrayDataset:
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         picked = np.asarray(indices)
         return {name: array.take(picked, axis=0) for name, array in self.arrays.items()}
-
-    def gather_into(self, indices: Sequence[int], room: Batch) -> Batch:
-        """Write a batch into arrays of its size; a fresh array costs page faults."""
-        picked = np.asarray(indices)
-        for name, array in self.arrays.items():
-            # Any mode but the default writes without a buffer; indices are LoadGen's.
-            array.take(picked, axis=0, out=room[name], mode="clip")
-        return room

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from pytest_mlperf.benchmarks.squad import Features
 from pytest_mlperf.benchmarks.squad_workload import SquadDataset
 from pytest_mlperf.benchmarks.squad_workload import SquadWorkload
 from pytest_mlperf.workload import ArrayDataset
+from pytest_mlperf.workload import Batch
 from pytest_mlperf.workload import Missing
 from pytest_mlperf.workload import Model
 
@@ -93,18 +95,31 @@ def resnet50(count: int = PICTURES, folder: Path | None = None) -> ImageNetWorkl
     """Open ResNet-50 v1.5 on random pictures."""
     path = _made(folder, "resnet50-v1.5", None)
     pixels = np.random.default_rng(3).integers(
-        0, 256, (count, CROP, CROP, 3), dtype=np.uint8
+        -128, 128, (count, CROP, CROP, 3), dtype=np.int8
     )
     return ImageNetWorkload(
         kind="generated",
         title=f"performance only: ResNet-50 v1.5 with generated weights on {count:,} "
         "random pictures",
         digest=_digest("resnet50", count),
-        model=Model(path=path, inputs=("pictures",), outputs=("scores",)),
+        model=Model(
+            path=path,
+            inputs=("pictures",),
+            outputs=("scores",),
+            calibration=calibration_pictures,
+        ),
         dataset=ArrayDataset({"pictures": pixels}, count),
         reference={},
         labels=np.zeros(count, np.int32),
     )
+
+
+def calibration_pictures() -> Iterator[Batch]:
+    """Yield pictures that are not among the workload's."""
+    random = np.random.default_rng(4)
+    for _ in range(4):
+        shape = (32, CROP, CROP, 3)
+        yield {"pictures": random.integers(-128, 128, shape, dtype=np.int8)}
 
 
 def _digest(*parts: object) -> str:

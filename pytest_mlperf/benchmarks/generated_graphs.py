@@ -169,23 +169,17 @@ def bert_layer(g: Drawing, name: str, x: str, size: BertSize) -> str:
 
 
 def write_resnet(
-    path: Path,
-    blocks: Sequence[int] = (3, 4, 6, 3),
-    side: int = 224,
-    means: Sequence[float] = (123.68, 116.78, 103.94),
+    path: Path, blocks: Sequence[int] = (3, 4, 6, 3), side: int = 224
 ) -> None:
-    """Write ResNet v1.5 on pictures, uint8 [batch, side, side, 3]; batch norms are
-    folded, as every deployment does.
+    """Write ResNet v1.5 on pictures with the means taken off: int8 [batch, side, side,
+    3]. Batch norms are folded, as every deployment does.
     """
 
     def draw(g: Drawing) -> None:
         g.node("Cast", ("pictures",), "float", to=1)
-        g.constant("means", np.array(means, np.float32))
-        g.constant("spread", np.float32(1 / 64))
-        g.node("Sub", ("float", "means"), "centred")
-        g.node("Mul", ("centred", "spread"), "scaled")
-        g.node("Transpose", ("scaled",), "image", perm=(0, 3, 1, 2))
-        x = convolution(g, "stem", "image", (64, 3, 7), 2)
+        g.node("Transpose", ("float",), "image", perm=(0, 3, 1, 2))
+        # The gain brings grey levels to the scale that activations have.
+        x = convolution(g, "stem", "image", (64, 3, 7), 2, gain=2.0 / 64**2)
         g.node("MaxPool", (x,), "pooled", kernel_shape=(3, 3), strides=(2, 2),
                pads=(1, 1, 1, 1))  # fmt: skip
         x, width = "pooled", 64
@@ -201,7 +195,7 @@ def write_resnet(
         g.dense("scores", "features", width, 1000)
 
     shape = ("batch", side, side, 3)
-    _write(path, draw, {"pictures": (2, shape)}, {"scores": (1, ("batch", 1000))})
+    _write(path, draw, {"pictures": (3, shape)}, {"scores": (1, ("batch", 1000))})
 
 
 def convolution(

@@ -167,8 +167,8 @@ class BertStream:
             k.attend[(capacity(bucket), shape.heads)](
                 qkv, mixed, mixed, factor[n, 1], blocks,
                 math.log2(math.e) / math.sqrt(depth),
-                H=hidden, D=depth, M=ROWS, N=64, FP8=fp8, num_warps=4,
-                num_stages=2,
+                H=hidden, D=depth, M=ROWS, N=32, FP8=fp8, num_warps=4,
+                num_stages=3,
             )  # fmt: skip
             if observe:
                 observe(n, "mixed", mixed)

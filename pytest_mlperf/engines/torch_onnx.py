@@ -150,6 +150,8 @@ class Program:
     def _placed(self, value: Any) -> Any:
         import torch
 
+        if value.is_floating_point() and value.itemsize == 1:
+            return value.to(self.device)  # fp8, laid out as its kernel wants it
         if value.is_floating_point():
             limits = torch.finfo(self.dtype)
             # A mask's -3.4e38 would be infinite, and its row NaN, in fp16.

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pytest_mlperf.engines.torch_fetch import INDICES
+from pytest_mlperf.engines.torch_fetch import LIBRARY
 from pytest_mlperf.engines.torch_onnx import Program
 from pytest_mlperf.engines.torch_timeline import Marks
 from pytest_mlperf.workload import Array
@@ -57,29 +59,37 @@ class PaddedStream:
         self._slots: dict[int, Slot] = {}
         self._pool: Any = None
 
-    def room(self, size: int) -> Batch | None:
-        """Lend the pinned arrays of a batch size, once the first batch made them."""
-        spot = next((s for s in GRAPH_SIZES if s >= size), 0)
-        slot = self._slots.get(spot)
-        if slot is None:
+    def gather_from(self, dataset: Any) -> Any:
+        """Let the device fetch samples that lie in arrays; None where they do not."""
+        arrays = getattr(dataset, "arrays", None)
+        if arrays is None or not self.model.fixed:
             return None
-        return {name: staged.numpy()[:size] for name, staged in slot.staged.items()}
+        if not LIBRARY.hold(arrays):
+            return None
+
+        def chosen(indices: list[int]) -> Batch:
+            return {INDICES: np.array(indices, np.int32)}
+
+        return chosen
 
     def infer(self, batch: Batch, size: int) -> list[Array]:
         if not self.model.fixed or size > GRAPH_SIZES[-1]:
             return self._eager(batch, size)
         spot = next(s for s in GRAPH_SIZES if s >= size)
+        chosen = batch.get(INDICES)
+        if chosen is not None:
+            batch = LIBRARY.arrays
         slot = self._slots.get(spot) or self._prepare(batch, spot)
-        for name, staged in slot.staged.items():
-            # Into pinned memory, unless the batch was gathered there: the copy to the
-            # device then needs no host.
-            place = staged.numpy()[:size]
-            if batch[name].ctypes.data != place.ctypes.data:
-                np.copyto(place, batch[name])
+        if chosen is None:
+            for name in slot.inputs:
+                np.copyto(slot.staged[name].numpy()[:size], batch[name])
         with self._torch.cuda.stream(self.stream):
             self.marks.start()
-            for name, staged in slot.staged.items():
-                slot.inputs[name].copy_(staged, non_blocking=True)
+            if chosen is not None:
+                LIBRARY.fetch(chosen, slot.inputs, self.stream.cuda_stream)
+            else:
+                for name, place in slot.inputs.items():
+                    place.copy_(slot.staged[name], non_blocking=True)
             self.marks.mark(1)
             outputs = slot.outputs
             if slot.graph is None:
