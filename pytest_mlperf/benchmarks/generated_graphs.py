@@ -53,7 +53,7 @@ class Drawing:
         from onnx.external_data_helper import set_external_data
 
         tensor = onnx.TensorProto(name=name, dims=values.shape, data_type=1)
-        tensor.raw_data = b""  # external data need the field to be there
+        tensor.raw_data = b""  # set_external_data asks for the field
         offset = self.file.tell()
         values.astype("<f4", copy=False).tofile(self.file)
         set_external_data(tensor, self.name, offset, values.nbytes)
@@ -71,7 +71,9 @@ class Drawing:
         self.tensors.append(numpy_helper.from_array(np.asarray(values), name))
         return name
 
-    def node(self, kind: str, inputs: Sequence[str], out: str, **attributes: Any) -> str:
+    def node(
+        self, kind: str, inputs: Sequence[str], out: str, **attributes: Any
+    ) -> str:
         from onnx import helper
 
         self.nodes.append(helper.make_node(kind, list(inputs), [out], **attributes))
@@ -126,8 +128,8 @@ def write_bert(path: Path, size: BertSize) -> None:
             g.constant(f"{name}/column", np.int64(place))
             g.node("Gather", ("logits", f"{name}/column"), name, axis=2)
 
-    kinds = {n: (7, ("batch", "length")) for n in BERT_INPUTS}
-    outs = {n: (1, ("batch", "length")) for n in ("start_logits", "end_logits")}
+    kinds = dict.fromkeys(BERT_INPUTS, (7, ("batch", "length")))
+    outs = dict.fromkeys(("start_logits", "end_logits"), (1, ("batch", "length")))
     _write(path, draw, kinds, outs)
 
 
@@ -248,11 +250,11 @@ def _write(path: Path, draw: Any, inputs: Any, outputs: Any) -> None:
     with making.open("wb") as file:
         g = Drawing(file, weights.name, np.random.default_rng(0))
         draw(g)
-    values = [
-        [helper.make_tensor_value_info(n, kind, shape) for n, (kind, shape) in v.items()]
-        for v in (inputs, outputs)
-    ]
-    graph = helper.make_graph(g.nodes, path.stem, *values, g.tensors)
+    into, out = (
+        [helper.make_tensor_value_info(name, *value) for name, value in named.items()]
+        for named in (inputs, outputs)
+    )
+    graph = helper.make_graph(g.nodes, path.stem, into, out, g.tensors)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
     )

@@ -74,5 +74,6 @@ class Cell:
         """The text in the item's brackets: ``bert-99-server-onnxruntime``."""
         return f"{self.model}-{self.scenario.slug}-{self.engine}"
 
+
 KIND_LABELS = {"embedded": "embedded", "generated": "performance only"}
 """What results of a workload other than the official one are called everywhere."""

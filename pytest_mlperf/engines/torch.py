@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
-from typing import Any
 
 from pytest_mlperf.engine import Build
 from pytest_mlperf.engine import BuildFailed

@@ -85,9 +85,7 @@ class Bert:
         put("head.b", shape.head[1], torch.float32)
         count = len(shape.layers)
         self.scales = torch.ones(count, len(SITES), 2, APART, device=self.device)
-        self.weight_scales = torch.ones(
-            count, len(PRODUCTS), APART, device=self.device
-        )
+        self.weight_scales = torch.ones(count, len(PRODUCTS), APART, device=self.device)
         for number, layer in enumerate(shape.layers):
             for name, (weight, bias) in layer.items():
                 norm = name.startswith("norm")

@@ -147,9 +147,7 @@ class Blas:
         torch = self._torch
         rows, n = out.shape
         added, activation = more.get("add") is not None, more.get("activation")
-        problem = Problem(
-            rows, n, x.shape[1], out.dtype, x.dtype, activation, added
-        )
+        problem = Problem(rows, n, x.shape[1], out.dtype, x.dtype, activation, added)
         if problem in self.choices:
             return
         times = []
@@ -174,9 +172,7 @@ class Blas:
             "cublasLtMatmulDescCreate", ctypes.byref(product), _COMPUTE_32F, _REAL_32F
         )
         self._set(product, _TRANSA, ctypes.c_int32(_OP_T))
-        self._set(
-            product, _EPILOGUE, ctypes.c_uint32(_EPILOGUES[problem.activation])
-        )
+        self._set(product, _EPILOGUE, ctypes.c_uint32(_EPILOGUES[problem.activation]))
         self._set(product, _BIAS, ctypes.c_uint64(bias.data_ptr()))
         self._set(product, _BIAS_TYPE, ctypes.c_int32(self._codes[bias.dtype]))
         if scales is not None:
@@ -229,7 +225,9 @@ class Blas:
             CANDIDATES, found, ctypes.byref(count),
         )  # fmt: skip
         if status or not count.value:
-            raise BlasError(f"cuBLASLt has no algorithm (status {status}) for {problem}")
+            raise BlasError(
+                f"cuBLASLt has no algorithm (status {status}) for {problem}"
+            )
         return list(found[: count.value])
 
 

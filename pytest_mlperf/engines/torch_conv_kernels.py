@@ -3,8 +3,8 @@
 Imports triton at its top: this module is imported by functions only.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,misc,valid-type,operator"
-# ruff: noqa: ANN001, ARG001, N803, N806
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+# ruff: noqa: N803
 from __future__ import annotations
 
 import triton
@@ -99,4 +99,3 @@ def pool(
     best = tl.clamp(best * factor, -LIMIT, LIMIT)
     spot = row.to(tl.int64)[:, None] * C + channel[None, :]
     tl.store(out + spot, best.to(out.dtype.element_ty), mask=(row < rows)[:, None])
-

@@ -8,6 +8,7 @@ device.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 from collections.abc import Mapping
@@ -100,10 +101,8 @@ def _pin(array: Array) -> bool:
 
     code = torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
     if int(code):
-        try:
+        with contextlib.suppress(RuntimeError):
             torch.zeros(1, device="cuda")  # takes the error away from the next call
-        except RuntimeError:
-            pass
         return False
     return True
 

@@ -59,7 +59,8 @@ def quantised(graph: Graph, maxima: Mapping[str, float]) -> Graph:
         if node.kind in CONVOLUTIONS and node.inputs[0] in back:
             weight = constants.get(node.inputs[1])
             add = node.kind == "ConvAddRelu"
-            if _is_wide(node, weight) and (not add or node.inputs[3] in back):
+            known = not add or node.inputs[3] in back
+            if weight is not None and known and _is_wide(node, weight):
                 top = weight.abs().amax().item() / FP8_MAX
                 low = (weight / top).to(torch.float8_e4m3fn)
                 constants[f"{out}/fp8"] = low.permute(0, 2, 3, 1).contiguous()

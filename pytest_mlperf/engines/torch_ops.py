@@ -148,6 +148,9 @@ def operators() -> dict[str, Operator]:
             parts = x.shape[axis] // at["outputs"]
         return x.split(parts, axis)
 
+    def expand(at: Attributes, x: Any, shape: Any) -> Any:  # noqa: ARG001
+        return x * torch.ones(ints(shape), dtype=x.dtype, device=x.device)
+
     def filled(at: Attributes, shape: Any) -> Any:
         value = at.get("value")
         value = torch.zeros(1) if value is None else value
@@ -185,9 +188,7 @@ def operators() -> dict[str, Operator]:
         "Equal": binary(lambda a, b: a == b),
         "Erf": unary(lambda x: x.erf()),
         "Exp": unary(lambda x: x.exp()),
-        "Expand": lambda at, x, shape: x * torch.ones(  # noqa: ARG005
-            ints(shape), dtype=x.dtype, device=x.device
-        ),
+        "Expand": expand,
         "Flatten": flatten,
         "Gather": gather,
         "Gelu": lambda at, x: F.gelu(x, approximate=at.get("approximate", "none")),

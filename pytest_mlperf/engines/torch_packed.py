@@ -117,7 +117,9 @@ class PackedStream:
                 said = f"off: {str(error).splitlines()[0]}"
         self.model.facts["cuda graphs"] = said
 
-    def infer(self, batch: Batch, size: int, observe: Any = None) -> tuple[Array, Array]:
+    def infer(
+        self, batch: Batch, size: int, observe: Any = None
+    ) -> tuple[Array, Array]:
         """Return start and end logits, float32 [size, width] each."""
         ids, mask, kinds = (batch[name] for name in self.model.names)
         lengths = mask.sum(axis=1, dtype=np.int32)

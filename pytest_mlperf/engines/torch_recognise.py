@@ -22,7 +22,9 @@ LARGE = {1024: 16, 768: 12, 384: 12}
 
 def roles(inputs: tuple[str, ...]) -> tuple[str, str, str] | None:
     """Return the names of token ids, mask and segments among a graph's inputs."""
-    found = [next((n for n in inputs if n in legal), "") for legal in (IDS, MASKS, KINDS)]
+    found = [
+        next((n for n in inputs if n in legal), "") for legal in (IDS, MASKS, KINDS)
+    ]
     if len(inputs) != 3 or not all(found):
         return None
     return found[0], found[1], found[2]
@@ -83,29 +85,26 @@ def _tables(graph: Graph, named: tuple[str, str, str]) -> tuple[Any, Any, Any] |
     """Return words, places and kinds."""
     ids, _, kinds = named
     found: dict[str, Any] = {}
-    widths = {}
     for node in graph.nodes:
         table = graph.constants.get(node.inputs[0]) if node.inputs else None
         if node.kind == "Gather" and table is not None and table.ndim == 2:
             source = _origin(graph, node.inputs[1])
             if source in (ids, kinds):
                 found["words" if source == ids else "kinds"] = table.numpy()
-                widths[table.shape[1]] = True
     if set(found) != {"words", "kinds"}:
         return None
-    hidden = found["words"].shape[1]
+    taken = found["words"].shape, found["kinds"].shape
     for node in graph.nodes:
         for name in node.inputs:
             table = graph.constants.get(name)
-            if table is None or not table.is_floating_point() or table.ndim < 2:
+            if table is None or table.ndim < 2 or not table.is_floating_point():
                 continue
-            flat = table.reshape(-1, table.shape[-1])
-            other = table.shape[-1] == hidden and table.numel() == flat.numel()
-            if node.kind not in ("Gather", "Slice", "Add") or not other:
+            # Looked up, cut, or (positions folded) added as [1, length, hidden].
+            flat = table.reshape(-1, table.shape[-1]).numpy()
+            if node.kind not in ("Gather", "Slice", "Add"):
                 continue
-            if flat.numpy().shape in (found["words"].shape, found["kinds"].shape):
-                continue
-            return found["words"], flat.numpy(), found["kinds"]
+            if flat.shape[1] == taken[0][1] and flat.shape not in taken:
+                return found["words"], flat, found["kinds"]
     return None
 
 
@@ -141,9 +140,7 @@ def _dense(graph: Graph, users: dict[str, list[Node]]) -> list[tuple[Any, Any]]:
     return found
 
 
-def _norms(
-    graph: Graph, users: dict[str, list[Node]]
-) -> list[tuple[Any, Any, float]]:
+def _norms(graph: Graph, users: dict[str, list[Node]]) -> list[tuple[Any, Any, float]]:
     """Return (gamma, beta, epsilon) of each LayerNorm, whole or taken apart."""
     found = []
     for node in graph.nodes:

@@ -49,9 +49,7 @@ def on_device(tensors: Mapping[str, Any]) -> None:
         )
 
 
-def agree(
-    model: Any, batch: Batch, wanted: Sequence[Array], precision: str
-) -> None:
+def agree(model: Any, batch: Batch, wanted: Sequence[Array], precision: str) -> None:
     """Note how well a model agrees with fp32; raise ``BuildFailed`` if it does not."""
     size = len(next(iter(batch.values())))
     engine = model.open()
