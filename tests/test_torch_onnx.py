@@ -127,7 +127,7 @@ def test_unknown_operators_are_named(tmp_path: Path) -> None:
     graph = onnx.helper.make_graph([node], "g", [x], [y])
     onnx.save(onnx.helper.make_model(graph), path)
 
-    with pytest.raises(BuildFailed, match="odd.onnx uses the operators Celu"):
+    with pytest.raises(BuildFailed, match=r"odd\.onnx uses the operators Celu"):
         torch_onnx.read(path, ("x",), ("y",))
 
 
