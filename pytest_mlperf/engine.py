@@ -18,6 +18,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 from typing import Protocol
+from typing import runtime_checkable
 
 from pytest_mlperf.workload import Batch
 from pytest_mlperf.workload import Workload
@@ -122,6 +123,14 @@ class EngineProvider(Protocol):
         """Return the layouts worth trying on a device with that many CPUs, for
         throughput; the last one is the layout for latency (one stream).
         """
+
+
+@runtime_checkable
+class Simulated(EngineProvider, Protocol):
+    """A provider whose times are made up and therefore known: it is not probed."""
+
+    def service_s(self, size: int) -> float:
+        """Return how long a batch takes."""
 
 
 def content_hash(parts: Mapping[str, object]) -> str:

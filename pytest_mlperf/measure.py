@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.rules import judge
 from pytest_mlperf.core.settings import Shortening
@@ -34,8 +36,15 @@ if TYPE_CHECKING:
     from pytest_mlperf.options import Options
     from pytest_mlperf.state import State
 
-Measure = Callable[[Cell], Verdict]
-"""What the ``measure`` fixture returns."""
+VERDICT = "verdict.json"
+"""In every run's folder: what the rules said of it."""
+
+
+class Measure(Protocol):
+    """What the ``measure`` fixture returns."""
+
+    def __call__(self, cell: Cell, audit: str = "") -> Verdict:
+        """Run a cell, under a compliance test's settings where one is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,9 @@ class Slice:
 def slice_of(state: State) -> Slice:
     """Return this process's device; workers share a CPU-only machine by CPUs."""
     found = devices(state.system)
+    if state.options.rehearsal:
+        # Nothing is measured: everybody may sleep on the same CPUs.
+        return Slice(tuple(sorted({n for d in found for n in d.cpus})), "simulated")
     if found[0].kind == "gpu":
         device = found[state.device]
         visible = {"CUDA_VISIBLE_DEVICES": device.visible}
@@ -72,12 +84,28 @@ def run_and_judge(
 
     Raises ``Missing`` and ``RunFailed``, as ``Runner.run`` does.
     """
-    folder = new_folder(logs_folder(state.reports, cell, mode))
+    folder = new_folder(logs_folder(state.reports, cell, mode.value))
     job = job_for(state, device, cell, mode, folder)
-    done = runner.run(job, lambda beat: state.progress(shown(cell, mode, beat)))
+    verdict = judged(state, runner, device, job)
+    keep(verdict)
+    return verdict
+
+
+def judged(
+    state: State, runner: Runner, device: Slice, job: Job, audit: Audit | None = None
+) -> Verdict:
+    """Return the verdict of one job's run."""
+    cell, name = job.cell, job.audit or job.mode.value
+    done = runner.run(job, lambda beat: state.progress(shown(cell, name, beat)))
+    context = replace(context_for(state, device, done), audit=audit)
     found = rounds.get(cell.round)
-    context = context_for(state, device, done)
-    return judge(folder, cell, mode, job.rule, found, context)
+    return judge(Path(job.folder), cell, job.mode, job.rule, found, context)
+
+
+def keep(verdict: Verdict) -> None:
+    """Write a verdict into its run's folder, for whatever builds on that run."""
+    path = Path(verdict.folder) / VERDICT
+    path.write_text(f"{verdict.to_json()}\n", encoding="utf-8")
 
 
 def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -> Job:
@@ -86,9 +114,11 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
     found = rounds.get(cell.round)
     rule = found.find(cell.benchmark, cell.target, cell.scenario)
     assert rule is not None, f"{cell} was collected, so {cell.round} has it"
-    given = state.system.tuning.lookup(
-        cell.benchmark, cell.target, cell.scenario, cell.engine
-    )
+    given: Mapping[str, object] = {}
+    if not options.rehearsal:  # what a system file says is of engines that work
+        given = state.system.tuning.lookup(
+            cell.benchmark, cell.target, cell.scenario, cell.engine
+        )
     return Job(
         cell=cell,
         mode=mode,
@@ -106,11 +136,11 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
     )
 
 
-def logs_folder(reports: Path, cell: Cell, mode: Mode) -> Path:
-    """Return where LoadGen writes: a folder per cell and mode."""
+def logs_folder(reports: Path, cell: Cell, kind: str) -> Path:
+    """Return where LoadGen writes: a folder per cell, and mode or compliance test."""
     # A third-party engine's name is its own; as a folder it may not climb.
     name = re.sub(r"[^\w.-]", "_", cell.id)
-    return reports / "logs" / name / mode.value
+    return reports / "logs" / name / kind
 
 
 def new_folder(wanted: Path) -> Path:
@@ -185,15 +215,15 @@ def context_for(state: State, device: Slice, done: Done) -> Context:
     )
 
 
-def shown(cell: Cell, mode: Mode, beat: Beat) -> Progress:
+def shown(cell: Cell, kind: str, beat: Beat) -> Progress:
     """Return a runner's heartbeat as the progress line shows it."""
     if beat.phase != "run":
         # A probe's short trials count for the watchdog, not for people.
-        return Progress(cell.id, mode.value, beat.phase, elapsed_s=beat.elapsed_s)
+        return Progress(cell.id, kind, beat.phase, elapsed_s=beat.elapsed_s)
     rate = beat.completed / beat.elapsed_s if beat.elapsed_s else 0.0
     return Progress(
         cell=cell.id,
-        mode=mode.value,
+        mode=kind,
         phase=beat.phase,
         issued=beat.issued,
         completed=beat.completed,

@@ -20,10 +20,12 @@ MODULES = sorted(
 )
 PYTEST_SIDE = {
     "collection.py",
+    "ending.py",
     "header.py",
     "options.py",
     "plugin.py",
     "progress.py",
+    "selection.py",
     "state.py",
     "summary.py",
     "xdist.py",

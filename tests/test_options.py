@@ -33,6 +33,11 @@ VALUES = {
     "mlperf_stall": "9",
     "mlperf_build_timeout": "90",
     "mlperf_progress": "off",
+    "mlperf_submission": "ACME",
+    "mlperf_tree": "before",
+    "mlperf_division": "open",
+    "mlperf_category": "edge",
+    "mlperf_checker": "inference",
 }
 
 

@@ -44,6 +44,8 @@ class Mode(enum.Enum):
 
     PERFORMANCE = "performance"
     ACCURACY = "accuracy"
+    COMPLIANCE = "compliance"
+    """A performance run under a compliance test's audit settings."""
 
     @property
     def loadgen(self) -> str:
