@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from pytest_mlperf.core.types import KIND_LABELS
 from pytest_mlperf.option_values import category
 from pytest_mlperf.option_values import delay
 from pytest_mlperf.option_values import folder
@@ -59,9 +60,9 @@ SPECS = (
           "newest round that has the benchmark and scenario)"),
     _Spec("--mlperf-scratch", folder, "DIR", "folder of official models and data "
           "(default: MLPERF_SCRATCH_PATH)"),
-    _Spec("--mlperf-workload", one_of("auto", "embedded", "official"), "KIND",
-          "auto, embedded or official (default auto: official with a scratch folder, "
-          "else embedded)"),
+    _Spec("--mlperf-workload", one_of("auto", "embedded", "official",
+          "generated"), "KIND", "auto, embedded, official or generated (performance "
+          "only; default auto: official with a scratch folder, else embedded)"),
     _Spec("--mlperf-precision", word, "NAME", "precision of the engine, such as fp32 "
           "or int8 (default: the benchmark's for its accuracy target)"),
     _Spec("--mlperf-target-qps", number, "X", "queries a second LoadGen issues "
@@ -167,8 +168,8 @@ class Options:
     round: str | None = None
     scratch: Path | None = None
     workload: str = "embedded"
-    """``official``, ``embedded``, or ``synthetic`` in a rehearsal; ``auto`` is already
-    decided."""
+    """``official``, ``embedded``, ``generated`` or, in a rehearsal, ``synthetic``;
+    ``auto`` is already decided."""
     precision: str | None = None
     target_qps: float | None = None
     expected_latency_ms: float | None = None
@@ -212,7 +213,7 @@ class Options:
     def labels(self) -> tuple[str, ...]:
         """What keeps every result of this session from being a submission's."""
         short = "fast" if self.fast else "shortened" if self.is_shortened else ""
-        kind = "embedded" if self.workload == "embedded" else ""
+        kind = KIND_LABELS.get(self.workload, "")
         found = ("rehearsal" if self.rehearsal else kind, short)
         return tuple(label for label in found if label)
 

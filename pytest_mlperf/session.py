@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,8 @@ from pytest_mlperf.scoring import write_compliance
 from pytest_mlperf.sut import BatchSUT
 from pytest_mlperf.sut import policy_for
 from pytest_mlperf.sut import quiet_interpreter
+from pytest_mlperf.timeline import summary
+from pytest_mlperf.timeline import timelines
 from pytest_mlperf.tuning import kept
 from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.probe import Probe
@@ -84,6 +87,11 @@ class Session:
                 return Unmet(reason)
             self.channel.enter("open")
             workload = self._workload(job)
+            if job.mode is Mode.ACCURACY and workload.kind == "generated":
+                return Unmet(
+                    f"{workload.title}: it has no accuracy; run it without accuracy "
+                    "items (-k 'not accuracy'), or use --mlperf-workload embedded"
+                )
             self.channel.enter("build")
             build = self._build(job, provider, workload)
             check_build(job, build)
@@ -97,8 +105,12 @@ class Session:
         self.channel.enter("warm-up")
         with self._sut(job.cell.scenario, settings, tuned, provider, build) as sut:
             self._warm_up(sut, workload, tuned.batch)
+            lines = timelines(sut.engines)
+            for line in lines:
+                line.clear()
             self.channel.enter("run")
             self._loadgen(settings, folder, sut, build)
+            measured = summary(lines)
         kept.write(folder, tuned)
         metrics: dict[str, float] = {}
         if job.mode is Mode.ACCURACY:
@@ -115,7 +127,7 @@ class Session:
             workload_kind=workload.kind,
             hopeless=tuned.hopeless,
             answers_only=provider.answers,
-            facts=self._facts(job, build, workload, tuned),
+            facts={**self._facts(job, build, workload, tuned), **measured},
             metrics=metrics,
         )
 
@@ -147,7 +159,9 @@ class Session:
 
     def _precision(self, job: Job) -> str:
         default = benchmark_of(job).precision(job.cell.target)
-        return job.tuning.precision or default
+        provider = registry.engine(job.engine)
+        instead: Mapping[str, str] = getattr(provider, "precision_for", {})
+        return job.tuning.precision or instead.get(default, default)
 
     def _tune(
         self, job: Job, provider: EngineProvider, build: Build, workload: Workload
