@@ -10,16 +10,19 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cache
 from typing import TYPE_CHECKING
 from typing import Any
 
 from pytest_mlperf import registry
+from pytest_mlperf.core.compliance.audit import AUDITS
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.options import DEFAULT_ENGINE
 from pytest_mlperf.options import Options
+from pytest_mlperf.selection import canonical_names
+from pytest_mlperf.selection import import_engines
+from pytest_mlperf.selection import known
+from pytest_mlperf.selection import of_options
 
 if TYPE_CHECKING:
     import pytest
@@ -30,86 +33,6 @@ MARKER = (
     "others narrow its cells"
 )
 _SLUGS = tuple(scenario.slug for scenario in Scenario)
-
-
-@cache
-def cells(engines: tuple[str, ...], round_name: str | None) -> tuple[Cell, ...]:
-    """Return every cell of the installed benchmarks on these engines, sorted.
-
-    Raises ``ValueError`` for an engine that is not installed.
-    """
-    from pytest_mlperf.core import matrix
-    from pytest_mlperf.core import rounds
-
-    for spec in engines:
-        registry.check("engine", spec)
-    names = (round_name,) if round_name else rounds.ROUNDS
-    rules = [rule for name in names for rule in rounds.get(name).rules]
-    benchmarks = [
-        (name, tuple(sorted({r.target for r in rules if r.benchmark == name})))
-        for name in sorted(_canonical_names())
-    ]
-    short = tuple(registry.short_name(spec) for spec in engines)
-    return tuple(matrix.cells(benchmarks, short, names))
-
-
-def check_engines(options: Options) -> None:
-    """Raise ``UsageError`` for an engine the user named that cannot be meant."""
-    import pytest
-
-    try:
-        registry.refuse_same_names(options.engine)
-        # The default is checked where it is used: most sessions never do.
-        for spec in set(options.engine) - {DEFAULT_ENGINE}:
-            registry.check("engine", spec)
-    except ValueError as error:
-        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
-
-
-def of_options(options: Options) -> tuple[Cell, ...]:
-    """Return the cells these options allow.
-
-    Raises ``UsageError`` for an unknown engine or a benchmark that cannot be imported.
-    """
-    import pytest
-
-    try:
-        return cells(options.engine, options.round)
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from None
-
-
-def import_engines(options: Options) -> None:
-    """Raise ``UsageError`` for a ``module:object`` that cannot be imported.
-
-    Only where items are collected: test files extend the path it is found on.
-    """
-    import pytest
-
-    try:
-        for spec in options.engine:
-            if ":" in spec:
-                registry.engine(spec)
-    except ValueError as error:
-        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
-
-
-def known(options: Options) -> tuple[Cell, ...]:
-    """Return the cells these options allow, none where that cannot be told.
-
-    For hooks of everybody's session: an mlperf item will say what is broken.
-    """
-    import pytest
-
-    try:
-        return of_options(options)
-    except pytest.UsageError:
-        return ()
-
-
-def _canonical_names() -> set[str]:
-    """Return the benchmarks' names without the entry points that are aliases."""
-    return set(registry.names("benchmark")) - set(registry.aliases())
 
 
 def parse(text: str, cells: Iterable[Cell]) -> Cell | None:
@@ -134,28 +57,33 @@ def rewrite(argument: str, options: Options) -> str:
     lowered = inside.lower().removesuffix("]")
     if not bracket or not any(slug in lowered for slug in _SLUGS):
         return argument
+    audit = audit_named(argument.upper())
+    lowered = lowered.removesuffix(f"-{audit.lower()}") if audit else lowered
+    tail = f"-{audit}" if audit else ""
     ids = {cell.id for cell in known(options)}
     for alias, name in {"": "", **(registry.aliases() if ids else {})}.items():
         candidate = name + lowered.removeprefix(alias)
         if lowered.startswith(alias) and candidate in ids:
-            return f"{head}[{candidate}]"
+            return f"{head}[{candidate}{tail}]"
     return argument
 
 
-def describe(cell: Cell, mode: str) -> dict[str, str]:
+def describe(cell: Cell, mode: str, audit: str = "") -> dict[str, str]:
     """Return what the item runs, as text: the marker's arguments."""
-    return {**asdict(cell), "scenario": cell.scenario.slug, "mode": mode}
+    facts = {**asdict(cell), "scenario": cell.scenario.slug, "mode": mode}
+    return {**facts, "audit": audit} if audit else facts
 
 
-def marks(cell: Cell, mode: str) -> list[pytest.MarkDecorator]:
+def marks(cell: Cell, mode: str, audit: str = "") -> list[pytest.MarkDecorator]:
     """Return the ``mlperf`` marks (one a name the benchmark has) and bare marks."""
     import pytest
 
     names = [cell.benchmark, *_aliases_of(cell.benchmark)]
-    facts = describe(cell, mode)
+    facts = describe(cell, mode, audit)
     spelled = dict.fromkeys([*names, cell.model])
     full = [pytest.mark.mlperf(**{**facts, "benchmark": name}) for name in spelled]
     bare = [*names, cell.scenario.slug, cell.engine, mode]
+    bare += [audit.lower()] * bool(audit)
     return full + [getattr(pytest.mark, name) for name in bare]
 
 
@@ -166,11 +94,16 @@ def _aliases_of(name: str) -> list[str]:
 def register_markers(config: pytest.Config, options: Options) -> None:
     """Declare the bare marks, which ``--strict-markers`` asks for."""
     words = {
-        "benchmark": [*registry.names("benchmark"), *registry.aliases()],
+        "benchmark": [
+            *registry.names("benchmark"),
+            *registry.aliases(),
+            *{cell.benchmark for cell in known(options)},
+        ],
         "scenario": _SLUGS,
         "engine": [registry.short_name(s) for s in options.engine]
         + list(registry.names("engine")),
         "mode": [mode.value for mode in Mode],
+        "compliance test": [name.lower() for name in AUDITS],
     }
     declared = {line.split(":")[0] for line in config.getini("markers")}
     for kind, names in words.items():
@@ -199,9 +132,41 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
     import_engines(options)
     register_markers(metafunc.config, options)
     chosen = [c for c in every if _matches(describe(c, mode), asked)]
+    if mode == Mode.COMPLIANCE.value:
+        if "audit" not in metafunc.fixturenames:
+            raise pytest.UsageError(
+                f"{where}: a compliance item needs its test's name; ask for 'audit' "
+                "beside 'cell'"
+            )
+        pairs = [(c, a) for c in chosen for a in audits(c)]
+        pairs = [(c, a) for c, a in pairs if _matches(describe(c, mode, a), asked)]
+        audited = [
+            pytest.param(c, a, id=f"{c.id}-{a}", marks=marks(c, mode, a))
+            for c, a in pairs
+        ]
+        metafunc.parametrize(("cell", "audit"), audited)
+        return True
     params = [pytest.param(c, id=c.id, marks=marks(c, mode)) for c in chosen]
     metafunc.parametrize("cell", params)
     return True
+
+
+def audits(cell: Cell) -> tuple[str, ...]:
+    """Return the compliance tests that the cell's round asks for."""
+    from pytest_mlperf.core import rounds
+
+    rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
+    return rule.compliance if rule else ()
+
+
+def is_unasked(function: object, options: Options) -> bool:
+    """Return whether a function is a compliance test of a session without them."""
+    modes = [
+        mark.kwargs.get("mode")
+        for mark in getattr(function, "pytestmark", ())
+        if getattr(mark, "name", "") == "mlperf"
+    ]
+    return Mode.COMPLIANCE.value in modes and not options.has_compliance
 
 
 def _matches(facts: Mapping[str, str], asked: Mapping[str, Any]) -> bool:
@@ -231,6 +196,18 @@ def mode_of(item: pytest.Item) -> str:
     return str(mark.kwargs.get("mode", "")) if mark else ""
 
 
+def audit_of(item: pytest.Item) -> str:
+    """Return the compliance test an item runs; empty for any other item."""
+    found = getattr(item, "callspec", None)
+    return str(found.params.get("audit", "")) if found and cell_of(item) else ""
+
+
+def audit_named(nodeid: str) -> str:
+    """Return the compliance test in a node id's brackets, empty where there is none."""
+    inside = nodeid.partition("[")[2].removesuffix("]")
+    return max((a for a in AUDITS if inside.endswith(f"-{a}")), key=len, default="")
+
+
 def mode_named(nodeid: str) -> str:
     """Return the mode in a function's name, ``?`` where it has none."""
     function = nodeid.partition("[")[0].rpartition("::")[2]
@@ -249,7 +226,7 @@ def sort(items: list[pytest.Item]) -> None:
     """Bring mlperf items of one build together; the others keep their places.
 
     Performance stands before accuracy, so that a run that is already INVALID is
-    known before the long accuracy run begins.
+    known before the long accuracy run begins; compliance needs both.
     """
     from pytest_mlperf.core.matrix import build_order
 
@@ -259,7 +236,9 @@ def sort(items: list[pytest.Item]) -> None:
     def key(item: pytest.Item) -> tuple[Any, ...]:
         cell = cell_of(item)
         assert cell is not None
-        return (*build_order(cell), modes.index(mode_of(item)))
+        audit = audit_of(item)
+        place = AUDITS.index(audit) if audit in AUDITS else 0
+        return (*build_order(cell), modes.index(mode_of(item)), place)
 
     for place, item in zip(
         places, sorted((items[i] for i in places), key=key), strict=True
@@ -272,14 +251,23 @@ def absent(options: Options) -> list[str]:
     present = {(c.benchmark, c.scenario) for c in of_options(options)}
     return [
         f"{name} {scenario.slug}"
-        for name in sorted(_canonical_names())
+        for name in sorted(canonical_names())
         for scenario in Scenario
         if (name, scenario) not in present
     ]
 
 
-def explain_empty(options: Options) -> str:
-    """Return one line for a selection that matched no cell."""
+def explain_empty(options: Options, wish: str = "") -> str:
+    """Return one line for a selection that matched no cell.
+
+    ``wish`` is what the user typed to select.
+    """
+    words = ("compliance", *AUDITS)
+    if not options.has_compliance and any(w.lower() in wish.lower() for w in words):
+        return (
+            "mlperf: nothing selected; compliance tests are collected with "
+            "--mlperf-compliance, --mlperf-submission or --mlperf-rehearsal: add one"
+        )
     rules = f"round {options.round}" if options.round else "no round"
     verb = "does not have" if options.round else "has"
     pairs: Sequence[str] = absent(options) or ["(every pair exists)"]

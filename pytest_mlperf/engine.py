@@ -18,6 +18,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 from typing import Protocol
+from typing import runtime_checkable
 
 from pytest_mlperf.workload import Batch
 from pytest_mlperf.workload import Workload
@@ -79,6 +80,13 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of memory and device."""
 
+    # Optional: ``gather_from(dataset)``, a function from sample indices to a batch that
+    # ``infer`` takes instead of the dataset's own (a device that fetches samples from
+    # host memory itself), or None for a dataset that it does not suit.
+
+    # Optional: ``timeline``, a ``Timeline`` of the device's own clock; its summary is
+    # among the facts of a run.
+
 
 class EngineProvider(Protocol):
     """What an entry point names."""
@@ -89,6 +97,9 @@ class EngineProvider(Protocol):
     @property
     def batches(self) -> tuple[int, ...]:
         """Batch sizes worth trying, ascending."""
+
+    # Optional: ``precision_for: Mapping[str, str]``, a benchmark's default precision
+    # -> the one this engine runs instead where nobody chose; held to the same target.
 
     @property
     def answers(self) -> bool:
@@ -112,6 +123,14 @@ class EngineProvider(Protocol):
         """Return the layouts worth trying on a device with that many CPUs, for
         throughput; the last one is the layout for latency (one stream).
         """
+
+
+@runtime_checkable
+class Simulated(EngineProvider, Protocol):
+    """A provider whose times are made up and therefore known: it is not probed."""
+
+    def service_s(self, size: int) -> float:
+        """Return how long a batch takes."""
 
 
 def content_hash(parts: Mapping[str, object]) -> str:

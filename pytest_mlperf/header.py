@@ -24,7 +24,7 @@ def at_least_s(
     runs = [0.0]
     for cell, mode in items:
         rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
-        if rule and mode == Mode.PERFORMANCE.value:
+        if rule and mode != Mode.ACCURACY.value:
             asked = options.min_duration_s or float("inf")
             runs.append(min(rule.min_duration_ms / 1000, asked))
     return max(max(runs), sum(runs) / workers)
@@ -44,6 +44,10 @@ def lines(
     kind = "official models and data"
     if options.workload == "embedded":
         kind = "embedded: small stand-ins, not a submission result"
+    elif options.workload == "generated":
+        kind = "generated weights and inputs: performance only, not a submission result"
+    if options.rehearsal:
+        kind = "synthetic: a rehearsal, nothing is measured, not a submission result"
     count = f"{len(cells)} item{'s' * (len(cells) != 1)}"
     if at_least_s:
         count += f", at least {timedelta(seconds=math.ceil(at_least_s))}"

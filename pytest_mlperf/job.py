@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from typing import Any
 
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Seeds
@@ -40,13 +41,21 @@ class Job:
     """Installed name, or ``module:object`` of an engine in development."""
     folder: str
     workload: str
-    """``official`` or ``embedded``."""
+    """``official``, ``embedded``, ``generated`` or ``synthetic``."""
     cache: str
     cpus: tuple[int, ...]
     scratch: str | None = None
     tuning: Tuning = Tuning()
     engine_options: Mapping[str, str] = field(default_factory=dict)
     shortening: Shortening | None = None
+    audit: str = ""
+    """Compliance: the test's name, ``TEST01``."""
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    """Compliance: how the reference run was tuned, instead of a probe."""
+    references: Mapping[str, str] = field(default_factory=dict)
+    """Compliance: what the test needs -> the folder of that run."""
+    required_build: str = ""
+    """Compliance: content hash of the engine build that the reference ran on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,9 +92,15 @@ def run(
     would abort the process at its next run.
     """
     user_conf = folder / "user.conf"
+    # An empty name keeps LoadGen from applying an audit.config that happens to lie
+    # in the working directory.
+    audit = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         user_conf.write_text(settings.user_conf(), encoding="utf-8")
+        if settings.audit_config:
+            audit = str(folder / "audit.config")
+            Path(audit).write_text(settings.audit_config, encoding="utf-8")
     except OSError as error:
         raise Refused(
             f"cannot write LoadGen's logs into {folder}: {error.strerror}; give a "
@@ -123,13 +129,10 @@ def run(
         guarded(dataset.load),
         guarded(dataset.unload),
     )
-    # An empty name keeps LoadGen from applying an audit.config that happens to lie
-    # in the working directory.
-    no_audit = ""
     sut.start()
     try:
         mlperf_loadgen.StartTestWithLogSettings(
-            handle, library, made, log_settings, no_audit
+            handle, library, made, log_settings, audit
         )
     finally:
         sut.stop()

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.rules import judge
 from pytest_mlperf.core.settings import Shortening
+from pytest_mlperf.core.types import KIND_LABELS
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
@@ -26,6 +29,7 @@ from pytest_mlperf.job import Tuning
 from pytest_mlperf.progress import Progress
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
+from pytest_mlperf.surroundings import observed
 from pytest_mlperf.system import devices
 from pytest_mlperf.system import split_cpus
 
@@ -33,8 +37,15 @@ if TYPE_CHECKING:
     from pytest_mlperf.options import Options
     from pytest_mlperf.state import State
 
-Measure = Callable[[Cell], Verdict]
-"""What the ``measure`` fixture returns."""
+VERDICT = "verdict.json"
+"""In every run's folder: what the rules said of it."""
+
+
+class Measure(Protocol):
+    """What the ``measure`` fixture returns."""
+
+    def __call__(self, cell: Cell, audit: str = "") -> Verdict:
+        """Run a cell, under a compliance test's settings where one is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,9 @@ class Slice:
 def slice_of(state: State) -> Slice:
     """Return this process's device; workers share a CPU-only machine by CPUs."""
     found = devices(state.system)
+    if state.options.rehearsal:
+        # Nothing is measured: everybody may sleep on the same CPUs.
+        return Slice(tuple(sorted({n for d in found for n in d.cpus})), "simulated")
     if found[0].kind == "gpu":
         device = found[state.device]
         visible = {"CUDA_VISIBLE_DEVICES": device.visible}
@@ -71,12 +85,34 @@ def run_and_judge(
 
     Raises ``Missing`` and ``RunFailed``, as ``Runner.run`` does.
     """
-    folder = new_folder(logs_folder(state.reports, cell, mode))
+    folder = new_folder(logs_folder(state.reports, cell, mode.value))
     job = job_for(state, device, cell, mode, folder)
-    done = runner.run(job, lambda beat: state.progress(shown(cell, mode, beat)))
+    verdict = judged(state, runner, device, job)
+    keep(verdict)
+    return verdict
+
+
+def judged(
+    state: State, runner: Runner, device: Slice, job: Job, audit: Audit | None = None
+) -> Verdict:
+    """Return the verdict of one job's run."""
+    cell, name = job.cell, job.audit or job.mode.value
+    visible = device.environment.get("CUDA_VISIBLE_DEVICES", "")
+    folder, scenario = Path(job.folder), cell.scenario
+    with observed(state.system, device.cpus, visible, scenario, folder) as around:
+        done = runner.run(
+            job, lambda beat: state.progress(shown(cell, name, around.see(beat)))
+        )
+    done = replace(done, facts={**done.facts, **around.facts})
+    context = replace(context_for(state, device, done), audit=audit)
     found = rounds.get(cell.round)
-    context = context_for(state, device, done)
-    return judge(folder, cell, mode, job.rule, found, context)
+    return judge(Path(job.folder), cell, job.mode, job.rule, found, context)
+
+
+def keep(verdict: Verdict) -> None:
+    """Write a verdict into its run's folder, for whatever builds on that run."""
+    path = Path(verdict.folder) / VERDICT
+    path.write_text(f"{verdict.to_json()}\n", encoding="utf-8")
 
 
 def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -> Job:
@@ -85,9 +121,11 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
     found = rounds.get(cell.round)
     rule = found.find(cell.benchmark, cell.target, cell.scenario)
     assert rule is not None, f"{cell} was collected, so {cell.round} has it"
-    given = state.system.tuning.lookup(
-        cell.benchmark, cell.target, cell.scenario, cell.engine
-    )
+    given: Mapping[str, object] = {}
+    if not options.rehearsal:  # what a system file says is of engines that work
+        given = state.system.tuning.lookup(
+            cell.benchmark, cell.target, cell.scenario, cell.engine
+        )
     return Job(
         cell=cell,
         mode=mode,
@@ -105,11 +143,11 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
     )
 
 
-def logs_folder(reports: Path, cell: Cell, mode: Mode) -> Path:
-    """Return where LoadGen writes: a folder per cell and mode."""
+def logs_folder(reports: Path, cell: Cell, kind: str) -> Path:
+    """Return where LoadGen writes: a folder per cell, and mode or compliance test."""
     # A third-party engine's name is its own; as a folder it may not climb.
     name = re.sub(r"[^\w.-]", "_", cell.id)
-    return reports / "logs" / name / mode.value
+    return reports / "logs" / name / kind
 
 
 def new_folder(wanted: Path) -> Path:
@@ -165,15 +203,16 @@ def shortening_for(options: Options) -> Shortening | None:
 
 def context_for(state: State, device: Slice, done: Done) -> Context:
     """Return what the rules need to know beside the logs."""
-    embedded = done.workload_kind != "official"
+    # A stand-in has its own reference; the label says what kind of stand-in it is.
+    kind = KIND_LABELS.get(done.workload_kind, "")
     # An engine may leave a worker's GPU alone (onnxruntime's CPU provider) and says so.
     said = done.facts.get("device", device.name)
     used = said if device.environment else device.name
-    labels = [label for label in state.options.labels if label != "embedded"]
-    labels = ["embedded"] * embedded + labels + ["null answers"] * done.answers_only
+    labels = [x for x in state.options.labels if x not in KIND_LABELS.values()]
+    labels = [kind] * bool(kind) + labels + ["null answers"] * done.answers_only
     return Context(
         settings=done.settings,
-        reference=dict(done.reference) if embedded else None,
+        reference=dict(done.reference) if kind else None,
         hopeless=done.hopeless,
         labels=tuple(labels),
         expected_s=done.settings.expected_s,
@@ -183,15 +222,15 @@ def context_for(state: State, device: Slice, done: Done) -> Context:
     )
 
 
-def shown(cell: Cell, mode: Mode, beat: Beat) -> Progress:
+def shown(cell: Cell, kind: str, beat: Beat) -> Progress:
     """Return a runner's heartbeat as the progress line shows it."""
     if beat.phase != "run":
         # A probe's short trials count for the watchdog, not for people.
-        return Progress(cell.id, mode.value, beat.phase, elapsed_s=beat.elapsed_s)
+        return Progress(cell.id, kind, beat.phase, elapsed_s=beat.elapsed_s)
     rate = beat.completed / beat.elapsed_s if beat.elapsed_s else 0.0
     return Progress(
         cell=cell.id,
-        mode=mode.value,
+        mode=kind,
         phase=beat.phase,
         issued=beat.issued,
         completed=beat.completed,

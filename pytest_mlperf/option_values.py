@@ -63,6 +63,20 @@ def one_of(*legal: str) -> Callable[[str], str]:
     return parse
 
 
+def category(text: str) -> str:
+    legal = ("edge", "datacenter", "datacenter,edge")
+    parts = sorted(part.strip() for part in text.split(","))
+    return one_of(*legal)(",".join(parts))
+
+
+def org(text: str) -> str:
+    from pytest_mlperf.core.submission.layout import folder_problem
+
+    if problem := folder_problem(text):
+        raise ValueError(f"{problem}: it names a folder of the submission")
+    return text
+
+
 def folder(text: str) -> Path:
     # Anybody's session comes here; Path.expanduser raises for a ~ that has no home.
     return Path(os.path.expanduser(word(text)))  # noqa: PTH111

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from pytest_mlperf.core.types import KIND_LABELS
+from pytest_mlperf.option_values import category
 from pytest_mlperf.option_values import delay
 from pytest_mlperf.option_values import folder
 from pytest_mlperf.option_values import number
 from pytest_mlperf.option_values import one_of
+from pytest_mlperf.option_values import org
 from pytest_mlperf.option_values import round_name
 from pytest_mlperf.option_values import whole
 from pytest_mlperf.option_values import word
@@ -30,6 +33,11 @@ FAST_S = 60.0
 ROUND_S = 600.0
 """Minimum duration of every round, seconds."""
 DEFAULT_ENGINE = "onnxruntime"
+ORACLE = "oracle"
+"""The engine of a rehearsal, and of nothing else."""
+NEWEST_ROUND = "v6.1"
+"""What a submission is for unless it says other."""
+FLAGS = ("fast", "rehearsal", "compliance")
 _ENVIRONMENT = {"mlperf_scratch": "MLPERF_SCRATCH_PATH", "mlperf_system": "SYSTEM_NAME"}
 
 
@@ -52,9 +60,9 @@ SPECS = (
           "newest round that has the benchmark and scenario)"),
     _Spec("--mlperf-scratch", folder, "DIR", "folder of official models and data "
           "(default: MLPERF_SCRATCH_PATH)"),
-    _Spec("--mlperf-workload", one_of("auto", "embedded", "official"), "KIND",
-          "auto, embedded or official (default auto: official with a scratch folder, "
-          "else embedded)"),
+    _Spec("--mlperf-workload", one_of("auto", "embedded", "official",
+          "generated"), "KIND", "auto, embedded, official or generated (performance "
+          "only; default auto: official with a scratch folder, else embedded)"),
     _Spec("--mlperf-precision", word, "NAME", "precision of the engine, such as fp32 "
           "or int8 (default: the benchmark's for its accuracy target)"),
     _Spec("--mlperf-target-qps", number, "X", "queries a second LoadGen issues "
@@ -77,8 +85,20 @@ SPECS = (
           "without progress (default 120)"),
     _Spec("--mlperf-build-timeout", number, "SECONDS", "give an engine build up "
           "after this long (default 3600)"),
+    _Spec("--mlperf-lease-wait", delay, "SECONDS", "wait this long for a GPU that "
+          "another session measures on (default 0: fail, and say who)"),
     _Spec("--mlperf-progress", one_of("auto", "on", "off"), "WHEN", "live progress: "
           "auto (on a terminal), on or off"),
+    _Spec("--mlperf-submission", org, "ORG", "write a submission of this organisation "
+          "from the session's runs, into the reports folder"),
+    _Spec("--mlperf-tree", folder, "DIR", "submission to complete, or an earlier "
+          "session's reports folder whose runs count too"),
+    _Spec("--mlperf-division", one_of("closed", "open"), "NAME", "closed or open "
+          "(default closed)"),
+    _Spec("--mlperf-category", category, "NAME", "edge, datacenter or "
+          "datacenter,edge (default: system_type of the system file)"),
+    _Spec("--mlperf-checker", folder, "DIR", "clone of mlcommons/inference, whose "
+          "submission checker judges the tree too"),
 )  # fmt: skip
 
 
@@ -96,6 +116,17 @@ def add_options(parser: pytest.Parser) -> None:
         f"one in development (default {DEFAULT_ENGINE})",
     )  # fmt: skip
     parser.addini("mlperf_engine", "twin of --mlperf-engine", default=None)
+    group.addoption(
+        "--mlperf-rehearsal", action="store_true", dest="mlperf_rehearsal",
+        help="run everything but inference: the engine oracle answers from the ground "
+        "truth of synthetic data of the official size; nothing is measured, so -n may "
+        "exceed the devices",
+    )  # fmt: skip
+    group.addoption(
+        "--mlperf-compliance", action="store_true", dest="mlperf_compliance",
+        help="collect the compliance tests of each cell's round too (always with "
+        "--mlperf-submission and --mlperf-rehearsal); each is a run of its own",
+    )  # fmt: skip
     for spec in SPECS:
         group.addoption(spec.flag, metavar=spec.metavar, dest=spec.dest, help=spec.help)
         parser.addini(spec.dest, f"twin of {spec.flag}", default=None)
@@ -127,6 +158,9 @@ class Options:
     """The user's choices, validated; None is a choice left to what knows better."""
 
     fast: bool = False
+    rehearsal: bool = False
+    compliance: bool = False
+    """Compliance items are collected; see ``has_compliance``."""
     duration: float | None = None
     """Seconds."""
     engine: tuple[str, ...] = (DEFAULT_ENGINE,)
@@ -134,7 +168,8 @@ class Options:
     round: str | None = None
     scratch: Path | None = None
     workload: str = "embedded"
-    """``official`` or ``embedded``; ``auto`` is already decided."""
+    """``official``, ``embedded``, ``generated`` or, in a rehearsal, ``synthetic``;
+    ``auto`` is already decided."""
     precision: str | None = None
     target_qps: float | None = None
     expected_latency_ms: float | None = None
@@ -147,9 +182,17 @@ class Options:
     cache: Path = Path()
     reports: Path = Path("reports")
     stall: float = 120.0
+    lease_wait: float = 0.0
     build_timeout: float = 3600.0
     """Seconds, as ``stall`` is."""
     progress: str = "auto"
+    submission: str | None = None
+    """Organisation that submits; None where nothing is to be written."""
+    tree: Path | None = None
+    division: str = "closed"
+    category: str | None = None
+    """``edge``, ``datacenter`` or ``datacenter,edge``."""
+    checker: Path | None = None
 
     @property
     def min_duration_s(self) -> float | None:
@@ -162,10 +205,16 @@ class Options:
         return self.min_duration_s is not None and self.min_duration_s < ROUND_S
 
     @property
+    def has_compliance(self) -> bool:
+        """True when compliance tests are items of this session."""
+        return self.compliance or self.rehearsal or self.submission is not None
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What keeps every result of this session from being a submission's."""
         short = "fast" if self.fast else "shortened" if self.is_shortened else ""
-        found = ("embedded" if self.workload == "embedded" else "", short)
+        kind = KIND_LABELS.get(self.workload, "")
+        found = ("rehearsal" if self.rehearsal else kind, short)
         return tuple(label for label in found if label)
 
     def engine_spec(self, name: str) -> str:
@@ -184,7 +233,9 @@ class Options:
     ) -> Options:
         """Read options, ini twins and environment; ``UsageError`` for a bad one."""
         here = config.invocation_params.dir
-        values: dict[str, Any] = {"fast": bool(config.getoption("mlperf_fast"))}
+        values: dict[str, Any] = {
+            name: bool(config.getoption(f"mlperf_{name}")) for name in FLAGS
+        }
         for spec in SPECS:
             value = _read(config, spec, environ)
             if value is not None:
@@ -192,6 +243,9 @@ class Options:
                 values[spec.dest.removeprefix("mlperf_")] = value
         given = config.getoption("mlperf_engine") or [config.getini("mlperf_engine")]
         values["engine"] = _engines([text for text in given if text is not None])
+        if values["rehearsal"]:
+            _refuse_other_than_rehearsed(config)
+            values |= {"engine": (ORACLE,), "workload": "synthetic"}
         kind = values.get("workload", "auto")
         scratch = values.get("scratch")
         if kind == "auto":
@@ -200,6 +254,8 @@ class Options:
         home = home if home.is_absolute() else config.rootpath / ".cache"
         values.setdefault("cache", home / "pytest-mlperf")
         values.setdefault("reports", config.rootpath / "reports")
+        if values.get("submission"):
+            values.setdefault("round", NEWEST_ROUND)
         _refuse_contradictions(values)
         return cls(**values)
 
@@ -224,7 +280,8 @@ def is_configured(config: pytest.Config) -> bool:
     """Return whether the user gave any mlperf option or ini value."""
     dests = ["mlperf_engine", *(spec.dest for spec in SPECS)]
     given = [config.getoption(d) or config.getini(d) for d in dests]
-    return bool(config.getoption("mlperf_fast")) or any(given)
+    given += [config.getoption(f"mlperf_{name}") for name in FLAGS]
+    return any(given)
 
 
 def _engines(given: list[str]) -> tuple[str, ...]:
@@ -238,7 +295,26 @@ def _engines(given: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names)) or (DEFAULT_ENGINE,)
 
 
+def _refuse_other_than_rehearsed(config: pytest.Config) -> None:
+    """Raise ``UsageError`` for a wish on the command line that a rehearsal excludes."""
+    for dest, only in {"mlperf_engine": ORACLE, "mlperf_workload": "auto"}.items():
+        given = config.getoption(dest)
+        asked = given if isinstance(given, list) else [given or only]
+        if others := [text for text in asked if text != only]:
+            flag = f"--{dest.replace('_', '-')}"
+            raise _usage_error(
+                f"--mlperf-rehearsal runs the engine {ORACLE} on synthetic data, but "
+                f"{flag} asks for {', '.join(others)}; leave out {flag} to rehearse, "
+                "or --mlperf-rehearsal to measure"
+            )
+
+
 def _refuse_contradictions(values: Mapping[str, Any]) -> None:
+    if ORACLE in values["engine"] and not values["rehearsal"]:
+        raise _usage_error(
+            f"--mlperf-engine {ORACLE} answers from the ground truth and measures "
+            "nothing; ask for it with --mlperf-rehearsal, which labels its results"
+        )
     if values["fast"] and "duration" in values:
         raise _usage_error(
             "--fast sets the minimum duration to 60 s and --mlperf-duration to "

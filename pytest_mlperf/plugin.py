@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_mlperf import collection
+from pytest_mlperf import ending
 from pytest_mlperf import options
 from pytest_mlperf import progress
+from pytest_mlperf import selection
 from pytest_mlperf import xdist
 from pytest_mlperf.progress import ProgressLine
 from pytest_mlperf.state import KEY
@@ -39,7 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, make the state and rewrite aliases in ids."""
     config.addinivalue_line("markers", collection.MARKER)
     state = State.start(config)
-    collection.check_engines(state.options)
+    ending.settle(state)
+    selection.check_engines(state.options)
     config.args[:] = [collection.rewrite(a, state.options) for a in config.args]
     if config.getoption("markers", default=False):
         # A benchmark that does not import is told where items are collected.
@@ -70,6 +74,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         state.line.close()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Collector, obj: object
+) -> list[pytest.Item] | None:
+    """Leave out compliance tests that nobody asked for, without a trace of them."""
+    state = State.of(collector.config)
+    if not collection.is_unasked(obj, state.options):
+        return None
+    state.unasked = True
+    return []
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every mlperf test function its cells."""
     try:
@@ -79,16 +95,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         raise pytest.Collector.CollectError(str(error)) from None
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the suites that a submission carries as the code that ran."""
+    return ending.is_tree(State.of(config), collection_path) or None
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Wrapper:
     """Sort by build, and notice a selection that leaves no cell."""
+    state = State.of(config)
     had_cells = bool(collection.found_in(items))
+    state.alone = state.unasked and not had_cells
     collection.sort(items)
     result = yield
-    if had_cells and not items:
-        State.of(config).deselect()
+    if (had_cells or state.alone) and not items:
+        state.deselect()
     return result
 
 
@@ -118,8 +141,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write the closing line of the results."""
-    State.of(session.config).end(int(exitstatus))
+    """Write submission and closing line; a bad submission fails the session."""
+    ended = State.of(session.config).end(int(exitstatus))
+    if ended != exitstatus:
+        session.exitstatus = ended
 
 
 def pytest_terminal_summary(

@@ -90,6 +90,11 @@ def describe(progress: Progress, prefix: str, width: int) -> str:
     return "  ".join(text for text, _ in kept)[:width]
 
 
+def brief(mode: str) -> str:
+    """Return a mode's first letters; a compliance test's name is short enough."""
+    return mode if mode.isupper() else mode[:4]
+
+
 def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 1000 else f"{rate:,.1f}"
 
@@ -99,7 +104,7 @@ def condense(running: Sequence[tuple[str, Progress]], prefix: str, width: int) -
     share = max(20, (width - len(prefix)) // max(1, len(running)) - 3)
     texts = []
     for worker, progress in running:
-        name = f"{worker} {progress.cell} {progress.mode[:4]}"
+        name = f"{worker} {progress.cell} {brief(progress.mode)}"
         tail = f" {progress.elapsed_s:,.0f}"
         if progress.expected_s is not None:
             tail += f"/{progress.expected_s:,.0f}"

@@ -17,6 +17,8 @@ from pytest_mlperf.option_values import suggest
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from pytest_mlperf.core.rounds import Rule
+    from pytest_mlperf.core.types import Mode
     from pytest_mlperf.engine import EngineProvider
     from pytest_mlperf.workload import Benchmark
 
@@ -24,6 +26,8 @@ GROUPS = {
     "engine": "pytest_mlperf.engines",
     "benchmark": "pytest_mlperf.benchmarks",
 }
+REHEARSED = ("bert", "resnet50")
+"""Benchmarks with a synthetic workload of their own."""
 _METHODS = ("unavailable", "build", "open", "layouts")
 
 
@@ -112,6 +116,19 @@ def benchmark(name: str) -> Benchmark:
         name = aliases().get(name, name)
     found: Benchmark = _load("benchmark", name)
     return found
+
+
+def rehearsed(rule: Rule, mode: Mode) -> Benchmark:
+    """Return the benchmark that a rehearsal of this rule runs.
+
+    Installed ones that have a synthetic workload score as they always do; for the
+    others the rule says what there is to know.
+    """
+    from pytest_mlperf.benchmarks.synthetic import SyntheticBenchmark
+
+    if rule.benchmark in REHEARSED:
+        return benchmark(rule.benchmark)
+    return SyntheticBenchmark(rule, mode)
 
 
 @cache

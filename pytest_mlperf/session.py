@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from pytest_mlperf import memory
 from pytest_mlperf import registry
+from pytest_mlperf.binding import bind
+from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
-from pytest_mlperf.core.log import read_accuracy
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import plan
@@ -23,23 +22,32 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engine import Build
 from pytest_mlperf.engine import BuildRequest
 from pytest_mlperf.engine import EngineProvider
+from pytest_mlperf.engine import Simulated
 from pytest_mlperf.engine import opened
 from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Message
 from pytest_mlperf.job import Unmet
+from pytest_mlperf.preflight import check_build
+from pytest_mlperf.preflight import check_memory
+from pytest_mlperf.preflight import planned_samples
+from pytest_mlperf.scoring import write_accuracy
+from pytest_mlperf.scoring import write_compliance
 from pytest_mlperf.sut import BatchSUT
 from pytest_mlperf.sut import policy_for
 from pytest_mlperf.sut import quiet_interpreter
+from pytest_mlperf.timeline import summary
+from pytest_mlperf.timeline import timelines
+from pytest_mlperf.tuning import kept
+from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.probe import Probe
 from pytest_mlperf.tuning.probe import Trial
 from pytest_mlperf.tuning.probe import Tuned
 from pytest_mlperf.tuning.probe import once
+from pytest_mlperf.workload import Benchmark
 from pytest_mlperf.workload import Missing
 from pytest_mlperf.workload import Workload
-
-BYTES_PER_QUERY = 300
-"""What LoadGen and the binding keep for one query or Offline sample (measured: 270)."""
+from pytest_mlperf.workload import input_types
 
 
 class Channel(Protocol):
@@ -64,13 +72,14 @@ class Session:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self._workloads: dict[tuple[str, str, str | None], Workload] = {}
+        self._workloads: dict[tuple[object, ...], Workload] = {}
         self._builds: dict[tuple[object, ...], Build] = {}
         self._tuned: dict[tuple[object, ...], Tuned] = {}
+        self._bound = ""
 
     def run(self, job: Job) -> Message:
         """Run one job; ``Unmet`` when this machine lacks something."""
-        os.sched_setaffinity(0, job.cpus)
+        self._bound = str(bind(job.cpus))
         try:
             provider = registry.engine(job.engine)
             reason = provider.unavailable()
@@ -78,8 +87,14 @@ class Session:
                 return Unmet(reason)
             self.channel.enter("open")
             workload = self._workload(job)
+            if job.mode is Mode.ACCURACY and workload.kind == "generated":
+                return Unmet(
+                    f"{workload.title}: it has no accuracy; run it without accuracy "
+                    "items (-k 'not accuracy'), or use --mlperf-workload embedded"
+                )
             self.channel.enter("build")
             build = self._build(job, provider, workload)
+            check_build(job, build)
             self.channel.enter("probe")
             tuned = self._tune(job, provider, build, workload)
         except Missing as missing:
@@ -90,12 +105,20 @@ class Session:
         self.channel.enter("warm-up")
         with self._sut(job.cell.scenario, settings, tuned, provider, build) as sut:
             self._warm_up(sut, workload, tuned.batch)
+            lines = timelines(sut.engines)
+            for line in lines:
+                line.clear()
             self.channel.enter("run")
             self._loadgen(settings, folder, sut, build)
+            measured = summary(lines)
+        kept.write(folder, tuned)
         metrics: dict[str, float] = {}
         if job.mode is Mode.ACCURACY:
             self.channel.enter("score")
             metrics = write_accuracy(folder, workload)
+        if job.mode is Mode.COMPLIANCE:
+            self.channel.enter("score")
+            write_compliance(job.audit, folder, job.references, workload)
         return Done(
             settings=settings,
             build=build.digest,
@@ -104,19 +127,19 @@ class Session:
             workload_kind=workload.kind,
             hopeless=tuned.hopeless,
             answers_only=provider.answers,
-            facts=self._facts(job, build, workload, tuned),
+            facts={**self._facts(job, build, workload, tuned), **measured},
             metrics=metrics,
         )
 
     def _workload(self, job: Job) -> Workload:
-        key = (job.cell.benchmark, job.workload, job.scratch)
+        benchmark = benchmark_of(job)
+        key = (job.cell.benchmark, job.workload, job.scratch, benchmark)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
             self._workloads.clear()
             self._builds.clear()
             self._tuned.clear()
             scratch = Path(job.scratch) if job.scratch else None
-            benchmark = registry.benchmark(job.cell.benchmark)
             self._workloads[key] = benchmark.workload(job.workload, scratch)
         return self._workloads[key]
 
@@ -135,18 +158,25 @@ class Session:
         return self._builds[key]
 
     def _precision(self, job: Job) -> str:
-        default = registry.benchmark(job.cell.benchmark).precision(job.cell.target)
-        return job.tuning.precision or default
+        default = benchmark_of(job).precision(job.cell.target)
+        provider = registry.engine(job.engine)
+        instead: Mapping[str, str] = getattr(provider, "precision_for", {})
+        return job.tuning.precision or instead.get(default, default)
 
     def _tune(
         self, job: Job, provider: EngineProvider, build: Build, workload: Workload
     ) -> Tuned:
+        if job.tuned:
+            return kept.tuned_as(job.tuned)
         scenario = job.cell.scenario
         bound = job.rule.target_latency_ns
         cell = (job.engine, build.digest, scenario, job.tuning, job.cpus, bound)
         # Accuracy runs as its performance run did, where there was one.
         measured = (*cell, Mode.PERFORMANCE)
         key = measured if measured in self._tuned else (*cell, job.mode)
+        if isinstance(provider, Simulated):
+            total = workload.dataset.total
+            return simulated.tuned(provider, scenario, job.tuning, total)
         if key not in self._tuned:
             dataset = workload.dataset
             probed = range(min(dataset.total, dataset.performance_count))
@@ -189,6 +219,7 @@ class Session:
             shortening=job.shortening,
             target_qps=tuned.target_qps,
             expected_latency_ns=tuned.expected_latency_ns,
+            audit=compliance.find(job.audit, job.rule) if job.audit else None,
         )
 
     @contextmanager
@@ -239,11 +270,14 @@ class Session:
         facts |= {
             "workload": workload.title,
             "precision": build.request.precision,
+            "input types": input_types(workload.dataset),
+            "weights file": workload.model.path.name,
             "streams x threads": str(tuned.streams),
             "batch": str(tuned.batch),
             "tuning": tuned.note,
             "engine build": build.report,
             "cpus": str(len(job.cpus)),
+            "bound to": self._bound,
         }
         if tuned.target_qps is not None:
             facts["target_qps"] = f"{tuned.target_qps:.4g}"
@@ -252,48 +286,8 @@ class Session:
         return facts
 
 
-def planned_samples(settings: Settings, dataset_total: int) -> int | None:
-    """Return how many samples LoadGen will issue, where that is fixed beforehand."""
-    if settings.mode is Mode.ACCURACY:
-        return dataset_total
-    seconds = settings.min_duration_ms / 1000
-    if settings.target_qps is None:
-        return None
-    if settings.scenario is Scenario.OFFLINE:
-        # LoadGen's own slack of 1.1, and at least the minimum count.
-        return max(settings.min_query_count, int(1.1 * seconds * settings.target_qps))
-    return max(settings.min_query_count, int(seconds * settings.target_qps))
-
-
-def check_memory(settings: Settings) -> None:
-    """Raise ``Refused`` when LoadGen's query list would not fit.
-
-    LoadGen makes all queries before it starts; asked for too many, the process would
-    be killed minutes later.
-    """
-    count = planned_samples(settings, 0) or 0
-    if settings.expected_latency_ns and settings.mode is Mode.PERFORMANCE:
-        # The streams' list holds twice the queries that the latency lets expect.
-        seconds = settings.min_duration_ms / 1000
-        count = int(2e9 * seconds / settings.expected_latency_ns)
-        count *= settings.samples_per_query
-    need = count * BYTES_PER_QUERY
-    free = memory.available()
-    if need > free:
-        raise Refused(
-            f"LoadGen would prepare {count:,} samples, about {need / 2**30:.1f} GiB, "
-            f"but {free / 2**30:.1f} GiB are free: shorten the run (--fast, "
-            "--mlperf-duration) or lower --mlperf-target-qps (raise "
-            "--mlperf-expected-latency-ms for streams)"
-        )
-
-
-def write_accuracy(folder: Path, workload: Workload) -> dict[str, float]:
-    """Score LoadGen's accuracy log and write accuracy.txt beside it."""
-    log = folder / "mlperf_log_accuracy.json"
-    metrics = workload.score(read_accuracy(folder))
-    with log.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    text = f"{workload.accuracy_text(metrics)}\nhash={digest}\n"
-    (folder / "accuracy.txt").write_text(text, encoding="utf-8")
-    return metrics
+def benchmark_of(job: Job) -> Benchmark:
+    """Return the job's benchmark; a rehearsal also has those that nobody installed."""
+    if job.workload == "synthetic":
+        return registry.rehearsed(job.rule, job.mode)
+    return registry.benchmark(job.cell.benchmark)

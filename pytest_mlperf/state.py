@@ -22,7 +22,9 @@ from typing import Any
 import pytest
 
 from pytest_mlperf import collection
+from pytest_mlperf import ending
 from pytest_mlperf import registry
+from pytest_mlperf import selection
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.options import Options
@@ -60,9 +62,15 @@ class State:
     """mlperf items this session is to run; 0 in everybody else's sessions."""
     deselected: bool = False
     """True when there were mlperf items and the selection left none."""
+    unasked: bool = False
+    """True when compliance tests were left out, because no option asks for them."""
+    alone: bool = False
+    """True when there was nothing else."""
     interrupted: bool = False
     header: list[str] = field(default_factory=list)
     """What runs, once that is known."""
+    ending: list[str] = field(default_factory=list)
+    """What became of the submission."""
     _system: System | None = None
     _folder: Path | None = None
     _started: int = 0
@@ -129,6 +137,8 @@ class State:
         cells = [cell for cell, _ in items]
         self.total = len(cells)
         folder = self.planned()
+        if self.options.submission:
+            ending.refuse(self, cells)
         first_line = {
             "started": datetime.now().astimezone().isoformat(),
             "args": [str(arg) for arg in self.config.invocation_params.args],
@@ -179,7 +189,10 @@ class State:
         self._started += 1
         if self.line:
             self.line.prefix = f"[{self._started}/{self.total}]"
-        text = json.dumps(collection.describe(cell, collection.mode_of(item)))
+        facts = collection.describe(
+            cell, collection.mode_of(item), collection.audit_of(item)
+        )
+        text = json.dumps(facts)
         item.user_properties.append((CELL_KEY, text))
 
     def leave(self) -> None:
@@ -218,8 +231,11 @@ class State:
 
     def _cell_of(self, nodeid: str) -> dict[str, str]:
         """Return what a crashed worker's item ran, as far as its id tells."""
-        cell = collection.parse(nodeid, collection.known(self.options))
-        return collection.describe(cell, collection.mode_named(nodeid)) if cell else {}
+        cell = collection.parse(nodeid, selection.known(self.options))
+        if cell is None:
+            return {}
+        mode, audit = collection.mode_named(nodeid), collection.audit_named(nodeid)
+        return collection.describe(cell, mode, audit)
 
     def deselect(self) -> None:
         """Note that the selection left no item; a worker tells its controller."""
@@ -252,7 +268,10 @@ class State:
                 lines.append(summary.nothing(len(self.records)))
             lines.append(f"results: {self._short(self._writer.path)}{note}")
         elif self.deselected:
-            lines.append(collection.explain_empty(self.options))
+            wish = [*map(str, self.config.invocation_params.args)]
+            wish += ["compliance"] * self.alone
+            lines.append(collection.explain_empty(self.options, " ".join(wish)))
+        lines += self.ending
         for line in lines:
             reporter.write_line(line)
 
@@ -261,11 +280,17 @@ class State:
         here = self.config.invocation_params.dir
         return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
-    def end(self, exitstatus: int) -> None:
-        """Write what is known of unfinished items, and the closing line."""
+    def end(self, exitstatus: int) -> int:
+        """Write what is known of unfinished items, the submission and the closing line.
+
+        Returns the exit status, which a submission that is not good changes.
+        """
         self._stop.set()
         for nodeid in list(self._phases):
             self._record(nodeid, ended=False)
+        if self._writer and self.options.submission:
+            good, self.ending = ending.submit(self)
+            exitstatus = exitstatus or int(not good)
         if self._writer:
             self._writer.close(
                 exitstatus=exitstatus,
@@ -274,6 +299,7 @@ class State:
             )
         if self._mailbox and not self.worker:
             shutil.rmtree(self._mailbox.folder, ignore_errors=True)
+        return exitstatus
 
 
 KEY = pytest.StashKey[State]()

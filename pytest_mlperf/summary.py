@@ -17,12 +17,17 @@ from pytest_mlperf.options import FAST_S
 
 NULL = "null answers"
 """The label of a verdict whose engine only answers, as ``null`` does."""
+REHEARSAL = "rehearsal"
 _LEGEND = {
+    REHEARSAL: f"{REHEARSAL}: answers from the ground truth, nothing was measured",
     "embedded": "embedded: a small stand-in for the official model and data",
+    "performance only": "performance only: generated weights, answers mean nothing",
     "fast": f"fast: {FAST_S:g} s minimum duration and 1 query, not the round's",
     "shortened": "shortened: --mlperf-duration instead of the round's",
     NULL: f"{NULL}: nothing was inferred, this measures the suite",
 }
+MODES = ("performance", "accuracy")
+"""What is no compliance test."""
 _PLACES = {scenario.value: place for place, scenario in enumerate(ORDER)}
 
 
@@ -66,10 +71,12 @@ def rows(verdicts: Iterable[Verdict]) -> list[Row]:
     return [_row(v, name_engine=several) for v in ordered]
 
 
-def _place(v: Verdict) -> tuple[bool, int, str, str, str]:
+def _place(v: Verdict) -> tuple[bool, int, str, str, bool, str, str]:
     place = _PLACES.get(v.scenario, len(_PLACES))
     accuracy = v.mode == "accuracy"
-    return accuracy, 0 if accuracy else place, v.benchmark, v.engine, v.scenario
+    audit = v.mode not in MODES
+    place = 0 if accuracy else place
+    return accuracy, place, v.benchmark, v.engine, audit, v.mode, v.scenario
 
 
 def _row(v: Verdict, *, name_engine: bool) -> Row:
@@ -77,7 +84,8 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
     limit, limit_unit = _read(v.limit)
     latency, latency_unit = _read(v.at_percentile)
     accuracy = v.mode == "accuracy"
-    names = [v.benchmark] + [v.scenario] * accuracy + [v.engine] * name_engine
+    names = [v.benchmark] + [v.scenario] * accuracy
+    names += [v.mode] * (v.mode not in MODES) + [v.engine] * name_engine
     passed = sum(check.status is Status.PASS for check in v.checks)
     waived = f", {len(v.waived)} waived" if v.waived else ""
     kinds = (*v.labels, *(["waived"] if v.waived and not v.labels else []))
@@ -99,7 +107,7 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
         verdict=f"{v.outcome} ({', '.join(kinds)})" if kinds else v.outcome,
         round=v.round,
         time="" if v.actual_s is None else time,
-        comparable=same if v.valid and NULL not in v.labels else (),
+        comparable=same if v.valid and not {NULL, REHEARSAL} & {*v.labels} else (),
         higher_is_better=unit != "ms",
     )
 
@@ -213,10 +221,7 @@ def _best(rows: Sequence[Row]) -> list[Row]:
 
 
 def _title(rows: Sequence[Row], width: int) -> str:
-    words = [
-        "VALID (waived)" if r.verdict.startswith("VALID (") else r.verdict.split()[0]
-        for r in rows
-    ]
+    words = [_word(row) for row in rows]
     counts = [f"{words.count(word)} {word}" for word in sorted(set(words))]
     plural = "result" if len(rows) == 1 else "results"
     engines = ", ".join(sorted({row.engine for row in rows}))
@@ -225,6 +230,13 @@ def _title(rows: Sequence[Row], width: int) -> str:
     text = f"{head} on {engines}{tail}"
     # Where several engines need too much room, the rows name them.
     return (text if len(text) <= width else head + tail).center(width, "=")
+
+
+def _word(row: Row) -> str:
+    """Return the verdict in a word, and whether it is less than it seems."""
+    if not row.verdict.startswith("VALID ("):
+        return row.verdict.split()[0]
+    return f"VALID ({REHEARSAL if REHEARSAL in row.verdict else 'waived'})"
 
 
 def nothing(skipped: int) -> str:
@@ -237,7 +249,8 @@ def _legend(rows: Sequence[Row], narrow: bool) -> list[str]:
     """Return what the table's words mean, of those that are in it."""
     text = " ".join(row.verdict for row in rows)
     lines = [meaning for label, meaning in _LEGEND.items() if label in text]
-    if any("(" in row.verdict for row in rows):
+    rehearsed = f"({REHEARSAL})"  # and nothing else: all rules were held to
+    if any("(" in row.verdict and rehearsed not in row.verdict for row in rows):
         lines.append("waived rules were not held to: this is not a submission result")
     if narrow and any(row.time for row in rows):
         lines.append("times are expected -> actual run time")

@@ -81,7 +81,9 @@ class Workload(Protocol):
 
     @property
     def kind(self) -> str:
-        """``official`` or ``embedded``."""
+        """``official``, ``embedded``, ``generated`` (performance only) or ``synthetic``
+        (a rehearsal's).
+        """
 
     @property
     def title(self) -> str:
@@ -224,7 +226,7 @@ class Benchmark(Protocol):
         """Default precision for an accuracy target: ``int8`` or ``fp32``."""
 
     def workload(self, kind: str, scratch: Path | None) -> Workload:
-        """Open the official or the embedded workload.
+        """Open the official, the embedded or the generated workload.
 
         Raises ``Missing`` with the files, their source and the expected layout.
         """
@@ -256,3 +258,11 @@ class ArrayDataset:
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         picked = np.asarray(indices)
         return {name: array.take(picked, axis=0) for name, array in self.arrays.items()}
+
+
+def input_types(dataset: Dataset) -> str:
+    """Return the types of a sample's arrays as submissions name them: ``fp32``."""
+    dataset.load([0])
+    found = {str(array.dtype) for array in dataset.gather([0]).values()}
+    dataset.unload([0])
+    return ", ".join(sorted(name.replace("float", "fp") for name in found))

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from pytest_mlperf import collection
+from pytest_mlperf import selection
+from pytest_mlperf.collection import build_key
 from pytest_mlperf.options import Options
 from pytest_mlperf.options import is_configured
 from pytest_mlperf.state import State
@@ -63,11 +65,14 @@ def _is_marked(file: Path) -> bool:
 
 
 def refuse_too_many(workers: int, state: State) -> None:
-    """Raise ``UsageError`` for more workers than there are devices to own."""
+    """Raise ``UsageError`` for more workers than there are devices to own.
+
+    A rehearsal measures nothing: its workers may share a device.
+    """
     from pytest_mlperf.devices import devices
 
     limit, what = room(devices(state.system))
-    if workers > limit:
+    if workers > limit and not state.options.rehearsal:
         raise pytest.UsageError(
             f"-n {workers}, but this machine has {limit} {what}: runs that share a "
             f"device spoil each other's figures; try -n auto or -n {limit}"
@@ -88,12 +93,15 @@ def room(found: Sequence[Device]) -> tuple[int, str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """``-n auto`` is one worker a device."""
+    """``-n auto`` is one worker a device; a rehearsal has xdist's own answer."""
     if not in_play(config):
+        return None
+    options = Options.from_config(config)
+    if options.rehearsal:
         return None
     from pytest_mlperf.devices import devices
 
-    return len(devices(State(config, Options.from_config(config)).system))
+    return len(devices(State(config, options).system))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -125,7 +133,7 @@ def pytest_xdist_node_collection_finished(
     state = State.of(node.config)
     if state.total:
         return
-    known = collection.known(state.options) if any("[" in i for i in ids) else ()
+    known = selection.known(state.options) if any("[" in i for i in ids) else ()
     found = [
         (cell, collection.mode_named(i))
         for i in ids
@@ -143,22 +151,30 @@ def pytest_xdist_node_collection_finished(
 def pytest_xdist_make_scheduler(
     config: pytest.Config, log: Producer
 ) -> Scheduling | None:
-    """Give all items of one build to one worker, so that it is built once."""
+    """Give all items of one build to one worker, so that it is built once.
+
+    A rehearsal builds nothing: its cells run side by side, each in its own order.
+    """
     if config.getvalue("dist") != "load" or not in_play(config):
         return None
     return make_scheduler(config, log)
 
 
 def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    """Return a scheduler that groups mlperf items by build, others one by one."""
+    """Return a scheduler that groups mlperf items by build (in a rehearsal by cell),
+    others one by one.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
-    known = collection.known(State.of(config).options)
+    options = State.of(config).options
+    known = selection.known(options)
 
     class BuildScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             cell = collection.parse(nodeid, known)
-            return "-".join(collection.build_key(cell)) if cell else nodeid
+            if cell is None:
+                return nodeid
+            return cell.id if options.rehearsal else "-".join(build_key(cell))
 
         def schedule(self) -> None:
             super().schedule()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import settings
@@ -12,6 +16,7 @@ from scipy.stats import binom
 from pytest_mlperf.core.early_stopping import beta
 from pytest_mlperf.core.early_stopping import discarded
 from pytest_mlperf.core.early_stopping import effective_percentile
+from pytest_mlperf.core.early_stopping import late_between
 from pytest_mlperf.core.early_stopping import most_over
 from pytest_mlperf.core.early_stopping import proves
 from pytest_mlperf.core.early_stopping import queries_needed
@@ -25,6 +30,26 @@ NEEDED = {
     0.999: (4603, 6636, 8403, 10042, 13105, 20140, 33097, 69058, 125826, 1076032),
 }
 PERCENTILES = st.sampled_from(sorted(NEEDED))
+LONG = [
+    (0.9, 4_096, 42_397),
+    (0.9, 20_000, 203_145),
+    (0.9, 100_000, 1_007_003),
+    (0.9, 300_000, 3_012_112),
+    (0.95, 4_096, 84_871),
+    (0.95, 20_000, 406_462),
+    (0.95, 100_000, 2_014_389),
+    (0.95, 300_000, 6_024_887),
+    (0.97, 4_096, 141_503),
+    (0.97, 20_000, 677_549),
+    (0.97, 100_000, 3_357_566),
+    (0.97, 300_000, 10_041_913),
+    (0.99, 4_096, 424_662),
+    (0.99, 20_000, 2_032_982),
+    (0.99, 100_000, 10_073_443),
+    (0.99, 300_000, 30_127_027),
+    (0.999, 4_096, 4_247_298),
+    (0.999, 20_000, 20_331_308),
+]
 
 
 @pytest.mark.parametrize("percentile", sorted(NEEDED))
@@ -61,16 +86,75 @@ def test_no_estimate_below_the_least_number_of_queries() -> None:
     assert effective_percentile(64, 0.9) == 1.0
 
 
-@given(st.integers(0, 400), PERCENTILES)
-@settings(deadline=None)
-def test_needed_is_the_first_count_that_the_binomial_admits(
+@pytest.mark.parametrize(("percentile", "over", "expected"), LONG)
+def test_needed_queries_of_long_runs_are_those_of_loadgen(
+    percentile: float, over: int, expected: int
+) -> None:
+    """Tens of millions of queries: the output of LoadGen's own early_stopping.cc."""
+    assert expected == queries_needed(over, percentile)
+
+
+def exact(over: int, queries: int, percentile: float) -> Fraction:
+    """Return P[Binomial(queries, 1 - percentile) <= over] without rounding."""
+    late = 1 - Fraction(str(percentile))
+    terms = (
+        math.comb(queries, k) * late**k * (1 - late) ** (queries - k)
+        for k in range(over + 1)
+    )
+    return sum(terms, Fraction(0))
+
+
+@given(st.integers(0, 6), PERCENTILES)
+@settings(deadline=None, max_examples=25)
+def test_needed_is_the_first_count_that_exact_arithmetic_admits(
     over: int, percentile: float
 ) -> None:
     """At N the chance of so few late ones is under 1 %; at N - 1 it is not."""
     needed = queries_needed(over, percentile)
 
+    assert exact(over, needed, percentile) < Fraction(1, 100)
+    assert exact(over, needed - 1, percentile) >= Fraction(1, 100)
+
+
+@given(st.integers(0, 100_000), PERCENTILES)
+@settings(deadline=None)
+def test_needed_is_the_first_count_that_the_binomial_admits(
+    over: int, percentile: float
+) -> None:
+    """The same of any number of late ones, by scipy's binomial distribution."""
+    needed = queries_needed(over, percentile)
+
     assert binom.cdf(over, needed, 1 - percentile) < 0.01
     assert binom.cdf(over, needed - 1, 1 - percentile) >= 0.01
+
+
+@given(st.integers(0, 100_000), PERCENTILES)
+@settings(deadline=None)
+def test_more_late_ones_and_higher_percentiles_need_more_queries(
+    over: int, percentile: float
+) -> None:
+    """N(t, p) rises with t, by more than the queries that are late, and with p."""
+    higher = [p for p in sorted(NEEDED) if p >= percentile]
+    needed = [queries_needed(over, p) for p in higher]
+
+    assert queries_needed(over + 1, percentile) > queries_needed(over, percentile) + 1
+    assert all(low < high for low, high in pairwise(needed))
+    assert over / needed[0] < 1 - percentile
+
+
+@given(st.integers(1, 10**7), st.integers(0, 10**6), PERCENTILES)
+@settings(deadline=None)
+def test_a_proof_survives_more_queries_and_fewer_late_ones(
+    queries: int, over: int, percentile: float
+) -> None:
+    """What is proved stays proved when the added queries are in time."""
+    over = min(over, queries)
+    if proves(queries, over, percentile):
+        assert queries >= queries_needed(over, percentile)
+        assert proves(queries + 1, over, percentile)
+        assert over == 0 or proves(queries, over - 1, percentile)
+    else:
+        assert queries < queries_needed(over, percentile)
 
 
 @given(st.integers(44, 5_000_000), PERCENTILES)
@@ -88,11 +172,65 @@ def test_most_late_ones_and_needed_queries_are_inverse(
         assert queries < queries_needed(most + 1, percentile)
 
 
-@given(st.floats(0, 1), st.integers(1, 10**6), st.integers(1, 10**5))
+@given(st.integers(44, 10**7), PERCENTILES)
+@settings(deadline=None)
+def test_a_streams_estimate_leaves_out_all_it_may(
+    queries: int, percentile: float
+) -> None:
+    """One more left out would not be proved, and the share left stays above p."""
+    left_out = discarded(queries, percentile)
+    effective = effective_percentile(queries, percentile)
+
+    if queries < queries_needed(1, percentile):
+        assert left_out is None
+        assert effective is None
+    else:
+        assert left_out is not None
+        assert effective is not None
+        assert queries_needed(left_out + 1, percentile) <= queries
+        assert queries < queries_needed(left_out + 2, percentile)
+        assert percentile < effective <= 1
+        assert effective == pytest.approx((queries - left_out) / queries)
+
+
+@given(st.floats(0, 1), st.integers(1, 10**7), st.integers(1, 10**6))
 @settings(deadline=None)
 def test_beta_is_the_regularised_incomplete_beta(p: float, a: int, b: int) -> None:
-    """Equal to scipy's to nine digits, wherever the fraction is turned round."""
-    assert beta(p, a, b) == pytest.approx(betainc(a, b, p), rel=1e-7, abs=1e-9)
+    """Equal to scipy's, wherever the fraction is turned round."""
+    assert beta(p, a, b) == pytest.approx(betainc(a, b, p), rel=1e-6, abs=1e-9)
+
+
+@given(st.integers(10**6, 10**7), st.floats(-4, 4), PERCENTILES)
+@settings(deadline=None)
+def test_beta_is_stable_for_ten_million_queries(
+    queries: int, deviations: float, percentile: float
+) -> None:
+    """Around the mean, where early stopping decides, six digits are scipy's."""
+    late = queries * (1 - percentile)
+    over = max(0, int(late + deviations * math.sqrt(late * percentile)))
+    under = queries - over
+
+    assert beta(percentile, under, over + 1) == pytest.approx(
+        betainc(under, over + 1, percentile), rel=1e-6
+    )
+
+
+@given(
+    st.lists(st.integers(0, 100), min_size=1, max_size=400),
+    st.integers(0, 100),
+    st.sets(st.sampled_from([0.0, 0.5, 0.9, 0.95, 0.97, 0.99, 0.999, 1.0])),
+)
+def test_percentiles_enclose_the_number_of_late_ones(
+    latencies: list[int], bound: int, shares: set[float]
+) -> None:
+    """However few percentiles are known, the truth is between fewest and most."""
+    taken, count = sorted(latencies), len(latencies)
+    points = {p: taken[min(int(count * p), count - 1)] for p in shares}
+    fewest, most = late_between(count, points, bound)
+
+    assert 0 <= fewest <= sum(x > bound for x in latencies) <= most <= count
+    if not points:
+        assert (fewest, most) == (0, count)
 
 
 def test_all_queries_late_prove_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ LOGS = {
     "mlperf_log_accuracy.json",
     "mlperf_log_trace.json",
     "user.conf",
+    "tuning.json",
 }
 
 
@@ -245,6 +247,44 @@ def test_onnxruntime_performs_and_is_accurate_on_one_build_in_one_child(
         assert pid == runner.pid
     finally:
         runner.close()
+
+
+UNDERRATED = {
+    Scenario.OFFLINE: replace(doubles.QUICK, target_qps=50),
+    Scenario.SINGLE_STREAM: replace(doubles.QUICK, expected_latency_ms=1000),
+}
+ADVICE = re.compile(
+    r"(raise target_qps|lower the expected latency) from .+? to ([\d.]+)"
+)
+
+
+@pytest.mark.parametrize("scenario", list(UNDERRATED))
+def test_an_underrated_engine_is_told_its_tuning(
+    runner: Runner, tmp_path: Path, scenario: Scenario
+) -> None:
+    """2 ms a sample are INVALID first; with the remedy's tuning they are VALID."""
+    tuning, verdicts = UNDERRATED[scenario], list[Verdict]()
+    # A run of a few queries measures little: its advice may be one of two.
+    while not (verdicts and verdicts[-1].valid) and len(verdicts) < 4:
+        job = doubles.job(
+            tmp_path / str(len(verdicts)),
+            "SLOW_SAMPLE",
+            scenario=scenario,
+            seconds=0.4,
+            tuning=tuning,
+        )
+        verdicts.append(verdict_of(job, runner.run(job)))
+        remedies = [c.remedy for c in verdicts[-1].checks if c.name == "min_duration"]
+        if found := ADVICE.search(remedies[0]):
+            value = float(found[2])
+            if scenario is Scenario.OFFLINE:
+                tuning = replace(tuning, target_qps=value)
+            else:
+                tuning = replace(tuning, expected_latency_ms=value)
+
+    assert "INVALID" == verdicts[0].outcome, verdicts[0].explain()
+    assert "min_duration" in by_name(verdicts[0], Status.FAIL)
+    assert "VALID" == verdicts[-1].outcome, verdicts[-1].explain()
 
 
 AUDIT = "*.*.min_duration = 700\n*.*.performance_issue_same = 1\n"

@@ -32,7 +32,13 @@ VALUES = {
     "mlperf_reports": "out",
     "mlperf_stall": "9",
     "mlperf_build_timeout": "90",
+    "mlperf_lease_wait": "7",
     "mlperf_progress": "off",
+    "mlperf_submission": "ACME",
+    "mlperf_tree": "before",
+    "mlperf_division": "open",
+    "mlperf_category": "edge",
+    "mlperf_checker": "inference",
 }
 
 
@@ -188,7 +194,7 @@ def test_an_engine_in_development_has_a_short_name(pytester: pytest.Pytester) ->
         ("--mlperf-target-qps=inf", "*'inf', but should be a number above 0"),
         ("--mlperf-batch=1.5", "*but should be a whole number of at least 1"),
         ("--mlperf-max-delay-ms=-1", "*'-1', but should be a number above 0"),
-        ("--mlperf-workload=oficial", "*embedded, official. Did you mean 'official'?"),
+        ("--mlperf-workload=oficial", "*official, generated. Did you mean 'official'?"),
         ("--mlperf-round=v6.2", "*one of v2.0, *v6.1. Did you mean *"),
         ("--mlperf-engine=a,,b", "*an empty name*"),
         ("--mlperf-engine=a:ENGINE,b:ENGINE", "*'a:ENGINE' and 'b:ENGINE' would both*"),

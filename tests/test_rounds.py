@@ -14,32 +14,85 @@ from pytest_mlperf.core.rounds import AccuracyLimit
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.rounds import v5_1
 from pytest_mlperf.core.rounds.family import revise
+from pytest_mlperf.core.rounds.names import canonical
 from pytest_mlperf.core.types import Scenario
 
 SS, MS = Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM
 SERVER, OFFLINE = Scenario.SERVER, Scenario.OFFLINE
+INTERACTIVE = Scenario.INTERACTIVE
 
 FROM_CONFIG = """
-import json, sys
+import json, re, sys
 import mlperf_loadgen as lg
+
+def values(settings):
+    names = [n for n in dir(settings) if not n.startswith("_")]
+    found = {n: getattr(settings, n) for n in names}
+    return {n: v for n, v in found.items() if isinstance(v, (int, float))}
 
 found = []
 for model, scenario in json.loads(sys.argv[1]):
     settings = lg.TestSettings()
     settings.FromConfig("", model, scenario, 0)
-    names = [n for n in dir(settings) if not n.startswith("_")]
-    values = {n: getattr(settings, n) for n in names}
-    found.append({n: v for n, v in values.items() if isinstance(v, (int, float))})
-print(json.dumps(found))
+    found.append(values(settings))
+binary = open(lg.__file__, "rb").read()
+line = rb"^([\\w.-]*\\w|\\*)[.](\\w+|\\*)[.]\\w+ = [\\d.]+$"
+models = {m.decode() for m, _ in re.findall(line, binary, re.MULTILINE)}
+print(json.dumps([found, values(lg.TestSettings()), sorted(models)]))
 """
 
-NOT_IN_CONF = {"dlrm-v3", "qwen3.6-27b", "e2e-rag-qna", "e2e-rag-db"}
-"""Models without a sample count in mlperf.conf: theirs are the checker's alone."""
+NOT_COMPARED = {"token_latency_scaling_factor"}
+"""LoadGen leaves it uninitialised where a model does not set it."""
+# Of mlperf.conf, for user.conf to override.
+PLACEHOLDERS = {
+    "single_stream_expected_latency_ns": 10e6,
+    "multi_stream_expected_latency_ns": 80e6,
+    "server_target_qps": 1.0,
+    "offline_expected_qps": 1.0,
+}
+OWN = {
+    "single_stream_": SS,
+    "multi_stream_": MS,
+    "server_": SERVER,
+    "ttft_": SERVER,
+    "tpot_": SERVER,
+}
+"""Prefix of a setting -> the only scenario in which LoadGen reads it."""
+
+NO_COUNT: dict[str, float] = {"performance_sample_count_override": 0}
+DIFFERENT: dict[tuple[str, Scenario | None], dict[str, float]] = {
+    # 0 keeps the whole dataset in memory: the 43 that the checker asks for.
+    ("3d-unet", None): NO_COUNT,
+    # The checker is content with 50.
+    ("wan-2.2-t2v-a14b", None): {"performance_sample_count_override": 248},
+    # mlperf.conf names no sample count, or not even the model: the checker's alone.
+    ("dlrm-v3", None): NO_COUNT,
+    ("qwen3.6-27b", None): NO_COUNT,
+    ("e2e-rag-qna", None): NO_COUNT,
+    ("e2e-rag-db", None): NO_COUNT,
+    # Not in mlperf.conf, whose 10 ms is everybody's placeholder.
+    ("qwen3-vl-235b-a22b", INTERACTIVE): {
+        **NO_COUNT,
+        "accuracy_sample_count_override": 0,
+        "sample_concatenate_permutation": False,
+        "server_target_latency_ns": 10_000_000,
+    },
+}
+"""What LoadGen has where the round's table, with a note, holds another number."""
+
+RETIRED = {"dlrm", "dlrm-v2", "gptj", "retinanet", "rnnt", "ssd-small", "mixtral-8x7b"}
+RETIRED |= {"llama3.1-405b", "pointpainting"}
+"""Benchmarks that LoadGen's mlperf.conf keeps and v6.1 no longer has."""
+
+Conf = tuple[list[tuple[Rule, dict[str, Any]]], dict[str, Any], list[str]]
 
 
 @pytest.fixture(scope="module")
-def conf() -> list[tuple[Rule, dict[str, Any]]]:
-    """Every rule of v6.1 beside what LoadGen's own mlperf.conf yields for it."""
+def conf() -> Conf:
+    """Every rule of v6.1 beside what LoadGen's own mlperf.conf yields for it.
+
+    Then TestSettings as they come, and the models that mlperf.conf names.
+    """
     rules = rounds.get("v6.1").rules
     asked = json.dumps([(r.loadgen_model, r.scenario.loadgen) for r in rules])
     done = subprocess.run(
@@ -48,79 +101,97 @@ def conf() -> list[tuple[Rule, dict[str, Any]]]:
         capture_output=True,
         text=True,
     )
-    return list(zip(rules, json.loads(done.stdout), strict=True))
+    found, defaults, models = json.loads(done.stdout)
+    return list(zip(rules, found, strict=True)), defaults, models
 
 
-def test_v6_1_has_loadgens_seeds(conf: list[tuple[Rule, dict[str, Any]]]) -> None:
-    """The compiled-in round's seeds are v6.1's, TEST05's included."""
+def told(rule: Rule) -> dict[str, Any]:
+    """Return the TestSettings that a rule of v6.1 stands for, defaults left out."""
     seeds = rounds.get("v6.1").seeds
-    names = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
-    found = conf[0][1]
-
+    assert seeds.test05 is not None
+    scenario = SERVER if rule.scenario is INTERACTIVE else rule.scenario
+    kinds = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
     own = (seeds.qsl, seeds.sample_index, seeds.schedule)
-    assert own == tuple(found[name] for name in names)
-    assert seeds.test05 == tuple(found[f"test05_{name}"] for name in names)
+    values: dict[str, Any] = {
+        **dict(zip(kinds, own, strict=True)),
+        **{f"test05_{k}": s for k, s in zip(kinds, seeds.test05, strict=True)},
+        **PLACEHOLDERS,
+        "min_duration_ms": rule.min_duration_ms,
+        "min_query_count": rule.min_query_count,
+        "performance_sample_count_override": rule.performance_sample_count,
+        "sample_concatenate_permutation": rule.equal_issue,
+        "use_token_latencies": rule.use_token_latencies,
+    }
+    if rule.accuracy_sample_count != rule.dataset_size:
+        values["accuracy_sample_count_override"] = rule.accuracy_sample_count
+    if scenario is SERVER:
+        values["server_target_latency_ns"] = rule.target_latency_ns or 0
+        values["server_target_latency_percentile"] = rule.percentile
+    if rule.ttft_ns:
+        values |= {"ttft_latency": rule.ttft_ns, "tpot_latency": rule.tpot_ns}
+    if scenario is MS:
+        values["multi_stream_target_latency_percentile"] = rule.percentile
+        values["multi_stream_samples_per_query"] = rule.samples_per_query
+    if scenario is SS:
+        values["single_stream_target_latency_percentile"] = rule.percentile
+    for key in ((rule.benchmark, None), (rule.benchmark, rule.scenario)):
+        values |= DIFFERENT.get(key, {})
+    return values
 
 
-def test_v6_1_asks_for_what_loadgen_asks(
-    conf: list[tuple[Rule, dict[str, Any]]],
-) -> None:
-    """Durations, counts and modes equal mlperf.conf's for every rule of the round."""
-    for rule, found in conf:
-        told = (rule.min_duration_ms, rule.min_query_count, rule.use_token_latencies)
-        names = ("min_duration_ms", "min_query_count", "use_token_latencies")
+def test_v6_1_is_what_loadgen_carries_in_every_setting(conf: Conf) -> None:
+    """Each rule yields TestSettings equal to FromConfig's, attribute by attribute.
 
-        assert told == tuple(found[name] for name in names), rule.model
+    Seeds, those of TEST05 too, durations, counts, bounds, percentiles and modes;
+    what the rule does not speak of is LoadGen's own default.
+    """
+    pairs, defaults, _ = conf
+    for rule, found in pairs:
+        expected = {**defaults, **told(rule)}
+        scenario = SERVER if rule.scenario is INTERACTIVE else rule.scenario
+        others = tuple(p for p, owner in OWN.items() if owner is not scenario)
+        compared = {
+            n for n in defaults.keys() - NOT_COMPARED if not n.startswith(others)
+        }
+        name = f"{rule.model} {rule.scenario.value}"
 
-
-def test_v6_1_bounds_latency_as_loadgen_does(
-    conf: list[tuple[Rule, dict[str, Any]]],
-) -> None:
-    """Bounds, percentiles and samples per query equal mlperf.conf's."""
-    for rule, found in conf:
-        if rule.loadgen_model == "qwen3-vl-235b-a22b-interactive":
-            continue  # mlperf.conf does not have it; the checker's table rules
-        if rule.scenario.loadgen == "Server":
-            told = (rule.percentile, rule.target_latency_ns or 0)
-            names = ["server_target_latency_percentile", "server_target_latency_ns"]
-            if rule.ttft_ns and rule.tpot_ns:
-                told = (*told, rule.ttft_ns, rule.tpot_ns)  # type: ignore[assignment]
-                names += ["ttft_latency", "tpot_latency"]
-        elif rule.scenario is MS:
-            told = (rule.percentile, rule.samples_per_query)
-            names = [
-                "multi_stream_target_latency_percentile",
-                "multi_stream_samples_per_query",
-            ]
-        elif rule.scenario is SS:
-            told = (rule.percentile, 1)
-            names = ["single_stream_target_latency_percentile", "mode"]
-            found = {**found, "mode": 1}
-        else:
-            told, names = (None, 0), []
-
-        assert tuple(found[name] for name in names) == told[: len(names)], rule.model
+        assert [(name, k, expected[k]) for k in sorted(compared)] == [
+            (name, k, found[k]) for k in sorted(compared)
+        ]
+        assert len(compared) > 20
+    assert len(pairs) > 40
 
 
-def test_v6_1_loads_and_shares_samples_as_loadgen_does(
-    conf: list[tuple[Rule, dict[str, Any]]],
-) -> None:
-    """Sample counts and equal issue equal mlperf.conf's, but where it has none."""
-    for rule, found in conf:
-        if rule.loadgen_model == "qwen3-vl-235b-a22b-interactive":
-            continue
-        count = found["performance_sample_count_override"]
-        if rule.benchmark == "3d-unet" or rule.benchmark in NOT_IN_CONF:
-            count, required = count, 0  # 0 keeps the whole dataset in memory
-        elif rule.benchmark == "wan-2.2-t2v-a14b":
-            required = 248  # the checker is content with 50
-        else:
-            required = rule.performance_sample_count
+def test_every_exception_to_loadgens_conf_is_one(conf: Conf) -> None:
+    """No number said to differ from LoadGen's agrees with it; a note says why."""
+    pairs, _, _ = conf
+    kept = {
+        "performance_sample_count_override": lambda r: r.performance_sample_count,
+        "accuracy_sample_count_override": lambda r: r.accuracy_sample_count,
+        "sample_concatenate_permutation": lambda r: r.equal_issue,
+        "server_target_latency_ns": lambda r: r.target_latency_ns,
+    }
+    used = set()
+    for rule, found in pairs:
+        for key in ((rule.benchmark, None), (rule.benchmark, rule.scenario)):
+            for name in DIFFERENT.get(key, {}):
+                used.add((key, name))
 
-        assert (required, rule.equal_issue) == (
-            count,
-            found["sample_concatenate_permutation"],
-        ), rule.model
+                assert kept[name](rule) != found[name], (rule.model, name)
+                assert set(rule.sources) - set(rounds.get("v6.1").sources.values())
+    assert used == {(key, name) for key, own in DIFFERENT.items() for name in own}
+
+
+def test_every_model_of_loadgens_conf_is_known(conf: Conf) -> None:
+    """A model that LoadGen has settings for is in v6.1, or retired by name."""
+    _, _, models = conf
+    known = {canonical(model, "v6.1") for model in models if model != "*"}
+    named = {found[0] for found in known if found}
+    current = {rule.benchmark for rule in rounds.get("v6.1").rules}
+
+    assert None not in known
+    assert len(models) > 25
+    assert named - current == RETIRED
 
 
 @pytest.mark.parametrize(

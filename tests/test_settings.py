@@ -22,8 +22,8 @@ from pytest_mlperf.core.settings import Shortening
 from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.session import check_memory
-from pytest_mlperf.session import planned_samples
+from pytest_mlperf.preflight import check_memory
+from pytest_mlperf.preflight import planned_samples
 from tests.doubles import rule_for
 
 SCENARIOS = (

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pytest_mlperf.benchmarks import squad
+from pytest_mlperf.benchmarks import squad_synthetic
 from pytest_mlperf.benchmarks.squad_workload import SquadDataset
 from pytest_mlperf.benchmarks.squad_workload import SquadWorkload
 from pytest_mlperf.workload import Missing
@@ -189,7 +190,12 @@ class Bert:
         return "fp32" if target == "99.9" else "int8"
 
     def workload(self, kind: str, scratch: Path | None) -> SquadWorkload:
-        """Open ``official`` or ``embedded``; a missing file raises ``Missing``."""
+        """Open ``official``, ``embedded``, ``generated`` or ``synthetic``.
+
+        Raises ``Missing`` for an absent file or package.
+        """
+        if kind == "synthetic":
+            return squad_synthetic.open_synthetic()
         try:
             import tokenizers  # noqa: F401
         except ImportError as error:
@@ -199,6 +205,10 @@ class Bert:
             ) from error
         if kind == "official":
             return open_official(scratch)
+        if kind == "generated":
+            from pytest_mlperf.benchmarks import generated
+
+            return generated.bert()
         return open_embedded()
 
 

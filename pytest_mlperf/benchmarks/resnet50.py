@@ -28,6 +28,9 @@ from pytest_mlperf.benchmarks.imagenet import centre_crop
 from pytest_mlperf.benchmarks.imagenet import read_rgb
 from pytest_mlperf.benchmarks.imagenet import read_val_map
 from pytest_mlperf.benchmarks.imagenet import resize
+from pytest_mlperf.benchmarks.synthetic import MODEL as NO_MODEL
+from pytest_mlperf.benchmarks.synthetic import SyntheticDataset
+from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import ArrayDataset
 from pytest_mlperf.workload import Batch
 from pytest_mlperf.workload import Missing
@@ -44,6 +47,9 @@ CALIBRATION = (
 """Lists of calibration pictures: the rules' own, or where NVIDIA's code has it."""
 OFFICIAL_ACCURACY = 76.46
 """Top-1 of the fp32 reference, percent (rules of every round with resnet50)."""
+OFFICIAL_PICTURES = 50_000
+"""Pictures in ImageNet 2012's validation set, of 1,000 classes."""
+CLASSES = 1000
 PERFORMANCE_COUNT = 1024
 """``resnet50.*.performance_sample_count_override`` of mlperf.conf."""
 VIEWS = 10
@@ -210,6 +216,28 @@ def official_calibration(scratch: Path) -> Iterator[Batch]:
         pictures.unload([index])
 
 
+def synthetic() -> ImageNetWorkload:
+    """Open the labels of a rehearsal: as many as ImageNet's, drawn at random."""
+    labels = np.random.default_rng(OFFICIAL_PICTURES).integers(
+        0, CLASSES, OFFICIAL_PICTURES, np.int32
+    )
+
+    def scores(indices: NDArray[np.int64]) -> dict[str, Array]:
+        certain = np.zeros((len(indices), CLASSES), np.float32)
+        certain[np.arange(len(indices)), labels[indices]] = 1
+        return {"scores": certain}
+
+    return ImageNetWorkload(
+        kind="synthetic",
+        title=f"synthetic: {OFFICIAL_PICTURES:,} made-up labels of {CLASSES:,} classes",
+        digest=hashlib.sha256(labels.tobytes()).hexdigest(),
+        model=NO_MODEL,
+        dataset=SyntheticDataset(OFFICIAL_PICTURES, PERFORMANCE_COUNT, scores),
+        reference={"acc": 100.0},
+        labels=labels,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class ResNet50:
     """The benchmark as it registers itself."""
@@ -223,13 +251,23 @@ class ResNet50:
         return "int8"
 
     def workload(self, kind: str, scratch: Path | None) -> ImageNetWorkload:
-        """Open ``official`` or ``embedded``. Raises ``Missing`` and ``ValueError``."""
+        """Open ``official``, ``embedded`` or ``synthetic``.
+
+        Raises ``Missing`` and ``ValueError``.
+        """
         if kind == "embedded":
             return embedded()
         if kind == "official":
             return official(scratch)
+        if kind == "generated":
+            from pytest_mlperf.benchmarks import generated
+
+            return generated.resnet50()
+        if kind == "synthetic":
+            return synthetic()
         raise ValueError(
-            f"{kind!r} is no kind of workload, but should be 'official' or 'embedded'"
+            f"{kind!r} is no kind of workload, but should be 'official', 'embedded', "
+            "'generated' or 'synthetic'"
         )
 
 

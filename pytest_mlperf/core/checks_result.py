@@ -1,83 +1,160 @@
-"""Did the run give what the round asks? Each check cites its source.
+"""Was the run whole: LoadGen's verdict, its time and its counts? Each check cites.
 
 LoadGen's own arithmetic is in loadgen/results.cc; the round's limits are in the rule.
 """
 
 from __future__ import annotations
 
-import re
-from itertools import pairwise
+from collections.abc import Iterator
 
 from pytest_mlperf.core import diagnose
 from pytest_mlperf.core import early_stopping
+from pytest_mlperf.core import early_stopping_text
+from pytest_mlperf.core.checks_agree import SIX_DIGITS
+from pytest_mlperf.core.checks_agree import Contradiction
+from pytest_mlperf.core.checks_agree import told
 from pytest_mlperf.core.evidence import BOUNDED
 from pytest_mlperf.core.evidence import STREAMS
 from pytest_mlperf.core.evidence import Run
 from pytest_mlperf.core.evidence import check
 from pytest_mlperf.core.evidence import elapsed_s
-from pytest_mlperf.core.evidence import ms
+from pytest_mlperf.core.evidence import final_s
+from pytest_mlperf.core.evidence import spread
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 
-CLOCK_SLACK = 0.01
-"""LoadGen takes a difference of its clock and the system's up to here as an error."""
-DIGITS = 1e-4
-"""Relative; LoadGen logs real numbers with six digits."""
+CLOCK_SLACK = 0.001
+"""LoadGen warns where its clock and the system's differ by more."""
+TOLD_SLACK = 0.01
+"""From here on it logs an error."""
+MARGIN_S = 1.0
+"""Between the last answer and the time stamp after it, on a machine that swaps."""
 
 
 def loadgen_validity(run: Run) -> Check:
     """LoadGen itself calls the run VALID, and so do its parts (results.cc)."""
     log = run.log
     flags = ["result_min_duration_met", "result_min_queries_met", "early_stopping_met"]
-    if run.scenario in BOUNDED:
-        flags.append("result_perf_constraints_met")
+    key = "result_perf_constraints_met"
+    if run.scenario in BOUNDED or key in log.values:
+        flags.append(key)
     where = log.where("result_validity")
     said = log.text("result_validity")
     unmet = [flag for flag in flags if not log.flag(flag)]
-    if said == "VALID" and not unmet:
+    reason = log.get("result_invalid_reason")
+    if said == "VALID" and not unmet and reason is None:
         return check("loadgen_validity", True, said, "VALID", where)
     found = f"{said}, with not {', not '.join(unmet)}" if unmet else said
+    if said == "VALID" and reason is not None:
+        found += ", with a reason why it is not"
     remedy = "see the checks that failed with it"
-    if reason := str(log.get("result_invalid_reason", "")).strip():
-        remedy += f"; LoadGen says: {reason[:200]}"
+    if text := str(reason or "").strip():
+        remedy += f"; LoadGen says: {text[:200]}"
     return check("loadgen_validity", False, found, "VALID", where, remedy)
+
+
+def flags_agree(run: Run) -> Check:
+    """What LoadGen calls met is met, by its own settings and numbers (results.cc)."""
+    log = run.log
+    wrong = next(unmet(run), None)
+    return told("flags_agree", wrong, "as computed", log.where("result_validity"))
+
+
+def unmet(run: Run) -> Iterator[Contradiction]:
+    """Yield flags that say met against the log's own settings and numbers."""
+    log = run.log
+    asked = log.integer("effective_min_duration_ms") * (1 - SIX_DIGITS)
+    yield from claim(log, "result_min_duration_met", final_s(run) * 1000, asked)
+    flag, samples = "result_min_queries_met", run.samples
+    least = log.integer("effective_min_query_count")
+    yield from claim(log, flag, run.queries, least)
+    yield from claim(log, flag, samples, log.integer("effective_min_sample_count"))
+    share = log.number("effective_target_latency_percentile")
+    if not 0 < share < 1:
+        required = "between 0 and 1"
+        key = "effective_target_latency_percentile"
+        yield Contradiction(f"{key} {share:g}", required, log.where(key))
+    elif run.scenario in STREAMS:
+        needed = early_stopping.queries_needed(1, share)
+        yield from claim(log, "early_stopping_met", run.queries, needed)
+    elif run.scenario in BOUNDED:
+        yield from late(run, share)
+
+
+def late(run: Run, share: float) -> Iterator[Contradiction]:
+    """Yield Server's flags that say met against the log's own bounds."""
+    log, flag = run.log, "result_perf_constraints_met"
+    percent = f"{share * 100:.2f}_percentile"
+    if log.get("requested_use_token_latencies") is not True:
+        over = log.integer("result_overlatency_query_count")
+        if 0 <= over <= run.queries:
+            needed = early_stopping.queries_needed(over, share)
+            yield from claim(log, "early_stopping_met", run.queries, needed)
+        bound = log.integer("effective_target_latency_ns")
+        measured = log.integer(f"result_{percent}_latency_ns")
+        yield from claim(log, flag, bound, measured)
+        return
+    for kind, key in early_stopping_text.KINDS.items():
+        bound = log.integer(f"requested_server_{kind}_latency")
+        yield from claim(log, flag, bound, log.integer(key.format(percent)))
+
+
+def claim(log: Log, flag: str, found: float, least: float) -> Iterator[Contradiction]:
+    """Yield the contradiction of a flag that says met while a number is too small."""
+    if log.flag(flag) and found < least:
+        required = f"false, because {found:,.10g} is below {least:,.10g}"
+        yield Contradiction(f"{flag} true", required, log.where(flag))
 
 
 def min_duration(run: Run, required_ms: int) -> Check:
     """The run was set to last, and did last, the minimum (rules, 600 s)."""
     log = run.log
     key = "effective_min_duration_ms"
-    setting, lasted = log.integer(key), lasted_ms(run)
+    setting, lasted = log.integer(key), final_s(run) * 1000
+    wall = elapsed_s(log) * 1000
+    required = f"at least {required_ms:,} ms"
     if setting < required_ms:
         found, where = f"a setting of {setting:,} ms", log.where(key)
-    else:
+    elif lasted < required_ms * (1 - SIX_DIGITS):
         found, where = f"{lasted:,.0f} ms", log.where(duration_key(run))
-    ok = setting >= required_ms
-    ok = ok and (run.scenario in STREAMS or lasted >= required_ms)
     # Wall time, to the millisecond and on another clock, has to agree.
-    ok = ok and elapsed_s(log) * 1000 + 2 >= required_ms * (1 - CLOCK_SLACK)
-    required = f"at least {required_ms:,} ms"
-    remedy = "" if ok else diagnose.too_short(run, required_ms)
-    return check("min_duration", ok, found, required, where, remedy)
+    elif wall + 2 < required_ms * (1 - slack(run)):
+        found, where = f"{wall:,.0f} ms by the clock", log.where("power_end")
+    else:
+        where = log.where(duration_key(run))
+        return check("min_duration", True, f"{lasted:,.0f} ms", required, where)
+    remedy = diagnose.too_short(run, required_ms)
+    return check("min_duration", False, found, required, where, remedy)
+
+
+def slack(run: Run) -> float:
+    """Return how far, relatively, LoadGen's clock may be from the system's."""
+    told_so = any("clock differ by more than" in e.text for e in run.log.warnings)
+    return TOLD_SLACK if told_so else CLOCK_SLACK
 
 
 def duration_key(run: Run) -> str:
     """Return where the log says how long the run was."""
-    if run.scenario is Scenario.OFFLINE:
-        return "result_max_latency_ns"
-    return "generated_query_duration" if run.scenario in BOUNDED else "power_end"
+    return {
+        Scenario.OFFLINE: "result_max_latency_ns",
+        Scenario.SINGLE_STREAM: "result_qps_with_loadgen_overhead",
+        Scenario.MULTI_STREAM: "power_end",
+    }.get(run.scenario, "generated_query_duration")
 
 
-def lasted_ms(run: Run) -> float:
-    """Return what LoadGen holds against the minimum duration, in milliseconds.
-
-    Offline: the last answer. Server: the last scheduled query. Streams: the last
-    issued one, which the log has only as wall time.
-    """
-    if run.scenario in STREAMS:
-        return elapsed_s(run.log) * 1000
-    return run.log.integer(duration_key(run)) / 1e6
+def wall_time(run: Run) -> Check:
+    """The time stamps leave room for what was measured, and no more (loadgen.cc)."""
+    elapsed, (least, most) = elapsed_s(run.log), spread(run)
+    room = slack(run) * max(elapsed, most) + MARGIN_S
+    where = run.log.where("power_end")
+    wrong = None
+    if not least - room <= elapsed <= most + room:
+        required = f"{least:,.1f} s"
+        if most - least > MARGIN_S:
+            required += f" to {most:,.1f} s"
+        wrong = Contradiction(f"{elapsed:,.1f} s by the clock", required, where)
+    return told("wall_time", wrong, f"{elapsed:,.1f} s", where)
 
 
 def min_query_count(run: Run, required: int) -> Check:
@@ -114,126 +191,3 @@ def min_sample_count(run: Run, required: int) -> Check:
         run.log.where("generated_samples_per_query"),
         diagnose.too_few_queries(run, required),
     )
-
-
-def early_stopping_check(run: Run) -> Check:
-    """The queries prove the percentile, recomputed (loadgen/early_stopping.cc)."""
-    log, percentile = run.log, run.rule.percentile or 0.99
-    queries = run.queries
-    if run.scenario in STREAMS:
-        over = 1
-    elif run.rule.use_token_latencies:
-        # The log has no count of late tokens; LoadGen's flag is all there is.
-        over = 0
-    else:
-        over = log.integer("result_overlatency_query_count")
-    if not 0 <= over <= queries:
-        where = log.where("result_overlatency_query_count")
-        required, remedy = f"0 to {queries:,}", "repeat the run; the log is wrong"
-        return check("early_stopping", False, f"{over} late", required, where, remedy)
-    needed = early_stopping.queries_needed(over, percentile)
-    proved, claimed = queries >= needed, log.flag("early_stopping_met")
-    where = log.where("early_stopping_met")
-    required = f"at least {needed:,} queries for {over:,} late"
-    if run.scenario in STREAMS:
-        required = f"at least {needed:,} queries"
-    found = f"{queries:,} queries"
-    if not proved:
-        remedy = diagnose.too_few_for_percentile(run, over, needed)
-        return check("early_stopping", False, found, required, where, remedy)
-    if not claimed:
-        remedy = "LoadGen's own count differs: see early_stopping_result in the log"
-        found += ", not met by LoadGen"
-        return check("early_stopping", False, found, required, where, remedy)
-    if run.scenario in STREAMS and (text := log.get("early_stopping_result")):
-        said = re.search(r"Would discard (\d+) highest", str(text))
-        mine = early_stopping.discarded(queries, percentile)
-        if said and int(said[1]) != mine:
-            found = f"an estimate without the {said[1]} highest of {queries:,}"
-            required = f"one without the {mine}"
-            remedy = "LoadGen or its log was altered; install the released one"
-            where = log.where("early_stopping_result")
-            return check("early_stopping", False, found, required, where, remedy)
-    return check("early_stopping", True, found, required, where)
-
-
-def latency_bound(run: Run) -> Check:
-    """The measured percentile is within the round's bound, whatever the log's is.
-
-    Rules, Server latency constraint. Equality passes, as in LoadGen.
-    """
-    log, rule = run.log, run.rule
-    percent = f"{(rule.percentile or 0.99) * 100:.2f}_percentile"
-    bounds = {
-        f"result_{percent}_latency_ns": rule.target_latency_ns,
-        f"result_first_token_{percent}_latency_ns": rule.ttft_ns,
-        f"result_time_per_output_token_{percent}_ns": rule.tpot_ns,
-    }
-    shown, where = [], log.where("result_validity")
-    for key, bound in bounds.items():
-        if bound is None:
-            continue
-        measured, where = log.integer(key), log.where(key)
-        shown.append(ms(measured))
-        if not 0 < measured <= bound:
-            required = f"at most {ms(bound)} at {rule.percentile:.1%}"
-            remedy = diagnose.over_bound(run)
-            return check("latency_bound", False, ms(measured), required, where, remedy)
-    required = "within the round's bound"
-    found = ", ".join(shown) or "no bound in the round"
-    return check("latency_bound", bool(shown), found, required, where)
-
-
-def metric_present(run: Run) -> Check:
-    """The reported figure is there, finite, above zero, and fits the same log.
-
-    Counts, times and percentiles have to tell one story; no official checker looks.
-    """
-    log, key = run.log, run.rule.result_key
-    value, where = log.number(key), log.where(key)
-    remedy = "repeat the run; the log contradicts itself"
-    if value <= 0:
-        remedy = "repeat the run with more queries: there is no estimate yet"
-        return check("metric_present", False, f"{value:g}", "above 0", where, remedy)
-    wrong = disorder(log) or implausible(run, value)
-    if wrong:
-        found, required = wrong
-        return check("metric_present", False, found, required, where, remedy)
-    return check("metric_present", True, f"{value:,.10g}", "above 0", where)
-
-
-def disorder(log: Log) -> tuple[str, str] | None:
-    """Return found and required where percentiles do not rise; None when they do."""
-    steps = ["min", *(f"{p:.2f}_percentile" for p in (50, 90, 95, 97, 99, 99.9)), "max"]
-    keys = [f"result_{step}_latency_ns" for step in steps]
-    for low, high in pairwise(keys):
-        if log.integer(low) > log.integer(high) or log.integer(low) < 0:
-            return f"{low} {log.get(low)}", f"at most {high} {log.get(high)}"
-    return None
-
-
-def implausible(run: Run, value: float) -> tuple[str, str] | None:
-    """Return found and required where the figure contradicts the log."""
-    log, key = run.log, run.rule.result_key
-    longest = log.integer("result_max_latency_ns")
-    if run.scenario in STREAMS and key.startswith("early_stopping"):
-        if run.rule.use_token_latencies:
-            return None
-        least = log.integer(run.latency_key(run.rule.percentile or 0.9))
-        if run.scenario is Scenario.MULTI_STREAM:
-            longest = log.integer("result_max_query_latency_ns")
-        if not least <= value <= longest:
-            return ms(value), f"between {ms(least)} and {ms(longest)}"
-    if key == "result_samples_per_second":
-        own = run.samples * 1e9 / longest if longest else 0.0
-        if abs(value - own) > DIGITS * own:
-            return f"{value:g} samples/s", f"{own:g}: samples by longest latency"
-    if run.scenario in BOUNDED:
-        completed = log.number("result_completed_samples_per_sec")
-        scheduled = log.number("result_scheduled_samples_per_sec")
-        own = (run.queries - 1) * 1e9 / max(log.integer("generated_query_duration"), 1)
-        if abs(scheduled - own) > (5 / run.queries + 10 * DIGITS) * own:
-            return f"{scheduled:g} scheduled/s", f"{own:g}: queries by time"
-        if completed > scheduled * (1 + DIGITS):
-            return f"{completed:g} completed/s", f"at most {scheduled:g} scheduled"
-    return None

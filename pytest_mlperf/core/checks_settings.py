@@ -7,11 +7,14 @@ mlcommons/inference_policies inference_rules.adoc.
 
 from __future__ import annotations
 
+from pytest_mlperf.core.checks_agree import loaded_samples
+from pytest_mlperf.core.checks_agree import requested_settings
+from pytest_mlperf.core.checks_loadgen import loadgen_unmodified
+from pytest_mlperf.core.checks_loadgen import no_audit_config
+from pytest_mlperf.core.checks_loadgen import no_errors
 from pytest_mlperf.core.evidence import Run
 from pytest_mlperf.core.evidence import check
 from pytest_mlperf.core.evidence import ms
-from pytest_mlperf.core.log import DETAIL
-from pytest_mlperf.core.log import SUMMARY
 from pytest_mlperf.core.verdict import Check
 
 
@@ -33,27 +36,6 @@ def scenario(run: Run) -> Check:
     return check(
         "scenario", found == required, found, required, run.log.where(key), remedy
     )
-
-
-def summary_agrees(run: Run) -> Check:
-    """Summary and detail tell of the same run (no official checker looks)."""
-    log = run.log
-    pairs = {
-        "Scenario": "effective_scenario",
-        "Mode": "effective_test_mode",
-        "Result is": "result_validity",
-        "SUT name": "sut_name",
-    }
-    for label, key in pairs.items():
-        found = log.summary.get(label)
-        required = str(log.get(key)).strip()
-        if found != required:
-            place = f"{SUMMARY}:{log.summary_lines.get(label, 0)}"
-            required = f"{label} {required}, as {log.where(key)} has it"
-            remedy = "keep the two files of one run together; repeat the run"
-            found = f"{label} {found}"
-            return check("summary_agrees", False, found, required, place, remedy)
-    return check("summary_agrees", True, "one run", "one run", SUMMARY)
 
 
 def seeds(run: Run) -> Check:
@@ -146,7 +128,7 @@ def performance_sample_count(run: Run, required: int) -> Check:
     """So many samples were in memory, as set and as loaded (submission checker)."""
     log = run.log
     key = "effective_performance_sample_count"
-    asked, loaded = log.integer(key), log.integer("loaded_qsl_set")
+    asked, loaded = log.integer(key), log.covered
     where = log.where(key if asked < required else "loaded_qsl_set")
     found = min(asked, loaded)
     remedy = f"raise performance_sample_count_override to {required:,}"
@@ -172,7 +154,8 @@ def issue_modes(run: Run) -> Check:
             remedy = f"remove performance_{key}; only compliance tests set it"
             return check("issue_modes", False, key, "off", log.where(full), remedy)
     key = "effective_sample_concatenate_permutation"
-    equal = log.flag(key)
+    # LoadGen before 4.1 did not log it.
+    equal = key in log.values and log.flag(key)
     found = "equal issue" if equal else "no equal issue"
     required = "equal issue" if run.rule.equal_issue else "either"
     remedy = "set sample_concatenate_permutation to 1"
@@ -198,52 +181,13 @@ def token_latencies(run: Run) -> Check:
     )
 
 
-def loadgen_unmodified(run: Run) -> Check:
-    """LoadGen was built from committed sources (rules, LoadGen must not change)."""
-    log = run.log
-    key = "loadgen_git_status_message"
-    changed = str(log.get(key, "")).strip()
-    flagged = [e for e in log.errors if e.key == "error_uncommitted_loadgen_changes"]
-    where = flagged[0].where if flagged else log.where(key)
-    found = changed[:60] or (flagged[0].text[:60] if flagged else "clean")
-    remedy = "install the released mlcommons-loadgen"
-    ok = not changed and not flagged
-    return check("loadgen_unmodified", ok, found, "clean sources", where, remedy)
-
-
-def no_audit_config(run: Run) -> Check:
-    """No audit.config altered the settings (LoadGen reads a stray one silently).
-
-    Our own runs must be free of it. Of somebody else's log the other checks judge
-    what it set: v5.1 accepted a result whose audit.config only sampled answers.
-    """
-    hits = [e for e in run.log.warnings if "Found Audit Config file" in e.text]
-    where = hits[0].where if hits else DETAIL
-    found = "audit.config in use" if hits else "none in use"
-    ours = run.context.settings is not None
-    required = "none in use" if ours else "none that eases the run"
-    remedy = "remove audit.config from the folder that LoadGen was started in"
-    return check("no_audit_config", not (hits and ours), found, required, where, remedy)
-
-
-def no_errors(run: Run) -> Check:
-    """LoadGen logged no error (accuracy check of the submission checker).
-
-    Changed sources are ``loadgen_unmodified``'s business. num_errors counts only what
-    came before it; later errors stand in their lines alone.
-    """
-    log = run.log
-    own = [e for e in log.errors if e.key != "error_uncommitted_loadgen_changes"]
-    counted = log.integer("num_errors") if "num_errors" in log.values else 0
-    count = max(log.error_count, counted) - (len(log.errors) - len(own))
-    found, where = "no error", log.where("num_errors")
-    if own:
-        found, where = f"{count:,} errors, first: {own[0].text[:120]}", own[0].where
-    elif count:
-        found = f"num_errors = {counted:,}"
-    remedy = "remove the cause that the first error names"
-    return check("no_errors", count == 0, found, "no error", where, remedy)
-
-
-ALWAYS = (test_mode, scenario, loadgen_unmodified, no_audit_config, no_errors)
+ALWAYS = (
+    test_mode,
+    scenario,
+    requested_settings,
+    loaded_samples,
+    loadgen_unmodified,
+    no_audit_config,
+    no_errors,
+)
 """Of every run."""

@@ -10,9 +10,12 @@ LoadGen fixes c = 0.99 and a tolerance of 0 (loadgen/early_stopping.cc).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 
 CONFIDENCE = 0.99
+AFFORDABLE = 4
+"""Times the length of a run beyond which a longer one is no advice."""
 
 
 def beta(p: float, a: float, b: float) -> float:
@@ -108,3 +111,51 @@ def effective_percentile(queries: int, percentile: float) -> float | None:
     """Return the percentile that a stream's estimate really is; None without one."""
     most = most_over(queries, percentile)
     return None if not most else (queries - most + 1) / queries
+
+
+def steady(queries: int, over: int, percentile: float) -> int | None:
+    """Return how many queries prove the percentile if late ones come as they did.
+
+    A tenth more of them, because that share is an estimate itself. None where a run
+    of ``AFFORDABLE`` times the length does not: then too many are late.
+    """
+    share = 1.1 * over / queries if queries else 1.0
+    needed = queries_needed(over, percentile)
+    most = max(AFFORDABLE * queries, queries_needed(0, percentile))
+    while share < 1 - percentile and needed <= most:
+        again = queries_needed(math.ceil(share * needed), percentile)
+        if again <= needed:
+            return needed
+        # In steps of 5 % at least: close to 1 - p the sum converges slowly.
+        needed = max(again, math.ceil(1.05 * needed))
+    return None
+
+
+def proven(queries: int, over: int) -> float:
+    """Return the highest percentile, as a share, that so few late ones prove."""
+    low, high = 0.0, 1.0
+    for _ in range(50):
+        middle = (low + high) / 2
+        if proves(queries, over, middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def late_between(
+    queries: int, points: Mapping[float, int], bound: int
+) -> tuple[int, int]:
+    """Return the fewest and the most queries over a bound that percentiles admit.
+
+    ``points``: share of the queries -> latency there, as LoadGen takes it from the
+    sorted ones: at ``int(queries * share)``, 0 the fastest and 1 the slowest.
+    """
+    fewest, most = 0, queries
+    for share, latency in points.items():
+        index = min(int(queries * share), queries - 1)
+        if latency > bound:
+            fewest = max(fewest, queries - index)
+        else:
+            most = min(most, queries - index - 1)
+    return fewest, most

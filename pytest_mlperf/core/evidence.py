@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from datetime import UTC
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pytest_mlperf.core.log import DETAIL
 from pytest_mlperf.core.log import Log
@@ -21,8 +22,15 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 
+if TYPE_CHECKING:
+    # Its verification reads logs through this module.
+    from pytest_mlperf.core.compliance.audit import Audit
+
 MOST_QUERIES = 10**10
 """More than LoadGen can issue in an hour on any machine."""
+BETWEEN_S = 0.002
+"""What may pass between an answer and a stream's next query, and is no latency."""
+STAMP = "%m-%d-%Y %H:%M:%S.%f"
 STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 BOUNDED = (Scenario.SERVER, Scenario.INTERACTIVE)
 
@@ -46,6 +54,8 @@ class Context:
     actual_s: float | None = None
     build: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    audit: Audit | None = None
+    """The compliance test that the run was made for."""
 
     def waiver(self, name: str) -> str | None:
         """Return why a check is not held to the round's rule; None when it is."""
@@ -110,19 +120,58 @@ def check(
 
 def elapsed_s(log: Log) -> float:
     """Return the seconds between LoadGen's power_begin and power_end (UTC, ms)."""
-    begin, end = (moment(log, key) for key in ("power_begin", "power_end"))
+    begin, end = min(moments(log, "power_begin")), max(moments(log, "power_end"))
     return (end - begin).total_seconds()
 
 
-def moment(log: Log, key: str) -> datetime:
-    """Return a time stamp of the log; ``LogError`` when it is none."""
-    text = log.text(key)
+def final_s(run: Run) -> float:
+    """Return what LoadGen holds against the minimum duration, in seconds.
+
+    Offline: the last answer. Server: the last scheduled query. Streams: the last
+    issued one, which in MultiStream the log has only as wall time.
+    """
+    log = run.log
+    if run.scenario is Scenario.OFFLINE:
+        return log.integer("result_max_latency_ns") / 1e9
+    key = "result_scheduled_samples_per_sec"
+    if run.scenario is Scenario.MULTI_STREAM:
+        return elapsed_s(log)
+    if run.scenario is Scenario.SINGLE_STREAM:
+        key = "result_qps_with_loadgen_overhead"
+    rate = log.number(key)
+    final = (run.queries - 1) / rate if rate > 0 else 0.0
+    if run.scenario in BOUNDED:
+        return min(final, log.integer("generated_query_duration") / 1e9)
+    return final
+
+
+def spread(run: Run) -> tuple[float, float]:
+    """Return the least and the most seconds that the measured run can have taken."""
+    log, final = run.log, final_s(run)
+    if run.scenario is Scenario.OFFLINE:
+        return final, final
+    slowest = log.integer("result_max_latency_ns") / 1e9
+    if run.scenario is Scenario.MULTI_STREAM:
+        mean = log.integer("result_mean_query_latency_ns") / 1e9
+        return run.queries * mean, run.queries * (mean + BETWEEN_S)
+    if run.scenario in BOUNDED:
+        rate = log.number("result_completed_samples_per_sec")
+        return (run.queries - 1) / rate if rate > 0 else final, final + slowest
+    return final, final + slowest
+
+
+def moments(log: Log, key: str) -> list[datetime]:
+    """Return the time stamps of the log; ``LogError`` for one that is none.
+
+    An accuracy run has one for each set of samples.
+    """
+    stamps = log.series.get(key) or (log.text(key),)
     try:
-        return datetime.strptime(text, "%m-%d-%Y %H:%M:%S.%f").replace(tzinfo=UTC)
-    except ValueError:
-        path = log.folder / DETAIL
-        line = log.lines[key]
-        raise LogError(path, line, f"{key} = {text[:40]!r}", "a time stamp") from None
+        return [datetime.strptime(s, STAMP).replace(tzinfo=UTC) for s in stamps]
+    except ValueError as error:
+        path, line = log.folder / DETAIL, log.lines[key]
+        found = f"{key}: {str(error)[:60]}"
+        raise LogError(path, line, found, "a time stamp") from None
 
 
 def ms(nanoseconds: float) -> str:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from typing import Any
 
 BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
-LONGEST_LINE = 1 << 26
+LONGEST_LINE = 1 << 24
 """Bytes; the longest honest line lists the loaded samples: about 6 MB for R-GAT."""
+LONG_LINE = 1 << 20
+"""Bytes from where on a line has to be a plain list, because JSON of many small
+values takes thirty times its size in memory."""
 
 
 class LogError(Exception):
@@ -37,40 +43,65 @@ class LogError(Exception):
         return f"{text}: {self.remedy}"
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield number and text of every line that is not blank, streaming.
+def regular(path: Path) -> IO[bytes]:
+    """Open a file for reading, if it is one; ``LogError`` for anything else.
 
-    Raises ``LogError`` for a missing, empty or undecodable file, a byte-order mark, a
-    NUL and a line beyond all measure.
+    A named pipe would wait for a writer that never comes, and a device never ends.
     """
-    number = 0
+    found = ""
     try:
-        with path.open("rb") as file:
-            while raw := file.readline(LONGEST_LINE):
-                number += 1
-                if number == 1 and raw.startswith(BOMS):
-                    raise LogError(path, 1, "a byte-order mark", "plain UTF-8")
-                if b"\0" in raw:
-                    raise LogError(path, number, "a NUL byte", "plain UTF-8")
-                if len(raw) == LONGEST_LINE:
-                    raise LogError(path, number, "an endless line", "LoadGen's lines")
-                try:
-                    text = raw.decode().rstrip("\r\n")
-                except UnicodeDecodeError:
-                    raise LogError(
-                        path, number, "bytes that are not UTF-8", "plain UTF-8"
-                    ) from None
-                if text.strip():
-                    yield number, text
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            return os.fdopen(number, "rb")
+        os.close(number)
+        found = "no regular file"
     except OSError as error:
         found = f"{error.strerror or error}".lower()
-        raise LogError(path, 0, found, "a file that LoadGen wrote") from None
+    except ValueError as error:
+        found = str(error)
+    raise LogError(path, 0, found, "a file that LoadGen wrote")
+
+
+def lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
+    """Yield number and text of every line that is not blank, streaming.
+
+    Blanks around a line are not part of it. Raises ``LogError`` for a missing, empty
+    or undecodable file, a byte-order mark, a NUL and a line of ``longest`` bytes.
+    """
+    number = 0
+    with regular(path) as file:
+        while raw := _line(file, path, longest):
+            number += 1
+            if number == 1 and raw.startswith(BOMS):
+                raise LogError(path, 1, "a byte-order mark", "plain UTF-8")
+            if b"\0" in raw:
+                raise LogError(path, number, "a NUL byte", "plain UTF-8")
+            if len(raw) == longest:
+                raise LogError(path, number, "an endless line", "LoadGen's lines")
+            try:
+                text = raw.decode().strip()
+            except UnicodeDecodeError:
+                found = "bytes that are not UTF-8"
+                raise LogError(path, number, found, "plain UTF-8") from None
+            if text:
+                yield number, text
     if not number:
         raise LogError(path, 0, "an empty file", "a file that LoadGen wrote")
 
 
+def _line(file: IO[bytes], path: Path, longest: int) -> bytes:
+    try:
+        return file.readline(longest)
+    except OSError as error:
+        found = f"{error.strerror or error}".lower()
+        raise LogError(path, 0, found, "a file that can be read") from None
+
+
 def parse(path: Path, number: int, text: str) -> Any:
     """Return the JSON value of a line; ``LogError`` for anything that is not JSON."""
+    if len(text) > LONG_LINE and sum(map(text.count, '"[{')) > 1000:
+        found = f"a record of {len(text):,} characters that is no plain list"
+        raise LogError(path, number, found, "LoadGen's lines")
     try:
         return _DECODER.decode(text)
     except (ValueError, RecursionError) as error:

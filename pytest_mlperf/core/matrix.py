@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 
 from pytest_mlperf.core.rounds import ROUNDS
+from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.rounds import get
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Scenario
@@ -50,6 +51,15 @@ def cells(
         for benchmark, target, scenario, round_ in found
     ]
     return sorted(made, key=build_order)
+
+
+def rehearsable(rules: Iterable[Rule]) -> set[str]:
+    """Return the benchmarks that an oracle can answer: no rule of theirs counts or
+    times tokens.
+    """
+    every = tuple(rules)
+    timed = {r.benchmark for r in every if r.use_token_latencies or "token" in r.unit}
+    return {rule.benchmark for rule in every} - timed
 
 
 def age(name: str) -> int:

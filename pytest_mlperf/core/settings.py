@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_mlperf.core.types import Mode
@@ -12,6 +13,7 @@ from pytest_mlperf.core.types import Scenario
 
 if TYPE_CHECKING:
     # A rule's round holds Seeds, from this module.
+    from pytest_mlperf.core.compliance.audit import Audit
     from pytest_mlperf.core.rounds.rule import Rule
 
 
@@ -53,6 +55,10 @@ class Settings:
     max_duration_ms: int = 0
     waived: Mapping[str, str] = field(default_factory=dict)
     """Check name -> why this run is not held to the round's rule."""
+    audit_config: str = ""
+    """Text of a compliance test's audit.config, which LoadGen applies last."""
+    submitted: Settings | None = None
+    """The performance run's settings: its user.conf is an audited run's too."""
 
     def user_conf(self) -> str:
         """Return the user.conf a submitter would write for this run.
@@ -61,6 +67,8 @@ class Settings:
         (seeds, latency bounds) is set on TestSettings, because LoadGen takes its
         own compiled-in round from anywhere else.
         """
+        if self.submitted:
+            return self.submitted.user_conf()
         name = self.scenario.loadgen
         keys: dict[str, float | int] = {
             "min_duration": self.min_duration_ms,
@@ -120,6 +128,7 @@ def plan(
     shortening: Shortening | None = None,
     target_qps: float | None = None,
     expected_latency_ns: int | None = None,
+    audit: Audit | None = None,
 ) -> Settings:
     """Return the settings of one run, with every departure from the rule waived.
 
@@ -145,7 +154,7 @@ def plan(
             f"the dataset has {available:,} samples instead of "
             f"{rule.performance_sample_count:,}"
         )
-    return Settings(
+    found = Settings(
         model=rule.loadgen_model,
         scenario=rule.scenario,
         mode=mode,
@@ -160,4 +169,23 @@ def plan(
         samples_per_query=rule.samples_per_query,
         equal_issue=rule.equal_issue,
         waived=waived,
+    )
+    return audited(found, audit) if audit else found
+
+
+def audited(settings: Settings, audit: Audit) -> Settings:
+    """Return a performance run's settings as a compliance test changes them."""
+    asked = audit.values
+    seeds = settings.seeds
+    if audit.seeds:
+        seeds = Seeds(*audit.seeds, test05=seeds.test05)
+    equal = asked.get("sample_concatenate_permutation", settings.equal_issue)
+    return replace(
+        settings,
+        seeds=seeds,
+        min_duration_ms=asked.get("min_duration", settings.min_duration_ms),
+        min_query_count=asked.get("min_query_count", settings.min_query_count),
+        equal_issue=bool(equal),
+        audit_config=audit.config,
+        submitted=settings,
     )

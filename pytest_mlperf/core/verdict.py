@@ -77,6 +77,8 @@ class Verdict:
     """Content hash of the engine build that answered."""
     facts: dict[str, str] = field(default_factory=dict)
     """What else a reader needs: system, precision, streams, batch, workload …"""
+    inferred: str = ""
+    """Scenario that really ran, where this one's figure was inferred from it."""
 
     @property
     def outcome(self) -> str:
@@ -124,6 +126,8 @@ class Verdict:
         """Return the verdict in words: failed checks first, each with its remedy."""
         title = f"{self.benchmark} {self.scenario} {self.mode} ({self.engine})"
         lines = [f"{title}: {self.outcome} under {self.round}"]
+        if self.inferred:
+            lines[0] += f", inferred from {self.inferred}"
         if self.labels:
             lines[0] += f" [{', '.join(self.labels)}: not a submission result]"
         for status in (Status.ERROR, Status.FAIL, Status.WAIVED):

@@ -57,7 +57,7 @@ class Record:
         return Verdict(
             benchmark=f"{benchmark}-{target}" if target else benchmark,
             scenario=_title(self._fact("scenario")), engine=self._fact("engine"),
-            mode=self._fact("mode"), round=self._fact("round"),
+            mode=self.cell.get("audit", self._fact("mode")), round=self._fact("round"),
             metric=None, checks=(check,),
         )  # fmt: skip
 

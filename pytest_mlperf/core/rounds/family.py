@@ -36,6 +36,19 @@ THROUGHPUT_KEYS = {
 """What the checker reports: Offline's key, then Server's."""
 
 
+CHOICES = {
+    "query counts": (
+        "mlperf.conf's: the checker's table says 1024 and 270336 to this day, but asks"
+        " for them only without early stopping, which all but Offline have"
+    ),
+    "token latencies": (
+        "first token and time per token alone: the checker's 20 s or 60 s for a whole"
+        " answer is compared with LoadGen's target_latency, which mlperf.conf sets to 0"
+    ),
+}
+"""Where a round's sources disagree in all benchmarks alike: what was chosen, why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """One accuracy metric: its reference, and its own ratio where it has one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_mlperf.core.rounds.family import CHOICES
 from pytest_mlperf.core.rounds.family import MS
 from pytest_mlperf.core.rounds.family import SERVER
 from pytest_mlperf.core.rounds.family import SS
@@ -25,6 +26,7 @@ ERA = Era(
             "mlcommons/inference tag v4.1: tools/submission/submission_checker.py"
             " MODEL_CONFIG['v4.1'], OFFLINE_MIN_SPQ_SINCE_V4, LLM_LATENCY_LIMITS"
         ),
+        **CHOICES,
     },
     # mlperf.conf sets MultiStream alone; 100 is LoadGen's own default.
     queries={SS: 100, MS: 662, SERVER: 100},
@@ -35,8 +37,8 @@ PLAIN = ("TEST01", "TEST05")
 LLM = ("TEST06",)
 HIGH_AND_LOW = {"99": 0.99, "99.9": 0.999}
 
-# The checker's equal-issue list lacks two commas and inverts its condition, so it is
-# dead code in this round; mlperf.conf's sample_concatenate_permutation decides here.
+# The checker's equal-issue list lacks two commas, and it compares the log's flag with
+# the text "true"; mlperf.conf's sample_concatenate_permutation decides here.
 FAMILIES = (
     Family(
         name="resnet50",
@@ -186,13 +188,16 @@ FAMILIES = (
         samples=15_000,
         offline=15_000,
         datacenter="Server Offline",
-        # The tag says SingleStream here; the v5.0 checker corrects it for v4.1.
         both="Server Offline",
         server_tokens=(2000, 200),
         tokens=True,
         equal_issue=True,
         result="tokens",
         compliance=LLM,
+        note=(
+            "both categories: the tag asks for SingleStream, the v5.0 checker's table"
+            " of v4.1 for Server; 15,000 samples: the checker, mlperf.conf says none"
+        ),
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_mlperf.core.rounds import v5_0
+from pytest_mlperf.core.rounds.family import CHOICES
 from pytest_mlperf.core.rounds.family import MS
 from pytest_mlperf.core.rounds.family import SERVER
 from pytest_mlperf.core.rounds.family import SS
@@ -27,6 +28,7 @@ ERA = Era(
             "mlcommons/inference b66003e1: tools/submission/submission_checker/"
             "constants.py MODEL_CONFIG['v5.1']"
         ),
+        **CHOICES,
     },
     queries={SS: 100, MS: 662, SERVER: 100},
 )
@@ -96,18 +98,6 @@ FAMILIES = revise(
             # With token latencies on, LoadGen's estimate is of the first token.
             result_keys={SS: "result_90.00_percentile_latency_ns"},
             compliance=(),
-        ),
-        Family(
-            name="pointpainting",
-            model="pointpainting",
-            targets={"": 0.999},
-            accuracy=(Goal("mAP", 0.5425),),
-            dataset=39_987,
-            samples=1024,
-            edge="SingleStream",
-            both="SingleStream",
-            stream_percentile=0.999,
-            compliance=("TEST01", "TEST04"),
         ),
         Family(
             name="deepseek-r1",

@@ -1,0 +1,190 @@
+"""Every key that LoadGen writes into a detail log: its type, and in which logs it is.
+
+Source: loadgen.cc, results.cc, test_settings_internal.cc, version.cc and logging.cc of
+mlcommons/inference, tags v2.0 to v5.1.1 and b66003e1.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+SHARES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
+"""The percentiles that LoadGen reports, as its keys have them."""
+
+
+class Kind(enum.Enum):
+    """What a value has to be; the text completes "should be"."""
+
+    INTEGER = "a whole number of 64 bits"
+    NUMBER = "a finite number"
+    FLAG = "true or false"
+    TEXT = "a text"
+    INDICES = "a list of sample indices"
+    MAP = "an object"
+
+    def fits(self, value: Any) -> bool:
+        """True for a value of this kind; a truth value is no number."""
+        if self is Kind.INTEGER:
+            return type(value) is int and -(2**63) <= value < 2**64
+        if self is Kind.NUMBER:
+            if type(value) is int:
+                return -(2**63) <= value < 2**64
+            return type(value) is float and abs(value) < float("inf")
+        return type(value) is _TYPES[self]
+
+
+_TYPES = {Kind.FLAG: bool, Kind.TEXT: str, Kind.INDICES: list, Kind.MAP: dict}
+
+HEAD = """
+loadgen_version:TEXT loadgen_build_date_local:TEXT loadgen_build_date_utc:TEXT
+loadgen_git_commit_date:TEXT loadgen_git_log_message:TEXT
+loadgen_git_status_message:TEXT loadgen_file_sha1:MAP test_datetime:TEXT sut_name:TEXT
+qsl_name:TEXT qsl_reported_total_count:INTEGER qsl_reported_performance_count:INTEGER
+"""
+# A setting is logged twice: as requested, and as LoadGen resolved it.
+BOTH = """
+scenario:TEXT test_mode:TEXT max_duration_ms:INTEGER max_query_count:INTEGER
+min_duration_ms:INTEGER min_query_count:INTEGER qsl_rng_seed:INTEGER
+sample_index_rng_seed:INTEGER schedule_rng_seed:INTEGER accuracy_log_rng_seed:INTEGER
+accuracy_log_probability:NUMBER accuracy_log_sampling_target:INTEGER
+print_timestamps:FLAG performance_issue_unique:FLAG performance_issue_same:FLAG
+performance_issue_same_index:INTEGER
+"""
+RESOLVED = """
+requested_performance_sample_count_override:INTEGER
+effective_performance_sample_count:INTEGER effective_samples_per_query:INTEGER
+effective_target_qps:NUMBER effective_target_latency_ns:INTEGER
+effective_target_latency_percentile:NUMBER effective_max_async_queries:INTEGER
+effective_target_duration_ms:INTEGER effective_min_sample_count:INTEGER
+"""
+RUN = """
+loaded_qsl_set:INDICES generated_query_count:INTEGER
+generated_samples_per_query:INTEGER generated_query_duration:INTEGER
+power_begin:TEXT power_end:TEXT
+"""
+ASKED = {
+    "SingleStream": """
+requested_single_stream_expected_latency_ns:NUMBER
+requested_single_stream_target_latency_percentile:NUMBER
+""",
+    "MultiStream": """
+requested_multi_stream_expected_latency_ns:NUMBER
+requested_multi_stream_target_latency_percentile:NUMBER
+requested_multi_stream_samples_per_query:INTEGER
+""",
+    "Server": """
+requested_server_target_qps:NUMBER requested_server_target_latency_ns:INTEGER
+requested_server_target_latency_percentile:NUMBER
+requested_server_coalesce_queries:FLAG requested_server_max_async_queries:INTEGER
+requested_server_find_peak_qps_decimals_of_precision:INTEGER
+requested_server_find_peak_qps_boundary_step_size:NUMBER
+requested_server_num_issue_query_threads:INTEGER
+""",
+    "Offline": "requested_offline_expected_qps:NUMBER",
+}
+RESULT = """
+result_validity:TEXT result_min_duration_met:FLAG result_min_queries_met:FLAG
+early_stopping_met:FLAG result_query_count:INTEGER result_min_latency_ns:INTEGER
+result_max_latency_ns:INTEGER result_mean_latency_ns:INTEGER
+"""
+RESULT += " ".join(f"result_{p}_percentile_latency_ns:INTEGER" for p in SHARES)
+RESULTS = {
+    "SingleStream": """
+result_qps_with_loadgen_overhead:NUMBER result_qps_without_loadgen_overhead:NUMBER
+early_stopping_latency_ss:INTEGER early_stopping_latency_ms:INTEGER
+""",
+    "MultiStream": """
+result_min_query_latency_ns:INTEGER result_max_query_latency_ns:INTEGER
+result_mean_query_latency_ns:INTEGER early_stopping_latency_ms:INTEGER
+"""
+    + " ".join(f"result_{p}_percentile_per_query_latency_ns:INTEGER" for p in SHARES),
+    "Server": """
+result_perf_constraints_met:FLAG result_overlatency_query_count:INTEGER
+result_scheduled_samples_per_sec:NUMBER result_completed_samples_per_sec:NUMBER
+""",
+    "Offline": "result_samples_per_second:NUMBER",
+}
+TOKENS_ASKED = """
+requested_server_ttft_latency:INTEGER requested_server_tpot_latency:INTEGER
+"""
+TOKENS = """
+result_first_token_min_latency_ns:INTEGER result_first_token_max_latency_ns:INTEGER
+result_first_token_mean_latency_ns:INTEGER result_time_to_output_token_min:INTEGER
+result_time_to_output_token_max:INTEGER result_time_to_output_token_mean:INTEGER
+result_token_throughput_with_loadgen_overhead:NUMBER result_token_throughput:NUMBER
+"""
+TOKENS += " ".join(
+    f"result_first_token_{p}_percentile_latency_ns:INTEGER"
+    f" result_time_per_output_token_{p}_percentile_ns:INTEGER"
+    for p in SHARES
+)
+SOMETIMES = """
+get_sut_name_duration_ns:INTEGER requested_use_token_latencies:FLAG
+result_invalid_reason:TEXT requested_accuracy_sample_count_override:INTEGER
+effective_accuracy_sample_count:INTEGER generic_message:TEXT
+requested_sample_concatenate_permutation:FLAG
+effective_sample_concatenate_permutation:FLAG early_stopping_result:TEXT
+early_stopping_ttft_result:TEXT early_stopping_tpot_result:TEXT num_errors:INTEGER
+result_completed_tokens_per_second:NUMBER result_tokens_per_second:NUMBER
+result_inferred_completed_tokens_per_second:NUMBER
+result_inferred_tokens_per_second:NUMBER
+"""
+
+
+def _table(*texts: str) -> dict[str, Kind]:
+    pairs = (word.split(":") for word in " ".join(texts).split())
+    return {key: Kind[kind] for key, kind in pairs}
+
+
+def _settings() -> Iterator[str]:
+    for word in BOTH.split():
+        yield f"requested_{word}"
+        yield f"effective_{word}"
+
+
+SETTINGS = _table(*_settings())
+ALWAYS = frozenset(_table(HEAD, RESOLVED, RUN) | SETTINGS)
+KINDS: Mapping[str, Kind] = {
+    **_table(HEAD, RESOLVED, RUN, RESULT, TOKENS_ASKED, TOKENS, SOMETIMES),
+    **_table(*ASKED.values(), *RESULTS.values()),
+    **SETTINGS,
+}
+PER_SET = frozenset(_table(RUN))
+"""In an accuracy run once for each set of samples that was loaded."""
+
+
+@lru_cache(maxsize=256)
+def needed(
+    scenario: str, version: tuple[int, ...], *, tokens: bool, ran: bool
+) -> frozenset[str]:
+    """Return the keys that a whole log must have.
+
+    ``ran``: it is a performance run's, which ends with results. What LoadGen wrote
+    only from some version on is asked of these versions.
+    """
+    keys = {*ALWAYS, *_table(ASKED.get(scenario, ""))}
+    offline = scenario == "Offline"
+    if version >= (4, 1):
+        keys.add("requested_sample_concatenate_permutation")
+        keys.add("effective_sample_concatenate_permutation")
+    if version >= (6, 0, 6):
+        keys.add("effective_accuracy_sample_count")
+    if tokens and not offline:
+        keys.update(_table(TOKENS_ASKED))
+    if not ran:
+        return frozenset(keys)
+    keys.update(_table(RESULT, RESULTS.get(scenario, "")))
+    kinds = ("ttft_", "tpot_") if tokens else ("",)
+    keys.update(f"early_stopping_{kind}result" for kind in kinds)
+    if version >= (5, 0, 16):
+        keys.add("num_errors")
+    if tokens and not offline:
+        keys.update(_table(TOKENS))
+    if tokens and version >= (4, 1):
+        name = "tokens_per_second" if offline else "completed_tokens_per_second"
+        keys.add(f"result_{name}")
+    return frozenset(keys)

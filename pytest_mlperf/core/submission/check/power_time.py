@@ -1,0 +1,204 @@
+"""Power logs in time: was the meter running while LoadGen was, and what did it say?
+
+Source: mlcommons/inference b66003e1, tools/submission/power/power_checker.py
+(phases_check, check_ptd_logs) and submission_checker/checks/power_check.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC
+from datetime import datetime
+
+from pytest_mlperf.core.evidence import moments
+from pytest_mlperf.core.log import DETAIL
+from pytest_mlperf.core.log import SUMMARY
+from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.logfile import lines
+from pytest_mlperf.core.submission.check import power
+from pytest_mlperf.core.submission.check.logs import readable
+from pytest_mlperf.core.submission.check.power import AGAIN
+from pytest_mlperf.core.submission.check.power import Session
+from pytest_mlperf.core.submission.check.problem import Problem
+from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.tree import Result
+from pytest_mlperf.core.submission.check.tree import Tree
+
+APART_S = 0.8
+"""Seconds that client's and server's clocks may differ (TIME_DELTA_TOLERANCE)."""
+EDGE_S = 800
+"""Seconds at either end of a run in which the checker lets uncertainty pass."""
+HOUR_S = 3600
+"""LoadGen's time may be off by daylight saving time."""
+LESS = 0.05
+"""Share by which the tested run's power may be below the ranging run's."""
+STAMP = re.compile(r"^(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d\.\d{3})")
+ACTIVATED = re.compile(r"Uncertainty checking for Yokogawa\S+ is activated")
+UNCERTAIN = re.compile(r"Uncertainty \d+.\d+%, which is above 1.00% limit")
+
+phases_rule = rule("power_phases")
+watts_rule = rule("power_watts")
+meter_log = rule("power_meter_log")
+
+Window = tuple[float, float]
+"""Begin and end, in seconds since 1970."""
+
+
+def problems(tree: Tree, result: Result) -> Iterator[Problem]:
+    """Yield what is wrong with the power logs of one result."""
+    yield from power.file_list_problems(tree, result)
+    own = power.session(tree, result)
+    if isinstance(own, list):
+        yield from own
+        return
+    yield from power.agreement_problems(own)
+    yield from power.digest_problems(tree, own)
+    yield from power.meter_problems(own)
+    windows: dict[str, Window] = {}
+    for name in ("ranging", "run_1"):
+        if readable(tree.listing, own.path(name), (SUMMARY, DETAIL)):
+            try:
+                log = Log.read(tree.listing.root / own.path(name))
+                begin, end = moments(log, "power_begin"), moments(log, "power_end")
+                windows[name] = min(begin).timestamp(), max(end).timestamp()
+            except LogError as error:
+                if name == "ranging":  # The judge says it of the other.
+                    path = own.path(f"{name}/{DETAIL}")
+                    yield phases_rule(path, error.found, error.required, AGAIN)
+    yield from phase_problems(own, windows)
+    yield from watts_problems(tree, own, windows)
+    if "run_1" in windows:
+        yield from meter_log_problems(tree, own, windows["run_1"])
+
+
+def phase_problems(own: Session, windows: dict[str, Window]) -> Iterator[Problem]:
+    """LoadGen ran inside the session's phases, on which both ends agree."""
+    path = own.path("power/client.json")
+    for name, key in (("ranging", "ranging"), ("run_1", "testing")):
+        ours, theirs = (times(end["phases"], key) for end in (own.client, own.server))
+        if len(ours) < 3 or len(ours) != len(theirs):
+            shown = f"{len(ours)} and {len(theirs)} checkpoints of {key}"
+            yield phases_rule(path, shown, "the same, and at least 3", AGAIN)
+            continue
+        apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+        if apart > APART_S:
+            shown = f"checkpoints of {key} {apart:.3f} s apart"
+            remedy = "let both clocks follow one NTP server, and measure again"
+            yield phases_rule(path, shown, f"at most {APART_S} s", remedy)
+        for moment_s in windows.get(name, ()):
+            inside = (ours[1] < moment_s - slack < ours[2] for slack in (0, HOUR_S))
+            if not any(inside):
+                shown = f"a run {moment_s - ours[1]:.0f} s after {key} began"
+                required = f"between 0 and {ours[2] - ours[1]:.0f} s"
+                yield phases_rule(own.path(f"{name}/{DETAIL}"), shown, required, AGAIN)
+                break
+
+
+def times(phases: object, key: str) -> list[float]:
+    """Return the checkpoints of a mode; none where they are not two numbers each."""
+    found = phases.get(key) if isinstance(phases, dict) else None
+    try:
+        return [float(point[0]) for point in found or []]
+    except (TypeError, ValueError, LookupError):
+        return []
+
+
+def watts_problems(
+    tree: Tree, own: Session, windows: dict[str, Window]
+) -> Iterator[Problem]:
+    """Power was measured during both runs, and the tested one did not use less."""
+    means = {}
+    for name, window in windows.items():
+        path = own.path(f"{name}/spl.txt")
+        if not tree.listing.is_file(path):
+            continue
+        try:
+            watts = list(inside(tree, path, window))
+        except LogError as error:
+            yield Problem(
+                path, "power_watts", error.found, error.required, AGAIN, error.line
+            )
+            continue
+        if not watts:
+            required = "power while LoadGen ran"
+            yield watts_rule(path, "no reading within the run", required, AGAIN)
+            continue
+        means[name] = sum(watts) / len(watts)
+    if len(means) == len(windows) > 1 and means["run_1"] < means["ranging"] * (
+        1 - LESS
+    ):
+        shown = f"{means['run_1']:.1f} W on average"
+        required = f"at most {LESS:.0%} below ranging's {means['ranging']:.1f} W"
+        yield watts_rule(own.path("run_1/spl.txt"), shown, required, AGAIN)
+
+
+def inside(tree: Tree, path: str, window: Window) -> Iterator[float]:
+    """Yield the watts above zero that were read within a run."""
+    for number, text in lines(tree.listing.root / path):
+        if not text.startswith("Time"):
+            continue
+        fields = text.split(",")
+        try:
+            when, watts = seconds(fields[1]), float(fields[3])
+        except (ValueError, IndexError):
+            found, required = f"{text[:60]!r}", "Time,<stamp>,Watts,<watts>,…"
+            raise LogError(path, number, found, required) from None
+        if window[0] < when < window[1] and watts > 0:
+            yield watts
+
+
+def seconds(stamp: str) -> float:
+    """Return MM-DD-YYYY HH:MM:SS.mmm as seconds since 1970, without strptime's cost.
+
+    ``ValueError`` for what is no such stamp.
+    """
+    if not STAMP.match(stamp):
+        raise ValueError(f"{stamp[:40]!r} is no time stamp")
+    month, day, year = int(stamp[:2]), int(stamp[3:5]), int(stamp[6:10])
+    hour, minute, second = int(stamp[11:13]), int(stamp[14:16]), int(stamp[17:19])
+    whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    return whole.timestamp() + int(stamp[20:23]) / 1000
+
+
+def meter_log_problems(tree: Tree, own: Session, window: Window) -> Iterator[Problem]:
+    """Uncertainty was watched, and the meter made no error while it counted."""
+    path = own.path("power/ptd_logs.txt")
+    if not tree.listing.is_file(path):
+        return
+    mark = f": Go with mark '{own.server['session_name']}_ranging'"
+    try:
+        found = [
+            (number, seconds(stamp[1]), text[stamp.end() :])
+            for number, text in lines(tree.listing.root / path)
+            if (stamp := STAMP.match(text))
+        ]
+    except (LogError, ValueError) as error:
+        shown = error.found if isinstance(error, LogError) else str(error)
+        yield meter_log(path, shown, "PTDaemon's log", AGAIN)
+        return
+    begin = next((when for _, when, text in found if text.strip() == mark), None)
+    done = (
+        when
+        for _, when, text in found
+        if begin is not None and when >= begin and text.strip() == ": Completed test"
+    )
+    end = next(done, None)
+    if begin is None or end is None:
+        yield meter_log(path, "no ranging run", "the session's ranging run", AGAIN)
+        return
+    watched = (when for _, when, text in found if ACTIVATED.search(text))
+    if next(watched, begin) >= begin:
+        shown = "no uncertainty checking before the ranging run"
+        yield meter_log(path, shown, "uncertainty checking activated", AGAIN)
+    for number, when, text in found:
+        _, is_error, message = text.partition("ERROR:")
+        late = bool(is_error) and message.strip() != "USB." and not begin < when < end
+        wide = "WARNING:" in text and UNCERTAIN.search(text)
+        if late or (wide and window[0] + EDGE_S < when < window[1] - EDGE_S):
+            required = "no error after ranging, and at most 1 % uncertainty"
+            yield Problem(
+                path, "power_meter_log", text.strip()[:120], required, AGAIN, number
+            )
+            return

@@ -1,0 +1,222 @@
+"""Which runs make a submission: the best complete set of each benchmark and scenario.
+
+Nothing is dropped silently: every run that is not taken is listed with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.compliance import Finding
+from pytest_mlperf.core.compliance import find
+from pytest_mlperf.core.compliance import verify
+from pytest_mlperf.core.rounds import Round
+from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.submission.ask import STREAMS
+from pytest_mlperf.core.submission.ask import Ask
+from pytest_mlperf.core.submission.ask import Entry
+from pytest_mlperf.core.submission.ask import Key
+from pytest_mlperf.core.submission.ask import missing
+from pytest_mlperf.core.submission.runs import ACCURACY
+from pytest_mlperf.core.submission.runs import PERFORMANCE
+from pytest_mlperf.core.submission.runs import REHEARSAL
+from pytest_mlperf.core.submission.runs import Run
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Status
+
+INCOMPLETE = "no complete set of runs of one build"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is taken, what is not, and why nothing can be written."""
+
+    entries: tuple[Entry, ...]
+    others: tuple[tuple[Run, str], ...]
+    refusals: tuple[str, ...]
+
+
+def choose(runs: Sequence[Run], ask: Ask, there: Iterable[Key] = ()) -> Choice:
+    """Return the best complete set of runs of each benchmark and scenario.
+
+    ``there`` are the rows of the tree that is completed: they count as present.
+    """
+    table = rounds.get(ask.round)
+    entries: list[Entry] = []
+    others: list[tuple[Run, str]] = []
+    refusals: list[str] = []
+    usable: dict[Key, list[Run]] = {}
+    for run in runs:
+        if reason := unfit(run, ask):
+            others.append((run, reason))
+        else:
+            usable.setdefault(run.key, []).append(run)
+    rows = list(
+        dict.fromkeys(run.key for run in runs if run.verdict.round == ask.round)
+    )
+    for key in rows:
+        rule = rule_of(table, key)
+        if rule is None or ask.table not in rule.categories:
+            why = f"{ask.round} has no {' '.join(key)} for {ask.category}"
+            others += [(run, why) for run in usable.get(key, [])]
+            continue
+        entry, left = best(rule, usable.get(key, []), ask)
+        others += left
+        if entry:
+            entries.append(entry)
+        elif key not in there:
+            refusals.append(_why_none(key, others))
+    refusals += missing(table, ask, {*there, *rows})
+    if not entries and not refusals:
+        refusals.append(_nothing(ask, runs))
+    return Choice(tuple(entries), tuple(others), tuple(dict.fromkeys(refusals)))
+
+
+def unfit(run: Run, ask: Ask) -> str:
+    """Return why a run cannot be part of the submission; empty where it can."""
+    verdict = run.verdict
+    if verdict.round != ask.round:
+        return f"judged by {verdict.round}, the submission is for {ask.round}"
+    if run.trouble:
+        return f"its item did not pass: {run.trouble}"
+    if not verdict.valid:
+        bad = [c for c in verdict.checks if c.status.value in ("fail", "error")]
+        return f"{verdict.outcome}: {bad[0] if bad else 'no rule was checked'}"
+    if (REHEARSAL in verdict.labels) != ask.rehearsal:
+        what = "rehearsed" if REHEARSAL in verdict.labels else "measured"
+        return f"{what}, and one tree holds either rehearsed or measured runs"
+    blemishes = "; ".join(run.blemishes(allowed=[REHEARSAL]))
+    if blemishes and ask.is_strict:
+        return f"not for the {ask.division} division: {blemishes}"
+    return ""
+
+
+def best(
+    rule: Rule, runs: Sequence[Run], ask: Ask
+) -> tuple[Entry | None, list[tuple[Run, str]]]:
+    """Return the entry with the best performance run whose set is complete.
+
+    Accuracy and compliance are those of the same engine build, the newest where
+    there are several.
+    """
+    reasons: dict[int, str] = {}
+    chosen: Entry | None = None
+    tests = rule.compliance if ask.is_strict else ()
+    for run in ranked(rule, [r for r in runs if r.mode == PERFORMANCE]):
+        if chosen:
+            than = f"is not better than {chosen.performance.score}"
+            reasons[id(run)] = f"{run.score} {than}"
+            continue
+        found = completed(rule, run, runs, tests)
+        if isinstance(found, Entry):
+            chosen = found
+        else:
+            reasons[id(run)] = found
+    taken = {id(run) for run in chosen.runs} if chosen else set()
+    spare = "a newer or better run of the same kind was taken"
+    if not chosen:
+        spare = INCOMPLETE
+    left = [(r, reasons.get(id(r), spare)) for r in runs if id(r) not in taken]
+    return chosen, left
+
+
+def completed(
+    rule: Rule, run: Run, runs: Sequence[Run], tests: Sequence[str]
+) -> Entry | str:
+    """Return a performance run with all that belongs to it, or what is lacking."""
+    same = [r for r in reversed(runs) if r.build == run.build]
+    taken = {PERFORMANCE: run}
+    verified: dict[str, tuple[Finding, ...]] = {}
+    texts = []
+    for mode in (ACCURACY, *tests):
+        why = ""
+        for kin in (r for r in same if r.mode == mode):
+            findings = confirmed(rule, kin, taken)
+            bad = next((c for f in findings for c in f.checks if not ok(c)), None)
+            if bad is None:
+                taken[mode] = kin
+                if findings:
+                    verified[mode] = findings
+                break
+            why = why or f"{kin.folder.name} does not confirm this run: {bad}"
+        if mode not in taken:
+            texts.append(why or _lacking(run, mode, runs))
+    if texts:
+        return f"{'; '.join(texts)}: run them in one session with one engine build"
+    audits = {test: taken[test] for test in tests}
+    return Entry(rule, run, taken[ACCURACY], audits, verified)
+
+
+def confirmed(rule: Rule, run: Run, taken: Mapping[str, Run]) -> tuple[Finding, ...]:
+    """Return an audit's verification against the runs taken, if it had others."""
+    if run.mode not in rule.compliance:
+        return ()
+    compared = {
+        name: run.verdict.facts.get(f"compared with {name}", "") for name in taken
+    }
+    if all(path in ("", str(taken[name].folder)) for name, path in compared.items()):
+        return ()
+    folders = {name: one.folder for name, one in taken.items()}
+    audit = find(run.mode, rule)
+    if not set(audit.needs) <= folders.keys():
+        return ()
+    return verify(audit, rule, run.folder, folders)
+
+
+def ok(check: Check) -> bool:
+    return check.status in (Status.PASS, Status.WAIVED)
+
+
+def ranked(rule: Rule, runs: Iterable[Run]) -> list[Run]:
+    """Return performance runs, the best first; of equals the newer."""
+    sign = 1 if rule.scenario in STREAMS else -1
+
+    def key(run: Run) -> float:
+        return sign * (run.verdict.metric.value if run.verdict.metric else 0.0)
+
+    newest_first = [run for run in reversed(list(runs)) if run.verdict.metric]
+    return sorted(newest_first, key=key)
+
+
+def rule_of(table: Round, key: Key) -> Rule | None:
+    """Return the rule of a row; None where the round does not have it."""
+    found = (r for r in table.rules if (r.model, r.scenario.value) == key)
+    return next(found, None)
+
+
+def _lacking(run: Run, mode: str, runs: Sequence[Run]) -> str:
+    """Say that a performance run lacks another, and which build has one."""
+    others = [r for r in runs if r.mode == mode]
+    if others:
+        return f"{mode} ran {_build(others[-1])}, performance ran {_build(run)}"
+    return f"no usable {mode} run"
+
+
+def _why_none(key: Key, others: Iterable[tuple[Run, str]]) -> str:
+    """Return the refusal of a row that has no complete set: each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for run, reason in others:
+        if run.key == key and reason != INCOMPLETE:
+            reasons.setdefault(reason, []).append(run.folder.name)
+    # What is wrong with the run that counts stands before what follows from it.
+    ordered = sorted(reasons.items(), key=lambda pair: PERFORMANCE not in pair[1])
+    texts = [f"{reason} ({', '.join(names)})" for reason, names in ordered]
+    if not any(PERFORMANCE in name for names in reasons.values() for name in names):
+        texts.insert(0, "no performance run: run it and what belongs to it")
+    return f"{' '.join(key)}: {'; '.join(texts)}"
+
+
+def _nothing(ask: Ask, runs: Sequence[Run]) -> str:
+    found = f"{len(runs)} runs" if runs else "no run"
+    return (
+        f"nothing to submit: {found} of this session can be part of a {ask.division} "
+        f"{ask.round} submission for {ask.category}"
+    )
+
+
+def _build(run: Run) -> str:
+    return f"{run.verdict.engine} build {run.verdict.build[:12] or 'unknown'}"

@@ -1,0 +1,228 @@
+"""The texts of a submission: measurements, README, calibration, and what was chosen."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+
+from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.submission.ask import Ask
+from pytest_mlperf.core.submission.ask import Entry
+from pytest_mlperf.core.submission.choose import Choice
+from pytest_mlperf.core.submission.runs import REHEARSAL
+
+NOTICE = (
+    "REHEARSAL: answers come from the ground truth of synthetic data and nothing was "
+    "measured. This is no result and must not be submitted."
+)
+CALIBRATION = (
+    "No model was retrained or pruned. An engine derives its precision from the fp32 "
+    "reference model when it is built; activations are scaled by the round's "
+    "calibration set or as they come, and no other data is used."
+)
+OFFICIAL = {"resnet50": "resnet"}
+"""Names that the checker has for a benchmark, where they are not its folder's."""
+TESTS = {"performance": "test_performance", "accuracy": "test_accuracy"}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """How the runs came about, as far as a reader can repeat it."""
+
+    command: Sequence[str]
+    """Arguments of pytest as they were given."""
+    options: Sequence[str]
+    """The same wishes as options alone, wherever they were written."""
+    environment: Sequence[str] = ()
+    """Names of environment variables that had a say."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def notices(labels: Iterable[str]) -> list[str]:
+    """Return what a reader must know before any number."""
+    own = [label for label in labels if label != REHEARSAL]
+    found = [NOTICE] * (REHEARSAL in labels)
+    if own:
+        found.append(f"Labelled {', '.join(own)}: open division, no official result.")
+    return found
+
+
+def measurements(entry: Entry) -> str:
+    """Return the measurements JSON: five required fields, then what else is known.
+
+    Field names: SYSTEM_IMP_REQUIRED_FILES of the checker; it allows others.
+    """
+    verdict = entry.performance.verdict
+    facts = verdict.facts
+    precision = facts.get("precision", "fp32")
+    weights = facts.get("weights file", "")
+    if REHEARSAL in verdict.labels:
+        weights = "none: answers come from the ground truth"
+    data = {
+        "input_data_types": facts.get("input types") or precision,
+        "weight_data_types": precision,
+        "retraining": "no",
+        "starting_weights_filename": weights or facts.get("workload", "unknown"),
+        "weight_transformations": transformations(facts),
+        "engine": verdict.engine,
+        "engine_build": verdict.build,
+    }
+    if said := " ".join(notices(verdict.labels)):
+        data["notes"] = said
+    return json.dumps(data, indent=2) + "\n"
+
+
+def transformations(facts: Mapping[str, str]) -> str:
+    """Return what was done to the weights, by the precision they ended in."""
+    if known := facts.get("weight transformations"):
+        return known
+    precision = facts.get("precision", "fp32")
+    if precision in ("int8", "fp8", "fp4", "int4"):
+        return f"quantization to {precision}"
+    return "none" if precision == "fp32" else f"conversion to {precision}"
+
+
+def user_conf(text: str, labels: Iterable[str]) -> str:
+    """Return the user.conf of the run, with the labels as comments before it."""
+    return "\n".join([*(f"# {line}" for line in notices(labels)), text])
+
+
+def readme(entry: Entry, ask: Ask, session: Session, full_log: str) -> str:
+    """Return the README of one result: how it came about and how to repeat it."""
+    verdict = entry.performance.verdict
+    name = f"{entry.rule.model} {entry.rule.scenario.value}"
+    cell = f"{entry.rule.model}-{entry.rule.scenario.slug}-{verdict.engine}"
+    lines = [f"# {name}, {ask.division} division, {ask.round}", ""]
+    for notice in notices(verdict.labels):
+        lines += [f"**{notice}**", ""]
+    lines += [
+        (f"{ask.org}, system `{ask.system}`, engine `{verdict.engine}` "
+        f"(build `{verdict.build}`)."),
+        "", "## Run it again", "",
+        ("The code is in the submission's `src` or `code` folder: install "
+        "`requirements.txt`, then in that folder run"), "", "```",
+    ]  # fmt: skip
+    # One session, because an audit is compared with the runs beside it.
+    nodes = []
+    for run in entry.runs:
+        test = TESTS.get(run.mode, "test_compliance")
+        node = cell if run.mode in TESTS else f"{cell}-{run.mode}"
+        nodes.append(f"  {quoted(f'suites/{test}.py::{test}[{node}]')}")
+    head = " ".join(["pytest", *map(quoted, session.options)])
+    lines += [" \\\n".join([head, *nodes]), "```", "", "It ran as part of", "", "```"]
+    lines += [" ".join(["pytest", *map(quoted, session.command)]), "```", ""]
+    if session.environment:
+        names = ", ".join(f"`{name}`" for name in session.environment)
+        lines += [f"Environment variables that were set: {names}.", ""]
+    lines += ["## What ran", ""]
+    lines += [f"- {k}: {v}" for k, v in sorted(verdict.facts.items()) if v]
+    lines += [f"- {k} {v}" for k, v in sorted(session.versions.items())]
+    lines += [
+        "", ("The accuracy log here is cut in the official way; the whole has the "
+        f"sha256 `{full_log}` and stays with the submitter. That of every file is in "
+        "`documentation/sha256sums.txt`."), "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def quoted(word: str) -> str:
+    """Return a word as a shell takes it, where a variable keeps its meaning."""
+    plain = re.fullmatch(r"[\w@%+=:,./$-]+", word)
+    return word if plain else shlex.quote(word)
+
+
+def calibration(
+    entries: Sequence[Entry], labels: Iterable[str], before: str = ""
+) -> str:
+    """Return calibration.md: what was quantised, and by which data.
+
+    ``before`` is the document of the tree that is completed: rows are added to it.
+    """
+    rows = [_calibrated(entry) for entry in entries]
+    if before:
+        new = [row for row in rows if row not in before]
+        return "\n".join([before.rstrip("\n"), *new, ""])
+    lines = ["# Calibration and quantisation", ""]
+    for notice in notices(labels):
+        lines += [f"**{notice}**", ""]
+    lines += [CALIBRATION, "", "| benchmark | scenario | engine | precision | done |"]
+    return "\n".join([*lines, "|---|---|---|---|---|", *rows, ""])
+
+
+def _calibrated(entry: Entry) -> str:
+    verdict = entry.performance.verdict
+    cells = [
+        entry.rule.model,
+        entry.rule.scenario.value,
+        verdict.engine,
+        verdict.facts.get("precision", "fp32"),
+        transformations(verdict.facts),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def model_mapping(entries: Iterable[Entry], ask: Ask) -> dict[str, str]:
+    """Return folder -> official model of the open entries whose model is another."""
+    return {
+        custom: OFFICIAL.get(entry.rule.model, entry.rule.model)
+        for entry in entries
+        if (custom := own_folder(entry, ask))
+    }
+
+
+def own_folder(entry: Entry, ask: Ask) -> str:
+    """Return the folder of an open entry whose model is not the official one."""
+    if ask.is_strict or "embedded" not in entry.performance.verdict.labels:
+        return ""
+    return f"{entry.rule.model}-embedded"
+
+
+def report(choice: Choice, ask: Ask, full_logs: Mapping[str, str]) -> str:
+    """Return submission.md: what was taken, what was not and why.
+
+    ``full_logs`` maps the folder of each whole accuracy log to its sha256.
+    """
+    lines = [f"# {ask.division} {ask.round} submission of {ask.org}, {ask.system}", ""]
+    if ask.rehearsal:
+        lines += [f"**{NOTICE}**", ""]
+    for text in choice.refusals:
+        lines.append(f"- refused: {text}")
+    lines += ["", "## Taken", ""]
+    for entry in choice.entries:
+        lines.append(f"- {entry.rule.model} {entry.rule.scenario.value}: {_of(entry)}")
+        lines += [f"  - {run.mode}: {run.folder}" for run in entry.runs]
+    lines += ["", "## Not taken", ""]
+    lines += [f"- {run.name}: {reason} ({run.folder})" for run, reason in choice.others]
+    if full_logs:
+        lines += ["", "## Whole accuracy logs", "", "Keep them: they may be asked for."]
+        lines += [""]
+        lines += [f"- {sha256}  {folder}" for folder, sha256 in full_logs.items()]
+    return "\n".join([*lines, ""])
+
+
+def _of(entry: Entry) -> str:
+    """Return an entry's figure and engine."""
+    return f"{entry.performance.score} on {entry.performance.verdict.engine}"
+
+
+def mlperf_conf(rule: Rule) -> str:
+    """Return what the round fixes, for rounds that want a mlperf.conf beside user.conf.
+
+    LoadGen takes none of it from a file: the suite sets it on TestSettings.
+    """
+    head = f"{rule.loadgen_model}.{rule.scenario.loadgen}"
+    values = {
+        "min_duration": rule.min_duration_ms,
+        "min_query_count": rule.min_query_count,
+        "performance_sample_count_override": rule.performance_sample_count,
+    }
+    if rule.target_latency_ns is not None:
+        values["target_latency"] = rule.target_latency_ns // 1_000_000
+    lines = [f"{head}.{key} = {value}" for key, value in values.items()]
+    return "\n".join([f"# {rule.round}: what the round fixes for this result", *lines])

@@ -1,0 +1,69 @@
+"""The seal of a submitter's folder: the SHA-256 of every file, as sha256sum writes it.
+
+No checker asks for it. It is how a README cut in two, a lost source file and a changed
+number are found, which no rule can see: ``sha256sum -c`` reads it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+FILE = "documentation/sha256sums.txt"
+"""Of the seal, below the submitter's folder; it does not list itself."""
+LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
+
+
+def digests(home: Path) -> dict[str, str]:
+    """Return path below a submitter's folder -> SHA-256, of every file but the seal.
+
+    Raises ``OSError`` for a file that cannot be read.
+    """
+    found = {}
+    for path in sorted(home.rglob("*")):
+        name = path.relative_to(home).as_posix()
+        if path.is_file() and name != FILE:
+            found[name] = digest(path)
+    return found
+
+
+def digest(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal digits; ``OSError`` if unreadable."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text(found: Mapping[str, str]) -> str:
+    """Return the seal of these digests; sha256sum takes the last line for a comment."""
+    lines = [f"{found[name]}  {name}\n" for name in sorted(found)]
+    return "".join([*lines, closing(len(lines)), "\n"])
+
+
+def closing(count: int) -> str:
+    """Return the last line, without which a seal is cut."""
+    return f"# {count} files"
+
+
+def parse(content: str) -> tuple[dict[str, str], int]:
+    """Return path -> SHA-256, and the number of the first line that is wrong, or 0."""
+    found: dict[str, str] = {}
+    lines = content.splitlines()
+    for number, line in enumerate(lines, 1):
+        if number == len(lines) and line == closing(len(found)):
+            return found, 0
+        match = LINE.fullmatch(line)
+        if match is None or match[2] in found:
+            return found, number
+        found[match[2]] = match[1]
+    return found, max(len(lines), 1)
+
+
+def write(home: Path) -> Path:
+    """Seal a submitter's folder as it is now and return the seal's path."""
+    content = text(digests(home))
+    path = home / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path

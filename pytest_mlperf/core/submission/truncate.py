@@ -1,0 +1,47 @@
+"""Accuracy logs in the size a submission may have, known by the hash of the whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+LIMIT = 10_240
+"""Bytes of an accuracy log in a submission, at most (the checker's table)."""
+SHOWN = 4096
+"""Bytes that are kept of either end."""
+GAP = b"\n\n...\n\n"
+HASH = re.compile(r"^hash=(\w+)$", re.MULTILINE)
+
+
+def shorten(data: bytes) -> bytes:
+    """Return first and last 4096 bytes with dots between; a short log as it is.
+
+    Source: truncate_accuracy_log.py of mlcommons/inference, which cuts from 4096
+    bytes on, so that a log just above it says some of itself twice.
+    """
+    return data if len(data) < SHOWN else data[:SHOWN] + GAP + data[-SHOWN:]
+
+
+def read_ends(path: Path) -> bytes:
+    """Return what ``shorten`` makes of a file, without reading all of it."""
+    with path.open("rb") as stream:
+        size = stream.seek(0, 2)
+        stream.seek(0)
+        if size < SHOWN:
+            return stream.read()
+        first = stream.read(SHOWN)
+        stream.seek(size - SHOWN)
+        return first + GAP + stream.read(SHOWN)
+
+
+def stated(accuracy_txt: str) -> str:
+    """Return the hash that accuracy.txt states; empty where it has none."""
+    found = HASH.search(accuracy_txt)
+    return found[1] if found else ""
+
+
+def signed(accuracy_txt: str, sha256: str) -> str:
+    """Return accuracy.txt with exactly this hash line, the last one."""
+    kept = [line for line in accuracy_txt.splitlines() if not HASH.fullmatch(line)]
+    text = "\n".join(kept).rstrip("\n")
+    return f"{text}\n\nhash={sha256}\n" if text else f"hash={sha256}\n"

@@ -1,0 +1,232 @@
+"""A submission's tree: made beside its place and moved there when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.rounds.names import canonical
+from pytest_mlperf.core.submission import documents
+from pytest_mlperf.core.submission import seal
+from pytest_mlperf.core.submission.ask import STREAMS
+from pytest_mlperf.core.submission.ask import Ask
+from pytest_mlperf.core.submission.ask import Entry
+from pytest_mlperf.core.submission.ask import Key
+from pytest_mlperf.core.submission.layout import Layout
+from pytest_mlperf.core.submission.layout import scenario_folder
+from pytest_mlperf.core.submission.runs import REHEARSAL
+from pytest_mlperf.submission import code
+from pytest_mlperf.submission import results
+from pytest_mlperf.submission.results import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that a tree is written from."""
+
+    ask: Ask
+    entries: Sequence[Entry]
+    description: str
+    """systems/<system>.json as text."""
+    session: documents.Session
+    engines: Sequence[str] = ()
+    """``module:object`` of engines in development: their source goes with the code."""
+    system_files: Sequence[Path] = ()
+    """The system's own file, and its nameplate power where it has one."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of the tree."""
+
+    path: Path
+    notes: list[str] = field(default_factory=list)
+    full_logs: dict[str, str] = field(default_factory=dict)
+    """Folder of each whole accuracy log -> its sha256."""
+
+
+def write(content: Content, target: Path, before: Path | None = None) -> Written:
+    """Write a tree at ``target``, beginning with a copy of ``before`` if there is one.
+
+    What is in ``before`` stays, but a better VALID run takes the place of an older one
+    of the same benchmark and scenario. Raises ``OSError``; the target then
+    stays as it was.
+    """
+    written = Written(target)
+    with replaced(target) as root:
+        if before:
+            shutil.copytree(before, root, symlinks=True, dirs_exist_ok=True)
+        there = rows(root, content.ask) if before else {}
+        labels = {REHEARSAL} if content.ask.rehearsal else set()
+        for entry in content.entries:
+            key = (entry.rule.model, entry.rule.scenario.value)
+            place = Place.of(root, content.ask, entry, there.get(key, ""))
+            if key in there and not is_better(entry, place, written.notes):
+                continue
+            sha256 = results.write(place, entry, content.ask, content.session)
+            written.full_logs[str(entry.accuracy.folder)] = sha256
+            labels |= set(entry.performance.verdict.labels)
+        _once(root, content, labels, written.notes)
+        ask = content.ask
+        seal.write(root / Layout.of(ask.round).home(ask.division, ask.org))
+    return written
+
+
+@contextmanager
+def replaced(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``target``, which takes its place at the end.
+
+    An exception leaves the target alone, and nothing beside it.
+    """
+    making = target.with_name(f".{target.name}.{os.getpid()}")
+    making.mkdir(parents=True)
+    try:
+        yield making
+        old = target.with_name(f".{target.name}.{os.getpid()}.old")
+        if target.exists():
+            target.rename(old)
+        try:
+            making.rename(target)
+        except OSError:
+            with suppress(OSError):
+                old.rename(target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
+def rows(root: Path, ask: Ask) -> dict[Key, str]:
+    """Return the rows a tree has of this system -> their benchmark's folder."""
+    layout = Layout.of(ask.round)
+    home = root / layout.results(ask.division, ask.org) / ask.system
+    found: dict[Key, str] = {}
+    for folder in sorted(home.glob("*/")):
+        name = canonical(folder.name, ask.round)
+        for rule in rounds.get(ask.round).rules if name else ():
+            scenario = folder / scenario_folder(rule.scenario, ask.round)
+            if (rule.benchmark, rule.target) == name and scenario.is_dir():
+                found[rule.model, rule.scenario.value] = folder.name
+    return found
+
+
+def is_better(entry: Entry, place: Place, notes: list[str]) -> bool:
+    """True when the run beats the tree's own; says which of the two is kept."""
+    name = f"{entry.rule.model} {entry.rule.scenario.value}"
+    folder = place.path(place.layout.performance(*place.names))
+    mine = entry.performance.folder
+    try:
+        old = Log.read(folder).number(entry.rule.result_key)
+        new = Log.read(mine).number(entry.rule.result_key)
+    except LogError as error:
+        notes.append(f"{name}: replaced, the tree's own run cannot be read ({error})")
+        return True
+    lower = entry.rule.scenario in STREAMS
+    better = new < old if lower else new > old
+    verb = "replaced" if better else "kept"
+    notes.append(
+        f"{name}: the tree's own run {verb}: {old:,.6g} there, {new:,.6g} here"
+    )
+    return better
+
+
+def clash(tree: Path, ask: Ask) -> str:
+    """Return why a tree cannot be completed by this session; empty where it can."""
+    layout = Layout.of(ask.round)
+    home = tree / layout.home(ask.division, ask.org)
+    if not home.is_dir():
+        there = sorted(f"{p.parent.name}/{p.name}" for p in tree.glob("[a-z]*/*/"))
+        return (
+            f"{tree} has no {ask.division}/{ask.org} (there: "
+            f"{', '.join(there) or 'nothing'}); give the same --mlperf-submission and "
+            "--mlperf-division as for the tree, or leave out --mlperf-tree"
+        )
+    apart = (home / "measurements").is_dir() or (home / "compliance").is_dir()
+    if apart == layout.together:
+        return (
+            f"{tree} is laid out as {'v5.1' if apart else 'v6.0'} and this session is "
+            f"for {ask.round}; give the tree's --mlperf-round"
+        )
+    file = tree / layout.system_json(ask.division, ask.org, ask.system)
+    found = read_json(file)
+    if found and found.get("system_type") != ask.category:
+        return (
+            f"{file}: system_type is {found.get('system_type')!r}, this session is for "
+            f"{ask.category!r}; give the tree's --mlperf-category"
+        )
+    rehearsed = "REHEARSAL" in str(found.get("system_name", ""))
+    if found and rehearsed != ask.rehearsal:
+        kinds = ("rehearsed", "measured") if rehearsed else ("measured", "rehearsed")
+        return (
+            f"{tree} holds {kinds[0]} runs and these are {kinds[1]}; write a new tree"
+        )
+    return ""
+
+
+def _once(root: Path, content: Content, labels: set[str], notes: list[str]) -> None:
+    """Write what stands once in a tree: system, code, calibration, model mapping."""
+    ask, layout = content.ask, Layout.of(content.ask.round)
+    names = (ask.division, ask.org)
+    file = root / layout.system_json(*names, ask.system)
+    if file.exists():
+        notes.append(f"{file.relative_to(root)}: kept as it is")
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content.description, encoding="utf-8")
+    for path in content.system_files:
+        if path.name.endswith("_power.yaml"):
+            shutil.copyfile(path, file.with_name(f"{ask.system}_power.yaml"))
+    note = " ".join(documents.notices(labels))
+    own = [path for path in content.system_files if path.suffix == ".toml"]
+    sources = root / layout.code(*names)
+    made = code.write(
+        sources, engines=content.engines, system_file=next(iter(own), None), note=note
+    )
+    if not layout.together:
+        _per_benchmark(sources, made.name, content.entries, ask)
+    calibration = root / layout.calibration(*names)
+    calibration.parent.mkdir(parents=True, exist_ok=True)
+    old = calibration.read_text("utf-8") if calibration.exists() else ""
+    text = documents.calibration(content.entries, labels, old)
+    calibration.write_text(text, encoding="utf-8")
+    mapping = documents.model_mapping(content.entries, ask)
+    if mapping:
+        _mapping(root / layout.model_mapping(*names), mapping)
+
+
+def _per_benchmark(
+    sources: Path, name: str, entries: Sequence[Entry], ask: Ask
+) -> None:
+    """Give each benchmark the folder that checkers before v6.0 look for."""
+    for entry in entries:
+        place = Place.of(sources, ask, entry)
+        file = sources / place.benchmark / "README.md"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"The code is in `../{name}`.\n", encoding="utf-8")
+
+
+def _mapping(file: Path, mapping: Mapping[str, str]) -> None:
+    merged = {**read_json(file), **mapping}
+    file.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return a JSON object; an empty one where there is none."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,383 @@
+"""The tree itself: what is written where, completed, swapped, and left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.core.submission.ask import Ask
+from pytest_mlperf.core.submission.choose import choose
+from pytest_mlperf.core.submission.documents import Session
+from pytest_mlperf.core.submission.runs import Run
+from pytest_mlperf.submission import code
+from pytest_mlperf.submission import judged
+from pytest_mlperf.submission import tree
+from tests import sessions
+
+SESSION = Session(["suites", "-n", "8"], ["--mlperf-round=v6.1"], ["SYSTEM_NAME"])
+BERT = (("bert", "99", ("SingleStream", "Offline")),)
+CLONE = "MLPERF_INFERENCE"
+"""Environment variable: a clone of mlcommons/inference, to be judged by it too."""
+
+
+def ask_of(round_name: str = "v6.1", **fields: object) -> Ask:
+    ask = Ask("ACME", round_name, "closed", "edge", "box")
+    return replace(ask, **fields)  # type: ignore[arg-type]
+
+
+def content(runs: list[Run], ask: Ask, **fields: object) -> tree.Content:
+    """Return what a tree of these runs is written from."""
+    choice = choose(runs, ask)
+    assert () == choice.refusals
+    made = tree.Content(ask, choice.entries, description(ask), SESSION)
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def description(ask: Ask) -> str:
+    """Return systems/box.json with a value in every field."""
+    from pytest_mlperf.core.submission import description as described
+
+    known = dict.fromkeys(described.FIELDS, "N/A") | {"status": "available"}
+    known |= dict.fromkeys(described.COUNTS, "1") | {"system_name": "A box"}
+    found = described.describe(
+        known,
+        round_name=ask.round,
+        org=ask.org,
+        division=ask.division,
+        category=ask.category,
+    )
+    return described.to_json(found)
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()
+    }
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> list[Run]:
+    return sessions.complete(tmp_path / "reports", "v6.1", BERT)
+
+
+def test_a_v6_1_result_has_all_its_files_and_no_others(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """Logs, measurements and compliance lie together; nothing of LoadGen's rest."""
+    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    row = root / "closed/ACME/results/box/bert-99/Offline"
+
+    assert {
+        "README.md",
+        "measurements.json",
+        "user.conf",
+        "accuracy/accuracy.txt",
+        "accuracy/mlperf_log_accuracy.json",
+        "accuracy/mlperf_log_detail.txt",
+        "accuracy/mlperf_log_summary.txt",
+        "performance/run_1/mlperf_log_detail.txt",
+        "performance/run_1/mlperf_log_summary.txt",
+        "TEST01/verify_accuracy.txt",
+        "TEST01/verify_performance.txt",
+        "TEST01/accuracy/accuracy.txt",
+        "TEST01/accuracy/mlperf_log_accuracy.json",
+        "TEST01/performance/run_1/mlperf_log_detail.txt",
+        "TEST01/performance/run_1/mlperf_log_summary.txt",
+    } == set(files(row))
+
+
+def test_a_v5_1_result_is_spread_and_its_code_stands_under_its_benchmark(
+    tmp_path: Path,
+) -> None:
+    """measurements/ and compliance/ are folders of their own before v6.0."""
+    ask = ask_of("v5.1")
+    runs = sessions.complete(tmp_path / "reports", "v5.1", BERT)
+    home = tree.write(content(runs, ask), tmp_path / "submission").path / "closed/ACME"
+    row = "box/bert-99/Offline"
+
+    assert (home / f"measurements/{row}/box_Offline.json").is_file()
+    assert (home / f"compliance/{row}/TEST01/verify_accuracy.txt").is_file()
+    assert (home / "code/bert-99/README.md").is_file()
+    assert (home / "code/pytest-mlperf/pytest_mlperf/plugin.py").is_file()
+    assert {"accuracy", "performance"} == {
+        p.name for p in (home / f"results/{row}").iterdir()
+    }
+
+
+def test_accuracy_logs_are_cut_and_known_by_the_hash_of_the_whole(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """The log in the tree fits, the whole stays where it was, and its hash is said."""
+    written = tree.write(content(bert, ask_of()), tmp_path / "submission")
+    whole = next(Path(folder) for folder in written.full_logs if "offline" in folder)
+    row = written.path / "closed/ACME/results/box/bert-99/Offline/accuracy"
+    text = (row / "accuracy.txt").read_text()
+
+    assert (row / "mlperf_log_accuracy.json").stat().st_size <= 10_240
+    assert (whole / "mlperf_log_accuracy.json").stat().st_size > 100_000
+    assert f"hash={written.full_logs[str(whole)]}" in text
+    assert '{"exact_match": 83.7, "f1": 90.9}' in text
+
+
+def test_the_tree_is_clean_for_git(tmp_path: Path, bert: list[Run]) -> None:
+    """No dot files, blanks, caches, links, empty folders or large files."""
+    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+
+    for path in root.rglob("*"):
+        assert not path.name.startswith(".")
+        assert " " not in path.name
+        assert "__pycache__" != path.name
+        assert not path.is_symlink()
+        assert path.is_file() or any(path.iterdir())
+        assert path.is_dir() or path.stat().st_size < 50 << 20
+    assert "embedded" not in {p.name for p in root.rglob("*") if p.is_dir()}
+
+
+def test_the_readme_repeats_the_run_in_one_session(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """An audit is compared with the runs beside it, so that they go together."""
+    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    text = (root / "closed/ACME/results/box/bert-99/Offline/README.md").read_text()
+
+    assert "pytest --mlperf-round=v6.1 \\\n" in text
+    for item in (
+        "suites/test_performance.py::test_performance[bert-99-offline-onnxruntime]",
+        "suites/test_accuracy.py::test_accuracy[bert-99-offline-onnxruntime]",
+        "test_compliance[bert-99-offline-onnxruntime-TEST01]",
+    ):
+        assert item in text
+    assert "pytest suites -n 8" in text
+    assert "`SYSTEM_NAME`" in text
+
+
+def test_a_rehearsal_says_so_in_every_file_that_allows_a_word(tmp_path: Path) -> None:
+    """Nobody who opens one of them can take it for a result."""
+    runs = sessions.complete(tmp_path / "reports", "v6.1", BERT, labels=("rehearsal",))
+    ask = ask_of(rehearsal=True)
+    root = tree.write(content(runs, ask), tmp_path / "submission").path
+    row = root / "closed/ACME/results/box/bert-99/Offline"
+
+    for path in (
+        row / "README.md",
+        row / "user.conf",
+        row / "measurements.json",
+        root / "closed/ACME/documentation/calibration.md",
+        root / "closed/ACME/src/pytest-mlperf/README.md",
+    ):
+        assert "REHEARSAL" in path.read_text(), path
+
+
+def test_a_second_session_adds_and_leaves_the_rest(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """resnet50 joins bert-99, of which no file changes."""
+    ask = ask_of()
+    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    before = files(first)
+    more = sessions.complete(tmp_path / "more", "v6.1", sessions.EDGE[:1])
+
+    tree.write(content(more, ask), first, first)
+
+    after = files(first)
+    changed = {name for name, data in before.items() if after.get(name) != data}
+    assert {"calibration.md", "sha256sums.txt"} >= {Path(n).name for n in changed}
+    assert {("bert-99", "Offline"), ("resnet50", "MultiStream")} <= set(
+        tree.rows(first, ask)
+    )
+    text = (first / "closed/ACME/documentation/calibration.md").read_text()
+    assert 1 == text.count("| bert-99 | Offline |")
+    assert 1 == text.count("| resnet50 | Offline |")
+
+
+@pytest.mark.parametrize(("slower", "kept"), [(1.1, True), (0.995, False)])
+def test_a_better_run_takes_the_place_of_an_older_one(
+    tmp_path: Path, bert: list[Run], slower: float, kept: bool
+) -> None:
+    """And a worse one does not; either way the session says so."""
+    ask = ask_of()
+    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    log = "closed/ACME/results/box/bert-99/{}/performance/run_1/mlperf_log_detail.txt"
+    before = files(first)
+    again = sessions.complete(tmp_path / "again", "v6.1", BERT)
+    for run in again:
+        if run.mode == "performance":
+            rule = sessions.rule_of("v6.1", "bert", "99", run.verdict.scenario)
+            sessions.performance(run.folder, rule, slower=slower)
+    # What decides is read from both logs.
+    written = tree.write(content(again, ask), first, first)
+
+    for scenario in ("SingleStream", "Offline"):
+        path = log.format(scenario)
+        assert kept == ((first / path).read_bytes() == before[path])
+    said = " ".join(written.notes)
+    assert ("run kept" in said) == kept
+    assert ("run replaced" in said) != kept
+
+
+def test_a_fault_leaves_the_tree_as_it_was(tmp_path: Path, bert: list[Run]) -> None:
+    """A file that cannot be read half way through changes nothing on disk."""
+    ask = ask_of()
+    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    before = files(first)
+    more = sessions.complete(tmp_path / "more", "v6.1", sessions.EDGE[:1])
+    made = content(more, ask)
+    (more[-1].folder / "user.conf").unlink()
+    for run in more:
+        (run.folder / "user.conf").unlink(missing_ok=True)
+
+    with pytest.raises(OSError, match=r"user\.conf"):
+        tree.write(made, first, first)
+
+    assert before == files(first)
+    assert ["more", "reports", "submission"] == names(tmp_path)
+
+
+def test_the_files_of_a_power_meter_are_placed(tmp_path: Path, bert: list[Run]) -> None:
+    """power/ and ranging/ beside run_1, spl.txt in it, the settings where they go."""
+    home = next(r.folder for r in bert if r.folder.parent.name.startswith("bert-99-o"))
+    home = home.parent / "performance"
+    for name in ("client.json", "client.log", "ptd_logs.txt", "server.json"):
+        (home / "power").mkdir(exist_ok=True)
+        (home / "power" / name).write_text("{}")
+    (home / "ranging").mkdir()
+    for name in ("mlperf_log_summary.txt", "mlperf_log_detail.txt"):
+        shutil.copy(home / name, home / "ranging")
+    for name in ("ranging/spl.txt", "spl.txt", "analyzer_table.md"):
+        (home / name).write_text("x")
+
+    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    row = root / "closed/ACME/results/box/bert-99/Offline"
+
+    assert (row / "performance/power/ptd_logs.txt").is_file()
+    assert (row / "performance/ranging/spl.txt").is_file()
+    assert (row / "performance/run_1/spl.txt").is_file()
+    assert (row / "analyzer_table.md").is_file()
+    single = row.with_name("SingleStream")
+    assert not (single / "performance/power").exists()
+
+
+def test_an_open_entry_with_another_model_has_its_own_name(tmp_path: Path) -> None:
+    """The folder is not the official one, and model_mapping.json says whose it is."""
+    runs = sessions.complete(
+        tmp_path / "reports", "v6.1", sessions.EDGE[:1], labels=("embedded",)
+    )
+    ask = ask_of(division="open")
+    home = tree.write(content(runs, ask), tmp_path / "submission").path / "open/ACME"
+
+    assert (home / "results/box/resnet50-embedded/Offline/README.md").is_file()
+    assert {"resnet50-embedded": "resnet"} == json.loads(
+        (home / "model_mapping.json").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"org": "Other"}, "has no closed/Other"),
+        ({"division": "open"}, "has no open/ACME"),
+        ({"round": "v5.1"}, "this session is for v5.1"),
+        ({"category": "datacenter"}, "--mlperf-category"),
+        ({"rehearsal": True}, "holds measured runs"),
+    ],
+)
+def test_a_tree_of_something_else_is_not_completed(
+    tmp_path: Path, bert: list[Run], fields: dict[str, Any], word: str
+) -> None:
+    """Round, organisation, division, category and rehearsal have to agree."""
+    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+
+    assert "" == tree.clash(root, ask_of())
+    assert word in tree.clash(root, replace(ask_of(), **fields))
+
+
+def test_other_code_does_not_overwrite_what_ran_before(tmp_path: Path) -> None:
+    """The same code is kept once, other code gets the next name."""
+    first = code.write(tmp_path)
+
+    assert first == code.write(tmp_path)
+    (first / "conftest.py").write_text("changed")
+    second = code.write(tmp_path)
+
+    assert ["pytest-mlperf", "pytest-mlperf-2"] == names(tmp_path)
+    assert "changed" == (first / "conftest.py").read_text()
+    assert (second / "suites/test_performance.py").is_file()
+    assert "numpy==" in (second / "requirements.txt").read_text()
+
+
+def test_the_source_of_an_engine_in_development_is_part_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who repeats the run needs the engine that nobody can install."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "theirs.py").write_text("MINE = 1\n")
+
+    made = code.write(tmp_path / "src", engines=["theirs:MINE", "onnxruntime"])
+
+    assert "MINE = 1\n" == (made / "engines/theirs.py").read_text()
+
+
+STAND_IN = """
+import argparse, pathlib
+parser = argparse.ArgumentParser()
+for name in ("input", "version", "csv"):
+    parser.add_argument(f"--{name}")
+args = parser.parse_args()
+found = sorted(pathlib.Path(args.input).glob("*/*/results/*/*/*"))
+pathlib.Path(args.csv).write_text("\\n".join(["head", *map(str, found)]))
+print("[x ERROR] " * (not found) + "SUMMARY: submission looks OK")
+"""
+
+
+def test_the_official_checker_is_content_with_results_only(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """It calls an empty tree fine; here that is no success."""
+    tools = tmp_path / "clone/tools/submission"
+    tools.mkdir(parents=True)
+    (tools / "submission_checker.py").write_text(STAND_IN)
+    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+
+    said, good = judged.official(root, "v6.1", tmp_path / "clone")
+    assert good
+    assert ["official checker (v6.1): SUMMARY: submission looks OK; 2 results"] == said
+
+    shutil.rmtree(root / "closed/ACME/results/box")
+    _, good = judged.official(root, "v6.1", tools)
+    assert not good
+
+
+def test_a_folder_without_a_checker_is_named(tmp_path: Path) -> None:
+    """The words say what to give instead."""
+    [said], good = judged.official(tmp_path, "v6.1", tmp_path)
+
+    assert not good
+    assert str(tmp_path) in said
+    assert "--mlperf-checker" in said
+
+
+@pytest.mark.skipif(
+    CLONE not in os.environ, reason=f"{CLONE} names no clone of mlcommons/inference"
+)
+@pytest.mark.parametrize("round_name", ["v5.1", "v6.1"])
+def test_the_real_checker_accepts_the_tree(tmp_path: Path, round_name: str) -> None:
+    """resnet50 and bert-99 of an edge system: five results, and it looks OK."""
+    runs = sessions.complete(tmp_path / "reports", round_name)
+    made = content(runs, ask_of(round_name))
+    root = tree.write(made, tmp_path / "submission").path
+
+    said, good = judged.official(root, round_name, Path(os.environ[CLONE]))
+
+    assert good, said
+    assert "submission looks OK" in said[-1]
+    assert said[-1].endswith("5 results")
