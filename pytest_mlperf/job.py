@@ -83,7 +83,7 @@ class Job:
     development."""
     folder: str
     workload: str
-    """``official``, ``embedded`` or ``synthetic``."""
+    """``official``, ``embedded``, ``generated`` or ``synthetic``."""
     cache: str
     cpus: tuple[int, ...]
     scratch: str | None = None

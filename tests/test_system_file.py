@@ -15,6 +15,8 @@ from pytest_mlperf.system_file import SystemFileError
 from pytest_mlperf.system_file import load_folders
 from pytest_mlperf.system_file import load_system_file
 from pytest_mlperf.system_schema import MATCH
+from pytest_mlperf.system_schema import NUMA
+from pytest_mlperf.system_schema import ON_DEVICE
 from pytest_mlperf.system_schema import TUNING
 
 EXAMPLE = Path(__file__).parents[1] / "systems" / "example.toml"
@@ -89,7 +91,10 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
     [
         ("[tunning]\nx = 1", "[tunning]: unknown table 'tunning'; did you mean 'tun"),
         ("batch = 1", "'batch' is a setting: write it under [tuning]"),
-        ("qwerty = 1", "unknown table 'qwerty'; Legal: description, match, serv"),
+        (
+            "qwerty = 1",
+            "unknown table 'qwerty'; Legal: description, match, numa, on_device",
+        ),
         ("match = 1", "[match]: found 1, but it should be a table"),
         ("[tuning]\nbach = 1", "[tuning]: unknown key 'bach'; did you mean 'batch'?"),
         ("[tuning]\nbatch = 0", "found batch = 0, but it should be a whole number"),
@@ -111,11 +116,28 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
         ("[match]\ncpu = '('", "it should be a regular expression"),
         ("[match]\ngpu = 3", "it should be a regular expression"),
         ("[match]\narch = ''", "it should be a string that is not empty"),
+        (
+            "[numa]\nconfig = '0:3-0'",
+            "CPUs joined by \"&\" (NUMA configuration '0:3-0'",
+        ),
+        ("[numa]\nconfig = 4", 'it should be "GPUs:CPUs&GPUs:CPUs" or "off"'),
+        ("[numa]\nconfg = 'off'", "unknown key 'confg'; did you mean 'config'?"),
+        ("[on_device]\nstart_from_device = 1", "it should be true or false"),
+        ("[on_device]\ningress_gb_s = 0", "it should be a number above 0"),
         ("[match]\ngpus = 1", "unknown key 'gpus'; did you mean 'gpu'?"),
         ("[description]\ncoolng = 'air'", "did you mean 'cooling'?"),
         ("[description]\nstatus = 'sold'", "should be one of 'available', 'preview'"),
         ("[description]\naccelerators_per_node = 'two'", "should be a whole number"),
         ("[description]\ncooling = 1.5", "should be a string or a whole number"),
+        ("[server]\ncomand = 'x'", "unknown key 'comand'; did you mean 'command'?"),
+        ("[server]\ncommand = ''", "a command line, or a list of its words"),
+        ("[server]\ncommand = \"serve 'x\"", "as a shell reads it (No closing"),
+        ("[server]\ncommand = ['serve', 1]", "a list of its words"),
+        ("[server]\nport = 70000", "a port from 1 to 65535"),
+        ("[server]\nhealth = 'health'", "a path that begins with /"),
+        ("[server]\nchat = 'yes'", "true or false"),
+        ("[server]\ntoken_env = 'sk-1'", "the name of an environment variable"),
+        ("[server.bert]\nready_s = 0", "[server.bert]: found ready_s = 0"),
         ("[tuning\n", "not TOML"),
     ],
 )
@@ -195,5 +217,28 @@ def test_example_shows_every_key_and_fits_no_machine() -> None:
 
     assert set(MATCH) == set(tomllib.loads(EXAMPLE.read_text())["match"])
     assert set(TUNING) == used
+    assert set(NUMA) == set(tomllib.loads(EXAMPLE.read_text())["numa"])
+    assert set(ON_DEVICE) == set(tomllib.loads(EXAMPLE.read_text())["on_device"])
     assert not file.match.fits(read_host(Path("/")), ())
     file.tuning.check(["bert"], ["onnxruntime", "tensorrt"])
+
+
+def test_the_more_particular_servers_table_wins(tmp_path: Path) -> None:
+    """Benchmark over general, target over both, key by key."""
+    text = """
+        [server]
+        command = "serve {model}"
+        ready_s = 10
+        [server.bert]
+        model = "b"
+        [server."bert-99.9"]
+        ready_s = 20
+        """
+    servers = load_system_file(write(tmp_path, text)).server
+
+    general = {"command": "serve {model}", "ready_s": 10}
+    assert general == servers.lookup("resnet50", "")
+    assert {**general, "model": "b"} == servers.lookup("bert", "99")
+    assert {**general, "model": "b", "ready_s": 20} == servers.lookup("bert", "99.9")
+    with pytest.raises(SystemFileError, match="unknown benchmark"):
+        servers.check(["resnet50"])

@@ -1,0 +1,79 @@
+"""The benchmark deepseek-r1: reasoning about mathematics, science and programs.
+
+Rules of the reference implementation: mlcommons/inference b66003e1, language/
+deepseek-r1 (utils/backend_registry.py, eval_accuracy.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_mlperf.benchmarks import exact_match
+from pytest_mlperf.benchmarks import frames
+from pytest_mlperf.benchmarks.llm import LLMWorkload
+from pytest_mlperf.benchmarks.llm import Prompts
+from pytest_mlperf.benchmarks.llm import as_ids
+from pytest_mlperf.benchmarks.llm_files import OfficialOnly
+from pytest_mlperf.benchmarks.llm_files import Source
+from pytest_mlperf.benchmarks.llm_files import check_size
+from pytest_mlperf.benchmarks.llm_files import find_tokenizer
+from pytest_mlperf.benchmarks.llm_scores import CODE
+from pytest_mlperf.benchmarks.llm_scores import GRADER
+from pytest_mlperf.benchmarks.llm_scores import Subsets
+from pytest_mlperf.benchmarks.llm_scores import mixed
+from pytest_mlperf.benchmarks.llm_scores import reasoning_line
+from pytest_mlperf.benchmarks.llm_scores import subset
+
+SOURCE = Source(
+    benchmark="deepseek-r1",
+    names=("mlperf_deepseek_r1_dataset_4388_fp8_eval.pkl",),
+    samples=4388,
+    origin="the MLCommons R2 downloader (deepseek-r1-datasets-fp8-eval)",
+    folders=("preprocessed_data/deepseek-r1",),
+)
+MODELS = ("DeepSeek-R1", "deepseek-ai/DeepSeek-R1", "deepseek-r1")
+REFERENCE = {"exact_match": 81.3582, "TOKENS_PER_SAMPLE": 3886.2274}
+MAX_TOKENS = 20_000
+SAMPLING = {"top_p": 1.0, "seed": 42}
+SUBSETS: Subsets = {
+    "gpqa": exact_match.choice("D"),
+    "mmlu_pro": exact_match.choice("J"),
+    "math500": None,
+    "aime": exact_match.aime,
+    "livecodebench": None,
+}
+REASONS = {"math500": GRADER, "livecodebench": CODE}
+
+
+def open_official(
+    scratch: Path | None, samples: int | None = SOURCE.samples
+) -> LLMWorkload:
+    """Open the official dataset; ``samples`` it must have, None for any.
+
+    Prompts go out as token ids where the dataset has them (with the model's template),
+    else as text, for a chat endpoint to put the template around.
+    """
+    path = SOURCE.find(scratch)
+    columns = ("text_input", "ground_truth", "dataset")
+    table = frames.read(path, columns, optional=("tok_input",))
+    texts = [str(text) for text in table["text_input"]]
+    check_size(len(texts), SOURCE, path, samples)
+    ids = as_ids(table["tok_input"], path) if "tok_input" in table else ()
+    kinds = {subset(name, SUBSETS) for name in table["dataset"]}
+    reasons = [f"{k}: {why}" for k, why in REASONS.items() if k in kinds]
+    return LLMWorkload(
+        kind="official",
+        title=f"DeepSeek-R1 on {path.name}, {len(texts):,} samples",
+        prompts=Prompts(MAX_TOKENS, ids, texts),
+        reference=REFERENCE,
+        scorer=mixed(table["dataset"], table["ground_truth"], SUBSETS),
+        printed=reasoning_line,
+        files=(path,),
+        recipe="deepseek-r1",
+        tokenizer=find_tokenizer(scratch, MODELS),
+        sampling=SAMPLING,
+        unjudged={"exact_match": "; ".join(reasons)} if reasons else {},
+    )
+
+
+DEEPSEEK_R1 = OfficialOnly("deepseek-r1", ("ds-r1",), "exact_match", open_official)

@@ -1,0 +1,127 @@
+"""Answers that are right or wrong: what the reference implementations look for.
+
+Each function is the definition of one subset: it takes the answer's text and the
+expected one and says how right it is, 0 to 1. Sources: mlcommons/inference b66003e1,
+language/{mixtral-8x7b/evaluate-accuracy,llama3.1-405b/evaluate-accuracy,
+deepseek-r1/eval_accuracy,gpt-oss-120b/eval_accuracy}.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+Judge = Callable[[str, str], float]
+
+_NUMBER = re.compile(r"-?[\d,]*\.?\d+")
+_UUID = re.compile(r"\w{8}-\w{4}-\w{4}-\w{4}-\w{12}")
+_BOXED_NUMBER = re.compile(r"\\boxed{\s*(\d+)\s*}")
+_SAID_NUMBER = re.compile(r"answer:\s*(\d+)(?!\.)\b", re.IGNORECASE)
+_FINAL = re.compile(
+    r"<\|channel\|>final[^<]*<\|message\|>(.*?)(?:<\|return\|>|$)", re.DOTALL
+)
+_BOLD = re.compile(r"\*\*([^*]+)\*\*")
+_LARGEST_AIME = 999
+
+
+def gsm8k(answer: str, expected: str) -> float:
+    """Judge a sum: the number after ``The answer is``, else the last number.
+
+    The model may go on with a question of its own (``Q:``), which does not count.
+    """
+    text = answer.split("\nQ:")[0]
+    _, said, after = text.rpartition("The answer is")
+    numbers = _NUMBER.findall(after) if said else []
+    found = numbers[0] if numbers else (_NUMBER.findall(text) or [""])[-1]
+    number, wanted = _float(found), _float(str(expected), commas=False)
+    return float(number is not None and number == wanted)
+
+
+def _float(text: str, *, commas: bool = True) -> float | None:
+    try:
+        return float(text.replace(",", "") if commas else text)
+    except ValueError:
+        return None
+
+
+def needle(answer: str, expected: str) -> float:
+    """Judge identifiers found in a haystack: share of those given, place by place."""
+    found, wanted = _UUID.findall(answer), _UUID.findall(expected)
+    if not found:
+        return 0.0
+    hits = 0.0
+    for one, other in zip(found, wanted, strict=False):
+        # The reference compares letter by letter: the share of the expected
+        # identifier's characters that the found one holds anywhere.
+        hits += sum(c in one.lower() for c in other.lower()) / len(other)
+    return round(hits / len(found) * 100, 2) / 100
+
+
+def quoted(answer: str, expected: str) -> float:
+    """Judge a short answer against alternatives that ``|`` parts.
+
+    What follows the last ``Answer: `` counts; spaces and case do not.
+    """
+    said = answer.rpartition("Answer: ")[2]
+    if said in expected:
+        return 1.0
+    plain = _plain(said)
+    return float(any(_plain(one) in plain for one in expected.split("|")))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", "", text).lower()
+
+
+def aime(answer: str, expected: str) -> float:
+    """Judge an AIME answer: the last boxed number, else the last ``Answer: n``."""
+    found = _BOXED_NUMBER.findall(answer) or _SAID_NUMBER.findall(answer)
+    try:
+        number = int(found[-1]) if found else None
+        wanted = int(expected)
+    except ValueError:
+        return 0.0
+    return float(number is not None and number <= _LARGEST_AIME and number == wanted)
+
+
+def choice(last: str) -> Judge:
+    """Return the judge of a choice from A to ``last``: the last ``ANSWER: X``.
+
+    With ten options (MMLU-Pro, last J) any letter that stands alone is the fallback.
+    """
+    pattern = _answer_pattern(last)
+    alone = re.compile(r"\b([A-J])\b", re.IGNORECASE) if last == "J" else None
+
+    def judge(answer: str, expected: str) -> float:
+        text = _clean(answer.strip())
+        found = pattern.findall(text) or (alone.findall(text) if alone else [])
+        return float(bool(found) and found[-1].upper() == expected.upper())
+
+    return judge
+
+
+def harmony_choice(answer: str, expected: str) -> float:
+    """Judge a choice from A to D in gpt-oss's format: its final channel first."""
+    text = answer.strip()
+    final = _FINAL.search(text)
+    section = _clean(_BOLD.sub(r"\1", final[1].strip() if final else text)).strip()
+    found = re.match(r"[^a-zA-Z]*([A-D])(?:[^a-zA-Z]|$)", section, re.IGNORECASE)
+    found = found or re.search(r"\banswer\s*[:.]?\s*([A-D])\b", section, re.IGNORECASE)
+    whole = text.replace(r"\n", "\n").replace(r"\'", "'")
+    letters = [found[1]] if found else _answer_pattern("D").findall(whole)
+    return float(bool(letters) and letters[-1].upper() == expected.upper())
+
+
+def _answer_pattern(last: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"\b(?:answer|final\s*answer)\b\s*[:=]?\s*\(?\s*([A-{last}])\s*\)?"
+        r"(?:\s*$|[^A-Za-z])",
+        re.IGNORECASE,
+    )
+
+
+def _clean(text: str) -> str:
+    """Return the text without what a list's printed form adds to it."""
+    if text.startswith(("['", '["')) and text.endswith(("']", '"]')):
+        text = text[2:-2].strip()
+    return text.replace(r"\n", "\n").replace(r"\'", "'")

@@ -1,0 +1,193 @@
+"""The Llama benchmarks: llama2-70b, llama3.1-8b and its edge variant, llama3.1-405b.
+
+Prompts come tokenised with the official datasets; lengths and sampling are those of
+the reference implementations (mlcommons/inference b66003e1, language/llama2-70b/
+SUT_API.py, language/llama3.1-8b/SUT_VLLM.py, language/llama3.1-405b/SUT_VLLM.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.benchmarks import frames
+from pytest_mlperf.benchmarks import rouge
+from pytest_mlperf.benchmarks.capitals import open_embedded
+from pytest_mlperf.benchmarks.llm import LLMWorkload
+from pytest_mlperf.benchmarks.llm import Prompts
+from pytest_mlperf.benchmarks.llm import Scorer
+from pytest_mlperf.benchmarks.llm import as_ids
+from pytest_mlperf.benchmarks.llm import official_line
+from pytest_mlperf.benchmarks.llm_files import Source
+from pytest_mlperf.benchmarks.llm_files import check_size
+from pytest_mlperf.benchmarks.llm_files import find_tokenizer
+from pytest_mlperf.benchmarks.llm_files import no_embedded
+from pytest_mlperf.benchmarks.llm_scores import long_context
+from pytest_mlperf.benchmarks.llm_scores import open_orca
+from pytest_mlperf.benchmarks.llm_scores import summaries
+from pytest_mlperf.workload import Missing
+
+DOWNLOADER = "the MLCommons R2 downloader"
+ROUGE_WORDS = {metric: word for word, metric in (rouge.NAMES | rouge.LSUM).items()}
+TOKENS = {"TOKENS_PER_SAMPLE": "tokens_per_sample"}
+
+
+@dataclass(frozen=True)
+class Llama:
+    """One benchmark: where its data are, how long answers are, how they are judged."""
+
+    name: str
+    metric: str
+    model: str
+    """For people, and the folder names that its tokenizer is looked for in."""
+    model_folders: tuple[str, ...]
+    source: Source
+    columns: tuple[str, ...]
+    """Of the dataset: the prompts' token ids first."""
+    max_tokens: int
+    reference: Mapping[str, float]
+    scorer: Callable[[frames.Table, Sequence[str]], Scorer]
+    """Given the table and its columns' names: what judges answers."""
+    words: Mapping[str, str]
+    """Metric -> its word in accuracy.txt."""
+    sampling: Mapping[str, Any]
+    quoted: bool = False
+    embedded: bool = False
+    aliases: tuple[str, ...] = ()
+    answered_by: str = "service"
+
+    def precision(self, target: str) -> str:  # noqa: ARG002 - one for every target
+        return "q4_1" if self.embedded else ""
+
+    def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
+        """Open ``official`` or ``embedded``; a missing file raises ``Missing``."""
+        if kind == "official":
+            return self.open_official(scratch, self.source.samples)
+        if not self.embedded:
+            raise Missing(no_embedded(self.name))
+        return open_embedded()
+
+    def open_official(
+        self, scratch: Path | None, samples: int | None = None
+    ) -> LLMWorkload:
+        """Open the official dataset; ``samples`` it must have, None for any."""
+        path = self.source.find(scratch)
+        rouge.need()
+        table = frames.read(path, self.columns)
+        ids = as_ids(table[self.columns[0]], path)
+        check_size(len(ids), self.source, path, samples)
+        return LLMWorkload(
+            kind="official",
+            title=f"{self.model} on {path.name}, {len(ids):,} samples",
+            prompts=Prompts(self.max_tokens, ids=ids),
+            reference=self.reference,
+            scorer=self.scorer(table, self.columns),
+            printed=official_line(self.words, quoted=self.quoted),
+            files=(path,),
+            recipe=self.name,
+            tokenizer=find_tokenizer(scratch, self.model_folders),
+            sampling=self.sampling,
+        )
+
+
+GREEDY = {"min_tokens": 1}
+CNN = ("tok_input", "output")
+SEEDED = {"min_tokens": 1, "seed": 42}
+
+LLAMA2_70B = Llama(
+    name="llama2-70b",
+    metric="ROUGE1",
+    model="Llama-2-70b-chat-hf",
+    model_folders=("Llama2/Llama-2-70b-chat-hf", "Llama-2-70b-chat-hf"),
+    source=Source(
+        benchmark="llama2-70b",
+        names=(
+            "open_orca_gpt4_tokenized_llama.sampled_24576.pkl",
+            "open_orca_gpt4_tokenized_llama.sampled_24576.pkl.gz",
+            "processed-data.pkl",
+        ),
+        samples=24_576,
+        origin=f"{DOWNLOADER} (llama-2-70b-open-orca-dataset)",
+        folders=("preprocessed_data/open_orca", "data/open-orca"),
+    ),
+    columns=("tok_input", "output"),
+    max_tokens=1024,
+    reference={
+        "ROUGE1": 44.4312, "ROUGE2": 22.0352, "ROUGEL": 28.6162,
+        "TOKENS_PER_SAMPLE": 294.45,
+    },
+    scorer=open_orca,
+    words=ROUGE_WORDS | TOKENS,
+    sampling=GREEDY,
+)  # fmt: skip
+LLAMA3_1_8B = Llama(
+    name="llama3.1-8b",
+    metric="ROUGE1",
+    model="Llama-3.1-8B-Instruct",
+    model_folders=(
+        "Llama3.1-8B/Meta-Llama-3.1-8B-Instruct",
+        "Meta-Llama-3.1-8B-Instruct",
+        "Llama-3.1-8B-Instruct",
+    ),
+    source=Source(
+        benchmark="llama3.1-8b",
+        names=("cnn_eval.json",),
+        samples=13_368,
+        origin=f"{DOWNLOADER} (llama3-1-8b-cnn-eval)",
+        folders=("data/llama3.1-8b/cnn-dailymail",),
+    ),
+    columns=CNN,
+    max_tokens=128,
+    reference={
+        "ROUGE1": 38.7792, "ROUGE2": 15.9075, "ROUGEL": 24.4957, "ROUGELSUM": 35.793,
+        "GEN_LEN": 8_167_644,
+    },
+    scorer=summaries,
+    words=ROUGE_WORDS | {"GEN_LEN": "gen_len"},
+    sampling=SEEDED,
+    quoted=True,
+    embedded=True,
+)  # fmt: skip
+LLAMA3_1_8B_EDGE = replace(
+    LLAMA3_1_8B,
+    name="llama3.1-8b-edge",
+    source=Source(
+        benchmark="llama3.1-8b-edge",
+        names=("sample_cnn_eval_5000.json", "cnn_eval_5000.json"),
+        samples=5000,
+        origin=f"{DOWNLOADER} (llama3-1-8b-sample-cnn-eval-5000)",
+        folders=("data/llama3.1-8b",),
+    ),
+    reference={
+        "ROUGE1": 39.06, "ROUGE2": 16.1147, "ROUGEL": 24.6375, "ROUGELSUM": 36.124,
+        "GEN_LEN": 3_051_113,
+    },
+)  # fmt: skip
+LLAMA3_1_405B = Llama(
+    name="llama3.1-405b",
+    metric="ROUGEL",
+    model="Llama-3.1-405B-Instruct",
+    model_folders=(
+        "Llama3.1-405B/Meta-Llama-3.1-405B-Instruct",
+        "Meta-Llama-3.1-405B-Instruct",
+        "Llama-3.1-405B-Instruct",
+    ),
+    source=Source(
+        benchmark="llama3.1-405b",
+        names=("mlperf_llama3.1_405b_dataset_8313_processed_fp16_eval.pkl",),
+        samples=8313,
+        origin=f"{DOWNLOADER} (llama3-1-405b-dataset-8313)",
+        folders=("preprocessed_data/llama3.1-405b", "preprocessed_data/Llama3.1"),
+    ),
+    columns=("tok_input", "gt_output", "metric"),
+    max_tokens=2000,
+    reference={"ROUGEL": 21.6666, "exact_match": 90.1335, "TOKENS_PER_SAMPLE": 684.68},
+    scorer=long_context,
+    words={"ROUGEL": "rougeL", "exact_match": "exact_match"} | TOKENS,
+    sampling=SEEDED,
+)

