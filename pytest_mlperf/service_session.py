@@ -133,7 +133,7 @@ class ServiceSession:
 
     def _workload(self, job: Job) -> RequestWorkload:
         benchmark = registry.request_benchmark(job.cell.benchmark)
-        key = (job.cell.benchmark, job.workload, job.scratch, benchmark)
+        key = (job.cell.benchmark, job.workload, job.scratch)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
             self._workloads.clear()
@@ -214,6 +214,8 @@ class _Run:
             self.settings(load),
             min_duration_ms=int(seconds * 1000),
             min_query_count=1,
+            # It would take every sample of the dataset, however few a second.
+            equal_issue=False,
         )
         before = self.target
         self.target = replace(before, concurrency=load.concurrency)
