@@ -99,8 +99,9 @@ def _logger(trt: Any) -> Any:
 
         def log(self, severity: Any, message: str) -> None:
             name = severity.name.replace("_", " ")
+            text = message.replace("\n", " ")
             if name != "VERBOSE":
-                print(f"[TensorRT] {name}: {message}", file=sys.stderr)  # noqa: T201
+                print(f"[TensorRT] {name}: {text}", file=sys.stderr)  # noqa: T201
 
     return Logger()
 

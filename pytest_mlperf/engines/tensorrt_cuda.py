@@ -101,10 +101,13 @@ class PyCuda:
         import pycuda.driver as driver
 
         self._driver = driver
-        driver.init()
-        # A thread that waits sleeps, and leaves GIL and core to the others.
-        flags = driver.ctx_flags.SCHED_BLOCKING_SYNC
-        self._context = driver.Device(0).make_context(flags)
+        try:
+            driver.init()
+            # A thread that waits sleeps, and leaves GIL and core to the others.
+            flags = driver.ctx_flags.SCHED_BLOCKING_SYNC
+            self._context = driver.Device(0).make_context(flags)
+        except driver.Error as error:
+            raise CudaError(f"no context: {error}") from error
         self._context.pop()
         self._memory: list[Any] = []
         self._graphs: list[Any] = []
@@ -112,9 +115,12 @@ class PyCuda:
 
     @contextmanager
     def current(self) -> Iterator[None]:
+        # pycuda keeps a stack of contexts a thread: workers enter it each for themselves.
         self._context.push()
         try:
             yield
+        except self._driver.Error as error:
+            raise CudaError(f"{type(error).__name__}: {error}") from error
         finally:
             self._context.pop()
 
@@ -188,6 +194,7 @@ class PyCuda:
         raise CudaError(f"{name} failed: {(text.value or b'?').decode()} ({status})")
 
     def close(self) -> None:
+        """Let go of everything; in the thread that made the context, as pycuda asks."""
         with self.current():
             for graph in self._graphs:
                 self._library.cuGraphExecDestroy(graph)

@@ -31,6 +31,7 @@ SMALLER_HELPS = frozenset({Kind.MEMORY, Kind.TACTIC, Kind.CRASH})
 _PATTERNS = (
     (Kind.MEMORY, r"out of memory|OutOfMemory|OUT_OF_MEMORY|std::bad_alloc|Killed$"),
     (Kind.MEMORY, r"ALLOC_FAILED|FAILED_ALLOCATION|insufficient memory"),
+    (Kind.MEMORY, r"no tactics .* within workspace limit"),
     (Kind.OPERATOR, r"\[an operator of ONNX\]|UNSUPPORTED_(NODE|GRAPH)"),
     (Kind.OPERATOR, r"No importer registered|Unsupported operator"),
     (Kind.PLUGIN, r"Plugin not found|could not find plugin|getPluginCreator"),
@@ -95,9 +96,10 @@ def classify(lines: Iterable[str], status: int = 0) -> Failure:
         # A machine without a driver says so beside every other failure.
         telling = [line for line in spoken if not _NO_DRIVER.search(line)] or spoken
         for kind, pattern in _PATTERNS:
-            for line in telling:
-                if re.search(pattern, line):
-                    return Failure(kind, _short(line))
+            if found := [line for line in telling if re.search(pattern, line)]:
+                # A line that names the operator says more than its assertion.
+                line = next((x for x in found if "operator: " in x), found[0])
+                return Failure(kind, _short(line))
     last = _short(errors[-1]) if errors else "nothing was printed"
     if status < 0:
         return Failure(Kind.CRASH, f"the builder ended by signal {-status}; {last}")

@@ -31,16 +31,12 @@ OPERATORS = ["Conv", "Gemm", "MatMul", "Add"]
 """What is quantised: matrix products, and sums so that residuals stay in 8 bits."""
 
 
-def prepared(
-    workload: Workload,
-    precision: str,
-    calibration: Calibration | None,
-    folder: Path,
-    beat: Callable[[], None] = lambda: None,
+def path_of(
+    workload: Workload, precision: str, calibration: Calibration | None, folder: Path
 ) -> Path:
-    """Return the workload's graph in a precision, from the cache or made now.
+    """Return where a workload's graph in a precision is kept.
 
-    Its name is a hash of the workload, the calibration samples and what makes it.
+    The name is a hash of the workload, the calibration samples and what makes it.
     """
     parts = {
         "workload": workload.digest,
@@ -51,7 +47,18 @@ def prepared(
         "recipe": RECIPE,
     }
     stem = workload.model.path.stem
-    path = folder / f"{stem}-{precision}-{content_hash(parts)[:16]}.onnx"
+    return folder / f"{stem}-{precision}-{content_hash(parts)[:16]}.onnx"
+
+
+def prepared(
+    workload: Workload,
+    precision: str,
+    calibration: Calibration | None,
+    folder: Path,
+    beat: Callable[[], None] = lambda: None,
+) -> Path:
+    """Return the workload's graph in a precision, from the cache or made now."""
+    path = path_of(workload, precision, calibration, folder)
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +76,7 @@ def prepared(
         if precision == "fp32":
             folded.replace(scratch)
         else:
-            _halve(source, scratch, workload.model.keep_fp32)
+            _halve(source, scratch)
         scratch.replace(path)
     finally:
         for leftover in (scratch, folded, path.with_suffix(".quantised")):
@@ -94,14 +101,12 @@ def _raise_opset(path: Path) -> None:
         onnx.save(version_converter.convert_version(model, QUANTISED_OPSET), path)
 
 
-def _halve(source: Path, target: Path, keep: tuple[str, ...]) -> None:
+def _halve(source: Path, target: Path) -> None:
     """Write the graph with fp16 instead of fp32; inputs and outputs stay."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    made: Any = convert_float_to_float16(
-        onnx.load(source), keep_io_types=True, node_block_list=list(keep) or None
-    )
+    made: Any = convert_float_to_float16(onnx.load(source), keep_io_types=True)
     onnx.save(made, target)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ def spans(most: int, longest: int = 0) -> tuple[Span, ...]:
 
 
 def _rounded(length: float, longest: int) -> int:
-    return min(longest, -(-int(length) // LENGTH_STEP) * LENGTH_STEP)
+    return min(longest, math.ceil(length / LENGTH_STEP) * LENGTH_STEP)
 
 
 def ranges(span: Span, shape: Sequence[int], name: str) -> tuple[Shape, Shape, Shape]:
