@@ -115,7 +115,7 @@ class PyCuda:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        # pycuda keeps a stack of contexts a thread: workers enter it each for themselves.
+        # pycuda keeps a stack of contexts for each thread: all of them enter it.
         self._context.push()
         try:
             yield
