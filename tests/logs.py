@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -550,4 +551,19 @@ def real(folder: Path, scenario: str, mode: str, **attributes: Any) -> Path:
     }
     job = json.dumps([str(folder), "resnet50", scenario, mode, settings])
     subprocess.run([sys.executable, "-c", SCRIPT, job], check=True, timeout=60)
+    return folder
+
+
+def on_time(folder: Path, scenario: str, **attributes: Any) -> Path:
+    """Make a real performance run that answers every query within Server's bound.
+
+    A busy machine is late now and then, which is not what the caller is about: such a
+    run is repeated, five times at most.
+    """
+    for _ in range(5):
+        real(folder, scenario, "PerformanceOnly", **attributes)
+        detail = (folder / "mlperf_log_detail.txt").read_text(encoding="utf-8")
+        late = re.search(r'"result_overlatency_query_count", "value": (\d+)', detail)
+        if late is None or late[1] == "0":
+            break
     return folder
