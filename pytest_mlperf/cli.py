@@ -14,6 +14,7 @@ from importlib import import_module
 
 COMMANDS = {
     "explain": "judge LoadGen logs and say why; no LoadGen needed",
+    "machine": "what this machine is, and what would spoil a run on it",
     "submit": "check and pack a submission tree",
 }
 """Name -> one line of help; the module of the same name is in ``commands``."""

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Literal
 
 from pytest_mlperf.host import parse_cpus
 from pytest_mlperf.host import read_text
+from pytest_mlperf.nvml import near as near_gpu
 
 if TYPE_CHECKING:
     from pytest_mlperf.system import System
@@ -143,6 +145,11 @@ def find_gpus(
     if driver and not gpus and not notes:
         notes.append("an NVIDIA driver is loaded, but neither NVML nor nvidia-smi")
         notes[-1] += " shows a GPU: install nvidia-ml-py, or put nvidia-smi on PATH"
+    if driver and root == Path("/"):
+        # Containers hide /sys at times; the driver knows the CPUs too.
+        gpus = [
+            gpu if gpu.cpus else replace(gpu, cpus=near_gpu(gpu.uuid)) for gpu in gpus
+        ]
     return tuple(sorted(gpus, key=lambda gpu: gpu.pci_id)), tuple(notes)
 
 

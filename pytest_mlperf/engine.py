@@ -84,6 +84,13 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of memory and device."""
 
+    # Optional: ``gather_from(dataset)``, a function from sample indices to a batch that
+    # ``infer`` takes instead of the dataset's own (a device that fetches samples from
+    # host memory itself), or None for a dataset that it does not suit.
+
+    # Optional: ``timeline``, a ``Timeline`` of the device's own clock; its summary is
+    # among the facts of a run.
+
 
 class EngineProvider(Protocol):
     """What an entry point names."""
@@ -94,6 +101,9 @@ class EngineProvider(Protocol):
     @property
     def batches(self) -> tuple[int, ...]:
         """Batch sizes worth trying, ascending."""
+
+    # Optional: ``precision_for: Mapping[str, str]``, a benchmark's default precision
+    # -> the one this engine runs instead where nobody chose; held to the same target.
 
     @property
     def answers(self) -> bool:

@@ -44,6 +44,8 @@ def lines(
     kind = "official models and data"
     if options.workload == "embedded":
         kind = "embedded: small stand-ins, not a submission result"
+    elif options.workload == "generated":
+        kind = "generated weights and inputs: performance only, not a submission result"
     if options.rehearsal:
         kind = "synthetic: a rehearsal, nothing is measured, not a submission result"
     count = f"{len(cells)} item{'s' * (len(cells) != 1)}"

@@ -54,6 +54,8 @@ class Host:
     """The CPUs of each NUMA node that has CPUs."""
     os: str
     kernel: str
+    board: str = ""
+    """The board's name, where firmware has a device tree (Jetson); else empty."""
 
 
 def read_text(path: Path, limit: int = -1) -> str:
@@ -106,6 +108,7 @@ def read_host(root: Path) -> Host:
         numa=nodes,
         os=_os_name(read_text(root / "etc/os-release")),
         kernel=read_text(root / "proc/sys/kernel/osrelease") or os.uname().release,
+        board=read_text(root / "proc/device-tree/model", 200),
     )
 
 

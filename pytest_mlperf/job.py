@@ -41,7 +41,7 @@ class Job:
     """Installed name, or ``module:object`` of an engine in development."""
     folder: str
     workload: str
-    """``official``, ``embedded`` or ``synthetic``."""
+    """``official``, ``embedded``, ``generated`` or ``synthetic``."""
     cache: str
     cpus: tuple[int, ...]
     scratch: str | None = None

@@ -18,6 +18,7 @@ from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.rules import judge
 from pytest_mlperf.core.settings import Shortening
+from pytest_mlperf.core.types import KIND_LABELS
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
@@ -28,6 +29,7 @@ from pytest_mlperf.job import Tuning
 from pytest_mlperf.progress import Progress
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
+from pytest_mlperf.surroundings import observed
 from pytest_mlperf.system import devices
 from pytest_mlperf.system import split_cpus
 
@@ -95,7 +97,13 @@ def judged(
 ) -> Verdict:
     """Return the verdict of one job's run."""
     cell, name = job.cell, job.audit or job.mode.value
-    done = runner.run(job, lambda beat: state.progress(shown(cell, name, beat)))
+    visible = device.environment.get("CUDA_VISIBLE_DEVICES", "")
+    folder, scenario = Path(job.folder), cell.scenario
+    with observed(state.system, device.cpus, visible, scenario, folder) as around:
+        done = runner.run(
+            job, lambda beat: state.progress(shown(cell, name, around.see(beat)))
+        )
+    done = replace(done, facts={**done.facts, **around.facts})
     context = replace(context_for(state, device, done), audit=audit)
     found = rounds.get(cell.round)
     return judge(Path(job.folder), cell, job.mode, job.rule, found, context)
@@ -201,15 +209,16 @@ def shortening_for(options: Options) -> Shortening | None:
 
 def context_for(state: State, device: Slice, done: Done) -> Context:
     """Return what the rules need to know beside the logs."""
-    embedded = done.workload_kind == "embedded"
+    # A stand-in has its own reference; the label says what kind of stand-in it is.
+    kind = KIND_LABELS.get(done.workload_kind, "")
     # An engine may leave a worker's GPU alone (onnxruntime's CPU provider) and says so.
     said = done.facts.get("device", device.name)
     used = said if device.environment else device.name
-    labels = [label for label in state.options.labels if label != "embedded"]
-    labels = ["embedded"] * embedded + labels + ["null answers"] * done.answers_only
+    labels = [x for x in state.options.labels if x not in KIND_LABELS.values()]
+    labels = [kind] * bool(kind) + labels + ["null answers"] * done.answers_only
     return Context(
         settings=done.settings,
-        reference=dict(done.reference) if embedded else None,
+        reference=dict(done.reference) if kind else None,
         hopeless=done.hopeless,
         labels=tuple(labels),
         expected_s=done.settings.expected_s,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from pytest_mlperf.core.types import KIND_LABELS
 from pytest_mlperf.option_values import category
 from pytest_mlperf.option_values import delay
 from pytest_mlperf.option_values import folder
@@ -60,9 +61,9 @@ SPECS = (
           "newest round that has the benchmark and scenario)"),
     _Spec("--mlperf-scratch", folder, "DIR", "folder of official models and data "
           "(default: MLPERF_SCRATCH_PATH)"),
-    _Spec("--mlperf-workload", one_of("auto", "embedded", "official"), "KIND",
-          "auto, embedded or official (default auto: official with a scratch folder, "
-          "else embedded)"),
+    _Spec("--mlperf-workload", one_of("auto", "embedded", "official",
+          "generated"), "KIND", "auto, embedded, official or generated (performance "
+          "only; default auto: official with a scratch folder, else embedded)"),
     _Spec("--mlperf-precision", word, "NAME", "precision of the engine, such as fp32 "
           "or int8 (default: the benchmark's for its accuracy target)"),
     _Spec("--mlperf-target-qps", number, "X", "queries a second LoadGen issues "
@@ -87,6 +88,8 @@ SPECS = (
           "without progress (default 120)"),
     _Spec("--mlperf-build-timeout", number, "SECONDS", "give an engine build up "
           "after this long (default 3600)"),
+    _Spec("--mlperf-lease-wait", delay, "SECONDS", "wait this long for a GPU that "
+          "another session measures on (default 0: fail, and say who)"),
     _Spec("--mlperf-progress", one_of("auto", "on", "off"), "WHEN", "live progress: "
           "auto (on a terminal), on or off"),
     _Spec("--mlperf-submission", org, "ORG", "write a submission of this organisation "
@@ -168,8 +171,8 @@ class Options:
     round: str | None = None
     scratch: Path | None = None
     workload: str = "embedded"
-    """``official``, ``embedded``, or ``synthetic`` in a rehearsal; ``auto`` is already
-    decided."""
+    """``official``, ``embedded``, ``generated`` or, in a rehearsal, ``synthetic``;
+    ``auto`` is already decided."""
     precision: str | None = None
     target_qps: float | None = None
     expected_latency_ms: float | None = None
@@ -184,6 +187,7 @@ class Options:
     cache: Path = Path()
     reports: Path = Path("reports")
     stall: float = 120.0
+    lease_wait: float = 0.0
     build_timeout: float = 3600.0
     """Seconds, as ``stall`` is."""
     progress: str = "auto"
@@ -214,7 +218,7 @@ class Options:
     def labels(self) -> tuple[str, ...]:
         """What keeps every result of this session from being a submission's."""
         short = "fast" if self.fast else "shortened" if self.is_shortened else ""
-        kind = "embedded" if self.workload == "embedded" else ""
+        kind = KIND_LABELS.get(self.workload, "")
         found = ("rehearsal" if self.rehearsal else kind, short)
         return tuple(label for label in found if label)
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from pytest_mlperf import registry
+from pytest_mlperf.binding import bind
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.settings import Refused
@@ -35,6 +36,8 @@ from pytest_mlperf.scoring import write_compliance
 from pytest_mlperf.sut import BatchSUT
 from pytest_mlperf.sut import policy_for
 from pytest_mlperf.sut import quiet_interpreter
+from pytest_mlperf.timeline import summary
+from pytest_mlperf.timeline import timelines
 from pytest_mlperf.tuning import kept
 from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.probe import Probe
@@ -72,10 +75,11 @@ class Session:
         self._workloads: dict[tuple[object, ...], Workload] = {}
         self._builds: dict[tuple[object, ...], Build] = {}
         self._tuned: dict[tuple[object, ...], Tuned] = {}
+        self._bound = ""
 
     def run(self, job: Job) -> Message:
         """Run one job; ``Unmet`` when this machine lacks something."""
-        os.sched_setaffinity(0, job.cpus)
+        self._bound = str(bind(job.cpus))
         try:
             provider = registry.engine(job.engine)
             reason = provider.unavailable()
@@ -83,6 +87,11 @@ class Session:
                 return Unmet(reason)
             self.channel.enter("open")
             workload = self._workload(job)
+            if job.mode is Mode.ACCURACY and workload.kind == "generated":
+                return Unmet(
+                    f"{workload.title}: it has no accuracy; run it without accuracy "
+                    "items (-k 'not accuracy'), or use --mlperf-workload embedded"
+                )
             self.channel.enter("build")
             build = self._build(job, provider, workload)
             check_build(job, build)
@@ -96,8 +105,12 @@ class Session:
         self.channel.enter("warm-up")
         with self._sut(job.cell.scenario, settings, tuned, provider, build) as sut:
             self._warm_up(sut, workload, tuned.batch)
+            lines = timelines(sut.engines)
+            for line in lines:
+                line.clear()
             self.channel.enter("run")
             self._loadgen(settings, folder, sut, build)
+            measured = summary(lines)
         kept.write(folder, tuned)
         metrics: dict[str, float] = {}
         if job.mode is Mode.ACCURACY:
@@ -114,7 +127,7 @@ class Session:
             workload_kind=workload.kind,
             hopeless=tuned.hopeless,
             answers_only=provider.answers,
-            facts=self._facts(job, build, workload, tuned),
+            facts={**self._facts(job, build, workload, tuned), **measured},
             metrics=metrics,
         )
 
@@ -148,7 +161,9 @@ class Session:
 
     def _precision(self, job: Job) -> str:
         default = benchmark_of(job).precision(job.cell.target)
-        return job.tuning.precision or default
+        provider = registry.engine(job.engine)
+        instead: Mapping[str, str] = getattr(provider, "precision_for", {})
+        return job.tuning.precision or instead.get(default, default)
 
     def _tune(
         self, job: Job, provider: EngineProvider, build: Build, workload: Workload
@@ -264,6 +279,7 @@ class Session:
             "tuning": tuned.note,
             "engine build": build.report,
             "cpus": str(len(job.cpus)),
+            "bound to": self._bound,
         }
         if tuned.target_qps is not None:
             facts["target_qps"] = f"{tuned.target_qps:.4g}"

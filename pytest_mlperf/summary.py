@@ -21,6 +21,7 @@ REHEARSAL = "rehearsal"
 _LEGEND = {
     REHEARSAL: f"{REHEARSAL}: answers from the ground truth, nothing was measured",
     "embedded": "embedded: a small stand-in for the official model and data",
+    "performance only": "performance only: generated weights, answers mean nothing",
     "fast": f"fast: {FAST_S:g} s minimum duration and 1 query, not the round's",
     "shortened": "shortened: --mlperf-duration instead of the round's",
     NULL: f"{NULL}: nothing was inferred, this measures the suite",

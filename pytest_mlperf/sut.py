@@ -39,6 +39,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engine import Engine
 from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Batch
+from pytest_mlperf.workload import Dataset
 from pytest_mlperf.workload import Workload
 
 SWITCH_INTERVAL_S = 0.0001
@@ -311,7 +312,7 @@ def completion(
 
         return answer
 
-    gather = workload.dataset.gather
+    gather = gathering(engine, workload.dataset)
     respond = workload.respond
 
     def work(ids: Ids, indices: list[int]) -> None:
@@ -325,6 +326,13 @@ def completion(
         count(size)
 
     return work
+
+
+def gathering(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:
+    """Return what gathers a batch: the engine's own way where it has one."""
+    own = getattr(engine, "gather_from", None)
+    found: Callable[[list[int]], Batch] | None = own(dataset) if own else None
+    return found or dataset.gather
 
 
 def checked(rows: Any, size: int) -> Array:

@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.core.residency import Evidence
 from pytest_mlperf.devices import Device
 from pytest_mlperf.devices import Gpu
 from pytest_mlperf.devices import devices
@@ -23,12 +25,21 @@ from pytest_mlperf.devices import find_gpus
 from pytest_mlperf.devices import split_cpus
 from pytest_mlperf.host import Host
 from pytest_mlperf.host import read_host
+from pytest_mlperf.numa import OFF
+from pytest_mlperf.numa import NumaError
+from pytest_mlperf.numa import check_numa
+from pytest_mlperf.numa import differences
+from pytest_mlperf.numa import format_numa
+from pytest_mlperf.numa import parse_numa
 from pytest_mlperf.system_file import GIB
 from pytest_mlperf.system_file import SystemFile
 from pytest_mlperf.system_file import SystemFileError
 from pytest_mlperf.system_file import Tuning
 from pytest_mlperf.system_file import load_folders
 from pytest_mlperf.system_file import load_system_file
+from pytest_mlperf.topology import detect_numa
+from pytest_mlperf.topology import kernel_nodes
+from pytest_mlperf.topology import placed
 
 __all__ = [
     "Device",
@@ -56,6 +67,12 @@ class System(Host):
     """Submission fields: those detected, overridden by the file's."""
     registered: bool = False
     """True when a system file applies."""
+    numa_config: str = ""
+    """Which CPUs serve which GPUs: as the file says, else as detected; ``off``."""
+    numa_note: str = ""
+    """Where the file's configuration is not what was detected."""
+    on_device: Evidence = field(default_factory=Evidence)
+    """What the file says about data that start from or end on a device."""
     notes: tuple[str, ...] = ()
     """What could not be found out, and why; for people."""
 
@@ -98,7 +115,7 @@ def detect(
     else:
         files = load_folders(system_folders(rootdir or Path.cwd()))
         if wanted:
-            file = next((f for f in files if f.name == wanted), None)
+            file = next((f for f in files if wanted in f.names), None)
         else:
             file = next((f for f in files if f.match.fits(host, gpus)), None)
         if wanted and not file:
@@ -106,6 +123,8 @@ def detect(
             notes += (f"no system file is named {wanted!r} (there: {known})",)
     full = _checked(file.name if file else wanted or unregistered_name(host.arch, gpus))
     found = _describe(full, host, gpus)
+    gpus, numa, difference = _numa(file, gpus, root)
+    notes += (difference,) * bool(difference)
     return System(
         **{one.name: getattr(host, one.name) for one in fields(Host)},
         name=full,
@@ -114,8 +133,35 @@ def detect(
         tuning=file.tuning if file else Tuning(),
         description=found | dict(file.description) if file else found,
         registered=file is not None,
+        numa_config=numa,
+        numa_note=difference,
+        on_device=file.on_device if file else Evidence(),
         notes=notes,
     )
+
+
+def _numa(
+    file: SystemFile | None, gpus: tuple[Gpu, ...], root: Path
+) -> tuple[tuple[Gpu, ...], str, str]:
+    """Return the GPUs with their CPUs, the configuration, and how it differs.
+
+    Raises ``SystemFileError`` for a configuration that is not this machine's.
+    """
+    detected = detect_numa(gpus, root)
+    if file is None or not file.numa:
+        return placed(gpus, detected), format_numa(detected), ""
+    if file.numa == OFF:
+        return tuple(replace(gpu, cpus=()) for gpu in gpus), OFF, ""
+    online = [cpu for cpus in kernel_nodes(root).values() for cpu in cpus]
+    try:
+        nodes = check_numa(parse_numa(file.numa), len(gpus), online)
+    except NumaError as error:
+        raise SystemFileError(file.path, "[numa]", str(error)) from None
+    differing = differences(nodes, detected)
+    note = ""
+    if differing:
+        note = f"NUMA: {'; '.join(differing)}; see [numa] in {file.path}"
+    return placed(gpus, nodes), format_numa(nodes), note
 
 
 def system_folders(rootdir: Path) -> tuple[Path, ...]:

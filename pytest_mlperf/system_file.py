@@ -18,11 +18,14 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.residency import Evidence
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.devices import Gpu
 from pytest_mlperf.host import Host
 from pytest_mlperf.system_schema import DESCRIPTION
 from pytest_mlperf.system_schema import MATCH
+from pytest_mlperf.system_schema import NUMA
+from pytest_mlperf.system_schema import ON_DEVICE
 from pytest_mlperf.system_schema import TUNING
 from pytest_mlperf.system_schema import Check
 from pytest_mlperf.system_schema import unknown
@@ -30,6 +33,7 @@ from pytest_mlperf.system_schema import unknown
 Value = int | float | str | list[int]
 
 GIB = 1 << 30
+PARTS = ("match", "description", "numa", "on_device", "tuning")
 TARGETS = ("99", "99.9")
 
 
@@ -88,6 +92,8 @@ class Match:
     """Conditions by which a machine is recognised; all that are given must hold."""
 
     arch: str | None = None
+    board: str | None = None
+    """Regular expression, found in the board's name (device tree: Jetson)."""
     cpu: str | None = None
     """Regular expression, found anywhere in the CPU's model name."""
     gpu: str | None = None
@@ -100,6 +106,8 @@ class Match:
         tests = []
         if self.arch is not None:
             tests.append(self.arch == host.arch)
+        if self.board is not None:
+            tests.append(bool(re.search(self.board, host.board)))
         if self.cpu is not None:
             tests.append(bool(re.search(self.cpu, host.cpu_model)))
         if self.gpu is not None:
@@ -120,10 +128,18 @@ class SystemFile:
     match: Match
     description: Mapping[str, str]
     tuning: Tuning
+    numa: str = ""
+    """Which CPUs serve which GPUs, or ``off``; empty: as detected."""
+    on_device: Evidence = field(default_factory=Evidence)
 
     @property
     def name(self) -> str:
         return self.path.stem
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name, and the spelling of documents whose names are no folders'."""
+        return (self.name, self.description.get("system_name", self.name))
 
 
 def load_system_file(path: Path) -> SystemFile:
@@ -140,15 +156,19 @@ def load_system_file(path: Path) -> SystemFile:
     except tomllib.TOMLDecodeError as error:
         raise SystemFileError(path, "", f"not TOML: {error}") from None
     reader = _Reader(path)
-    parts = reader.tables(table, "", ("match", "description", "tuning"))
+    parts = reader.tables(table, "", PARTS)
     match = reader.values(parts.get("match", {}), "match", MATCH)
     described = reader.values(parts.get("description", {}), "description", DESCRIPTION)
+    numa = reader.values(parts.get("numa", {}), "numa", NUMA)
+    allowed = reader.values(parts.get("on_device", {}), "on_device", ON_DEVICE)
     tuning = dict(reader.tuning(parts.get("tuning", {})))
     return SystemFile(
         path=path,
         match=Match(**match),
         description={key: str(value) for key, value in described.items()},
         tuning=Tuning(tuning, path),
+        numa=str(numa.get("config", "")),
+        on_device=Evidence(**allowed),
     )
 
 

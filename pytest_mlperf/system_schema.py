@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_mlperf.numa import OFF
+from pytest_mlperf.numa import NumaError
+from pytest_mlperf.numa import parse_numa
+
 PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 
 _FIELD_NAMES = """
@@ -91,6 +95,22 @@ def _number_field(value: Any) -> str | None:
     return None if good else "a whole number of at least 0"
 
 
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "true or false"
+
+
+def _numa(value: Any) -> str | None:
+    if value == OFF:
+        return None
+    if not isinstance(value, str):
+        return f'"GPUs:CPUs&GPUs:CPUs" or "{OFF}"'
+    try:
+        parse_numa(value)
+    except NumaError as error:
+        return f'"{OFF}" or nodes of GPUs:CPUs joined by "&" ({error})'
+    return None
+
+
 def _one_of(*legal: str) -> Check:
     def check(value: Any) -> str | None:
         return None if value in legal else f"one of {', '.join(map(repr, legal))}"
@@ -100,10 +120,21 @@ def _one_of(*legal: str) -> Check:
 
 MATCH: Mapping[str, Check] = {
     "arch": _string,
+    "board": _pattern,
     "cpu": _pattern,
     "gpu": _pattern,
     "gpu_count": _count,
     "min_memory_gib": _amount,
+}
+NUMA: Mapping[str, Check] = {"config": _numa}
+ON_DEVICE: Mapping[str, Check] = {
+    "start_from_device": _flag,
+    "end_on_device": _flag,
+    "diagram": _string,
+    "software": _string,
+    "ingress_gb_s": _amount,
+    "egress_gb_s": _amount,
+    "both_gb_s": _amount,
 }
 DESCRIPTION: Mapping[str, Check] = dict.fromkeys(DESCRIPTION_FIELDS, _field) | {
     # What the official checker parses or compares, so that a slip shows here first.

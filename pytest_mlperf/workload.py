@@ -77,7 +77,9 @@ class Workload(Protocol):
 
     @property
     def kind(self) -> str:
-        """``official``, ``embedded`` or ``synthetic`` (a rehearsal's)."""
+        """``official``, ``embedded``, ``generated`` (performance only) or ``synthetic``
+        (a rehearsal's).
+        """
 
     @property
     def title(self) -> str:
@@ -137,7 +139,7 @@ class Benchmark(Protocol):
         """Default precision for an accuracy target: ``int8`` or ``fp32``."""
 
     def workload(self, kind: str, scratch: Path | None) -> Workload:
-        """Open the official or the embedded workload.
+        """Open the official, the embedded or the generated workload.
 
         Raises ``Missing`` with the files, their source and the expected layout.
         """

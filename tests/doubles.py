@@ -195,6 +195,7 @@ class Double:
     answers: bool = False
     absent: str | None = None
     broken: str | None = None
+    precision_for: Mapping[str, str] = field(default_factory=dict)
 
     def unavailable(self) -> str | None:
         return self.absent
@@ -230,6 +231,7 @@ BAD_ID = Double(bad_id)
 TALKING = Double(talking)
 BUILD_FAILS = Double(echo, broken="no kernel for this machine; use fp32")
 UNAVAILABLE = Double(echo, absent="the accelerator is not plugged in; plug it in")
+OTHER_PRECISION = Double(echo, ("fp16",), precision_for={"fp32": "fp16"})
 SLOW_BATCH = Double(partial(slow_batch, seconds=0.005))
 SLOW_SAMPLE = Double(partial(slow_sample, seconds=0.002))
 COLD = Double(partial(cold, seconds=0.002))
@@ -319,7 +321,7 @@ class EchoBenchmark:
     def workload(self, kind: str, scratch: Path | None) -> Echo:  # noqa: ARG002
         if self.missing:
             raise Missing(self.missing)
-        return Echo(self.make())
+        return Echo(self.make(), kind)
 
 
 def alive(pid: int) -> bool:

@@ -249,6 +249,24 @@ def test_a_precision_the_engine_lacks_is_refused(
     assert "no precision 'fp4'; it has fp32, int8: choose with" in failed.cause
 
 
+def test_an_engine_may_replace_a_default_precision(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """A device that has fp16 where the benchmark says fp32 runs, and says so."""
+    tuning = replace(doubles.QUICK, precision=None)
+    done = runner.run(doubles.job(tmp_path, "OTHER_PRECISION", tuning=tuning))
+
+    assert "fp16" == done.facts["precision"]
+
+
+def test_generated_data_have_no_accuracy(runner: Runner, tmp_path: Path) -> None:
+    """The item is skipped with what to run instead, never scored."""
+    job = doubles.job(tmp_path, mode=Mode.ACCURACY, workload="generated")
+
+    with pytest.raises(Missing, match=r"has no accuracy.*--mlperf-workload embedded"):
+        runner.run(job)
+
+
 def test_more_queries_than_memory_holds_are_refused(
     runner: Runner, tmp_path: Path
 ) -> None:

@@ -97,6 +97,24 @@ def test_engine_packages_are_imported_inside_functions(module: str) -> None:
     assert set() == found
 
 
+def test_kernels_are_imported_inside_functions() -> None:
+    """Triton compiles from source: its kernels stand at the top of modules of their
+    own, which nothing imports before there is a device.
+    """
+    kernels = {m for m in MODULES if "triton" in roots(m, top=True)}
+    names = {m.rpartition("/")[2].removesuffix(".py") for m in kernels}
+    early = {
+        module
+        for module in MODULES
+        for node in ast.parse((PACKAGE / module).read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and names & {part for a in node.names for part in a.name.split(".")}
+    }
+
+    assert 2 == len(kernels)
+    assert set() == early
+
+
 def test_importing_the_plugin_loads_nothing_heavy() -> None:
     """``pytest --version`` pays nothing for the plugin being installed."""
     heavy = {"numpy", "mlperf_loadgen", "onnxruntime", "onnx", "PIL", "tokenizers"}

@@ -15,6 +15,8 @@ from pytest_mlperf.system_file import SystemFileError
 from pytest_mlperf.system_file import load_folders
 from pytest_mlperf.system_file import load_system_file
 from pytest_mlperf.system_schema import MATCH
+from pytest_mlperf.system_schema import NUMA
+from pytest_mlperf.system_schema import ON_DEVICE
 from pytest_mlperf.system_schema import TUNING
 
 EXAMPLE = Path(__file__).parents[1] / "systems" / "example.toml"
@@ -89,7 +91,10 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
     [
         ("[tunning]\nx = 1", "[tunning]: unknown table 'tunning'; did you mean 'tun"),
         ("batch = 1", "'batch' is a setting: write it under [tuning]"),
-        ("qwerty = 1", "unknown table 'qwerty'; Legal: description, match, tuning"),
+        (
+            "qwerty = 1",
+            "unknown table 'qwerty'; Legal: description, match, numa, on_device",
+        ),
         ("match = 1", "[match]: found 1, but it should be a table"),
         ("[tuning]\nbach = 1", "[tuning]: unknown key 'bach'; did you mean 'batch'?"),
         ("[tuning]\nbatch = 0", "found batch = 0, but it should be a whole number"),
@@ -111,6 +116,14 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
         ("[match]\ncpu = '('", "it should be a regular expression"),
         ("[match]\ngpu = 3", "it should be a regular expression"),
         ("[match]\narch = ''", "it should be a string that is not empty"),
+        (
+            "[numa]\nconfig = '0:3-0'",
+            "CPUs joined by \"&\" (NUMA configuration '0:3-0'",
+        ),
+        ("[numa]\nconfig = 4", 'it should be "GPUs:CPUs&GPUs:CPUs" or "off"'),
+        ("[numa]\nconfg = 'off'", "unknown key 'confg'; did you mean 'config'?"),
+        ("[on_device]\nstart_from_device = 1", "it should be true or false"),
+        ("[on_device]\ningress_gb_s = 0", "it should be a number above 0"),
         ("[match]\ngpus = 1", "unknown key 'gpus'; did you mean 'gpu'?"),
         ("[description]\ncoolng = 'air'", "did you mean 'cooling'?"),
         ("[description]\nstatus = 'sold'", "should be one of 'available', 'preview'"),
@@ -195,5 +208,7 @@ def test_example_shows_every_key_and_fits_no_machine() -> None:
 
     assert set(MATCH) == set(tomllib.loads(EXAMPLE.read_text())["match"])
     assert set(TUNING) == used
+    assert set(NUMA) == set(tomllib.loads(EXAMPLE.read_text())["numa"])
+    assert set(ON_DEVICE) == set(tomllib.loads(EXAMPLE.read_text())["on_device"])
     assert not file.match.fits(read_host(Path("/")), ())
     file.tuning.check(["bert"], ["onnxruntime", "tensorrt"])

@@ -190,7 +190,7 @@ class Bert:
         return "fp32" if target == "99.9" else "int8"
 
     def workload(self, kind: str, scratch: Path | None) -> SquadWorkload:
-        """Open ``official``, ``embedded`` or ``synthetic``.
+        """Open ``official``, ``embedded``, ``generated`` or ``synthetic``.
 
         Raises ``Missing`` for an absent file or package.
         """
@@ -205,6 +205,10 @@ class Bert:
             ) from error
         if kind == "official":
             return open_official(scratch)
+        if kind == "generated":
+            from pytest_mlperf.benchmarks import generated
+
+            return generated.bert()
         return open_embedded()
 
 

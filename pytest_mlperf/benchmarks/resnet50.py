@@ -259,11 +259,15 @@ class ResNet50:
             return embedded()
         if kind == "official":
             return official(scratch)
+        if kind == "generated":
+            from pytest_mlperf.benchmarks import generated
+
+            return generated.resnet50()
         if kind == "synthetic":
             return synthetic()
         raise ValueError(
-            f"{kind!r} is no kind of workload, but should be 'official', 'embedded' or "
-            "'synthetic'"
+            f"{kind!r} is no kind of workload, but should be 'official', 'embedded', "
+            "'generated' or 'synthetic'"
         )
 
 

@@ -29,8 +29,10 @@ ROUNDED = frozenset(
     }
 )
 WRAPPED = re.compile(
-    r"early stopping estimate \(would need to process at least \d+ total queries\)\. "
+    r"(early stopping estimate \(would need to process at least \d+ total queries\)\. )"
+    r"{1,2}"
 )
+"""Of the whole latency, or of first token and time per token."""
 TWO_PLACES = 0.00501
 RESULT = re.compile(r"result_.*latency_ns")
 

@@ -75,3 +75,7 @@ class Cell:
     def id(self) -> str:
         """The text in the item's brackets: ``bert-99-server-onnxruntime``."""
         return f"{self.model}-{self.scenario.slug}-{self.engine}"
+
+
+KIND_LABELS = {"embedded": "embedded", "generated": "performance only"}
+"""What results of a workload other than the official one are called everywhere."""

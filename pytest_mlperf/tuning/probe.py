@@ -27,6 +27,7 @@ from pytest_mlperf.engine import EngineProvider
 from pytest_mlperf.engine import Streams
 from pytest_mlperf.engine import opened
 from pytest_mlperf.job import Tuning
+from pytest_mlperf.sut import gathering
 from pytest_mlperf.workload import Workload
 
 SLICE_S = 0.4
@@ -300,6 +301,7 @@ def once(engine: Engine, workload: Workload, indices: list[int]) -> float:
     if engine.answers:
         engine.infer({}, len(indices))
     else:
-        outputs = engine.infer(workload.dataset.gather(indices), len(indices))
+        gather = gathering(engine, workload.dataset)
+        outputs = engine.infer(gather(indices), len(indices))
         workload.respond(outputs, indices)
     return time.perf_counter() - started

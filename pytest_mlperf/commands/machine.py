@@ -1,0 +1,123 @@
+"""``pytest-mlperf machine``: what this machine is, and what would spoil a run on it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from pytest_mlperf import host_state
+from pytest_mlperf.core.residency import Probe
+from pytest_mlperf.core.residency import decide
+from pytest_mlperf.core.residency import proof
+from pytest_mlperf.numa import OFF
+from pytest_mlperf.numa import format_numa
+from pytest_mlperf.system import System
+from pytest_mlperf.system import SystemFileError
+from pytest_mlperf.system import detect
+from pytest_mlperf.system import devices
+from pytest_mlperf.topology import detect_numa
+from pytest_mlperf.workload import Missing
+
+GOOD, AMISS, IMPOSSIBLE = 0, 1, 2
+"""Exit codes: nothing to do, something to do, nothing could be looked at."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--system", metavar="NAME", help="system to take it for")
+    parser.add_argument(
+        "--bandwidth",
+        action="store_true",
+        help="copy between pinned memory and the first GPU, and say how fast",
+    )
+    parser.add_argument(
+        "--proof",
+        metavar="BENCHMARK",
+        help="reckon whether this benchmark may start from the device at --rate",
+    )
+    parser.add_argument(
+        "--rate", type=float, metavar="X", help="measured samples/s of one device"
+    )
+    parser.add_argument(
+        "--type-bytes",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="of one element as it is copied: int8 1 (default), fp16 2, int32 4",
+    )
+    parser.add_argument(
+        "--end", action="store_true", help="with --proof: results stay there too"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the machine and return the exit code."""
+    try:
+        system = detect(arguments.system)
+    except (SystemFileError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return IMPOSSIBLE
+    lines, amiss = described(system)
+    probe: Probe | None = None
+    if arguments.bandwidth:
+        from pytest_mlperf import copying
+
+        try:
+            probe = copying.measure()
+        except Missing as missing:
+            sys.stderr.write(f"{missing}\n")
+            return IMPOSSIBLE
+        ways = (probe.in_per_s, probe.out_per_s, probe.both_per_s)
+        speeds = "in {:.2f}, out {:.2f}, both ways {:.2f}".format(
+            *(way / 1e9 for way in ways)
+        )
+        lines.append(f"pinned memory, GB/s: {speeds}; {probe.device}")
+    sys.stdout.write("\n".join(lines) + "\n")
+    if not arguments.proof:
+        return AMISS if amiss else GOOD
+    if not arguments.rate or arguments.rate < 0:
+        sys.stderr.write("--proof needs --rate X, the measured samples/s of a device\n")
+        return IMPOSSIBLE
+    decision = decide(
+        system.name,
+        system.on_device,
+        arguments.proof,
+        arguments.rate,
+        start=True,
+        end=arguments.end,
+        type_bytes=arguments.type_bytes,
+        probe=probe,
+    )
+    sys.stdout.write(f"\n{proof(decision)}")
+    return GOOD if decision.granted else AMISS
+
+
+def described(system: System, root: Path = Path("/")) -> tuple[list[str], bool]:
+    """Return the lines of a machine, and whether one advises something."""
+    kind = "registered" if system.registered else "not registered, which is fine"
+    lines = [system.summary, f"name: {system.name} ({kind})"]
+    lines += [f"note: {note}" for note in system.notes]
+    for device in devices(system, os.environ):
+        shown = f" [{device.visible}]" if device.visible else ""
+        lines.append(f"device {device.index}: {device.name}{shown}")
+    lines.append(f"NUMA: {_numa(system, root)}")
+    found = [*host_state.findings(system.cpus, None, root), host_state.pressure(root)]
+    for one in found:
+        if one is not None:
+            remedy = f": {one.remedy}" if one.remedy else ""
+            lines.append(f"{one.name}: {one}{remedy}")
+    amiss = bool(system.numa_note) or any(one and one.advised for one in found)
+    return lines, amiss
+
+
+def _numa(system: System, root: Path) -> str:
+    detected = format_numa(detect_numa(system.gpus, root))
+    if system.numa_note:
+        return f"configured {system.numa_config}, detected {detected}"
+    if system.numa_config == OFF:
+        return "off, by the system file"
+    if len(system.numa) < 2:
+        return "one node: nothing to bind to"
+    return system.numa_config or "no GPU to place"

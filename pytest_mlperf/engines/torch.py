@@ -1,0 +1,182 @@
+"""The torch engine: PyTorch on one CUDA device, fp32 down to fp8.
+
+Encoders run packed (``torch_packed``), every other graph padded (``torch_padded``).
+Both are proved at build time: their answers are compared with the graph's in fp32.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+
+from pytest_mlperf.engine import Build
+from pytest_mlperf.engine import BuildFailed
+from pytest_mlperf.engine import BuildRequest
+from pytest_mlperf.engine import Engine
+from pytest_mlperf.engine import Streams
+from pytest_mlperf.engine import content_hash
+
+if TYPE_CHECKING:
+    from pytest_mlperf.engines.torch_packed import PackedModel
+    from pytest_mlperf.engines.torch_padded import PaddedModel
+
+    Model = PackedModel | PaddedModel
+
+FP8_CAPABILITY = (8, 9)
+"""Compute capability from which matrix units take fp8: Ada and Hopper."""
+RECIPE = 1
+"""Counts up when builds of the same model would differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchProvider:
+    """Builds into device memory: a build lives as long as its process."""
+
+    precisions: tuple[str, ...] = ("fp16", "bf16", "fp32", "fp8")
+    batches: tuple[int, ...] = (16, 32, 64, 128, 256)
+    answers: bool = False
+    precision_for: Mapping[str, str] = field(
+        default_factory=lambda: {"int8": "fp16", "fp32": "fp16"}
+    )
+    """Benchmark's default precision -> this engine's, held to the same accuracy."""
+    _models: dict[str, Model] = field(default_factory=dict, repr=False)
+
+    def unavailable(self) -> str | None:
+        if not importlib.util.find_spec("torch"):
+            return (
+                "the engine torch needs PyTorch with CUDA: "
+                "pip install 'pytest-mlperf[torch]'"
+            )
+        import torch
+
+        if torch.cuda.is_available():
+            return None
+        built = torch.version.cuda or "no CUDA at all"
+        return (
+            f"the engine torch needs a CUDA device, and PyTorch {torch.__version__} "
+            f"(built for {built}) finds none: see that nvidia-smi lists one and that "
+            "CUDA_VISIBLE_DEVICES does not hide it; on a CPU use "
+            "--mlperf-engine onnxruntime"
+        )
+
+    def build(self, request: BuildRequest) -> Build:
+        import torch
+
+        name = torch.cuda.get_device_name()
+        _check_precision(request.precision, name, torch.cuda.get_device_capability())
+        digest = content_hash(
+            {
+                "engine": "torch",
+                "version": torch.__version__,
+                "device": name,
+                "precision": request.precision,
+                "workload": request.workload.digest,
+                "recipe": RECIPE,
+            }
+        )
+        started = time.monotonic()
+        if digest not in self._models:
+            # One model at a time: it may be most of the device's memory.
+            self._models.clear()
+            torch.cuda.empty_cache()
+            try:
+                self._models[digest] = made(request)
+            except torch.OutOfMemoryError as error:
+                raise BuildFailed(
+                    f"the model does not fit into the memory of {name}: {error}; try "
+                    "--mlperf-precision fp16, or free the device (nvidia-smi)"
+                ) from error
+        model = self._models[digest]
+        seconds = time.monotonic() - started
+        facts = {
+            "device": name,
+            "torch": str(torch.__version__),
+            **model.facts,
+        }
+        report = f"built {digest[:12]} in {seconds:.1f} s"
+        return Build(digest, None, request, report, facts)
+
+    def open(self, build: Build, threads: int) -> Engine:  # noqa: ARG002 - protocol
+        engine: Engine = self._models[build.digest].open()
+        return engine
+
+    def layouts(self, cpus: int) -> tuple[Streams, ...]:
+        # While one stream's batch is copied, packed and answered, another computes.
+        counts = (2, 3, 1)
+        return tuple(Streams(n, max(1, cpus // n)) for n in counts)
+
+
+def _check_precision(precision: str, name: str, capability: tuple[int, int]) -> None:
+    if precision == "fp8" and capability < FP8_CAPABILITY:
+        raise BuildFailed(
+            f"{name} has compute capability {capability[0]}.{capability[1]}, but fp8 "
+            "needs 8.9 (Ada, Hopper) or later: use --mlperf-precision fp16"
+        )
+
+
+def made(request: BuildRequest) -> Model:
+    """Read the graph and put the model on the device, packed where it is a BERT."""
+    import torch
+
+    from pytest_mlperf.engines import torch_fp8_conv
+    from pytest_mlperf.engines import torch_fuse
+    from pytest_mlperf.engines import torch_onnx
+    from pytest_mlperf.engines import torch_packed
+    from pytest_mlperf.engines import torch_padded
+    from pytest_mlperf.engines import torch_recognise
+    from pytest_mlperf.engines import torch_verify
+    from pytest_mlperf.engines.torch_bert import Bert
+
+    # Not the process's defaults: fp32 is to be fp32, whatever an environment says.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    device = torch.device("cuda")
+    model = request.workload.model
+    graph = torch_onnx.read(model.path, model.inputs, model.outputs)
+    samples = torch_verify.samples(request.workload)
+    reference = torch_onnx.Program(graph, device, torch.float32)
+    wanted = torch_verify.answers(reference, samples)
+    # Timing every algorithm takes half a minute in fp32, which nobody measures.
+    torch.backends.cudnn.benchmark = request.precision != "fp32"
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    kind = kinds.get(request.precision, torch.float16)
+    weights = torch_recognise.bert(graph) if request.precision != "fp32" else None
+    names = torch_recognise.roles(model.inputs)
+    made: Model
+    if weights is not None and names is not None:
+        made = torch_packed.PackedModel(Bert(weights, kind, False, device), names)
+        if request.precision == "fp8":
+            made.calibrate()
+        torch_verify.on_device(torch_packed.tensors_of(made))
+        torch_verify.agree(made, samples, wanted, request.precision)
+        made.facts["path"] = "packed encoder"
+        return made
+    program, said = reference, {}
+    if request.precision != "fp32":
+        graph, more = torch_fuse.fused(graph), torch_fuse.operators()
+        if request.precision == "fp8":
+            if model.calibration is None:
+                raise BuildFailed(
+                    f"{model.path.name} is no encoder that the engine torch knows, and "
+                    "its workload has no calibration samples, which fp8 needs: use "
+                    "--mlperf-precision fp16"
+                )
+            batches = model.calibration()
+            graph, count = torch_fp8_conv.calibrated(graph, device, batches, more)
+            said = {"calibration": f"{count} samples that are in no evaluation"}
+            more = {**more, **torch_fp8_conv.operators()}
+        program = torch_onnx.Program(graph, device, kind, more)
+    fixed = not model.dynamic_length
+    made = torch_padded.PaddedModel(program, fixed, facts=said)
+    torch_verify.on_device(torch_padded.tensors_of(made))
+    torch_verify.agree(made, samples, wanted, request.precision)
+    made.facts["path"] = "padded graph"
+    return made
+
+
+TORCH = TorchProvider()

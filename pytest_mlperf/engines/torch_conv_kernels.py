@@ -1,0 +1,101 @@
+"""Triton kernels of the fp8 convolution net: pixels by channels (NHWC) throughout.
+
+Imports triton at its top: this module is imported by functions only.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+# ruff: noqa: N803
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def convolve(
+    x, weight, bias, shortcut, out, rows, into, columns,
+    height, width, out_height, out_width, back, shortcut_back, factor,
+    SIDE: tl.constexpr, STRIDE: tl.constexpr, ADD: tl.constexpr, RELU: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """A convolution as a product that gathers its left side: fp8 in, fp8 out.
+
+    ``x`` [batch, height, width, into], ``weight`` [columns, SIDE, SIDE, into], ``out``
+    and ``shortcut`` [rows, columns] where a row is a pixel of the result; padded to
+    keep the size. ``back`` undoes both scales, ``factor`` is the result's.
+    """
+    # Programs go down GROUP row tiles before the next column tile: their rows of x and
+    # the weights stay in L2.
+    tiles = tl.cdiv(columns, N)
+    span = GROUP * tiles
+    first = (tl.program_id(0) // span) * GROUP
+    height_of = tl.minimum(tl.cdiv(rows, M) - first, GROUP)
+    tile_m = first + (tl.program_id(0) % span) % height_of
+    tile_n = (tl.program_id(0) % span) // height_of
+
+    row = tile_m * M + tl.arange(0, M)
+    column = tile_n * N + tl.arange(0, N)
+    part = tl.arange(0, K)
+    inside = row < rows
+    taps = SIDE * SIDE * into
+    if SIDE == 1 and STRIDE == 1:
+        base = row.to(tl.int64) * into
+    else:
+        pixels = out_height * out_width
+        picture = row // pixels
+        at = row % pixels
+        y = (at // out_width) * STRIDE - SIDE // 2
+        z = (at % out_width) * STRIDE - SIDE // 2
+        base = ((picture.to(tl.int64) * height + y) * width + z) * into
+    total = tl.zeros([M, N], tl.float32)
+    for k in range(0, taps, K):
+        if SIDE == 1:
+            spot = base + k
+            known = inside
+        else:
+            tap = k // into
+            down, right = tap // SIDE, tap % SIDE
+            spot = base + (down * width + right) * into + (k - tap * into)
+            known = inside & (y + down >= 0) & (y + down < height)
+            known = known & (z + right >= 0) & (z + right < width)
+        a = tl.load(x + spot[:, None] + part[None, :], mask=known[:, None], other=0.0)
+        b = tl.load(weight + column[None, :] * taps + (k + part)[:, None])
+        total = tl.dot(a, b, total)
+    result = total * back + tl.load(bias + column)[None, :]
+    spot = row.to(tl.int64)[:, None] * columns + column[None, :]
+    if ADD:
+        other = tl.load(shortcut + spot, mask=inside[:, None], other=0.0)
+        result += other.to(tl.float32) * shortcut_back
+    if RELU:
+        result = tl.maximum(result, 0.0)
+    low = tl.clamp(result * factor, -448.0, 448.0)
+    tl.store(out + spot, low.to(out.dtype.element_ty), mask=inside[:, None])
+
+
+@triton.jit
+def pool(
+    x, out, rows, height, width, out_height, out_width, factor,
+    C: tl.constexpr, M: tl.constexpr, LIMIT: tl.constexpr,
+):  # fmt: skip
+    """Largest of 3x3 with stride 2 and padding 1; scaled into the type of ``out``."""
+    row = tl.program_id(0) * M + tl.arange(0, M)
+    channel = tl.arange(0, C)
+    pixels = out_height * out_width
+    picture = row // pixels
+    at = row % pixels
+    y, z = (at // out_width) * 2 - 1, (at % out_width) * 2 - 1
+    best = tl.full([M, C], float("-inf"), tl.float32)
+    for down in tl.static_range(3):
+        for right in tl.static_range(3):
+            known = (row < rows) & (y + down >= 0) & (y + down < height)
+            known = known & (z + right >= 0) & (z + right < width)
+            spot = (picture.to(tl.int64) * height + y + down) * width + z + right
+            value = tl.load(
+                x + spot[:, None] * C + channel[None, :],
+                mask=known[:, None],
+                other=float("-inf"),
+            )
+            best = tl.maximum(best, value.to(tl.float32))
+    best = tl.clamp(best * factor, -LIMIT, LIMIT)
+    spot = row.to(tl.int64)[:, None] * C + channel[None, :]
+    tl.store(out + spot, best.to(out.dtype.element_ty), mask=(row < rows)[:, None])

@@ -1,0 +1,175 @@
+"""A stream of any graph: padded batches, and for fixed shapes one CUDA graph a size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+import numpy as np
+
+from pytest_mlperf.engines.torch_fetch import INDICES
+from pytest_mlperf.engines.torch_fetch import LIBRARY
+from pytest_mlperf.engines.torch_onnx import Program
+from pytest_mlperf.engines.torch_timeline import Marks
+from pytest_mlperf.workload import Array
+from pytest_mlperf.workload import Batch
+
+GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
+"""Batch sizes that are recorded; a batch runs in the smallest that holds it."""
+
+
+@dataclass(slots=True)
+class PaddedModel:
+    """A program on the device, and what its streams share."""
+
+    program: Program
+    fixed: bool
+    """True when only the batch varies: CUDA graphs can be recorded."""
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def open(self) -> PaddedStream:
+        return PaddedStream(self)
+
+
+@dataclass(slots=True)
+class Slot:
+    """Memory of one batch size: pinned in, on the device, pinned out."""
+
+    staged: dict[str, Any]
+    inputs: dict[str, Any]
+    outputs: list[Any]
+    results: list[Any]
+    graph: Any = None
+
+
+class PaddedStream:
+    """One CUDA stream with its buffers; used from one thread at a time."""
+
+    answers = False
+
+    def __init__(self, model: PaddedModel) -> None:
+        import torch
+
+        self.model, self._torch = model, torch
+        self.stream = torch.cuda.Stream()
+        self.marks = Marks()
+        self.timeline = self.marks.timeline
+        self._slots: dict[int, Slot] = {}
+        self._pool: Any = None
+
+    def gather_from(self, dataset: Any) -> Any:
+        """Let the device fetch samples that lie in arrays; None where they do not."""
+        arrays = getattr(dataset, "arrays", None)
+        if arrays is None or not self.model.fixed:
+            return None
+        if not LIBRARY.hold(arrays):
+            return None
+
+        def chosen(indices: list[int]) -> Batch:
+            return {INDICES: np.array(indices, np.int32)}
+
+        return chosen
+
+    def infer(self, batch: Batch, size: int) -> list[Array]:
+        if not self.model.fixed or size > GRAPH_SIZES[-1]:
+            return self._eager(batch, size)
+        spot = next(s for s in GRAPH_SIZES if s >= size)
+        chosen = batch.get(INDICES)
+        if chosen is not None:
+            batch = LIBRARY.arrays
+        slot = self._slots.get(spot) or self._prepare(batch, spot)
+        if chosen is None:
+            for name in slot.inputs:
+                np.copyto(slot.staged[name].numpy()[:size], batch[name])
+        with self._torch.cuda.stream(self.stream):
+            self.marks.start()
+            if chosen is not None:
+                LIBRARY.fetch(chosen, slot.inputs, self.stream.cuda_stream)
+            else:
+                for name, place in slot.inputs.items():
+                    place.copy_(slot.staged[name], non_blocking=True)
+            self.marks.mark(1)
+            outputs = slot.outputs
+            if slot.graph is None:
+                outputs = self.model.program.run(slot.inputs)
+            else:
+                slot.graph.replay()
+            self.marks.mark(2)
+            for result, output in zip(slot.results, outputs, strict=True):
+                result.copy_(output, non_blocking=True)
+            self.marks.mark(3)
+        self.marks.finish(size)
+        return [result.numpy()[:size] for result in slot.results]
+
+    def _prepare(self, batch: Batch, spot: int) -> Slot:
+        """Make slots for this size and the smaller ones: later batches vary."""
+        for size in GRAPH_SIZES:
+            if size <= spot and size not in self._slots:
+                self._slots[size] = self._slot(batch, size)
+        return self._slots[spot]
+
+    def _slot(self, batch: Batch, size: int) -> Slot:
+        torch, run = self._torch, self.model.program.run
+        staged, inputs = {}, {}
+        with torch.cuda.stream(self.stream):
+            for name, array in batch.items():
+                kind = torch.from_numpy(array[:1]).dtype
+                shape = (size, *array.shape[1:])
+                staged[name] = torch.zeros(shape, dtype=kind, pin_memory=True)
+                inputs[name] = torch.zeros(shape, dtype=kind, device="cuda")
+            slot = Slot(staged, inputs, run(inputs), [])
+            run(inputs)  # twice: libraries choose their algorithms in the first ones
+            self.stream.synchronize()
+            try:
+                graph = torch.cuda.CUDAGraph()
+                self._pool = self._pool or torch.cuda.graph_pool_handle()
+                with torch.cuda.graph(
+                    graph,
+                    pool=self._pool,
+                    stream=self.stream,
+                    capture_error_mode="thread_local",
+                ):
+                    slot.outputs = [o.float() for o in run(inputs)]
+                slot.graph = graph
+                said = "one a batch size"
+            except RuntimeError as error:
+                said = f"off: {str(error).splitlines()[0]}"
+            self.model.facts["cuda graphs"] = said
+            slot.results = [
+                torch.zeros(o.shape, dtype=torch.float32, pin_memory=True)
+                for o in slot.outputs
+            ]
+        return slot
+
+    def _eager(self, batch: Batch, size: int) -> list[Array]:
+        torch = self._torch
+        with torch.cuda.stream(self.stream):
+            self.marks.start()
+            feeds = {
+                name: torch.from_numpy(array).pin_memory().cuda(non_blocking=True)
+                for name, array in batch.items()
+            }
+            self.marks.mark(1)
+            outputs = self.model.program.run(feeds)
+            self.marks.mark(2)
+            results = [o.float().to("cpu", non_blocking=True) for o in outputs]
+            self.marks.mark(3)
+        self.marks.finish(size)
+        return [result.numpy() for result in results]
+
+    def close(self) -> None:
+        """Let go of graphs and buffers."""
+        self.stream.synchronize()
+        self._slots.clear()
+        self._pool = None
+
+
+def tensors_of(model: PaddedModel) -> Mapping[str, Any]:
+    """Return what should be on the device, for the check that it is."""
+    return {
+        name: value
+        for name, value in model.program.values.items()
+        if value.is_floating_point() and value.ndim
+    }
