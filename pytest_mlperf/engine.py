@@ -39,6 +39,10 @@ class BuildRequest:
     """Folder for built artefacts; the provider names them by content hash."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Engine options, such as ``provider`` for onnxruntime."""
+    batch: int | None = None
+    """Largest batch that will be asked for, where it is known beforehand."""
+    beat: Callable[[], None] = lambda: None
+    """To be called as a long build gets on, so that a watchdog sees life."""
 
 
 @dataclass(frozen=True, slots=True)

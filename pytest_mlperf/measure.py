@@ -144,7 +144,7 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
         cpus=device.cpus,
         scratch=str(options.scratch) if options.scratch else None,
         tuning=tuning_for(options, given),
-        engine_options={"provider": options.provider} if options.provider else {},
+        engine_options=engine_options_for(options),
         shortening=shortening_for(options),
         service=service,
     )
@@ -197,6 +197,12 @@ def tuning_for(options: Options, given: Mapping[str, object]) -> Tuning:
         if value is not None:
             chosen[name] = value
     return Tuning(**chosen)  # type: ignore[arg-type]
+
+
+def engine_options_for(options: Options) -> dict[str, str]:
+    """Return what is passed on to the engine as it is."""
+    provider = {"provider": options.provider} if options.provider else {}
+    return {**dict(options.engine_options), **provider}
 
 
 def shortening_for(options: Options) -> Shortening | None:

@@ -46,6 +46,14 @@ def word(text: str) -> str:
     return text.strip()
 
 
+def pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Options of an engine: ``level=3,cuda-graphs=off``."""
+    found = [part.partition("=") for part in text.split(",") if part.strip()]
+    if not found or not all(name.strip() and sign for name, sign, _ in found):
+        raise ValueError("NAME=VALUE, several separated by commas")
+    return tuple((name.strip(), value.strip()) for name, _, value in found)
+
+
 def round_name(text: str) -> str:
     from pytest_mlperf.core.rounds import ROUNDS
 

@@ -25,6 +25,7 @@ from pytest_mlperf.option_values import folder
 from pytest_mlperf.option_values import number
 from pytest_mlperf.option_values import one_of
 from pytest_mlperf.option_values import org
+from pytest_mlperf.option_values import pairs
 from pytest_mlperf.option_values import round_name
 from pytest_mlperf.option_values import whole
 from pytest_mlperf.option_values import word
@@ -79,6 +80,8 @@ SPECS = (
     _Spec("--mlperf-max-delay-ms", delay, "X", "longest wait for a batch to fill "
           "(Server)"),
     _Spec("--mlperf-provider", word, "NAME", "execution provider of onnxruntime"),
+    _Spec("--mlperf-engine-options", pairs, "K=V,...", "what only one engine "
+          "understands, such as workspace-mib=4096 (tensorrt)"),
     _Spec("--mlperf-system", word, "NAME", "name of this machine (default: "
           "SYSTEM_NAME, else what is detected)"),
     _Spec("--mlperf-cache", folder, "DIR", "folder of built engines (default: "
@@ -190,6 +193,8 @@ class Options:
     batch: int | None = None
     max_delay_ms: float | None = None
     provider: str | None = None
+    engine_options: tuple[tuple[str, str], ...] = ()
+    """(name, value) of what only one engine understands."""
     system: str | None = None
     cache: Path = Path()
     reports: Path = Path("reports")

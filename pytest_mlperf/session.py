@@ -166,9 +166,11 @@ class Session:
                 f"{', '.join(provider.precisions)}: choose with --mlperf-precision"
             )
         options = dict(job.engine_options)
-        key = (job.engine, precision, tuple(sorted(options.items())))
+        batch = job.tuning.batch
+        key = (job.engine, precision, tuple(sorted(options.items())), batch)
         if key not in self._builds:
-            request = BuildRequest(workload, precision, Path(job.cache), options)
+            cache, beat = Path(job.cache), self.channel.beat
+            request = BuildRequest(workload, precision, cache, options, batch, beat)
             self._builds[key] = provider.build(request)
         return self._builds[key]
 

@@ -47,6 +47,14 @@ def failed(found: Verdict) -> set[str]:
     return {check.name for check in found.checks if check.status is not Status.PASS}
 
 
+def is_refused(found: Verdict, name: str) -> None:
+    """A check failed, and says what was found, what it should be, where, what to do."""
+    broken = named(found, name)
+    assert broken.status is Status.FAIL
+    assert broken.where.startswith("mlperf_log_")
+    assert all((broken.found, broken.required, broken.remedy))
+
+
 def fast(scenario: str, seconds: int, samples: int = 1024) -> Settings:
     """Return a shortened run's settings."""
     table = rounds.get("v6.1")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.core.accuracy_log import ACCURACY
+from pytest_mlperf.core.accuracy_log import Survey
 from pytest_mlperf.core.accuracy_log import digest
+from pytest_mlperf.core.accuracy_log import survey
 from pytest_mlperf.core.log import LogError
 from pytest_mlperf.core.log import read_accuracy
 from pytest_mlperf.core.log import read_accuracy_txt
@@ -51,6 +55,9 @@ def test_the_same_answer_twice_is_fine(tmp_path: Path) -> None:
         (f"[\n{ENTRY.replace('7', '-7')}\n]\n", "qsl_idx -7"),
         (f"[\n{ENTRY.replace('qsl_idx', 'idx')}\n]\n", "qsl_idx"),
         (f"[\n{ENTRY}\n]\n[\n]\n", "nothing after"),
+        (f"[\n{ENTRY}\n{ENTRY}\n]\n", "a comma before it"),
+        (f"[\n{ENTRY.replace('seq_id', 'id')}\n]\n", "seq_id"),
+        (f"[\n{ENTRY.replace('7', '99999999')}\n]\n", "qsl_idx 99999999"),
     ],
 )
 def test_a_damaged_answer_log_is_an_error(
@@ -95,3 +102,78 @@ def test_a_metric_that_is_no_number_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(LogError, match=r"found 1\.2\.3, should be a number"):
         read_accuracy_txt(folder)
+
+
+def test_a_second_value_of_a_metric_is_an_error(tmp_path: Path) -> None:
+    """The same twice is fine; two different ones are two scorings."""
+    same = logs.accuracy(tmp_path / "same", text="accuracy=76.5%\naccuracy=76.5%")
+    other = logs.accuracy(tmp_path / "other", text="accuracy=76.5%\naccuracy=75.5%")
+
+    assert {"acc": 76.5} == read_accuracy_txt(same).metrics
+    with pytest.raises(LogError, match=r"acc 75\.5, at line 1 76\.5"):
+        read_accuracy_txt(other)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_log_that_was_cut_for_publication_shows_its_ends(
+    tmp_path: Path, ends: str
+) -> None:
+    """What truncate_accuracy_log.py leaves: 4096 characters on both sides of a gap."""
+    folder = logs.accuracy(tmp_path, total=1000)
+    whole = (folder / ACCURACY).read_text()
+    cut = whole[:4096] + "\n\n...\n\n" + whole[-4096:]
+    (folder / ACCURACY).write_bytes(cut.replace("\n", ends).encode())
+    found = survey(folder)
+
+    assert found.cut
+    assert 0 < found.samples < 1000
+    assert 999 == found.highest
+    with pytest.raises(LogError):
+        read_accuracy(folder)
+
+
+def test_a_whole_log_is_surveyed_without_its_answers(tmp_path: Path) -> None:
+    """Entries, samples, the highest one, and those that say nothing."""
+    folder = logs.accuracy(tmp_path, answers={0: b"a", 5: b"", 9: b"b"})
+
+    assert Survey(3, 3, 9, 1) == survey(folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda text: text.replace("...", ".."), "whole JSON record"),
+        (lambda text: text[: text.index("...") + 3], "without ]|whole JSON"),
+        (lambda text: text[text.index("...") :], "opening|whole JSON"),
+        (lambda text: text.replace("seq_id", "seq\0id", 1), "a record, or a part"),
+        (lambda text: text + "é", "a record, or a part"),
+        (lambda text: text + text, "opening|JSON|nothing after|comma"),
+    ],
+)
+def test_a_cut_that_is_not_the_official_one_is_an_error(
+    tmp_path: Path, damage: Callable[[str], str], found: str
+) -> None:
+    """Only the gap in the middle is legal, and the ends have to be whole."""
+    folder = logs.accuracy(tmp_path, total=1000)
+    path = folder / ACCURACY
+    whole = path.read_text()
+    path.write_text(damage(whole[:4096] + "\n\n...\n\n" + whole[-4096:]))
+
+    with pytest.raises(LogError, match=found):
+        survey(folder)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Word Error Rate:" * 8000,
+        '{"f1": 1' * 15_000,
+        "accuracy" * 20_000,
+        "'rouge1': " + " " * 200_000,
+    ],
+)
+def test_no_line_makes_the_patterns_run_away(tmp_path: Path, line: str) -> None:
+    """A hostile accuracy.txt is read in the time of its length, or about."""
+    folder = logs.accuracy(tmp_path, text=line)
+
+    assert {} == read_accuracy_txt(folder).metrics

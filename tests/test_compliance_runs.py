@@ -168,7 +168,7 @@ def attempted(
     chosen = replace(OFFICIAL, **options)
     speed_of(kept(tmp_path, make, "performance", labels=chosen.labels), 100.0)
     tuning = SimpleNamespace(lookup=lambda *_: {})
-    system = SimpleNamespace(name="box", tuning=tuning)
+    system = SimpleNamespace(name="box", tuning=tuning, numa_note="", numa_config="")
     state = SimpleNamespace(
         options=chosen, reports=tmp_path, system=system, progress=lambda _: None
     )

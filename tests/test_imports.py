@@ -30,7 +30,17 @@ PYTEST_SIDE = {
     "summary.py",
     "xdist.py",
 }
-ENGINE_PACKAGES = {"onnx", "onnxruntime", "pycuda", "tensorrt", "torch", "tritonclient"}
+ENGINE_PACKAGES = {
+    "ml_dtypes",
+    "onnx",
+    "onnxruntime",
+    "pycuda",
+    "tensorrt",
+    "tensorrt_rtx",
+    "tensorrt_rtx_bindings",
+    "torch",
+    "tritonclient",
+}
 
 
 def imports(module: str, *, top: bool = False) -> Iterator[str]:

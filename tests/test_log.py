@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -91,7 +95,7 @@ AGAIN = logs.line("loadgen_version", "6.0.17 @ d6147c7eb7")
         (
             DETAIL,
             lambda data: b"".join(data.splitlines(keepends=True)[:12]),
-            "without effective_test_mode|without power_end",
+            "a run that did not start",
         ),
         (DETAIL, lambda data: b"\xef\xbb\xbf" + data, "byte-order mark"),
         (DETAIL, lambda data: data.decode().encode("utf-16"), "byte-order mark"),
@@ -104,7 +108,7 @@ AGAIN = logs.line("loadgen_version", "6.0.17 @ d6147c7eb7")
         (DETAIL, append(f":::MLLOG {DEEP}\n"), "a whole JSON record"),
         (DETAIL, append(f":::MLLOG {HUGE}\n"), "a whole JSON record"),
         (DETAIL, append(':::MLLOG {"key": 1, "key": 2}\n'), "twice in one record"),
-        (DETAIL, append(TWICE), "one value a key"),
+        (DETAIL, append(TWICE), "one line a key"),
         (DETAIL, append(AGAIN), "a second run"),
         (DETAIL, lambda data: data.replace(b": 0,", b": NaN,"), "NaN is no number"),
         (SUMMARY, emptied, "an empty file"),
@@ -218,3 +222,89 @@ def test_no_mutation_crashes_the_reader(data: st.DataObject, folder: Path) -> No
         path.write_bytes(whole)
 
     assert place.startswith("mlperf_log_")
+
+
+MIB = 1 << 20
+WARNING = logs.line("warning", "y" * 300, warning=True).encode()
+RECORD = logs.line("extra", "x" * 200).encode()
+NUMBERS = str(list(range(1_500_000))).encode()
+WIDE = "\U0001f600".encode() + b"x" * (15 * MIB)
+OPEN = b':::MLLOG {"key": "a", "value": ['
+HOSTILE: dict[str, Callable[[], list[bytes]]] = {
+    "many warnings": lambda: [WARNING] * 150_000,
+    "many keys": lambda: [RECORD.replace(b"extra", b"k%d" % i) for i in range(150_000)],
+    "many wide texts": lambda: [RECORD.replace(b"x" * 200, WIDE)] * 4,
+    "an endless line": lambda: [b":::MLLOG " + b"x" * MIB] + [b"x" * MIB] * 63,
+    "a line of lists": lambda: [OPEN + b"[]," * (5 * MIB)],
+    "a line of texts": lambda: [OPEN + b'"ab",' * (3 * MIB)],
+    "a line of numbers": lambda: [RECORD.replace(b'"' + b"x" * 200 + b'"', NUMBERS)],
+}
+PEAK = r"""
+import re, sys
+from pathlib import Path
+from pytest_mlperf.core.log import Log, LogError
+try:
+    Log.read(Path(sys.argv[1]))
+    said = "read"
+except LogError as error:
+    said = error.found[:60]
+# Not getrusage: its peak is that of the parent, where that was larger.
+peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+print(int(peak[1]) // 1024, said)
+"""
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_very_large_log_is_read_in_bounded_memory(folder: Path, kind: str) -> None:
+    """Sixty megabytes of anything take less than two hundred."""
+    path = folder / DETAIL
+    whole = path.read_bytes()
+    with path.open("wb") as file:
+        file.write(whole)
+        file.writelines(HOSTILE[kind]())
+    del whole
+    command = [sys.executable, "-c", PEAK, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak, _, said = done.stdout.partition(" ")
+
+    assert int(peak) < 200, said
+
+
+@pytest.mark.parametrize("name", [DETAIL, SUMMARY])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "nowhere", "device"])
+def test_what_is_no_file_is_an_error_and_no_wait(
+    folder: Path, name: str, kind: str
+) -> None:
+    """A named pipe would wait for ever, and a device never end."""
+    path = folder / name
+    path.unlink()
+    make: dict[str, Callable[[], None]] = {
+        "folder": path.mkdir,
+        "pipe": lambda: os.mkfifo(path),
+        "loop": lambda: path.symlink_to(name),
+        "nowhere": lambda: path.symlink_to("nowhere"),
+        "device": lambda: path.symlink_to("/dev/zero"),
+    }
+    make[kind]()
+
+    with pytest.raises(LogError) as caught:
+        Log.read(folder)
+    assert caught.value.where == name
+
+
+@pytest.mark.parametrize(
+    "scenario", ["SingleStream", "MultiStream", "Server", "Offline"]
+)
+def test_no_line_of_a_detail_log_can_be_left_out(tmp_path: Path, scenario: str) -> None:
+    """No check can be skipped by deleting what it reads."""
+    folder = logs.performance(tmp_path, scenario)
+    path = folder / DETAIL
+    whole = path.read_bytes().splitlines(keepends=True)
+    read = []
+    for i, line in enumerate(whole):
+        path.write_bytes(b"".join(whole[:i] + whole[i + 1 :]))
+        with suppress(LogError):
+            Log.read(folder)
+            read.append(line)
+
+    assert [] == read

@@ -27,6 +27,7 @@ VALUES = {
     "mlperf_batch": "8",
     "mlperf_max_delay_ms": "0",
     "mlperf_provider": "CPUExecutionProvider",
+    "mlperf_engine_options": "level=3,cuda-graphs=off",
     "mlperf_system": "box",
     "mlperf_cache": "built",
     "mlperf_reports": "out",

@@ -54,6 +54,15 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("whole_dataset", {"answers": ANSWERS | {3: b""}}),
     ("scenario", {"scenario": "Server"}),
     ("no_errors", {"errors": ["Attempted to complete a sample twice."]}),
+    ("accuracy_acc", {"text": "accuracy=-79.2%"}),
+    ("accuracy_acc", {"text": "accuracy=inf"}),
+    ("accuracy_acc", {"text": "accuracy=792%"}),
+    ("test_mode", {"change": {"effective_test_mode": "PerformanceOnly"}}),
+    ("test_mode", {"change": {"effective_test_mode": "SubmissionRun"}}),
+    ("loaded_samples", {"change": {"loaded_qsl_set": list(range(39))}}),
+    ("loaded_samples", {"change": {"loaded_qsl_set": [*range(39), 7]}}),
+    ("whole_dataset", {"change": {"generated_samples_per_query": 20}}),
+    ("whole_dataset", {"answers": dict.fromkeys(range(41), b"\x01")}),
 ]
 
 
@@ -99,3 +108,46 @@ def test_an_accuracy_log_is_no_performance_run(tmp_path: Path) -> None:
     folder = logs.accuracy(tmp_path)
 
     assert verdict(folder, "Offline").outcome == "ERROR"
+
+
+def cut(folder: Path) -> Path:
+    """Leave of the accuracy log what is published, as truncate_accuracy_log.py does."""
+    path = folder / "mlperf_log_accuracy.json"
+    whole = path.read_text()
+    path.write_text(whole[:4096] + "\n\n...\n\n" + whole[-4096:])
+    return folder
+
+
+def test_a_published_accuracy_run_is_judged_by_what_is_left(tmp_path: Path) -> None:
+    """The hash is the whole log's, and the detail log tells what was asked for."""
+    context = Context(reference={"acc": 76.0}, dataset_total=1000)
+    folder = cut(logs.accuracy(tmp_path / "whole", total=1000))
+    change = {"generated_samples_per_query": 999}
+    fewer = cut(logs.accuracy(tmp_path / "fewer", total=1000, change=change))
+    unsigned = cut(logs.accuracy(tmp_path / "unsigned", total=1000))
+    (unsigned / "accuracy.txt").write_text("accuracy=76.456%\n")
+
+    def judged(where: Path) -> set[str]:
+        return failed(verdict(where, "Offline", Mode.ACCURACY, context)) - {
+            "dataset_size"
+        }
+
+    assert judged(folder) == set()
+    assert judged(fewer) == {"whole_dataset"}
+    assert judged(unsigned) == {"accuracy_hash"}
+
+
+@pytest.mark.parametrize(("scenario", "twice"), [("MultiStream", 0), ("Server", 1)])
+def test_only_multistream_asks_a_sample_twice(
+    tmp_path: Path, scenario: str, twice: int
+) -> None:
+    """Its last query is filled up; elsewhere a doubled record is damage."""
+    folder = logs.real(tmp_path, scenario, "AccuracyOnly", server_target_qps=5000.0)
+    path = folder / "mlperf_log_accuracy.json"
+    records = path.read_text().splitlines()
+    path.write_text("\n".join([records[0], records[1], *records[1:]]) + "\n")
+    logs.score(folder, "accuracy=80.0%, good=1, total=1024")
+    context = Context(reference={"acc": 80.0}, dataset_total=1024)
+    found = verdict(folder, scenario, Mode.ACCURACY, context)
+
+    assert twice == ("whole_dataset" in failed(found))

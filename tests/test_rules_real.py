@@ -79,7 +79,7 @@ def test_a_real_run_that_ran_out_of_queries_is_invalid(tmp_path: Path) -> None:
 
 def test_a_real_run_too_short_for_its_percentile_is_invalid(tmp_path: Path) -> None:
     """100 queries within the bound are fewer than the 459 that prove it."""
-    folder = logs.real(tmp_path, "Server", "PerformanceOnly", server_target_qps=100.0)
+    folder = logs.on_time(tmp_path, "Server", server_target_qps=100.0)
     context = Context(settings=fast("Server", 1))
     found = verdict(folder, "Server", context=context)
     check = named(found, "early_stopping")

@@ -217,6 +217,33 @@ def test_runs_of_another_round_are_listed_and_left(
     }
 
 
+def test_an_open_submission_leaves_an_incomplete_row_out(bert: list[Run]) -> None:
+    """It asks for no scenario: the others are taken, and this one says why not."""
+    gone = folder_of(bert, "Offline", "accuracy")
+
+    choice = choose(
+        [run for run in bert if run.folder != gone], replace(ASK, division="open")
+    )
+
+    assert () == choice.refusals
+    assert ["SingleStream"] == [e.rule.scenario.value for e in choice.entries]
+    assert any("no usable accuracy run" in reason for _, reason in choice.others)
+
+
+def test_runs_that_cannot_count_say_why_where_the_tree_has_their_row(
+    bert: list[Run],
+) -> None:
+    """Nothing is missing then, but nothing can be added either."""
+    folder = folder_of(bert, "Offline", "performance")
+    fault = Check("seeds", Status.FAIL, "1", "2", "detail:1", "set the seeds")
+    runs = changed([r for r in bert if r.folder == folder], folder, checks=(fault,))
+    there = {("bert-99", "Offline"), ("bert-99", "SingleStream")}
+
+    [refusal] = choose(runs, ASK, there).refusals
+
+    assert f"bert-99 Offline performance: INVALID: {fault}" in refusal
+
+
 def test_nothing_at_all_is_said_to_be_nothing() -> None:
     """A session without a run that counts is no empty tree."""
     assert "nothing to submit" in choose([], ASK).refusals[0]

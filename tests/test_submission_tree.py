@@ -301,6 +301,99 @@ def test_a_tree_of_something_else_is_not_completed(
     assert word in tree.clash(root, replace(ask_of(), **fields))
 
 
+def test_a_tree_of_a_round_with_the_same_folders_is_not_completed(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """v6.0 and v6.1 lie the same way; the seeds of the logs tell them apart."""
+    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+
+    assert "the seeds of v6.1" in tree.clash(root, ask_of("v6.0"))
+
+
+def test_a_stand_in_never_takes_the_place_of_the_official_model(
+    tmp_path: Path,
+) -> None:
+    """However fast it is, both are in the tree then, each under its name."""
+    ask = ask_of(division="open")
+    rows = sessions.EDGE[:1]
+    own = sessions.complete(tmp_path / "own", "v6.1", rows, labels=("embedded",))
+    official = sessions.complete(tmp_path / "official", "v6.1", rows)
+    root = tree.write(content(official, ask), tmp_path / "submission").path
+    before = files(root / "open/ACME/results/box/resnet50")
+
+    tree.write(content(own, ask), root, root)
+
+    assert before == files(root / "open/ACME/results/box/resnet50")
+    assert ["resnet50", "resnet50-embedded"] == names(root / "open/ACME/results/box")
+    assert {2} == {len(folders) for folders in tree.rows(root, ask).values()}
+
+
+def test_a_tree_that_another_session_replaced_meanwhile_is_not_overwritten(
+    tmp_path: Path,
+) -> None:
+    """Its results would be lost; the runs stay in the reports folder instead."""
+    target = tmp_path / "submission"
+    target.mkdir()
+
+    def finish_while_another_does() -> None:
+        with tree.replaced(target):
+            target.rename(tmp_path / "old")
+            target.mkdir()
+            (target / "theirs").touch()
+
+    with pytest.raises(OSError, match="another session"):
+        finish_while_another_does()
+
+    assert ["theirs"] == names(target)
+    assert ["old", "submission"] == names(tmp_path)
+
+
+def test_ctrl_c_while_the_trees_are_swapped_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two renames there is no tree; it is put back."""
+    target = tmp_path / "submission"
+    target.mkdir()
+    (target / "mine").touch()
+    rename = Path.rename
+
+    def interrupted(self: Path, to: Path) -> Path:
+        if to == target and not self.name.endswith(tree.OLD):
+            raise KeyboardInterrupt
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), tree.replaced(target):
+        pass
+
+    assert ["mine"] == names(target)
+    assert ["submission"] == names(tmp_path)
+
+
+def test_a_tree_that_a_killed_session_left_aside_is_named(tmp_path: Path) -> None:
+    """The words say which folder to rename."""
+    left = tmp_path / f".submission.42{tree.OLD}"
+    left.mkdir()
+
+    assert f"rename {left} to submission" in tree.clash(
+        tmp_path / "submission", ask_of()
+    )
+
+
+def test_a_tree_that_a_link_names_is_replaced_and_not_the_link(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """Who keeps trees elsewhere finds the completed one there."""
+    root = tree.write(content(bert, ask_of()), tmp_path / "there/submission").path
+    link = tmp_path / "link"
+    link.symlink_to(root)
+
+    tree.write(content(bert, ask_of()), link, link)
+
+    assert link.is_symlink()
+    assert ["submission"] == names(root.parent)
+
+
 def test_other_code_does_not_overwrite_what_ran_before(tmp_path: Path) -> None:
     """The same code is kept once, other code gets the next name."""
     first = code.write(tmp_path)
@@ -313,6 +406,7 @@ def test_other_code_does_not_overwrite_what_ran_before(tmp_path: Path) -> None:
     assert "changed" == (first / "conftest.py").read_text()
     assert (second / "suites/test_performance.py").is_file()
     assert "numpy==" in (second / "requirements.txt").read_text()
+    assert "pytest-mlperf" not in (second / "requirements.txt").read_text()
 
 
 def test_the_source_of_an_engine_in_development_is_part_of_the_code(

@@ -149,6 +149,25 @@ def test_packing_writes_the_archive_and_its_digests(
     assert "unpack with: tar xzf mine.tar.gz" in text
 
 
+def test_packing_takes_no_part_of_a_tree(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of it is packed; a part alone that is checked would hide the rest."""
+    with pytest.raises(SystemExit) as ended:
+        said(capsys, "pack", tree, "--division", "open")
+
+    assert 2 == ended.value.code
+
+
+def test_the_command_that_unpacks_is_fit_for_a_shell(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name with a blank is quoted."""
+    _, text = said(capsys, "pack", tree, "--output", tree.parent / "my file.tgz")
+
+    assert "unpack with: tar xzf 'my file.tgz'" in text
+
+
 def test_a_tree_with_problems_is_not_packed(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

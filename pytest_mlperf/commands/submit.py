@@ -38,22 +38,27 @@ def add(parser: argparse.ArgumentParser) -> None:
     declare: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         "check": ("find what a tree cannot be submitted with", add_check),
         "pack": ("make one file of a tree, encrypted if wanted", add_pack),
-        "seal": ("write the sha256 of every file into the tree", add_tree),
+        "seal": ("write the sha256 of every file into the tree", add_part),
     }
     for name, (text, function) in declare.items():
         function(actions.add_parser(name, help=text, description=text))
 
 
 def add_tree(parser: argparse.ArgumentParser) -> None:
-    """Declare what every action takes."""
+    """Declare the tree."""
     text = "the folder that holds closed/, open/ or network/"
     parser.add_argument("tree", type=Path, metavar="TREE", help=text)
+
+
+def add_part(parser: argparse.ArgumentParser) -> None:
+    """Declare the tree, or one submitter's part of it."""
+    add_tree(parser)
     parser.add_argument("--division", choices=DIVISIONS, help="this division alone")
     parser.add_argument("--submitter", metavar="ORG", help="this submitter alone")
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
-    add_tree(parser)
+    add_part(parser)
     parser.add_argument("--round", type=a_round, metavar="ROUND",
                         help=f"the tree's round ({', '.join(rounds.ROUNDS)}); "
                         "otherwise the logs' seeds tell")  # fmt: skip
@@ -100,8 +105,9 @@ def opened(arguments: argparse.Namespace) -> tuple[Tree, list[Problem]]:
     tree, problems = check.read(
         root,
         getattr(arguments, "round", None),
-        division=arguments.division,
-        submitter=arguments.submitter,
+        # Packing takes the whole tree, and has the whole of it checked.
+        division=getattr(arguments, "division", None),
+        submitter=getattr(arguments, "submitter", None),
     )
     return tree, problems
 

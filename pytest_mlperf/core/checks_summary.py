@@ -29,9 +29,10 @@ ROUNDED = frozenset(
     }
 )
 WRAPPED = re.compile(
-    r"(early stopping estimate "
-    r"\(would need to process at least \d+ total queries\)\. )+"
+    r"(early stopping estimate \(would need to process at least \d+ total queries\)\. )"
+    r"{1,2}"
 )
+"""Of the whole latency, or of first token and time per token."""
 TWO_PLACES = 0.00501
 RESULT = re.compile(r"result_.*latency_ns")
 
@@ -80,8 +81,7 @@ def misnoted(log: Log) -> Iterator[Contradiction]:
         if f"{note} " not in left:
             yield Contradiction(note[:80], f"as {log.where(keys[0])} has it", SUMMARY)
         left = left.replace(f"{note} ", "", 1)
-    # The summary's lines of this sentence are broken, and only the first has a star;
-    # where tokens are timed, it is there for first tokens and for the others.
+    # The summary's lines of this sentence are broken, and only the first has a star.
     if left.strip() and not WRAPPED.fullmatch(left):
         yield Contradiction("no such line", left[:80], SUMMARY)
 

@@ -25,7 +25,10 @@ def of_tokens(run: Run, most_s: float, least_s: float) -> Iterator[Contradiction
     log, key = run.log, "result_completed_tokens_per_second"
     mean = log.integer("result_mean_latency_ns")
     tokens = log.number("result_token_throughput") * mean * run.samples
-    if mean * run.samples >= WRAPS or tokens <= 0 or least_s <= 0:
+    if tokens <= 0:
+        name = "result_token_throughput"
+        yield Contradiction(f"{name} {log.get(name)}", "above 0", log.where(name))
+    if mean * run.samples >= WRAPS or least_s <= 0:
         return
     low, high = tokens / most_s, tokens / least_s
     why = "by result_token_throughput"

@@ -30,9 +30,10 @@ KEPT_TEXT = 8192
 VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))? @ \S+")
 KNOWN = range(2, 7)
 """LoadGen's major versions."""
-MESSAGES = re.compile(r"generic_message|warning_|error_|logger_")
+MESSAGES = re.compile(r"generic_message|warning_|error_")
 """What LoadGen says as often as there is something to say."""
 ACCURACY_ONLY = "AccuracyOnly"
+STARTS = ("Starting performance mode", "Starting accuracy mode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Detail:
             found = f"{text[:40]!r}"
             required = f"a line that begins {MARKER!r}"
             raise LogError(self.path, number, found, required)
-        record = parse(self.path, number, text[len(MARKER) :].lstrip())
+        record = parse(self.path, number, text[len(MARKER) :].lstrip(" \t"))
         self.last = number
         try:
             key, value, meta = record["key"], record["value"], record["metadata"]
@@ -93,9 +94,10 @@ class Detail:
             found = f"a record without {error}"
             required = "key, value and metadata"
             raise LogError(self.path, number, found, required) from None
-        if type(key) is not str or {type(is_error), type(is_warning)} != {bool}:
-            found = "a key or flag of wrong type"
-            raise LogError(self.path, number, found, "text, true or false")
+        kinds = (type(key), type(is_error), type(is_warning))
+        if kinds != (str, bool, bool) or not Kind.NUMBER.fits(record.get("time_ms", 0)):
+            found = "a key, flag or time of wrong type"
+            raise LogError(self.path, number, found, "text, true or false, a number")
         if is_error or key.startswith("error_"):
             self.error_count += 1
             self._event(self.errors, key, value, number)
@@ -123,7 +125,9 @@ class Detail:
             value = value[:KEPT_TEXT]
         elif isinstance(value, list | dict):
             value = len(value)
-        if key == "generic_message":
+        if key == "generic_message" and value in STARTS:
+            if value in self._started:
+                raise LogError(self.path, number, f"{value!r} again", "one run a file")
             self._started.add(value)
         if key in self.values:
             self._repeated(number, key, kind)
@@ -158,16 +162,16 @@ class Detail:
         version = self._version()
         mode = self.values.get("effective_test_mode")
         # A log that calls itself another mode's is an accuracy run's all the same.
-        self.ran = mode != ACCURACY_ONLY and not (
-            self._started
-            and "Starting performance mode" not in self._started
-            and "Starting accuracy mode" in self._started
-        )
+        self.ran = mode != ACCURACY_ONLY and self._started != {STARTS[1]}
+        if self.ran and not self._started:
+            found, required = "a run that did not start", f"{STARTS[0]!r}"
+            raise LogError(self.path, self.last, found, required)
         if self._again and self.ran and mode == "PerformanceOnly":
             key, number = self._again
             raise LogError(self.path, number, f"{key} again", "one line a key")
         wanted = needed(
-            str(self.values.get("effective_scenario")),
+            # Where the two differ, the effective one was changed.
+            str(self.values.get("requested_scenario")),
             version,
             tokens=self.values.get("requested_use_token_latencies") is True,
             ran=self.ran,

@@ -64,7 +64,12 @@ effective_target_duration_ms:INTEGER effective_min_sample_count:INTEGER
 RUN = """
 loaded_qsl_set:INDICES generated_query_count:INTEGER
 generated_samples_per_query:INTEGER generated_query_duration:INTEGER
-power_begin:TEXT power_end:TEXT
+power_begin:TEXT power_end:TEXT logger_swap_request_slots_retry_count:INTEGER
+logger_swap_request_slots_retry_retry_count:INTEGER
+logger_swap_request_slots_retry_reencounter_count:INTEGER
+logger_start_reading_entries_retry_count:INTEGER
+logger_tls_total_log_cas_fail_count:INTEGER
+logger_tls_total_swap_buffers_slot_retry_count:INTEGER
 """
 ASKED = {
     "SingleStream": """
@@ -168,10 +173,13 @@ def needed(
     """
     keys = {*ALWAYS, *_table(ASKED.get(scenario, ""))}
     offline = scenario == "Offline"
+    if version >= (3, 0):
+        keys.add("get_sut_name_duration_ns")
     if version >= (4, 1):
         keys.add("requested_sample_concatenate_permutation")
         keys.add("effective_sample_concatenate_permutation")
     if version >= (6, 0, 6):
+        keys.add("requested_accuracy_sample_count_override")
         keys.add("effective_accuracy_sample_count")
     if tokens and not offline:
         keys.update(_table(TOKENS_ASKED))

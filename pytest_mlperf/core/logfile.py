@@ -78,8 +78,11 @@ def lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
                 raise LogError(path, number, "a NUL byte", "plain UTF-8")
             if len(raw) == longest:
                 raise LogError(path, number, "an endless line", "LoadGen's lines")
+            if len(raw) > LONG_LINE and not raw.isascii():
+                found = f"{len(raw):,} bytes that are not all ASCII"
+                raise LogError(path, number, found, "LoadGen's lines")
             try:
-                text = raw.decode().strip()
+                text = raw.strip().decode()
             except UnicodeDecodeError:
                 found = "bytes that are not UTF-8"
                 raise LogError(path, number, found, "plain UTF-8") from None
@@ -99,14 +102,21 @@ def _line(file: IO[bytes], path: Path, longest: int) -> bytes:
 
 def parse(path: Path, number: int, text: str) -> Any:
     """Return the JSON value of a line; ``LogError`` for anything that is not JSON."""
-    if len(text) > LONG_LINE and sum(map(text.count, '"[{')) > 1000:
+    plain = len(text) <= LONG_LINE or (
+        text.isascii() and sum(map(text.count, '"[{')) <= 1000
+    )
+    if not plain:
         found = f"a record of {len(text):,} characters that is no plain list"
         raise LogError(path, number, found, "LoadGen's lines")
     try:
-        return _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError) as error:
         found = f"{text[-40:]!r} ({str(error)[:60]})"
-        raise LogError(path, number, found, "a whole JSON record") from None
+    else:
+        if end == len(text):
+            return value
+        found = f"{text[end : end + 40]!r} after the record"
+    raise LogError(path, number, found, "a whole JSON record")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

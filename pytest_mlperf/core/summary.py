@@ -121,7 +121,7 @@ def expected(detail: Mapping[str, Any]) -> tuple[Labelled, ...]:
 
 
 def _expected(detail: Mapping[str, Any]) -> Iterator[Labelled]:
-    scenario = detail.get("effective_scenario")
+    scenario = detail.get("requested_scenario")
     tokens = detail.get("requested_use_token_latencies") is True
     for label, key in (ALWAYS | (TOKENS if tokens else PLAIN)).items():
         yield Labelled((label,), key)

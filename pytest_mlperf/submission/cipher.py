@@ -32,7 +32,10 @@ class CipherError(Exception):
 
 
 def command(name: str) -> str:
-    """Return what decrypts and unpacks a file; openssl asks for the password."""
+    """Return what decrypts and unpacks a file; openssl asks for the password.
+
+    ``name`` is as a shell takes it.
+    """
     return f"openssl enc -d {' '.join(HOW)} -in {name} | tar xz"
 
 
@@ -159,7 +162,12 @@ def from_person() -> bytes:
     if not sys.stdin.isatty():
         ways = f"--password-file FILE or ${VARIABLE}"
         raise CipherError(f"no terminal to ask for a password at; give {ways}")
-    first = getpass.getpass("password: ")
-    if first != getpass.getpass("once more: "):
+    try:
+        first = getpass.getpass("password: ")
+        second = getpass.getpass("once more: ")
+    except EOFError:
+        raise CipherError("no password was typed; try again") from None
+    if first != second:
         raise CipherError("the two passwords differ; try again")
-    return first.encode()
+    # The bytes that were typed, which need not be UTF-8: openssl reads no others.
+    return os.fsencode(first)

@@ -16,6 +16,7 @@ LEFT_OUT = frozenset({"embedded", "__pycache__", "suites", "fixtures", "systems"
 LARGEST = 1 << 20
 """Bytes of a source file; anything larger is data."""
 PACKAGE = "pytest-mlperf"
+SYSTEMS = "The system file of the runs, where there was one.\n"
 
 
 def write(
@@ -51,6 +52,9 @@ def write(
     for spec in engines:
         for path, name in _module(spec):
             _copy(path, making / "engines" / name)
+    # pyproject.toml makes it part of the wheel that a reader installs.
+    (making / "systems").mkdir(exist_ok=True)
+    (making / "systems/README.md").write_text(SYSTEMS, encoding="utf-8")
     (making / "requirements.txt").write_text(requirements(), encoding="utf-8")
     (making / "README.md").write_text(_readme(note), encoding="utf-8")
     return _keep(making)
@@ -69,10 +73,17 @@ def sources(folder: Path, left_out: Iterable[str]) -> Iterator[Path]:
 
 
 def requirements() -> str:
-    """Return every installed distribution with its version, one a line."""
+    """Return every installed distribution with its version, one a line.
+
+    Without this suite: what ran lies beside, and no index may have it.
+    """
     from importlib.metadata import distributions
 
-    found = {f"{name}=={one.version}" for one in distributions() if (name := one.name)}
+    found = {
+        f"{name}=={one.version}"
+        for one in distributions()
+        if (name := one.name) and name != PACKAGE
+    }
     return "\n".join([*sorted(found, key=str.lower), ""])
 
 
@@ -122,7 +133,8 @@ def _same(one: Path, other: Path) -> bool:
 def _readme(note: str) -> str:
     lines = ["# Code that ran", "", *([f"**{note}**", ""] if note else []), ""]
     return "\n".join(lines) + (
-        "`pip install -r requirements.txt`, then run the command in a result's "
-        "README.md in this folder. Models and data sets are the official ones and are "
-        "not part of it: `MLPERF_SCRATCH_PATH` names their folder.\n"
+        "In this folder: `pip install -r requirements.txt`, `pip install --no-deps .`, "
+        "then the command in a result's README.md. Models and data sets are the "
+        "official ones and are not part of it: `MLPERF_SCRATCH_PATH` names their "
+        "folder.\n"
     )

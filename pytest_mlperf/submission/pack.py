@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import os
+import shlex
 import tarfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -76,7 +77,8 @@ def pack(
     finally:
         with suppress(OSError):
             making.unlink()
-    command = cipher.command(output.name) if password else f"tar xzf {output.name}"
+    name = shlex.quote(output.name)
+    command = cipher.command(name) if password else f"tar xzf {name}"
     count = len(listed) + len(extra)
     return Packed(output, sums["sha1"], sums["sha256"], count, command)
 

@@ -197,10 +197,11 @@ class Submission:
         written = tree.write(content, target, before)
         self._report(choice, written.full_logs)
         lines += [f"submission: {note}" for note in written.notes]
-        count = len(tree.rows(target, ask))
+        count = sum(map(len, tree.rows(target, ask).values()))
         left = len(choice.others)
+        results = f"{count} result{'s' * (count != 1)}"
         lines.append(
-            f"submission: {target}: {count} results of {ask.system}, {ask.division} "
+            f"submission: {target}: {results} of {ask.system}, {ask.division} "
             f"{ask.round} {ask.category}" + " (REHEARSAL)" * ask.rehearsal
         )
         if left:

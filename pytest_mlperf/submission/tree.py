@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -25,12 +26,18 @@ from pytest_mlperf.core.submission.ask import STREAMS
 from pytest_mlperf.core.submission.ask import Ask
 from pytest_mlperf.core.submission.ask import Entry
 from pytest_mlperf.core.submission.ask import Key
+from pytest_mlperf.core.submission.check.listing import Listing
+from pytest_mlperf.core.submission.check.tree import Home
+from pytest_mlperf.core.submission.check.tree import seeded
 from pytest_mlperf.core.submission.layout import Layout
 from pytest_mlperf.core.submission.layout import scenario_folder
 from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.submission import code
 from pytest_mlperf.submission import results
 from pytest_mlperf.submission.results import Place
+
+OLD = ".old"
+"""End of the name that a tree has while another takes its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +73,16 @@ def write(content: Content, target: Path, before: Path | None = None) -> Written
     stays as it was.
     """
     written = Written(target)
-    with replaced(target) as root:
+    # A link's tree is replaced, not the link; and ".." has no name of its own.
+    with replaced(target.resolve()) as root:
         if before:
             shutil.copytree(before, root, symlinks=True, dirs_exist_ok=True)
         there = rows(root, content.ask) if before else {}
         labels = {REHEARSAL} if content.ask.rehearsal else set()
         for entry in content.entries:
-            key = (entry.rule.model, entry.rule.scenario.value)
-            place = Place.of(root, content.ask, entry, there.get(key, ""))
-            if key in there and not is_better(entry, place, written.notes):
+            folder = counterpart(there, entry, content.ask)
+            place = Place.of(root, content.ask, entry, folder)
+            if folder and not is_better(entry, place, written.notes):
                 continue
             sha256 = results.write(place, entry, content.ask, content.session)
             written.full_logs[str(entry.accuracy.folder)] = sha256
@@ -89,18 +97,23 @@ def write(content: Content, target: Path, before: Path | None = None) -> Written
 def replaced(target: Path) -> Iterator[Path]:
     """Give an empty folder beside ``target``, which takes its place at the end.
 
-    An exception leaves the target alone, and nothing beside it.
+    An exception leaves the target alone, and nothing beside it. ``OSError`` where
+    another session has replaced the target meanwhile: its results would be lost.
     """
     making = target.with_name(f".{target.name}.{os.getpid()}")
     making.mkdir(parents=True)
+    before = identity(target)
     try:
         yield making
-        old = target.with_name(f".{target.name}.{os.getpid()}.old")
-        if target.exists():
-            target.rename(old)
+        if identity(target) != before:
+            why = "another session has replaced it meanwhile"
+            raise OSError(errno.EBUSY, why, str(target))
+        old = target.with_name(f".{target.name}.{os.getpid()}{OLD}")
         try:
+            if before:
+                target.rename(old)
             making.rename(target)
-        except OSError:
+        except BaseException:  # Ctrl-C too: the target must be there again.
             with suppress(OSError):
                 old.rename(target)
             raise
@@ -109,18 +122,44 @@ def replaced(target: Path) -> Iterator[Path]:
         shutil.rmtree(making, ignore_errors=True)
 
 
-def rows(root: Path, ask: Ask) -> dict[Key, str]:
-    """Return the rows a tree has of this system -> their benchmark's folder."""
+def identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of the same name; None without one."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def rows(root: Path, ask: Ask) -> dict[Key, list[str]]:
+    """Return the rows a tree has of this system -> their benchmark's folders.
+
+    There are several where an open tree has a model beside the official one.
+    """
     layout = Layout.of(ask.round)
     home = root / layout.results(ask.division, ask.org) / ask.system
-    found: dict[Key, str] = {}
+    found: dict[Key, list[str]] = {}
     for folder in sorted(home.glob("*/")):
         name = canonical(folder.name, ask.round)
         for rule in rounds.get(ask.round).rules if name else ():
             scenario = folder / scenario_folder(rule.scenario, ask.round)
             if (rule.benchmark, rule.target) == name and scenario.is_dir():
-                found[rule.model, rule.scenario.value] = folder.name
+                key = (rule.model, rule.scenario.value)
+                found.setdefault(key, []).append(folder.name)
     return found
+
+
+def counterpart(there: Mapping[Key, Sequence[str]], entry: Entry, ask: Ask) -> str:
+    """Return the folder that a tree has for an entry's model; empty without one.
+
+    A stand-in for the model and the official one never take each other's place.
+    """
+    own = documents.own_folder(entry, ask)
+    folders = there.get((entry.rule.model, entry.rule.scenario.value), ())
+    if own:
+        return own if own in folders else ""
+    other = documents.OWN_MODEL
+    return next((name for name in folders if not name.endswith(other)), "")
 
 
 def is_better(entry: Entry, place: Place, notes: list[str]) -> bool:
@@ -148,6 +187,12 @@ def clash(tree: Path, ask: Ask) -> str:
     layout = Layout.of(ask.round)
     home = tree / layout.home(ask.division, ask.org)
     if not home.is_dir():
+        left = sorted(tree.parent.glob(f".{tree.name}.*{OLD}"))
+        if left and not tree.exists():
+            return (
+                f"{tree} is not there: a session was killed while it replaced it; "
+                f"rename {left[-1]} to {tree.name}"
+            )
         there = sorted(f"{p.parent.name}/{p.name}" for p in tree.glob("[a-z]*/*/"))
         return (
             f"{tree} has no {ask.division}/{ask.org} (there: "
@@ -159,6 +204,13 @@ def clash(tree: Path, ask: Ask) -> str:
         return (
             f"{tree} is laid out as {'v5.1' if apart else 'v6.0'} and this session is "
             f"for {ask.round}; give the tree's --mlperf-round"
+        )
+    homes = (Home(ask.division, ask.org),)
+    own = seeded(Listing.of(tree), homes)
+    if own not in (None, layout.round):
+        return (
+            f"the logs of {tree} have the seeds of {own} and this session is for "
+            f"{ask.round}; give the tree's --mlperf-round"
         )
     file = tree / layout.system_json(ask.division, ask.org, ask.system)
     found = read_json(file)

@@ -43,7 +43,8 @@ class Choice:
 def choose(runs: Sequence[Run], ask: Ask, there: Iterable[Key] = ()) -> Choice:
     """Return the best complete set of runs of each benchmark and scenario.
 
-    ``there`` are the rows of the tree that is completed: they count as present.
+    ``there`` are the rows of the tree that is completed: they count as present. The
+    open division asks for no row: an incomplete one is left out.
     """
     table = rounds.get(ask.round)
     entries: list[Entry] = []
@@ -68,11 +69,11 @@ def choose(runs: Sequence[Run], ask: Ask, there: Iterable[Key] = ()) -> Choice:
         others += left
         if entry:
             entries.append(entry)
-        elif key not in there:
+        elif key not in there and ask.is_strict:
             refusals.append(_why_none(key, others))
     refusals += missing(table, ask, {*there, *rows})
     if not entries and not refusals:
-        refusals.append(_nothing(ask, runs))
+        refusals.append(_nothing(ask, others))
     return Choice(tuple(entries), tuple(others), tuple(dict.fromkeys(refusals)))
 
 
@@ -210,11 +211,12 @@ def _why_none(key: Key, others: Iterable[tuple[Run, str]]) -> str:
     return f"{' '.join(key)}: {'; '.join(texts)}"
 
 
-def _nothing(ask: Ask, runs: Sequence[Run]) -> str:
-    found = f"{len(runs)} runs" if runs else "no run"
+def _nothing(ask: Ask, others: Iterable[tuple[Run, str]]) -> str:
+    """Return the refusal of runs that make no entry: why each of them does not."""
+    texts = [f"{run.name}: {why}" for run, why in others if why != INCOMPLETE]
     return (
-        f"nothing to submit: {found} of this session can be part of a {ask.division} "
-        f"{ask.round} submission for {ask.category}"
+        f"nothing to submit: no complete set of runs for the {ask.division} division, "
+        f"{ask.round}, {ask.category}: {'; '.join(texts) or 'none was made'}"
     )
 
 

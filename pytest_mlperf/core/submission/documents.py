@@ -28,6 +28,8 @@ CALIBRATION = (
 )
 OFFICIAL = {"resnet50": "resnet"}
 """Names that the checker has for a benchmark, where they are not its folder's."""
+OWN_MODEL = "-embedded"
+"""End of the folder's name where the model is not the official one."""
 TESTS = {"performance": "test_performance", "accuracy": "test_accuracy"}
 
 
@@ -106,7 +108,7 @@ def readme(entry: Entry, ask: Ask, session: Session, full_log: str) -> str:
         f"(build `{verdict.build}`)."),
         "", "## Run it again", "",
         ("The code is in the submission's `src` or `code` folder: install "
-        "`requirements.txt`, then in that folder run"), "", "```",
+        "it as its README.md says, then in that folder run"), "", "```",
     ]  # fmt: skip
     # One session, because an audit is compared with the runs beside it.
     nodes = []
@@ -180,7 +182,7 @@ def own_folder(entry: Entry, ask: Ask) -> str:
     """Return the folder of an open entry whose model is not the official one."""
     if ask.is_strict or "embedded" not in entry.performance.verdict.labels:
         return ""
-    return f"{entry.rule.model}-embedded"
+    return f"{entry.rule.model}{OWN_MODEL}"
 
 
 def report(choice: Choice, ask: Ask, full_logs: Mapping[str, str]) -> str:
