@@ -30,6 +30,7 @@ WIDTH = 256
 LENGTH, INTERVAL = 160, 10
 """Characters of an answer, and of one event of a stream: 16 events."""
 RATES = {False: (1000, 4000, 8000), True: (500, 1500, 3000)}
+KINDS = {"both": (False, True), "whole": (False,), "streamed": (True,)}
 TICK_S = 0.0005
 ATTEMPTS = 4
 
@@ -175,7 +176,7 @@ def drive(given: argparse.Namespace) -> dict[str, float]:
 def compare(given: argparse.Namespace) -> None:
     """Print the medians of both clients, turn about."""
     print(f"{given.runs} runs of {given.seconds:g} s; load {os.getloadavg()[0]:.1f}")
-    for stream in (False, True):
+    for stream in KINDS[given.only]:
         mark = ["--stream"] * stream
         what = f"streams of {LENGTH // INTERVAL} events" if stream else "whole answers"
         with server(given.python, given.source, stream=stream) as port:
@@ -208,6 +209,7 @@ def main() -> None:
     parser.add_argument("source", nargs="?", default=".")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--only", choices=list(KINDS), default="both")
     parser.add_argument("--drive", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, default=2, help=argparse.SUPPRESS)
     parser.add_argument("--room", type=int, default=WIDTH, help=argparse.SUPPRESS)
