@@ -131,7 +131,7 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
         ("[description]\ncooling = 1.5", "should be a string or a whole number"),
         ("[server]\ncomand = 'x'", "unknown key 'comand'; did you mean 'command'?"),
         ("[server]\ncommand = ''", "a command line, or a list of its words"),
-        ("[server]\ncommand = \"serve 'x\"", "as a shell reads it (No closing"),
+        ('[server]\ncommand = "serve \'x"', "as a shell reads it (No closing"),
         ("[server]\ncommand = ['serve', 1]", "a list of its words"),
         ("[server]\nport = 70000", "a port from 1 to 65535"),
         ("[server]\nhealth = 'health'", "a path that begins with /"),
