@@ -267,7 +267,8 @@ def explain_empty(options: Options, wish: str = "") -> str:
     if not options.has_compliance and any(w.lower() in wish.lower() for w in words):
         return (
             "mlperf: nothing selected; compliance tests are collected with "
-            "--mlperf-compliance, --mlperf-submission or --mlperf-rehearsal: add one"
+            "--mlperf-compliance, a closed --mlperf-submission or --mlperf-rehearsal: "
+            "add one"
         )
     rules = f"round {options.round}" if options.round else "no round"
     verb = "does not have" if options.round else "has"

@@ -132,8 +132,8 @@ def add_options(parser: pytest.Parser) -> None:
     )  # fmt: skip
     group.addoption(
         "--mlperf-compliance", action="store_true", dest="mlperf_compliance",
-        help="collect the compliance tests of each cell's round too (always with "
-        "--mlperf-submission and --mlperf-rehearsal); each is a run of its own",
+        help="collect the compliance tests of each cell's round too (always with a "
+        "closed --mlperf-submission and --mlperf-rehearsal); each is a run of its own",
     )  # fmt: skip
     group.addoption(CHAT, action="store_true", default=None, help=CHAT_HELP)
     parser.addini("mlperf_endpoint_chat", f"twin of {CHAT}", type="bool", default=False)
@@ -234,8 +234,13 @@ class Options:
 
     @property
     def has_compliance(self) -> bool:
-        """True when compliance tests are items of this session."""
-        return self.compliance or self.rehearsal or self.submission is not None
+        """True when compliance tests are items of this session.
+
+        An open submission has none of them.
+        """
+        if self.submission is not None:
+            return self.compliance or self.division != "open"
+        return self.compliance or self.rehearsal
 
     @property
     def labels(self) -> tuple[str, ...]:

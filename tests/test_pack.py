@@ -215,6 +215,18 @@ def test_an_archive_is_not_written_just_anywhere(
     assert "mine" == (tmp_path / "taken").read_text("utf-8")
 
 
+@pytest.mark.parametrize("name", ["a.tar.gz.sha1", "a.tar.gz.sha256"])
+def test_a_sum_that_cannot_be_written_leaves_nothing_half(
+    tree: Path, tmp_path: Path, name: str
+) -> None:
+    """Neither an archive without its sums nor a sum without the archive."""
+    (tmp_path / name).mkdir()
+
+    with pytest.raises(PackError, match="not written"):
+        pack(tree, tmp_path / "a.tar.gz")
+    assert {"submission", name} == {path.name for path in tmp_path.iterdir()}
+
+
 def test_an_empty_tree_is_refused(tmp_path: Path) -> None:
     """There is nothing to submit in it."""
     (tmp_path / "empty").mkdir()

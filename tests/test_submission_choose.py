@@ -244,6 +244,74 @@ def test_runs_that_cannot_count_say_why_where_the_tree_has_their_row(
     assert f"bert-99 Offline performance: INVALID: {fault}" in refusal
 
 
+def broken(runs: list[Run], scenario: str = "Offline") -> list[Run]:
+    """Return the runs with an INVALID performance run of one scenario."""
+    fault = Check("seeds", Status.FAIL, "1", "2", "detail:1", "set the seeds")
+    return changed(runs, folder_of(runs, scenario, "performance"), checks=(fault,))
+
+
+def test_a_benchmark_that_only_failed_earlier_does_not_refuse_the_others(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """Nobody can leave an earlier session's items out: they are listed, not taken."""
+    other = (("bert", "99.9", ("Offline",)),)
+    earlier = broken(sessions.complete(tmp_path / "earlier", "v6.1", other))
+
+    choice = choose(bert, ASK, earlier=earlier)
+
+    assert () == choice.refusals
+    assert {"bert-99"} == {entry.rule.model for entry in choice.entries}
+    assert any("INVALID: " in reason for _, reason in choice.others)
+    assert {run.folder for run in earlier} == {run.folder for run, _ in choice.others}
+
+
+def test_a_required_scenario_that_failed_earlier_is_refused_with_its_reason(
+    bert: list[Run],
+) -> None:
+    """What the benchmark cannot be without is refused, whoever ran it: once."""
+    earlier = broken([r for r in bert if r.verdict.scenario == "Offline"])
+    now = [r for r in bert if r.verdict.scenario == "SingleStream"]
+
+    [refusal] = choose(now, ASK, earlier=earlier).refusals
+
+    assert "bert-99 Offline: INVALID: " in refusal
+
+
+def test_a_benchmark_of_an_earlier_session_alone_is_left_out_whole(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """Its VALID scenario cannot stand without the INVALID one: each run says so."""
+    other = (("bert", "99.9", ("SingleStream", "Offline")),)
+    earlier = broken(sessions.complete(tmp_path / "earlier", "v6.1", other))
+
+    choice = choose(bert, ASK, earlier=earlier)
+    reasons = {run.folder: reason for run, reason in choice.others}
+
+    assert () == choice.refusals
+    assert {"bert-99"} == {entry.rule.model for entry in choice.entries}
+    assert {run.folder for run in earlier} == set(reasons)
+    single = reasons[folder_of(earlier, "SingleStream", "performance")]
+    assert "left out with bert-99.9" in single
+    assert "Offline: INVALID" in single
+
+
+def test_a_failed_row_of_this_session_is_refused_though_no_one_requires_it(
+    bert: list[Run],
+) -> None:
+    """Its items were selected, so that it is wanted."""
+    assert "bert-99 Offline" in choose(broken(bert), ASK).refusals[0]
+
+
+def test_earlier_and_later_runs_make_one_set(bert: list[Run]) -> None:
+    """An INVALID earlier run does not matter once the row has a VALID one."""
+    offline = [r for r in bert if r.verdict.scenario == "Offline"]
+
+    choice = choose(bert, ASK, earlier=broken(offline))
+
+    assert () == choice.refusals
+    assert 2 == len(choice.entries)
+
+
 def test_nothing_at_all_is_said_to_be_nothing() -> None:
     """A session without a run that counts is no empty tree."""
     assert "nothing to submit" in choose([], ASK).refusals[0]

@@ -208,6 +208,25 @@ def test_the_runs_of_an_earlier_session_complete_a_later_one(
     assert newest(session) != earlier
 
 
+def test_a_benchmark_that_failed_earlier_is_no_obstacle(
+    session: pytest.Pytester,
+) -> None:
+    """An INVALID bert-99.9 of the earlier session is listed, and bert-99 written."""
+    session.runpytest(*CLOSED, "-k", "bert-99.9")
+    [verdict] = newest(session).glob("logs/bert-99.9-offline*/performance/verdict.json")
+    found = json.loads(verdict.read_text())
+    found["checks"][0]["status"] = "fail"
+    verdict.write_text(json.dumps(found))
+    result = session.runpytest(*CLOSED, *BERT, f"--mlperf-tree={newest(session)}")
+
+    assert 0 == result.ret
+    result.stdout.fnmatch_lines(["submission: *runs not taken*"])
+    assert (
+        "bert-99.9 Offline performance: INVALID"
+        in (newest(session) / "submission.md").read_text()
+    )
+
+
 def test_a_second_session_completes_the_tree(session: pytest.Pytester) -> None:
     """bert-99.9 joins bert-99 in the tree that is named."""
     session.runpytest(*CLOSED, *BERT)
@@ -222,18 +241,49 @@ def test_a_second_session_completes_the_tree(session: pytest.Pytester) -> None:
     }
 
 
-def test_a_short_rehearsal_runs_and_its_tree_is_refused(
-    session: pytest.Pytester,
+def test_an_open_submission_has_no_compliance_items(session: pytest.Pytester) -> None:
+    """Its tree takes none of them; who wants them all the same asks for them."""
+    shown = ("--collect-only", "-q", "-k", "bert-99-offline")
+
+    def listed(*arguments: str) -> str:
+        return session.runpytest(*shown, *CLOSED, *arguments).stdout.str()
+
+    assert "TEST01" in listed()
+    assert "test_accuracy" in listed("--mlperf-division=open")
+    assert "TEST01" not in listed("--mlperf-division=open")
+    assert "TEST01" in listed("--mlperf-division=open", "--mlperf-compliance")
+
+
+@pytest.mark.parametrize(
+    ("short", "said"),
+    [
+        ("--mlperf-duration=5", "shortened runs are not for the closed division"),
+        ("--fast", "fast runs are not for the closed division"),
+    ],
+)
+def test_a_short_rehearsal_is_refused_before_it_runs(
+    session: pytest.Pytester, short: str, said: str
 ) -> None:
-    """What would be a rehearsal at full length says what it lacks at the end."""
+    """Its tree could never be written; without --mlperf-submission it may be short."""
     result = session.runpytest(
         "--mlperf-rehearsal", "--mlperf-submission=ACME", "--mlperf-category=edge",
-        "--mlperf-duration=5", *BERT,
+        short, *BERT,
     )  # fmt: skip
 
-    result.assert_outcomes(passed=6)
-    result.stdout.fnmatch_lines(["submission: refused: bert-99 *: labelled shortened*"])
-    assert 1 == result.ret
+    result.assert_outcomes()
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    assert said in result.stdout.str() + result.stderr.str()
+
+
+def test_an_open_rehearsal_may_be_short(session: pytest.Pytester) -> None:
+    """The open division takes what is labelled."""
+    result = session.runpytest(
+        "--mlperf-rehearsal", "--mlperf-submission=ACME", "--mlperf-category=edge",
+        "--mlperf-division=open", "--mlperf-duration=5", *BERT,
+    )  # fmt: skip
+
+    assert pytest.ExitCode.USAGE_ERROR != result.ret
+    result.stdout.fnmatch_lines(["submission: *open v6.1 edge (REHEARSAL)"])
 
 
 def test_a_rehearsal_needs_no_description(session: pytest.Pytester) -> None:

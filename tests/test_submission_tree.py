@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_mlperf.core.submission import check
+from pytest_mlperf.core.submission import documents
+from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission.ask import Ask
+from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.choose import choose
 from pytest_mlperf.core.submission.documents import Session
 from pytest_mlperf.core.submission.runs import Run
@@ -225,6 +232,75 @@ def test_a_better_run_takes_the_place_of_an_older_one(
     assert ("run replaced" in said) != kept
 
 
+def test_a_faster_run_with_a_problem_gives_way_to_one_without(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """A repetition repairs a damaged result, though it is slower; the rest stays."""
+    ask = ask_of()
+    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    row = first / "closed/ACME/results/box/bert-99/Offline"
+    (row / "TEST01/verify_accuracy.txt").write_text("TEST FAIL\n")
+    again = sessions.complete(tmp_path / "again", "v6.1", BERT)
+    for run in again:
+        if run.mode == "performance":
+            rule = sessions.rule_of("v6.1", "bert", "99", run.verdict.scenario)
+            sessions.performance(run.folder, rule, slower=1.1)
+
+    written = tree.write(content(again, ask), first, first)
+
+    assert "TEST PASS\n" == (row / "TEST01/verify_accuracy.txt").read_text()
+    assert [] == list(check.check_tree(first, "v6.1"))
+    said = sorted(note for note in written.notes if note.startswith("bert-99"))
+    assert "replaced, it has a problem" in said[0]
+    assert "TEST01/verify_accuracy.txt" in said[0]
+    assert "run kept" in said[1]
+
+
+@pytest.mark.parametrize(
+    "place", ["box", "box/bert-99", "box/bert-99/Offline", "box/bert-99/Offline/TEST01"]
+)
+def test_a_link_where_a_result_is_to_be_written_is_refused(
+    tmp_path: Path, bert: list[Run], place: str
+) -> None:
+    """What it leads to is somebody else's, and is neither removed nor written over."""
+    ask = ask_of()
+    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    here = first / "closed/ACME/results" / place
+    elsewhere = tmp_path / "elsewhere"
+    here.rename(elsewhere)
+    here.symlink_to(elsewhere)
+    before = files(elsewhere)
+    again = sessions.complete(tmp_path / "again", "v6.1", BERT)
+    for run in again:
+        if run.mode == "performance":
+            rule = sessions.rule_of("v6.1", "bert", "99", run.verdict.scenario)
+            sessions.performance(run.folder, rule, slower=0.995)
+
+    with pytest.raises(OSError, match=r"a link to .*; put what") as caught:
+        tree.write(content(again, ask), first, first)
+
+    assert f"closed/ACME/results/{place}" == caught.value.filename
+    assert before == files(elsewhere)
+    assert here.is_symlink()
+
+
+@pytest.mark.parametrize("place", ["documentation", "src", "systems"])
+def test_a_link_where_a_document_is_to_be_written_is_refused(
+    tmp_path: Path, bert: list[Run], place: str
+) -> None:
+    """A folder outside the tree is not written into."""
+    first = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    here = first / "closed/ACME" / place
+    here.rename(tmp_path / "elsewhere")
+    here.symlink_to(tmp_path / "elsewhere")
+    before = files(tmp_path / "elsewhere")
+
+    with pytest.raises(OSError, match="a link to"):
+        tree.write(content(bert, ask_of()), first, first)
+
+    assert before == files(tmp_path / "elsewhere")
+
+
 def test_a_fault_leaves_the_tree_as_it_was(tmp_path: Path, bert: list[Run]) -> None:
     """A file that cannot be read half way through changes nothing on disk."""
     ask = ask_of()
@@ -418,7 +494,111 @@ def test_the_source_of_an_engine_in_development_is_part_of_the_code(
 
     made = code.write(tmp_path / "src", engines=["theirs:MINE", "onnxruntime"])
 
-    assert "MINE = 1\n" == (made / "engines/theirs.py").read_text()
+    assert "MINE = 1\n" == (made / "theirs.py").read_text()
+
+
+@pytest.mark.parametrize("inits", [["deep", "deep/er"], []])
+def test_a_dotted_engine_keeps_the_path_it_is_imported_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inits: list[str]
+) -> None:
+    """The README's command finds it beside conftest.py, with what it imports."""
+    home = tmp_path / "home"
+    (home / "deep/er").mkdir(parents=True)
+    for name in inits:
+        (home / name / "__init__.py").touch()
+    (home / "deep/er/engine.py").write_text("MINE = 1\n")
+    monkeypatch.syspath_prepend(str(home))
+
+    made = code.write(tmp_path / "src", engines=["deep.er.engine:MINE"])
+    done = subprocess.run(
+        [sys.executable, "-c", "from deep.er.engine import MINE; print(MINE)"],
+        cwd=made, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert "1\n" == done.stdout, done.stderr
+
+
+def test_code_out_of_a_wheel_has_a_pyproject_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wheel has none: name, version and needs are what is installed."""
+    package = tmp_path / "site/pytest_mlperf"
+    shutil.copytree(code.HOME, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("suites", "fixtures", "systems"):
+        shutil.copytree(code.HOME.parent / name, package / name)
+    shutil.copy(code.HOME.parent / "conftest.py", package / "suites")
+    wanted = tomllib.loads((code.HOME.parent / "pyproject.toml").read_text())
+    monkeypatch.setattr(code, "HOME", package)
+
+    made = code.write(tmp_path / "src")
+    found = tomllib.loads((made / "pyproject.toml").read_text())
+
+    for name in ("name", "version", "requires-python", "scripts", "entry-points"):
+        assert wanted["project"][name] == found["project"][name]
+    assert wanted["build-system"] == found["build-system"]
+    assert wanted["tool"]["hatch"] == found["tool"]["hatch"]
+    assert {need.partition(">")[0] for need in wanted["project"]["dependencies"]} == {
+        need.partition(">")[0] for need in found["project"]["dependencies"]
+    }
+    for path in wanted["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]:
+        assert (made / path).exists()
+
+
+def test_a_description_that_is_kept_says_what_this_session_has_instead(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """Software changes between sessions, and a person decides what the file says."""
+    ask = ask_of()
+    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    other = json.loads(description(ask)) | {"framework": "onnxruntime 99"}
+
+    made = content(bert, ask, description=json.dumps(other))
+    [same] = said(tree.write(content(bert, ask), first, first))
+    [unlike] = said(tree.write(made, first, first))
+
+    assert same.endswith("systems/box.json: kept as it is")
+    assert "framework is 'N/A' there and 'onnxruntime 99' here" in unlike
+    assert "submit seal" in unlike
+
+
+def said(written: tree.Written) -> list[str]:
+    return [note for note in written.notes if "box.json" in note]
+
+
+def test_the_readme_names_no_place_of_the_machine(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """Folders of models, reports and clones are the submitter's business."""
+    command = [
+        "/home/me/clone/suites", "--mlperf-reports=/data/r", "--mlperf-checker", "/c/i",
+        "--mlperf-cache=/fast", "--mlperf-scratch", "models", "--mlperf-batch=8",
+        "--mlperf-engine-options=plan=/data/models/x",
+        "/home/me/suites/test_accuracy.py::test_accuracy[a-b]", "--mlperf-tree=/data/t",
+    ]  # fmt: skip
+    shown = documents.public(command, Path("/data/models"))
+    made = content(bert, ask_of(), session=Session(shown, []))
+    root = tree.write(made, tmp_path / "submission").path
+    text = (root / "closed/ACME/results/box/bert-99/Offline/README.md").read_text()
+
+    assert [
+        "suites", "--mlperf-scratch=$MLPERF_SCRATCH_PATH", "--mlperf-batch=8",
+        "--mlperf-engine-options=plan=$MLPERF_SCRATCH_PATH/x",
+        "test_accuracy.py::test_accuracy[a-b]",
+    ] == shown  # fmt: skip
+    assert "pytest suites --mlperf-scratch=$MLPERF_SCRATCH_PATH --mlperf-b" in text
+
+
+def test_the_seal_has_no_file_outside_the_tree(tmp_path: Path, bert: list[Run]) -> None:
+    """A link that leaves it is a problem of its own, and none of the seal's."""
+    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    home = root / "closed/ACME"
+    (tmp_path / "outside").write_text("secret")
+    (home / "documentation/notes.txt").symlink_to(tmp_path / "outside")
+    before = (home / seal.FILE).read_text()
+
+    seal.write(Listing.of(root), "closed/ACME")
+
+    assert before == (home / seal.FILE).read_text()
 
 
 STAND_IN = """

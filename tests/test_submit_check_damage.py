@@ -15,6 +15,7 @@ import pytest
 from pytest_mlperf.core.submission import check
 from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission.check import Problem
+from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.measurements import FIELDS
 from pytest_mlperf.core.submission.description import MEANINGFUL
 from pytest_mlperf.core.submission.description import fields_of
@@ -114,7 +115,7 @@ def test_a_damaged_file_of_a_sealed_tree_is_found_whatever_it_is(
     home = root / "closed/ACME"
     for readme in home.glob("*/box/*/*/README.md"):
         readme.write_text(f"Digests are in {seal.FILE}.\n", "utf-8")
-    seal.write(home)
+    seal.write(Listing.of(root), home.relative_to(root).as_posix())
     undamaged = list(check.check_tree(root))
     missed = []
     for path in files(root):

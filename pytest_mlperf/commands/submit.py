@@ -207,7 +207,7 @@ def run_seal(arguments: argparse.Namespace) -> int:
     if not tree.homes:
         raise Impossible(f"{arguments.tree}: no submitter's folder in it")
     for home in tree.homes:
-        print_line(f"sealed: {seal.write(arguments.tree / home.path)}")
+        print_line(f"sealed: {seal.write(tree.listing, home.path)}")
     return CLEAN
 
 

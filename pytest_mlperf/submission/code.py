@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import json
 import shutil
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -47,11 +48,15 @@ def write(
     for name in ("pyproject.toml", "LICENSE", "NOTICE"):
         if (beside / name).is_file():
             _copy(beside / name, making / name)
+    if not (making / "pyproject.toml").exists():
+        (making / "pyproject.toml").write_text(project(), encoding="utf-8")
     if system_file:
         _copy(system_file, making / "systems" / system_file.name)
     for spec in engines:
         for path, name in _module(spec):
-            _copy(path, making / "engines" / name)
+            # Beside conftest.py, whose folder pytest imports from.
+            if not (making / name).exists():
+                _copy(path, making / name)
     # pyproject.toml makes it part of the wheel that a reader installs.
     (making / "systems").mkdir(exist_ok=True)
     (making / "systems/README.md").write_text(SYSTEMS, encoding="utf-8")
@@ -87,20 +92,57 @@ def requirements() -> str:
     return "\n".join([*sorted(found, key=str.lower), ""])
 
 
+def project() -> str:
+    """Return a pyproject.toml that installs the code; a wheel comes without one."""
+    from importlib.metadata import distribution
+
+    own = distribution(PACKAGE)
+    needs = [need for need in own.requires or () if "extra ==" not in need]
+    lines = [
+        "[build-system]", 'requires = ["hatchling>=1.26"]',
+        'build-backend = "hatchling.build"', "", "[project]", f'name = "{PACKAGE}"',
+        f"version = {json.dumps(own.version)}", 'readme = "README.md"',
+        f"requires-python = {json.dumps(own.metadata['Requires-Python'] or '>=3.11')}",
+        f"dependencies = {json.dumps(needs)}",
+    ]  # fmt: skip
+    for group in sorted({point.group for point in own.entry_points}):
+        lines += ["", f"[project.entry-points.{json.dumps(group)}]"]
+        if group == "console_scripts":
+            lines[-1] = "[project.scripts]"
+        for point in sorted(own.entry_points.select(group=group), key=str):
+            lines.append(f"{json.dumps(point.name)} = {json.dumps(point.value)}")
+    target = "[tool.hatch.build.targets.wheel"
+    lines += ["", f"{target}]", f'packages = ["{HOME.name}"]', ""]
+    lines += [f"{target}.force-include]"]
+    lines.append(f'"conftest.py" = "{HOME.name}/suites/conftest.py"')
+    lines += [f'{n} = "{HOME.name}/{n}"' for n in ("suites", "fixtures", "systems")]
+    lines += ["", "[tool.pytest.ini_options]", 'minversion = "8.3"', ""]
+    return "\n".join(lines)
+
+
 def _module(spec: str) -> Iterator[tuple[Path, str]]:
-    """Yield the sources of ``module:object``; none of what is installed by name."""
+    """Yield the sources of ``module:object``, each with the path it is imported by.
+
+    Of a package the whole: its modules import each other. None of what is installed by
+    name.
+    """
     from importlib.util import find_spec
 
     module, colon, _ = spec.partition(":")
-    found = find_spec(module) if colon else None
-    if found is None or found.origin is None:
+    top = module.partition(".")[0]
+    if not colon or top == HOME.name:
         return
-    path = Path(found.origin)
-    if path.name != "__init__.py":
-        yield path, path.name
-        return
-    for source in sources(path.parent, {"__pycache__"}):
-        yield source, f"{path.parent.name}/{source.relative_to(path.parent)}"
+    package, found = find_spec(top), find_spec(module)
+    if package and package.origin and package.submodule_search_locations:
+        folder = Path(package.origin).parent
+        for source in sources(folder, {"__pycache__"}):
+            yield source, f"{top}/{source.relative_to(folder).as_posix()}"
+    elif found and found.origin:
+        # A folder without __init__.py is a package too, but not all of it is ours.
+        path = Path(found.origin)
+        name = module.replace(".", "/")
+        inside = found.submodule_search_locations is not None
+        yield path, f"{name}/{path.name}" if inside else f"{name}{path.suffix}"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -8,6 +8,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_mlperf.core.submission.check import Tree
+    from pytest_mlperf.submission.results import Place
 
 TOOLS = ("", "tools/submission")
 """Where the checker lies below the folder that is named."""
@@ -30,6 +35,19 @@ def check(root: Path, round_name: str, checker: Path | None) -> tuple[list[str],
     lines, good = official(root, round_name, checker)
     *errors, summary = lines
     return [*said, *first(errors), summary], good and not problems
+
+
+def faulty(present: Tree, place: Place) -> str:
+    """Return what is wrong with the files of a result; empty where nothing is."""
+    from pytest_mlperf.core.submission.check import result_problems
+
+    own = [f"{p.relative_to(place.root).as_posix()}/" for p in place.folders()]
+    for result in present.results:
+        if result.names == place.names:
+            for problem in result_problems(present, result):
+                if any(f"{problem.path}/".startswith(path) for path in own):
+                    return str(problem)
+    return ""
 
 
 def first(lines: list[str], more: str = "") -> list[str]:

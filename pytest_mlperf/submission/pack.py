@@ -61,6 +61,7 @@ def pack(
     listed = contents(root)
     extra = {PROBLEMS: problems.encode()} if problems else {}
     making = output.with_name(f".{output.name}.{os.getpid()}")
+    parts: dict[Path, Path] = {}
     try:
         with making.open("wb") as file, cipher.sealing(file, password) as sink:
             write(root, listed, extra, sink)
@@ -68,19 +69,36 @@ def pack(
             verify(root, listed, extra, source)
         sums = {name: digest(making, name) for name in ("sha1", "sha256")}
         for name, value in sums.items():
+            part = making.with_name(f"{making.name}.{name}")
+            parts[part] = output.with_name(f"{output.name}.{name}")
             # As sha1sum and sha256sum write it, and -c reads it.
-            text = f"{value}  {output.name}\n"
-            output.with_name(f"{output.name}.{name}").write_text(text, "utf-8")
-        making.rename(output)
+            part.write_text(f"{value}  {output.name}\n", "utf-8")
+        # The archive last: where it is, its sums are.
+        place({**parts, making: output})
     except (OSError, cipher.CipherError) as error:
         raise PackError(f"{output}: not written: {error}") from None
     finally:
-        with suppress(OSError):
-            making.unlink()
+        for path in (*parts, making):
+            with suppress(OSError):
+                path.unlink()
     name = shlex.quote(output.name)
     command = cipher.command(name) if password else f"tar xzf {name}"
     count = len(listed) + len(extra)
     return Packed(output, sums["sha1"], sums["sha256"], count, command)
+
+
+def place(parts: Mapping[Path, Path]) -> None:
+    """Give each file its name; none of them has it where one cannot. ``OSError``."""
+    placed = []
+    try:
+        for path, name in parts.items():
+            path.rename(name)
+            placed.append(name)
+    except BaseException:  # Ctrl-C too: a sum without its archive is nothing.
+        for name in placed:
+            with suppress(OSError):
+                name.unlink()
+        raise
 
 
 def refuse_place(root: Path, output: Path) -> None:

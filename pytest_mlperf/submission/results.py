@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -82,6 +84,8 @@ def write(place: Place, entry: Entry, ask: Ask, session: documents.Session) -> s
     Returns the sha256 of its whole accuracy log. Raises ``OSError``.
     """
     for folder in place.folders():
+        refuse_links(place.root, folder)
+    for folder in place.folders():
         shutil.rmtree(folder, ignore_errors=True)
     layout, names = place.layout, place.names
     run_1 = place.path(layout.performance(*names))
@@ -111,6 +115,27 @@ def write(place: Place, entry: Entry, ask: Ask, session: documents.Session) -> s
         found = entry.performance.folder.glob(pattern)
         copy_files(entry.performance.folder, measured, [path.name for path in found])
     return whole
+
+
+def refuse_links(root: Path, folder: Path) -> None:
+    """Raise ``OSError`` for a link on the way to a folder, or anywhere below it.
+
+    What it leads to belongs to somebody else, and would be removed or written over.
+    """
+    above = [path for path in folder.parents if path.is_relative_to(root)]
+    below = (
+        Path(path) / name
+        for path, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+    )
+    for path in (*(p for p in above if p != root), folder, *below):
+        if path.is_symlink():
+            raise OSError(
+                errno.ELOOP,
+                f"a link to {path.readlink()} where the session writes; put "
+                "what it leads to in its place, or remove the link",
+                str(path.relative_to(root)),
+            )
 
 
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:

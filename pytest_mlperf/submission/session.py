@@ -18,6 +18,7 @@ from pytest_mlperf.core.submission.ask import Ask
 from pytest_mlperf.core.submission.ask import Entry
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.choose import choose
+from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.submission.runs import read_runs
 from pytest_mlperf.submission import hints
@@ -88,11 +89,13 @@ class Submission:
         """
         ask, options = self.ask, self.options
         problems = []
-        if ask.is_strict and not ask.rehearsal:
+        if ask.is_strict:
             problems += [
                 f"{label} runs are not for the closed division: {LABELS[label]}"
                 for label in options.labels
+                if label != REHEARSAL
             ]
+        if ask.is_strict and not ask.rehearsal:
             problems += [
                 f"the engine {name} answers without inferring: choose another"
                 for name in answering
@@ -158,7 +161,7 @@ class Submission:
         ``skipped`` are items that never ran, each with its reason.
         """
         try:
-            return self._finish([*self._earlier_runs(), *runs], list(skipped))
+            return self._finish(runs, list(skipped))
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else error
             text = f"submission: not written: {what}; the runs are in {self.reports}"
@@ -171,7 +174,7 @@ class Submission:
         ask = self.ask
         before = self.options.tree if not self.earlier else None
         there = tree.rows(before, ask) if before else {}
-        choice = choose(runs, ask, there)
+        choice = choose(runs, ask, there, self._earlier_runs())
         refusals = list(choice.refusals)
         described = self.described(choice.entries)
         if not refusals and (why := self.unfilled(described)):
@@ -219,11 +222,7 @@ class Submission:
         scratch = self.options.scratch
         if scratch and NAMES[0] not in names:
             names.insert(0, NAMES[0])
-        # Where the models lie is this machine's business.
-        command = [
-            text.replace(str(scratch), f"${NAMES[0]}") if scratch else text
-            for text in self.command
-        ]
+        command = documents.public(self.command, scratch)
         return documents.Session(command, self.repeat(), names, self.versions)
 
     def repeat(self) -> list[str]:
@@ -258,7 +257,6 @@ LABELS = {
     "embedded": "name the official models and data with MLPERF_SCRATCH_PATH",
     "fast": "leave out --fast",
     "shortened": "leave out --mlperf-duration",
-    "rehearsal": "leave out --mlperf-rehearsal",
 }
 """Label of a session's runs -> what to do without it."""
 

@@ -20,6 +20,7 @@ from pytest_mlperf.core import rounds
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.logfile import LogError
 from pytest_mlperf.core.rounds.names import canonical
+from pytest_mlperf.core.submission import check
 from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission.ask import STREAMS
@@ -33,6 +34,7 @@ from pytest_mlperf.core.submission.layout import Layout
 from pytest_mlperf.core.submission.layout import scenario_folder
 from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.submission import code
+from pytest_mlperf.submission import judged
 from pytest_mlperf.submission import results
 from pytest_mlperf.submission.results import Place
 
@@ -78,18 +80,22 @@ def write(content: Content, target: Path, before: Path | None = None) -> Written
         if before:
             shutil.copytree(before, root, symlinks=True, dirs_exist_ok=True)
         there = rows(root, content.ask) if before else {}
+        # Read before anything is written: what is judged is the tree as it was.
+        present = check.read(root, content.ask.round)[0] if there else None
         labels = {REHEARSAL} if content.ask.rehearsal else set()
         for entry in content.entries:
             folder = counterpart(there, entry, content.ask)
             place = Place.of(root, content.ask, entry, folder)
-            if folder and not is_better(entry, place, written.notes):
+            fault = judged.faulty(present, place) if folder and present else ""
+            if folder and not is_better(entry, place, written.notes, fault):
                 continue
             sha256 = results.write(place, entry, content.ask, content.session)
             written.full_logs[str(entry.accuracy.folder)] = sha256
             labels |= set(entry.performance.verdict.labels)
         _once(root, content, labels, written.notes)
         ask = content.ask
-        seal.write(root / Layout.of(ask.round).home(ask.division, ask.org))
+        home = Layout.of(ask.round).home(ask.division, ask.org)
+        seal.write(Listing.of(root), str(home))
     return written
 
 
@@ -162,9 +168,15 @@ def counterpart(there: Mapping[Key, Sequence[str]], entry: Entry, ask: Ask) -> s
     return next((name for name in folders if not name.endswith(other)), "")
 
 
-def is_better(entry: Entry, place: Place, notes: list[str]) -> bool:
-    """True when the run beats the tree's own; says which of the two is kept."""
+def is_better(entry: Entry, place: Place, notes: list[str], fault: str = "") -> bool:
+    """True when the run beats the tree's own, or that has a fault; says which is kept.
+
+    ``fault`` is what keeps the tree's own from being submitted, however fast it is.
+    """
     name = f"{entry.rule.model} {entry.rule.scenario.value}"
+    if fault:
+        notes.append(f"{name}: the tree's own run replaced, it has a problem: {fault}")
+        return True
     folder = place.path(place.layout.performance(*place.names))
     mine = entry.performance.folder
     try:
@@ -232,9 +244,15 @@ def _once(root: Path, content: Content, labels: set[str], notes: list[str]) -> N
     """Write what stands once in a tree: system, code, calibration, model mapping."""
     ask, layout = content.ask, Layout.of(content.ask.round)
     names = (ask.division, ask.org)
+    home = layout.home(*names)
+    making = layout.code(*names) / f"{code.PACKAGE}.making"
+    once = (layout.calibration(*names), layout.model_mapping(*names), home / seal.FILE)
+    for place in (layout.system_json(*names, ask.system), making, *once):
+        results.refuse_links(root, root / place)
     file = root / layout.system_json(*names, ask.system)
     if file.exists():
-        notes.append(f"{file.relative_to(root)}: kept as it is")
+        told = documents.kept(read_json(file), json.loads(content.description))
+        notes.append(f"{file.relative_to(root)}: {told}")
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content.description, encoding="utf-8")
@@ -256,7 +274,9 @@ def _once(root: Path, content: Content, labels: set[str], notes: list[str]) -> N
     calibration.write_text(text, encoding="utf-8")
     mapping = documents.model_mapping(content.entries, ask)
     if mapping:
-        _mapping(root / layout.model_mapping(*names), mapping)
+        file = root / layout.model_mapping(*names)
+        merged = {**read_json(file), **mapping}
+        file.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
 
 
 def _per_benchmark(
@@ -268,11 +288,6 @@ def _per_benchmark(
         file = sources / place.benchmark / "README.md"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"The code is in `../{name}`.\n", encoding="utf-8")
-
-
-def _mapping(file: Path, mapping: Mapping[str, str]) -> None:
-    merged = {**read_json(file), **mapping}
-    file.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -40,26 +40,31 @@ class Choice:
     refusals: tuple[str, ...]
 
 
-def choose(runs: Sequence[Run], ask: Ask, there: Iterable[Key] = ()) -> Choice:
+def choose(
+    runs: Sequence[Run],
+    ask: Ask,
+    there: Iterable[Key] = (),
+    earlier: Sequence[Run] = (),
+) -> Choice:
     """Return the best complete set of runs of each benchmark and scenario.
 
     ``there`` are the rows of the tree that is completed: they count as present. The
-    open division asks for no row: an incomplete one is left out.
+    open division asks for no row: an incomplete one is left out. So is what only an
+    ``earlier`` session ran, whose items no selection of this one can leave out.
     """
     table = rounds.get(ask.round)
     entries: list[Entry] = []
     others: list[tuple[Run, str]] = []
     refusals: list[str] = []
     usable: dict[Key, list[Run]] = {}
-    for run in runs:
+    for run in [*earlier, *runs]:
         if reason := unfit(run, ask):
             others.append((run, reason))
         else:
             usable.setdefault(run.key, []).append(run)
-    rows = list(
-        dict.fromkeys(run.key for run in runs if run.verdict.round == ask.round)
-    )
-    for key in rows:
+    wanted = {*there, *rows_of(runs, ask)}
+    lacking: list[Rule] = []
+    for key in rows_of([*earlier, *runs], ask):
         rule = rule_of(table, key)
         if rule is None or ask.table not in rule.categories:
             why = f"{ask.round} has no {' '.join(key)} for {ask.category}"
@@ -70,11 +75,33 @@ def choose(runs: Sequence[Run], ask: Ask, there: Iterable[Key] = ()) -> Choice:
         if entry:
             entries.append(entry)
         elif key not in there and ask.is_strict:
-            refusals.append(_why_none(key, others))
-    refusals += missing(table, ask, {*there, *rows})
+            lacking.append(rule)
+    present = {*wanted, *((e.rule.model, e.rule.scenario.value) for e in entries)}
+    for model in sorted({model for model, _ in present}):
+        rows = {key for key in present if key[0] == model}
+        found = []
+        for rule in (r for r in lacking if r.model == model):
+            key = (model, rule.scenario.value)
+            if key in wanted or ask.table in rule.required_in:
+                found.append(_why_none(key, others))
+                rows.add(key)
+        found += missing(table, ask, rows)
+        if rows & wanted:
+            refusals += found
+        elif found:
+            why = f"left out with {model}, which this session did not run: {found[0]}"
+            left_out = [entry for entry in entries if entry.rule.model == model]
+            entries = [entry for entry in entries if entry.rule.model != model]
+            others += [(run, why) for entry in left_out for run in entry.runs]
     if not entries and not refusals:
         refusals.append(_nothing(ask, others))
     return Choice(tuple(entries), tuple(others), tuple(dict.fromkeys(refusals)))
+
+
+def rows_of(runs: Iterable[Run], ask: Ask) -> list[Key]:
+    """Return the rows that were run for the round, each once, in their order."""
+    found = (run.key for run in runs if run.verdict.round == ask.round)
+    return list(dict.fromkeys(found))
 
 
 def unfit(run: Run, ask: Ask) -> str:

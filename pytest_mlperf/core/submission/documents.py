@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
+from pathlib import PurePath
+from typing import Any
 
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.ask import Ask
@@ -30,6 +33,14 @@ OFFICIAL = {"resnet50": "resnet"}
 """Names that the checker has for a benchmark, where they are not its folder's."""
 OWN_MODEL = "-embedded"
 """End of the folder's name where the model is not the official one."""
+SCRATCH = "--mlperf-scratch"
+VARIABLE = "MLPERF_SCRATCH_PATH"
+_PLACES = """
+    --mlperf-reports --mlperf-checker --mlperf-cache --mlperf-tree --rootdir
+    --basetemp --confcutdir --config-file -c --junitxml --junit-xml --log-file
+"""
+PLACES = frozenset(_PLACES.split())
+"""Options whose value is a place on the machine and says nothing of a run."""
 TESTS = {"performance": "test_performance", "accuracy": "test_accuracy"}
 
 
@@ -133,6 +144,28 @@ def readme(entry: Entry, ask: Ask, session: Session, full_log: str) -> str:
     return "\n".join(lines)
 
 
+def public(command: Iterable[str], scratch: Path | None = None) -> list[str]:
+    """Return pytest's arguments without what names places on this machine.
+
+    The folder of models becomes its variable; paths of files keep their name alone.
+    """
+    found: list[str] = []
+    words = iter(command)
+    for word in words:
+        flag, equals, _ = word.partition("=")
+        if flag == SCRATCH or flag in PLACES:
+            if not equals:
+                next(words, "")
+            found += [f"{SCRATCH}=${VARIABLE}"] * (flag == SCRATCH)
+            continue
+        text = word.replace(str(scratch), f"${VARIABLE}") if scratch else word
+        path, colons, item = text.partition("::")
+        if path.startswith(("/", "~")):
+            text = f"{PurePath(path).name}{colons}{item}"
+        found.append(text)
+    return found
+
+
 def quoted(word: str) -> str:
     """Return a word as a shell takes it, where a variable keeps its meaning."""
     plain = re.fullmatch(r"[\w@%+=:,./$-]+", word)
@@ -167,6 +200,21 @@ def _calibrated(entry: Entry) -> str:
         transformations(verdict.facts),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def kept(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Say that a description is kept, and what this session would have written."""
+    unlike = [
+        f"{name} is {there.get(name)!r} there and {value!r} here"
+        for name, value in here.items()
+        if there.get(name) != value
+    ]
+    if not unlike:
+        return "kept as it is"
+    return (
+        f"kept as it is, though {'; '.join(unlike)}: if that matters to the results, "
+        "correct it, then pytest-mlperf submit seal"
+    )
 
 
 def model_mapping(entries: Iterable[Entry], ask: Ask) -> dict[str, str]:

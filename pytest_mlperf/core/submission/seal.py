@@ -10,22 +10,27 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_mlperf.core.submission.check.listing import Listing
 
 FILE = "documentation/sha256sums.txt"
 """Of the seal, below the submitter's folder; it does not list itself."""
 LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 
 
-def digests(home: Path) -> dict[str, str]:
+def digests(listing: Listing, home: str) -> dict[str, str]:
     """Return path below a submitter's folder -> SHA-256, of every file but the seal.
 
-    Raises ``OSError`` for a file that cannot be read.
+    What a link leads to outside the tree is none of its files. Raises ``OSError`` for
+    a file that cannot be read.
     """
     found = {}
-    for path in sorted(home.rglob("*")):
-        name = path.relative_to(home).as_posix()
-        if path.is_file() and name != FILE:
-            found[name] = digest(path)
+    for entry in listing.below(home):
+        name = entry.path.removeprefix(f"{home}/")
+        if listing.is_file(entry.path) and name != FILE:
+            found[name] = digest(listing.root / entry.path)
     return found
 
 
@@ -60,10 +65,10 @@ def parse(content: str) -> tuple[dict[str, str], int]:
     return found, max(len(lines), 1)
 
 
-def write(home: Path) -> Path:
-    """Seal a submitter's folder as it is now and return the seal's path."""
-    content = text(digests(home))
-    path = home / FILE
+def write(listing: Listing, home: str) -> Path:
+    """Seal a submitter's folder as it was listed and return the seal's path."""
+    content = text(digests(listing, home))
+    path = listing.root / home / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     return path
