@@ -158,7 +158,10 @@ class Servers:
         except ValueError as error:
             raise Refused(str(error)) from None
         slots = wish.concurrency or EMBEDDED_SLOTS
-        command = llama.command(model, parallel=slots, threads=len(job.cpus))
+        # One CPU is for LoadGen and the client. The server's threads wait for each
+        # other at every layer: one that must share its CPU holds all of them up.
+        threads = max(1, len(job.cpus) - 1)
+        command = llama.command(model, parallel=slots, threads=threads)
         return launch.Recipe(tuple(command))
 
 
