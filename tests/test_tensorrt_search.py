@@ -37,7 +37,7 @@ PLUGIN_RUNS_OUT = """\
 [TensorRT] INFO: Total Scratch Memory: 0
 [TensorRT] INFO: [MemUsageStats] Peak memory usage of TRT CPU/GPU memory allocators
 [TensorRT] INTERNAL ERROR: Assertion failed: out of memory
-/work/code/plugin/DLRMInteractionsPlugin/src/dlrmInteractionsPlugin.cpp:224
+plugin/DLRMInteractionsPlugin/src/dlrmInteractionsPlugin.cpp:224
 Aborting...
 Traceback (most recent call last):"""
 
