@@ -10,6 +10,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_mlperf.engine import BuildFailed
+
 Attributes = Mapping[str, Any]
 Operator = Callable[..., Any]
 
@@ -104,7 +106,10 @@ def operators() -> dict[str, Operator]:
     def padded(at: Attributes, x: Any, fill: float = 0.0) -> tuple[Any, list[int]]:
         """Return x and the symmetric padding; the rest of it is done here."""
         if at.get("auto_pad", "NOTSET") not in ("NOTSET", "", "VALID"):
-            raise NotImplementedError(f"auto_pad {at['auto_pad']}")
+            raise BuildFailed(
+                f"a node with auto_pad {at['auto_pad']}, but the torch engine reads "
+                "explicit pads; export the model with pads, or use onnxruntime"
+            )
         pads = list(at.get("pads", [0] * 2 * (x.ndim - 2)))
         half = len(pads) // 2
         if pads[:half] == pads[half:]:
