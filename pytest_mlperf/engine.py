@@ -105,6 +105,9 @@ class EngineProvider(Protocol):
     # Optional: ``precision_for: Mapping[str, str]``, a benchmark's default precision
     # -> the one this engine runs instead where nobody chose; held to the same target.
 
+    # Optional: ``settle_s``, how long a device works at full load until its clocks and
+    # its power have settled; the probe then takes the bare loop's rate after that.
+
     @property
     def answers(self) -> bool:
         """True when ``infer`` returns finished answers as one array, without looking

@@ -42,10 +42,10 @@ from pytest_mlperf.timeline import summary
 from pytest_mlperf.timeline import timelines
 from pytest_mlperf.tuning import kept
 from pytest_mlperf.tuning import simulated
+from pytest_mlperf.tuning.bare import once
 from pytest_mlperf.tuning.probe import Probe
 from pytest_mlperf.tuning.probe import Trial
 from pytest_mlperf.tuning.probe import Tuned
-from pytest_mlperf.tuning.probe import once
 from pytest_mlperf.workload import Benchmark
 from pytest_mlperf.workload import Missing
 from pytest_mlperf.workload import Workload
