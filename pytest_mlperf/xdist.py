@@ -93,15 +93,17 @@ def room(found: Sequence[Device]) -> tuple[int, str]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """``-n auto`` is one worker a device; a rehearsal has xdist's own answer."""
+    """``-n auto`` is one worker a device, or for as many devices as an item takes; a
+    rehearsal has xdist's own answer.
+    """
     if not in_play(config):
         return None
     options = Options.from_config(config)
     if options.rehearsal:
         return None
-    from pytest_mlperf.devices import devices
+    from pytest_mlperf.placement import room_for
 
-    return len(devices(State(config, options).system))
+    return room_for(State(config, options).system, options.devices_per_item or 1)
 
 
 @pytest.hookimpl(optionalhook=True)
