@@ -91,10 +91,12 @@ def room(found: Sequence[Device]) -> tuple[int, str]:
     return limit, f"usable CPU{'s' * (limit > 1)} and no GPU"
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto`` is one worker a device, or for as many devices as an item takes; a
     rehearsal has xdist's own answer.
+
+    First, because the order of plugins follows their folders: xdist may come before.
     """
     if not in_play(config):
         return None
@@ -149,7 +151,7 @@ def pytest_xdist_node_collection_finished(
         state.print_header()
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_make_scheduler(
     config: pytest.Config, log: Producer
 ) -> Scheduling | None:
