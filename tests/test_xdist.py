@@ -115,7 +115,7 @@ def test_auto_is_one_worker_a_device(suite: pytest.Pytester) -> None:
 def test_auto_counts_devices_whichever_plugin_is_loaded_first(
     suite: pytest.Pytester,
 ) -> None:
-    """xdist's own answer, one worker a CPU, does not come before ours."""
+    """One worker a CPU, which is the answer of xdist, does not come before ours."""
     from pytest_mlperf.devices import devices
     from pytest_mlperf.system import detect
 
