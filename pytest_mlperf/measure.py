@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from typing import Protocol
 
 from pytest_mlperf import registry
+from pytest_mlperf.core import published
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.rules import Context
@@ -73,10 +74,13 @@ def judged(
         done = runner.run(
             job, lambda beat: state.progress(shown(cell, name, around.see(beat)))
         )
-    done = replace(done, facts={**done.facts, **around.facts})
+    used = accelerators(device, done) if job.service is None else {}
+    done = replace(done, facts={**done.facts, **around.facts, **used})
     context = replace(context_for(state, device, done), audit=audit)
     found = rounds.get(cell.round)
-    return judge(Path(job.folder), cell, job.mode, job.rule, found, context)
+    verdict = judge(Path(job.folder), cell, job.mode, job.rule, found, context)
+    beside = published.comparisons(verdict, scenario)
+    return replace(verdict, facts={**verdict.facts, **beside})
 
 
 def keep(verdict: Verdict) -> None:
@@ -204,15 +208,15 @@ def context_for(state: State, device: Slice, done: Done) -> Context:
             **done.facts,
             "system": state.system.name,
             "device": used,
-            "accelerators": str(accelerators(device, said)),
         },
     )
 
 
-def accelerators(device: Slice, said: str) -> int:
+def accelerators(device: Slice, done: Done) -> dict[str, str]:
     """Return how many GPUs a run used, by what the engine says of its device."""
-    left_alone = said == "CPU" or said.endswith(" x CPU")
-    return 0 if left_alone else len(device.visible)
+    left_alone = done.facts.get("device", "").endswith("CPU")
+    count = 0 if left_alone else len(device.visible)
+    return {"accelerators": str(count)} if count else {}
 
 
 def shown(cell: Cell, kind: str, beat: Beat) -> Progress:

@@ -14,6 +14,7 @@ from pytest_mlperf import registry
 from pytest_mlperf.binding import bind
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.published import BARE_LOOP
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
@@ -273,5 +274,5 @@ def facts_of(
         # An engine that only answers has no rate of its own to multiply.
         alike = 1 if registry.engine(job.engine).answers else max(1, len(job.seats))
         rate = tuned.loop_rate * alike
-        facts["bare_loop_per_s"] = f"{rate:.6g}"
+        facts[BARE_LOOP] = f"{rate:.6g}"
     return facts
