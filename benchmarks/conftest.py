@@ -13,7 +13,7 @@ import pytest
 from benchmarks.ratio import Row
 from benchmarks.ratio import render
 from benchmarks.suite_run import Bench
-from pytest_mlperf.measure import slice_of
+from pytest_mlperf.placement import slice_of
 from pytest_mlperf.state import State
 
 ROWS = pytest.StashKey[list[Row]]()

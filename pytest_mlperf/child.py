@@ -1,13 +1,13 @@
 """The runner's child process: owns engine, dataset and LoadGen of one device.
 
-Started by ``runner.Runner`` as ``python -m pytest_mlperf.child FD``; talks over that
-file descriptor in ``job`` messages. It lives for several jobs, so that performance and
-accuracy share one build, and exits on the first failure: LoadGen cannot be aborted.
+Started by ``runner.Runner`` as ``python -m pytest_mlperf.child FD STACKS LOG``; talks
+over that file descriptor in ``job`` messages. It lives for several jobs, so that
+performance and accuracy share one build, and exits on the first failure: LoadGen cannot
+be aborted.
 """
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
@@ -24,14 +24,15 @@ from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.engine import BuildFailed
 from pytest_mlperf.job import Beat
 from pytest_mlperf.job import Counted
+from pytest_mlperf.job import DeviceLost
 from pytest_mlperf.job import Failure
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Message
+from pytest_mlperf.job import Part
+from pytest_mlperf.process import settle_in
 from pytest_mlperf.service import RequestFailed
 
 BEAT_S = 0.25
-PR_SET_PDEATHSIG = 1
-"""From Linux's sys/prctl.h."""
 FAILED = 70
 """Exit status after a ``Failure`` was sent."""
 
@@ -52,6 +53,7 @@ class Channel:
         self._sut: Counted | None = None
         self._total: int | None = None
         self._expected_s: float | None = None
+        self._parts: Callable[[], tuple[Part, ...]] = tuple
         threading.Thread(target=self._keep_beating, daemon=True).start()
 
     def rest(self) -> None:
@@ -93,6 +95,10 @@ class Channel:
         """Report the counters of ``sut`` from now on."""
         self._sut, self._total, self._expected_s = sut, total, expected_s
 
+    def attend(self, parts: Callable[[], tuple[Part, ...]]) -> None:
+        """Report how each device of a run over several is doing from now on."""
+        self._parts = parts
+
     def beat(self) -> None:
         """Show life between the steps of a phase that issues nothing."""
         self._marks += 1
@@ -102,6 +108,8 @@ class Channel:
         text = "".join(traceback.format_exception(error))
         if isinstance(error, RequestFailed):
             text = ""  # it is the service's doing, not this program's
+        if isinstance(error, DeviceLost):
+            text = error.told
         self.send(Failure(self._phase, describe(error), text))
         os._exit(FAILED)
 
@@ -125,6 +133,7 @@ class Channel:
                     time.monotonic() - self._entered,
                     self._expected_s,
                     self._marks + (sut.pulse if sut else 0),
+                    self._parts(),
                 )
             )
 
@@ -136,27 +145,23 @@ class Channel:
 
 def describe(error: BaseException) -> str:
     """Return type and text of an exception; the text alone where it is ours."""
-    if isinstance(error, (*TROUBLES, RequestFailed)):
+    if isinstance(error, (*TROUBLES, RequestFailed, DeviceLost)):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
-def main(descriptor: int, stacks: str) -> None:
+def main(descriptor: int, stacks: str, log: str) -> None:
     """Serve jobs until the pipe closes."""
-    # Ctrl-C is the pytest process's business: it ends us, and keeps what is there.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
-    with suppress(OSError):
-        # When memory runs out, the kernel is to take this process, not pytest.
-        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    settle_in()
     with Path(stacks).open("w") as file:
         faulthandler.enable(file, all_threads=True)
         faulthandler.register(signal.SIGUSR1, file, all_threads=True)
         channel = Channel(Connection(descriptor))
         try:
+            from pytest_mlperf.fleet import Site
             from pytest_mlperf.session import Session
 
-            session = Session(channel)
+            session = Session(channel, Site(Path(stacks), Path(log)))
             while (job := channel.receive()) is not None:
                 try:
                     answer = session.run(job)
@@ -169,14 +174,5 @@ def main(descriptor: int, stacks: str) -> None:
             channel.fail(error)
 
 
-def die_with_parent() -> None:
-    """Ask Linux to end this process when the one that started it is gone.
-
-    The heartbeat notices that too, but not while an engine keeps the GIL.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

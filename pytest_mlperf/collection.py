@@ -18,6 +18,7 @@ from pytest_mlperf.core.compliance.audit import AUDITS
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.option_values import count
 from pytest_mlperf.options import Options
 from pytest_mlperf.selection import canonical_names
 from pytest_mlperf.selection import import_engines
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 MARKER = (
     "mlperf(benchmark=, target=, scenario=, engine=, mode=, round=): what an MLPerf "
     "item runs; on a test function that asks for 'cell', mode= is required and the "
-    "others narrow its cells"
+    "others narrow its cells; devices= (a number or 'all') is how many it takes"
 )
+DEVICES = "devices"
+"""The mark's argument that says how many devices an item takes; it selects nothing."""
 _SLUGS = tuple(scenario.slug for scenario in Scenario)
 
 
@@ -129,6 +132,13 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
             f"{where}: mlperf mark has mode={asked.get('mode')!r}, but should be one "
             f"of {legal}; write @pytest.mark.mlperf(mode='performance')"
         ) from None
+    try:
+        count(str(asked.get(DEVICES, 1)))
+    except ValueError as error:
+        raise pytest.UsageError(
+            f"{where}: mlperf mark has devices={asked[DEVICES]!r}, but should be "
+            f"{error}"
+        ) from None
     every = of_options(options)
     import_engines(options)
     register_markers(metafunc.config, options)
@@ -171,7 +181,7 @@ def is_unasked(function: object, options: Options) -> bool:
 
 
 def _matches(facts: Mapping[str, str], asked: Mapping[str, Any]) -> bool:
-    asked = {**asked}
+    asked = {key: value for key, value in asked.items() if key != DEVICES}
     if "benchmark" in asked:
         asked["benchmark"] = registry.aliases().get(
             asked["benchmark"], asked["benchmark"]
@@ -195,6 +205,14 @@ def mode_of(item: pytest.Item) -> str:
     """Return the mode in an item's mark: ``performance``, ``accuracy``; else empty."""
     mark = item.get_closest_marker("mlperf")
     return str(mark.kwargs.get("mode", "")) if mark else ""
+
+
+def devices_of(item: pytest.Item, options: Options) -> int | str:
+    """Return how many devices an item takes: by its mark, else by the option."""
+    for mark in item.iter_markers("mlperf"):
+        if DEVICES in mark.kwargs:
+            return count(str(mark.kwargs[DEVICES]))
+    return options.devices_per_item or 1
 
 
 def audit_of(item: pytest.Item) -> str:

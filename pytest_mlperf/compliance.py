@@ -30,12 +30,12 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.job import Job
 from pytest_mlperf.measure import VERDICT
-from pytest_mlperf.measure import Slice
 from pytest_mlperf.measure import job_for
 from pytest_mlperf.measure import judged
 from pytest_mlperf.measure import keep
 from pytest_mlperf.measure import logs_folder
 from pytest_mlperf.measure import new_folder
+from pytest_mlperf.placement import Slice
 from pytest_mlperf.runner import Runner
 
 if TYPE_CHECKING:

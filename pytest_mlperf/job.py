@@ -71,6 +71,15 @@ class ServiceWish:
 
 
 @dataclass(frozen=True, slots=True)
+class Seat:
+    """One of several devices of an item: what its process is bound to."""
+
+    name: str
+    cpus: tuple[int, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One LoadGen run: a cell in a mode, into a folder."""
 
@@ -86,6 +95,8 @@ class Job:
     """``official``, ``embedded``, ``generated`` or ``synthetic``."""
     cache: str
     cpus: tuple[int, ...]
+    seats: tuple[Seat, ...] = ()
+    """The devices of an item that takes several; empty: the runner's own."""
     scratch: str | None = None
     tuning: Tuning = Tuning()
     engine_options: Mapping[str, str] = field(default_factory=dict)
@@ -117,6 +128,30 @@ class Counted(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """How one of several devices is doing."""
+
+    name: str
+    pid: int
+    stacks: str
+    """The file that it writes its stacks to when it is asked."""
+    owed: int = 0
+    """Samples that it was handed and has not answered."""
+    progress: int = 0
+    """Samples answered, and steps done."""
+    asked: bool = False
+    """It was told to do something else than inference, and has not said it did."""
+
+
+class DeviceLost(Exception):
+    """One of several devices failed; the text names it, ``told`` is what it left."""
+
+    def __init__(self, cause: str, told: str = "") -> None:
+        super().__init__(cause)
+        self.told = told
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """A heartbeat: where a runner is."""
 
@@ -130,6 +165,8 @@ class Beat:
     expected_s: float | None = None
     marks: int = 0
     """Steps done in this phase; a watchdog sees life in it where nothing is issued."""
+    parts: tuple[Part, ...] = ()
+    """Of a run over several devices."""
 
 
 @dataclass(frozen=True, slots=True)

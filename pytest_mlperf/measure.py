@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import fields
 from dataclasses import replace
 from pathlib import Path
@@ -28,13 +26,12 @@ from pytest_mlperf.job import Beat
 from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Tuning
+from pytest_mlperf.placement import Slice
 from pytest_mlperf.progress import Progress
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
 from pytest_mlperf.service_wish import service_for
 from pytest_mlperf.surroundings import observed
-from pytest_mlperf.system import devices
-from pytest_mlperf.system import split_cpus
 
 if TYPE_CHECKING:
     from pytest_mlperf.options import Options
@@ -49,36 +46,6 @@ class Measure(Protocol):
 
     def __call__(self, cell: Cell, audit: str = "") -> Verdict:
         """Run a cell, under a compliance test's settings where one is named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The part of this machine that one pytest process measures on."""
-
-    cpus: tuple[int, ...]
-    name: str
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """For the runner: the device it may see, set before anything touches it."""
-
-
-def slice_of(state: State) -> Slice:
-    """Return this process's device; workers share a CPU-only machine by CPUs."""
-    found = devices(state.system)
-    if state.options.rehearsal:
-        # Nothing is measured: everybody may sleep on the same CPUs.
-        return Slice(tuple(sorted({n for d in found for n in d.cpus})), "simulated")
-    if found[0].kind == "gpu":
-        device = found[state.device]
-        visible = {"CUDA_VISIBLE_DEVICES": device.visible}
-        return Slice(device.cpus, device.name, visible)
-    device = found[0]
-    # A container's quota allows fewer threads at a time than it shows CPUs.
-    cpus = device.cpus[: max(1, device.threads)]
-    workers: int = getattr(state.config, "workerinput", {}).get("workercount", 1)
-    if workers == 1:
-        return Slice(cpus, device.name)
-    mine = split_cpus(cpus, workers)[state.device]
-    return Slice(mine, f"{len(mine)} of {len(cpus)} CPUs")
 
 
 def run_and_judge(
@@ -100,13 +67,15 @@ def judged(
 ) -> Verdict:
     """Return the verdict of one job's run."""
     cell, name = job.cell, job.audit or job.mode.value
-    visible = device.environment.get("CUDA_VISIBLE_DEVICES", "")
     folder, scenario = Path(job.folder), cell.scenario
-    with observed(state.system, device.cpus, visible, scenario, folder) as around:
+    with observed(
+        state.system, device.cpus, device.visible, scenario, folder
+    ) as around:
         done = runner.run(
             job, lambda beat: state.progress(shown(cell, name, around.see(beat)))
         )
-    done = replace(done, facts={**done.facts, **around.facts})
+    used = accelerators(device, done) if job.service is None else {}
+    done = replace(done, facts={**done.facts, **around.facts, **used})
     context = replace(context_for(state, device, done), audit=audit)
     found = rounds.get(cell.round)
     verdict = judge(Path(job.folder), cell, job.mode, job.rule, found, context)
@@ -145,6 +114,7 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
         workload=options.workload,
         cache=str(options.cache),
         cpus=device.cpus,
+        seats=device.seats if service is None else (),
         scratch=str(options.scratch) if options.scratch else None,
         tuning=tuning_for(options, given),
         engine_options=engine_options_for(options),
@@ -234,8 +204,19 @@ def context_for(state: State, device: Slice, done: Done) -> Context:
         expected_s=done.settings.expected_s,
         build=done.build,
         dataset_total=done.dataset_total,
-        facts={**done.facts, "system": state.system.name, "device": used},
+        facts={
+            **done.facts,
+            "system": state.system.name,
+            "device": used,
+        },
     )
+
+
+def accelerators(device: Slice, done: Done) -> dict[str, str]:
+    """Return how many GPUs a run used, by what the engine says of its device."""
+    left_alone = done.facts.get("device", "").endswith("CPU")
+    count = 0 if left_alone else len(device.visible)
+    return {"accelerators": str(count)} if count else {}
 
 
 def shown(cell: Cell, kind: str, beat: Beat) -> Progress:

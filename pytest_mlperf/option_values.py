@@ -35,6 +35,16 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def count(text: str) -> int | str:
+    """How many devices: a number, or ``all``."""
+    if text.strip() == "all":
+        return "all"
+    try:
+        return whole(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or all") from None
+
+
 def delay(text: str) -> float:
     """A delay, where 0 is a legal choice: do not wait."""
     return 0.0 if text.strip() in ("0", "0.0") else number(text)

@@ -20,6 +20,7 @@ from pytest_mlperf.endpoint_options import CHAT_HELP
 from pytest_mlperf.endpoint_options import ENDPOINT
 from pytest_mlperf.endpoint_options import FOREIGN
 from pytest_mlperf.option_values import category
+from pytest_mlperf.option_values import count
 from pytest_mlperf.option_values import delay
 from pytest_mlperf.option_values import folder
 from pytest_mlperf.option_values import number
@@ -92,6 +93,9 @@ SPECS = (
           "without progress (default 120)"),
     _Spec("--mlperf-build-timeout", number, "SECONDS", "give an engine build up "
           "after this long (default 3600)"),
+    _Spec("--mlperf-devices-per-item", count, "N", "devices that one Offline or Server "
+          "item runs over, a process each behind one LoadGen: a number or all "
+          "(default 1); without a GPU, shares of the CPUs"),
     _Spec("--mlperf-lease-wait", delay, "SECONDS", "wait this long for a GPU that "
           "another session measures on (default 0: fail, and say who)"),
     _Spec("--mlperf-progress", one_of("auto", "on", "off"), "WHEN", "live progress: "
@@ -199,6 +203,8 @@ class Options:
     cache: Path = Path()
     reports: Path = Path("reports")
     stall: float = 120.0
+    devices_per_item: int | str | None = None
+    """A number or ``all``."""
     lease_wait: float = 0.0
     build_timeout: float = 3600.0
     """Seconds, as ``stall`` is."""

@@ -134,6 +134,12 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Note what comes next: devices that it takes too are kept."""
+    State.of(item.config).following = nextitem
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Note the item's cell, which skipped and failed setups report too."""
     State.of(item.config).enter(item)

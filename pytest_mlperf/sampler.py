@@ -39,6 +39,11 @@ class Source(Protocol):
     def close(self) -> None: ...
 
 
+def file_of(number: int) -> str:
+    """Return the name of a device's file: ``device.jsonl``, ``device-1.jsonl`` …"""
+    return FILE.replace(".", f"-{number}.") if number else FILE
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A reading with its moment, in seconds since the job began, and its phase."""
@@ -83,9 +88,12 @@ def source_for(visible: str, period_s: float = PERIOD_S) -> Source | None:
 
 @contextmanager
 def watching(
-    folder: Path, source: Source | None, period_s: float = PERIOD_S
+    folder: Path,
+    source: Source | None,
+    period_s: float = PERIOD_S,
+    file: str = FILE,
 ) -> Iterator[Sampler]:
-    """Sample a device into ``device.jsonl`` of a folder while the block runs.
+    """Sample a device into a file of a folder while the block runs.
 
     Nothing that goes wrong here is a reason to fail a run: without a source, or where
     the file cannot be written, the sampler stays empty.
@@ -96,13 +104,13 @@ def watching(
         return
     stop = threading.Event()
     with ExitStack() as stack:
-        file: TextIO | None = None
+        lines: TextIO | None = None
         with suppress(OSError):
-            opened = (folder / FILE).open("a", encoding="utf-8", buffering=1)
-            file = stack.enter_context(opened)
+            opened = (folder / file).open("a", encoding="utf-8", buffering=1)
+            lines = stack.enter_context(opened)
         thread = threading.Thread(
             target=_sample,
-            args=(source, sampler, file, stop, period_s),
+            args=(source, sampler, lines, stop, period_s),
             name="mlperf-device",
             daemon=True,
         )

@@ -12,8 +12,8 @@ from pytest_mlperf.job import ServerWish
 from pytest_mlperf.job import ServiceWish
 
 if TYPE_CHECKING:
-    from pytest_mlperf.measure import Slice
     from pytest_mlperf.options import Options
+    from pytest_mlperf.placement import Slice
 
 STALL_SHARE = 0.75
 """Of --mlperf-stall, after which a silent stream fails: before the watchdog, which

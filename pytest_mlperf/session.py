@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +15,18 @@ from pytest_mlperf.binding import bind
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.published import BARE_LOOP
-from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.engine import Build
-from pytest_mlperf.engine import BuildRequest
 from pytest_mlperf.engine import EngineProvider
 from pytest_mlperf.engine import Simulated
-from pytest_mlperf.engine import opened
+from pytest_mlperf.fleet import Site
+from pytest_mlperf.fleet_bench import FleetBench
 from pytest_mlperf.job import Counted
 from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Message
+from pytest_mlperf.job import Part
 from pytest_mlperf.job import Unmet
 from pytest_mlperf.preflight import check_build
 from pytest_mlperf.preflight import check_memory
@@ -40,14 +38,13 @@ from pytest_mlperf.sut import BatchSUT
 from pytest_mlperf.sut import policy_for
 from pytest_mlperf.sut import quiet_interpreter
 from pytest_mlperf.timeline import summary
-from pytest_mlperf.timeline import timelines
 from pytest_mlperf.tuning import kept
 from pytest_mlperf.tuning import simulated
-from pytest_mlperf.tuning.bare import once
-from pytest_mlperf.tuning.probe import Probe
-from pytest_mlperf.tuning.probe import Trial
-from pytest_mlperf.tuning.probe import Tuned
-from pytest_mlperf.workload import Benchmark
+from pytest_mlperf.tuning.load import LoadSearch
+from pytest_mlperf.tuning.load import Trial
+from pytest_mlperf.tuning.load import Tuned
+from pytest_mlperf.workbench import Built
+from pytest_mlperf.workbench import Workbench
 from pytest_mlperf.workload import Missing
 from pytest_mlperf.workload import Workload
 from pytest_mlperf.workload import input_types
@@ -63,6 +60,8 @@ class Channel(Protocol):
         expected_s: float | None = None,
     ) -> None: ...
 
+    def attend(self, parts: Callable[[], tuple[Part, ...]]) -> None: ...
+
     def enter(self, phase: str) -> None: ...
 
     def beat(self) -> None: ...
@@ -71,59 +70,67 @@ class Channel(Protocol):
 
 
 class Session:
-    """Keeps workload, build and tuning between the jobs of one device."""
+    """Keeps workload, build and tuning between the jobs of one device, or several."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, site: Site) -> None:
         self.channel = channel
-        self._workloads: dict[tuple[object, ...], Workload] = {}
-        self._builds: dict[tuple[object, ...], Build] = {}
+        self._own = Workbench(channel.beat)
+        self._fleet = FleetBench(channel, site)
         self._tuned: dict[tuple[object, ...], Tuned] = {}
-        self._bound = ""
         self._services = ServiceSession(channel)
 
     def close(self) -> None:
         """End what was started."""
         self._services.close()
+        self._fleet.close()
 
     def run(self, job: Job) -> Message:
         """Run one job; ``Unmet`` when this machine lacks something."""
-        self._bound = str(bind(job.cpus))
+        bound = str(bind(job.cpus))
         if job.service:
-            self._forget()
+            self._own.forget()
+            self._fleet.forget()
             return self._services.run(job)
-        # A server that an earlier cell used would be in this one's way.
+        # A server that an earlier cell used would be in this one's way, and so would
+        # what holds this device's memory.
         self._services.close()
+        (self._own if job.seats else self._fleet).forget()
         try:
-            provider = registry.engine(job.engine)
-            reason = provider.unavailable()
-            if reason is not None:
-                return Unmet(reason)
-            self.channel.enter("open")
-            workload = self._workload(job)
-            if job.mode is Mode.ACCURACY and workload.kind == "generated":
-                return Unmet(
-                    f"{workload.title}: it has no accuracy; run it without accuracy "
-                    "items (-k 'not accuracy'), or use --mlperf-workload embedded"
-                )
-            self.channel.enter("build")
-            build = self._build(job, provider, workload)
-            check_build(job, build.digest)
-            self.channel.enter("probe")
-            tuned = self._tune(job, provider, build, workload)
+            return self._run(job, bound, self._fleet if job.seats else self._own)
         except Missing as missing:
+            self._fleet.forget()
             return Unmet(str(missing))
+        except BaseException:
+            # Each device may have met it, or be at work still.
+            self._fleet.forget()
+            raise
+
+    def _run(self, job: Job, bound: str, bench: Workbench | FleetBench) -> Message:
+        provider = registry.engine(job.engine)
+        self.channel.enter("open")
+        workload = bench.workload(job)
+        if job.mode is Mode.ACCURACY and workload.kind == "generated":
+            raise Missing(
+                f"{workload.title}: it has no accuracy; run it without accuracy "
+                "items (-k 'not accuracy'), or use --mlperf-workload embedded"
+            )
+        self.channel.enter("build")
+        built = bench.build(job)
+        check_build(job, built.digest)
+        self.channel.enter("probe")
+        tuned = self._tune(job, provider, bench, built, workload)
         settings = self._settings(job, workload, tuned)
         check_memory(settings)
         folder = Path(job.folder)
         self.channel.enter("warm-up")
-        with self._sut(job.cell.scenario, settings, tuned, provider, build) as sut:
-            self._warm_up(sut, workload, tuned.batch)
-            lines = timelines(sut.engines)
-            for line in lines:
-                line.clear()
+        with self._sut(job, settings, tuned, bench, workload) as sut:
+            bench.warm_up(sut.engines, tuned.batch)
             self.channel.enter("run")
-            self._loadgen(settings, folder, sut, build)
-            measured = summary(lines)
+            self._loadgen(settings, folder, sut, bench, workload)
+            measured = {
+                **summary(bench.timelines(sut.engines)),
+                **bench.facts(sut.engines, tuned),
+            }
         kept.write(folder, tuned)
         metrics: dict[str, float] = {}
         if job.mode is Mode.ACCURACY:
@@ -134,61 +141,31 @@ class Session:
             write_compliance(job.audit, folder, job.references, workload)
         return Done(
             settings=settings,
-            build=build.digest,
+            build=built.digest,
             reference=dict(workload.reference),
             dataset_total=workload.dataset.total,
             workload_kind=workload.kind,
             hopeless=tuned.hopeless,
             answers_only=provider.answers,
-            facts={**self._facts(job, build, workload, tuned), **measured},
+            facts={**facts_of(job, bound, built, workload, tuned), **measured},
             metrics=metrics,
         )
 
-    def _workload(self, job: Job) -> Workload:
-        benchmark = benchmark_of(job)
-        key = (job.cell.benchmark, job.workload, job.scratch, benchmark)
-        if key not in self._workloads:
-            # One dataset at a time: it may be most of the memory.
-            self._forget()
-            scratch = Path(job.scratch) if job.scratch else None
-            self._workloads[key] = benchmark.workload(job.workload, scratch)
-        return self._workloads[key]
-
-    def _forget(self) -> None:
-        self._workloads.clear()
-        self._builds.clear()
-        self._tuned.clear()
-
-    def _build(self, job: Job, provider: EngineProvider, workload: Workload) -> Build:
-        precision = self._precision(job)
-        if precision not in provider.precisions:
-            raise Refused(
-                f"the engine {job.cell.engine} has no precision {precision!r}; it has "
-                f"{', '.join(provider.precisions)}: choose with --mlperf-precision"
-            )
-        options = dict(job.engine_options)
-        batch = job.tuning.batch
-        key = (job.engine, precision, tuple(sorted(options.items())), batch)
-        if key not in self._builds:
-            cache, beat = Path(job.cache), self.channel.beat
-            request = BuildRequest(workload, precision, cache, options, batch, beat)
-            self._builds[key] = provider.build(request)
-        return self._builds[key]
-
-    def _precision(self, job: Job) -> str:
-        default = benchmark_of(job).precision(job.cell.target)
-        provider = registry.engine(job.engine)
-        instead: Mapping[str, str] = getattr(provider, "precision_for", {})
-        return job.tuning.precision or instead.get(default, default)
-
     def _tune(
-        self, job: Job, provider: EngineProvider, build: Build, workload: Workload
+        self,
+        job: Job,
+        provider: EngineProvider,
+        bench: Workbench | FleetBench,
+        built: Built,
+        workload: Workload,
     ) -> Tuned:
         if job.tuned:
             return kept.tuned_as(job.tuned)
         scenario = job.cell.scenario
         bound = job.rule.target_latency_ns
-        cell = (job.engine, build.digest, scenario, job.tuning, job.cpus, bound)
+        devices = max(1, len(job.seats))
+        engine = (job.engine, built.digest, job.cpus, devices)
+        cell = (*engine, scenario, job.tuning, bound)
         # Accuracy runs as its performance run did, where there was one.
         measured = (*cell, Mode.PERFORMANCE)
         key = measured if measured in self._tuned else (*cell, job.mode)
@@ -196,33 +173,31 @@ class Session:
             total = workload.dataset.total
             return simulated.tuned(provider, scenario, job.tuning, total)
         if key not in self._tuned:
-            dataset = workload.dataset
-            probed = range(min(dataset.total, dataset.performance_count))
-            dataset.load(probed)
-            probe = Probe(provider, build, workload, len(job.cpus), self.channel.beat)
+            tuned = bench.measure(job)
             trial = None
             if job.mode is Mode.PERFORMANCE:
-                trial = self._trial(job, provider, build)
-            self._tuned[key] = probe.tune(scenario, job.tuning, bound, trial)
-            dataset.unload(probed)
+                trial = self._trial(job, bench, workload)
+            cpus = len(job.seats[0].cpus if job.seats else job.cpus)
+            search = LoadSearch(provider, cpus, self.channel.beat, devices)
+            self._tuned[key] = search.loaded(tuned, scenario, job.tuning, bound, trial)
         return self._tuned[key]
 
-    def _trial(self, job: Job, provider: EngineProvider, build: Build) -> Trial:
+    def _trial(
+        self, job: Job, bench: Workbench | FleetBench, workload: Workload
+    ) -> Trial:
         """Return a short real Server run, for the probe."""
         key = f"result_{(job.rule.percentile or 0.99) * 100:.2f}_percentile_latency_ns"
 
         def trial(tuned: Tuned, seconds: float) -> float:
             settings = replace(
-                self._settings(job, build.request.workload, tuned),
+                self._settings(job, workload, tuned),
                 min_duration_ms=int(seconds * 1000),
                 min_query_count=1,
             )
             with tempfile.TemporaryDirectory(prefix="pytest-mlperf-") as name:
                 folder = Path(name)
-                with self._sut(
-                    job.cell.scenario, settings, tuned, provider, build
-                ) as sut:
-                    self._loadgen(settings, folder, sut, build)
+                with self._sut(job, settings, tuned, bench, workload) as sut:
+                    self._loadgen(settings, folder, sut, bench, workload)
                 return Log.read(folder).number(key)
 
         return trial
@@ -243,16 +218,16 @@ class Session:
     @contextmanager
     def _sut(
         self,
-        scenario: Scenario,
+        job: Job,
         settings: Settings,
         tuned: Tuned,
-        provider: EngineProvider,
-        build: Build,
+        bench: Workbench | FleetBench,
+        workload: Workload,
     ) -> Iterator[BatchSUT]:
-        """Open one engine a stream behind a policy; the heartbeat watches it."""
-        workload = build.request.workload
+        """Open the engines' streams behind a policy; the heartbeat watches it."""
+        scenario = job.cell.scenario
         policy = policy_for(scenario, tuned.batch, tuned.delay_s, tuned.preferred)
-        with opened(provider, build, tuned.streams, self.channel.beat) as engines:
+        with bench.engines(tuned) as engines:
             sut = BatchSUT(policy, engines, workload, self.channel.fail)
             total = planned_samples(settings, workload.dataset.total)
             self.channel.watch(sut, total, settings.expected_s)
@@ -262,50 +237,42 @@ class Session:
                 self.channel.watch(None)
 
     def _loadgen(
-        self, settings: Settings, folder: Path, sut: BatchSUT, build: Build
+        self,
+        settings: Settings,
+        folder: Path,
+        sut: BatchSUT,
+        bench: Workbench | FleetBench,
+        workload: Workload,
     ) -> None:
         # Imported here: LoadGen is not needed to find out that something is missing.
         from pytest_mlperf import loadgen
 
-        dataset = build.request.workload.dataset
         with quiet_interpreter():
-            loadgen.run(settings, folder, sut, dataset, self.channel.fail)
-
-    def _warm_up(self, sut: BatchSUT, workload: Workload, batch: int) -> None:
-        """Run each stream once at size 1 and at full batch, untimed."""
-        samples = list(range(min(batch, workload.dataset.total)))
-        workload.dataset.load(samples)
-        for engine in sut.engines:
-            for size in sorted({1, len(samples)}):
-                once(engine, workload, samples[:size])
-                self.channel.beat()
-        workload.dataset.unload(samples)
-
-    def _facts(
-        self, job: Job, build: Build, workload: Workload, tuned: Tuned
-    ) -> dict[str, str]:
-        facts = dict(build.facts)
-        facts |= {
-            "workload": workload.title,
-            "precision": build.request.precision,
-            "input types": input_types(workload.dataset),
-            "weights file": workload.model.path.name,
-            "streams x threads": str(tuned.streams),
-            "batch": str(tuned.batch),
-            "tuning": tuned.note,
-            "engine build": build.report,
-            "cpus": str(len(job.cpus)),
-            "bound to": self._bound,
-        }
-        if tuned.target_qps is not None:
-            facts["target_qps"] = f"{tuned.target_qps:.4g}"
-        if tuned.loop_rate is not None:
-            facts[BARE_LOOP] = f"{tuned.loop_rate:.6g}"
-        return facts
+            library = bench.library(workload)
+            loadgen.run(settings, folder, sut, library, self.channel.fail)
 
 
-def benchmark_of(job: Job) -> Benchmark:
-    """Return the job's benchmark; a rehearsal also has those that nobody installed."""
-    if job.workload == "synthetic":
-        return registry.rehearsed(job.rule, job.mode)
-    return registry.benchmark(job.cell.benchmark)
+def facts_of(
+    job: Job, bound: str, built: Built, workload: Workload, tuned: Tuned
+) -> dict[str, str]:
+    """Return what a verdict says of engine, workload and tuning."""
+    facts = {"bound to": bound, **built.facts}
+    facts |= {
+        "workload": workload.title,
+        "precision": built.precision,
+        "input types": input_types(workload.dataset),
+        "weights file": workload.model.path.name,
+        "streams x threads": str(tuned.streams),
+        "batch": str(tuned.batch),
+        "tuning": tuned.note,
+        "engine build": built.report,
+        "cpus": str(len(job.cpus)),
+    }
+    if tuned.target_qps is not None:
+        facts["target_qps"] = f"{tuned.target_qps:.4g}"
+    if tuned.loop_rate is not None:
+        # An engine that only answers has no rate of its own to multiply.
+        alike = 1 if registry.engine(job.engine).answers else max(1, len(job.seats))
+        rate = tuned.loop_rate * alike
+        facts[BARE_LOOP] = f"{rate:.6g}"
+    return facts

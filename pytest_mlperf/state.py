@@ -43,6 +43,8 @@ from pytest_mlperf.reporting.record import record_of
 if TYPE_CHECKING:
     from pytest_mlperf.system import System
 
+GATE = ".gate"
+"""Folder of the locks that keep a session's workers apart; gone when it ends."""
 PACKAGES = ("pytest-mlperf", "mlcommons-loadgen", "onnxruntime", "numpy", "pytest")
 
 
@@ -66,6 +68,8 @@ class State:
     """True when compliance tests were left out, because no option asks for them."""
     alone: bool = False
     """True when there was nothing else."""
+    following: pytest.Item | None = None
+    """What this process runs after the item at hand."""
     interrupted: bool = False
     header: list[str] = field(default_factory=list)
     """What runs, once that is known."""
@@ -138,6 +142,7 @@ class State:
         cells = [cell for cell, _ in items]
         self.total = len(cells)
         folder = self.planned()
+        self._refuse_too_many_devices()
         if self.options.submission:
             ending.refuse(self, cells)
         first_line = {
@@ -164,6 +169,16 @@ class State:
             notes=self.system.notes,
             at_least_s=header.at_least_s(items, self.options, workers),
         )  # fmt: skip
+
+    def _refuse_too_many_devices(self) -> None:
+        """Raise ``UsageError`` where no item can have the devices that all are to."""
+        from pytest_mlperf.core.settings import Refused
+        from pytest_mlperf.placement import slice_of
+
+        try:
+            slice_of(self, self.options.devices_per_item or 1)
+        except Refused as error:
+            raise pytest.UsageError(str(error)) from None
 
     def watch_workers(self) -> None:
         """Show what xdist's workers report until the session ends."""
@@ -298,6 +313,8 @@ class State:
                 interrupted=self.interrupted,
                 selected=self.total,
             )
+        if not self.worker:
+            shutil.rmtree(self.planned() / GATE, ignore_errors=True)
         if self._mailbox and not self.worker:
             shutil.rmtree(self._mailbox.folder, ignore_errors=True)
         return exitstatus

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
@@ -17,6 +18,7 @@ from pytest_mlperf.neighbours import CpuTime
 from pytest_mlperf.neighbours import described
 from pytest_mlperf.sampler import MEASURED
 from pytest_mlperf.sampler import Sampler
+from pytest_mlperf.sampler import file_of
 from pytest_mlperf.sampler import source_for
 from pytest_mlperf.sampler import watching
 from pytest_mlperf.system import System
@@ -29,7 +31,8 @@ PERIOD_S = 5.0
 class Surroundings:
     """Filled while a job runs; ``facts`` go into its verdict."""
 
-    sampler: Sampler
+    samplers: Sequence[Sampler]
+    """One a device."""
     cpus: Sequence[int] = ()
     root: Path = Path("/")
     before: dict[str, str] = field(default_factory=dict)
@@ -40,7 +43,8 @@ class Surroundings:
 
     def see(self, beat: Beat) -> Beat:
         """Note the runner's phase and return the heartbeat."""
-        self.sampler.phase = beat.phase
+        for sampler in self.samplers:
+            sampler.phase = beat.phase
         if beat.phase == MEASURED and time.monotonic() - self.looked >= PERIOD_S:
             self.looked = time.monotonic()
             self.last = CpuTime.read(self.cpus, root=self.root)
@@ -49,7 +53,13 @@ class Surroundings:
 
     @property
     def facts(self) -> dict[str, str]:
-        found = self.before | self.sampler.facts | self.after
+        found = dict(self.before)
+        for number, sampler in enumerate(self.samplers):
+            several = len(self.samplers) > 1
+            for name, text in sampler.facts.items():
+                own = f"device {number} {name.removeprefix('device ')}"
+                found[own if several else name] = text
+        found |= self.after
         if self.first and self.last:
             found |= described(self.first, self.last, len(self.cpus))
         return found
@@ -59,23 +69,27 @@ class Surroundings:
 def observed(
     system: System,
     cpus: Sequence[int],
-    visible: str,
+    visible: Sequence[str],
     scenario: Scenario,
     folder: Path,
     root: Path = Path("/"),
 ) -> Iterator[Surroundings]:
     """Watch host and device while the block runs; nothing is changed.
 
-    ``visible``: the device's ``CUDA_VISIBLE_DEVICES`` value, empty for CPUs;
-    ``folder``: the run's, for ``device.jsonl``.
+    ``visible``: each device's ``CUDA_VISIBLE_DEVICES`` value, none for CPUs;
+    ``folder``: the run's, for ``device.jsonl``, and ``device-1.jsonl`` … of others.
     """
     found = host_state.findings(cpus, scenario, root)
     before = {one.name: str(one) for one in found}
     if system.numa_note or system.numa_config:
         before["numa"] = system.numa_note or system.numa_config
     hot = host_state.cpu_throttles(cpus, root)
-    with watching(folder, source_for(visible)) as sampler:
-        around = Surroundings(sampler, cpus, root, before)
+    with ExitStack() as stack:
+        samplers = [
+            stack.enter_context(watching(folder, source_for(one), file=file_of(number)))
+            for number, one in enumerate(visible or ("",))
+        ]
+        around = Surroundings(samplers, cpus, root, before)
         yield around
     now = host_state.cpu_throttles(cpus, root)
     if hot is not None and now is not None and now > hot:

@@ -32,6 +32,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
+from typing import Protocol
+from typing import runtime_checkable
 
 import numpy as np
 
@@ -102,6 +104,14 @@ class Window:
         """Return how many of ``waiting`` samples the next batch takes."""
         most = min(waiting, self.size)
         return max((n for n in self.preferred if n <= most), default=most)
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A stream whose engine is in another process: batches are handed over whole."""
+
+    def completion(self, count: Callable[[int], None]) -> Work:
+        """Return the function that has a batch answered and completes it."""
 
 
 Policy = Each | PerQuery | Fixed | Window
@@ -287,6 +297,8 @@ def completion(
 ) -> Work:
     """Return the function that gathers, infers and completes one batch.
 
+    A stream of another process has a way of its own.
+
     One ``QuerySamplesComplete`` a batch: the largest single gain of the Python
     binding. LoadGen copies the bytes inside that call, so the answers need to live
     no longer.
@@ -294,6 +306,8 @@ def completion(
     from pytest_mlperf.loadgen import complete
     from pytest_mlperf.loadgen import response
 
+    if isinstance(engine, Remote):
+        return engine.completion(count)
     infer = engine.infer
     if engine.answers:
         last: Array | None = None
@@ -329,6 +343,29 @@ def completion(
         count(size)
 
     return work
+
+
+def answering(
+    engine: Engine, workload: Workload
+) -> Callable[[list[int]], tuple[Array, Sequence[int] | None]]:
+    """Return the function that gathers, infers and answers one batch, for a process
+    that hands its answers on: rows, and how many bytes of each count (None: all).
+    """
+    infer = engine.infer
+    if engine.answers:
+        return lambda indices: (
+            checked(infer(NO_BATCH, len(indices)), len(indices)),
+            None,
+        )
+    gather = gathering(engine, workload.dataset)
+    respond = workload.respond
+
+    def answer(indices: list[int]) -> tuple[Array, Sequence[int] | None]:
+        size = len(indices)
+        rows, sizes = respond(infer(gather(indices), size), indices)
+        return checked(rows, size), sizes
+
+    return answer
 
 
 def gathering(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:

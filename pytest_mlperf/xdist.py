@@ -91,17 +91,21 @@ def room(found: Sequence[Device]) -> tuple[int, str]:
     return limit, f"usable CPU{'s' * (limit > 1)} and no GPU"
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """``-n auto`` is one worker a device; a rehearsal has xdist's own answer."""
+    """``-n auto`` is one worker a device, or for as many devices as an item takes; a
+    rehearsal has xdist's own answer.
+
+    First, because the order of plugins follows their folders: xdist may come before.
+    """
     if not in_play(config):
         return None
     options = Options.from_config(config)
     if options.rehearsal:
         return None
-    from pytest_mlperf.devices import devices
+    from pytest_mlperf.placement import room_for
 
-    return len(devices(State(config, options).system))
+    return room_for(State(config, options).system, options.devices_per_item or 1)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -147,7 +151,7 @@ def pytest_xdist_node_collection_finished(
         state.print_header()
 
 
-@pytest.hookimpl(optionalhook=True)
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_make_scheduler(
     config: pytest.Config, log: Producer
 ) -> Scheduling | None:

@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -48,6 +49,7 @@ FOREVER_S = 3600
 MODEL = Model(Path("echo.onnx"), ("number",), ("number",))
 SAMPLES = 64
 NOT_IN_RUN: list[int] = []
+FAULTY = "DOUBLE_FAULTY"
 
 Infer = Callable[[Batch, int, list[int]], Any]
 """(batch, size, LoadGen's ids of the batch; none outside LoadGen) -> outputs."""
@@ -179,6 +181,13 @@ class Warming:
         return echo(batch, size, ids)
 
 
+def somewhere(batch: Batch, size: int, ids: list[int], call: Infer) -> Any:
+    """Misbehave on one of several devices; take a while for a sample on each."""
+    if FAULTY in os.environ:
+        return call(batch, size, ids)
+    return slow_sample(batch, size, ids, 0.0005)
+
+
 @dataclass(slots=True)
 class Stream:
     """One stream of a double."""
@@ -190,7 +199,11 @@ class Stream:
     def infer(self, batch: Batch, size: int) -> Any:
         """Hand over LoadGen's ids as well: the caller's frame has them."""
         self.sizes.append(size)
-        ids = sys._getframe(1).f_locals.get("ids", NOT_IN_RUN)
+        caller = sys._getframe(1).f_locals
+        ids = caller.get("ids", NOT_IN_RUN)
+        if threading.current_thread().name.startswith("stream-"):
+            # In a device's process the ids stay behind; there is a batch, though.
+            ids = ids or caller.get("indices", NOT_IN_RUN)
         return self.call(batch, size, ids)
 
     def close(self) -> None:
@@ -208,6 +221,8 @@ class Double:
     answers: bool = False
     absent: str | None = None
     broken: str | None = None
+    somewhere: bool = False
+    """Broken only on the device whose environment has ``FAULTY``."""
     precision_for: Mapping[str, str] = field(default_factory=dict)
     settle_s: float = 0.0
 
@@ -215,7 +230,7 @@ class Double:
         return self.absent
 
     def build(self, request: BuildRequest) -> Build:
-        if self.broken:
+        if self.broken and (not self.somewhere or FAULTY in os.environ):
             raise BuildFailed(self.broken)
         name = getattr(self.call, "__name__", "partial")
         digest = content_hash({"engine": name, "workload": request.workload.digest})
@@ -246,6 +261,14 @@ TALKING = Double(talking)
 BUILD_FAILS = Double(echo, broken="no kernel for this machine; use fp32")
 UNAVAILABLE = Double(echo, absent="the accelerator is not plugged in; plug it in")
 OTHER_PRECISION = Double(echo, ("fp16",), precision_for={"fp32": "fp16"})
+ONE_RAISES = Double(partial(somewhere, call=raising))
+ONE_GIVES_FEWER_ROWS = Double(partial(somewhere, call=fewer_rows))
+ONE_SLEEPS = Double(partial(somewhere, call=sleeping))
+ONE_HOLDS_THE_GIL = Double(partial(somewhere, call=holding_the_gil))
+ONE_IS_KILLED = Double(partial(somewhere, call=killed))
+ONE_CRASHES = Double(partial(somewhere, call=crashing))
+ONE_IS_SLOW = Double(partial(somewhere, call=partial(slow_sample, seconds=0.0015)))
+ONE_BUILD_FAILS = Double(echo, broken="no kernel for this machine", somewhere=True)
 SLOW_BATCH = Double(partial(slow_batch, seconds=0.005))
 SLOW_SAMPLE = Double(partial(slow_sample, seconds=0.002))
 COLD = Double(partial(cold, seconds=0.002))

@@ -32,10 +32,10 @@ from pytest_mlperf.job import Beat
 from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
 from pytest_mlperf.measure import VERDICT
-from pytest_mlperf.measure import Slice
 from pytest_mlperf.measure import keep
 from pytest_mlperf.measure import logs_folder
 from pytest_mlperf.options import Options
+from pytest_mlperf.placement import Slice
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
 from pytest_mlperf.state import State

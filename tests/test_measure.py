@@ -14,11 +14,11 @@ from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.job import Done
-from pytest_mlperf.measure import Slice
 from pytest_mlperf.measure import context_for
 from pytest_mlperf.measure import new_folder
 from pytest_mlperf.measure import tuning_for
 from pytest_mlperf.options import Options
+from pytest_mlperf.placement import Slice
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.state import State
 

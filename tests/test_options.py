@@ -33,6 +33,7 @@ VALUES = {
     "mlperf_reports": "out",
     "mlperf_stall": "9",
     "mlperf_build_timeout": "90",
+    "mlperf_devices_per_item": "all",
     "mlperf_lease_wait": "7",
     "mlperf_progress": "off",
     "mlperf_submission": "ACME",

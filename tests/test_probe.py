@@ -24,16 +24,16 @@ from pytest_mlperf.job import Tuning
 from pytest_mlperf.runner import Runner
 from pytest_mlperf.tuning import probe as probe_module
 from pytest_mlperf.tuning.bare import bare_loop
+from pytest_mlperf.tuning.load import CAUTION
+from pytest_mlperf.tuning.load import LOADS
+from pytest_mlperf.tuning.load import LONGEST_TRIAL_S
+from pytest_mlperf.tuning.load import OFFLINE_MARGIN
+from pytest_mlperf.tuning.load import PACED
+from pytest_mlperf.tuning.load import TAIL_QUERIES
+from pytest_mlperf.tuning.load import TRIAL_S
+from pytest_mlperf.tuning.load import Tuned
 from pytest_mlperf.tuning.probe import ANSWER_RATES
-from pytest_mlperf.tuning.probe import CAUTION
-from pytest_mlperf.tuning.probe import LOADS
-from pytest_mlperf.tuning.probe import LONGEST_TRIAL_S
-from pytest_mlperf.tuning.probe import OFFLINE_MARGIN
-from pytest_mlperf.tuning.probe import PACED
-from pytest_mlperf.tuning.probe import TAIL_QUERIES
-from pytest_mlperf.tuning.probe import TRIAL_S
 from pytest_mlperf.tuning.probe import Probe
-from pytest_mlperf.tuning.probe import Tuned
 from pytest_mlperf.workload import Array
 from tests import doubles
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_mlperf.job import ServerWish
-from pytest_mlperf.measure import Slice
 from pytest_mlperf.options import Options
+from pytest_mlperf.placement import Slice
 from pytest_mlperf.service import TOKEN_ENV
 from pytest_mlperf.service_wish import service_for
 from tests.endpoint_double import serving

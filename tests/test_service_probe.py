@@ -18,10 +18,10 @@ from pytest_mlperf.service import Listener
 from pytest_mlperf.service import RequestFailed
 from pytest_mlperf.services import errand
 from pytest_mlperf.services.errand import Errand
-from pytest_mlperf.tuning.probe import BOUND_SHARE
-from pytest_mlperf.tuning.probe import CAUTION
-from pytest_mlperf.tuning.probe import LOADS
-from pytest_mlperf.tuning.probe import OFFLINE_MARGIN
+from pytest_mlperf.tuning.load import BOUND_SHARE
+from pytest_mlperf.tuning.load import CAUTION
+from pytest_mlperf.tuning.load import LOADS
+from pytest_mlperf.tuning.load import OFFLINE_MARGIN
 from pytest_mlperf.tuning.service_probe import LEVELS
 from pytest_mlperf.tuning.service_probe import Load
 from pytest_mlperf.tuning.service_probe import ServiceProbe

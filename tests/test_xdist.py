@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import defaultdict
 from dataclasses import replace
+from importlib.util import find_spec
+from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +19,7 @@ pytest.importorskip("xdist")
 from pytest_mlperf.xdist import in_play
 from pytest_mlperf.xdist import room
 
+HOME = "pytest_mlperf.fixtures" if find_spec("pytest_mlperf.fixtures") else "fixtures"
 CPUS = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(CPUS < 2, reason="two workers need two CPUs")
 
@@ -107,6 +112,26 @@ def test_auto_is_one_worker_a_device(suite: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines([f"*{count}/{count} worker*"])
 
 
+def test_auto_counts_devices_whichever_plugin_is_loaded_first(
+    suite: pytest.Pytester,
+) -> None:
+    """One worker a CPU, which is the answer of xdist, does not come before ours."""
+    from pytest_mlperf.devices import devices
+    from pytest_mlperf.system import detect
+
+    early = ("-p", "pytest_mlperf.plugin", "-p", "xdist.plugin")
+    late = ("-p", "xdist.plugin", "-p", "pytest_mlperf.plugin")
+    chosen = ("-nauto", "-k", "resnet50 and offline")
+    for order in (early, late):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+            result = suite.runpytest_subprocess(*order, *chosen)
+        count = len(devices(detect()))
+
+        result.stdout.fnmatch_lines([f"*{count}/{count} worker*"])
+
+
 def test_a_crashed_worker_costs_one_item(suite: pytest.Pytester) -> None:
     """The item that killed its worker is an error with a row; the others run."""
     suite.makeconftest(
@@ -160,3 +185,70 @@ def test_other_peoples_sessions_keep_xdists_scheduler(
     result.stdout.fnmatch_lines(["scheduling tests via LoadScheduling"])
     assert not any("mlperf:" in line for line in result.outlines)
     assert not (pytester.path / "reports").exists()
+
+
+BESIDE = """
+import json, os, time
+from pathlib import Path
+import pytest
+from pytest_mlperf.runner import Runner
+
+pytest_plugins = [f"{HOME}.device", f"{HOME}.run"]
+run = Runner.run
+
+def noted(self, job, on_beat=lambda _: None):
+    began = time.monotonic()
+    try:
+        return run(self, job, on_beat)
+    finally:
+        line = [len(job.cpus), len(job.seats), began, time.monotonic(), os.getpid()]
+        with Path("NOTES").open("a") as file:
+            file.write(json.dumps(line) + "\\n")
+
+Runner.run = noted
+"""
+MIXED = """
+import pytest
+
+@pytest.mark.mlperf(mode="accuracy", scenario="offline")
+def test_accuracy(cell, measure):
+    assert measure(cell).outcome
+
+@pytest.mark.mlperf(mode="performance", scenario="offline", devices="all")
+def test_all_performance(cell, measure):
+    assert measure(cell).outcome
+
+@pytest.mark.mlperf(mode="performance", scenario="offline", devices=DEVICES)
+def test_performance(cell, measure):
+    assert measure(cell).outcome
+"""
+
+
+@needs_two
+def test_an_item_of_all_devices_runs_beside_no_other(
+    pytester: pytest.Pytester,
+) -> None:
+    """Two workers with a CPU each; who wants both CPUs, as one device or as two, has
+    them while nobody else measures, and the others go side by side.
+    """
+    notes = pytester.path / "notes.jsonl"
+    conftest = BESIDE.replace("NOTES", str(notes))
+    pytester.makeconftest(f"HOME = {HOME!r}\n{conftest}")
+    pytester.makepyfile(test_suite=MIXED.replace("DEVICES", str(CPUS)))
+    engines = "--mlperf-engine=tests.doubles:SLOW_BATCH,tests.doubles:COLD"
+    result = pytester.runpytest_subprocess(
+        "-n2", engines, "--mlperf-duration=1", "-k", "resnet50"
+    )
+    runs = [json.loads(line) for line in notes.read_text().splitlines()]
+    wide = [one for one in runs if one[0] == CPUS]
+    overlaps = [
+        (first, second)
+        for first, second in combinations(runs, 2)
+        if first[2] < second[3] and second[2] < first[3]
+    ]
+
+    result.assert_outcomes(passed=6)
+    assert [0, 0, CPUS, CPUS] == sorted(one[1] for one in wide)
+    assert 2 == len({one[4] for one in runs})
+    assert not any(one in wide for pair in overlaps for one in pair)
+    assert not list((pytester.path / "reports" / "latest").glob(".g*"))

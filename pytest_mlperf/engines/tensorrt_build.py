@@ -188,7 +188,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 def main() -> int:
     """Build what stdin asks for; return the exit status."""
-    from pytest_mlperf.child import die_with_parent
+    from pytest_mlperf.process import die_with_parent
 
     die_with_parent()
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")

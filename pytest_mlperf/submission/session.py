@@ -122,8 +122,10 @@ class Submission:
             "other_software_stack": ", ".join(stack),
         }
         ask = self.ask
+        used = accelerators(entries)
+        counted = {"accelerators_per_node": str(used)} if used else {}
         found = description.describe(
-            {**software, **self.system.description},
+            {**software, **self.system.description, **counted},
             round_name=ask.round,
             org=ask.org,
             division=ask.division,
@@ -203,6 +205,12 @@ class Submission:
         count = sum(map(len, tree.rows(target, ask).values()))
         left = len(choice.others)
         results = f"{count} result{'s' * (count != 1)}"
+        used, there_are = accelerators(choice.entries), len(self.system.gpus)
+        if used and used != there_are:
+            lines.append(
+                f"submission: accelerators_per_node is {used}, which the runs used; "
+                f"the machine has {there_are}"
+            )
         lines.append(
             f"submission: {target}: {results} of {ask.system}, {ask.division} "
             f"{ask.round} {ask.category}" + " (REHEARSAL)" * ask.rehearsal
@@ -251,6 +259,12 @@ class Submission:
             return []
         power = own.with_name(f"{own.stem}_power.yaml")
         return [own, *([power] if power.is_file() else [])]
+
+
+def accelerators(entries: Iterable[Entry]) -> int:
+    """Return how many accelerators the widest of some results used; 0 for none."""
+    told = (e.performance.verdict.facts.get("accelerators", "0") for e in entries)
+    return max((int(text) for text in told if text.isdecimal()), default=0)
 
 
 LABELS = {

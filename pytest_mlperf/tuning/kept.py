@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.engine import Streams
-from pytest_mlperf.tuning.probe import Tuned
+from pytest_mlperf.tuning.load import Tuned
 from pytest_mlperf.tuning.service_probe import Load
 
 FILE = "tuning.json"

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import replace
 
 import numpy as np
 
@@ -26,6 +25,9 @@ from pytest_mlperf.engine import opened
 from pytest_mlperf.job import Tuning
 from pytest_mlperf.tuning.bare import bare_loop
 from pytest_mlperf.tuning.bare import once
+from pytest_mlperf.tuning.load import LoadSearch
+from pytest_mlperf.tuning.load import Trial
+from pytest_mlperf.tuning.load import Tuned
 from pytest_mlperf.workload import Workload
 
 SLICE_S = 0.4
@@ -35,53 +37,14 @@ FINALISTS = 3
 SAMPLES = 64
 """Samples a candidate works through before its rate counts, so that long and short
 ones take part in proportion."""
-OFFLINE_MARGIN = 1.15
-"""Offline issues 1.1 x rate x duration at once; too few samples end it too early, so
-the rate is stated this much above the probe's."""
-LOADS = (0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
-"""Shares of the bare loop's rate that Server is tried at, highest first."""
-PACED = 0.6
-"""Share of the bare loop's rate that a run without a trial (accuracy) is paced at."""
-BOUND_SHARE = 0.75
-"""A short trial's percentile must stay this far under the bound: it has seen too few
-queries to know its tail."""
 PASS_S = 2.0
 """What a pass over a candidate's batches may take; a slow model gets fewer of them."""
-CAUTION = 0.8
-"""A trial of seconds found a load that a run of minutes has to keep (at 0.9 one in six
-missed its bound by a little)."""
-TRIAL_S = 3.0
-LONGEST_TRIAL_S = 10.0
-TAIL_QUERIES = 1000
-"""A load that seconds kept is tried again until this many queries have shown its tail:
-at nine tenths of what an engine can do, queues take that long to build up."""
 ANSWER_RATES = {Scenario.OFFLINE: 2.5e6, Scenario.SERVER: 5e4}
 """What an engine that only answers (``null``) is asked for, in samples/s: it has no
 rate of its own, it measures the suite."""
 
 STREAM_ANSWER_NS = 1000
 """What a stream scenario is told to expect of such an engine."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """How a cell runs on this machine."""
-
-    streams: Streams
-    batch: int
-    delay_s: float = 0.0
-    preferred: tuple[int, ...] = ()
-    target_qps: float | None = None
-    expected_latency_ns: int | None = None
-    loop_rate: float | None = None
-    """Samples/s of the best bare loop the probe saw."""
-    note: str = ""
-    hopeless: str = ""
-    """Why no load keeps the bound, where the probe found none."""
-
-
-Trial = Callable[[Tuned, float], float]
-"""(tuning, seconds) -> a real Server run's latency in ns at the bound's percentile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,60 +66,17 @@ class Probe:
         trial: Trial | None,
     ) -> Tuned:
         """Return the tuning of one cell; ``trial`` None (accuracy) skips Server's."""
+        tuned = self.measure(scenario, given, bound_ns)
+        search = LoadSearch(self.provider, self.cpus, self.beat)
+        return search.loaded(tuned, scenario, given, bound_ns, trial)
+
+    def measure(self, scenario: Scenario, given: Tuning, bound_ns: int | None) -> Tuned:
+        """Return layout and batch by the bare loop; in streams, all of the tuning."""
         if scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
             return self._latency(given, 8 if scenario is Scenario.MULTI_STREAM else 1)
         streams, batch, rate = self._throughput(scenario, given, bound_ns)
         delay_s = (given.max_delay_ms or 0.0) / 1000
-        tuned = Tuned(streams, batch, delay_s, given.preferred, loop_rate=rate)
-        if given.target_qps is not None:
-            return replace(tuned, target_qps=given.target_qps, note="as given")
-        if self.provider.answers:
-            return replace(tuned, target_qps=rate, note="nothing to probe")
-        if scenario is Scenario.OFFLINE:
-            return replace(
-                tuned, target_qps=rate * OFFLINE_MARGIN, note=f"bare loop {rate:,.1f}/s"
-            )
-        if trial is None or bound_ns is None:
-            return replace(
-                tuned, target_qps=rate * PACED, note=f"bare loop {rate:,.1f}/s"
-            )
-        return self._server(tuned, rate, bound_ns, trial)
-
-    def _server(self, tuned: Tuned, rate: float, bound_ns: int, trial: Trial) -> Tuned:
-        """Return the heaviest load that a short real run keeps the bound at."""
-        bound = f"{bound_ns / 1e6:g} ms"
-        # The layout for throughput serves most load; one wide stream answers sooner.
-        layouts = dict.fromkeys((tuned.streams, self.provider.layouts(self.cpus)[-1]))
-        tails: dict[float, Tuned] = {}
-        for share in LOADS:
-            qps = rate * share
-            for streams in layouts:
-                tried = replace(tuned, streams=streams, target_qps=qps)
-                tail = self._tail(tried, qps, bound_ns * BOUND_SHARE, trial)
-                if tail <= bound_ns * BOUND_SHARE:
-                    kept = f"{share:.0%} of the bare loop kept {bound}"
-                    note = f"{kept}, less {1 - CAUTION:.0%}"
-                    return replace(tried, target_qps=qps * CAUTION, note=note)
-                tails[tail] = tried
-        tail, best = min(tails.items())
-        note = (
-            f"no load tried keeps {bound} with room to spare on this machine: at best "
-            f"{tail / 1e6:.1f} ms at {best.target_qps:.2f} queries/s"
-        )
-        return replace(best, note=note, hopeless=note)
-
-    def _tail(self, tried: Tuned, qps: float, most_ns: float, trial: Trial) -> float:
-        """Return the worst percentile of a short trial and, if that kept the bound, of
-        one long enough to show its tail.
-        """
-        self.beat()
-        short = max(TRIAL_S, min(LONGEST_TRIAL_S, 50 / qps))
-        tail = trial(tried, short)
-        long = min(LONGEST_TRIAL_S, TAIL_QUERIES / qps)
-        if tail > most_ns or long <= short:
-            return tail
-        self.beat()
-        return max(tail, trial(tried, long))
+        return Tuned(streams, batch, delay_s, given.preferred, loop_rate=rate)
 
     def _latency(self, given: Tuning, size: int) -> Tuned:
         streams = Streams(

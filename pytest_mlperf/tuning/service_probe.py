@@ -17,10 +17,10 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.job import Tuning
 from pytest_mlperf.services.errand import Errand
-from pytest_mlperf.tuning.probe import BOUND_SHARE
-from pytest_mlperf.tuning.probe import CAUTION
-from pytest_mlperf.tuning.probe import LOADS
-from pytest_mlperf.tuning.probe import OFFLINE_MARGIN
+from pytest_mlperf.tuning.load import BOUND_SHARE
+from pytest_mlperf.tuning.load import CAUTION
+from pytest_mlperf.tuning.load import LOADS
+from pytest_mlperf.tuning.load import OFFLINE_MARGIN
 
 LEVELS = (4, 16, 64, 256, 1024)
 """Requests outstanding that are tried, fewest first, an endpoint."""
