@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Protocol
 
+from pytest_mlperf import clocks
+from pytest_mlperf import on_device
 from pytest_mlperf import registry
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.compliance import Audit
@@ -101,13 +103,19 @@ def judged(
     cell, name = job.cell, job.audit or job.mode.value
     visible = device.environment.get("CUDA_VISIBLE_DEVICES", "")
     folder, scenario = Path(job.folder), cell.scenario
-    with observed(state.system, device.cpus, visible, scenario, folder) as around:
+    wish = clocks.wished(state.options, state.system)
+    with (
+        clocks.locked(wish, visible) as locked,
+        observed(state.system, device.cpus, visible, scenario, folder) as around,
+    ):
         done = runner.run(
             job, lambda beat: state.progress(shown(cell, name, around.see(beat)))
         )
-    done = replace(done, facts={**done.facts, **around.facts})
-    context = replace(context_for(state, device, done), audit=audit)
+    done = replace(done, facts={**done.facts, **around.facts, **locked})
+    claim = on_device.claim_for(state.system, job, done)
+    context = replace(context_for(state, device, done), audit=audit, claim=claim)
     found = rounds.get(cell.round)
+    on_device.write_proof(state.system, job, context)
     return judge(Path(job.folder), cell, job.mode, job.rule, found, context)
 
 
@@ -136,6 +144,7 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
         cell=cell,
         mode=mode,
         rule=rule,
+        residency=on_device.granted(options, state.system, cell),
         seeds=found.seeds,
         engine=options.engine_spec(cell.engine),
         folder=str(folder),

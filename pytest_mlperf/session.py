@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from pytest_mlperf import copying
 from pytest_mlperf import registry
 from pytest_mlperf.binding import bind
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.residency import Probe as Copies
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import plan
@@ -32,6 +34,9 @@ from pytest_mlperf.job import Unmet
 from pytest_mlperf.preflight import check_build
 from pytest_mlperf.preflight import check_memory
 from pytest_mlperf.preflight import planned_samples
+from pytest_mlperf.resident import engine_facts
+from pytest_mlperf.resident import placed
+from pytest_mlperf.resident import resident_facts
 from pytest_mlperf.scoring import write_accuracy
 from pytest_mlperf.scoring import write_compliance
 from pytest_mlperf.service_session import ServiceSession
@@ -78,6 +83,7 @@ class Session:
         self._builds: dict[tuple[object, ...], Build] = {}
         self._tuned: dict[tuple[object, ...], Tuned] = {}
         self._bound = ""
+        self._copies: list[Copies | None] = []
         self._services = ServiceSession(channel)
 
     def close(self) -> None:
@@ -107,8 +113,9 @@ class Session:
             self.channel.enter("build")
             build = self._build(job, provider, workload)
             check_build(job, build.digest)
+            there = build.request.workload
             self.channel.enter("probe")
-            tuned = self._tune(job, provider, build, workload)
+            tuned = self._tune(job, provider, build, there)
         except Missing as missing:
             return Unmet(str(missing))
         settings = self._settings(job, workload, tuned)
@@ -116,13 +123,14 @@ class Session:
         folder = Path(job.folder)
         self.channel.enter("warm-up")
         with self._sut(job.cell.scenario, settings, tuned, provider, build) as sut:
-            self._warm_up(sut, workload, tuned.batch)
+            self._warm_up(sut, there, tuned.batch)
             lines = timelines(sut.engines)
             for line in lines:
                 line.clear()
             self.channel.enter("run")
             self._loadgen(settings, folder, sut, build)
-            measured = summary(lines)
+            measured = {**summary(lines), **engine_facts(sut.engines)}
+        copies = self._measure_copies() if job.residency else None
         kept.write(folder, tuned)
         metrics: dict[str, float] = {}
         if job.mode is Mode.ACCURACY:
@@ -139,8 +147,14 @@ class Session:
             workload_kind=workload.kind,
             hopeless=tuned.hopeless,
             answers_only=provider.answers,
-            facts={**self._facts(job, build, workload, tuned), **measured},
+            facts={
+                **self._facts(job, build, workload, tuned),
+                **measured,
+                **resident_facts(there, job.residency, copies),
+            },
             metrics=metrics,
+            type_bytes=getattr(there.dataset, "type_bytes", 1.0),
+            copies=copies,
         )
 
     def _workload(self, job: Job) -> Workload:
@@ -167,11 +181,16 @@ class Session:
             )
         options = dict(job.engine_options)
         batch = job.tuning.batch
-        key = (job.engine, precision, tuple(sorted(options.items())), batch)
+        given = tuple(sorted(options.items()))
+        key = (job.engine, precision, given, batch, job.residency)
         if key not in self._builds:
             cache, beat = Path(job.cache), self.channel.beat
-            request = BuildRequest(workload, precision, cache, options, batch, beat)
-            self._builds[key] = provider.build(request)
+            request = BuildRequest(
+                workload, precision, cache, options, batch, beat, job.residency
+            )
+            build = replace(provider.build(request), request=request)
+            there = replace(request, workload=placed(provider, build))
+            self._builds[key] = replace(build, request=there)
         return self._builds[key]
 
     def _precision(self, job: Job) -> str:
@@ -187,7 +206,10 @@ class Session:
             return kept.tuned_as(job.tuned)
         scenario = job.cell.scenario
         bound = job.rule.target_latency_ns
-        cell = (job.engine, build.digest, scenario, job.tuning, job.cpus, bound)
+        cell = (
+            job.engine, build.digest, scenario, job.tuning, job.cpus, bound,
+            job.residency,
+        )  # fmt: skip
         # Accuracy runs as its performance run did, where there was one.
         measured = (*cell, Mode.PERFORMANCE)
         key = measured if measured in self._tuned else (*cell, job.mode)
@@ -225,6 +247,15 @@ class Session:
                 return Log.read(folder).number(key)
 
         return trial
+
+    def _measure_copies(self) -> Copies | None:
+        """Return how fast the device and pinned memory exchange bytes; once."""
+        if not self._copies:
+            try:
+                self._copies.append(copying.measure())
+            except Missing:  # an engine of a device that neither package knows
+                self._copies.append(None)
+        return self._copies[0]
 
     def _settings(self, job: Job, workload: Workload, tuned: Tuned) -> Settings:
         dataset = workload.dataset
