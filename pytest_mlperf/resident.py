@@ -49,10 +49,12 @@ class Store(Protocol):
 class Picked(dict[str, Array]):
     """A batch of samples that are there already: only their rows are in it."""
 
-    def __init__(self, store: Any, rows: NDArray[np.int64]) -> None:
+    def __init__(self, store: Any, rows: NDArray[np.int64], longest: int = 0) -> None:
         super().__init__(rows=rows)
         self.store = store
         self.rows = rows
+        self.longest = longest
+        """Of its sequences; 0 where samples have no length."""
 
 
 class Library:
@@ -95,11 +97,14 @@ class Library:
 
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         """Return where a batch lies. Raises ``KeyError`` for a sample not loaded."""
-        rows = self._row[np.asarray(indices)]
+        wanted = np.asarray(indices)
+        rows = self._row[wanted]
         if len(rows) and rows.min() < 0:
             missing = indices[int(rows.argmin())]
             raise KeyError(f"sample {missing} is not on the device: load it first")
-        return Picked(self._store, rows)
+        lengths = self._dataset.lengths
+        longest = 0 if lengths is None else int(lengths[wanted].max())
+        return Picked(self._store, rows, longest)
 
     def _batches(self, indices: Sequence[int]) -> Iterator[Batch]:
         for start in range(0, len(indices), CHUNK):

@@ -54,7 +54,8 @@ def test_a_layout_made_on_the_device_is_the_hosts(
     (chunk,) = packing.chunks(counts, 4096)
     bucket = packing.bucket_for(chunk, packing.buckets(4096))
     wanted = np.full(packing.flat_size(bucket), 7, np.int32)
-    packing.lay_out(*(batch[n] for n in NAMES), counts, wanted, bucket)
+    ids, mask, kinds = (batch[name] for name in NAMES)
+    packing.lay_out(ids, mask, kinds, counts, wanted, bucket)
     staged = torch.full((packing.flat_size(4096),), 9, dtype=torch.int32)
     flat = torch.full((packing.flat_size(4096),), 8, dtype=torch.int32)
     there = picked(library.gather(chosen))
@@ -122,5 +123,6 @@ def test_outputs_are_copied_when_they_are_wanted() -> None:
     values = torch.arange(8, dtype=torch.float16).reshape(4, 2)
     (found,) = Outputs([values], 3).fetch()
 
-    assert (np.float32, (3, 2)) == (found.dtype, found.shape)
+    assert np.dtype(np.float32) == found.dtype
+    assert (3, 2) == found.shape
     assert [4.0, 5.0] == found[2].tolist()
