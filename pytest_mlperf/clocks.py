@@ -96,6 +96,7 @@ def locked(wish: int | None, visible: str) -> Iterator[Mapping[str, str]]:
         guard.stdin.write(clock_guard.RESET if made else clock_guard.LEAVE)
         guard.stdin.close()
         told = guard.stdout.read().strip()
+        guard.stdout.close()
         if guard.wait() and made:
             facts["clocks locked"] += (
                 f"; NOT RESET: {told or 'no reason'}; run {' '.join(reset)} as root"
