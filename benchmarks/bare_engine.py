@@ -23,7 +23,7 @@ from pytest_mlperf.engine import BuildRequest
 from pytest_mlperf.engine import EngineProvider
 from pytest_mlperf.engine import Streams
 from pytest_mlperf.sut import quiet_interpreter
-from pytest_mlperf.tuning.probe import bare_loop
+from pytest_mlperf.tuning.bare import bare_loop
 from pytest_mlperf.workload import Workload
 
 BATCHES = (1, 2, 4, 8, 16, 32)

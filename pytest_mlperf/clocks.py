@@ -29,23 +29,22 @@ if TYPE_CHECKING:
     from pytest_mlperf.options import Options
     from pytest_mlperf.system import System
 
-HIGHEST = 0
+HIGHEST = "max"
 """Stands for the highest clock that the GPU names."""
 FEWEST_MHZ, MOST_MHZ = 100, 10_000
 TIMEOUT_S = 30.0
 _PERMISSION = ("permission", "not permitted", "insufficient")
 
 
-def parse(text: str) -> int:
+def parse(text: str) -> str:
     """Return MHz, or ``HIGHEST``; ``ValueError`` says what it should be."""
-    if text.strip() == "max":
-        return HIGHEST
-    if text.strip().isdecimal() and FEWEST_MHZ <= int(text) <= MOST_MHZ:
-        return int(text)
+    wish = text.strip()
+    if wish == HIGHEST or (wish.isdecimal() and FEWEST_MHZ <= int(wish) <= MOST_MHZ):
+        return wish
     raise ValueError(f"max, or MHz from {FEWEST_MHZ} to {MOST_MHZ}")
 
 
-def wished(options: Options, system: System) -> int | None:
+def wished(options: Options, system: System) -> str | None:
     """Return what is asked for: the option, else the system file; None: nothing."""
     if options.rehearsal:
         return None
@@ -54,11 +53,11 @@ def wished(options: Options, system: System) -> int | None:
     wish = system.settings.get("lock_clocks")
     if wish is None or wish is False:
         return None
-    return HIGHEST if wish is True else int(wish)
+    return HIGHEST if wish is True else str(wish)
 
 
 @contextmanager
-def locked(wish: int | None, visible: str) -> Iterator[Mapping[str, str]]:
+def locked(wish: str | None, visible: str) -> Iterator[Mapping[str, str]]:
     """Lock a GPU's clock while the block runs; yields the facts of the verdict.
 
     ``visible``: the device's ``CUDA_VISIBLE_DEVICES`` value. Raises ``Refused`` where
@@ -69,7 +68,7 @@ def locked(wish: int | None, visible: str) -> Iterator[Mapping[str, str]]:
         return
     uuid = _card(visible)
     _refuse_if_set(uuid)
-    mhz = wish or _highest(uuid)
+    mhz = _highest(uuid) if wish == HIGHEST else int(wish)
     reset = ["nvidia-smi", "-i", uuid, "-rgc"]
     guard = subprocess.Popen(
         [sys.executable, "-P", str(Path(clock_guard.__file__)), *reset],

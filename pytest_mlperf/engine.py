@@ -126,6 +126,9 @@ class EngineProvider(Protocol):
     # keeps loaded samples on the device (``resident.Library``). ``BuildFailed`` says
     # why a dataset cannot be kept there.
 
+    # Optional: ``settle_s``, how long a device works at full load until its clocks and
+    # its power have settled; the probe then takes the bare loop's rate after that.
+
     @property
     def answers(self) -> bool:
         """True when ``infer`` returns finished answers as one array, without looking

@@ -16,6 +16,7 @@ from typing import Protocol
 from pytest_mlperf import clocks
 from pytest_mlperf import on_device
 from pytest_mlperf import registry
+from pytest_mlperf.core import published
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.rules import Context
@@ -116,7 +117,9 @@ def judged(
     context = replace(context_for(state, device, done), audit=audit, claim=claim)
     found = rounds.get(cell.round)
     on_device.write_proof(state.system, job, context)
-    return judge(Path(job.folder), cell, job.mode, job.rule, found, context)
+    verdict = judge(Path(job.folder), cell, job.mode, job.rule, found, context)
+    beside = published.comparisons(verdict, scenario)
+    return replace(verdict, facts={**verdict.facts, **beside})
 
 
 def keep(verdict: Verdict) -> None:

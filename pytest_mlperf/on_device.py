@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.checks_device import DIAGRAM
 from pytest_mlperf.core.checks_device import PROOF
 from pytest_mlperf.core.checks_device import decision
 from pytest_mlperf.core.evidence import Run
@@ -32,9 +33,6 @@ from pytest_mlperf.job import Job
 if TYPE_CHECKING:
     from pytest_mlperf.options import Options
     from pytest_mlperf.system import System
-
-DIAGRAM = "on_device_diagram"
-"""Beside the proof, with the drawing's own ending."""
 
 
 def wished(options: Options) -> Residency:

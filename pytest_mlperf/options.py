@@ -234,8 +234,8 @@ class Options:
     endpoint_ca: Path | None = None
     start_from_device: bool = False
     end_on_device: bool = False
-    lock_clocks: int | None = None
-    """MHz; 0 is the most that the GPU has, None leaves it alone."""
+    lock_clocks: str | None = None
+    """MHz or ``max``; None leaves them alone."""
     core_type: str | None = None
 
     @property

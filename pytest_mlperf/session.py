@@ -15,6 +15,7 @@ from pytest_mlperf import registry
 from pytest_mlperf.binding import bind
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.published import BARE_LOOP
 from pytest_mlperf.core.residency import Probe as Copies
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
@@ -47,10 +48,10 @@ from pytest_mlperf.timeline import summary
 from pytest_mlperf.timeline import timelines
 from pytest_mlperf.tuning import kept
 from pytest_mlperf.tuning import simulated
+from pytest_mlperf.tuning.bare import once
 from pytest_mlperf.tuning.probe import Probe
 from pytest_mlperf.tuning.probe import Trial
 from pytest_mlperf.tuning.probe import Tuned
-from pytest_mlperf.tuning.probe import once
 from pytest_mlperf.workload import Benchmark
 from pytest_mlperf.workload import Missing
 from pytest_mlperf.workload import Workload
@@ -330,7 +331,7 @@ class Session:
         if tuned.target_qps is not None:
             facts["target_qps"] = f"{tuned.target_qps:.4g}"
         if tuned.loop_rate is not None:
-            facts["bare_loop_per_s"] = f"{tuned.loop_rate:.6g}"
+            facts[BARE_LOOP] = f"{tuned.loop_rate:.6g}"
         return facts
 
 

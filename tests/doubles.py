@@ -167,6 +167,19 @@ def cold(batch: Batch, size: int, ids: list[int], seconds: float) -> Any:
 
 
 @dataclass(slots=True)
+class Warming:
+    """An engine that is three times as slow once it has worked for a while."""
+
+    seconds: float
+    cold_batches: int
+
+    def __call__(self, batch: Batch, size: int, ids: list[int]) -> Any:
+        self.cold_batches -= 1
+        time.sleep(self.seconds * (1 if self.cold_batches > 0 else 3))
+        return echo(batch, size, ids)
+
+
+@dataclass(slots=True)
 class Stream:
     """One stream of a double."""
 
@@ -196,6 +209,7 @@ class Double:
     absent: str | None = None
     broken: str | None = None
     precision_for: Mapping[str, str] = field(default_factory=dict)
+    settle_s: float = 0.0
 
     def unavailable(self) -> str | None:
         return self.absent

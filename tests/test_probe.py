@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,17 @@ from pytest_mlperf.engines.null import NULL
 from pytest_mlperf.job import Tuning
 from pytest_mlperf.runner import Runner
 from pytest_mlperf.tuning import probe as probe_module
+from pytest_mlperf.tuning.bare import bare_loop
 from pytest_mlperf.tuning.probe import ANSWER_RATES
 from pytest_mlperf.tuning.probe import CAUTION
 from pytest_mlperf.tuning.probe import LOADS
+from pytest_mlperf.tuning.probe import LONGEST_TRIAL_S
 from pytest_mlperf.tuning.probe import OFFLINE_MARGIN
+from pytest_mlperf.tuning.probe import PACED
+from pytest_mlperf.tuning.probe import TAIL_QUERIES
 from pytest_mlperf.tuning.probe import TRIAL_S
 from pytest_mlperf.tuning.probe import Probe
 from pytest_mlperf.tuning.probe import Tuned
-from pytest_mlperf.tuning.probe import bare_loop
 from pytest_mlperf.workload import Array
 from tests import doubles
 
@@ -213,10 +217,10 @@ FAST = replace(doubles.SLOW_BATCH, spread=(NARROW, WIDE), batches=(1,))
     ("tail_ns", "share", "streams"),
     [
         (lambda _share, _streams: 1e6, LOADS[0], NARROW),
-        (lambda share, _streams: 1e6 if share < 0.5 else 1e9, LOADS[2], NARROW),
+        (lambda share, _streams: 1e6 if share < 0.5 else 1e9, LOADS[3], NARROW),
         (lambda _share, streams: 1e6 if streams == WIDE else 1e9, LOADS[0], WIDE),
         # A tail that only just keeps the bound is no proof in so short a run.
-        (lambda share, _streams: 14e6 if share > 0.3 else 1e6, LOADS[3], NARROW),
+        (lambda share, _streams: 14e6 if share > 0.3 else 1e6, LOADS[4], NARROW),
     ],
 )
 def test_server_gets_the_heaviest_load_that_kept_the_bound(
@@ -233,6 +237,37 @@ def test_server_gets_the_heaviest_load_that_kept_the_bound(
     assert sorted(trials.tried, key=lambda t: -t[0]) == trials.tried
     assert f"{share:.0%} of the bare loop kept 15 ms, less 20%" == tuned.note
     assert min(trials.seconds) >= TRIAL_S
+
+
+def test_a_load_that_seconds_kept_has_to_keep_its_tail_too() -> None:
+    """A slow engine's first trial has seen few queries: a longer one decides."""
+    slow = Streams(1, 1)
+    tails = iter([1e6, 1e9, 1e6, 1e6])
+    trials = Trials(lambda _share, _streams: next(tails))
+    engine = replace(
+        FAST, call=partial(doubles.slow_batch, seconds=0.01), spread=(slow,)
+    )
+    tuned = probe_of(engine).tune(Scenario.SERVER, NOTHING, 10 * BOUND_NS, trials)
+
+    assert [LOADS[0]] * 2 + [LOADS[1]] * 2 == [share for share, _ in trials.tried]
+    assert tuned.loop_rate is not None
+    assert tuned.target_qps == pytest.approx(CAUTION * LOADS[1] * tuned.loop_rate)
+    tail_s = TAIL_QUERIES / (LOADS[1] * tuned.loop_rate)
+    assert trials.seconds[-1] == pytest.approx(min(LONGEST_TRIAL_S, tail_s))
+    assert trials.seconds[-1] > TRIAL_S
+
+
+@pytest.mark.parametrize(("settle_s", "share"), [(0.0, 1.0), (0.4, 1 / 3)])
+def test_a_device_that_throttles_is_timed_when_it_has_settled(
+    settle_s: float, share: float
+) -> None:
+    """The rate is that after some seconds of full load, where a provider asks so."""
+    call = doubles.Warming(0.004, cold_batches=60)
+    engine = doubles.Double(call, batches=(8,), settle_s=settle_s)
+    tuned = tune(engine, Scenario.OFFLINE)
+
+    assert tuned.loop_rate is not None
+    assert tuned.loop_rate == pytest.approx(share * 8 / 0.004, rel=0.3)
 
 
 def test_a_bound_that_no_load_keeps_is_said_so() -> None:
@@ -255,7 +290,7 @@ def test_an_accuracy_run_tries_no_load() -> None:
     tuned = tune(FAST, Scenario.SERVER, bound_ns=BOUND_NS)
 
     assert tuned.loop_rate is not None
-    assert tuned.target_qps == pytest.approx(LOADS[1] * tuned.loop_rate)
+    assert tuned.target_qps == pytest.approx(PACED * tuned.loop_rate)
 
 
 def test_the_probe_shows_life_between_its_steps() -> None:

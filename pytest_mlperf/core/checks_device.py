@@ -12,6 +12,8 @@ from pytest_mlperf.core.verdict import Status
 NAME = "on_device"
 PROOF = "on_device.txt"
 """The reckoning, in the run's folder and in a submission's documentation."""
+DIAGRAM = "on_device_diagram"
+"""Beside it, with the drawing's own ending."""
 
 
 def measured(run: Run) -> float:

@@ -7,6 +7,7 @@ bandwidth suffices. Anything else is refused with all its reasons.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
@@ -35,6 +36,11 @@ class Residency:
     def flags(self) -> tuple[str, ...]:
         """The names of what is asked for, as the rules spell them."""
         return ("start_from_device",) * self.start + ("end_on_device",) * self.end
+
+
+def said_in(facts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the flags that a verdict's facts tell of."""
+    return tuple(f for f in Residency(True, True).flags if facts.get(f) == "true")
 
 
 @dataclass(frozen=True, slots=True)

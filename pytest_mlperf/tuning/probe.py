@@ -8,14 +8,11 @@ taken as it is. What was found is said in the run's facts.
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
@@ -27,8 +24,8 @@ from pytest_mlperf.engine import EngineProvider
 from pytest_mlperf.engine import Streams
 from pytest_mlperf.engine import opened
 from pytest_mlperf.job import Tuning
-from pytest_mlperf.sut import ends_on_device
-from pytest_mlperf.sut import gathering
+from pytest_mlperf.tuning.bare import bare_loop
+from pytest_mlperf.tuning.bare import once
 from pytest_mlperf.workload import Workload
 
 SLICE_S = 0.4
@@ -41,8 +38,10 @@ ones take part in proportion."""
 OFFLINE_MARGIN = 1.15
 """Offline issues 1.1 x rate x duration at once; too few samples end it too early, so
 the rate is stated this much above the probe's."""
-LOADS = (0.85, 0.65, 0.45, 0.25, 0.1)
+LOADS = (0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 """Shares of the bare loop's rate that Server is tried at, highest first."""
+PACED = 0.6
+"""Share of the bare loop's rate that a run without a trial (accuracy) is paced at."""
 BOUND_SHARE = 0.75
 """A short trial's percentile must stay this far under the bound: it has seen too few
 queries to know its tail."""
@@ -52,6 +51,10 @@ CAUTION = 0.8
 """A trial of seconds found a load that a run of minutes has to keep (at 0.9 one in six
 missed its bound by a little)."""
 TRIAL_S = 3.0
+LONGEST_TRIAL_S = 10.0
+TAIL_QUERIES = 1000
+"""A load that seconds kept is tried again until this many queries have shown its tail:
+at nine tenths of what an engine can do, queues take that long to build up."""
 ANSWER_RATES = {Scenario.OFFLINE: 2.5e6, Scenario.SERVER: 5e4}
 """What an engine that only answers (``null``) is asked for, in samples/s: it has no
 rate of its own, it measures the suite."""
@@ -115,7 +118,7 @@ class Probe:
             )
         if trial is None or bound_ns is None:
             return replace(
-                tuned, target_qps=rate * LOADS[1], note=f"bare loop {rate:,.1f}/s"
+                tuned, target_qps=rate * PACED, note=f"bare loop {rate:,.1f}/s"
             )
         return self._server(tuned, rate, bound_ns, trial)
 
@@ -128,9 +131,8 @@ class Probe:
         for share in LOADS:
             qps = rate * share
             for streams in layouts:
-                self.beat()
                 tried = replace(tuned, streams=streams, target_qps=qps)
-                tail = trial(tried, max(TRIAL_S, min(10.0, 50 / qps)))
+                tail = self._tail(tried, qps, bound_ns * BOUND_SHARE, trial)
                 if tail <= bound_ns * BOUND_SHARE:
                     kept = f"{share:.0%} of the bare loop kept {bound}"
                     note = f"{kept}, less {1 - CAUTION:.0%}"
@@ -142,6 +144,19 @@ class Probe:
             f"{tail / 1e6:.1f} ms at {best.target_qps:.2f} queries/s"
         )
         return replace(best, note=note, hopeless=note)
+
+    def _tail(self, tried: Tuned, qps: float, most_ns: float, trial: Trial) -> float:
+        """Return the worst percentile of a short trial and, if that kept the bound, of
+        one long enough to show its tail.
+        """
+        self.beat()
+        short = max(TRIAL_S, min(LONGEST_TRIAL_S, 50 / qps))
+        tail = trial(tried, short)
+        long = min(LONGEST_TRIAL_S, TAIL_QUERIES / qps)
+        if tail > most_ns or long <= short:
+            return tail
+        self.beat()
+        return max(tail, trial(tried, long))
 
     def _latency(self, given: Tuning, size: int) -> Tuned:
         streams = Streams(
@@ -190,6 +205,14 @@ class Probe:
                 again = self._sweep(streams, (size,), None, sort=sort)[size]
                 rates[streams, size] = max(rates[streams, size], again)
         streams, size = max(best, key=lambda key: rates[key])
+        settle_s = getattr(self.provider, "settle_s", 0.0)
+        if settle_s:
+            with opened(self.provider, self.build, streams, self.beat) as engines:
+                batches = self._batches(size, streams.count, sort=sort)
+                for _ in range(2):  # the first pass is the one that warms it up
+                    rates[streams, size] = bare_loop(
+                        engines, self.workload, batches, settle_s, self.beat
+                    )
         return streams, size, rates[streams, size]
 
     def _layouts(self) -> Sequence[Streams]:
@@ -254,56 +277,3 @@ class Probe:
             picked = picked[np.argsort(-dataset.lengths[picked], kind="stable")]
         indices: list[int] = picked.tolist()
         return [indices[i : i + size] for i in range(0, len(indices), size)]
-
-
-def bare_loop(
-    engines: Sequence[Engine],
-    workload: Workload,
-    batches: Sequence[list[int]],
-    seconds: float,
-    beat: Callable[[], None] = lambda: None,
-) -> float:
-    """Return samples/s of the engines alone, one thread each, without LoadGen.
-
-    Whole passes over ``batches`` until ``seconds`` are over. The engines are warm.
-    """
-    total, started = 0, time.perf_counter()
-    with ThreadPoolExecutor(len(engines)) as pool:
-        while True:
-            todo = queue.SimpleQueue[list[int]]()
-            for batch in batches:
-                todo.put(batch)
-            work = partial(_drain, workload=workload, todo=todo, beat=beat)
-            list(pool.map(work, engines))  # list() raises what an engine raised
-            total += sum(map(len, batches))
-            elapsed = time.perf_counter() - started
-            if elapsed >= seconds:
-                return total / elapsed
-
-
-def _drain(
-    engine: Engine,
-    workload: Workload,
-    todo: queue.SimpleQueue[list[int]],
-    beat: Callable[[], None],
-) -> None:
-    while True:
-        try:
-            batch = todo.get(block=False)
-        except queue.Empty:
-            return
-        once(engine, workload, batch)
-        beat()
-
-
-def once(engine: Engine, workload: Workload, indices: list[int]) -> float:
-    """Run one batch as the SUT would; return its seconds."""
-    started = time.perf_counter()
-    if engine.answers:
-        engine.infer({}, len(indices))
-    else:
-        gather = gathering(engine, workload.dataset)
-        outputs = engine.infer(gather(indices), len(indices))
-        if not ends_on_device(engine):
-            workload.respond(outputs, indices)
-    return time.perf_counter() - started
