@@ -36,16 +36,8 @@ from pytest_mlperf.runner import Runner
 from pytest_mlperf.system import System
 from pytest_mlperf.system_file import Tuning
 from tests import doubles
+from tests.test_residency import GOOD
 
-GOOD = Evidence(
-    start_from_device=True,
-    end_on_device=True,
-    diagram="topology.png",
-    software="GPUDirect RDMA",
-    ingress_gb_s=25.0,
-    egress_gb_s=25.0,
-    both_gb_s=45.0,
-)
 START, END = Residency(start=True), Residency(end=True)
 CELL = Cell("resnet50", "", Scenario.OFFLINE, "torch", "v6.1")
 
