@@ -23,6 +23,7 @@ from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.compliance import write
 from pytest_mlperf.core.compliance.report import VERIFY_PERFORMANCE
 from pytest_mlperf.core.compliance.verify import TOLERANCE
+from pytest_mlperf.core.residency import said_in
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
@@ -35,6 +36,7 @@ from pytest_mlperf.measure import judged
 from pytest_mlperf.measure import keep
 from pytest_mlperf.measure import logs_folder
 from pytest_mlperf.measure import new_folder
+from pytest_mlperf.on_device import wished
 from pytest_mlperf.placement import Slice
 from pytest_mlperf.runner import Runner
 
@@ -166,6 +168,8 @@ def valid(
                 verdict = Verdict.from_json(path.read_text(encoding="utf-8"))
                 labels = {label for label in verdict.labels if label != NULL}
                 same = labels == {*options.labels} and verdict.round == cell.round
+                # Samples on the device: as fast as that, and only as that.
+                same = same and said_in(verdict.facts) == wished(options).flags
                 if verdict.valid and same:
                     # The folder may have been moved since.
                     yield replace(verdict, folder=str(path.parent))

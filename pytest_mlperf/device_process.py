@@ -96,6 +96,8 @@ class Device:
                 self._serve(order)
             case orders.WarmUp(batch):
                 bench.warm_up(self._engines, batch)
+            case orders.Resident():
+                return bench.resident()
             case orders.Timelines():
                 return bench.timelines(self._engines)
             case orders.Rest():

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import Any
 from typing import Protocol
 from typing import runtime_checkable
 
+from pytest_mlperf.core.residency import Residency
+from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Batch
 from pytest_mlperf.workload import Workload
 
@@ -43,6 +46,8 @@ class BuildRequest:
     """Largest batch that will be asked for, where it is known beforehand."""
     beat: Callable[[], None] = lambda: None
     """To be called as a long build gets on, so that a watchdog sees life."""
+    residency: Residency = field(default_factory=Residency)
+    """Whether streams start from and end on the device; the build is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,13 @@ class Streams:
         return f"{self.count} x {self.threads}"
 
 
+class Resting(Protocol):
+    """Outputs of a batch that stay on the device until somebody wants them."""
+
+    def fetch(self) -> Sequence[Array]:
+        """Copy them to the host; before the stream's next batch."""
+
+
 class Engine(Protocol):
     """One stream: runs a batch at a time and is used from one thread at a time."""
 
@@ -91,6 +103,10 @@ class Engine(Protocol):
     # Optional: ``timeline``, a ``Timeline`` of the device's own clock; its summary is
     # among the facts of a run.
 
+    # Optional: ``facts``, what is known once a stream is open, for the facts of a run.
+
+    # Optional: ``ends_on_device``, True where ``infer`` returns ``Resting`` outputs.
+
 
 class EngineProvider(Protocol):
     """What an entry point names."""
@@ -104,6 +120,11 @@ class EngineProvider(Protocol):
 
     # Optional: ``precision_for: Mapping[str, str]``, a benchmark's default precision
     # -> the one this engine runs instead where nobody chose; held to the same target.
+
+    # Optional: ``on_device``, which of ``start_from_device`` and ``end_on_device`` it
+    # can; with the first, ``place(build)`` returns the workload's dataset as one that
+    # keeps loaded samples on the device (``resident.Library``). ``BuildFailed`` says
+    # why a dataset cannot be kept there.
 
     # Optional: ``settle_s``, how long a device works at full load until its clocks and
     # its power have settled; the probe then takes the bare loop's rate after that.

@@ -19,6 +19,7 @@ from pytest_mlperf.fleet import RemoteStream
 from pytest_mlperf.fleet import Site
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Part
+from pytest_mlperf.resident import Kept
 from pytest_mlperf.timeline import Timeline
 from pytest_mlperf.tuning.load import Tuned
 from pytest_mlperf.workbench import Built
@@ -129,6 +130,15 @@ class FleetBench:
     def timelines(self, engines: Sequence[Engine]) -> list[Timeline]:  # noqa: ARG002
         """Return what the devices noted since the warm-up."""
         return [line for lines in self.fleet.ask(orders.Timelines()) for line in lines]
+
+    @staticmethod
+    def placed(workload: Workload) -> Workload:
+        """Return the workload as this process has it: samples are with the devices."""
+        return workload
+
+    def resident(self) -> Kept:
+        """Return what lay on each device; their copies are measured at one time."""
+        return Kept.slowest(self.fleet.ask(orders.Resident()))
 
     def library(self, workload: Workload) -> Library:
         """Return the samples as LoadGen is to load them."""

@@ -29,6 +29,15 @@ def in_use() -> dict[str, int] | None:
         return None
 
 
+def held(before: Mapping[str, int] | None, now: Mapping[str, int] | None) -> str:
+    """Return what is in use more than before, for people; empty where nothing is."""
+    if before is None or now is None:
+        return ""
+    more = {gpu: used - before.get(gpu, 0) for gpu, used in now.items()}
+    texts = [f"{mib:,} MiB of {gpu}" for gpu, mib in more.items() if mib > 0]
+    return f"it held {', '.join(texts)}" if texts else ""
+
+
 def freed(
     before: Mapping[str, int] | None,
     read: Read = in_use,

@@ -65,6 +65,9 @@ def lines(
     elif seconds is not None and seconds > ROUND_S:
         text = f"--mlperf-duration {seconds:g} lengthens nothing: the round's"
         found.insert(3, f"{text} {ROUND_S:g} s hold")
+    for flag in ("start_from_device", "end_on_device"):
+        if getattr(options, flag):
+            found.append(f"{flag}: needs the committee's approval (docs/systems.md)")
     found += [f"note: {note}" for note in notes]
     return [f"mlperf: {line}" for line in found]
 

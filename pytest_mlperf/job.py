@@ -8,6 +8,8 @@ from dataclasses import field
 from typing import Any
 from typing import Protocol
 
+from pytest_mlperf.core.residency import Probe
+from pytest_mlperf.core.residency import Residency
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Seeds
 from pytest_mlperf.core.settings import Settings
@@ -102,6 +104,7 @@ class Job:
     engine_options: Mapping[str, str] = field(default_factory=dict)
     service: ServiceWish | None = None
     """Where a service answers; None: an engine does."""
+    residency: Residency = field(default_factory=Residency)
     shortening: Shortening | None = None
     audit: str = ""
     """Compliance: the test's name, ``TEST01``."""
@@ -185,6 +188,10 @@ class Done:
     """Why no load keeps the latency bound, where the probe found none."""
     answers_only: bool = False
     """The engine infers nothing (``null``): the figures are the suite's own."""
+    type_bytes: float = 1
+    """Of one element of the samples that lie on the device, where they do."""
+    copies: Probe | None = None
+    """The device's link to the host, measured where samples or results stay there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Protocol
 
+from pytest_mlperf import clocks
+from pytest_mlperf import on_device
 from pytest_mlperf import registry
 from pytest_mlperf.core import published
 from pytest_mlperf.core import rounds
@@ -68,16 +70,25 @@ def judged(
     """Return the verdict of one job's run."""
     cell, name = job.cell, job.audit or job.mode.value
     folder, scenario = Path(job.folder), cell.scenario
-    with observed(
-        state.system, device.cpus, device.visible, scenario, folder
-    ) as around:
+    wish = clocks.wished(state.options, state.system)
+    with (
+        clocks.all_locked(wish, device.visible) as locked,
+        observed(state.system, device.cpus, device.visible, scenario, folder) as around,
+    ):
         done = runner.run(
             job, lambda beat: state.progress(shown(cell, name, around.see(beat)))
         )
     used = accelerators(device, done) if job.service is None else {}
-    done = replace(done, facts={**done.facts, **around.facts, **used})
-    context = replace(context_for(state, device, done), audit=audit)
+    done = replace(done, facts={**done.facts, **around.facts, **used, **locked})
+    claim = on_device.claim_for(state.system, job, done)
+    context = replace(
+        context_for(state, device, done),
+        audit=audit,
+        claim=claim,
+        devices=max(1, len(job.seats)),
+    )
     found = rounds.get(cell.round)
+    on_device.write_proof(state.system, job, context)
     verdict = judge(Path(job.folder), cell, job.mode, job.rule, found, context)
     beside = published.comparisons(verdict, scenario)
     return replace(verdict, facts={**verdict.facts, **beside})
@@ -108,6 +119,7 @@ def job_for(state: State, device: Slice, cell: Cell, mode: Mode, folder: Path) -
         cell=cell,
         mode=mode,
         rule=rule,
+        residency=on_device.granted(options, state.system, cell, len(device.seats)),
         seeds=found.seeds,
         engine=options.engine_spec(cell.engine),
         folder=str(folder),

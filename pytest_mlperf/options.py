@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from typing import Any
 
 from pytest_mlperf.core.types import KIND_LABELS
+from pytest_mlperf.device_options import DEVICE
+from pytest_mlperf.device_options import FOREIGN_SWITCHES
+from pytest_mlperf.device_options import SWITCHES
 from pytest_mlperf.endpoint_options import CHAT
 from pytest_mlperf.endpoint_options import CHAT_HELP
 from pytest_mlperf.endpoint_options import ENDPOINT
@@ -110,7 +113,7 @@ SPECS = (
           "datacenter,edge (default: system_type of the system file)"),
     _Spec("--mlperf-checker", folder, "DIR", "clone of mlcommons/inference, whose "
           "submission checker judges the tree too"),
-    *(_Spec(*row) for row in ENDPOINT),
+    *(_Spec(*row) for row in (*ENDPOINT, *DEVICE)),
 )  # fmt: skip
 
 
@@ -141,6 +144,9 @@ def add_options(parser: pytest.Parser) -> None:
     )  # fmt: skip
     group.addoption(CHAT, action="store_true", default=None, help=CHAT_HELP)
     parser.addini("mlperf_endpoint_chat", f"twin of {CHAT}", type="bool", default=False)
+    for dest, (flag, said) in SWITCHES.items():
+        group.addoption(flag, action="store_true", default=None, help=said)
+        parser.addini(dest, f"twin of {flag}", type="bool", default=False)
     for spec in SPECS:
         group.addoption(spec.flag, metavar=spec.metavar, dest=spec.dest, help=spec.help)
         parser.addini(spec.dest, f"twin of {spec.flag}", default=None)
@@ -154,6 +160,12 @@ def add_short_options(parser: pytest.Parser) -> None:
             group.addoption(
                 flag, action="store_true", dest="mlperf_fast", help="--mlperf-fast"
             )
+    for dest, flag in FOREIGN_SWITCHES.items():
+        if not _is_claimed(parser, flag):
+            group.addoption(
+                flag, action="store_true", default=None, dest=dest,
+                help=SWITCHES[dest][0],
+            )  # fmt: skip
     for dest, flags in FOREIGN.items():
         for flag in flags:
             if not _is_claimed(parser, flag):
@@ -226,6 +238,10 @@ class Options:
     """Seconds."""
     endpoint_token_env: str | None = None
     endpoint_ca: Path | None = None
+    start_from_device: bool = False
+    end_on_device: bool = False
+    lock_clocks: str | None = None
+    """MHz or ``max``; None leaves them alone."""
     core_type: str | None = None
 
     @property
@@ -275,8 +291,9 @@ class Options:
         values: dict[str, Any] = {
             name: bool(config.getoption(f"mlperf_{name}")) for name in FLAGS
         }
-        chat = config.getoption("mlperf_endpoint_chat")
-        values["endpoint_chat"] = bool(chat or config.getini("mlperf_endpoint_chat"))
+        for dest in ("mlperf_endpoint_chat", *SWITCHES):
+            chosen = config.getoption(dest) or config.getini(dest)
+            values[dest.removeprefix("mlperf_")] = bool(chosen)
         for spec in SPECS:
             value = _read(config, spec, environ)
             if value is not None:
@@ -323,7 +340,7 @@ def is_configured(config: pytest.Config) -> bool:
     dests = ["mlperf_engine", *(spec.dest for spec in SPECS)]
     given = [config.getoption(d) or config.getini(d) for d in dests]
     given += [config.getoption(f"mlperf_{name}") for name in FLAGS]
-    given += [config.getoption("mlperf_endpoint_chat")]
+    given += [config.getoption(d) for d in ("mlperf_endpoint_chat", *SWITCHES)]
     return any(given)
 
 
@@ -357,6 +374,12 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
         raise _usage_error(
             f"--mlperf-engine {ORACLE} answers from the ground truth and measures "
             "nothing; ask for it with --mlperf-rehearsal, which labels its results"
+        )
+    asked = [f for d, (f, _) in SWITCHES.items() if values[d.removeprefix("mlperf_")]]
+    if values["rehearsal"] and asked:
+        raise _usage_error(
+            f"{asked[0]} is about a device, and --mlperf-rehearsal uses none; keep one "
+            "of the two"
         )
     if values["fast"] and "duration" in values:
         raise _usage_error(

@@ -59,6 +59,11 @@ class WarmUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Resident:
+    """Measure the device's copies; the answer is a ``Kept``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Timelines:
     """Tell what the device noted since the warm-up."""
 
@@ -68,7 +73,7 @@ class Rest:
     """Close the engines; the slots are closed already."""
 
 
-Order = Open | Build | Measure | Load | Serve | WarmUp | Timelines | Rest
+Order = Open | Build | Measure | Load | Serve | WarmUp | Resident | Timelines | Rest
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,9 +92,10 @@ class Servers:
         self._recipe = None
         if server is None:
             return
+        used = gpu_memory.held(self._before, gpu_memory.in_use())
         server.stop()
         free, seen = gpu_memory.freed(self._before, beat=self._channel.beat)
-        self._memory = seen
+        self._memory = f"{seen}; {used}" if used else seen
         if not free:
             raise Refused(
                 f"the server that was ended left GPU memory in use: {seen}; end what "

@@ -31,6 +31,8 @@ from pytest_mlperf.job import Unmet
 from pytest_mlperf.preflight import check_build
 from pytest_mlperf.preflight import check_memory
 from pytest_mlperf.preflight import planned_samples
+from pytest_mlperf.resident import Kept
+from pytest_mlperf.resident import resident_facts
 from pytest_mlperf.scoring import write_accuracy
 from pytest_mlperf.scoring import write_compliance
 from pytest_mlperf.service_session import ServiceSession
@@ -131,6 +133,7 @@ class Session:
                 **summary(bench.timelines(sut.engines)),
                 **bench.facts(sut.engines, tuned),
             }
+        resident = bench.resident() if job.residency else Kept()
         kept.write(folder, tuned)
         metrics: dict[str, float] = {}
         if job.mode is Mode.ACCURACY:
@@ -147,8 +150,14 @@ class Session:
             workload_kind=workload.kind,
             hopeless=tuned.hopeless,
             answers_only=provider.answers,
-            facts={**facts_of(job, bound, built, workload, tuned), **measured},
+            facts={
+                **facts_of(job, bound, built, workload, tuned),
+                **measured,
+                **resident_facts(job.residency, resident),
+            },
             metrics=metrics,
+            type_bytes=resident.type_bytes,
+            copies=resident.copies,
         )
 
     def _tune(
@@ -164,7 +173,7 @@ class Session:
         scenario = job.cell.scenario
         bound = job.rule.target_latency_ns
         devices = max(1, len(job.seats))
-        engine = (job.engine, built.digest, job.cpus, devices)
+        engine = (job.engine, built.digest, job.cpus, devices, job.residency)
         cell = (*engine, scenario, job.tuning, bound)
         # Accuracy runs as its performance run did, where there was one.
         measured = (*cell, Mode.PERFORMANCE)
@@ -228,7 +237,8 @@ class Session:
         scenario = job.cell.scenario
         policy = policy_for(scenario, tuned.batch, tuned.delay_s, tuned.preferred)
         with bench.engines(tuned) as engines:
-            sut = BatchSUT(policy, engines, workload, self.channel.fail)
+            there = bench.placed(workload)
+            sut = BatchSUT(policy, engines, there, self.channel.fail)
             total = planned_samples(settings, workload.dataset.total)
             self.channel.watch(sut, total, settings.expected_s)
             try:

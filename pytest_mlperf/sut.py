@@ -330,6 +330,10 @@ def completion(
         return answer
 
     gather = gathering(engine, workload.dataset)
+    if ends_on_device(engine):
+        from pytest_mlperf import late_answers
+
+        return late_answers.completion(engine, workload, gather, count)
     respond = workload.respond
 
     def work(ids: Ids, indices: list[int]) -> None:
@@ -373,6 +377,11 @@ def gathering(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:
     own = getattr(engine, "gather_from", None)
     found: Callable[[list[int]], Batch] | None = own(dataset) if own else None
     return found or dataset.gather
+
+
+def ends_on_device(engine: Engine) -> bool:
+    """Return whether an engine's outputs stay where they are."""
+    return bool(getattr(engine, "ends_on_device", False))
 
 
 def checked(rows: Any, size: int) -> Array:

@@ -16,6 +16,7 @@ from dataclasses import field
 from dataclasses import fields
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pytest_mlperf.core.residency import Evidence
 from pytest_mlperf.devices import Device
@@ -75,6 +76,8 @@ class System(Host):
     """Where the file's configuration is not what was detected."""
     on_device: Evidence = field(default_factory=Evidence)
     """What the file says about data that start from or end on a device."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the file asks to be set on the device during a run."""
     notes: tuple[str, ...] = ()
     """What could not be found out, and why; for people."""
 
@@ -139,6 +142,7 @@ def detect(
         numa_config=numa,
         numa_note=difference,
         on_device=file.on_device if file else Evidence(),
+        settings=file.settings if file else {},
         notes=notes,
     )
 

@@ -27,6 +27,7 @@ from pytest_mlperf.system_schema import MATCH
 from pytest_mlperf.system_schema import NUMA
 from pytest_mlperf.system_schema import ON_DEVICE
 from pytest_mlperf.system_schema import SERVER
+from pytest_mlperf.system_schema import SETTINGS
 from pytest_mlperf.system_schema import TUNING
 from pytest_mlperf.system_schema import Check
 from pytest_mlperf.system_schema import unknown
@@ -35,7 +36,9 @@ Value = int | float | str | list[int] | list[str]
 
 GIB = 1 << 30
 TARGETS = ("99", "99.9")
-PARTS = ("match", "description", "numa", "on_device", "server", "tuning")
+PARTS = (
+    "match", "description", "numa", "on_device", "server", "settings", "tuning"
+)  # fmt: skip
 
 
 class SystemFileError(ValueError):
@@ -159,6 +162,8 @@ class SystemFile:
     numa: str = ""
     """Which CPUs serve which GPUs, or ``off``; empty: as detected."""
     on_device: Evidence = field(default_factory=Evidence)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What is set on the device during a run, and reset afterwards."""
 
     @property
     def name(self) -> str:
@@ -189,6 +194,7 @@ def load_system_file(path: Path) -> SystemFile:
     described = reader.values(parts.get("description", {}), "description", DESCRIPTION)
     numa = reader.values(parts.get("numa", {}), "numa", NUMA)
     allowed = reader.values(parts.get("on_device", {}), "on_device", ON_DEVICE)
+    chosen = reader.values(parts.get("settings", {}), "settings", SETTINGS)
     tuning = dict(reader.tuning(parts.get("tuning", {})))
     servers = dict(reader.servers(parts.get("server", {})))
     return SystemFile(
@@ -199,6 +205,7 @@ def load_system_file(path: Path) -> SystemFile:
         server=Servers(servers, path),
         numa=str(numa.get("config", "")),
         on_device=Evidence(**allowed),
+        settings=chosen,
     )
 
 

@@ -112,6 +112,12 @@ def _flag(value: Any) -> str | None:
     return None if isinstance(value, bool) else "true or false"
 
 
+def _clocks(value: Any) -> str | None:
+    if isinstance(value, bool) or (isinstance(value, int) and 100 <= value <= 10_000):
+        return None
+    return "true (the highest clock), false, or MHz from 100 to 10000"
+
+
 def _port(value: Any) -> str | None:
     good = _whole(value) is None and value < 1 << 16
     return None if good else "a port from 1 to 65535; leave it out for a free one"
@@ -191,6 +197,8 @@ SERVER: Mapping[str, Check] = {
     "warm_up": _count,
 }
 """How the server of the LLM benchmarks is started and asked."""
+SETTINGS: Mapping[str, Check] = {"lock_clocks": _clocks}
+"""What a run may set on its device; nothing of it is set by a file that ships."""
 TUNING: Mapping[str, Check] = {
     "batch": _whole,
     "expected_latency_ms": _amount,

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf import copying
 from pytest_mlperf import registry
+from pytest_mlperf.core.residency import Probe
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.engine import Build
 from pytest_mlperf.engine import BuildRequest
@@ -18,11 +21,14 @@ from pytest_mlperf.engine import Engine
 from pytest_mlperf.engine import EngineProvider
 from pytest_mlperf.engine import opened
 from pytest_mlperf.job import Job
+from pytest_mlperf.resident import Kept
+from pytest_mlperf.resident import engine_facts
+from pytest_mlperf.resident import placed
 from pytest_mlperf.timeline import Timeline
 from pytest_mlperf.timeline import timelines
 from pytest_mlperf.tuning.bare import once
 from pytest_mlperf.tuning.load import Tuned
-from pytest_mlperf.tuning.probe import Probe
+from pytest_mlperf.tuning.probe import Probe as EngineProbe
 from pytest_mlperf.workload import Benchmark
 from pytest_mlperf.workload import Dataset
 from pytest_mlperf.workload import Missing
@@ -46,6 +52,7 @@ class Workbench:
         self._beat = beat
         self._workloads: dict[tuple[object, ...], Workload] = {}
         self._builds: dict[tuple[object, ...], Build] = {}
+        self._copies: list[Probe | None] = []
         self._provider: EngineProvider | None = None
         self._build: Build | None = None
 
@@ -83,13 +90,16 @@ class Workbench:
             )
         options = dict(job.engine_options)
         batch = job.tuning.batch
-        key = (job.engine, precision, tuple(sorted(options.items())), batch)
+        given = tuple(sorted(options.items()))
+        key = (job.engine, precision, given, batch, job.residency)
         if key not in self._builds:
             cache = Path(job.cache)
             request = BuildRequest(
-                workload, precision, cache, options, batch, self._beat
+                workload, precision, cache, options, batch, self._beat, job.residency
             )
-            self._builds[key] = provider.build(request)
+            build = replace(provider.build(request), request=request)
+            there = replace(request, workload=placed(provider, build))
+            self._builds[key] = replace(build, request=there)
         self._provider, self._build = provider, self._builds[key]
         build = self._build
         return Built(build.digest, precision, build.report, dict(build.facts))
@@ -108,7 +118,7 @@ class Workbench:
         dataset = workload.dataset
         probed = range(min(dataset.total, dataset.performance_count))
         dataset.load(probed)
-        probe = Probe(provider, build, workload, len(job.cpus), self._beat)
+        probe = EngineProbe(provider, build, workload, len(job.cpus), self._beat)
         tuned = probe.measure(job.cell.scenario, job.tuning, job.rule.target_latency_ns)
         dataset.unload(probed)
         return tuned
@@ -138,15 +148,27 @@ class Workbench:
         """Return what the streams' devices noted since the warm-up."""
         return timelines(engines)
 
-    @staticmethod
-    def library(workload: Workload) -> Dataset:
+    def placed(self, workload: Workload) -> Workload:  # noqa: ARG002
+        """Return the workload as the build has it: its samples may be on the device."""
+        return self.built[1].request.workload
+
+    def library(self, workload: Workload) -> Dataset:
         """Return the samples as LoadGen is to load them."""
-        return workload.dataset
+        return self.placed(workload).dataset
+
+    def resident(self) -> Kept:
+        """Return what lay on the device, and how fast its copies are; measured once."""
+        if not self._copies:
+            try:
+                self._copies.append(copying.measure())
+            except Missing:  # an engine of a device that neither package knows
+                self._copies.append(None)
+        return Kept.of(self.built[1].request.workload, self._copies[0])
 
     @staticmethod
     def facts(engines: Sequence[Engine], tuned: Tuned) -> dict[str, str]:  # noqa: ARG004
-        """Return what a run shows of its devices: nothing, of one."""
-        return {}
+        """Return what a run shows of its device."""
+        return engine_facts(engines)
 
 
 def benchmark_of(job: Job) -> Benchmark:

@@ -20,6 +20,7 @@ from pytest_mlperf.compliance import basis_for
 from pytest_mlperf.compliance import run_audit
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
+from pytest_mlperf.core.residency import Evidence
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Cell
@@ -168,7 +169,10 @@ def attempted(
     chosen = replace(OFFICIAL, **options)
     speed_of(kept(tmp_path, make, "performance", labels=chosen.labels), 100.0)
     tuning = SimpleNamespace(lookup=lambda *_: {})
-    system = SimpleNamespace(name="box", tuning=tuning, numa_note="", numa_config="")
+    system = SimpleNamespace(
+        name="box", tuning=tuning, numa_note="", numa_config="", settings={},
+        on_device=Evidence(),
+    )  # fmt: skip
     state = SimpleNamespace(
         options=chosen, reports=tmp_path, system=system, progress=lambda _: None
     )

@@ -11,6 +11,7 @@ import pytest
 from pytest_mlperf import gpu_memory
 from pytest_mlperf.gpu_memory import SLACK_MIB
 from pytest_mlperf.gpu_memory import freed
+from pytest_mlperf.gpu_memory import held
 
 BEFORE = {"GPU-a": 4, "GPU-b": 1000}
 
@@ -66,3 +67,12 @@ def test_nvidia_smis_table_is_read(
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
 
     assert BEFORE == gpu_memory.in_use()
+
+
+def test_what_a_server_held_is_told_beside_its_end() -> None:
+    """Only GPUs that it used; nothing where nobody can look."""
+    now = {"GPU-a": 70_004, "GPU-b": 900}
+
+    assert "it held 70,000 MiB of GPU-a" == held(BEFORE, now)
+    assert "" == held(BEFORE, BEFORE)
+    assert "" == held(None, now) == held(BEFORE, None)

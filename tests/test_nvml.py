@@ -19,10 +19,15 @@ from pytest_mlperf.nvml import parent_gpu
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return the path of a library with NVML's interface and known answers."""
+    return compiled_nvml(tmp_path_factory.mktemp("nvml"))
+
+
+def compiled_nvml(folder: Path) -> str:
+    """Make the library in a folder; skips without a compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler (cc) to make a library with NVML's interface")
-    path = tmp_path_factory.mktemp("nvml") / "libnvml.so"
+    path = folder / "libnvml.so"
     source = Path(__file__).parent / "nvml_double.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", path, source], check=True)
     return str(path)

@@ -49,6 +49,7 @@ VALUES = {
     "mlperf_endpoint_token_env": "TOKEN",
     "mlperf_endpoint_ca": "ca.pem",
     "mlperf_core_type": "trtllm_endpoint",
+    "mlperf_lock_clocks": "1590",
 }
 
 
@@ -71,13 +72,17 @@ def test_every_option_has_an_ini_twin_of_the_same_meaning(
     monkeypatch.setenv("TOKEN", "secret")
     pytester.path.joinpath("ca.pem").touch()
     flags = [f"{spec.flag}={VALUES[spec.dest]}" for spec in SPECS]
+    flags += ["--mlperf-start-from-device", "--mlperf-end-on-device"]
     typed = options(pytester, *flags, "--mlperf-engine=null,onnxruntime")
     lines = [f"{name} = {value}" for name, value in VALUES.items()]
     lines.append("mlperf_engine = null, onnxruntime")
+    lines += ["mlperf_start_from_device = true", "mlperf_end_on_device = true"]
     pytester.makeini("\n".join(["[pytest]", *lines]))
     written = options(pytester)
 
     assert typed == written
+    assert written.start_from_device
+    assert written.end_on_device
     assert ("null", "onnxruntime") == written.engine
     assert 0.0 == written.max_delay_ms
     assert pytester.path / "out" == written.reports
@@ -217,6 +222,11 @@ def test_an_engine_in_development_has_a_short_name(pytester: pytest.Pytester) ->
         ("--mlperf-engine=onnxruntim", "*Did you mean 'onnxruntime'?*"),
         ("--mlperf-workload=official", "*add --mlperf-scratch DIR*"),
         ("--fast --mlperf-duration=5", "*keep one of the two"),
+        ("--mlperf-lock-clocks=fast", "*'fast', but should be max, or MHz from 100*"),
+        (
+            "--mlperf-rehearsal --mlperf-end-on-device",
+            "--mlperf-end-on-device is about a device, and --mlperf-rehearsal*",
+        ),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_is_legal(

@@ -655,3 +655,38 @@ def test_the_real_checker_accepts_the_tree(tmp_path: Path, round_name: str) -> N
     assert good, said
     assert "submission looks OK" in said[-1]
     assert said[-1].endswith("5 results")
+
+
+def on_device(run: Run) -> Run:
+    """Return a run that started from the device, with its proof beside its logs."""
+    (run.folder / "on_device.txt").write_text("granted\n")
+    (run.folder / "on_device_diagram.png").write_bytes(b"a drawing")
+    facts = {**run.verdict.facts, "start_from_device": "true"}
+    return replace(run, verdict=replace(run.verdict, facts=facts))
+
+
+def test_what_entitles_a_run_to_the_device_goes_with_it(
+    tmp_path: Path, bert: list[Run]
+) -> None:
+    """Reckoning and drawing of the result; no other result has any."""
+    runs = [on_device(r) if r.scenario.value == "Offline" else r for r in bert]
+    root = tree.write(content(runs, ask_of()), tmp_path / "submission").path
+    home = root / "closed/ACME/documentation/on_device"
+
+    assert {
+        "box/bert-99/Offline/on_device.txt": b"granted\n",
+        "box/bert-99/Offline/on_device_diagram.png": b"a drawing",
+    } == files(home)
+
+
+def test_runs_from_the_host_and_from_the_device_make_no_result_together(
+    bert: list[Run],
+) -> None:
+    """An accuracy run that started elsewhere proves nothing of this one."""
+    runs = [
+        on_device(r) if r.mode == "performance" and r.scenario.value == "Offline" else r
+        for r in bert
+    ]
+    choice = choose(runs, ask_of())
+
+    assert ["SingleStream"] == [e.rule.scenario.value for e in choice.entries]

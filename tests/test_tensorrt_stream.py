@@ -150,6 +150,18 @@ def test_answers_hold_until_the_next_batch() -> None:
     assert np.array_equal(before, several)
 
 
+def test_each_chunk_has_its_times() -> None:
+    """Copy in, compute and copy out by the device's clock, and its samples."""
+    cuda = LazyCuda()
+    stream = plan_of(cuda, (-1, 3), 4, 0, graphs=True).open(model(dynamic=False))
+    stream.infer(batch_of(9, 3), 9)
+    rows = stream.timeline.rows
+
+    assert [(1.0, 1.0, 1.0)] * 3 == [row[1:4] for row in rows]
+    assert [4, 4, 1] == [row[4] for row in rows]
+    assert {"cuda graphs": "3 a slot"} == dict(stream.facts)
+
+
 def test_the_last_stream_takes_the_context_along() -> None:
     """Not the first: the others still run on it."""
     cuda = LazyCuda()
@@ -198,6 +210,7 @@ def test_the_fake_device_shows_a_missing_wait() -> None:
     """What these tests rest on: without the wait, the answer is what lay there."""
     cuda = LazyCuda()
     cuda.wait = lambda stream, event: None  # type: ignore[method-assign]  # noqa: ARG005
+    cuda.elapsed_ms = lambda begin, end: 0.0  # type: ignore[method-assign]  # noqa: ARG005
     stream = plan_of(cuda, (-1, 3), 4, 0, graphs=True).open(model(dynamic=False))
     batch = batch_of(4, 3)
     (found,) = stream.infer(batch, 4)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_mlperf.core.log import DETAIL
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.residency import Claim
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Settings
@@ -56,6 +57,10 @@ class Context:
     facts: Mapping[str, str] = field(default_factory=dict)
     audit: Audit | None = None
     """The compliance test that the run was made for."""
+    claim: Claim | None = None
+    """By what right the run started from, or ended on, the device."""
+    devices: int = 1
+    """Devices that answered together."""
 
     def waiver(self, name: str) -> str | None:
         """Return why a check is not held to the round's rule; None when it is."""

@@ -7,13 +7,40 @@ bandwidth suffices. Anything else is refused with all its reasons.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 
 from pytest_mlperf.core.bandwidth import GUIDE_IN
 from pytest_mlperf.core.bandwidth import GUIDE_OUT
 from pytest_mlperf.core.bandwidth import Direction
 from pytest_mlperf.core.bandwidth import Need
 from pytest_mlperf.core.bandwidth import needs
+
+
+@dataclass(frozen=True, slots=True)
+class Residency:
+    """Where a run's samples come from and its results stay; both off by default."""
+
+    start: bool = False
+    """Samples lie on the device from LoadGen's load on: no copy in is measured."""
+    end: bool = False
+    """Results stay there: what LoadGen wants to see is fetched after it has the time
+    of the completion.
+    """
+
+    def __bool__(self) -> bool:
+        return self.start or self.end
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The names of what is asked for, as the rules spell them."""
+        return ("start_from_device",) * self.start + ("end_on_device",) * self.end
+
+
+def said_in(facts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the flags that a verdict's facts tell of."""
+    return tuple(f for f in Residency(True, True).flags if facts.get(f) == "true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +72,31 @@ class Probe:
     device: str
     size: int
     """Bytes of one copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """All that decides about a run besides its throughput."""
+
+    residency: Residency
+    system: str
+    evidence: Evidence
+    type_bytes: float = 1
+    """Of one element as it lies on the device."""
+    probe: Probe | None = field(default=None)
+
+    def decide(self, benchmark: str, rate: float) -> Decision:
+        """Return the decision at a rate of samples a second of one device."""
+        return decide(
+            self.system,
+            self.evidence,
+            benchmark,
+            rate,
+            start=self.residency.start,
+            end=self.residency.end,
+            type_bytes=self.type_bytes,
+            probe=self.probe,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +147,35 @@ def decide(
     """
     ways: list[Direction] = [*["in"] * start, *["out"] * end]  # type: ignore[list-item]
     found = tuple(n for way in ways for n in needs(benchmark, rate, type_bytes, way))
-    reasons: list[str] = []
-    if start:
-        reasons += _listed("start_from_device", evidence.start_from_device, system)
-        reasons += _allowed("start_from_device", benchmark, tuple(GUIDE_IN))
-    if end:
-        reasons += _listed("end_on_device", evidence.end_on_device, system)
-        reasons += _allowed("end_on_device", benchmark, tuple(GUIDE_OUT))
+    reasons = standing(system, evidence, benchmark, Residency(start, end))
     if ways:
-        reasons += _documented(evidence)
         reasons += _carried(found, start, end, evidence, probe)
     return Decision(
         system, benchmark, start, end, rate, found, evidence, probe, tuple(reasons)
     )
+
+
+def standing(
+    system: str, evidence: Evidence, benchmark: str, residency: Residency
+) -> list[str]:
+    """Return why a run may not be tried at all, whatever its throughput turns out."""
+    reasons: list[str] = []
+    for flag, legal in (("start_from_device", GUIDE_IN), ("end_on_device", GUIDE_OUT)):
+        if flag in residency.flags:
+            reasons += _listed(flag, getattr(evidence, flag), system)
+            reasons += _allowed(flag, benchmark, tuple(legal))
+    return reasons + _documented(evidence) if residency else reasons
+
+
+def undeclared(evidence: Evidence, residency: Residency) -> list[str]:
+    """Return the bandwidths that the system file has yet to say before a run."""
+    keys = ("ingress_gb_s",) * residency.start + ("egress_gb_s",) * residency.end
+    keys += ("both_gb_s",) * (residency.start and residency.end)
+    return [
+        f"[on_device] lacks {key}, the measured bandwidth of the direct path"
+        for key in keys
+        if getattr(evidence, key) is None
+    ]
 
 
 def _listed(flag: str, enabled: bool, system: str) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_mlperf.core import checks_accuracy
 from pytest_mlperf.core import checks_audit
+from pytest_mlperf.core import checks_device
 from pytest_mlperf.core import checks_latency
 from pytest_mlperf.core import checks_metric
 from pytest_mlperf.core import checks_result
@@ -137,6 +138,8 @@ def performance(run: Run) -> Iterator[tuple[str, Judge]]:
     yield "issue_modes", checks_settings.issue_modes
     yield "token_latencies", checks_settings.token_latencies
     yield "metric_present", checks_metric.metric_present
+    if run.context.claim is not None:
+        yield checks_device.NAME, checks_device.on_device
 
 
 def accuracy(run: Run) -> Iterator[tuple[str, Judge]]:

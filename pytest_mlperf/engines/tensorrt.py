@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_mlperf.engine import Build
@@ -26,8 +27,10 @@ from pytest_mlperf.engines.tensorrt_cache import Entry
 from pytest_mlperf.engines.tensorrt_make import OFF
 from pytest_mlperf.engines.tensorrt_make import Maker
 from pytest_mlperf.engines.tensorrt_make import locked
+from pytest_mlperf.engines.tensorrt_make import longest
 from pytest_mlperf.engines.tensorrt_make import parts_of
 from pytest_mlperf.engines.tensorrt_options import read
+from pytest_mlperf.resident import Library
 
 if TYPE_CHECKING:
     from pytest_mlperf.engines.tensorrt_runtime import Plan
@@ -43,6 +46,7 @@ class TensorrtProvider:
     precisions: tuple[str, ...] = ("fp16", "fp32", "int8", "fp8")
     batches: tuple[int, ...] = (8, 16, 32, 64, 128, MOST)
     answers: bool = False
+    on_device: frozenset[str] = frozenset({"start_from_device"})
     precision_for: Mapping[str, str] = field(
         default_factory=lambda: {"int8": "fp16", "fp32": "fp16"}
     )
@@ -105,21 +109,35 @@ class TensorrtProvider:
         return Build(entry.digest, entry.plan, request, report, facts)
 
     def open(self, build: Build, threads: int) -> Engine:  # noqa: ARG002 - protocol
-        from pytest_mlperf.engines.tensorrt_runtime import Plan
         from pytest_mlperf.engines.tensorrt_runtime import RunFailed
 
-        assert build.path is not None, "a build without a plan raises BuildFailed"
-        plan = self._plans.get(build.digest)
         try:
-            if plan is None or plan.closed:
-                graphs = build.facts["cuda graphs"] != OFF
-                plan = self._plans[build.digest] = Plan.load(build.path, graphs=graphs)
-            return plan.open(build.request.workload.model)
+            return self._plan(build).open(build.request.workload.model)
         except RunFailed as error:
             raise BuildFailed(
                 f"the plan {build.path} cannot be opened: {error}; delete it, and the "
                 "next run builds it again"
             ) from error
+
+    def place(self, build: Build) -> Library:
+        """Return the dataset as one that is kept beside the plan."""
+        from pytest_mlperf.engines.tensorrt_resident import Rows
+
+        workload = build.request.workload
+        store = Rows(
+            partial(self._plan, build), workload.model.dynamic_length, longest(workload)
+        )
+        return Library(workload.dataset, store)
+
+    def _plan(self, build: Build) -> Plan:
+        from pytest_mlperf.engines.tensorrt_runtime import Plan
+
+        assert build.path is not None, "a build without a plan raises BuildFailed"
+        plan = self._plans.get(build.digest)
+        if plan is None or plan.closed:
+            graphs = build.facts["cuda graphs"] != OFF
+            plan = self._plans[build.digest] = Plan.load(build.path, graphs=graphs)
+        return plan
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         # While one stream's batch is gathered and answered, another's computes.

@@ -54,13 +54,25 @@ class Cuda(Protocol):
         """Return page-locked host memory, uint8 [size]."""
 
     def allocate(self, size: int) -> int:
-        """Return the address of device memory; it lives until ``close``."""
+        """Return the address of device memory; it lives until ``free`` or ``close``."""
 
     def copy_in(self, target: int, source: Array, stream: Any) -> None: ...
 
     def copy_out(self, target: Array, source: int, stream: Any) -> None: ...
 
+    def copy_within(self, target: int, source: int, size: int, stream: Any) -> None:
+        """Copy device memory to device memory."""
+
+    def clear(self, target: int, size: int, stream: Any) -> None:
+        """Set device memory to zero."""
+
+    def free(self, address: int) -> None:
+        """Give back what ``allocate`` returned, before ``close``."""
+
     def record(self, event: Any, stream: Any) -> None: ...
+
+    def elapsed_ms(self, begin: Any, end: Any) -> float:
+        """Return the device's time between two events that are over."""
 
     def wait(self, stream: Any, event: Any) -> None:
         """Let what is enqueued next on a stream start after an event."""
@@ -153,8 +165,22 @@ class PyCuda:
     def copy_out(self, target: Array, source: int, stream: Any) -> None:
         self._driver.memcpy_dtoh_async(target, source, stream)
 
+    def copy_within(self, target: int, source: int, size: int, stream: Any) -> None:
+        self._driver.memcpy_dtod_async(target, source, size, stream)
+
+    def clear(self, target: int, size: int, stream: Any) -> None:
+        self._driver.memset_d8_async(target, 0, size, stream)
+
+    def free(self, address: int) -> None:
+        for memory in [m for m in self._memory if int(m) == address]:
+            self._memory.remove(memory)
+            memory.free()
+
     def record(self, event: Any, stream: Any) -> None:
         event.record(stream)
+
+    def elapsed_ms(self, begin: Any, end: Any) -> float:
+        return float(begin.time_till(end))
 
     def wait(self, stream: Any, event: Any) -> None:
         stream.wait_for_event(event)

@@ -116,6 +116,10 @@ class Plan:
         self._streams += 1
         return stream
 
+    def hold(self) -> None:
+        """Keep the plan open beyond its streams, until ``release``."""
+        self._streams += 1
+
     def release(self) -> None:
         """Forget one stream; the last one takes engine and context with it."""
         self._streams -= 1

@@ -41,9 +41,14 @@ class Slot:
 
     inputs: dict[str, Memory]
     outputs: dict[str, Memory]
+    begun: Any
     copied: Any
     computed: Any
     done: Any
+    started: float = 0.0
+    """Host's time at ``begun``, seconds."""
+    rows: int = 0
+    """Samples under way."""
     launches: dict[tuple[int, int], Launch] = field(default_factory=dict)
     """Recorded (batch, length) -> launch."""
     free: dict[int, Any] = field(default_factory=dict)

@@ -7,6 +7,8 @@ threads overlap in the same way, each with a stream of this kind.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,6 +19,8 @@ from pytest_mlperf.engines.tensorrt_profiles import Shape
 from pytest_mlperf.engines.tensorrt_profiles import bucket
 from pytest_mlperf.engines.tensorrt_profiles import fit
 from pytest_mlperf.engines.tensorrt_profiles import graph_batches
+from pytest_mlperf.engines.tensorrt_resident import part_of
+from pytest_mlperf.engines.tensorrt_resident import shapes_of
 from pytest_mlperf.engines.tensorrt_runtime import Plan
 from pytest_mlperf.engines.tensorrt_runtime import RunFailed
 from pytest_mlperf.engines.tensorrt_slot import Launch
@@ -24,6 +28,8 @@ from pytest_mlperf.engines.tensorrt_slot import Memory
 from pytest_mlperf.engines.tensorrt_slot import Slot
 from pytest_mlperf.engines.tensorrt_slot import fill
 from pytest_mlperf.engines.tensorrt_slot import must
+from pytest_mlperf.resident import Picked
+from pytest_mlperf.timeline import Timeline
 from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Batch
 
@@ -42,6 +48,7 @@ class TensorrtStream:
     def __init__(self, plan: Plan, outputs: Sequence[str], *, dynamic: bool) -> None:
         cuda = plan.cuda
         self.plan, self.outputs, self.dynamic = plan, tuple(outputs), dynamic
+        self.timeline = Timeline()
         self._in, self._compute, self._out = (cuda.stream() for _ in range(3))
         # Chunks compute one after another, so that they share one workspace.
         size = plan.engine.device_memory_size_v2
@@ -69,13 +76,18 @@ class TensorrtStream:
                 slot = self._slots[number % SLOTS]
                 if len(under_way) == SLOTS:
                     parts.append(self._collect(*under_way.pop(0), keep=True))
-                rows = {n: a[start : start + self.plan.most] for n, a in batch.items()}
+                rows = part_of(batch, start, self.plan.most)
                 under_way.append((slot, self._begin(slot, rows)))
             keep = bool(parts) or len(under_way) > 1
             parts += [self._collect(*one, keep=keep) for one in under_way]
         if len(parts) == 1:
             return parts[0]
         return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What became of CUDA graphs when the plan's streams were opened."""
+        return {"cuda graphs": self.plan.graphs_said}
 
     def close(self) -> None:
         """Let go of contexts; the plan's last stream takes everything else along."""
@@ -102,7 +114,7 @@ class TensorrtStream:
             )
             for port in plan.outputs
         }
-        return Slot(inputs, outputs, cuda.event(), cuda.event(), cuda.event())
+        return Slot(inputs, outputs, *(cuda.event() for _ in range(4)))
 
     def _choose(self, context: Any, profile: int) -> None:
         cuda, stream = self.plan.cuda, self._compute
@@ -176,12 +188,19 @@ class TensorrtStream:
 
     def _begin(self, slot: Slot, rows: Batch) -> dict[str, Array]:
         """Enqueue one chunk; return its outputs, which are there after ``done``."""
-        cuda = self.plan.cuda
-        launch, shapes = self._launch(slot, rows)
+        cuda, asked = self.plan.cuda, shapes_of(rows)
+        launch, shapes = self._launch(slot, asked)
+        there = rows if isinstance(rows, Picked) else None
+        if there is None:
+            for name, memory in slot.inputs.items():
+                fill(memory.view(shapes[name]), rows[name])
+        slot.started, slot.rows = time.perf_counter(), next(iter(asked.values()))[0]
+        cuda.record(slot.begun, self._in)
         for name, memory in slot.inputs.items():
-            fill(memory.view(shapes[name]), rows[name])
-        for name, memory in slot.inputs.items():
-            cuda.copy_in(memory.address, memory.view(shapes[name]), self._in)
+            if there is None:
+                cuda.copy_in(memory.address, memory.view(shapes[name]), self._in)
+            else:
+                there.store.fetch(there.rows, name, memory, shapes[name], self._in)
         cuda.record(slot.copied, self._in)
         cuda.wait(self._compute, slot.copied)
         if launch.graph is None:
@@ -194,11 +213,13 @@ class TensorrtStream:
         for name, view in found.items():
             cuda.copy_out(view, slot.outputs[name].address, self._out)
         cuda.record(slot.done, self._out)
-        return {n: self._cut(found[n], rows, shapes) for n in found}
+        return {n: self._cut(found[n], asked, shapes) for n in found}
 
-    def _launch(self, slot: Slot, rows: Batch) -> tuple[Launch, dict[str, Shape]]:
+    def _launch(
+        self, slot: Slot, asked: Mapping[str, Shape]
+    ) -> tuple[Launch, dict[str, Shape]]:
         """Return how a chunk runs and in which shapes: recorded ones if any hold it."""
-        shapes = {name: rows[name].shape for name in slot.inputs}
+        shapes = {name: asked[name] for name in slot.inputs}
         first = next(iter(shapes.values()))
         length = bucket(first[1], self._lengths) if self.dynamic else 0
         size = bucket(first[0], self._sizes)
@@ -219,18 +240,28 @@ class TensorrtStream:
             self._choose(slot.free[profile], profile)
         return self._set_up(slot.free[profile], slot, shapes), shapes
 
-    def _cut(self, found: Array, rows: Batch, shapes: dict[str, Shape]) -> Array:
+    def _cut(
+        self, found: Array, asked: Mapping[str, Shape], shapes: dict[str, Shape]
+    ) -> Array:
         """Take off padding: rows beyond the chunk's, positions beyond its length."""
         name = next(iter(shapes))
-        found = found[: len(rows[name])]
-        padded = self.dynamic and shapes[name][1] != rows[name].shape[1]
+        found = found[: asked[name][0]]
+        padded = self.dynamic and shapes[name][1] != asked[name][1]
         if padded and found.ndim > 1 and found.shape[1] == shapes[name][1]:
-            return found[:, : rows[name].shape[1]]
+            return found[:, : asked[name][1]]
         return found
 
     def _collect(
         self, slot: Slot, found: dict[str, Array], *, keep: bool
     ) -> list[Array]:
         """Wait for a chunk; ``keep`` copies, as its slot is about to be used again."""
-        self.plan.cuda.finish(slot.done)
+        cuda = self.plan.cuda
+        cuda.finish(slot.done)
+        self.timeline.note(
+            (time.perf_counter() - slot.started) * 1e3,
+            cuda.elapsed_ms(slot.begun, slot.copied),
+            cuda.elapsed_ms(slot.copied, slot.computed),
+            cuda.elapsed_ms(slot.computed, slot.done),
+            slot.rows,
+        )
         return [found[n].copy() if keep else found[n] for n in self.outputs]

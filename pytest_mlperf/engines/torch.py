@@ -19,6 +19,7 @@ from pytest_mlperf.engine import BuildRequest
 from pytest_mlperf.engine import Engine
 from pytest_mlperf.engine import Streams
 from pytest_mlperf.engine import content_hash
+from pytest_mlperf.resident import Library
 
 if TYPE_CHECKING:
     from pytest_mlperf.engines.torch_packed import PackedModel
@@ -39,6 +40,7 @@ class TorchProvider:
     precisions: tuple[str, ...] = ("fp16", "bf16", "fp32", "fp8")
     batches: tuple[int, ...] = (16, 32, 64, 128, 256)
     answers: bool = False
+    on_device: frozenset[str] = frozenset({"start_from_device", "end_on_device"})
     settle_s: float = 4.0
     """A card at its power limit is a twentieth faster for its first seconds."""
     precision_for: Mapping[str, str] = field(
@@ -103,8 +105,25 @@ class TorchProvider:
         return Build(digest, None, request, report, facts)
 
     def open(self, build: Build, threads: int) -> Engine:  # noqa: ARG002 - protocol
-        engine: Engine = self._models[build.digest].open()
+        from pytest_mlperf.engines.torch_padded import PaddedModel
+
+        model = self._models[build.digest]
+        engine: Engine
+        if build.request.residency.end:
+            if not isinstance(model, PaddedModel):
+                raise BuildFailed(
+                    "results of an encoder do not stay on the device: the engine "
+                    "torch packs them on the host; leave --mlperf-end-on-device away"
+                )
+            engine = model.open(ends=True)
+        else:
+            engine = model.open()
         return engine
+
+    def place(self, build: Build) -> Library:
+        """Return the dataset as one that is kept on the device."""
+        dataset = build.request.workload.dataset
+        return Library(dataset, self._models[build.digest].store())
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         # While one stream's batch is copied, packed and answered, another computes.

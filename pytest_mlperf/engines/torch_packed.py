@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_mlperf.engines import torch_packing as packing
+from pytest_mlperf.engines import torch_resident as resident
 from pytest_mlperf.engines.torch_bert import SITES
 from pytest_mlperf.engines.torch_bert import Bert
 from pytest_mlperf.engines.torch_bert import BertStream
@@ -36,6 +37,10 @@ class PackedModel:
 
     def open(self) -> PackedStream:
         return PackedStream(self)
+
+    def store(self) -> resident.Tokens:
+        """Return where samples are kept on the device."""
+        return resident.Tokens(self.names)
 
     def calibrate(self) -> None:
         """Find activations' ranges on random tokens, and turn to fp8.
@@ -121,21 +126,33 @@ class PackedStream:
         self, batch: Batch, size: int, observe: Any = None
     ) -> tuple[Array, Array]:
         """Return start and end logits, float32 [size, width] each."""
-        ids, mask, kinds = (batch[name] for name in self.model.names)
-        lengths = mask.sum(axis=1, dtype=np.int32)
+        there = resident.picked(batch)
+        if there is None:
+            ids, mask, kinds = (batch[name] for name in self.model.names)
+            lengths = mask.sum(axis=1, dtype=np.int32)
+        else:
+            lengths = there.store.lengths[there.rows]
+            mask = resident.mask_of(lengths)
         parts = packing.chunks(lengths, self.model.most)
         with self._torch.cuda.stream(self.stream):
             for number, part in enumerate(parts):
                 rows = slice(part.start, part.end)
                 bucket = packing.bucket_for(part, self.prepared)
                 staged, numbers, results = self._slot(number)
-                packing.lay_out(
-                    ids[rows], mask[rows], kinds[rows], lengths[rows], numbers, bucket
-                )
-                flat = packing.flat_size(bucket)
+                if there is None:
+                    packing.lay_out(
+                        ids[rows], mask[rows], kinds[rows], lengths[rows], numbers,
+                        bucket,
+                    )  # fmt: skip
                 if not number:
                     self.marks.start()
-                self.device.flat[:flat].copy_(staged[:flat], non_blocking=True)
+                if there is None:
+                    flat = packing.flat_size(bucket)
+                    self.device.flat[:flat].copy_(staged[:flat], non_blocking=True)
+                else:
+                    there.store.lay_out(
+                        there.rows[rows], staged, numbers, self.device.flat, bucket
+                    )
                 if not number:
                     self.marks.mark(1)
                 graph = None if observe else self._graphs.get(bucket)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pytest_mlperf.engine import BuildFailed
+from pytest_mlperf.engines import torch_resident as resident
 from pytest_mlperf.engines.torch_fetch import INDICES
 from pytest_mlperf.engines.torch_fetch import LIBRARY
 from pytest_mlperf.engines.torch_onnx import Program
@@ -35,8 +36,12 @@ class PaddedModel:
     """True when only the batch varies: CUDA graphs can be recorded."""
     facts: dict[str, str] = field(default_factory=dict)
 
-    def open(self) -> PaddedStream:
-        return PaddedStream(self)
+    def open(self, *, ends: bool = False) -> PaddedStream:
+        return PaddedStream(self, ends=ends)
+
+    def store(self) -> resident.Rows:
+        """Return where samples are kept on the device."""
+        return resident.Rows()
 
 
 @dataclass(slots=True)
@@ -55,9 +60,10 @@ class PaddedStream:
 
     answers = False
 
-    def __init__(self, model: PaddedModel) -> None:
+    def __init__(self, model: PaddedModel, *, ends: bool = False) -> None:
         import torch
 
+        self.ends_on_device = ends
         self.model, self._torch = model, torch
         self.stream = torch.cuda.Stream()
         self.marks = Marks()
@@ -78,20 +84,25 @@ class PaddedStream:
 
         return chosen
 
-    def infer(self, batch: Batch, size: int) -> list[Array]:
+    def infer(self, batch: Batch, size: int) -> list[Array] | resident.Outputs:
+        there = resident.picked(batch)
         if not self.model.fixed or size > GRAPH_SIZES[-1]:
             return self._eager(batch, size)
         spot = next(s for s in GRAPH_SIZES if s >= size)
         chosen = batch.get(INDICES)
         if chosen is not None:
             batch = LIBRARY.arrays
+        if there is not None:
+            batch = there.store.sample
         slot = self._slots.get(spot) or self._prepare(batch, spot)
-        if chosen is None:
+        if chosen is None and there is None:
             for name in slot.inputs:
                 np.copyto(slot.staged[name].numpy()[:size], batch[name])
         with self._torch.cuda.stream(self.stream):
             self.marks.start()
-            if chosen is not None:
+            if there is not None:
+                there.store.fetch(there.rows, slot.inputs)
+            elif chosen is not None:
                 LIBRARY.fetch(chosen, slot.inputs, self.stream.cuda_stream)
             else:
                 for name, place in slot.inputs.items():
@@ -103,10 +114,13 @@ class PaddedStream:
             else:
                 slot.graph.replay()
             self.marks.mark(2)
-            for result, output in zip(slot.results, outputs, strict=True):
-                result.copy_(output, non_blocking=True)
+            if not self.ends_on_device:
+                for result, output in zip(slot.results, outputs, strict=True):
+                    result.copy_(output, non_blocking=True)
             self.marks.mark(3)
         self.marks.finish(size)
+        if self.ends_on_device:
+            return resident.Outputs(outputs, size)
         return [result.numpy()[:size] for result in slot.results]
 
     def _prepare(self, batch: Batch, spot: int) -> Slot:
@@ -150,17 +164,29 @@ class PaddedStream:
             ]
         return slot
 
-    def _eager(self, batch: Batch, size: int) -> list[Array]:
-        torch = self._torch
+    def _eager(self, batch: Batch, size: int) -> list[Array] | resident.Outputs:
+        torch, there = self._torch, resident.picked(batch)
         with torch.cuda.stream(self.stream):
             self.marks.start()
-            feeds = {
-                name: torch.from_numpy(array).pin_memory().cuda(non_blocking=True)
-                for name, array in batch.items()
-            }
+            if there is None:
+                feeds = {
+                    name: torch.from_numpy(array).pin_memory().cuda(non_blocking=True)
+                    for name, array in batch.items()
+                }
+            else:
+                feeds = {
+                    name: torch.empty((size, *array.shape[1:]), dtype=array.dtype,
+                                      device="cuda")
+                    for name, array in there.store.arrays.items()
+                }  # fmt: skip
+                there.store.fetch(there.rows, feeds)
             self.marks.mark(1)
             outputs = self.model.program.run(feeds)
             self.marks.mark(2)
+            if self.ends_on_device:
+                self.marks.mark(3)
+                self.marks.finish(size)
+                return resident.Outputs(outputs, size)
             results = [o.float().to("cpu", non_blocking=True) for o in outputs]
             self.marks.mark(3)
         self.marks.finish(size)

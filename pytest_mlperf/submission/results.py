@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from pathlib import PurePosixPath
 
+from pytest_mlperf.core.checks_device import DIAGRAM
+from pytest_mlperf.core.checks_device import PROOF
+from pytest_mlperf.core.residency import said_in
 from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission import truncate
@@ -91,6 +94,7 @@ def write(place: Place, entry: Entry, ask: Ask, session: documents.Session) -> s
     run_1 = place.path(layout.performance(*names))
     copy_files(entry.performance.folder, run_1, LOGS)
     _power(entry.performance, run_1)
+    _on_device(entry.performance, place)
     whole = _accuracy(entry.accuracy.folder, place.path(layout.accuracy(*names)))
     for test, run in entry.compliance.items():
         audited = place.path(layout.compliance(*names, test))
@@ -156,6 +160,19 @@ def _power(run: Run, run_1: Path) -> None:
             ignore=shutil.ignore_patterns(".*", "mlperf_log_trace.json"),
         )
     copy_files(run.folder, run_1, ["spl.txt"])
+
+
+def _on_device(run: Run, place: Place) -> None:
+    """Place the reckoning and the drawing of a run that used the device's memory."""
+    if not said_in(run.verdict.facts):
+        return
+    _, _, system, benchmark, scenario = place.names
+    home = place.path(place.layout.documentation(place.division, place.org))
+    target = home / "on_device" / system / benchmark / scenario
+    refuse_links(place.root, target)
+    shutil.rmtree(target, ignore_errors=True)
+    drawings = [path.name for path in run.folder.glob(f"{DIAGRAM}.*")]
+    copy_files(run.folder, target, [PROOF, *drawings])
 
 
 def _accuracy(source: Path, target: Path) -> str:

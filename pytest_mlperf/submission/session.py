@@ -249,6 +249,9 @@ class Submission:
             if one.name in HERE_ONLY or value in (None, one.default):
                 continue
             flag = one.name.replace("_", "-")
+            if value is True:
+                found.append(f"--mlperf-{flag}")
+                continue
             shown = f"{value:g}" if isinstance(value, float) else value
             found.append(f"--mlperf-{flag}={shown}")
         return found

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_mlperf.core.residency import said_in
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
 
@@ -39,9 +40,10 @@ class Run:
         return self.verdict.benchmark, self.verdict.scenario
 
     @property
-    def build(self) -> tuple[str, str]:
+    def build(self) -> tuple[str, ...]:
         """What runs of one submission must share."""
-        return self.verdict.engine, self.verdict.build
+        where = said_in(self.verdict.facts)
+        return self.verdict.engine, self.verdict.build, *where
 
     @property
     def name(self) -> str:
