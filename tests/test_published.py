@@ -120,3 +120,14 @@ def test_what_is_another_thing_is_not_set_beside(
 ) -> None:
     """A stand-in's rate says nothing of BERT-large's; a latency is no rate."""
     assert "beside" not in compare(make_verdict, **changes)
+
+
+def test_figures_of_all_sizes_are_written_out() -> None:
+    """No exponent, and two digits of small ones."""
+    large = published.find("NVIDIA H100 80GB HBM3", "resnet50", Scenario.OFFLINE)
+    small = published.find("NVIDIA H100 80GB HBM3", "llama3.1-405b", Scenario.OFFLINE)
+    assert large is not None
+    assert small is not None
+
+    assert "published 88,731 samples/s each" in large.beside(1.0, 1, "samples/s")
+    assert "published 48.95 tokens/s each" in small.beside(1.0, 1, "tokens/s")

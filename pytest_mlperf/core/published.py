@@ -40,8 +40,9 @@ class Published:
         """Return a result's share of this one, in words."""
         share = value / accelerators / self.each
         kind = f"{self.accelerators} x {self.accelerator}"
+        digits = 0 if self.each >= 100 else 2
         return (
-            f"{share:.2f} of the best published {self.each:,.4g} {unit} each "
+            f"{share:.2f} of the best published {self.each:,.{digits}f} {unit} each "
             f"({self.round} closed, {self.submitter}, {kind})"
         )
 
