@@ -1,7 +1,7 @@
 """Turns a fused convolution net to fp8: weights and every activation between them.
 
 Activations of an image net are what fills the memory bus; fp8 halves them. What is
-not a wide convolution (the first one, the classifier) stays in fp16.
+not a wide convolution (the classifier) stays in fp16.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from pytest_mlperf.engine import BuildFailed
+from pytest_mlperf.engines import torch_stem
+from pytest_mlperf.engines import torch_tail
 from pytest_mlperf.engines.torch_fuse import is_halving
 from pytest_mlperf.engines.torch_onnx import Graph
 from pytest_mlperf.engines.torch_onnx import Node
@@ -152,14 +156,17 @@ def calibrated(
     program = Program(seen, device, torch.float16, more)
     maxima: dict[str, float] = dict.fromkeys(seen.outputs, 0.0)
     count = 0
+    pictures: set[str] = set()
     for batch in batches:
+        pictures |= {n for n, a in batch.items() if a.dtype == np.int8 and a.ndim == 4}
         feeds = {n: torch.from_numpy(a).to(device) for n, a in batch.items()}
         for name, value in zip(seen.outputs, program.run(feeds), strict=True):
             maxima[name] = max(maxima[name], value.abs().max().item())
         count += len(next(iter(batch.values())))
         if count >= CALIBRATION_SAMPLES:
             break
-    return quantised(graph, maxima), count
+    low = torch_stem.replaced(quantised(graph, maxima), pictures)
+    return torch_tail.joined(low), count
 
 
 def operators() -> dict[str, Any]:
