@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from typing import Protocol
 
 from pytest_mlperf import registry
+from pytest_mlperf.core import published
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.rules import Context
@@ -108,7 +109,9 @@ def judged(
     done = replace(done, facts={**done.facts, **around.facts})
     context = replace(context_for(state, device, done), audit=audit)
     found = rounds.get(cell.round)
-    return judge(Path(job.folder), cell, job.mode, job.rule, found, context)
+    verdict = judge(Path(job.folder), cell, job.mode, job.rule, found, context)
+    beside = published.comparisons(verdict, scenario)
+    return replace(verdict, facts={**verdict.facts, **beside})
 
 
 def keep(verdict: Verdict) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_mlperf import registry
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.published import BARE_LOOP
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
@@ -297,7 +298,7 @@ class _Run:
         if load.target_qps is not None:
             found["target_qps"] = f"{load.target_qps:.4g}"
         if load.loop_rate is not None:
-            found["bare_loop_per_s"] = f"{load.loop_rate:.6g}"
+            found[BARE_LOOP] = f"{load.loop_rate:.6g}"
         return found
 
 

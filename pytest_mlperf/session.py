@@ -14,6 +14,7 @@ from pytest_mlperf import registry
 from pytest_mlperf.binding import bind
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.log import Log
+from pytest_mlperf.core.published import BARE_LOOP
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.settings import plan
@@ -299,7 +300,7 @@ class Session:
         if tuned.target_qps is not None:
             facts["target_qps"] = f"{tuned.target_qps:.4g}"
         if tuned.loop_rate is not None:
-            facts["bare_loop_per_s"] = f"{tuned.loop_rate:.6g}"
+            facts[BARE_LOOP] = f"{tuned.loop_rate:.6g}"
         return facts
 
 

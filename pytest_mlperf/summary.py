@@ -59,7 +59,9 @@ class Row:
     or that no engine worked for."""
     higher_is_better: bool
     note: str = ""
-    """A line under the row: first and further tokens, in percent of their limits."""
+    """A line under the row: first and further tokens, in percent of their limits; or
+    the best that others published.
+    """
 
 
 def _read(metric: Metric | None) -> tuple[float | None, str]:
@@ -111,7 +113,7 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
         time="" if v.actual_s is None else time,
         comparable=same if v.valid and not {NULL, REHEARSAL} & {*v.labels} else (),
         higher_is_better=unit != "ms",
-        note=_tokens(v),
+        note=_tokens(v) or v.facts.get("beside", ""),
     )
 
 

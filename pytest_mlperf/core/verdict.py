@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+OTHERS = "other load"
+"""The fact that says what else used the CPUs of a run."""
+
 
 class Status(enum.Enum):
     """How one rule came out."""
@@ -145,6 +148,8 @@ class Verdict:
             lines.append("  error  no rule was checked; a gate needs one to judge")
         if self.outcome == "INVALID" and (tuning := self.facts.get("tuning")):
             lines.append(f"  tuned by: {tuning}")
+        if self.outcome == "INVALID" and "advised" in self.facts.get(OTHERS, ""):
+            lines.append(f"  {OTHERS}: {self.facts[OTHERS]}")
         passed = sum(c.status is Status.PASS for c in self.checks)
         lines.append(f"  {passed} of {len(self.checks)} rules passed")
         if self.folder:
