@@ -73,6 +73,64 @@ def convolve(
 
 
 @triton.jit
+def tap(
+    x, base, y, z, inside, part, height, width, C: tl.constexpr,
+    DOWN: tl.constexpr, RIGHT: tl.constexpr,
+):  # fmt: skip
+    """Load the pixels that one of nine weights meets; zeros beyond the picture."""
+    known = inside & (y + DOWN >= 0) & (y + DOWN < height)
+    known = known & (z + RIGHT >= 0) & (z + RIGHT < width)
+    spot = (base + (DOWN * width + RIGHT) * C)[:, None] + part[None, :]
+    return tl.load(x + spot, mask=known[:, None], other=0.0)
+
+
+@triton.jit
+def narrow(
+    x, weight, bias, out, rows, back, factor, HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr, C: tl.constexpr, M: tl.constexpr, PROGRAMS: tl.constexpr,
+):  # fmt: skip
+    """``convolve`` of 3x3 and a ReLU, from C channels to C, so few that weights stay.
+
+    What limits it is L2, from which ``convolve`` would fetch them for every tile. Each
+    of PROGRAMS goes over every PROGRAMS-th tile of M pixels.
+    """
+    part = tl.arange(0, C)
+    column = tl.arange(0, C)
+    w = weight + column[None, :] * (9 * C) + part[:, None]
+    b0, b1, b2 = tl.load(w), tl.load(w + C), tl.load(w + 2 * C)
+    b3, b4, b5 = tl.load(w + 3 * C), tl.load(w + 4 * C), tl.load(w + 5 * C)
+    b6, b7, b8 = tl.load(w + 6 * C), tl.load(w + 7 * C), tl.load(w + 8 * C)
+    added = tl.load(bias + column)[None, :]
+    for tile in tl.range(tl.program_id(0), tl.cdiv(rows, M), PROGRAMS):
+        row = tile * M + tl.arange(0, M)
+        inside = row < rows
+        at = row % (HEIGHT * WIDTH)
+        y, z = at // WIDTH - 1, at % WIDTH - 1
+        base = (row.to(tl.int64) - WIDTH - 1) * C
+        total = tl.dot(tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 0, 0), b0)
+        a = tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 0, 1)
+        total = tl.dot(a, b1, total)
+        a = tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 0, 2)
+        total = tl.dot(a, b2, total)
+        a = tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 1, 0)
+        total = tl.dot(a, b3, total)
+        a = tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 1, 1)
+        total = tl.dot(a, b4, total)
+        a = tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 1, 2)
+        total = tl.dot(a, b5, total)
+        a = tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 2, 0)
+        total = tl.dot(a, b6, total)
+        a = tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 2, 1)
+        total = tl.dot(a, b7, total)
+        a = tap(x, base, y, z, inside, part, HEIGHT, WIDTH, C, 2, 2)
+        total = tl.dot(a, b8, total)
+        result = tl.maximum(total * back + added, 0.0)
+        low = tl.minimum(result * factor, 448.0)
+        spot = row.to(tl.int64)[:, None] * C + column[None, :]
+        tl.store(out + spot, low.to(out.dtype.element_ty), mask=inside[:, None])
+
+
+@triton.jit
 def pool(
     x, out, rows, height, width, out_height, out_width, factor,
     C: tl.constexpr, M: tl.constexpr, LIMIT: tl.constexpr,
@@ -164,7 +222,7 @@ def begin(
 def average(
     x, out, channels, back, PIXELS: tl.constexpr, P: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    """Mean over a picture's ``PIXELS`` (at most ``P``) of C channels, times ``back``."""
+    """Mean over the ``PIXELS`` of a picture, at most ``P``, of C channels; scaled."""
     pixel = tl.arange(0, P)
     channel = tl.program_id(1) * C + tl.arange(0, C)
     spot = (tl.program_id(0) * PIXELS + pixel)[:, None] * channels + channel[None, :]

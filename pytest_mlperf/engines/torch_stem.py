@@ -53,13 +53,14 @@ def replaced(graph: Graph, pictures: Collection[str]) -> Graph:
                 Node("LowPool", node.name, node.inputs, node.outputs, {"factor": 1.0})
             ]
         raised = makers.get(node.inputs[0]) if node.inputs else None
-        if node.kind == "GlobalAveragePool" and raised and raised.kind == "Raise":
-            if len(users[raised.outputs[0]]) == 1:
-                swapped[id(raised)] = []
-                swapped[id(node)] = [
-                    Node("LowMean", node.name, raised.inputs, node.outputs,
-                         raised.attributes)
-                ]  # fmt: skip
+        if raised is None or (raised.kind, node.kind) != ("Raise", "GlobalAveragePool"):
+            continue
+        if len(users[raised.outputs[0]]) == 1:
+            swapped[id(raised)] = []
+            swapped[id(node)] = [
+                Node("LowMean", node.name, raised.inputs, node.outputs,
+                     raised.attributes)
+            ]  # fmt: skip
     nodes = [new for n in graph.nodes for new in swapped.get(id(n), [n])]
     return Graph(nodes, constants, graph.inputs, graph.outputs)
 
@@ -130,10 +131,10 @@ def operators() -> dict[str, Any]:
             memory_format=torch.channels_last,
         )
         rows = batch * tall * broad
-        kernels.begin[(-(-rows // 128),)](
+        kernels.begin[(-(-rows // 256),)](
             folded, w, scale, bias, out, rows, tall, broad, broad + 3, tall + 3,
-            at["unit"], COLUMNS=columns, M=128, LIMIT=FP8_MAX,
-            num_warps=4, num_stages=3,
+            at["unit"], COLUMNS=columns, M=256, LIMIT=FP8_MAX,
+            num_warps=4, num_stages=1,
         )  # fmt: skip
         return out
 
@@ -141,9 +142,10 @@ def operators() -> dict[str, Any]:
         batch, channels, height, width = x.shape
         out = torch.empty((batch, channels, 1, 1), dtype=torch.float16, device=x.device)
         pixels = height * width
-        kernels.average[(batch, channels // 64)](
+        part = 256 if channels % 256 == 0 else 64
+        kernels.average[(batch, channels // part)](
             x, out, channels, at["back"],
-            PIXELS=pixels, P=1 << (pixels - 1).bit_length(), C=64, num_warps=4,
+            PIXELS=pixels, P=1 << (pixels - 1).bit_length(), C=part, num_warps=4,
         )  # fmt: skip
         return out
 

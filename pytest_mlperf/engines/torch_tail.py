@@ -1,7 +1,7 @@
-"""Joins the ends of residual blocks in fp8: what is wide is written once, not read.
+"""Joins the ends of residual blocks in fp8: the last product, its sum, the shortcut's.
 
-The last convolution of a block, its sum, the shortcut's convolution where there is one,
-and the first convolution of the next block become one kernel (``torch_tail_kernels``).
+Where a block changes its width, the shortcut is a convolution as wide as the result;
+computed in the same kernel (``torch_tail_kernels``), it is neither written nor read.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from typing import Any
 from pytest_mlperf.engines.torch_onnx import Graph
 from pytest_mlperf.engines.torch_onnx import Node
 
-DEEPEST = 256
-"""Channels of a product's left side that a kernel keeps whole."""
+DEEPEST = 128
+"""Channels of the product up to which a kernel that keeps its rows is faster."""
+DEEPEST_SIDE = 256
+"""Channels of a block's input up to which its shortcut is computed on the way."""
 
 
 def joined(graph: Graph) -> Graph:
     """Return an fp8 graph with ``LowTail`` nodes where blocks are narrow enough.
 
-    A tail's inputs are x, weight, bias, side, and with their products the side's weight
-    and the next convolution's weight and bias (empty names where there is none).
+    A tail's inputs are x, weight, bias, side, and the side's weight (an empty name
+    where the side is the shortcut itself).
     """
     users = graph.users()
     makers = {out: node for node in graph.nodes for out in node.outputs}
@@ -30,7 +32,6 @@ def joined(graph: Graph) -> Graph:
     for node in graph.nodes:
         if not _is_tail(node, constants):
             continue
-        out = node.outputs[0]
         x, weight, bias, side = node.inputs
         at: dict[str, Any] = {
             "back": node.attributes["back"],
@@ -41,73 +42,53 @@ def joined(graph: Graph) -> Graph:
         side_weight = ""
         maker = makers.get(side)
         if maker is not None and _is_projection(maker, users[side], constants):
-            # The shortcut stays a sum of products: it is neither written nor rounded.
             at["side_back"] = maker.attributes["back"]
             at["stride"] = maker.attributes["stride"]
-            constants[f"{out}/bias"] = constants[bias] + constants[maker.inputs[2]]
+            both = f"{node.outputs[0]}/bias"
+            constants[both] = constants[bias] + constants[maker.inputs[2]]
             side, side_weight, _ = maker.inputs
-            bias = f"{out}/bias"
+            bias = both
             gone.add(id(maker))
-        after = [n for n in users.get(out, []) if _is_head(n, out, constants)]
-        following: tuple[str, ...] = ("", "")
-        outputs: tuple[str, ...] = (out,)
-        if after and out not in graph.outputs:
-            head = after[0]
-            at["next_back"] = head.attributes["back"]
-            at["next_factor"] = head.attributes["factor"]
-            following, outputs = head.inputs[1:3], (out, head.outputs[0])
-            gone.add(id(head))
-        if side_weight or following[0]:
-            inputs = (x, weight, bias, side, side_weight, *following)
-            tails[id(node)] = Node("LowTail", node.name, inputs, outputs, at)
+        inputs = (x, weight, bias, side, side_weight)
+        tails[id(node)] = Node("LowTail", node.name, inputs, node.outputs, at)
     nodes = [tails.get(id(n), n) for n in graph.nodes if id(n) not in gone]
     return Graph(nodes, constants, graph.inputs, graph.outputs)
 
 
-def _flat(node: Node) -> bool:
-    return node.kind == "LowConv" and node.attributes["side"] == 1
-
-
 def _is_tail(node: Node, constants: Mapping[str, Any]) -> bool:
     return (
-        _flat(node)
-        and len(node.inputs) == 4
+        _is_flat(node, 4, DEEPEST, constants)
         and node.attributes["stride"] == 1
         and bool(node.attributes["relu"])
-        and _is_power(constants[node.inputs[1]].shape[-1])
     )
 
 
-def _is_projection(
-    node: Node, users: list[Node], constants: Mapping[str, Any]
-) -> bool:
+def _is_projection(node: Node, users: list[Node], constants: Mapping[str, Any]) -> bool:
     return (
-        _flat(node)
-        and len(node.inputs) == 3
+        _is_flat(node, 3, DEEPEST_SIDE, constants)
         and len(users) == 1
         and not node.attributes["relu"]
-        and _is_power(constants[node.inputs[1]].shape[-1])
     )
 
 
-def _is_head(node: Node, out: str, constants: Mapping[str, Any]) -> bool:
-    return (
-        _flat(node)
-        and node.inputs[0] == out
-        and len(node.inputs) == 3
-        and node.attributes["stride"] == 1
-        and bool(node.attributes["relu"])
-        and _is_power(constants[node.inputs[1]].shape[0])
-    )
+def _is_flat(
+    node: Node, inputs: int, deepest: int, constants: Mapping[str, Any]
+) -> bool:
+    """Tell whether a node is a 1x1 convolution of a power of two of channels."""
+    if node.kind != "LowConv" or len(node.inputs) != inputs:
+        return False
+    deep = constants[node.inputs[1]].shape[-1]
+    flat = node.attributes["side"] == 1
+    return flat and deep & (deep - 1) == 0 and deep <= deepest
 
 
-def _is_power(channels: int) -> bool:
-    return channels & (channels - 1) == 0 and channels <= DEEPEST
-
-
-def tile(deep: int, side: int, after: int) -> dict[str, int]:
-    """Return the tile of one tail: the fastest of those timed on an H100."""
-    return {"M": 128, "N": 64, "num_warps": 8, "num_stages": 2}
+def tile(deep: int, side: int) -> dict[str, int]:
+    """Return the tile of one tail: the fastest of five to nine, as timed on an H100."""
+    if side:
+        return {"M": 128, "N": 64, "num_warps": 4 if deep <= 64 else 8, "num_stages": 2}
+    if deep <= 64:
+        return {"M": 64, "N": 64, "num_warps": 4, "num_stages": 3}
+    return {"M": 128, "N": 64, "num_warps": 8, "num_stages": 3}
 
 
 def operators() -> dict[str, Any]:
@@ -118,32 +99,23 @@ def operators() -> dict[str, Any]:
 
     from pytest_mlperf.engines import torch_tail_kernels as kernels
 
-    def low_tail(
-        at: Any, x: Any, w: Any, b: Any, z: Any, v: Any, u: Any, c: Any
-    ) -> tuple[Any, ...]:
+    def low_tail(at: Any, x: Any, w: Any, b: Any, z: Any, v: Any) -> Any:
         batch, deep, tall, broad = x.shape
         wide = w.shape[0]
         side = 0 if v is None else z.shape[1]
-        after = 0 if u is None else u.shape[0]
-
-        def empty(channels: int) -> Any:
-            return torch.empty(
-                (batch, channels, tall, broad),
-                dtype=x.dtype,
-                device=x.device,
-                memory_format=torch.channels_last,
-            )
-
-        out = empty(wide)
-        next_out = empty(after) if after else None
+        out = torch.empty(
+            (batch, wide, tall, broad),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=torch.channels_last,
+        )
         rows = batch * tall * broad
-        shape = tile(deep, side, after)
+        shape = tile(deep, side)
         kernels.tail[(-(-rows // shape["M"]),)](
-            x, w, b, z, v, u, c, out, next_out, rows, z.shape[2], z.shape[3], tall,
-            broad, at["back"], at["side_back"], at["factor"],
-            at.get("next_back", 0.0), at.get("next_factor", 0.0),
-            DEEP=deep, WIDE=wide, SIDE=side, STRIDE=at["stride"], NEXT=after, **shape,
+            x, w, b, z, v, out, rows, z.shape[2], z.shape[3], tall, broad,
+            at["back"], at["side_back"], at["factor"],
+            DEEP=deep, WIDE=wide, SIDE=side, STRIDE=at["stride"], **shape,
         )  # fmt: skip
-        return (out, next_out) if after else (out,)
+        return out
 
     return {"LowTail": low_tail}

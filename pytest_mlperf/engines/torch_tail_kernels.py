@@ -1,4 +1,4 @@
-"""A Triton kernel for the end of a residual block and the beginning of the next.
+"""A Triton kernel for the end of a residual block.
 
 Imports triton at its top: this module is imported by functions only.
 """
@@ -13,20 +13,18 @@ import triton.language as tl
 
 @triton.jit
 def tail(
-    x, weight, bias, side, side_weight, following, following_bias, out, next_out, rows,
-    height, width, out_height, out_width,
-    back, side_back, factor, next_back, next_factor,
+    x, weight, bias, side, side_weight, out, rows,
+    height, width, out_height, out_width, back, side_back, factor,
     DEEP: tl.constexpr, WIDE: tl.constexpr, SIDE: tl.constexpr, STRIDE: tl.constexpr,
-    NEXT: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+    M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
-    """``out = relu(x weight + side)`` and ``next_out = relu(out following)``, in fp8.
+    """``out = relu(x weight + side)`` in fp8, as 1x1 convolutions.
 
-    All are 1x1 convolutions: ``x`` [rows, DEEP], ``weight`` [WIDE, DEEP], ``following``
-    [NEXT, WIDE]. ``side`` is a shortcut [rows, WIDE], or with SIDE the block's input
-    [batch, height, width, SIDE], which ``side_weight`` [WIDE, SIDE] makes one. The wide
-    result is written once and not read again: N of its columns at a time go into the
-    next product as they come. ``back`` undoes the scales of the first product,
-    ``side_back`` those of the side, ``next_back`` those of the next product.
+    ``x`` [rows, DEEP], ``weight`` [WIDE, DEEP]; ``side`` is a shortcut [rows, WIDE], or
+    with SIDE the block's input [batch, height, width, SIDE], which ``side_weight``
+    [WIDE, SIDE] makes one. M rows of x are kept while all columns are computed, N at a
+    time. ``back`` undoes the scales of the first product, ``side_back`` those of the
+    side, ``factor`` is the result's.
     """
     row = tl.program_id(0) * M + tl.arange(0, M)
     deep = tl.arange(0, DEEP)
@@ -44,10 +42,7 @@ def tail(
             base = line.to(tl.int64) * width + (at % out_width) * STRIDE
         c = tl.load(side + base[:, None] * SIDE + part[None, :], mask=inside[:, None],
                     other=0.0)  # fmt: skip
-    if NEXT:
-        after = tl.arange(0, NEXT)
-        further = tl.zeros([M, NEXT], tl.float32)
-    if SIDE == 0:
+    else:
         spot = far[:, None] * WIDE + tl.arange(0, N)[None, :]
         ahead = tl.load(side + spot, mask=inside[:, None], other=0.0)
     for first in range(0, WIDE, N):
@@ -65,14 +60,5 @@ def tail(
             ahead = tl.load(side + spot + N, mask=known[:, None], other=0.0)
             result = tl.dot(a, b) * back + other.to(tl.float32) * side_back
         result = tl.maximum(result + tl.load(bias + column)[None, :], 0.0)
-        low = tl.minimum(result * factor, 448.0).to(out.dtype.element_ty)
-        tl.store(out + spot, low, mask=inside[:, None])
-        if NEXT:
-            e = tl.load(following + after[None, :] * WIDE + column[:, None])
-            further = tl.dot(low, e, further)
-    if NEXT:
-        result = further * next_back + tl.load(following_bias + after)[None, :]
-        low = tl.minimum(tl.maximum(result, 0.0) * next_factor, 448.0)
-        spot = far[:, None] * NEXT + after[None, :]
-        tl.store(next_out + spot, low.to(next_out.dtype.element_ty),
-                 mask=inside[:, None])  # fmt: skip
+        low = tl.minimum(result * factor, 448.0)
+        tl.store(out + spot, low.to(out.dtype.element_ty), mask=inside[:, None])
