@@ -72,10 +72,11 @@ def _chain(node: Node, makers: Any, users: Any) -> list[Node]:
     """Return Cast, Transpose and ConvRelu before a pooling, or nothing."""
     found: list[Node] = []
     for kind in ("ConvRelu", "Transpose", "Cast"):
-        node = makers.get(node.inputs[0]) if node.inputs else None
-        if node is None or node.kind != kind or len(users[node.outputs[0]]) > 1:
+        made: Node | None = makers.get(node.inputs[0]) if node.inputs else None
+        if made is None or made.kind != kind or len(users[made.outputs[0]]) > 1:
             return []
-        found.insert(0, node)
+        found.insert(0, made)
+        node = made
     return found if list(found[1].attributes.get("perm", ())) == [0, 3, 1, 2] else []
 
 

@@ -77,8 +77,8 @@ def _is_flat(
     """Tell whether a node is a 1x1 convolution of a power of two of channels."""
     if node.kind != "LowConv" or len(node.inputs) != inputs:
         return False
-    deep = constants[node.inputs[1]].shape[-1]
-    flat = node.attributes["side"] == 1
+    deep = int(constants[node.inputs[1]].shape[-1])
+    flat = bool(node.attributes["side"] == 1)
     return flat and deep & (deep - 1) == 0 and deep <= deepest
 
 
