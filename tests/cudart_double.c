@@ -1,11 +1,16 @@
 /* A CUDA runtime whose device is the host: copies are done at once.
  * Compiled with -DVERSION=12080 (a parameter for the copy that failed), 13000 (none)
- * or earlier (no batches of copies). */
+ * or earlier (no batches of copies), and its driver's version as -DDRIVER. */
 #include <stddef.h>
 #include <string.h>
 
 int cudaRuntimeGetVersion(int *version) {
     *version = VERSION;
+    return 0;
+}
+
+int cudaDriverGetVersion(int *version) {
+    *version = DRIVER;
     return 0;
 }
 

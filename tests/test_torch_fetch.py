@@ -19,29 +19,26 @@ ROW = 12
 STREAM = 1
 
 
-@pytest.fixture(scope="module", params=[12040, 12080, 13000])
+@pytest.fixture(
+    scope="module",
+    params=[(12040, 13000), (12080, 12080), (13000, 13000), (13000, 12040)],
+    ids=lambda pair: f"runtime {pair[0]} driver {pair[1]}",
+)
 def runtime(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[int, str]:
-    """Return a CUDA runtime's version and a library with its interface."""
+    """Return what CUDA runtime and driver both know, and the runtime's interface."""
+    version, driver = request.param
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("needs a C compiler (cc) to make a library with CUDA's interface")
-    path = tmp_path_factory.mktemp("cuda") / f"libcudart.so.{request.param}"
+    path = tmp_path_factory.mktemp("cuda") / f"libcudart.so.{version}"
     source = Path(__file__).parent / "cudart_double.c"
+    defined = (f"-DVERSION={version}", f"-DDRIVER={driver}")
     subprocess.run(
-        [
-            compiler,
-            "-shared",
-            "-fPIC",
-            f"-DVERSION={request.param}",
-            "-o",
-            path,
-            source,
-        ],
-        check=True,
+        [compiler, "-shared", "-fPIC", *defined, "-o", path, source], check=True
     )
-    return request.param, str(path)
+    return min(version, driver), str(path)
 
 
 class Place:

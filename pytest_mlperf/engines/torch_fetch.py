@@ -129,16 +129,19 @@ def chosen_copier(path: str) -> Copier:
     # CDLL gives up the GIL for the call, once a batch. PyDLL keeps it: one copy's call
     # is shorter than giving it up and taking it again.
     free, kept = ctypes.CDLL(path), ctypes.PyDLL(path)
-    version = ctypes.c_int()
+    version, driver = ctypes.c_int(), ctypes.c_int()
     free.cudaRuntimeGetVersion(ctypes.byref(version))
-    if version.value >= BATCH_SINCE and hasattr(free, "cudaMemcpyBatchAsync"):
+    free.cudaDriverGetVersion(ctypes.byref(driver))
+    # A runtime may be newer than its driver, which then refuses what it does not know.
+    known = min(version.value, driver.value)
+    if known >= BATCH_SINCE and hasattr(free, "cudaMemcpyBatchAsync"):
         return Copier(
             _in_one(free, version.value),
             "one cudaMemcpyBatchAsync a batch",
         )
     return Copier(
         _one_by_one(kept),
-        f"a cudaMemcpyAsync a sample (CUDA {version.value} has no batches of copies)",
+        f"a cudaMemcpyAsync a sample (CUDA {known} has no batches of copies)",
     )
 
 
