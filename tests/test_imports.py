@@ -111,7 +111,7 @@ def test_kernels_are_imported_inside_functions() -> None:
         and names & {part for a in node.names for part in a.name.split(".")}
     }
 
-    assert 2 == len(kernels)
+    assert 3 == len(kernels)
     assert set() == early
 
 

@@ -43,6 +43,7 @@ FREE = {
     "performance_sample_count_override",
     "target_qps",
     "target_latency",
+    "coalesce_queries",
 }
 """Keys of ours that a submission may override; Server's target_latency is not one."""
 
@@ -157,6 +158,17 @@ def test_user_conf_holds_only_what_a_submission_may_override(
     assert {key.rpartition(".")[2] for key in keys} <= free
     assert all(line.isascii() for line in lines)
     assert len(made.waived) == sum(line.startswith("# waived: ") for line in lines)
+
+
+def test_server_hands_over_late_queries_together_unless_tokens_are_timed() -> None:
+    """A service's users ask one by one; an engine's batch takes what is due."""
+    for name in rounds.ROUNDS:
+        for rule in rounds.get(name).rules:
+            made = plan(rule, rounds.get(name).seeds, Mode.PERFORMANCE, available=1)
+            server = rule.scenario is Scenario.SERVER and not rule.use_token_latencies
+
+            assert server == made.coalesce
+            assert server == ("Server.coalesce_queries = 1" in made.user_conf())
 
 
 FROM_CONFIG = """

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.engine import BuildFailed
 from pytest_mlperf.engines.tensorrt_resident import Rows
+from pytest_mlperf.engines.tensorrt_resident import runs
 from pytest_mlperf.engines.tensorrt_runtime import Plan
 from pytest_mlperf.resident import Library
 from pytest_mlperf.workload import ArrayDataset
@@ -103,3 +104,15 @@ def test_a_device_without_room_says_what_to_leave_away() -> None:
     samples = library(plan, ArrayDataset({INPUT: np.zeros((9, 3), np.float32)}, 9))
     with pytest.raises(BuildFailed, match=r"9 samples do not fit .*out of memory"):
         samples.load(list(range(9)))
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=60))
+def test_runs_of_neighbours_are_the_samples_in_their_order(chosen: list[int]) -> None:
+    """One transfer a run copies exactly what one a sample would."""
+    found = runs(np.array(chosen, np.int32))
+    copied = [first + i for _, first, count in found for i in range(count)]
+
+    assert chosen == copied
+    assert [start for start, _, _ in found] == [
+        sum(count for _, _, count in found[:i]) for i in range(len(found))
+    ]

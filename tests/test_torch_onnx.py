@@ -24,6 +24,8 @@ from pytest_mlperf.engines import torch_fp8_conv  # noqa: E402
 from pytest_mlperf.engines import torch_fuse  # noqa: E402
 from pytest_mlperf.engines import torch_onnx  # noqa: E402
 from pytest_mlperf.engines import torch_recognise  # noqa: E402
+from pytest_mlperf.engines import torch_stem  # noqa: E402
+from pytest_mlperf.engines import torch_tail  # noqa: E402
 from pytest_mlperf.engines import torch_verify  # noqa: E402
 
 SMALL = BertSize(layers=2, hidden=64, wide=128, heads=2, words=1500, places=384)
@@ -108,15 +110,68 @@ def test_joined_convolutions_answer_as_apart(resnet: torch_onnx.Graph) -> None:
 
 def test_a_net_in_fp8_keeps_its_first_and_last_layers(resnet: torch_onnx.Graph) -> None:
     """Everything between pooling and mean is fp8, with finite scales."""
-    joined = torch_fuse.fused(resnet)
-    seen = torch_fp8_conv.observed(joined)
-    quantised = torch_fp8_conv.quantised(joined, dict.fromkeys(seen.outputs, 3.0))
-    low = [node for node in quantised.nodes if node.kind == "LowConv"]
+    quantised = low(resnet)
+    convolutions = [node for node in quantised.nodes if node.kind == "LowConv"]
 
-    assert 8 == len(low)
+    assert 8 == len(convolutions)
     assert "ConvRelu" == next(n.kind for n in quantised.nodes if "Conv" in n.kind)
     assert ["Raise", "GlobalAveragePool"] == [n.kind for n in quantised.nodes][-5:-3]
-    assert all(0 < node.attributes["back"] < np.inf for node in low)
+    assert all(0 < node.attributes["back"] < np.inf for node in convolutions)
+
+
+def low(graph: torch_onnx.Graph) -> torch_onnx.Graph:
+    joined = torch_fuse.fused(graph)
+    seen = torch_fp8_conv.observed(joined)
+    return torch_fp8_conv.quantised(joined, dict.fromkeys(seen.outputs, 3.0))
+
+
+def test_ends_of_blocks_take_their_shortcuts_product_along(
+    resnet: torch_onnx.Graph,
+) -> None:
+    """Two blocks of 64 and 128 channels: both shortcuts are products, none is left."""
+    apart = low(resnet)
+    joined = torch_tail.joined(apart)
+    tails = [node for node in joined.nodes if node.kind == "LowTail"]
+    made = [{n.outputs[0]: n for n in graph.nodes} for graph in (apart, joined)]
+
+    assert [1, 2] == [node.attributes["stride"] for node in tails]
+    assert all(node.inputs[4] for node in tails)
+    assert {"stage0.0.d", "stage1.0.d"} == made[0].keys() - made[1].keys()
+    for node in tails:
+        whole = made[0][node.outputs[0]]
+        parts = (whole, made[0][whole.inputs[3]])
+        biases = [apart.constants[part.inputs[2]] for part in parts]
+
+        assert torch.equal(joined.constants[node.inputs[2]], biases[0] + biases[1])
+
+
+def test_only_int8_pictures_get_the_stem_of_blocks(resnet: torch_onnx.Graph) -> None:
+    """Of other pictures the first convolution stays as it is; the mean never does."""
+    apart = low(resnet)
+    kinds = [n.kind for n in torch_stem.replaced(apart, {"pictures"}).nodes]
+    others = [n.kind for n in torch_stem.replaced(apart, set()).nodes]
+
+    assert ["LowStem", "LowPool"] == kinds[:2]
+    assert ["Cast", "Transpose", "ConvRelu", "LowPool"] == others[:4]
+    assert "LowMean" in kinds
+    assert "LowMean" in others
+    assert not {"Raise", "GlobalAveragePool"} & {*kinds, *others}
+
+
+def test_blocks_of_pixels_are_the_first_convolution() -> None:
+    """A product over blocks of 2x2 pixels is the convolution of 7x7 and stride 2."""
+    weight = torch.randn(16, 3, 7, 7, generator=torch.Generator().manual_seed(1))
+    pictures = torch.randint(-128, 128, (2, 3, 12, 10)).float()
+    blocks, scale = torch_stem.as_blocks(weight)
+    padded = torch.nn.functional.pad(pictures, (4, 2, 4, 2))
+    folded = padded.reshape(2, 3, 9, 2, 8, 2).permute(0, 3, 5, 1, 2, 4)
+    kernel = blocks.reshape(16, 4, 4, 16)[..., :12].permute(0, 3, 1, 2).float()
+    found = torch.conv2d(folded.reshape(2, 12, 9, 8), kernel) * scale[:, None, None]
+    rounded = (weight / scale[:, None, None, None]).round()
+    wanted = torch.conv2d(pictures, rounded, None, 2, 3) * scale[:, None, None]
+
+    assert torch.allclose(wanted, found, rtol=1e-5)
+    assert torch.allclose(rounded * scale[:, None, None, None], weight, atol=0.02)
 
 
 def test_unknown_operators_are_named(tmp_path: Path) -> None:

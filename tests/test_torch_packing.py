@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.engines import torch_packing as packing
-from pytest_mlperf.engines.torch_fetch import runs
 
 MOST = 2048
 LENGTHS = st.lists(st.integers(1, 384), min_size=1, max_size=80).map(
@@ -80,15 +79,3 @@ def test_a_chunk_that_was_not_prepared_for_is_refused_in_numbers() -> None:
         ValueError, match=r"900 tokens in 15 blocks should fit into 512"
     ):
         packing.bucket_for(chunk, (512,))
-
-
-@given(st.lists(st.integers(0, 50), min_size=1, max_size=60))
-def test_runs_of_neighbours_are_the_samples_in_their_order(chosen: list[int]) -> None:
-    """One transfer a run copies exactly what one a sample would."""
-    found = runs(np.array(chosen, np.int32))
-    copied = [first + i for _, first, count in found for i in range(count)]
-
-    assert chosen == copied
-    assert [start for start, _, _ in found] == [
-        sum(count for _, _, count in found[:i]) for i in range(len(found))
-    ]

@@ -58,6 +58,8 @@ class Settings:
     tpot_ns: int | None = None
     """Bound on the time per output token after the first."""
     equal_issue: bool = False
+    coalesce: bool = False
+    """Server: LoadGen hands over the queries that are due in one call."""
     max_duration_ms: int = 0
     waived: Mapping[str, str] = field(default_factory=dict)
     """Check name -> why this run is not held to the round's rule."""
@@ -87,6 +89,8 @@ class Settings:
             keys["target_qps"] = self.target_qps
         if self.expected_latency_ns is not None:
             keys["target_latency"] = self.expected_latency_ns / 1e6
+        if self.coalesce:
+            keys["coalesce_queries"] = 1
         lines = [
             f"{self.model}.{name}.{key} = {value!r}" for key, value in keys.items()
         ]
@@ -177,6 +181,9 @@ def plan(
         ttft_ns=rule.ttft_ns,
         tpot_ns=rule.tpot_ns,
         equal_issue=rule.equal_issue,
+        # Each latency still counts from its own query's scheduled time. A service is
+        # sent its requests one by one, as its users would.
+        coalesce=rule.scenario is Scenario.SERVER and not rule.use_token_latencies,
         waived=waived,
     )
     return audited(found, audit) if audit else found

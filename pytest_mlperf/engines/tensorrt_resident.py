@@ -17,7 +17,6 @@ import numpy as np
 
 from pytest_mlperf.engine import BuildFailed
 from pytest_mlperf.engines.tensorrt_cuda import CudaError
-from pytest_mlperf.engines.torch_fetch import runs
 from pytest_mlperf.resident import Picked
 from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Batch
@@ -164,3 +163,15 @@ def part_of(batch: Batch, start: int, most: int) -> Batch:
     if isinstance(batch, Picked):
         return Picked(batch.store, batch.rows[rows], batch.longest)
     return {name: array[rows] for name, array in batch.items()}
+
+
+def runs(chosen: Array) -> list[tuple[int, int, int]]:
+    """Return (place, first sample, count) of each run of neighbouring samples."""
+    if not len(chosen):
+        return []
+    cuts = np.flatnonzero(np.diff(chosen) != 1) + 1
+    starts = np.concatenate([[0], cuts])
+    counts = np.diff(np.concatenate([starts, [len(chosen)]]))
+    return list(
+        zip(starts.tolist(), chosen[starts].tolist(), counts.tolist(), strict=True)
+    )

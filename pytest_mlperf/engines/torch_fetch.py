@@ -1,9 +1,9 @@
 """Samples in pinned host memory that the device fetches by index.
 
 Gathering a batch of pictures on the host is a copy of gigabytes a second that no core
-keeps up with; here the host enqueues one transfer a sample, or one for a run of
-neighbours. Every sample still crosses the bus for every query: nothing is kept on the
-device.
+keeps up with; here the host hands the driver a list of addresses, in one call that
+gives up the GIL once. Every sample still crosses the bus for every query: nothing is
+kept on the device.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,24 @@ from pytest_mlperf.workload import Array
 
 INDICES = "indices of the library"
 """The one entry of a batch that is to be fetched."""
+BATCH_SINCE = 12080
+"""CUDA runtime that brought ``cudaMemcpyBatchAsync``."""
+NO_FAIL_INDEX_SINCE = 13000
+"""CUDA runtime from which that call has no parameter for the copy that failed."""
 _HOST_TO_DEVICE = 1
+_IN_STREAM_ORDER, _BESIDE_COMPUTE = 1, 1
+"""``cudaMemcpySrcAccessOrderStream``, ``cudaMemcpyFlagPreferOverlapWithCompute``."""
+
+Copy = Callable[[Array, Array, Array, int], None]
+"""(targets, sources, sizes, stream): enqueue one copy an element, all uint64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copier:
+    """How this process enqueues many copies."""
+
+    copy: Copy
+    name: str
 
 
 @dataclass(slots=True)
@@ -31,7 +50,6 @@ class Library:
     """A dataset's arrays, registered with the driver: copies need no host core."""
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
-    _copy: Any = None
     _refused: int = 0
 
     def hold(self, arrays: Mapping[str, Array]) -> bool:
@@ -41,9 +59,9 @@ class Library:
         if self._refused == id(arrays):
             return False
         self.release()
-        self._copy = self._copy or _copy_call()
+        usable = copier() is not None
         for array in arrays.values():
-            if self._copy is None or not array.flags.c_contiguous or not _pin(array):
+            if not usable or not array.flags.c_contiguous or not _pin(array):
                 self.release()
                 self._refused = id(arrays)
                 return False
@@ -56,20 +74,12 @@ class Library:
 
         Raises ``RuntimeError`` with the driver's code.
         """
+        how = copier()
+        assert how is not None, "hold() said that nothing can be fetched"
         for name, place in places.items():
             array = self.arrays[name]
             row = array.nbytes // len(array)
-            source, target = array.ctypes.data, place.data_ptr()
-            for start, first, count in runs(chosen):
-                code = self._copy(
-                    target + start * row,
-                    source + first * row,
-                    count * row,
-                    _HOST_TO_DEVICE,
-                    stream,
-                )
-                if code:
-                    raise RuntimeError(f"cudaMemcpyAsync returned {code}, should be 0")
+            how.copy(*spans(chosen, place.data_ptr(), array.ctypes.data, row), stream)
 
     def release(self) -> None:
         """Give the arrays back to the system."""
@@ -84,16 +94,98 @@ LIBRARY = Library()
 """The process's one: memory can be registered once only."""
 
 
-def runs(chosen: Array) -> list[tuple[int, int, int]]:
-    """Return (place, first sample, count) of each run of neighbouring samples."""
-    if not len(chosen):
-        return []
-    cuts = np.flatnonzero(np.diff(chosen) != 1) + 1
-    starts = np.concatenate([[0], cuts])
-    counts = np.diff(np.concatenate([starts, [len(chosen)]]))
-    return list(
-        zip(starts.tolist(), chosen[starts].tolist(), counts.tolist(), strict=True)
+def spans(
+    chosen: Array, target: int, source: int, row: int
+) -> tuple[Array, Array, Array]:
+    """Return targets, sources and sizes (uint64, bytes) that copy samples to rows.
+
+    Neighbours in the library that are neighbours in the batch are one copy.
+    """
+    chosen = np.asarray(chosen, np.int64)
+    starts = np.flatnonzero(np.diff(chosen, prepend=chosen[:1] - 2) != 1)
+    counts = np.diff(starts, append=len(chosen))
+    places = (starts * row).astype(np.uint64) + np.uint64(target)
+    samples = (chosen[starts] * row).astype(np.uint64) + np.uint64(source)
+    return places, samples, (counts * row).astype(np.uint64)
+
+
+@cache
+def copier() -> Copier | None:
+    """Return the fastest way to enqueue copies that the loaded CUDA runtime has."""
+    try:
+        maps = Path("/proc/self/maps").read_text(errors="replace").split()
+        name = min({m for m in maps if "libcudart" in m and ".so" in m})
+        return chosen_copier(name)
+    except (OSError, ValueError, AttributeError) as error:
+        print(f"samples are gathered on the host: {error!r}", file=sys.stderr)  # noqa: T201
+        return None
+
+
+def chosen_copier(path: str) -> Copier:
+    """Return how to copy with a CUDA runtime; a file or a library that is loaded.
+
+    Raises ``OSError`` and ``AttributeError`` for what is none.
+    """
+    # CDLL gives up the GIL for the call, once a batch. PyDLL keeps it: one copy's call
+    # is shorter than giving it up and taking it again.
+    free, kept = ctypes.CDLL(path), ctypes.PyDLL(path)
+    version, driver = ctypes.c_int(), ctypes.c_int()
+    free.cudaRuntimeGetVersion(ctypes.byref(version))
+    free.cudaDriverGetVersion(ctypes.byref(driver))
+    # A runtime may be newer than its driver, which then refuses what it does not know.
+    known = min(version.value, driver.value)
+    if known >= BATCH_SINCE and hasattr(free, "cudaMemcpyBatchAsync"):
+        return Copier(
+            _in_one(free, version.value),
+            "one cudaMemcpyBatchAsync a batch",
+        )
+    return Copier(
+        _one_by_one(kept),
+        f"a cudaMemcpyAsync a sample (CUDA {known} has no batches of copies)",
     )
+
+
+def _in_one(library: Any, version: int) -> Copy:
+    call = library.cudaMemcpyBatchAsync
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    failed = (pointer,) if version < NO_FAIL_INDEX_SINCE else ()
+    call.argtypes = (pointer, pointer, pointer, size, pointer, pointer, size, *failed,
+                     pointer)  # fmt: skip
+    call.restype = ctypes.c_int
+    # struct cudaMemcpyAttributes: access order, two locations of (type, id), flags.
+    order = np.array([_IN_STREAM_ORDER, 0, 0, 0, 0, _BESIDE_COMPUTE], np.int32)
+    first = np.zeros(1, np.uintp)
+
+    def copy(targets: Array, sources: Array, sizes: Array, stream: int) -> None:
+        bad = np.zeros(1, np.uintp)
+        code = call(
+            targets.ctypes.data, sources.ctypes.data, sizes.ctypes.data, len(sizes),
+            order.ctypes.data, first.ctypes.data, 1,
+            *((bad.ctypes.data,) if failed else ()), stream,
+        )  # fmt: skip
+        if code:
+            raise RuntimeError(
+                f"cudaMemcpyBatchAsync returned {code} for {len(sizes)} copies, "
+                "should be 0"
+            )
+
+    return copy
+
+
+def _one_by_one(library: Any) -> Copy:
+    call = library.cudaMemcpyAsync
+    pointer = ctypes.c_void_p
+    call.argtypes = (pointer, pointer, ctypes.c_size_t, ctypes.c_int, pointer)
+    call.restype = ctypes.c_int
+
+    def copy(targets: Array, sources: Array, sizes: Array, stream: int) -> None:
+        lists = (targets.tolist(), sources.tolist(), sizes.tolist())
+        for target, source, size in zip(*lists, strict=True):
+            code = call(target, source, size, _HOST_TO_DEVICE, stream)
+            if code:
+                raise RuntimeError(f"cudaMemcpyAsync returned {code}, should be 0")
+
+    return copy
 
 
 def _pin(array: Array) -> bool:
@@ -105,21 +197,3 @@ def _pin(array: Array) -> bool:
             torch.zeros(1, device="cuda")  # takes the error away from the next call
         return False
     return True
-
-
-def _copy_call() -> Any:
-    """Return ``cudaMemcpyAsync`` of the runtime that PyTorch has loaded, or None."""
-    try:
-        maps = Path("/proc/self/maps").read_text(errors="replace").split()
-        names = sorted({m for m in maps if "libcudart" in m and ".so" in m})
-        # PyDLL: the call is shorter than giving up the GIL and taking it again.
-        call = ctypes.PyDLL(names[0]).cudaMemcpyAsync
-    except (OSError, IndexError, AttributeError) as error:
-        print(f"samples are gathered on the host: {error!r}", file=sys.stderr)  # noqa: T201
-        return None
-    call.argtypes = (
-        ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int,
-        ctypes.c_void_p,
-    )  # fmt: skip
-    call.restype = ctypes.c_int
-    return call

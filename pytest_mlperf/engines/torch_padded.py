@@ -19,7 +19,9 @@ from pytest_mlperf.engines.torch_timeline import Marks
 from pytest_mlperf.workload import Array
 from pytest_mlperf.workload import Batch
 
-GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
+GRAPH_SIZES = (
+    1, 2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 384, 512,
+)  # fmt: skip
 """Batch sizes that are recorded; a batch runs in the smallest that holds it."""
 RECORDING = threading.Lock()
 """Streams record one after another: who begins to record waits for the whole device,
@@ -35,6 +37,11 @@ class PaddedModel:
     fixed: bool
     """True when only the batch varies: CUDA graphs can be recorded."""
     facts: dict[str, str] = field(default_factory=dict)
+    in_turn: bool = True
+    """Batches of several streams compute one after another, each on the whole device:
+    the first one is done sooner, and the last one no later."""
+    _compute: Any = None
+    _turn: Any = field(default_factory=threading.Lock)
 
     def open(self, *, ends: bool = False) -> PaddedStream:
         return PaddedStream(self, ends=ends)
@@ -42,6 +49,22 @@ class PaddedModel:
     def store(self) -> resident.Rows:
         """Return where samples are kept on the device."""
         return resident.Rows()
+
+    def replay(self, graph: Any, marks: Marks, stream: Any) -> None:
+        """Enqueue a recorded batch between two marks of its stream."""
+        import torch
+
+        if not self.in_turn:
+            graph.replay()
+            marks.mark(2)
+            return
+        with self._turn:
+            self._compute = self._compute or torch.cuda.Stream()
+            self._compute.wait_event(marks.events[1])
+            with torch.cuda.stream(self._compute):
+                graph.replay()
+                marks.mark(2)
+        stream.wait_event(marks.events[2])
 
 
 @dataclass(slots=True)
@@ -111,9 +134,9 @@ class PaddedStream:
             outputs = slot.outputs
             if slot.graph is None:
                 outputs = self.model.program.run(slot.inputs)
+                self.marks.mark(2)
             else:
-                slot.graph.replay()
-            self.marks.mark(2)
+                self.model.replay(slot.graph, self.marks, self.stream)
             if not self.ends_on_device:
                 for result, output in zip(slot.results, outputs, strict=True):
                     result.copy_(output, non_blocking=True)

@@ -17,6 +17,9 @@ SAMPLES = 16
 FARTHEST = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "fp8": 0.6}
 """Relative error (L2 of the difference over L2 of the reference's spread) beyond which
 a build is broken. Whether it is good enough is for the accuracy run to say."""
+FARTHEST_PICTURES = {**FARTHEST, "fp8": 0.2}
+"""The same of a graph that is no encoder: ResNet-50 in fp8 is at 0.05, and at 0.27 with
+three of its products wrong. An encoder that was never trained is at 0.43 with none."""
 
 
 def samples(workload: Workload) -> Batch:
@@ -49,7 +52,13 @@ def on_device(tensors: Mapping[str, Any]) -> None:
         )
 
 
-def agree(model: Any, batch: Batch, wanted: Sequence[Array], precision: str) -> None:
+def agree(
+    model: Any,
+    batch: Batch,
+    wanted: Sequence[Array],
+    precision: str,
+    farthest: Mapping[str, float] = FARTHEST,
+) -> None:
     """Note how well a model agrees with fp32; raise ``BuildFailed`` if it does not."""
     size = len(next(iter(batch.values())))
     engine = model.open()
@@ -62,10 +71,10 @@ def agree(model: Any, batch: Batch, wanted: Sequence[Array], precision: str) -> 
     model.facts["agreement with fp32"] = (
         f"relative error {error:.2g}, same winner in {same:.1%} of {size} samples"
     )
-    if not error <= FARTHEST[precision]:
+    if not error <= farthest[precision]:
         raise BuildFailed(
             f"in {precision} the outputs differ from fp32 by {error:.2g} of their "
-            f"spread, but should by at most {FARTHEST[precision]} [{size} samples]: "
+            f"spread, but should by at most {farthest[precision]} [{size} samples]: "
             "the model is not what the engine torch took it for, or overflows; try "
             "--mlperf-precision fp32, and --mlperf-engine onnxruntime to compare"
         )

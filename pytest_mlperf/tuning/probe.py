@@ -39,6 +39,8 @@ SAMPLES = 64
 ones take part in proportion."""
 PASS_S = 2.0
 """What a pass over a candidate's batches may take; a slow model gets fewer of them."""
+LONG_PASS_S = 1.0
+"""What a pass takes, at least, when a device is timed settled."""
 ANSWER_RATES = {Scenario.OFFLINE: 2.5e6, Scenario.SERVER: 5e4}
 """What an engine that only answers (``null``) is asked for, in samples/s: it has no
 rate of its own, it measures the suite."""
@@ -130,6 +132,9 @@ class Probe:
             with opened(self.provider, self.build, streams, self.beat) as engines:
                 batches = self._batches(size, streams.count, sort=sort)
                 batches = self._affordable(batches, engines)
+                # Streams run dry at a pass's end: short passes would show their ends.
+                pass_s = sum(map(len, batches)) / rates[streams, size]
+                batches *= max(1, int(LONG_PASS_S / pass_s))
                 for _ in range(2):  # the first pass is the one that warms it up
                     rates[streams, size] = bare_loop(
                         engines, self.workload, batches, settle_s, self.beat
