@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from pytest_mlperf.completion import gathering
 from pytest_mlperf.engine import Engine
-from pytest_mlperf.sut import gathering
 from pytest_mlperf.workload import Workload
 
 
