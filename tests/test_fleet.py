@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -34,21 +33,7 @@ NEAR, FAR = (
 )
 BOTH = (NEAR, FAR)
 STALL_S = 3.0
-LIMIT_S = 90
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """Ends a test that hangs."""
-
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"the fault was not noticed within {LIMIT_S} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(LIMIT_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("bounded")
 
 
 @pytest.fixture
