@@ -17,6 +17,7 @@ from benchmarks.suite_run import Result
 from benchmarks.suite_run import run
 from pytest_mlperf import loadgen
 from pytest_mlperf import registry
+from pytest_mlperf.completion import completion
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.rules import judge
@@ -28,7 +29,6 @@ from pytest_mlperf.job import Tuning
 from pytest_mlperf.sut import BatchSUT
 from pytest_mlperf.sut import Fixed
 from pytest_mlperf.sut import Window
-from pytest_mlperf.sut import completion
 from pytest_mlperf.workload import Workload
 
 MANY = 100_000

@@ -140,7 +140,7 @@ class Device:
             self._serving = stack.pop_all()
 
     def _answer(self, engine: Engine, end: Answerer) -> None:
-        from pytest_mlperf.sut import answering
+        from pytest_mlperf.completion import answering
 
         try:
             work = answering(engine, self._workbench.built[1].request.workload)

@@ -22,6 +22,7 @@ from typing import Literal
 
 from pytest_mlperf.host import parse_cpus
 from pytest_mlperf.host import read_text
+from pytest_mlperf.nvml import instances as instances_of
 from pytest_mlperf.nvml import near as near_gpu
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Gpu:
     compute_capability: tuple[int, int] | None = None
     cpus: tuple[int, ...] = ()
     """CPUs next to the GPU's PCI slot; empty where unknown."""
+    instances: tuple[str, ...] = ()
+    """MIG instances that it is cut into; then no session can have the whole of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class Device:
 def devices(
     system: System, environ: Mapping[str, str] | None = None
 ) -> tuple[Device, ...]:
-    """Return the devices to run on: the visible GPUs, else one device of all CPUs.
+    """Return the devices to run on: the visible GPUs, or the MIG instances that they
+    are cut into; else one device of all CPUs.
 
     ``CUDA_VISIBLE_DEVICES`` has CUDA's meaning: indices (taken in PCI order), UUIDs or
     their beginnings, and the list ends at the first entry that names no device.
@@ -88,15 +92,27 @@ def _visible(
 ) -> list[tuple[str, str, frozenset[int]]]:
     """Return (name, selector, near CPUs) of each visible device."""
     whole = [(gpu.name, gpu.uuid, frozenset(gpu.cpus)) for gpu in gpus]
+    cut = {
+        uuid: (f"{gpu.name} {uuid}", uuid, frozenset(gpu.cpus))
+        for gpu in gpus
+        for uuid in gpu.instances
+    }
     if setting is None or not gpus:
-        return whole
+        return [
+            one
+            for gpu, alone in zip(gpus, whole, strict=True)
+            for one in ([cut[uuid] for uuid in gpu.instances] or [alone])
+        ]
     chosen: list[tuple[str, str, frozenset[int]]] = []
     for entry in (part.strip() for part in setting.split(",")):
         if entry.startswith("MIG-"):
             # A slice is the driver's business: its name is passed on as it stands.
-            picked = (f"{gpus[0].name} {entry}", entry, frozenset[int]())
+            unknown = (f"{gpus[0].name} {entry}", entry, frozenset[int]())
+            picked = cut.get(entry, unknown)
         elif entry.isdecimal() and len(entry) < 7 and int(entry) < len(whole):
             picked = whole[int(entry)]
+            if gpus[int(entry)].instances:  # of which CUDA then takes the first
+                picked = cut[gpus[int(entry)].instances[0]]
         else:
             named = [one for one in whole if one[1].startswith(entry)]
             if not entry.startswith("GPU-") or len(named) != 1:
@@ -148,7 +164,12 @@ def find_gpus(
     if driver and root == Path("/"):
         # Containers hide /sys at times; the driver knows the CPUs too.
         gpus = [
-            gpu if gpu.cpus else replace(gpu, cpus=near_gpu(gpu.uuid)) for gpu in gpus
+            replace(
+                gpu,
+                cpus=gpu.cpus or near_gpu(gpu.uuid),
+                instances=instances_of(gpu.uuid),
+            )
+            for gpu in gpus
         ]
     return tuple(sorted(gpus, key=lambda gpu: gpu.pci_id)), tuple(notes)
 

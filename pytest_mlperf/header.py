@@ -57,6 +57,8 @@ def lines(
         f"engine {engines}; workload {kind}",
         f"reports {reports}",
     ]
+    if options.devices_per_item:
+        found[2] += f"; devices per item {options.devices_per_item}"
     seconds = options.min_duration_s
     if seconds is not None and options.is_shortened:
         how = "fast" if options.fast else "shortened"

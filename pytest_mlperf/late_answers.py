@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pytest_mlperf.completion import Work
+from pytest_mlperf.completion import address
+from pytest_mlperf.completion import checked
 from pytest_mlperf.engine import Engine
 from pytest_mlperf.engine import Resting
-from pytest_mlperf.sut import Work
-from pytest_mlperf.sut import address
-from pytest_mlperf.sut import checked
 from pytest_mlperf.workload import Batch
 from pytest_mlperf.workload import Workload
 

@@ -88,6 +88,24 @@ class Nvml:
         self._call("nvmlDeviceGetUUID", self._device, text, ctypes.c_uint(96))
         return text.value.decode()
 
+    def instances(self) -> tuple[str, ...]:
+        """Return the names of the MIG instances that the GPU is cut into, if it is."""
+        count = self._number("nvmlDeviceGetMaxMigDeviceCount") or 0
+        found = []
+        for index in range(count):
+            instance = ctypes.c_void_p()
+            text = ctypes.create_string_buffer(96)
+            with suppress(NvmlError):  # a place that is not taken
+                self._call(
+                    "nvmlDeviceGetMigDeviceHandleByIndex",
+                    self._device,
+                    ctypes.c_uint(index),
+                    ctypes.byref(instance),
+                )
+                self._call("nvmlDeviceGetUUID", instance, text, ctypes.c_uint(96))
+                found.append(text.value.decode())
+        return tuple(found)
+
     def cpus(self, width: int = 1024) -> tuple[int, ...]:
         """Return the CPUs that NVML calls near."""
         bits = 8 * ctypes.sizeof(ctypes.c_ulong)
@@ -159,6 +177,13 @@ def parent_gpu(mig: str, library: str = LIBRARY) -> str:
     with suppress(NvmlError), closing(Nvml(mig, library)) as gpu:
         return gpu.uuid
     return ""
+
+
+def instances(uuid: str, library: str = LIBRARY) -> tuple[str, ...]:
+    """Return a GPU's MIG instances; none where it is whole, or nobody knows."""
+    with suppress(NvmlError), closing(Nvml(uuid, library)) as gpu:
+        return gpu.instances()
+    return ()
 
 
 def near(uuid: str, library: str = LIBRARY) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from pytest_mlperf.service import Listener
 from pytest_mlperf.service import Service
 
 if TYPE_CHECKING:
-    from pytest_mlperf.sut import Ids
+    from pytest_mlperf.completion import Ids
 
 Open = Callable[[Listener], Service]
 Encode = Callable[[Answer], bytes]

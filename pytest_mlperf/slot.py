@@ -19,7 +19,7 @@ from dataclasses import field
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_mlperf.sut import address
+from pytest_mlperf.completion import address
 from pytest_mlperf.workload import Array
 
 ASKED = struct.Struct("<q")

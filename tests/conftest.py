@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
+from collections.abc import Iterator
+from types import FrameType
 
 import pytest
 
@@ -12,6 +15,8 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 
 pytest_plugins = ["pytester"]
+HANG_S = 90
+"""No test of a fault may take as long."""
 
 SUITE = """
 import pytest
@@ -72,3 +77,17 @@ def make_verdict() -> Callable[..., Verdict]:
         return Verdict(**(fields | changes))  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def bounded() -> Iterator[None]:
+    """Ends a test that hangs, the runner's child with it."""
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"the fault was not noticed within {HANG_S} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.alarm(HANG_S)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -22,9 +22,17 @@ int nvmlDeviceGetDeviceHandleFromMigDeviceHandle(device from, device *out) {
     return 0;
 }
 int nvmlDeviceGetUUID(device from, char *text, unsigned length) {
-    if (from != &card || length < 6) return 2;
-    strcpy(text, "GPU-a");
+    if ((from != &card && from != &slice) || length < 6) return 2;
+    strcpy(text, from == &card ? "GPU-a" : "MIG-1");
     return 0;
+}
+int nvmlDeviceGetMaxMigDeviceCount(device from, unsigned *out) {
+    *out = 3;
+    return from != &card;
+}
+int nvmlDeviceGetMigDeviceHandleByIndex(device from, unsigned index, device *out) {
+    *out = &slice;
+    return from == &card && index == 1 ? 0 : 6; /* the other places are empty */
 }
 int nvmlDeviceGetTemperature(device from, int sensor, unsigned *out) {
     if (from != &card || sensor != 0) return 2;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,29 @@ def test_cuda_visible_devices_has_cudas_meaning(
 
     assert visible == [device.visible for device in found]
     assert list(range(len(found))) == [device.index for device in found]
+
+
+@pytest.mark.parametrize(
+    ("setting", "visible"),
+    [
+        (None, ["GPU-00", "MIG-1", "MIG-2", "GPU-22"]),
+        ("MIG-2,0", ["MIG-2", "GPU-00"]),
+        ("1", ["MIG-1"]),
+    ],
+)
+def test_a_gpu_that_is_cut_into_instances_is_so_many_devices(
+    setting: str | None, visible: list[str]
+) -> None:
+    """Each with the CPUs near its GPU; by its number CUDA finds the first of them."""
+    system = machine(3)
+    whole, cut, last = system.gpus
+    gpus = (whole, replace(cut, instances=("MIG-1", "MIG-2")), last)
+    environ = {} if setting is None else {"CUDA_VISIBLE_DEVICES": setting}
+    found = devices(replace(system, gpus=gpus), environ)
+
+    assert visible == [device.visible for device in found]
+    assert {(1,)} == {d.cpus for d in found if d.visible.startswith("MIG")}
+    assert {"G1 MIG-1", "G1 MIG-2"} >= {d.name for d in found if "MIG" in d.name}
 
 
 def test_gpu_gets_the_usable_cpus_next_to_it() -> None:

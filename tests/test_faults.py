@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -29,21 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATH = {**os.environ, "PYTHONPATH": str(ROOT)}
 STALL_S = 3.0
 LIMIT_S = 60
-"""Nothing here may take as long; a test that does is ended."""
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """Ends a test that hangs, the runner's child with it."""
-
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"the fault was not noticed within {LIMIT_S} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(LIMIT_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("bounded")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -34,21 +33,7 @@ NEAR, FAR = (
 )
 BOTH = (NEAR, FAR)
 STALL_S = 3.0
-LIMIT_S = 90
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """Ends a test that hangs."""
-
-    def ring(_number: int, _frame: FrameType | None) -> None:
-        raise TimeoutError(f"the fault was not noticed within {LIMIT_S} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(LIMIT_S)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("bounded")
 
 
 @pytest.fixture
@@ -283,6 +268,46 @@ def test_a_hang_is_seen_while_the_other_device_goes_on(
 
     assert last[-1].elapsed_s < 30
     assert last[-1].parts[0].progress > last[-1].parts[1].progress
+
+
+def test_whatever_interrupts_the_parent_ends_all_processes(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """Ctrl-C in the middle of a run leaves nothing at work on any device."""
+    pids: set[int] = set()
+
+    def interrupt(beat: Beat) -> None:
+        pids.update(part.pid for part in beat.parts)
+        if beat.phase == "run":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(over_both(tmp_path, "ONE_SLEEPS"), interrupt)
+
+    assert 2 == len(pids)
+    doubles.await_true(
+        lambda: not any(map(doubles.alive, pids)), "the end of the device processes"
+    )
+
+
+def test_device_processes_end_with_a_runner_that_is_killed(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """Whoever kills it, and however: nobody is left to tell them to stop."""
+    pids: set[int] = set()
+
+    def kill(beat: Beat) -> None:
+        pids.update(part.pid for part in beat.parts)
+        if beat.phase == "run" and runner.pid:
+            os.kill(runner.pid, signal.SIGKILL)
+
+    with pytest.raises(RunFailed, match="the runner was ended by SIGKILL"):
+        runner.run(over_both(tmp_path, "ONE_SLEEPS"), kill)
+
+    assert 2 == len(pids)
+    doubles.await_true(
+        lambda: not any(map(doubles.alive, pids)), "the end of the device processes"
+    )
 
 
 def test_what_a_device_lacks_is_a_skip(runner: Runner, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.job import Done
+from pytest_mlperf.measure import accelerators
 from pytest_mlperf.measure import context_for
 from pytest_mlperf.measure import new_folder
 from pytest_mlperf.measure import tuning_for
@@ -49,6 +50,24 @@ def test_a_verdict_names_the_device_that_worked(device: Slice, used: str) -> Non
 
     assert used == context.facts["device"]
     assert "box" == context.facts["system"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "said", "used"),
+    [
+        ("GPU-1", "NVIDIA H100", {"accelerators": "1"}),
+        ("GPU-1,GPU-2", "2 x NVIDIA H100", {"accelerators": "2"}),
+        ("GPU-1,GPU-2", "2 x CPU", {}),
+        ("", "CPU", {}),
+    ],
+)
+def test_a_verdict_counts_the_accelerators_that_worked(
+    visible: str, said: str, used: dict[str, str]
+) -> None:
+    """None where the engine left the GPUs alone."""
+    device = Slice((0,), "some", {"CUDA_VISIBLE_DEVICES": visible})
+
+    assert used == accelerators(device, done(facts={"device": said}))
 
 
 def test_labels_follow_what_ran_not_what_was_asked() -> None:

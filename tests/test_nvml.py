@@ -12,6 +12,7 @@ import pytest
 from pytest_mlperf.nvml import Nvml
 from pytest_mlperf.nvml import NvmlError
 from pytest_mlperf.nvml import Reading
+from pytest_mlperf.nvml import instances
 from pytest_mlperf.nvml import near
 from pytest_mlperf.nvml import parent_gpu
 
@@ -62,6 +63,13 @@ def test_instance_is_read_through_its_gpu(library: str) -> None:
     assert READ == gpu.read()
     gpu.close()
     assert "GPU-a" == parent_gpu("MIG-1", library)
+
+
+def test_instances_are_listed_where_a_gpu_has_any(library: str) -> None:
+    """Places that nobody took are left out; without NVML there are none."""
+    assert ("MIG-1",) == instances("GPU-a", library)
+    assert () == instances("GPU-z", library)
+    assert () == instances("GPU-a", "libnone.so.1")
 
 
 def test_unknown_device_is_an_error_that_lets_nvml_go(library: str) -> None:

@@ -65,6 +65,15 @@ def options(pytester: pytest.Pytester, *args: str) -> Options:
     return Options.from_config(pytester.parseconfig(*args))
 
 
+@pytest.mark.parametrize("value", ["0", "some", "-1", "1.5"])
+def test_devices_per_item_are_a_number_or_all(
+    pytester: pytest.Pytester, value: str
+) -> None:
+    """Anything else is refused with both."""
+    with pytest.raises(pytest.UsageError, match="whole number of at least 1, or all"):
+        options(pytester, f"--mlperf-devices-per-item={value}")
+
+
 def test_every_option_has_an_ini_twin_of_the_same_meaning(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

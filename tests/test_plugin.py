@@ -56,6 +56,38 @@ def test_selection_is_what_a_pytest_user_expects(
     assert expected == len(listed)
 
 
+def test_devices_of_a_mark_select_nothing_and_are_looked_at_while_collecting(
+    suite: pytest.Pytester,
+) -> None:
+    """How many devices an item takes is no property of its cell."""
+    path = suite.path / "test_suite.py"
+    text = path.read_text()
+    for devices, expected in (("'all'", 0), ("2", 0), ("'many'", 1)):
+        changed = text.replace(
+            'mode="performance"', f'mode="performance", devices={devices}'
+        )
+        assert changed != text
+        path.write_text(changed)
+        result = suite.runpytest("--collect-only", "-q", "-k", "resnet50")
+
+        result.assert_outcomes(errors=expected)
+        if expected:
+            result.stdout.fnmatch_lines(
+                ["*devices='many', but should be a whole number of at least 1, or all"]
+            )
+
+
+def test_more_devices_for_each_item_than_there_are_is_a_usage_error(
+    suite: pytest.Pytester,
+) -> None:
+    """Before anything runs."""
+    result = suite.runpytest("--mlperf-devices-per-item=4096", "-k", "resnet50")
+
+    assert pytest.ExitCode.USAGE_ERROR == result.ret
+    result.stderr.fnmatch_lines(["ERROR: an item is to take 4096 devices, but *"])
+    assert not (suite.path / "reports").exists()
+
+
 def test_an_empty_selection_says_which_cells_no_round_has(
     suite: pytest.Pytester,
 ) -> None:

@@ -15,6 +15,7 @@ from pytest_mlperf import watchdog
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.job import Beat
+from pytest_mlperf.job import Part
 from pytest_mlperf.runner import PARTIAL
 from pytest_mlperf.runner import RunFailed
 from pytest_mlperf.runner import Runner
@@ -127,6 +128,62 @@ def test_progress_after_a_rest_starts_a_new_patience(clock: Clock) -> None:
 
     assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=59.5) is None
     assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=60.5) is not None
+
+
+def part(number: int, *, owed: int = 0, progress: int = 0, asked: bool = False) -> Part:
+    return Part(f"device {number}", 100 + number, "stacks.txt", owed, progress, asked)
+
+
+def test_the_watchdog_names_the_one_device_that_gets_nothing_done(
+    clock: Clock,
+) -> None:
+    """The others' progress is no excuse, and to owe ever more is no progress."""
+    beats = [
+        (
+            float(t),
+            Beat(
+                "run",
+                issued=9 * t,
+                completed=t,
+                parts=(part(0, owed=8, progress=t), part(1, owed=8 * t, progress=5)),
+            ),
+        )
+        for t in range(1, 12)
+    ]
+    complaint = watched(clock, *beats, at=11.5)
+
+    assert complaint is not None
+    assert "no progress of device 1 with 88 samples handed to it" in complaint
+    assert "for 10 s in phase run" in complaint
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        # Nothing to do is no hang, nor are samples that are loaded.
+        (part(0, progress=3), part(1, progress=3)),
+        (part(0, progress=3), part(1, progress=3, asked=True)),
+    ],
+)
+def test_a_device_that_owes_nothing_may_be_quiet(
+    clock: Clock, parts: tuple[Part, ...]
+) -> None:
+    """A light load leaves devices idle."""
+    beats = [(float(t), Beat("run", 10, 10, parts=parts)) for t in range(1, 99)]
+
+    assert watched(clock, *beats, at=99) is None
+
+
+def test_a_build_that_hangs_names_the_device_that_has_not_answered(
+    clock: Clock,
+) -> None:
+    """It is given the time of a build."""
+    parts = (part(0, progress=3), part(1, progress=3, asked=True))
+    beats = [(float(t), Beat("build", parts=parts)) for t in range(1, 120)]
+    complaint = watched(clock, *beats, at=120)
+
+    assert complaint is not None
+    assert "no progress of device 1 for 100 s in phase build" in complaint
 
 
 def test_a_failed_run_says_cause_last_life_logs_and_stacks() -> None:

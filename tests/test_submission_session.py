@@ -313,3 +313,22 @@ def test_a_failed_test_keeps_its_run_out(session: pytest.Pytester) -> None:
     result.assert_outcomes(passed=5, failed=1)
     result.stdout.fnmatch_lines(["submission: refused: bert-99 Offline*good enough*"])
     assert 1 == result.ret
+
+
+def test_the_description_says_how_many_accelerators_the_runs_used(
+    session: pytest.Pytester,
+) -> None:
+    """Not how many the machine has; where they differ, the session says so."""
+    end = "    state.attach(request.node, run.verdict)"
+    used = """    if name == "performance":
+        labels, facts = state.options.labels, {"accelerators": "2"}
+        run = sessions.state(folder, rule, name, labels=labels, facts=facts)
+"""
+    session.makepyfile(test_suite=SUITE.replace(end, used + end))
+    result = session.runpytest(*CLOSED, *BERT)
+    file = newest(session) / "submission/closed/ACME/systems/box.json"
+
+    assert "2" == json.loads(file.read_text())["accelerators_per_node"]
+    result.stdout.fnmatch_lines(
+        ["submission: accelerators_per_node is 2, which the runs used; the machine *"]
+    )

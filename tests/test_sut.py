@@ -20,6 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf import loadgen
+from pytest_mlperf.completion import checked
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.null import NullEngine
 from pytest_mlperf.sut import SWITCH_INTERVAL_S
@@ -29,7 +30,6 @@ from pytest_mlperf.sut import Fixed
 from pytest_mlperf.sut import PerQuery
 from pytest_mlperf.sut import Policy
 from pytest_mlperf.sut import Window
-from pytest_mlperf.sut import checked
 from pytest_mlperf.sut import policy_for
 from pytest_mlperf.sut import quiet_interpreter
 from pytest_mlperf.workload import Array

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pytest_mlperf.completion import gathering
 from pytest_mlperf.engine import BuildFailed
 from pytest_mlperf.engines.torch import TORCH
 from pytest_mlperf.engines.torch import _check_precision
 from pytest_mlperf.engines.torch_verify import distance
-from pytest_mlperf.sut import gathering
 from pytest_mlperf.workload import Batch
 from tests import doubles
 

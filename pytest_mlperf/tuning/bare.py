@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from pytest_mlperf.completion import ends_on_device
+from pytest_mlperf.completion import gathering
 from pytest_mlperf.engine import Engine
-from pytest_mlperf.sut import ends_on_device
-from pytest_mlperf.sut import gathering
 from pytest_mlperf.workload import Workload
 
 
