@@ -83,18 +83,19 @@ class ServiceSession:
             self.channel.enter("open")
             base = self._workload(job)
             workload = base.during(job.mode)
+            if (why := unscorable(job, workload)) is not None:
+                return Unmet(why)
             self.channel.enter("server")
             target = self.servers.target(job, base)
         except Missing as missing:
             return Unmet(str(missing))
         self.channel.enter("check")
         target, facts = provider.check(target, workload.prompt(0), self.channel.beat)
-        if job.audit in NEEDS_IDS and not target.tells_ids:
-            return Unmet(
-                f"{job.audit} looks at token ids, and {', '.join(target.urls)} tells "
-                "none in a test completion; use a server that does (vLLM: "
-                "return_token_ids)"
-            )
+        if (why := unaskable(job, target)) is not None:
+            return Unmet(why)
+        if job.mode is Mode.ACCURACY and not workload.reads_ids:
+            # Nothing here could make text of them again.
+            target = replace(target, asks_ids={})
         digest = identity(job, base, target)
         check_build(job, digest)
         run = _Run(self.channel, job, provider, target, workload)
@@ -154,9 +155,15 @@ class ServiceSession:
         measured = (*cell, Mode.PERFORMANCE)
         key = measured if measured in self._loads else (*cell, job.mode)
         if key not in self._loads:
+            queries = run.settings(Load(1)).min_query_count
             with run.loaded():
-                probe = ServiceProbe(run.loop, run.trial, len(run.target.urls))
-                self._loads[key] = probe.tune(job.rule, job.mode, job.tuning, width)
+                probe = ServiceProbe(
+                    run.loop, run.trial, len(run.target.urls),
+                    lambda what: self.channel.enter(f"probe {what}"),
+                )  # fmt: skip
+                self._loads[key] = probe.tune(
+                    job.rule, job.mode, job.tuning, width, queries
+                )
         return self._loads[key]
 
 
@@ -318,6 +325,35 @@ def identity(job: Job, workload: RequestWorkload, target: Target) -> str:
             "chat": target.chat,
             "workload": workload.digest,
         }
+    )
+
+
+def unscorable(job: Job, workload: RequestWorkload) -> str | None:
+    """Return why a job's answers cannot be judged here; found before they are asked."""
+    judged = [limit.metric for limit in job.rule.accuracy]
+    lacking = [f"{k}: {v}" for k, v in workload.unjudged.items() if k in judged]
+    if job.mode is Mode.ACCURACY and lacking:
+        return (
+            f"{job.cell.model}'s accuracy cannot be judged here, and is not passed "
+            f"over: {'; '.join(lacking)}"
+        )
+    if job.audit == "TEST07":
+        return (
+            "TEST07 asks the accuracy set's questions in a performance run, and this "
+            "suite opens the performance set for one; run it with the reference's "
+            "script, on the questions that compliance/TEST07 names"
+        )
+    return None
+
+
+def unaskable(job: Job, target: Target) -> str | None:
+    """Return why a compliance test cannot be run on a service."""
+    if job.audit not in NEEDS_IDS or target.asks_ids:
+        return None
+    return (
+        f"{job.audit} looks at token ids, and {', '.join(target.urls)} tells none in a "
+        "test completion; use a server that does (vLLM: return_token_ids, llama.cpp: "
+        "logprobs)"
     )
 
 

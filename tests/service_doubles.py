@@ -42,6 +42,7 @@ class Asking:
     digest: str = "asking"
     total: int = SAMPLES
     performance_count: int = SAMPLES
+    reads_ids: bool = True
     reference: Mapping[str, float] = field(
         default_factory=lambda: {
             "ROUGE1": 50.0, "ROUGE2": 50.0, "ROUGEL": 50.0, "ROUGELSUM": 50.0,
