@@ -113,20 +113,7 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
         time="" if v.actual_s is None else time,
         comparable=same if v.valid and not {NULL, REHEARSAL} & {*v.labels} else (),
         higher_is_better=unit != "ms",
-        note=_tokens(v) or v.facts.get("beside", ""),
-    )
-
-
-def _tokens(v: Verdict) -> str:
-    """Return ``TTFT p99 …, TPOT p99 …`` of a run whose tokens were timed."""
-    if v.tpot is None or v.tpot_limit is None or v.percentile is None:
-        return ""
-    pairs = (("TTFT", v.at_percentile, v.limit), ("TPOT", v.tpot, v.tpot_limit))
-    return ", ".join(
-        f"{name} p{v.percentile * 100:g} {_number(m.value, 1, m.unit)} "
-        f"({m.value / bound.value:.0%} of {bound.value:g})"
-        for name, m, bound in pairs
-        if m and bound
+        note=v.tokens() or v.facts.get("beside", ""),
     )
 
 

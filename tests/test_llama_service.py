@@ -40,7 +40,7 @@ def test_an_absent_package_is_named_with_the_remedy(
 
 def test_an_unknown_precision_lists_the_known_ones(tmp_path: Path) -> None:
     """fp32 is another benchmark's word."""
-    with pytest.raises(ValueError, match=r"'fp32', but .* f16 and q4_1"):
+    with pytest.raises(ValueError, match=r"'fp32', but .* f16, q8_0, q4_1"):
         llama.model_file("fp32", tmp_path)
 
 

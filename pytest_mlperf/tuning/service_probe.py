@@ -140,8 +140,8 @@ class ServiceProbe:
         ``most``: share of the rate beyond which queues alone would miss them.
         """
         tails: dict[float, Load] = {}
-        loads = [s for s in LOADS if s * CAUTION <= most] or LOADS[-1:]
-        for share in loads:
+        heaviest = min(LOADS[0], max(most / CAUTION, LOADS[-1]))
+        for share in (heaviest, *(s for s in LOADS if s < heaviest)):
             qps = rate * share
             self.tell(f"{qps:.3g} queries/s")
             tried = replace(load, target_qps=qps)
@@ -173,17 +173,25 @@ class ServiceProbe:
         return Load(most, expected_latency_ns=latency_ns, note=note)
 
 
+def paced(load: Load) -> Load:
+    """Return how accuracy asks where nobody times it: faster than a bounded run."""
+    if load.loop_rate is None or load.target_qps is None:
+        return load
+    return replace(load, target_qps=max(load.target_qps, load.loop_rate * PACED))
+
+
 def roomy(rate: float, first_s: float, bound_s: float, queries: int) -> float:
     """Return the share of a rate at which the longest wait leaves room to the bound.
 
     The service as one queue with a constant time a request, random arrivals: waits
     beyond t are exp(-x t rate) of all, where the share is x / (e^x - 1). Early stopping
-    allows a run of few queries no late one, and a trial of seconds does not see it.
+    allows a run of few queries no late one, and a trial of seconds does not see it: at
+    this share half the runs have none beyond ``BOUND_SHARE``.
     """
     room = (BOUND_SHARE * bound_s - first_s) * rate
     if room <= 0:
         return 0.0
-    x = math.log(max(queries, 2)) / room
+    x = math.log(2 * max(queries, 1)) / room
     return x / math.expm1(x) if x < MOST_X else 0.0
 
 
