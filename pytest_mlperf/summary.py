@@ -22,7 +22,7 @@ _LEGEND = {
     REHEARSAL: f"{REHEARSAL}: answers from the ground truth, nothing was measured",
     "embedded": "embedded: a small stand-in for the official model and data",
     "performance only": "performance only: generated weights, answers mean nothing",
-    "fast": f"fast: {FAST_S:g} s minimum duration and 1 query, not the round's",
+    "fast": f"fast: {FAST_S:g} s minimum duration, not the round's, and few queries",
     "shortened": "shortened: --mlperf-duration instead of the round's",
     NULL: f"{NULL}: nothing was inferred, this measures the suite",
 }
@@ -59,8 +59,8 @@ class Row:
     or that no engine worked for."""
     higher_is_better: bool
     note: str = ""
-    """A line under the row: first and further tokens, in percent of their limits; or
-    the best that others published.
+    """Lines under the row, apart by semicolons: first and further tokens, in percent of
+    their limits, and what is unjudged; or the best that others published.
     """
 
 
@@ -151,7 +151,7 @@ def render(rows: Sequence[Row], width: int, *, colour: bool) -> list[str]:
         columns = padded[:_SPLIT] if narrow else padded
         lines.append("  ".join(c for c in columns if c).rstrip())
         if row and row.note:
-            lines.append(f"    {row.note}")
+            lines += [f"    {part}" for part in row.note.split("; ")]
         if narrow and row:
             first, *more = _tail(row, width)
             verdict = _paint(row.verdict, _colour(row) if colour else "")

@@ -41,10 +41,13 @@ MOST_X = 100.0
 """Where a share is no number any more."""
 ALONE = 3
 """Answers, one after another, that tell how soon a first token comes alone."""
-STREAM_ANSWERS, STREAM_S = 5, 20.0
+STREAM_ANSWERS, STREAM_S = 10, 20.0
 STREAM_SHARE = 0.5
 """Of the median answer's time that a stream is told to expect: LoadGen lists twice the
 queries that this lets expect, and ends with an error when they run out."""
+EQUAL_SHARE = 1.5
+"""The same with equal issue, where LoadGen asks all that it listed: for a third longer
+than the run has to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,8 @@ class ServiceProbe:
         found = self.loop(most, STREAM_ANSWERS * most, STREAM_S)
         middle = median(found.latencies)
         note = f"median {middle * 1e3:,.1f} ms in the probe"
-        latency_ns = max(1, int(middle * STREAM_SHARE * 1e9))
+        share = EQUAL_SHARE if rule.equal_issue else STREAM_SHARE
+        latency_ns = max(1, int(middle * share * 1e9))
         return Load(most, expected_latency_ns=latency_ns, note=note)
 
 
@@ -186,7 +190,7 @@ def roomy(rate: float, first_s: float, bound_s: float, queries: int) -> float:
     The service as one queue with a constant time a request, random arrivals: waits
     beyond t are exp(-x t rate) of all, where the share is x / (e^x - 1). Early stopping
     allows a run of few queries no late one, and a trial of seconds does not see it: at
-    this share half the runs have none beyond ``BOUND_SHARE``.
+    this share three runs of four have none beyond ``BOUND_SHARE``.
     """
     room = (BOUND_SHARE * bound_s - first_s) * rate
     if room <= 0:
