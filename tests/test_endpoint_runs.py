@@ -91,7 +91,7 @@ def test_a_run_has_the_rounds_token_limits_and_is_judged_by_them(
     """LoadGen's own log shows them; Interactive drives Server with its own."""
     with serving() as server:
         # The double answers a stream in 0.2 ms.
-        tuning = Tuning(target_qps=60, expected_latency_ms=0.1)
+        tuning = Tuning(target_qps=600, expected_latency_ms=0.1)
         job = doubles.job(tmp_path, [server.url], scenario, tuning=tuning)
         done = runner.run(job)
     verdict, log = verdict_of(job, done), Log.read(Path(job.folder))
