@@ -61,7 +61,7 @@ def lines(
     seconds = options.min_duration_s
     if seconds is not None and options.is_shortened:
         how = "fast" if options.fast else "shortened"
-        text = f"{how}: {seconds:g} s minimum duration and {_queries(cells)} instead"
+        text = f"{how}: {seconds:g} s minimum duration{_queries(cells)} instead"
         found.insert(3, f"{text} of the round's: waived, not a submission result")
     elif seconds is not None and seconds > ROUND_S:
         text = f"--mlperf-duration {seconds:g} lengthens nothing: the round's"
@@ -71,13 +71,13 @@ def lines(
 
 
 def _queries(cells: Iterable[Cell]) -> str:
-    """Return the fewest queries of shortened runs, and where they are more."""
+    """Return how few queries shortened runs ask, where that is below the round's."""
     rules = [rounds.get(c.round).find(c.benchmark, c.target, c.scenario) for c in cells]
     found = {enough(rule) for rule in rules if rule}
-    if found <= {1}:
-        return "1 query"
-    most = max(found)
-    return f"{most} queries" if len(found) == 1 else f"1 query ({most} of LLM servers)"
+    if found and 1 not in found:
+        return ""
+    most = max(found, default=1)
+    return " and 1 query" + (f" ({most} of LLM servers)" if most > 1 else "")
 
 
 def _rounds(cells: Sequence[Cell]) -> str:
