@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.settings import enough
 from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.options import ROUND_S
@@ -62,8 +63,8 @@ def lines(
     seconds = options.min_duration_s
     if seconds is not None and options.is_shortened:
         how = "fast" if options.fast else "shortened"
-        text = f"{how}: {seconds:g} s minimum duration and 1 query instead of the "
-        found.insert(3, f"{text}round's: waived, not a submission result")
+        text = f"{how}: {seconds:g} s minimum duration{_queries(cells)} instead"
+        found.insert(3, f"{text} of the round's: waived, not a submission result")
     elif seconds is not None and seconds > ROUND_S:
         text = f"--mlperf-duration {seconds:g} lengthens nothing: the round's"
         found.insert(3, f"{text} {ROUND_S:g} s hold")
@@ -72,6 +73,16 @@ def lines(
             found.append(f"{flag}: needs the committee's approval (docs/systems.md)")
     found += [f"note: {note}" for note in notes]
     return [f"mlperf: {line}" for line in found]
+
+
+def _queries(cells: Iterable[Cell]) -> str:
+    """Return how few queries shortened runs ask, where that is below the round's."""
+    rules = [rounds.get(c.round).find(c.benchmark, c.target, c.scenario) for c in cells]
+    found = {enough(rule) for rule in rules if rule}
+    if found and 1 not in found:
+        return ""
+    most = max(found, default=1)
+    return " and 1 query" + (f" ({most} of LLM servers)" if most > 1 else "")
 
 
 def _rounds(cells: Sequence[Cell]) -> str:

@@ -41,7 +41,10 @@ def _entry_points(kind: str) -> dict[str, EntryPoint]:
     # Imported here: a session without mlperf items never scans the packages.
     from importlib.metadata import entry_points
 
-    found = {point.name: point for point in entry_points(group=GROUPS[kind])}
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUPS[kind]):
+        # The first on the path wins, as with modules.
+        found.setdefault(point.name, point)
     return dict(sorted(found.items()))
 
 

@@ -37,8 +37,9 @@ from pytest_mlperf.workload import RequestWorkload
 if TYPE_CHECKING:
     from pytest_mlperf.session import Channel
 
-EMBEDDED_SLOTS = 4
-"""Requests that the embedded server works on at a time."""
+EMBEDDED_WAITING = 4
+"""Requests outstanding at the embedded server: it works on one and has the next ones
+there when that is done."""
 LOG = "server.log"
 LOCK_S = 0.5
 LAST_WORDS_S = 3.0
@@ -83,7 +84,7 @@ class Servers:
         if self._memory:
             self.facts["GPU memory after the last server"] = self._memory
         if job.service and job.service.server is None:
-            self.concurrency = EMBEDDED_SLOTS
+            self.concurrency = EMBEDDED_WAITING
         return target(wish, (server.url,))
 
     def stop(self) -> None:
@@ -158,11 +159,10 @@ class Servers:
             model = llama.model_file(precision, Path(job.cache))
         except ValueError as error:
             raise Refused(str(error)) from None
-        slots = wish.concurrency or EMBEDDED_SLOTS
         # One CPU is for LoadGen and the client. The server's threads wait for each
         # other at every layer: one that must share its CPU holds all of them up.
-        threads = max(1, len(job.cpus) - 1)
-        command = llama.command(model, parallel=slots, threads=threads)
+        threads = min(max(1, len(job.cpus) - 1), llama.MOST_THREADS)
+        command = llama.command(model, threads=threads)
         return launch.Recipe(tuple(command))
 
 

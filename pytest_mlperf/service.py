@@ -131,8 +131,9 @@ class Target:
     """Asked as a conversation, not for the continuation of a text."""
     stream: bool = True
     """Answers come token by token."""
-    tells_ids: bool = False
-    """The service tells token ids; found out before the run."""
+    asks_ids: Mapping[str, Any] = field(default_factory=dict)
+    """What in a request makes the service tell token ids; found out before the run,
+    and empty for one that tells none."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What the rules and the service want in every request beside the prompt."""
     timeout_s: float = 600.0

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mlperf import registry
-from pytest_mlperf.core import compliance
-from pytest_mlperf.core.log import Log
-from pytest_mlperf.core.published import BARE_LOOP
-from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.core.settings import plan
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engine import content_hash
 from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
@@ -26,32 +15,23 @@ from pytest_mlperf.job import Message
 from pytest_mlperf.job import Unmet
 from pytest_mlperf.preflight import check_build
 from pytest_mlperf.preflight import check_memory
-from pytest_mlperf.preflight import planned_samples
-from pytest_mlperf.request_sut import RequestSUT
 from pytest_mlperf.scoring import write_accuracy
 from pytest_mlperf.scoring import write_compliance
 from pytest_mlperf.servers import Servers
 from pytest_mlperf.servers import held
-from pytest_mlperf.service import EndpointStats
-from pytest_mlperf.service import RequestFailed
-from pytest_mlperf.service import ServiceProvider
 from pytest_mlperf.service import Target
-from pytest_mlperf.services import errand
-from pytest_mlperf.sut import quiet_interpreter
+from pytest_mlperf.service_run import ServiceRun
+from pytest_mlperf.service_run import figures
 from pytest_mlperf.tuning import kept
 from pytest_mlperf.tuning.service_probe import Load
 from pytest_mlperf.tuning.service_probe import ServiceProbe
-from pytest_mlperf.tuning.service_probe import share_of_bounds
+from pytest_mlperf.tuning.service_probe import paced
 from pytest_mlperf.workload import Missing
 from pytest_mlperf.workload import RequestWorkload
 
 if TYPE_CHECKING:
     from pytest_mlperf.session import Channel
 
-WARM_UP = 16
-"""Requests before a run, at most, unless the system file says how many."""
-Words = Callable[[], str]
-"""Returns what the server has to say about its end."""
 NEEDS_IDS = ("TEST06", "TEST09")
 """Compliance tests that look at token ids."""
 
@@ -83,21 +63,22 @@ class ServiceSession:
             self.channel.enter("open")
             base = self._workload(job)
             workload = base.during(job.mode)
+            if (why := unscorable(job, workload)) is not None:
+                return Unmet(why)
             self.channel.enter("server")
             target = self.servers.target(job, base)
         except Missing as missing:
             return Unmet(str(missing))
         self.channel.enter("check")
         target, facts = provider.check(target, workload.prompt(0), self.channel.beat)
-        if job.audit in NEEDS_IDS and not target.tells_ids:
-            return Unmet(
-                f"{job.audit} looks at token ids, and {', '.join(target.urls)} tells "
-                "none in a test completion; use a server that does (vLLM: "
-                "return_token_ids)"
-            )
+        if (why := unaskable(job, target)) is not None:
+            return Unmet(why)
+        if job.mode is Mode.ACCURACY and not workload.reads_ids:
+            # Nothing here could make text of them again.
+            target = replace(target, asks_ids={})
         digest = identity(job, base, target)
         check_build(job, digest)
-        run = _Run(self.channel, job, provider, target, workload)
+        run = ServiceRun(self.channel, job, provider, target, workload)
         self.channel.enter("probe")
         load = self._load(job, run, digest)
         run.target = replace(target, concurrency=load.concurrency)
@@ -143,7 +124,7 @@ class ServiceSession:
             self._workloads[key] = benchmark.workload(job.workload, scratch)
         return self._workloads[key]
 
-    def _load(self, job: Job, run: _Run, digest: str) -> Load:
+    def _load(self, job: Job, run: ServiceRun, digest: str) -> Load:
         if job.tuned:
             return Load(**job.tuned)
         wish = job.service
@@ -154,152 +135,19 @@ class ServiceSession:
         measured = (*cell, Mode.PERFORMANCE)
         key = measured if measured in self._loads else (*cell, job.mode)
         if key not in self._loads:
+            queries = run.settings(Load(1)).min_query_count
             with run.loaded():
-                probe = ServiceProbe(run.loop, run.trial, len(run.target.urls))
-                self._loads[key] = probe.tune(job.rule, job.mode, job.tuning, width)
-        return self._loads[key]
-
-
-class _Run:
-    """One job's requests to one target."""
-
-    def __init__(
-        self,
-        channel: Channel,
-        job: Job,
-        provider: ServiceProvider,
-        target: Target,
-        workload: RequestWorkload,
-    ) -> None:
-        self.channel = channel
-        self.job = job
-        self.provider = provider
-        self.workload = workload
-        rule = job.rule
-        # A first token that nobody times costs the client twice the work.
-        self.firsts = rule.use_token_latencies and (
-            rule.scenario is not Scenario.OFFLINE
-        )
-        self.target = replace(target, stream=self.firsts)
-        self.requests = provider.requests(self.target, workload)
-
-    @property
-    def _available(self) -> int:
-        return min(self.requests.total, self.requests.performance_count)
-
-    @contextmanager
-    def loaded(self) -> Iterator[None]:
-        """Have the requests that a probe sends; LoadGen loads its own."""
-        probed = range(self._available)
-        self.requests.load(probed)
-        try:
-            yield
-        finally:
-            self.requests.unload(probed)
-
-    def loop(self, outstanding: int, count: int, limit_s: float) -> errand.Errand:
-        """Keep so many requests outstanding, without LoadGen."""
-        target = replace(self.target, concurrency=outstanding)
-        return errand.run(
-            lambda listener: self.provider.open(target, self.requests, listener),
-            range(self._available),
-            outstanding=outstanding,
-            count=count,
-            beat=self.channel.beat,
-            limit_s=limit_s,
-        )
-
-    def trial(self, load: Load, seconds: float) -> float:
-        """Return the worst share of a bound in a short real Server run."""
-        short = replace(
-            self.settings(load),
-            min_duration_ms=int(seconds * 1000),
-            min_query_count=1,
-            # It would take every sample of the dataset, however few a second.
-            equal_issue=False,
-        )
-        before = self.target
-        self.target = replace(before, concurrency=load.concurrency)
-        with tempfile.TemporaryDirectory(prefix="pytest-mlperf-") as name:
-            folder = Path(name)
-            self.loadgen(short, folder, lambda: "")
-            self.requests.load(range(self._available))  # LoadGen has unloaded them
-            share = share_of_bounds(self.job.rule, Log.read(folder).number)
-        self.target = before
-        return share
-
-    def settings(self, load: Load) -> Settings:
-        """Return what LoadGen is asked for."""
-        job = self.job
-        return plan(
-            job.rule,
-            job.seeds,
-            job.mode,
-            available=self._available,
-            shortening=job.shortening,
-            target_qps=load.target_qps,
-            expected_latency_ns=load.expected_latency_ns,
-            audit=compliance.find(job.audit, job.rule) if job.audit else None,
-        )
-
-    def warm_up(self) -> None:
-        """Send the requests that a run begins with, untimed."""
-        wish = self.job.service
-        assert wish is not None, "a service answers this job"
-        count = wish.warm_up
-        if count is None:
-            count = min(WARM_UP, self.target.concurrency)
-        if count:
-            with self.loaded():
-                outstanding = min(count, self.target.concurrency)
-                self.loop(outstanding, count, self.target.timeout_s)
-
-    def loadgen(
-        self, settings: Settings, folder: Path, words: Words
-    ) -> tuple[EndpointStats, ...]:
-        """Run LoadGen; a request that fails ends this process with words."""
-        # Imported here: LoadGen is not needed to find out that something is missing.
-        from pytest_mlperf import loadgen
-
-        def failed(error: BaseException) -> None:
-            self.channel.fail(explained(error, words()))
-
-        sut = RequestSUT(
-            lambda listener: self.provider.open(self.target, self.requests, listener),
-            self.workload.encode,
-            failed,
-            tokens=settings.token_latencies,
-            firsts=self.firsts,
-        )
-        total = planned_samples(settings, self.requests.total)
-        self.channel.watch(sut, total, settings.expected_s)
-        try:
-            with quiet_interpreter():
-                loadgen.run(settings, folder, sut, self.requests, failed)
-        finally:
-            self.channel.watch(None)
-        return sut.stats
-
-    def facts(self, load: Load) -> dict[str, str]:
-        """Return what a reader of the verdict wants to know."""
-        job, target = self.job, self.target
-        found = {
-            "workload": self.workload.title,
-            "precision": job.tuning.precision or "the server's own",
-            "input types": "int32" if self.workload.prompt(0).token_ids else "text",
-            "endpoints": ", ".join(target.urls),
-            "interface": "chat completions" if target.chat else "completions",
-            "streamed": "yes" if target.stream else "no, whole answers",
-            "concurrency": str(load.concurrency),
-            "balance": target.balance,
-            "tuning": load.note,
-        }
-        found |= {f"not judged: {k}": why for k, why in self.workload.unjudged.items()}
-        if load.target_qps is not None:
-            found["target_qps"] = f"{load.target_qps:.4g}"
-        if load.loop_rate is not None:
-            found[BARE_LOOP] = f"{load.loop_rate:.6g}"
-        return found
+                probe = ServiceProbe(
+                    run.loop, run.trial, len(run.target.urls),
+                    lambda what: self.channel.enter(f"probe {what}"),
+                )  # fmt: skip
+                self._loads[key] = probe.tune(
+                    job.rule, job.mode, job.tuning, width, queries
+                )
+        load = self._loads[key]
+        if job.mode is Mode.ACCURACY and job.tuning.target_qps is None:
+            return paced(load)
+        return load
 
 
 def identity(job: Job, workload: RequestWorkload, target: Target) -> str:
@@ -321,20 +169,30 @@ def identity(job: Job, workload: RequestWorkload, target: Target) -> str:
     )
 
 
-def explained(error: BaseException, words: str) -> BaseException:
-    """Return a request's failure with what became of the server."""
-    if not words or not isinstance(error, RequestFailed):
-        return error
-    problem = f"{error.problem}. {words}"
-    return RequestFailed(error.url, error.sample, error.after_s, problem)
+def unscorable(job: Job, workload: RequestWorkload) -> str | None:
+    """Return why a job's answers cannot be judged here; found before they are asked."""
+    judged = [limit.metric for limit in job.rule.accuracy]
+    lacking = [f"{k}: {v}" for k, v in workload.unjudged.items() if k in judged]
+    if job.mode is Mode.ACCURACY and lacking:
+        return (
+            f"{job.cell.model}'s accuracy cannot be judged here, and is not passed "
+            f"over: {'; '.join(lacking)}"
+        )
+    if job.audit == "TEST07":
+        return (
+            "TEST07 asks the accuracy set's questions in a performance run, and this "
+            "suite opens the performance set for one; run it with the reference's "
+            "script, on the questions that compliance/TEST07 names"
+        )
+    return None
 
 
-def figures(stats: Sequence[EndpointStats]) -> dict[str, str]:
-    """Return each endpoint's figures as facts of the run."""
-    if len(stats) == 1:
-        return {f"endpoint {k}": value for k, value in stats[0].facts().items()}
-    return {
-        f"endpoint {one.url} {name}": value
-        for one in stats
-        for name, value in one.facts().items()
-    }
+def unaskable(job: Job, target: Target) -> str | None:
+    """Return why a compliance test cannot be run on a service."""
+    if job.audit not in NEEDS_IDS or target.asks_ids:
+        return None
+    return (
+        f"{job.audit} looks at token ids, and {', '.join(target.urls)} tells none in a "
+        "test completion; use a server that does (vLLM: return_token_ids, llama.cpp: "
+        "logprobs)"
+    )

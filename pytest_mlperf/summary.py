@@ -22,7 +22,7 @@ _LEGEND = {
     REHEARSAL: f"{REHEARSAL}: answers from the ground truth, nothing was measured",
     "embedded": "embedded: a small stand-in for the official model and data",
     "performance only": "performance only: generated weights, answers mean nothing",
-    "fast": f"fast: {FAST_S:g} s minimum duration and 1 query, not the round's",
+    "fast": f"fast: {FAST_S:g} s minimum duration, not the round's, and few queries",
     "shortened": "shortened: --mlperf-duration instead of the round's",
     NULL: f"{NULL}: nothing was inferred, this measures the suite",
 }
@@ -59,8 +59,8 @@ class Row:
     or that no engine worked for."""
     higher_is_better: bool
     note: str = ""
-    """A line under the row: first and further tokens, in percent of their limits; or
-    the best that others published.
+    """Lines under the row, apart by semicolons: first and further tokens, in percent of
+    their limits, and what is unjudged; or the best that others published.
     """
 
 
@@ -115,20 +115,7 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
         time="" if v.actual_s is None else time,
         comparable=same if v.valid and not {NULL, REHEARSAL} & {*v.labels} else (),
         higher_is_better=unit != "ms",
-        note=_tokens(v) or v.facts.get("beside", ""),
-    )
-
-
-def _tokens(v: Verdict) -> str:
-    """Return ``TTFT p99 …, TPOT p99 …`` of a run whose tokens were timed."""
-    if v.tpot is None or v.tpot_limit is None or v.percentile is None:
-        return ""
-    pairs = (("TTFT", v.at_percentile, v.limit), ("TPOT", v.tpot, v.tpot_limit))
-    return ", ".join(
-        f"{name} p{v.percentile * 100:g} {_number(m.value, 1, m.unit)} "
-        f"({m.value / bound.value:.0%} of {bound.value:g})"
-        for name, m, bound in pairs
-        if m and bound
+        note=v.tokens() or v.facts.get("beside", ""),
     )
 
 
@@ -166,7 +153,7 @@ def render(rows: Sequence[Row], width: int, *, colour: bool) -> list[str]:
         columns = padded[:_SPLIT] if narrow else padded
         lines.append("  ".join(c for c in columns if c).rstrip())
         if row and row.note:
-            lines.append(f"    {row.note}")
+            lines += [f"    {part}" for part in row.note.split("; ")]
         if narrow and row:
             first, *more = _tail(row, width)
             verdict = _paint(row.verdict, _colour(row) if colour else "")

@@ -150,6 +150,10 @@ class RequestWorkload(Protocol):
         """Number of samples that a performance run draws from."""
 
     @property
+    def reads_ids(self) -> bool:
+        """Whether answers that are token ids can be scored: a tokenizer is there."""
+
+    @property
     def reference(self) -> Mapping[str, float]:
         """Metric -> value of the reference on this data, in the round's unit."""
 
@@ -197,7 +201,7 @@ class RequestBenchmark(Protocol):
         """``service``; a benchmark without this is answered by engines."""
 
     def precision(self, target: str) -> str:
-        """Precision of the embedded model: ``q4_1``, or ``f16`` (the reference).
+        """Precision of the embedded model: ``q8_0``, or ``f16`` (the reference).
 
         Empty without one: an endpoint's own precision is not known here.
         """

@@ -42,6 +42,7 @@ class Asking:
     digest: str = "asking"
     total: int = SAMPLES
     performance_count: int = SAMPLES
+    reads_ids: bool = True
     reference: Mapping[str, float] = field(
         default_factory=lambda: {
             "ROUGE1": 50.0, "ROUGE2": 50.0, "ROUGEL": 50.0, "ROUGELSUM": 50.0,
@@ -80,15 +81,18 @@ class AskingBenchmark:
     metric: str = "ROUGE1"
     answered_by: str = "service"
     kind: str = "embedded"
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
     def precision(self, target: str) -> str:  # noqa: ARG002 - one shape
-        return "q4_1"
+        return "q8_0"
 
     def workload(self, kind: str, scratch: Path | None) -> Asking:  # noqa: ARG002
-        return Asking(kind=self.kind)
+        return Asking(kind=self.kind, **self.changes)
 
 
 ASKING = AskingBenchmark()
+WORDS = AskingBenchmark(changes={"reads_ids": False})
+UNJUDGED = AskingBenchmark(changes={"unjudged": {"ROUGE1": "it is a program"}})
 OFFICIAL = AskingBenchmark(kind="official")
 
 
@@ -127,7 +131,7 @@ def job(
         workload="embedded",
         cache=str(folder / "cache"),
         cpus=tuple(sorted(os.sched_getaffinity(0))),
-        tuning=tuning or Tuning(target_qps=60, expected_latency_ms=2),
+        tuning=tuning or Tuning(target_qps=1200, expected_latency_ms=2),
         shortening=Shortening(int(seconds * 1000), f"--mlperf-duration {seconds:g}"),
         service=ServiceWish(urls=tuple(urls), **given),
         audit=audit,

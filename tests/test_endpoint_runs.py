@@ -91,7 +91,7 @@ def test_a_run_has_the_rounds_token_limits_and_is_judged_by_them(
     """LoadGen's own log shows them; Interactive drives Server with its own."""
     with serving() as server:
         # The double answers a stream in 0.2 ms.
-        tuning = Tuning(target_qps=60, expected_latency_ms=0.1)
+        tuning = Tuning(target_qps=600, expected_latency_ms=0.1)
         job = doubles.job(tmp_path, [server.url], scenario, tuning=tuning)
         done = runner.run(job)
     verdict, log = verdict_of(job, done), Log.read(Path(job.folder))
@@ -505,6 +505,65 @@ def test_a_server_that_does_not_know_the_ids_field_is_asked_without(
         done = runner.run(doubles.job(tmp_path, [server.url]))
 
     assert done.facts["token ids"] == "no, text alone"
+
+
+def beside(send: Send, number: int) -> bool:  # noqa: ARG001 - a Behaviour
+    """Answer as llama.cpp does: ids only beside probabilities, and no other field."""
+    told = b"logprobs" in send.request
+    send(START)
+    for token_id, text in enumerate("abc"):
+        ids = {"logprobs": {"content": [{"id": 5 + token_id}]}} if told else {}
+        send(event({"choices": [{"text": text, **ids}]}))
+    send(USAGE + END)
+    return True
+
+
+def test_ids_beside_probabilities_are_asked_for_too(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """The second of the two ways in which servers tell them."""
+    with serving(beside) as server:
+        done = runner.run(doubles.job(tmp_path, [server.url]))
+
+    assert "yes" == done.facts["token ids"]
+    assert b"logprobs" in server.requests[-1]
+    assert b"return_token_ids" not in server.requests[-1]
+
+
+def test_ids_that_nothing_makes_text_of_are_not_asked_for_in_accuracy(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """The text comes anyway, and can be scored."""
+    with serving(beside) as server:
+        spec = "tests.service_doubles:WORDS"
+        runner.run(doubles.job(tmp_path, [server.url], mode=Mode.ACCURACY, spec=spec))
+
+    assert b"logprobs" not in server.requests[-1]
+
+
+def test_accuracy_that_cannot_be_judged_here_skips_before_anything_is_asked(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """Programs that a model wrote are not run; nor is the metric passed over."""
+    with serving() as server:
+        spec = "tests.service_doubles:UNJUDGED"
+        job = doubles.job(tmp_path, [server.url], mode=Mode.ACCURACY, spec=spec)
+        with pytest.raises(Missing, match="ROUGE1: it is a program"):
+            runner.run(job)
+
+    assert [] == server.requests
+
+
+def test_test07_skips_with_the_reason(runner: Runner, tmp_path: Path) -> None:
+    """Its questions are the accuracy set's."""
+    rule = rounds.get("v6.1").find("gpt-oss-120b", "", Scenario.SERVER)
+    with serving() as server:
+        job = doubles.job(
+            tmp_path, [server.url], Scenario.SERVER, Mode.COMPLIANCE, audit="TEST07",
+            rule=rule, tuned={"concurrency": 4, "target_qps": 50.0},
+        )  # fmt: skip
+        with pytest.raises(Missing, match="TEST07 asks the accuracy set"):
+            runner.run(job)
 
 
 def slowly(send: Send, number: int) -> bool:

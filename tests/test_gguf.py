@@ -1,4 +1,4 @@
-"""GGUF files: read, and written again in half precision."""
+"""GGUF files: read, and written again in half precision or with eight bits."""
 
 from __future__ import annotations
 
@@ -54,10 +54,12 @@ def model(tensors: list[tuple[str, tuple[int, ...], int, bytes]]) -> bytes:
     return top + bytes(-len(top) % 32) + data
 
 
-def rewritten(data: bytes, folder: Path) -> tuple[bytes, gguf.Layout]:
-    source, target = folder / "small.gguf", folder / "small.f16.gguf"
+def rewritten(
+    data: bytes, folder: Path, kind: int = gguf.F16
+) -> tuple[bytes, gguf.Layout]:
+    source, target = folder / "small.gguf", folder / "again.gguf"
     source.write_bytes(data)
-    gguf.to_half(source, target)
+    gguf.rewrite(source, target, kind)
     found = target.read_bytes()
     return found, gguf.read_layout(found)
 
@@ -85,6 +87,36 @@ def test_q8_0_weights_keep_their_values(tmp_path: Path) -> None:
     assert (codes * 0.25).tolist() == gguf.weights(
         data, layout, layout.tensors[0]
     ).tolist()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(
+    values=st.lists(
+        st.floats(-8, 8, width=16, allow_subnormal=False), min_size=64, max_size=64
+    )
+)
+def test_eight_bits_hold_a_weight_to_a_share_of_its_blocks_largest(
+    values: list[float], tmp_path: Path
+) -> None:
+    """Half a step of 1/127 of the largest, and what a half-precision scale rounds."""
+    wanted = np.array(values, "<f2")
+    tensor = ("w", (32, 2), gguf.F16, wanted.tobytes())
+    data, layout = rewritten(model([tensor]), tmp_path, gguf.Q8_0)
+    (one,) = layout.tensors
+    found = gguf.weights(data, layout, one).reshape(2, 32)
+    largest = np.abs(wanted.astype(np.float32)).reshape(2, 32).max(axis=1)
+    error = np.abs(found - wanted.reshape(2, 32)).max(axis=1)
+
+    assert gguf.Q8_0 == one.kind
+    assert (error <= largest * (0.5 / 127 + 2**-10) + 2**-17).all()
+
+
+def test_rows_that_no_block_fits_become_half(tmp_path: Path) -> None:
+    """llama.cpp refuses a row that is no whole number of blocks."""
+    odd = ("w", (24, 2), gguf.F16, np.ones(48, "<f2").tobytes())
+    _, layout = rewritten(model([odd]), tmp_path, gguf.Q8_0)
+
+    assert gguf.F16 == layout.tensors[0].kind
 
 
 def test_vectors_stay_in_full_precision_and_matrices_become_half(
@@ -125,7 +157,7 @@ def test_key_values_are_copied_and_the_file_type_says_half(tmp_path: Path) -> No
         if a != b
     ]
 
-    assert gguf.MOSTLY_F16 == kind
+    assert gguf.FILE_TYPES[gguf.F16] == kind
     assert len(changed) == 1
 
 
@@ -150,5 +182,5 @@ def test_a_damaged_model_is_refused_by_name_and_leaves_nothing(
     source.write_bytes(data)
 
     with pytest.raises(gguf.BadModel, match=rf"bad\.gguf.*({words})"):
-        gguf.to_half(source, target)
+        gguf.rewrite(source, target, gguf.F16)
     assert [source] == list(tmp_path.iterdir())

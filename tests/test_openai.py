@@ -87,6 +87,32 @@ def test_token_ids_are_kept_where_the_server_tells_them() -> None:
     assert (5, 6) == stream.finish().token_ids
 
 
+def beside(*ids: int) -> dict[str, Any]:
+    """Return tokens as llama.cpp tells them: with their probabilities."""
+    return {"content": [{"id": i, "token": "x", "prob": 1.0} for i in ids]}
+
+
+def test_token_ids_are_kept_where_they_stand_beside_probabilities() -> None:
+    """llama.cpp has no other place for them; its last chunk has none."""
+    stream = Stream(chat=True, max_tokens=9)
+    stream.feed(delta("a", logprobs=beside(5)) + delta("b", logprobs=beside(6, 7)))
+    stream.feed(delta("", logprobs=None, finish_reason="length") + usage(3) + DONE)
+
+    assert (5,) == stream.first.token_ids
+    assert (5, 6, 7) == stream.finish().token_ids
+
+
+@pytest.mark.parametrize(
+    "told", [{"content": None}, {"content": [{"token": "a"}]}, {"tokens": ["a"]}, [1]]
+)
+def test_probabilities_without_ids_are_no_token_ids(told: object) -> None:
+    """Others than llama.cpp answer the same field in their own way."""
+    stream = Stream(chat=True, max_tokens=9)
+    stream.feed(delta("a", logprobs=told) + DONE)
+
+    assert stream.finish().token_ids is None
+
+
 @pytest.mark.parametrize(
     ("data", "found"),
     [

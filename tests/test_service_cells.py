@@ -49,17 +49,16 @@ def test_a_service_answers_each_cell_once_whatever_the_engines(
 ) -> None:
     """Engines multiply the batch benchmarks; nothing changes for those."""
     found = collected(pytester, "--mlperf-engine", "null,onnxruntime")
-    llama = [name for name in found if name.startswith("llama")]
+    ours = ("llama3.1-8b-offline", "llama3.1-8b-server", "llama3.1-8b-interactive")
+    llama = [name for name in found if name.startswith(ours)]
 
     assert [
         "llama3.1-8b-offline-endpoint",
         "llama3.1-8b-server-endpoint",
         "llama3.1-8b-interactive-endpoint",
     ] == llama
-    assert {name.rpartition("-")[2] for name in found if "llama" not in name} == {
-        "null",
-        "onnxruntime",
-    }
+    batches = [name for name in found if name.startswith(("bert", "resnet50"))]
+    assert {"null", "onnxruntime"} == {name.rpartition("-")[2] for name in batches}
 
 
 @pytest.mark.usefixtures("asking")
@@ -67,7 +66,7 @@ def test_a_service_answers_each_cell_once_whatever_the_engines(
     ("how", "wish"),
     [
         ("-k", "llama3.1-8b and interactive"),
-        ("-m", "endpoint and interactive"),
+        ("-m", "mlperf(benchmark='llama3.1-8b', scenario='interactive')"),
     ],
 )
 def test_such_cells_are_selected_like_others(
@@ -77,6 +76,37 @@ def test_such_cells_are_selected_like_others(
     found = collected(pytester, how, wish)
 
     assert ["llama3.1-8b-interactive-endpoint"] == found
+
+
+LLM_CELLS = {
+    "deepseek-r1": 4, "gpt-oss-120b": 3, "llama2-70b-99": 3, "llama2-70b-99.9": 3,
+    "llama3.1-405b": 3, "llama3.1-8b": 3, "llama3.1-8b-edge": 2, "mixtral-8x7b": 2,
+}  # fmt: skip
+
+
+def test_every_llm_benchmark_has_the_cells_of_its_rounds(
+    pytester: pytest.Pytester,
+) -> None:
+    """Registered, whether or not anything here could answer them."""
+    found = collected(pytester, "-m", "endpoint")
+    models = [name.rpartition("-")[0].rpartition("-")[0] for name in found]
+
+    assert {model: models.count(model) for model in models} == LLM_CELLS
+
+
+def test_a_benchmark_without_a_stand_in_skips_with_one_line(
+    pytester: pytest.Pytester,
+) -> None:
+    """It says what would run: the official files, or the benchmark that is embedded."""
+    result = pytester.runpytest_subprocess(
+        str(SUITES / "suites"), "-k", "llama2-70b or mixtral or deepseek or gpt-oss",
+        "-rs", "--mlperf-duration", "1",
+    )  # fmt: skip
+
+    result.assert_outcomes(skipped=30)
+    result.stdout.fnmatch_lines(
+        ["*llama2-70b has no embedded workload; choose --mlperf-workload official*"]
+    )
 
 
 @pytest.mark.usefixtures("asking")
@@ -94,7 +124,7 @@ def test_without_a_server_the_items_skip_with_the_remedy(
 ) -> None:
     """Nothing else is wrong on such a machine."""
     result = pytester.runpytest_subprocess(
-        str(SUITES / "suites"), "-k", "llama3.1-8b and offline", "-rs",
+        str(SUITES / "suites"), "-k", "llama3.1-8b-offline", "-rs",
         "--mlperf-duration", "1",
     )  # fmt: skip
 

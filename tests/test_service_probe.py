@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -22,9 +23,12 @@ from pytest_mlperf.tuning.load import BOUND_SHARE
 from pytest_mlperf.tuning.load import CAUTION
 from pytest_mlperf.tuning.load import LOADS
 from pytest_mlperf.tuning.load import OFFLINE_MARGIN
+from pytest_mlperf.tuning.load import PACED
 from pytest_mlperf.tuning.service_probe import LEVELS
 from pytest_mlperf.tuning.service_probe import Load
 from pytest_mlperf.tuning.service_probe import ServiceProbe
+from pytest_mlperf.tuning.service_probe import paced
+from pytest_mlperf.tuning.service_probe import roomy
 from pytest_mlperf.tuning.service_probe import share_of_bounds
 from tests.service_doubles import rule_for
 
@@ -93,6 +97,68 @@ def test_server_gets_the_heaviest_load_that_keeps_the_bounds_with_room() -> None
     assert "" == load.hopeless
 
 
+def longest(share: float, queries: int, seed: int) -> float:
+    """Return the longest wait in one line of random arrivals, in answers."""
+    random = Random(seed)
+    now = free = worst = 0.0
+    for _ in range(queries):
+        now += random.expovariate(share)
+        worst = max(worst, free - now)
+        free = max(now, free) + 1
+    return worst
+
+
+@pytest.mark.parametrize("bound", [5, 8, 30])
+@pytest.mark.parametrize("queries", [460, 5000])
+def test_the_queue_of_a_roomy_share_stays_within_the_bound(
+    bound: int, queries: int
+) -> None:
+    """Simulated forty times; with more queries or less room it is a smaller share."""
+    share = roomy(10.0, 0.05, bound / 10, queries)
+    kept = [longest(share, queries, seed) < bound - 0.5 for seed in range(40)]
+
+    assert sum(kept) >= 36
+    assert roomy(10.0, 0.05, bound / 10, 2 * queries) < share
+    assert roomy(10.0, 0.05, bound / 11, queries) < share < 1
+
+
+def test_a_first_token_that_takes_the_whole_bound_leaves_no_room() -> None:
+    """And no number overflows on the way."""
+    assert 0.0 == roomy(10.0, 0.4, 0.5, 460)
+    assert 0.0 == roomy(0.001, 0.1, 0.5, 460)
+
+
+def test_a_queue_that_would_be_too_long_is_not_tried() -> None:
+    """One answer at a time, ten a second, 1/2 s to the first token."""
+    formula = Formula(slots=1, slowness=0.1)
+    probe = ServiceProbe(formula.loop, formula.trial)
+    rule = rule_for(Scenario.INTERACTIVE)
+    load = probe.tune(rule, Mode.PERFORMANCE, Tuning(), 1, queries=460)
+    most = roomy(formula.rate, SECONDS, 0.5, 460)
+
+    assert [pytest.approx(formula.rate * most / CAUTION)] == formula.tried
+    assert formula.rate * most == pytest.approx(load.target_qps)
+
+
+def test_accuracy_asks_faster_than_a_run_that_is_bounded() -> None:
+    """Nobody times it, and a hundred slow answers take long enough."""
+    bounded = Load(4, target_qps=3.0, loop_rate=10.0)
+
+    assert 10.0 * PACED == paced(bounded).target_qps
+    assert 9.0 == paced(replace(bounded, target_qps=9.0)).target_qps
+    assert Load(4) == paced(Load(4))
+
+
+def test_what_is_tried_is_told() -> None:
+    """A slow service's probe takes a minute, and a person watches."""
+    formula, told = Formula(), list[str]()
+    probe = ServiceProbe(formula.loop, formula.trial, tell=told.append)
+    probe.tune(rule_for(Scenario.SERVER), Mode.PERFORMANCE, Tuning(), None)
+
+    assert "4 outstanding" == told[0]
+    assert "queries/s" in told[-1]
+
+
 def test_where_no_load_keeps_the_bounds_the_best_is_taken_and_said() -> None:
     """The verdict is then an honest INVALID whose remedy knows why."""
     formula = Formula(slowness=100)
@@ -112,10 +178,22 @@ def test_what_is_given_is_taken_and_nothing_is_tried() -> None:
 
 def test_a_stream_may_expect_half_its_median() -> None:
     """LoadGen lists twice the queries that this makes."""
-    load = Formula(slots=1).tuned(Scenario.SINGLE_STREAM)
+    rule = replace(rule_for(Scenario.SINGLE_STREAM), equal_issue=False)
+    formula = Formula(slots=1)
+    probe = ServiceProbe(formula.loop, formula.trial)
+    load = probe.tune(rule, Mode.PERFORMANCE, Tuning(), None)
 
     assert 1 == load.concurrency
     assert int(SECONDS / 2 * 1e9) == load.expected_latency_ns
+
+
+def test_a_stream_of_equal_issue_asks_for_a_third_longer_than_it_has_to() -> None:
+    """There LoadGen does not end before it has asked all that it listed."""
+    load = Formula(slots=1).tuned(Scenario.SINGLE_STREAM)
+    assert load.expected_latency_ns is not None
+    listed = 2 * 60 / (load.expected_latency_ns / 1e9)
+
+    assert 60 * 4 / 3 == pytest.approx(listed * SECONDS)
 
 
 @pytest.mark.parametrize("scenario", [Scenario.OFFLINE, Scenario.SERVER])

@@ -97,6 +97,20 @@ def test_fast_waives_duration_and_count_in_words(scenario: Scenario) -> None:
     assert (60_000, 1) == (made.min_duration_ms, made.min_query_count)
 
 
+@pytest.mark.parametrize("scenario", [Scenario.SERVER, Scenario.INTERACTIVE])
+def test_a_shortened_llm_run_still_asks_enough_to_be_valid(scenario: Scenario) -> None:
+    """Early stopping proves nothing with fewer than 459 queries, however long."""
+    rule = rounds.get("v6.1").find("llama3.1-8b", "", scenario)
+    assert rule is not None
+    made = plan(
+        rule, SEEDS, Mode.PERFORMANCE, available=20, shortening=FAST, target_qps=4.0
+    )
+
+    assert 459 == made.min_query_count
+    assert "min_query_count" not in made.waived
+    assert 459 / 4.0 == made.expected_s
+
+
 def _count(scenario: Scenario) -> str:
     return {Scenario.OFFLINE: "24,576", Scenario.MULTI_STREAM: "662"}.get(
         scenario, "100"

@@ -73,6 +73,20 @@ def test_first_and_further_tokens_stand_under_their_row(
     assert verdict == Verdict.from_json(verdict.to_json())
 
 
+def test_what_no_rule_bounds_is_marked_unjudged(make_verdict: Make) -> None:
+    """In the table and in the verdict's own words."""
+    shown = {
+        "end-to-end p99": Metric("result_99.00_percentile_latency_ns", 403.81, "ms"),
+        "answered": Metric("result_completed_samples_per_sec", 3.69, "queries/s"),
+    }
+    verdict = make_verdict(metric=Metric("rate", 22.1, "tokens/s"), unjudged=shown)
+    text = "unjudged: end-to-end p99 403.8 ms, answered 3.7 queries/s"
+
+    assert text in [line.strip() for line in table([verdict], 60)]
+    assert text in verdict.explain()
+    assert verdict == Verdict.from_json(verdict.to_json())
+
+
 @pytest.mark.parametrize("labels", [("embedded",), ("fast",), ()])
 def test_a_waived_verdict_is_never_a_plain_valid(
     make_verdict: Make, labels: tuple[str, ...]

@@ -1,7 +1,7 @@
-"""The embedded LLM workload: sentences about a hundred countries, to be completed.
+"""The embedded LLM workload: which country's capital is it?
 
-The prompts carry the template of SmolLM2, the model that our own server brings along,
-so that they go to ``/v1/completions`` as they are.
+An example, and a line to complete, so that the answer is in the question as a summary
+is in its article: short enough for two processor cores, and the same on every machine.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pytest_mlperf.benchmarks.llm import LLMWorkload
 from pytest_mlperf.benchmarks.llm import Prompts
 from pytest_mlperf.benchmarks.llm import Said
 from pytest_mlperf.benchmarks.llm import official_line
+from pytest_mlperf.services.llama import REMEDY
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "embedded" / "llama3.1-8b"
-MAX_TOKENS = 64
-STOP = ("\n",)
-TASK = (
-    "Complete the sentence about {country}: It is a country in ..., its capital is ...,"
-    " and its currency is the ..."
-)
-BEGUN = "{country} is a country in"
-EXPECTED = "{continent}, its capital is {capital}, and its currency is the {currency}."
+MAX_TOKENS = 6
+PERFORMANCE_SAMPLES = 20
+"""With equal issue LoadGen asks for whole passes over these: 460 queries are 23."""
+PROMPT = "Berlin (Germany): capital of Germany.\n{capital} ({country}):"
+EXPECTED = "capital of {country}."
+# Every answer has all its tokens, so that each has a time per token.
+SAMPLING = {"seed": 42, "ignore_eos": True}
 WORDS = {
     "ROUGE1": "rouge1", "ROUGE2": "rouge2", "ROUGEL": "rougeL",
     "ROUGELSUM": "rougeLsum", "GEN_LEN": "gen_len",
@@ -34,15 +34,14 @@ WORDS = {
 _END = re.compile(r"(?<=[.!?])\s+")
 
 
-def prompt(country: str) -> str:
-    """Return the text of a request: a user's turn, and the answer as it begins."""
-    task, begun = TASK.format(country=country), BEGUN.format(country=country)
-    return f"<|im_start|>user\n{task}<|im_end|>\n<|im_start|>assistant\n{begun}"
-
-
 def sentences(text: str) -> list[str]:
     """Return a text's sentences: the same rule for the reference and what it judges."""
     return _END.split(text)
+
+
+def answered(text: str) -> str:
+    """Return the line that was to be completed; what follows it is not asked for."""
+    return text.strip().partition("\n")[0]
 
 
 def open_embedded(folder: Path = EMBEDDED) -> LLMWorkload:
@@ -50,7 +49,7 @@ def open_embedded(folder: Path = EMBEDDED) -> LLMWorkload:
 
     Raises ``ValueError`` when a file is not the one that the manifest records.
     """
-    rouge.need()
+    rouge.need(REMEDY)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     data = folder / "countries.json"
     raw = data.read_bytes()
@@ -65,7 +64,7 @@ def open_embedded(folder: Path = EMBEDDED) -> LLMWorkload:
     targets = [EXPECTED.format(**row) for row in rows]
 
     def score(said: Sequence[Said]) -> dict[str, float]:
-        answers = [rouge.lines(one.text, sentences) for one in said]
+        answers = [rouge.lines(answered(one.text), sentences) for one in said]
         wanted = [rouge.lines(targets[one.index], sentences) for one in said]
         found = rouge.scores(wanted, answers, lsum=True)
         return found | {"GEN_LEN": float(sum(map(len, answers)))}
@@ -73,15 +72,12 @@ def open_embedded(folder: Path = EMBEDDED) -> LLMWorkload:
     return LLMWorkload(
         kind="embedded",
         title=manifest["title"],
-        prompts=Prompts(
-            MAX_TOKENS,
-            texts=[prompt(row["country"]) for row in rows],
-            stops=[STOP] * len(rows),
-        ),
+        prompts=Prompts(MAX_TOKENS, texts=[PROMPT.format(**row) for row in rows]),
         reference=manifest["reference"],
         scorer=score,
         printed=official_line(WORDS, quoted=True),
         files=(data,),
-        recipe=TASK + BEGUN,
-        sampling={"seed": 42},
+        recipe=PROMPT,
+        sampling=SAMPLING,
+        performance_samples=PERFORMANCE_SAMPLES,
     )

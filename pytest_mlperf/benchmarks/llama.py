@@ -62,7 +62,7 @@ class Llama:
     answered_by: str = "service"
 
     def precision(self, target: str) -> str:  # noqa: ARG002 - one for every target
-        return "q4_1" if self.embedded else ""
+        return "q8_0" if self.embedded else ""
 
     def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
         """Open ``official`` or ``embedded``; a missing file raises ``Missing``."""

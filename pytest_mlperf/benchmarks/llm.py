@@ -124,6 +124,8 @@ class LLMWorkload:
     unjudged: Mapping[str, str] = field(default_factory=dict)
     accuracy: Callable[[], LLMWorkload] | None = None
     """Opens what accuracy is measured on, where that is something else."""
+    performance_samples: int | None = None
+    """How many a performance run draws from; None: all."""
 
     @property
     def total(self) -> int:
@@ -131,7 +133,11 @@ class LLMWorkload:
 
     @property
     def performance_count(self) -> int:
-        return len(self.prompts)
+        return self.performance_samples or len(self.prompts)
+
+    @property
+    def reads_ids(self) -> bool:
+        return self.tokenizer is not None
 
     @cached_property
     def digest(self) -> str:

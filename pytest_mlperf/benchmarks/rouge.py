@@ -18,14 +18,14 @@ NAMES = {"rouge1": "ROUGE1", "rouge2": "ROUGE2", "rougeL": "ROUGEL"}
 LSUM = {"rougeLsum": "ROUGELSUM"}
 
 
-def need() -> None:
+def need(remedy: str = "pip install 'pytest-mlperf[llm]'") -> None:
     """Raise ``Missing`` unless the package is installed: asked for before a run."""
     from importlib.util import find_spec
 
     if find_spec("rouge_score") is None:
         raise Missing(
             "the package rouge-score is not installed, and ROUGE cannot be computed"
-            " without it; pip install 'pytest-mlperf[llm]'."
+            f" without it; {remedy}."
         )
 
 

@@ -21,10 +21,10 @@ from pytest_mlperf.core.evidence import BOUNDED
 from pytest_mlperf.core.evidence import Context
 from pytest_mlperf.core.evidence import Judge
 from pytest_mlperf.core.evidence import Run
-from pytest_mlperf.core.evidence import elapsed_s
 from pytest_mlperf.core.log import DETAIL
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.reported import report
 from pytest_mlperf.core.rounds import AccuracyLimit
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
@@ -32,14 +32,10 @@ from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
-from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 
 __all__ = ["Context", "judge", "judge_log"]
-
-PERCENT = ("acc", "F1", "AUC", "WER", "ACCURACY", "exact_match", "E2E_ACCURACY")
-"""Metrics that accuracy.txt prints in percent."""
 
 
 def judge(
@@ -235,67 +231,3 @@ def unreadable(name: str, error: LogError) -> Check:
     return Check(
         name, Status.ERROR, error.found, error.required, error.where, error.remedy
     )
-
-
-def report(run: Run, verdict: Verdict) -> Verdict:
-    """Return the verdict with figure, bound and times, as far as the log has them."""
-    figure = score if run.mode is Mode.ACCURACY else figures
-    audit = run.context.audit
-    measured = audit is None or audit.as_performance
-    for fill in (times, figure) if measured else (times,):
-        try:
-            verdict = fill(run, verdict)
-        except LogError:
-            continue  # The check of the same value is in error and says so.
-    return verdict
-
-
-def times(run: Run, verdict: Verdict) -> Verdict:
-    """Add how long the run really took."""
-    return replace(verdict, actual_s=elapsed_s(run.log))
-
-
-def figures(run: Run, verdict: Verdict) -> Verdict:
-    """Add the reported figure, the bound and the latency measured at its percentile."""
-    log, rule = run.log, run.rule
-    value, unit = log.number(rule.result_key), rule.unit
-    if unit == "ns":
-        value, unit = value / 1e6, "ms"
-    verdict = replace(verdict, metric=Metric(rule.result_key, value, unit))
-    if rule.percentile is None:
-        return verdict
-    key, bound = run.latency_key(rule.percentile), rule.target_latency_ns
-    bound_key = "target_latency_ns"
-    if rule.ttft_ns is not None:
-        percent = f"{rule.percentile * 100:.2f}"
-        key = f"result_first_token_{percent}_percentile_latency_ns"
-        bound, bound_key = rule.ttft_ns, "ttft_ns"
-    if rule.tpot_ns is not None:
-        tokens = f"result_time_per_output_token_{rule.percentile * 100:.2f}"
-        tokens += "_percentile_ns"
-        verdict = replace(
-            verdict,
-            tpot=Metric(tokens, log.number(tokens) / 1e6, "ms"),
-            tpot_limit=Metric("tpot_ns", rule.tpot_ns / 1e6, "ms"),
-        )
-    return replace(
-        verdict,
-        percentile=rule.percentile,
-        at_percentile=Metric(key, log.number(key) / 1e6, "ms"),
-        limit=None if bound is None else Metric(bound_key, bound / 1e6, "ms"),
-    )
-
-
-def score(run: Run, verdict: Verdict) -> Verdict:
-    """Add the first accuracy metric and the threshold it was held to."""
-    measured = read_accuracy_txt(run.log.folder)
-    for limit in checks_accuracy.limits(run):
-        if limit.metric in measured.metrics:
-            unit = "%" if limit.metric in PERCENT else ""
-            value = measured.metrics[limit.metric]
-            return replace(
-                verdict,
-                metric=Metric(limit.metric, value, unit),
-                limit=Metric(f"{limit.metric}_threshold", limit.threshold, unit),
-            )
-    return verdict

@@ -8,6 +8,7 @@ from dataclasses import field
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_mlperf.core.early_stopping import queries_needed
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
@@ -150,11 +151,14 @@ def plan(
     # LoadGen reads Offline's query count as samples of its one query.
     queries = max(rule.min_query_count, rule.min_sample_count)
     if shortening and shortening.duration_ms < duration:
-        counts = f"{shortening.why}: 1 instead of {queries:,}"
-        duration, queries = shortening.duration_ms, 1
+        least = enough(rule)
+        counts = f"{shortening.why}: {least:,} instead of {queries:,}"
+        duration = shortening.duration_ms
         seconds = f"{duration / 1000:g} s instead of {rule.min_duration_ms / 1000:g} s"
         waived["min_duration"] = f"{shortening.why}: {seconds}"
-        waived["min_query_count"] = counts
+        if least < queries:
+            waived["min_query_count"] = counts
+        queries = least
         if rule.min_sample_count:
             waived["min_sample_count"] = counts
     samples = rule.performance_sample_count
@@ -187,6 +191,17 @@ def plan(
         waived=waived,
     )
     return audited(found, audit) if audit else found
+
+
+def enough(rule: Rule) -> int:
+    """Return the queries of a shortened run: 1, where a run of any length may be VALID.
+
+    LLM servers are slow, and early stopping needs so many queries whatever the
+    duration: fewer would be INVALID for certain.
+    """
+    if rule.ttft_ns is None or rule.percentile is None:
+        return 1
+    return queries_needed(0, rule.percentile)
 
 
 def audited(settings: Settings, audit: Audit) -> Settings:

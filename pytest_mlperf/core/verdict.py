@@ -79,6 +79,8 @@ class Verdict:
     tpot: Metric | None = None
     """The time per output token measured at ``percentile``."""
     tpot_limit: Metric | None = None
+    unjudged: dict[str, Metric] = field(default_factory=dict)
+    """What no rule looks at, by the name people know: ``end-to-end p99``."""
     expected_s: float | None = None
     actual_s: float | None = None
     folder: str = ""
@@ -125,6 +127,8 @@ class Verdict:
                 # An older version knew fewer.
                 given = data.get(name)
                 data[name] = Metric(**given) if given else None
+            shown = data.get("unjudged", {})
+            data["unjudged"] = {name: Metric(**one) for name, one in shown.items()}
             data["checks"] = tuple(
                 Check(**{**c, "status": Status(c["status"])}) for c in data["checks"]
             )
@@ -132,6 +136,26 @@ class Verdict:
             return cls(**data)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a verdict: {error}") from error
+
+    def tokens(self) -> str:
+        """Return token latencies in words: what is bounded in percent of its limit, and
+        what no rule looks at; empty for a run whose tokens nobody timed.
+        """
+        pairs = []
+        if self.tpot and self.tpot_limit and self.percentile is not None:
+            share = f"p{self.percentile * 100:g}"
+            pairs = [("TTFT", self.at_percentile, self.limit)]
+            pairs += [("TPOT", self.tpot, self.tpot_limit)]
+        judged = ", ".join(
+            f"{name} {share} {m.value:,.1f} {m.unit} "
+            f"({m.value / bound.value:.0%} of {bound.value:g})"
+            for name, m, bound in pairs
+            if m and bound
+        )
+        shown = ", ".join(
+            f"{name} {m.value:,.1f} {m.unit}" for name, m in self.unjudged.items()
+        )
+        return "; ".join(filter(None, [judged, shown and f"unjudged: {shown}"]))
 
     def explain(self) -> str:
         """Return the verdict in words: failed checks first, each with its remedy."""
@@ -150,6 +174,8 @@ class Verdict:
             lines.append(f"  tuned by: {tuning}")
         if self.outcome == "INVALID" and "advised" in self.facts.get(OTHERS, ""):
             lines.append(f"  {OTHERS}: {self.facts[OTHERS]}")
+        if text := self.tokens():
+            lines.append(f"  {text}")
         passed = sum(c.status is Status.PASS for c in self.checks)
         lines.append(f"  {passed} of {len(self.checks)} rules passed")
         if self.folder:

@@ -26,4 +26,6 @@ def properties(verdict: Verdict) -> list[tuple[str, str]]:
         found["mlperf.unit"] = verdict.metric.unit
     if verdict.limit:
         found["mlperf.limit"] = f"{verdict.limit.value!r} {verdict.limit.unit}"
+    if text := verdict.tokens():
+        found["mlperf.tokens"] = text
     return list(found.items())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from typing import Any
 
 from pytest_mlperf.core.settings import Refused
 from pytest_mlperf.service import Answer
@@ -34,8 +35,13 @@ if TYPE_CHECKING:
 TRIAL_S = 120.0
 """How long a test completion may take: the first one may compile kernels."""
 TRIAL_TOKENS = 8
-ASK_IDS = {"return_token_ids": True}
-"""How vLLM and those that follow it are asked for token ids; others pass it over."""
+Fields = Mapping[str, Any]
+ASK_IDS: tuple[Fields, ...] = (
+    {"return_token_ids": True},
+    {"logprobs": 1, "post_sampling_probs": True},
+)
+"""How token ids are asked for: of vLLM and those that follow it; of llama.cpp, which
+tells them with the probability that the sampler left (no cost: greedy leaves one)."""
 
 
 @dataclass(slots=True)
@@ -94,23 +100,29 @@ class OpenAIEndpoint:
         for url in target.urls:
             one = replace(target, urls=(url,))
             told.append(self._complete(one, short, beat))
-        if told and all(told):
-            fields = {**target.fields, **ASK_IDS}
-            target = replace(target, tells_ids=True, fields=fields)
-        ids = "yes" if target.tells_ids else "no, text alone"
+        # One run asks all endpoints alike.
+        if told and None not in told and all(how == told[0] for how in told):
+            target = replace(target, asks_ids=told[0] or {})
+        ids = "yes" if target.asks_ids else "no, text alone"
         return target, {"model served": model, "token ids": ids}
 
     def _complete(
         self, target: Target, prompt: Prompt, beat: Callable[[], None]
-    ) -> bool:
-        """Return whether a short answer came with token ids; ``Refused`` for none."""
-        asking = replace(target, fields={**target.fields, **ASK_IDS})
-        for one in (asking, target):
+    ) -> Fields | None:
+        """Return what a short answer came with token ids for, if it did for anything.
+
+        Raises ``Refused`` where no answer comes.
+        """
+        answered = False
+        for fields in (*ASK_IDS, {}):
+            if answered and not fields:
+                break
+            one = replace(target, fields={**target.fields, **fields})
             try:
                 answer = self._ask(one, prompt, beat)
             except RequestFailed as error:
                 # Some refuse a field that they do not know.
-                if one is asking and error.problem.startswith(("HTTP 400", "HTTP 422")):
+                if fields and error.problem.startswith(("HTTP 400", "HTTP 422")):
                     continue
                 raise Refused(
                     f"{error.url}: a test completion of {prompt.max_tokens} tokens "
@@ -118,8 +130,10 @@ class OpenAIEndpoint:
                     "be answered before a run is worth starting; look into the "
                     "server's log"
                 ) from None
-            return answer.token_ids is not None
-        raise AssertionError("the second request has an answer or an error")
+            answered = True
+            if answer.token_ids is not None:
+                return fields
+        return None
 
     def _ask(self, target: Target, prompt: Prompt, beat: Callable[[], None]) -> Answer:
         requests = EndpointRequests(dialect(target), lambda _: prompt, 1, 1)
@@ -133,7 +147,7 @@ class OpenAIEndpoint:
 
     def requests(self, target: Target, workload: RequestWorkload) -> EndpointRequests:
         """Return the workload's requests in this dialect."""
-        fields = {**workload.sampling, **target.fields}
+        fields = {**workload.sampling, **target.fields, **target.asks_ids}
         return EndpointRequests(
             dialect(replace(target, fields=fields)),
             workload.prompt,

@@ -28,6 +28,8 @@ class Errand:
     """From the first request to the last of the answers that were wanted."""
     latencies: tuple[float, ...]
     """Seconds of each answer, from being put in line."""
+    firsts: tuple[float, ...] = ()
+    """Seconds to the first token of each, where they are streamed."""
 
     @property
     def rate(self) -> float:
@@ -79,6 +81,7 @@ class _Course:
         self._sent: dict[int, float] = {}
         self._ticket = 0
         self._done: list[tuple[Answer, float]] = []
+        self._firsts: list[float] = []
         self._seconds = 0.0
         self._lock = threading.Lock()
 
@@ -97,7 +100,9 @@ class _Course:
                 self.over.set()
 
     def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
-        """Not timed here."""
+        with self._lock:
+            now = time.monotonic()
+            self._firsts += [now - self._sent[ticket] for ticket, _ in firsts]
 
     def done(self, answers: Sequence[tuple[int, Answer]]) -> None:
         with self._lock:
@@ -119,7 +124,7 @@ class _Course:
     def errand(self) -> Errand:
         answers = tuple(answer for answer, _ in self._done)
         latencies = tuple(latency for _, latency in self._done)
-        return Errand(answers, self._seconds, latencies)
+        return Errand(answers, self._seconds, latencies, tuple(self._firsts))
 
     def _send(self) -> None:
         assert self._service is not None, "begin() comes first"

@@ -1,4 +1,4 @@
-"""GGUF model files: one whose weights are quantised, written again in half precision.
+"""GGUF model files: one whose weights are quantised, written again in F16 or Q8_0.
 
 The format is that of llama.cpp (ggml-org/ggml, docs/gguf.md, version 3, little-endian):
 header, key-values, tensor descriptions, and the tensors, each aligned. Key-values are
@@ -23,8 +23,8 @@ MAGIC = b"GGUF"
 VERSION = 3
 ALIGNMENT = 32
 F32, F16, Q4_1, Q8_0 = 0, 1, 3, 8
-MOSTLY_F16 = 1
-"""The value of ``general.file_type`` for half precision."""
+FILE_TYPES = {F16: 1, Q8_0: 7}
+"""Type of the matrices -> the value of ``general.file_type`` that says so."""
 # Type number of a scalar value -> its form for struct.
 SCALARS = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q",
@@ -166,8 +166,8 @@ def weights(data: bytes, layout: Layout, one: Tensor) -> NDArray[np.float32]:
     return raw.astype(np.float32)
 
 
-def to_half(source: Path, target: Path) -> None:
-    """Write a model again with its matrices in F16; vectors become F32.
+def rewrite(source: Path, target: Path, kind: int) -> None:
+    """Write a model again with its matrices in ``F16`` or ``Q8_0``; vectors are F32.
 
     Raises ``BadModel`` with the file's name. The target appears whole or not at all.
     """
@@ -177,7 +177,7 @@ def to_half(source: Path, target: Path) -> None:
             data = file.read()
         layout = read_layout(data)
         with part.open("wb") as out:
-            _write(data, layout, out.write)
+            _write(data, layout, kind, out.write)
         part.replace(target)
     except BadModel as error:
         raise BadModel(
@@ -188,15 +188,17 @@ def to_half(source: Path, target: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _write(data: bytes, layout: Layout, write: Callable[[bytes], object]) -> None:
+def _write(
+    data: bytes, layout: Layout, matrices: int, write: Callable[[bytes], object]
+) -> None:
     begin, end = layout.metadata
     metadata = bytearray(data[begin:end])
     place = layout.values.get(b"general.file_type")
     if place is not None:
-        struct.pack_into("<I", metadata, place - begin, MOSTLY_F16)
-    kinds = [F32 if len(one.shape) < 2 else F16 for one in layout.tensors]
+        struct.pack_into("<I", metadata, place - begin, FILE_TYPES[matrices])
+    kinds = [kind_for(one.shape, matrices) for one in layout.tensors]
     sizes = [
-        math.prod(one.shape) * (4 if kind == F32 else 2)
+        size_of(math.prod(one.shape), kind)
         for one, kind in zip(layout.tensors, kinds, strict=True)
     ]
     described = bytearray()
@@ -214,9 +216,38 @@ def _write(data: bytes, layout: Layout, write: Callable[[bytes], object]) -> Non
     write(bytes(described))
     write(bytes(_gap(start)))
     for one, kind, size in zip(layout.tensors, kinds, sizes, strict=True):
-        values = weights(data, layout, one)
-        write(values.astype("<f4" if kind == F32 else "<f2").tobytes())
+        write(packed(weights(data, layout, one), kind))
         write(bytes(_gap(size)))
+
+
+def kind_for(shape: tuple[int, ...], matrices: int) -> int:
+    """Return a tensor's type: vectors stay F32, and rows that no block fits are F16."""
+    if len(shape) < 2:
+        return F32
+    return F16 if matrices == Q8_0 and shape[0] % BLOCK else matrices
+
+
+def size_of(count: int, kind: int) -> int:
+    """Return the bytes of so many weights."""
+    if kind == Q8_0:
+        return count // BLOCK * _Q8_0.itemsize
+    return count * (_F32 if kind == F32 else _F16).itemsize
+
+
+def packed(values: NDArray[np.float32], kind: int) -> bytes:
+    """Return weights as the file has them.
+
+    Q8_0: the largest of a block of 32 is 127 times its scale, as in ggml.
+    """
+    if kind != Q8_0:
+        return values.astype(_F32 if kind == F32 else _F16).tobytes()
+    blocks = values.reshape(-1, BLOCK)
+    scale = np.abs(blocks).max(axis=1) / 127
+    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
+    found = np.empty(len(blocks), _Q8_0)
+    found["d"] = scale
+    found["q"] = np.rint(blocks * inverse[:, None])
+    return found.tobytes()
 
 
 def _gap(size: int) -> int:

@@ -163,7 +163,8 @@ class Stream:
             return
         if text := content(choice, chat=self._chat, part="delta"):
             self._texts.append(text)
-        if "token_ids" in choice and (ids := token_ids(choice)):
+        told = "token_ids" in choice or choice.get("logprobs")
+        if told and (ids := token_ids(choice)):
             self._ids += ids
         if reason := choice.get("finish_reason"):
             self._reason = str(reason)
@@ -237,8 +238,15 @@ def usage(document: dict[str, Any]) -> int | None:
 
 
 def token_ids(choice: dict[str, Any]) -> tuple[int, ...] | None:
-    """Return the token ids that vLLM and others tell on request."""
+    """Return the token ids that a service tells on request.
+
+    vLLM and others as ``token_ids``; llama.cpp beside the probability of each token.
+    """
     found = choice.get("token_ids")
+    if found is None and isinstance(beside := choice.get("logprobs"), dict):
+        tokens = beside.get("content")
+        if isinstance(tokens, list) and all(isinstance(t, dict) for t in tokens):
+            found = [token.get("id") for token in tokens]
     if not isinstance(found, Sequence) or not all(type(i) is int for i in found):
         return None
     return tuple(found)

@@ -7,6 +7,7 @@ stream may expect. What a system file or the command line gives is taken as it i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
@@ -21,6 +22,7 @@ from pytest_mlperf.tuning.load import BOUND_SHARE
 from pytest_mlperf.tuning.load import CAUTION
 from pytest_mlperf.tuning.load import LOADS
 from pytest_mlperf.tuning.load import OFFLINE_MARGIN
+from pytest_mlperf.tuning.load import PACED
 
 LEVELS = (4, 16, 64, 256, 1024)
 """Requests outstanding that are tried, fewest first, an endpoint."""
@@ -35,10 +37,17 @@ TRIAL_S, LONGEST_TRIAL_S = 3.0, 60.0
 ANSWERS_S = 4
 """A trial of Server lasts this many answers' time: the first of them meet a server
 with little to do."""
-STREAM_ANSWERS, STREAM_S = 5, 20.0
+MOST_X = 100.0
+"""Where a share is no number any more."""
+ALONE = 3
+"""Answers, one after another, that tell how soon a first token comes alone."""
+STREAM_ANSWERS, STREAM_S = 10, 20.0
 STREAM_SHARE = 0.5
 """Of the median answer's time that a stream is told to expect: LoadGen lists twice the
 queries that this lets expect, and ends with an error when they run out."""
+EQUAL_SHARE = 1.5
+"""The same with equal issue, where LoadGen asks all that it listed: for a third longer
+than the run has to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +77,21 @@ class ServiceProbe:
     loop: Loop
     trial: Trial
     endpoints: int = 1
+    tell: Callable[[str], None] = lambda _: None
+    """Hears what is tried: a slow service's probe takes a minute."""
 
     def tune(
-        self, rule: Rule, mode: Mode, given: Tuning, concurrency: int | None
+        self,
+        rule: Rule,
+        mode: Mode,
+        given: Tuning,
+        concurrency: int | None,
+        queries: int = 1,
     ) -> Load:
-        """Return how a cell runs; accuracy looks for nothing that has no part in it."""
+        """Return how a cell runs; accuracy looks for nothing that has no part in it.
+
+        ``queries``: that a Server run asks at least, and none of which may wait long.
+        """
         if rule.scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
             return self._stream(given, rule, mode)
         rate, latency_s = None, 0.0
@@ -85,6 +104,7 @@ class ServiceProbe:
         if offline and mode is Mode.ACCURACY:
             return replace(load, note="one pass over the dataset")
         if rate is None:
+            self.tell(f"{concurrency} outstanding")
             found = self.loop(concurrency, PASSES * concurrency, LIMIT_S)
             rate, latency_s = found.rate, median(found.latencies or (0.0,))
         note = f"{rate:,.4g} answers/s with {concurrency} outstanding"
@@ -92,8 +112,14 @@ class ServiceProbe:
         if offline:
             return replace(load, target_qps=rate * OFFLINE_MARGIN)
         if mode is Mode.ACCURACY:
-            return replace(load, target_qps=rate * LOADS[1])
-        return self._server(load, rate, latency_s)
+            return replace(load, target_qps=rate * PACED)
+        most = 1.0
+        if rule.ttft_ns:
+            self.tell("1 outstanding")
+            alone = self.loop(1, ALONE, STREAM_S)
+            first_s = median(alone.firsts or alone.latencies or (0.0,))
+            most = roomy(rate, first_s, rule.ttft_ns / 1e9, queries)
+        return self._server(load, rate, latency_s, most)
 
     def _widest(self) -> tuple[int, float, float]:
         """Return the requests outstanding beyond which nothing is won, the rate and
@@ -102,6 +128,7 @@ class ServiceProbe:
         best: tuple[int, float, float] | None = None
         for level in LEVELS:
             outstanding = level * self.endpoints
+            self.tell(f"{outstanding} outstanding")
             found = self.loop(outstanding, PASSES * outstanding, LIMIT_S)
             latency_s = median(found.latencies or (LIMIT_S,))
             if best is not None and found.rate < BETTER * best[1]:
@@ -110,11 +137,16 @@ class ServiceProbe:
         assert best is not None
         return best
 
-    def _server(self, load: Load, rate: float, latency_s: float) -> Load:
-        """Return the heaviest load that a short real run keeps the bounds at."""
+    def _server(self, load: Load, rate: float, latency_s: float, most: float) -> Load:
+        """Return the heaviest load that a short real run keeps the bounds at.
+
+        ``most``: share of the rate beyond which queues alone would miss them.
+        """
         tails: dict[float, Load] = {}
-        for share in LOADS:
+        heaviest = min(LOADS[0], max(most / CAUTION, LOADS[-1]))
+        for share in (heaviest, *(s for s in LOADS if s < heaviest)):
             qps = rate * share
+            self.tell(f"{qps:.3g} queries/s")
             tried = replace(load, target_qps=qps)
             seconds = max(TRIAL_S, ANSWERS_S * latency_s, min(10.0, 50 / qps))
             worst = self.trial(tried, min(seconds, LONGEST_TRIAL_S))
@@ -140,8 +172,31 @@ class ServiceProbe:
         found = self.loop(most, STREAM_ANSWERS * most, STREAM_S)
         middle = median(found.latencies)
         note = f"median {middle * 1e3:,.1f} ms in the probe"
-        latency_ns = max(1, int(middle * STREAM_SHARE * 1e9))
+        share = EQUAL_SHARE if rule.equal_issue else STREAM_SHARE
+        latency_ns = max(1, int(middle * share * 1e9))
         return Load(most, expected_latency_ns=latency_ns, note=note)
+
+
+def paced(load: Load) -> Load:
+    """Return how accuracy asks where nobody times it: faster than a bounded run."""
+    if load.loop_rate is None or load.target_qps is None:
+        return load
+    return replace(load, target_qps=max(load.target_qps, load.loop_rate * PACED))
+
+
+def roomy(rate: float, first_s: float, bound_s: float, queries: int) -> float:
+    """Return the share of a rate at which the longest wait leaves room to the bound.
+
+    The service as one queue with a constant time a request, random arrivals: waits
+    beyond t are exp(-x t rate) of all, where the share is x / (e^x - 1). Early stopping
+    allows a run of few queries no late one, and a trial of seconds does not see it: at
+    this share three runs of four have none beyond ``BOUND_SHARE``.
+    """
+    room = (BOUND_SHARE * bound_s - first_s) * rate
+    if room <= 0:
+        return 0.0
+    x = math.log(2 * max(queries, 1)) / room
+    return x / math.expm1(x) if x < MOST_X else 0.0
 
 
 def share_of_bounds(rule: Rule, number: Callable[[str], float]) -> float:
