@@ -76,7 +76,8 @@ class Member:
 
     @property
     def part(self) -> Part:
-        """How the device is doing."""
+        """How the device is doing; asked for with every heartbeat."""
+        self.process.note_memory()
         handed = sum(stream.handed for stream in self.streams)
         done = sum(stream.done for stream in self.streams)
         return Part(

@@ -50,6 +50,8 @@ class Workplace:
         ``LeaseError``.
         """
         if not (wanted.alone and self._held == wanted):  # else it is shut behind us
+            if self._held and self._held.alone:
+                self.leave()  # first: who comes in wants devices of it
             self._gates.close()
             if self._gate is not None:
                 enter = self._gate.alone if wanted.alone else self._gate.beside

@@ -264,3 +264,26 @@ def test_the_header_says_what_a_duration_changes(
 
     assert said == [line.split(":")[1].strip() for line in found]
     assert (seconds < 600) == any("waived" in line for line in lines)
+
+
+def test_a_row_says_over_how_many_devices_it_ran(make_verdict: Make) -> None:
+    """One device is not worth a word; two are another thing to compare with."""
+    one, two = (
+        make_verdict(facts={"devices": "1"}),
+        make_verdict(facts={"devices": "2"}),
+    )
+    first, second = summary.rows([one, two])
+
+    assert f"{first.item} on 2 devices" == second.item
+    assert first.comparable != second.comparable
+
+
+@pytest.mark.parametrize(("wanted", "said"), [(None, False), (2, True), ("all", True)])
+def test_the_header_says_how_many_devices_an_item_takes(
+    wanted: int | str | None, said: bool
+) -> None:
+    """Where somebody asked for more than the usual one."""
+    cells = [Cell("bert", "99", Scenario.SERVER, "null", "v4.1")]
+    lines = header.lines(cells, Options(devices_per_item=wanted), "box", "reports")
+
+    assert said == any(line.endswith(f"devices per item {wanted}") for line in lines)

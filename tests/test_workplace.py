@@ -19,6 +19,7 @@ from pytest_mlperf.runner import Runner
 from pytest_mlperf.workplace import Workplace
 
 ONE = Slice((0,), "one", {VISIBLE: "GPU-a"})
+OTHER = Slice((0,), "other", {VISIBLE: "GPU-b"})
 BOTH = Slice((0,), "both", {VISIBLE: "GPU-a,GPU-b"}, alone=True)
 WORKER = """
 import json, sys, time
@@ -105,6 +106,19 @@ def test_a_runner_is_kept_for_the_next_item_of_the_same_devices(
     assert first is second
     assert third is fourth
     assert 3 == len({id(one) for one in (first, third, fifth)})
+
+
+def test_an_item_that_did_not_come_leaves_nothing_held(tmp_path: Path) -> None:
+    """All devices were kept for the next item, which was skipped: another one's turn
+    gives them back before anybody else may want them.
+    """
+    mine, theirs = place(tmp_path), place(tmp_path)
+    with mine.on(BOTH, following=BOTH):
+        pass
+    with mine.on(OTHER), theirs.on(ONE) as runner:
+        assert runner.pid is None
+    mine.close()
+    theirs.close()
 
 
 def test_devices_of_another_session_are_waited_for_and_then_refused(
