@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +116,29 @@ def test_neighbours_are_one_copy(first: int, count: int) -> None:
     _, _, sizes = torch_fetch.spans(np.arange(first, first + count), 0, 0, ROW)
 
     assert [count * ROW] == sizes.tolist()
+
+
+def test_streams_that_ask_at_once_register_the_samples_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The driver refuses memory that is registered already; nobody fetches before."""
+    registered: list[int] = []
+
+    def pin(array: Any) -> bool:
+        address = array.ctypes.data
+        if address in registered:
+            return False
+        time.sleep(0.01)
+        registered.append(address)
+        return True
+
+    monkeypatch.setattr(torch_fetch, "_pin", pin)
+    monkeypatch.setattr(torch_fetch, "copier", lambda: torch_fetch.Copier)
+    monkeypatch.setattr(torch_fetch.Library, "release", lambda _: None)
+    library, arrays = torch_fetch.Library(), {"pictures": samples(), "more": samples()}
+    with ThreadPoolExecutor(6) as pool:
+        held = list(pool.map(library.hold, [arrays] * 6))
+
+    assert held == [True] * 6
+    assert len(arrays) == len(registered)
+    assert arrays is library.arrays

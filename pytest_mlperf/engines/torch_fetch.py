@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+import threading
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,23 +52,28 @@ class Library:
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     _refused: int = 0
+    _registering: Any = field(default_factory=threading.Lock)
 
     def hold(self, arrays: Mapping[str, Array]) -> bool:
-        """Register arrays once; False where the driver or their layout refuses."""
-        if self.arrays is arrays:
-            return True
-        if self._refused == id(arrays):
-            return False
-        self.release()
-        usable = copier() is not None
-        for array in arrays.values():
-            if not usable or not array.flags.c_contiguous or not _pin(array):
-                self.release()
-                self._refused = id(arrays)
+        """Register arrays once; False where the driver or their layout refuses.
+
+        Streams may ask at the same time: the first one registers, the others wait.
+        """
+        with self._registering:
+            if self.arrays is arrays:
+                return True
+            if self._refused == id(arrays):
                 return False
-            self.arrays = {**self.arrays, str(len(self.arrays)): array}
-        self.arrays = arrays
-        return True
+            self.release()
+            usable = copier() is not None
+            for array in arrays.values():
+                if not usable or not array.flags.c_contiguous or not _pin(array):
+                    self.release()
+                    self._refused = id(arrays)
+                    return False
+                self.arrays = {**self.arrays, str(len(self.arrays)): array}
+            self.arrays = arrays
+            return True
 
     def fetch(self, chosen: Array, places: Mapping[str, Any], stream: int) -> None:
         """Enqueue the copies of chosen samples into device tensors' first rows.
