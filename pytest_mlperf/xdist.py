@@ -91,7 +91,8 @@ def room(found: Sequence[Device]) -> tuple[int, str]:
     return limit, f"usable CPU{'s' * (limit > 1)} and no GPU"
 
 
-@pytest.hookimpl(optionalhook=True)
+# First: which of two plugins is asked first depends on the order they are found in.
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto`` is one worker a device; a rehearsal has xdist's own answer."""
     if not in_play(config):
