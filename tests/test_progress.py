@@ -158,6 +158,7 @@ class Gone(io.StringIO):
         raise OSError(5, f"Input/output error at {text!r}")
 
     def close(self) -> None:
+        super().close()  # as a file does: closed, whatever became of its last words
         raise OSError(5, "Input/output error")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_mlperf.engine import BuildFailed
 from pytest_mlperf.engines.torch_fetch import INDICES
 from pytest_mlperf.engines.torch_fetch import LIBRARY
 from pytest_mlperf.engines.torch_onnx import Program
@@ -18,6 +20,10 @@ from pytest_mlperf.workload import Batch
 
 GRAPH_SIZES = (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 """Batch sizes that are recorded; a batch runs in the smallest that holds it."""
+RECORDING = threading.Lock()
+"""Streams record one after another: who begins to record waits for the whole device,
+and that spoils what another thread is recording.
+"""
 
 
 @dataclass(slots=True)
@@ -105,9 +111,10 @@ class PaddedStream:
 
     def _prepare(self, batch: Batch, spot: int) -> Slot:
         """Make slots for this size and the smaller ones: later batches vary."""
-        for size in GRAPH_SIZES:
-            if size <= spot and size not in self._slots:
-                self._slots[size] = self._slot(batch, size)
+        with RECORDING:
+            for size in GRAPH_SIZES:
+                if size <= spot and size not in self._slots:
+                    self._slots[size] = self._slot(batch, size)
         return self._slots[spot]
 
     def _slot(self, batch: Batch, size: int) -> Slot:
@@ -134,7 +141,7 @@ class PaddedStream:
                     slot.outputs = [o.float() for o in run(inputs)]
                 slot.graph = graph
                 said = "one a batch size"
-            except RuntimeError as error:
+            except (RuntimeError, BuildFailed) as error:
                 said = f"off: {str(error).splitlines()[0]}"
             self.model.facts["cuda graphs"] = said
             slot.results = [

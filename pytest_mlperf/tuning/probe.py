@@ -209,6 +209,7 @@ class Probe:
         if settle_s:
             with opened(self.provider, self.build, streams, self.beat) as engines:
                 batches = self._batches(size, streams.count, sort=sort)
+                batches = self._affordable(batches, engines)
                 for _ in range(2):  # the first pass is the one that warms it up
                     rates[streams, size] = bare_loop(
                         engines, self.workload, batches, settle_s, self.beat
