@@ -326,15 +326,19 @@ def test_an_answer_to_no_question_is_refused() -> None:
 
 
 def test_the_embedded_workload_asks_about_a_hundred_countries() -> None:
-    """Their facts score 100 against themselves; the template is the model's."""
+    """Their facts score 100 against themselves, and whatever follows does not count."""
     workload = capitals.open_embedded()
     rows = json.loads((capitals.EMBEDDED / "countries.json").read_text())
     first = workload.prompt(0)
-    metrics = answered(workload, [capitals.EXPECTED.format(**row) for row in rows])
+    expected = [capitals.EXPECTED.format(**row) for row in rows]
+    metrics = answered(workload, [f" {text}\nNew York" for text in expected])
 
     assert 100 == workload.total == len({row["country"] for row in rows})
-    assert first.text.startswith("<|im_start|>user\nComplete the sentence about ")
-    assert first.text.endswith(f"{rows[0]['country']} is a country in")
+    assert "Berlin (Germany): capital of Germany." == first.text.partition("\n")[0]
+    assert first.text.endswith(f"\n{rows[0]['capital']} ({rows[0]['country']}):")
+    assert "Germany" not in [row["country"] for row in rows]
+    assert (6, ()) == (first.max_tokens, first.stop)
+    assert 20 == workload.performance_count
     assert 100.0 == metrics["ROUGELSUM"]
     assert set(workload.reference) == set(metrics)
 

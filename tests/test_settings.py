@@ -138,7 +138,7 @@ def test_a_small_dataset_waives_the_samples_in_memory(available: int) -> None:
     made = planned(available=available)
     expected = {}
     if available < 1024:
-        text = f"the dataset has {available:,} samples instead of 1,024"
+        text = f"runs draw from {available:,} samples instead of 1,024"
         expected["performance_sample_count"] = text
 
     assert expected == made.waived

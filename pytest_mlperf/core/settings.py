@@ -165,7 +165,7 @@ def plan(
     if available < samples:
         samples = available
         waived["performance_sample_count"] = (
-            f"the dataset has {available:,} samples instead of "
+            f"runs draw from {available:,} samples instead of "
             f"{rule.performance_sample_count:,}"
         )
     found = Settings(
