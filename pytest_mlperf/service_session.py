@@ -71,6 +71,8 @@ class ServiceSession:
         except Missing as missing:
             return Unmet(str(missing))
         self.channel.enter("check")
+        # Also what the rules want in a request may be refused.
+        target = replace(target, fields=dict(workload.sampling))
         target, facts = provider.check(target, workload.prompt(0), self.channel.beat)
         if (why := unaskable(job, target)) is not None:
             return Unmet(why)

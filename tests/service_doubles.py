@@ -94,6 +94,7 @@ ASKING = AskingBenchmark()
 WORDS = AskingBenchmark(changes={"reads_ids": False})
 UNJUDGED = AskingBenchmark(changes={"unjudged": {"ROUGE1": "it is a program"}})
 OFFICIAL = AskingBenchmark(kind="official")
+SAMPLED = AskingBenchmark(changes={"sampling": {"min_tokens": 2, "top_k": -1}})
 
 
 def rule_for(scenario: Scenario) -> Rule:

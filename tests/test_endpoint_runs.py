@@ -544,6 +544,41 @@ def test_a_server_that_does_not_know_the_ids_field_is_asked_without(
     assert done.facts["token ids"] == "no, text alone"
 
 
+def refusing(word: bytes) -> Behaviour:
+    """Return what answers well but for requests that hold this."""
+
+    def answer(send: Send, number: int) -> bool:
+        if word in send.request:
+            send(page(400, f"no {word.decode()} here"))
+            return True
+        return good(send, number)
+
+    return answer
+
+
+def test_a_server_with_another_word_for_no_top_k_is_asked_in_it(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """TensorRT-LLM refuses the -1 that vLLM and SGLang mean by it."""
+    with serving(refusing(b'"top_k":-1')) as server:
+        spec = "tests.service_doubles:SAMPLED"
+        runner.run(doubles.job(tmp_path, [server.url], spec=spec))
+
+    assert b'"top_k":0' in server.requests[-1]
+    assert b'"min_tokens":2' in server.requests[-1]
+
+
+def test_a_server_that_refuses_what_the_rules_want_is_found_before_the_run(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """The test completion holds the official lengths and sampling."""
+    with serving(refusing(b"min_tokens")) as server:
+        spec = "tests.service_doubles:SAMPLED"
+        text = refused(runner, doubles.job(tmp_path, [server.url], spec=spec))
+
+    assert "HTTP 400: no min_tokens here" in text
+
+
 def beside(send: Send, number: int) -> bool:  # noqa: ARG001 - a Behaviour
     """Answer as llama.cpp does: ids only beside probabilities, and no other field."""
     told = b"logprobs" in send.request

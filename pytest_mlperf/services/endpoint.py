@@ -42,6 +42,9 @@ ASK_IDS: tuple[Fields, ...] = (
 )
 """How token ids are asked for: of vLLM and those that follow it; of llama.cpp, which
 tells them with the probability that the sampler left (no cost: greedy leaves one)."""
+NO_TOP_K, TENSORRT_NO_TOP_K = -1, 0
+"""How a request says that any token may be sampled: to vLLM and SGLang, and to
+TensorRT-LLM, which refuses the other's word."""
 
 
 @dataclass(slots=True)
@@ -96,15 +99,26 @@ class OpenAIEndpoint:
             beat()
         target = replace(target, model=model)
         short = replace(prompt, max_tokens=min(prompt.max_tokens, TRIAL_TOKENS))
-        told = []
-        for url in target.urls:
-            one = replace(target, urls=(url,))
-            told.append(self._complete(one, short, beat))
+        try:
+            told = self._told(target, short, beat)
+        except Refused:
+            if target.fields.get("top_k") != NO_TOP_K:
+                raise
+            fields = {**target.fields, "top_k": TENSORRT_NO_TOP_K}
+            target = replace(target, fields=fields)
+            told = self._told(target, short, beat)
         # One run asks all endpoints alike.
         if told and None not in told and all(how == told[0] for how in told):
             target = replace(target, asks_ids=told[0] or {})
         ids = "yes" if target.asks_ids else "no, text alone"
         return target, {"model served": model, "token ids": ids}
+
+    def _told(
+        self, target: Target, prompt: Prompt, beat: Callable[[], None]
+    ) -> list[Fields | None]:
+        """Return what each endpoint tells token ids for."""
+        each = [replace(target, urls=(url,)) for url in target.urls]
+        return [self._complete(one, prompt, beat) for one in each]
 
     def _complete(
         self, target: Target, prompt: Prompt, beat: Callable[[], None]
