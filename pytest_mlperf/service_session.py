@@ -197,5 +197,5 @@ def unaskable(job: Job, target: Target) -> str | None:
     return (
         f"{job.audit} looks at token ids, and {', '.join(target.urls)} tells none in a "
         "test completion; use a server that does (vLLM: return_token_ids, llama.cpp: "
-        "logprobs)"
+        "logprobs, trtllm-serve: detokenize)"
     )

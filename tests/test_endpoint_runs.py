@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.compliance.tokens import consistency
 from pytest_mlperf.core.log import Log
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.rules import judge
@@ -498,8 +499,6 @@ def with_ids(send: Send, number: int) -> bool:
 
 def test_test06_runs_where_token_ids_are_told(runner: Runner, tmp_path: Path) -> None:
     """First token, end of sequence and length are in the log as int32."""
-    from pytest_mlperf.core.compliance.tokens import consistency
-
     tuned = {"concurrency": 4, "target_qps": 200.0}
     with serving(with_ids) as server:
         job = doubles.job(
@@ -600,6 +599,36 @@ def test_ids_beside_probabilities_are_asked_for_too(
     assert "yes" == done.facts["token ids"]
     assert b"logprobs" in server.requests[-1]
     assert b"return_token_ids" not in server.requests[-1]
+
+
+def instead(send: Send, number: int) -> bool:
+    """Answer as trtllm-serve does: ids in the place of text, and no unknown field."""
+    if b"return_token_ids" in send.request or b"post_sampling" in send.request:
+        send(page(400, "extra inputs are not permitted"))
+        return True
+    if b'"detokenize":false' not in send.request:
+        return good(send, number)
+    send(START)
+    for token_id in range(3):
+        send(event({"choices": [{"text": "", "token_ids": [5 + token_id]}]}))
+    send(USAGE + END)
+    return True
+
+
+def test_ids_in_the_place_of_text_are_asked_for_too(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """The first of them is the first token; TEST06 runs on them."""
+    tuned = {"concurrency": 4, "target_qps": 200.0}
+    with serving(instead) as server:
+        job = doubles.job(
+            tmp_path, [server.url], mode=Mode.COMPLIANCE, audit="TEST06", tuned=tuned
+        )
+        done = runner.run(job)
+    found = consistency(Path(job.folder), streamed=True)
+
+    assert "yes" == done.facts["token ids"]
+    assert (None, None, None) == (found.first_token, found.ending, found.length)
 
 
 def test_ids_that_nothing_makes_text_of_are_not_asked_for_in_accuracy(

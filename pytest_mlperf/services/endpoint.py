@@ -39,9 +39,11 @@ Fields = Mapping[str, Any]
 ASK_IDS: tuple[Fields, ...] = (
     {"return_token_ids": True},
     {"logprobs": 1, "post_sampling_probs": True},
+    {"detokenize": False},
 )
 """How token ids are asked for: of vLLM and those that follow it; of llama.cpp, which
-tells them with the probability that the sampler left (no cost: greedy leaves one)."""
+tells them with the probability that the sampler left (no cost: greedy leaves one); of
+trtllm-serve, which tells them in the place of the text."""
 NO_TOP_K, TENSORRT_NO_TOP_K = -1, 0
 """How a request says that any token may be sampled: to vLLM and SGLang, and to
 TensorRT-LLM, which refuses the other's word."""
