@@ -76,10 +76,10 @@ class Servers:
         fresh = job.mode is Mode.PERFORMANCE
         if self._server is None or fresh or recipe != self._recipe:
             self.stop()
-            self._start(recipe, Path(job.folder) / LOG)
+            self._start(recipe, Path(job.folder) / LOG, wish)
         server = self._server
         assert server is not None, "started above"
-        self.facts["server"] = " ".join(recipe.command)
+        self.facts["server"] = without_key(wish, " ".join(recipe.command))
         self.facts["server log"] = str(server.log)
         if self._memory:
             self.facts["GPU memory after the last server"] = self._memory
@@ -104,7 +104,7 @@ class Servers:
                 "measured beside it"
             )
 
-    def words(self) -> str:
+    def words(self, wish: ServiceWish) -> str:
         """Return what became of the server, where that explains a failed request."""
         if self._server is None:
             return ""
@@ -115,10 +115,10 @@ class Servers:
                 time.sleep(0.1)
             self._server.check_healthy()
         except launch.ServerFailed as error:
-            return str(error)
+            return without_key(wish, str(error))
         return ""
 
-    def _start(self, recipe: launch.Recipe, log: Path) -> None:
+    def _start(self, recipe: launch.Recipe, log: Path, wish: ServiceWish) -> None:
         self._before = gpu_memory.in_use()
         try:
             server = launch.Server(recipe, log)
@@ -128,7 +128,7 @@ class Servers:
                 server.stop()
                 raise
         except (launch.ServerFailed, ValueError) as error:
-            raise Refused(str(error)) from None
+            raise Refused(without_key(wish, str(error))) from None
         self._server, self._recipe = server, recipe
 
     def _recipe_for(
@@ -164,6 +164,14 @@ class Servers:
         threads = min(max(1, len(job.cpus) - 1), llama.MOST_THREADS)
         command = llama.command(model, threads=threads)
         return launch.Recipe(tuple(command))
+
+
+def without_key(wish: ServiceWish, text: str) -> str:
+    """Return a text without the bearer token, which a server's command may hold, and
+    its own log repeat.
+    """
+    key = os.environ.get(wish.token_env, "").strip()
+    return text.replace(key, f"${wish.token_env}") if key else text
 
 
 def target(wish: ServiceWish, urls: tuple[str, ...]) -> Target:

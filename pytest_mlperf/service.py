@@ -29,7 +29,7 @@ class Answer:
 
     text: str
     tokens: int
-    """Output tokens, as the service counts them (its usage), else its chunks."""
+    """Output tokens, as the service counts them (its usage), else the ids it tells."""
     token_ids: tuple[int, ...] | None = None
     """Where the service tells them."""
     finish: str = ""

@@ -12,6 +12,7 @@ from pytest_mlperf.engine import content_hash
 from pytest_mlperf.job import Done
 from pytest_mlperf.job import Job
 from pytest_mlperf.job import Message
+from pytest_mlperf.job import ServiceWish
 from pytest_mlperf.job import Unmet
 from pytest_mlperf.preflight import check_build
 from pytest_mlperf.preflight import check_memory
@@ -55,9 +56,9 @@ class ServiceSession:
         assert wish is not None, "a service answers this job"
         self.channel.enter("server")
         with held(wish.urls, Path(job.cache), self.channel.beat):
-            return self._run(job)
+            return self._run(job, wish)
 
-    def _run(self, job: Job) -> Message:
+    def _run(self, job: Job, wish: ServiceWish) -> Message:
         provider = registry.service(job.engine)
         try:
             self.channel.enter("open")
@@ -88,7 +89,7 @@ class ServiceSession:
         self.channel.enter("warm-up")
         run.warm_up()
         self.channel.enter("run")
-        stats = run.loadgen(settings, folder, self.servers.words)
+        stats = run.loadgen(settings, folder, lambda: self.servers.words(wish))
         kept.write(folder, load)
         metrics: dict[str, float] = {}
         if job.mode is Mode.ACCURACY:

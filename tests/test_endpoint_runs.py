@@ -422,6 +422,26 @@ def test_a_missing_or_wrong_key_is_found_before_the_run_and_never_shown(
     assert b"Bearer" not in written
 
 
+def test_a_key_in_a_started_servers_command_is_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither as a fact of a good run, nor in the last words of one that ends."""
+    monkeypatch.setenv("OUR_KEY", "s3same")
+    runner = Runner(stall_s=20, build_s=60)
+    well = server_wish(tmp_path)
+    well = replace(well, command=(*well.command, "--api-key", "s3same"))
+    bad = ServerWish((sys.executable, "-c", "print('key s3same'); exit(5)"), ready_s=20)
+    done = runner.run(doubles.job(tmp_path, [], server=well, token_env="OUR_KEY"))  # noqa: S106
+    with pytest.raises(RunFailed) as caught:
+        runner.run(doubles.job(tmp_path / "2", [], server=bad, token_env="OUR_KEY"))  # noqa: S106
+    runner.close()
+
+    assert done.facts["server"].endswith("--api-key $OUR_KEY")
+    assert "s3same" not in repr(done)
+    assert "key $OUR_KEY" in str(caught.value)
+    assert "s3same" not in str(caught.value)
+
+
 def test_no_server_at_all_is_a_skip_with_the_remedy(
     runner: Runner, tmp_path: Path
 ) -> None:
@@ -448,6 +468,23 @@ def test_an_answer_of_one_token_makes_the_run_invalid(
 
     assert not verdict.valid
     assert "no_errors" in failed(verdict), verdict.explain()
+
+
+def no_text(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
+    """Answer with three tokens that have no text."""
+    send(START + token("") + USAGE + END)
+    return True
+
+
+def test_an_answer_without_text_is_no_error(runner: Runner, tmp_path: Path) -> None:
+    """LoadGen would read a first token's time that nobody told it."""
+    with serving(no_text) as server:
+        job = doubles.job(tmp_path, [server.url], tuning=Tuning(target_qps=400))
+        verdict = verdict_of(job, runner.run(job))
+
+    assert "no_errors" not in failed(verdict), verdict.explain()
+    assert verdict.at_percentile is not None
+    assert 0 < verdict.at_percentile.value
 
 
 def with_ids(send: Send, number: int) -> bool:

@@ -69,13 +69,40 @@ def test_a_role_alone_is_no_first_token() -> None:
     assert not stream.feed(delta("b"))
 
 
-def test_chunks_are_counted_where_the_server_tells_no_usage() -> None:
-    """One token a chunk is what servers send."""
+def test_an_answer_without_text_has_its_first_token_at_its_end() -> None:
+    """A special token alone has no text; LoadGen has to hear of it all the same."""
     stream = Stream(chat=True, max_tokens=9)
-    stream.feed(delta("a") + delta("b", finish_reason="stop") + DONE)
+    before = stream.feed(delta("", finish_reason="stop") + usage(1))
+
+    assert not before
+    assert stream.feed(DONE)
+    assert ("", 1) == (stream.first.text, stream.finish().tokens)
+
+
+def test_a_token_whose_text_is_still_to_come_is_the_first() -> None:
+    """Half a letter has an id and no text yet; it came no later for that."""
+    stream = Stream(chat=True, max_tokens=9)
+
+    assert stream.feed(delta("", token_ids=[5]))
+    assert ("", (5,)) == (stream.first.text, stream.first.token_ids)
+    assert not stream.feed(delta("a", token_ids=[6]))
+
+
+@pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning"])
+def test_reasoning_is_text_under_either_of_its_names(name: str) -> None:
+    """Its tokens are in the usage, so its first one is the answer's."""
+    stream = Stream(chat=True, max_tokens=9)
+
+    assert stream.feed(event({"choices": [{"delta": {name: "hm"}}]}))
+
+
+def test_several_tokens_in_one_event_are_counted_by_the_usage() -> None:
+    """Servers put several into one where they stream at intervals."""
+    stream = Stream(chat=True, max_tokens=9)
+    stream.feed(delta("a b c") + delta(" d", finish_reason="stop") + usage(7) + DONE)
     answer = stream.finish()
 
-    assert 2 == answer.tokens
+    assert 7 == answer.tokens
     assert "stop" == answer.finish
 
 
@@ -83,9 +110,10 @@ def test_token_ids_are_kept_where_the_server_tells_them() -> None:
     """They are what the official accuracy logs hold."""
     stream = Stream(chat=True, max_tokens=9)
     stream.feed(delta("a", token_ids=[5]) + delta("b", token_ids=[6]) + DONE)
+    answer = stream.finish()
 
     assert (5,) == stream.first.token_ids
-    assert (5, 6) == stream.finish().token_ids
+    assert ((5, 6), 2) == (answer.token_ids, answer.tokens)
 
 
 def beside(*ids: int) -> dict[str, Any]:
@@ -109,7 +137,7 @@ def test_token_ids_are_kept_where_they_stand_beside_probabilities() -> None:
 def test_probabilities_without_ids_are_no_token_ids(told: object) -> None:
     """Others than llama.cpp answer the same field in their own way."""
     stream = Stream(chat=True, max_tokens=9)
-    stream.feed(delta("a", logprobs=told) + DONE)
+    stream.feed(delta("a", logprobs=told) + usage(1) + DONE)
 
     assert stream.finish().token_ids is None
 
@@ -133,6 +161,8 @@ def test_probabilities_without_ids_are_no_token_ids(told: object) -> None:
         (event({"choices": [{"text": "a"}]}), "is this a chat endpoint"),
         (event({"choices": [{"delta": {"content": 5}}]}), "should be text"),
         (event("[" * 100_000), "should be a JSON object"),
+        (delta("a") + DONE, "1 chunks without usage.completion_tokens"),
+        (delta("a", finish_reason="abort") + usage(1) + DONE, "broke off"),
     ],
 )
 def test_a_broken_stream_is_no_answer(data: bytes, found: str) -> None:
@@ -156,6 +186,13 @@ def test_a_broken_stream_is_no_answer(data: bytes, found: str) -> None:
         ({"choices": [{"text": "a"}]}, "without usage"),
         ({"choices": [{"text": "a"}], "usage": {"completion_tokens": 0}}, "a token"),
         ({"error": "overloaded"}, "overloaded"),
+        (
+            {
+                "choices": [{"text": "a", "finish_reason": "timeout"}],
+                "usage": {"completion_tokens": 1},
+            },
+            "finish_reason 'timeout'",
+        ),
         ([], "should be a JSON object"),
     ],
 )

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -21,10 +22,12 @@ from pytest_mlperf.services import http1
 from pytest_mlperf.services.connection import Address
 from pytest_mlperf.services.openai import Dialect
 from pytest_mlperf.services.openai import Prompt
+from pytest_mlperf.services.pool import IDLE_S
 from pytest_mlperf.services.pool import Endpoint
 from pytest_mlperf.services.pool import Pool
 from tests.endpoint_double import END
 from tests.endpoint_double import START
+from tests.endpoint_double import USAGE
 from tests.endpoint_double import Behaviour
 from tests.endpoint_double import after
 from tests.endpoint_double import chunk
@@ -152,7 +155,8 @@ def test_several_endpoints_share_the_requests(balance: str) -> None:
         (status(404, ""), "HTTP 404"),
         (says(b""), "closed the connection before the answer"),
         (says(START, token("a")), "closed the connection in the middle"),
-        (says(START, token("a"), END), None),
+        (says(START, token("a"), USAGE, END), None),
+        (says(START, token("a"), END), "without usage.completion_tokens"),
         (says(START, b"5\r\nda"), "closed the connection in the middle"),
         (says(START, chunk(b"nonsense\n\n")), "malformed event stream"),
         (says(START, event({"choices": []})), "empty choices"),
@@ -247,6 +251,21 @@ def test_a_kept_connection_that_was_closed_is_opened_again_and_counted() -> None
     assert ears.error is None
     assert {1, 2} == set(ears.answers)
     assert 2 == stats.answered == stats.sent
+
+
+def test_a_request_that_the_server_held_and_dropped_is_a_failure() -> None:
+    """Its connection was not idle: sending it again would hide that it was lost."""
+
+    def drops(send: Any, number: int) -> bool:
+        if number == 1:
+            time.sleep(IDLE_S + 0.3)
+            return False
+        return good(send, number)
+
+    with serving(drops) as server:
+        ears, _ = ask([server.url], 2, limit=1)
+
+    assert "closed the connection before the answer" in str(ears.error)
 
 
 @pytest.fixture(scope="session")

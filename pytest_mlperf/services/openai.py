@@ -21,6 +21,9 @@ MOST_UNREAD = 1 << 20
 """Bytes of a stream that are kept to be parsed together."""
 SCAN = json.JSONDecoder().raw_decode
 """The parser alone: ``json.loads`` takes as long again to look for an encoding."""
+BROKEN_OFF = ("abort", "cancelled", "content_filter", "error", "timeout")
+"""Reasons to end with which a server says that an answer is not whole: vLLM's and
+SGLang's, TensorRT-LLM's, OpenAI's."""
 
 
 class BadAnswer(Exception):
@@ -112,6 +115,7 @@ class Whole:
             )
         check_tokens(tokens, self._max_tokens, 0)
         reason = str(choice.get("finish_reason") or "")
+        check_reason(reason)
         return Answer(text, tokens, token_ids(choice), reason)
 
 
@@ -124,8 +128,8 @@ class Stream:
     """
 
     __slots__ = (
-        "_chat", "_done", "_events", "_ids", "_later", "_later_size", "_max_tokens",
-        "_reason", "_texts", "_usage",
+        "_begun", "_chat", "_done", "_events", "_ids", "_later", "_later_size",
+        "_max_tokens", "_reason", "_texts", "_usage",
     )  # fmt: skip
 
     def __init__(self, chat: bool, max_tokens: int) -> None:
@@ -139,13 +143,14 @@ class Stream:
         self._usage: int | None = None
         self._reason = ""
         self._done = False
+        self._begun = False
 
     def feed(self, data: bytes) -> bool:
         """Take bytes of the stream; True when the first token is among them.
 
         Raises ``BadAnswer``.
         """
-        if self._texts:
+        if self._begun:
             self._later.append(data)
             self._later_size += len(data)
             if self._later_size > MOST_UNREAD or b'"error"' in data:
@@ -154,10 +159,13 @@ class Stream:
         events = self._split(data)
         for place, event in enumerate(events, 1):
             self._take(parse(event))
-            if self._texts:
+            if self._texts or self._ids:
                 self._take_all(events[place:])
                 break
-        return bool(self._texts)
+        # A token whose text is still to come is one. An answer that has no text at all
+        # ends with its first token: without one, LoadGen reads where nothing is.
+        self._begun = bool(self._texts or self._ids or self._done)
+        return self._begun
 
     def _look(self) -> None:
         """Look at what nothing has waited for."""
@@ -205,7 +213,8 @@ class Stream:
     @property
     def first(self) -> Answer:
         """The first token, as far as the service shows it apart."""
-        return Answer(self._texts[0], 1, tuple(self._ids[:1]) or None)
+        text = self._texts[0] if self._texts else ""
+        return Answer(text, 1, tuple(self._ids[:1]) or None)
 
     def finish(self) -> Answer:
         """Return the answer once the body has ended; ``BadAnswer`` for half a one."""
@@ -216,8 +225,15 @@ class Stream:
                 f"a stream that ended {last}, after {len(self._texts)} chunks, but "
                 "should end with data: [DONE]"
             )
-        tokens = len(self._texts) if self._usage is None else self._usage
+        tokens = len(self._ids) if self._usage is None else self._usage
+        if self._usage is None and not self._ids:
+            raise BadAnswer(
+                f"a stream of {len(self._texts)} chunks without "
+                "usage.completion_tokens, but should say how many tokens it has, as "
+                "stream_options asks; switch the server's usage on"
+            )
         check_tokens(tokens, self._max_tokens, len(self._texts))
+        check_reason(self._reason)
         ids = tuple(self._ids) or None
         return Answer("".join(self._texts), tokens, ids, self._reason)
 
@@ -268,7 +284,9 @@ def content(choice: dict[str, Any], *, chat: bool, part: str) -> str:
         inner = choice.get(part)
         if not isinstance(inner, dict):
             raise BadAnswer(f"a choice without {part}; is this a chat endpoint?")
-        found = inner.get("content") or inner.get("reasoning_content")
+        found = inner.get("content")
+        # vLLM's name for it changed to the second.
+        found = found or inner.get("reasoning_content") or inner.get("reasoning")
     if found is None:
         return ""
     if not isinstance(found, str):
@@ -308,3 +326,12 @@ def check_tokens(tokens: int, most: int, chunks: int) -> None:
         raise BadAnswer(f"{tokens} tokens, but max_tokens allows {most}")
     if chunks > tokens:
         raise BadAnswer(f"{tokens} tokens by its usage, but {chunks} chunks with text")
+
+
+def check_reason(reason: str) -> None:
+    """Raise ``BadAnswer`` for an answer that the server broke off."""
+    if reason in BROKEN_OFF:
+        raise BadAnswer(
+            f"an answer that the server broke off (finish_reason {reason!r}), but "
+            "should be whole"
+        )

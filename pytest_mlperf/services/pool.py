@@ -34,6 +34,9 @@ TICK_S = 0.25
 PIECE = 1 << 16
 SHOWN = 300
 """Bytes of a refusal's body that its message shows."""
+IDLE_S = 1.0
+"""A kept connection that closes later than this after a request was sent was not
+closed while it was idle: the server had the request, and let it drop."""
 OPENERS = 8
 """Connections that are opened at the same time."""
 WANTS = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -394,7 +397,8 @@ class Pool:
         if wire.exchange is None:
             self._drop(wire)
             return
-        if not wire.used or wire.reader.started:
+        held = time.monotonic() - wire.sent > IDLE_S
+        if not wire.used or wire.reader.started or held:
             after = "before the answer"
             if wire.reader.started:
                 after = "in the middle of the answer"
