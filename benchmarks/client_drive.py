@@ -33,6 +33,7 @@ class Uncounted(Stream):
     """Reads the streams of mlcommons/endpoints' server, which tells no usage."""
 
     def finish(self) -> Answer:
+        self._look()
         self._usage = len(self._texts)
         return super().finish()
 

@@ -38,6 +38,10 @@ TIMEOUT_S = 30.0
 _PERMISSION = ("permission", "not permitted", "insufficient")
 
 
+class Unanswered(Refused):
+    """nvidia-smi was asked and said nothing in time."""
+
+
 def parse(text: str) -> str:
     """Return MHz, or ``HIGHEST``; ``ValueError`` says what it should be."""
     wish = text.strip()
@@ -84,26 +88,31 @@ def locked(wish: str | None, visible: str) -> Iterator[Mapping[str, str]]:
     assert guard.stdin is not None
     assert guard.stdout is not None
     facts: dict[str, str] = {}
-    made = False
+    word = clock_guard.RESET
     try:
         guard.stdout.readline()  # it stands guard from here on
         lock = ["nvidia-smi", "-i", uuid, "-lgc", f"{mhz},{mhz}"]
-        said = _asked(lock, f"locking the clock of {uuid} at {mhz} MHz", uuid, mhz)
-        made = True
+        try:
+            said = _asked(lock, f"locking the clock of {uuid} at {mhz} MHz", uuid, mhz)
+        except Refused as refused:
+            # A refused wish has changed nothing, and a reset is a change too. Whoever
+            # never answered, or was interrupted, may have done it.
+            if not isinstance(refused, Unanswered):
+                word = clock_guard.LEAVE
+            raise
         facts["clocks locked"] = f"{mhz} MHz for this run ({said})"
         yield facts
     finally:
-        # A refused wish has changed nothing, and a reset is a change too.
-        guard.stdin.write(clock_guard.RESET if made else clock_guard.LEAVE)
+        guard.stdin.write(word)
         guard.stdin.close()
         told = guard.stdout.read().strip()
         guard.stdout.close()
-        if guard.wait() and made:
-            facts["clocks locked"] += (
-                f"; NOT RESET: {told or 'no reason'}; run {' '.join(reset)} as root"
-            )
-        elif made:
-            facts["clocks locked"] += ", then reset"
+        if guard.wait():
+            told = f"; NOT RESET: {told or 'no reason'}; run {' '.join(reset)} as root"
+        else:
+            told = ", then reset"
+        if facts:
+            facts["clocks locked"] += told
 
 
 @contextmanager
@@ -167,7 +176,12 @@ def _asked(command: list[str], doing: str, uuid: str, mhz: int | None) -> str:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        raise Unanswered(
+            f"{doing} failed: {error}; see whether nvidia-smi answers at all, or leave "
+            "the option away"
+        ) from None
+    except OSError as error:
         raise Refused(
             f"{doing} failed: {error}; clocks are locked through nvidia-smi, which "
             "should be on PATH; or leave the option away"

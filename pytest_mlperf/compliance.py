@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
 
+from pytest_mlperf import registry
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.compliance import find
@@ -72,8 +73,11 @@ def run_audit(
     rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
     assert rule is not None, f"{cell} was collected, so {cell.round} has it"
     audit = find(test, rule)
-    basis = basis_for(state.options, state.reports, cell, audit)
     options = state.options
+    devices = device.count
+    if devices > 1 and registry.is_answered_by_service(cell.benchmark):
+        devices = 1  # whatever its server does with them
+    basis = basis_for(options, state.reports, cell, audit, devices)
     attempts = 1 if options.rehearsal or options.is_shortened else ATTEMPTS
     story: list[str] = []
     for number in range(1, attempts + 1):
@@ -130,15 +134,18 @@ def speed(verdict: Verdict) -> str:
     return next(c.found for c in verdict.checks if c.name == TOLERANCE)
 
 
-def basis_for(options: Options, reports: Path, cell: Cell, audit: Audit) -> Basis:
+def basis_for(
+    options: Options, reports: Path, cell: Cell, audit: Audit, devices: int = 1
+) -> Basis:
     """Return what a compliance run is compared with: the newest VALID runs.
 
-    They are of one build, of this session, else of the earlier one whose reports
-    folder ``--mlperf-tree`` names. Raises ``Refused`` that says what to select.
+    They are of one build and as many devices, of this session, else of the earlier
+    one whose reports folder ``--mlperf-tree`` names. Raises ``Refused`` that says what
+    to select.
     """
     needs = tuple(dict.fromkeys(("performance", *audit.needs)))
     homes = [reports, *([options.tree] if options.tree else [])]
-    found = {name: list(valid(options, homes, cell, name)) for name in needs}
+    found = {name: list(valid(options, homes, cell, name, devices)) for name in needs}
     for first in found["performance"]:
         same = {
             name: next((v for v in found[name] if v.build == first.build), None)
@@ -148,11 +155,11 @@ def basis_for(options: Options, reports: Path, cell: Cell, audit: Audit) -> Basi
         if len(chosen) == len(needs):
             folder = chosen["performance"]
             return Basis(chosen, first.build, tuning_of(folder, audit))
-    raise Refused(nothing_to_compare(audit, cell, found))
+    raise Refused(nothing_to_compare(audit, cell, found, devices))
 
 
 def valid(
-    options: Options, homes: list[Path], cell: Cell, name: str
+    options: Options, homes: list[Path], cell: Cell, name: str, devices: int = 1
 ) -> Iterator[Verdict]:
     """Yield the VALID verdicts of a cell's runs, newest first, home by home."""
     for home in homes:
@@ -170,6 +177,8 @@ def valid(
                 same = labels == {*options.labels} and verdict.round == cell.round
                 # Samples on the device: as fast as that, and only as that.
                 same = same and said_in(verdict.facts) == wished(options).flags
+                # What two devices did, one is not to confirm, nor the other way round.
+                same = same and verdict.devices == str(devices)
                 if verdict.valid and same:
                     # The folder may have been moved since.
                     yield replace(verdict, folder=str(path.parent))
@@ -189,13 +198,14 @@ def tuning_of(folder: Path, audit: Audit) -> Mapping[str, Any]:
 
 
 def nothing_to_compare(
-    audit: Audit, cell: Cell, found: Mapping[str, list[Verdict]]
+    audit: Audit, cell: Cell, found: Mapping[str, list[Verdict]], devices: int = 1
 ) -> str:
     """Return the words for a compliance run without its reference."""
     counts = ", ".join(f"{len(v)} VALID {name}" for name, v in found.items())
     what = " and ".join(found)
     missing = [name for name, verdicts in found.items() if not verdicts]
     problem = f"there is no VALID {' and no '.join(missing)} run"
+    problem += f" on {devices} devices" * (devices > 1)
     if not missing:
         problem = f"the VALID runs ({counts}) are of different engine builds"
     return (

@@ -78,7 +78,9 @@ def judged(
         done = runner.run(
             job, lambda beat: state.progress(shown(cell, name, around.see(beat)))
         )
-    used = accelerators(device, done) if job.service is None else {}
+    # A service that runs already may be on any machine, and ours is on the CPU.
+    given = job.service is None or job.service.server is not None
+    used = accelerators(device, done) if given else {}
     done = replace(done, facts={**done.facts, **around.facts, **used, **locked})
     claim = on_device.claim_for(state.system, job, done)
     context = replace(

@@ -304,6 +304,8 @@ class Options:
         if values["rehearsal"]:
             _refuse_other_than_rehearsed(config)
             values |= {"engine": (ORACLE,), "workload": "synthetic"}
+            if config.getoption("mlperf_devices_per_item") is None:
+                values.pop("devices_per_item", None)  # a default yields
         kind = values.get("workload", "auto")
         scratch = values.get("scratch")
         if kind == "auto":
@@ -376,6 +378,7 @@ def _refuse_contradictions(values: Mapping[str, Any]) -> None:
             "nothing; ask for it with --mlperf-rehearsal, which labels its results"
         )
     asked = [f for d, (f, _) in SWITCHES.items() if values[d.removeprefix("mlperf_")]]
+    asked += ["--mlperf-devices-per-item"] * ("devices_per_item" in values)
     if values["rehearsal"] and asked:
         raise _usage_error(
             f"{asked[0]} is about a device, and --mlperf-rehearsal uses none; keep one "

@@ -49,6 +49,11 @@ class Slice:
         return tuple(filter(None, self.environment.get(VISIBLE, "").split(",")))
 
     @property
+    def count(self) -> int:
+        """How many devices answer together."""
+        return max(1, len(self.seats))
+
+    @property
     def single(self) -> Slice:
         """The same part of the machine, where one process is to have its first device
         (scenarios of one stream).

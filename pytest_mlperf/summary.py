@@ -90,12 +90,11 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
     accuracy = v.mode == "accuracy"
     names = [v.benchmark] + [v.scenario] * accuracy
     names += [v.mode] * (v.mode not in MODES) + [v.engine] * name_engine
-    devices = v.facts.get("devices", "1")
-    names += [f"on {devices} devices"] * (devices != "1")
+    names += [f"on {v.devices} devices"] * (v.devices != "1")
     passed = sum(check.status is Status.PASS for check in v.checks)
     waived = f", {len(v.waived)} waived" if v.waived else ""
     kinds = (*v.labels, *(["waived"] if v.waived and not v.labels else []))
-    same = (v.benchmark, v.scenario, v.mode, v.round, devices, *v.labels)
+    same = (v.benchmark, v.scenario, v.mode, v.round, v.devices, *v.labels)
     seconds = [v.expected_s, v.actual_s]
     time = " -> ".join(f"{s:,.0f}" for s in seconds if s is not None)
     return Row(

@@ -150,6 +150,7 @@ class BatchSUT:
         if isinstance(policy, Fixed):
             self.issue = self._guard(self._issue_fixed)
         elif isinstance(policy, Window):
+            self._most = policy.size
             self.issue = self._issue_queued
         else:
             self.issue = self._issue_inline()
@@ -207,7 +208,13 @@ class BatchSUT:
 
     def _issue_queued(self, ids: Ids, indices: list[int]) -> None:
         self.issued += len(ids)
-        self._queue.put((ids, indices))
+        if len(ids) <= self._most:
+            self._queue.put((ids, indices))
+            return
+        # Queries that came due together: what one stream cannot take now is another's.
+        for start in range(0, len(ids), self._most):
+            part = slice(start, start + self._most)
+            self._queue.put((ids[part], indices[part]))
 
     def _issue_fixed(self, ids: Ids, indices: list[int]) -> None:
         assert isinstance(self.policy, Fixed)

@@ -36,7 +36,7 @@ SMI = """\
 echo "$@" >> "{log}"
 case "$*" in
   *clocks.max.sm*) echo "{highest}" ;;
-  *-lgc*) echo "{lock}"; exit {status} ;;
+  *-lgc*) sleep {slow}; echo "{lock}"; exit {status} ;;
   *-rgc*) echo "{reset}"; exit {unset} ;;
 esac
 """
@@ -55,6 +55,7 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Calls]
             "reset": "All done.",
             "status": 0,
             "unset": 0,
+            "slow": 0,
             **told,
         }
         program = tmp_path / "bin/nvidia-smi"
@@ -134,6 +135,21 @@ def test_a_crash_resets_too(
 
     assert [f"-i {UUID} -lgc 1590,1590"] == before
     assert [f"-i {UUID} -rgc"] == asked()[1:]
+
+
+def test_a_lock_that_never_answers_is_reset_too(
+    smi: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether it came to be."""
+    monkeypatch.setattr(clocks, "TIMEOUT_S", 0.5)
+    asked = smi(slow=2)
+
+    with (
+        pytest.raises(Refused, match="timed out after"),
+        locked("1590", UUID),
+    ):
+        pass
+    assert [f"-i {UUID} -lgc 1590,1590", f"-i {UUID} -rgc"] == asked()
 
 
 def test_without_permission_nothing_is_changed_and_the_remedy_is_root(

@@ -122,6 +122,22 @@ def test_an_earlier_session_serves_when_it_is_named(
     assert logs_folder(earlier, CELL, "performance") == basis.folders["performance"]
 
 
+@pytest.mark.parametrize(("ran", "asked"), [(1, 2), (2, 1)])
+def test_runs_on_another_number_of_devices_are_no_reference(
+    ran: int, asked: int, tmp_path: Path, make_verdict: Make
+) -> None:
+    """A load that one device is said to keep is not confirmed by two."""
+    facts = {"devices": str(ran)} if ran > 1 else {}
+    performance = kept(tmp_path, make_verdict, "performance", facts=facts)
+    kept(tmp_path, make_verdict, "accuracy", facts=facts)
+    same = basis_for(OFFICIAL, tmp_path, CELL, TEST01, ran)
+
+    assert performance == same.folders["performance"]
+    with pytest.raises(Refused, match="no VALID performance and no accuracy run") as no:
+        basis_for(OFFICIAL, tmp_path, CELL, TEST01, asked)
+    assert ("on 2 devices" in str(no.value)) == (asked == 2)
+
+
 def test_a_run_that_cannot_say_its_tuning_is_no_reference(
     tmp_path: Path, make_verdict: Make
 ) -> None:

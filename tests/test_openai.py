@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mlperf.services import openai
 from pytest_mlperf.services.openai import BadAnswer
 from pytest_mlperf.services.openai import Dialect
 from pytest_mlperf.services.openai import Prompt
@@ -252,3 +253,90 @@ def test_an_event_may_have_several_lines_of_data() -> None:
     data = b"event: message\nid: 1\ndata: a\ndata:b\n\n"
 
     assert [b"a\nb"] == Events().feed(data)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=8).map(
+                lambda data: b"data: " + data.replace(b"\r", b"")
+            ),
+            st.sampled_from([b"data:x", b"data: a\ndata: b", b": note", b"id: 7", b""]),
+        ),
+        max_size=8,
+    ),
+    st.sampled_from([b"\n\n", b"\r\n\r\n", b"\n\n\n"]),
+)
+def test_events_are_the_same_together_and_one_by_one(
+    events: list[bytes], end: bytes
+) -> None:
+    """What is quick for events of one line changes nothing."""
+
+    def read(pieces: list[bytes]) -> list[bytes] | None:
+        reader = Events()
+        try:
+            return [one for piece in pieces for one in reader.feed(piece)]
+        except BadStream:
+            return None
+
+    data = b"".join(event + end for event in events)
+    together, alone = read([data]), read([bytes([byte]) for byte in data])
+
+    assert alone == together
+
+
+def test_a_servers_error_is_told_when_it_comes() -> None:
+    """It may leave the connection open, and nothing else comes."""
+    stream = Stream(chat=True, max_tokens=9)
+    stream.feed(delta("a"))
+    stream.feed(delta("b"))
+
+    with pytest.raises(BadAnswer, match="the server's error out of blocks"):
+        stream.feed(event({"error": "out of blocks"}))
+
+
+def test_an_error_that_comes_in_pieces_is_told_at_the_end() -> None:
+    """It is the cause, not that the stream ended early."""
+    stream = Stream(chat=True, max_tokens=9)
+    data = event({"error": "out of blocks"})
+    for piece in (delta("a"), data[:10], data[10:]):
+        stream.feed(piece)
+
+    with pytest.raises(BadAnswer, match="the server's error out of blocks"):
+        stream.finish()
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        # Objects only when they are put together.
+        b'data: {"choices": [{"delta": {"content": "x\n\ndata: y"}}]}\n\n',
+        b'data: {"choices": []}, {"choices": []}\n\n',
+        b'data: {"choices": [{"delta": {"content": "x"}}]}]junk\n\n',
+        b'data: {"choices": [{"delta": {"content": "x"}}]}] \n\ndata: [\n\n',
+    ],
+)
+def test_events_that_are_objects_only_together_are_refused(later: bytes) -> None:
+    """Each event has to be one, though they are parsed at one go."""
+    stream = Stream(chat=True, max_tokens=9)
+    stream.feed(delta("a"))
+    stream.feed(later + DONE)
+
+    with pytest.raises(BadAnswer, match="but should be a JSON object"):
+        stream.finish()
+
+
+def test_a_stream_without_end_is_looked_at_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is kept for the end is bounded."""
+    monkeypatch.setattr(openai, "MOST_UNREAD", 1000)
+    stream = Stream(chat=True, max_tokens=9)
+    stream.feed(delta("a"))
+
+    def read() -> None:
+        for _ in range(100):
+            stream.feed(b"what is this\n\n")
+
+    with pytest.raises(BadAnswer, match="malformed"):
+        read()

@@ -76,7 +76,11 @@ def test_the_comparison_says_with_whom() -> None:
 
 
 RATE = Metric("result_samples_per_second", 4_412.0, "samples/s")
-H100 = {"device": "NVIDIA H100 80GB HBM3", "bare_loop_per_s": "4600"}
+H100 = {
+    "device": "NVIDIA H100 80GB HBM3",
+    "accelerators": "1",
+    "bare_loop_per_s": "4600",
+}
 
 
 def compare(make: Callable[..., Verdict], **changes: object) -> dict[str, str]:
@@ -113,13 +117,25 @@ def test_several_accelerators_share_a_result(
         {"metric": None},
         {"metric": Metric("result_90.00_percentile_latency_ns", 2.0, "ms")},
         {"facts": {"device": "AMD EPYC"}},
+        {"facts": {**H100, "device": "NVIDIA H100 80GB HBM3 MIG 1g.10gb"}},
+        {"facts": {"device": "NVIDIA H100 80GB HBM3"}},
     ],
 )
 def test_what_is_another_thing_is_not_set_beside(
     make_verdict: Callable[..., Verdict], changes: dict[str, object]
 ) -> None:
-    """A stand-in's rate says nothing of BERT-large's; a latency is no rate."""
+    """A stand-in's rate says nothing of BERT-large's; a latency is no rate; nor does
+    a seventh of a GPU, or a server whose GPUs nobody counted.
+    """
     assert "beside" not in compare(make_verdict, **changes)
+
+
+@pytest.mark.parametrize("label", ["null answers", "rehearsal"])
+def test_a_rate_that_an_engine_was_told_is_no_bare_loop(
+    make_verdict: Callable[..., Verdict], label: str
+) -> None:
+    """What only answers or sleeps has no loop of its own to compare with."""
+    assert "of the bare loop" not in compare(make_verdict, labels=(label,))
 
 
 def test_figures_of_all_sizes_are_written_out() -> None:

@@ -137,6 +137,10 @@ def test_accuracy_is_computed_from_the_whole_synthetic_set(
         (["--mlperf-rehearsal", "--mlperf-workload", "official"], "for official"),
         (["--mlperf-rehearsal", "--mlperf-workload", "embedded"], "for embedded"),
         (["--mlperf-engine", "oracle"], "ask for it with --mlperf-rehearsal"),
+        (
+            ["--mlperf-rehearsal", "--mlperf-devices-per-item", "2"],
+            "--mlperf-devices-per-item is about a device, and --mlperf-rehearsal uses",
+        ),
     ],
 )
 def test_a_rehearsal_of_something_else_is_a_usage_error(
@@ -150,7 +154,12 @@ def test_a_rehearsal_of_something_else_is_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    "given", ["mlperf_engine = null", "mlperf_workload = official"]
+    "given",
+    [
+        "mlperf_engine = null",
+        "mlperf_workload = official",
+        "mlperf_devices_per_item = all",
+    ],
 )
 def test_an_ini_default_yields_to_a_rehearsal(
     suite: pytest.Pytester, given: str
@@ -162,6 +171,7 @@ def test_an_ini_default_yields_to_a_rehearsal(
     assert pytest.ExitCode.OK == result.ret
     result.stdout.fnmatch_lines(["*bert-99-offline-oracle*"])
     result.stdout.no_fnmatch_line("*null*")
+    result.stdout.no_fnmatch_line("*devices per item*")
 
 
 def test_benchmarks_without_an_engine_are_there_for_a_rehearsal_alone(

@@ -113,6 +113,17 @@ def test_accuracy_must_be_of_the_same_build(bert: list[Run]) -> None:
     assert "run them in one session" in refusal
 
 
+def test_accuracy_must_be_of_as_many_devices(bert: list[Run]) -> None:
+    """What two devices did is no part of one device's result."""
+    accuracy = folder_of(bert, "Offline", "accuracy")
+    facts = next(r.verdict.facts for r in bert if r.folder == accuracy)
+
+    choice = choose(changed(bert, accuracy, facts={**facts, "devices": "2"}), ASK)
+
+    [refusal] = choice.refusals
+    assert "accuracy ran onnxruntime build bbbbbbbbbbbb on 2 devices" in refusal
+
+
 @pytest.mark.parametrize("mode", ["performance", "accuracy", "TEST01"])
 def test_a_missing_run_is_refused_by_name(bert: list[Run], mode: str) -> None:
     """Whatever is lacking, the scenario and the run are in the words."""

@@ -207,6 +207,28 @@ def test_a_batch_is_completed_in_one_call(
     assert calls == [len(call) for call in recorder.calls]
 
 
+def test_queries_that_came_together_are_all_streams_to_answer(
+    recorder: Recorder,
+) -> None:
+    """While one stream is at its batch, the others do not wait for it to take more."""
+    later = threading.Event()
+
+    def slow_first(batch: Any, size: int, ids: list[int]) -> Any:
+        if 0 in doubles.first(batch)[:, 0]:
+            later.wait(30)
+        return doubles.echo(batch, size, ids)
+
+    engines = [doubles.Stream(slow_first) for _ in range(2)]
+    sut = BatchSUT(Window(4), engines, doubles.Echo(doubles.numbers()), fail)
+    sut.start()
+    sut.issue(list(range(20)), list(range(20)))
+    doubles.await_true(lambda: sut.completed == 16, "the other stream", 10)
+    later.set()
+    sut.stop()
+
+    assert list(range(20)) == [one for one, _ in recorder.answers]
+
+
 def test_a_window_waits_for_a_batch_to_fill(recorder: Recorder) -> None:
     """With time to wait, queries that come one by one still make full batches."""
     drive(Window(4, delay_s=5.0), [1] * 8)

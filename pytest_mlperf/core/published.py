@@ -113,6 +113,8 @@ _TABLE: Mapping[str, Mapping[_Key, Published]] = {
 
 def family(device: str) -> str:
     """Return what the tables call a device, or an empty string."""
+    if re.search(r"\bMIG\b", device):  # a part of one
+        return ""
     return next((name for like, name in _FAMILIES if re.search(like, device)), "")
 
 
@@ -140,11 +142,13 @@ def comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:
         return {}
     found = {}
     loop = float(facts.get(BARE_LOOP, 0.0))
-    if loop and not metric.unit.startswith("tokens"):
+    # The rate that an engine is told, which does no work, or none that counts.
+    told = {"null answers", "rehearsal"} & {*verdict.labels}
+    if loop and not told and not metric.unit.startswith("tokens"):
         found["of the bare loop"] = f"{metric.value / loop:.3f}"
     best = _find_for(verdict, scenario)
-    if best:
-        count = int(facts.get("accelerators", "1"))
+    count = int(facts.get("accelerators", "0"))
+    if best and count:  # of a service somewhere else nobody here knows
         found["beside"] = best.beside(metric.value, count, metric.unit)
     return found
 

@@ -109,6 +109,11 @@ class Verdict:
         """The rules this run was not held to."""
         return tuple(c for c in self.checks if c.status is Status.WAIVED)
 
+    @property
+    def devices(self) -> str:
+        """How many devices answered together behind one LoadGen, as a fact says it."""
+        return self.facts.get("devices", "1")
+
     def to_json(self) -> str:
         """Return one line of JSON that ``from_json`` reads back to an equal value."""
         data = asdict(self)

@@ -45,6 +45,22 @@ def body(content: bytes) -> bytes:
     ) + content
 
 
+_KNOWN: dict[bytes, int] = {}
+"""Size lines that were read before: an answer's chunks are of much the same sizes."""
+_MOST_KNOWN = 1024
+
+
+def _size(line: bytes) -> int:
+    """Return a chunk's size; ``BadResponse`` for a line that says none."""
+    match = _SIZE.match(line)
+    if match is None:
+        raise BadResponse(f"{line[:40]!r} instead of a chunk's size")
+    length = int(match[1], 16)
+    if len(_KNOWN) < _MOST_KNOWN:
+        _KNOWN[line] = length
+    return length
+
+
 class Reader:
     """Reads one response after the other off a connection."""
 
@@ -157,12 +173,15 @@ class Reader:
                     if spot < size:
                         raise BadResponse(f"{size - spot} bytes after the last chunk")
                 continue
-            match = _SIZE.match(line)
-            if match is None:
-                raise BadResponse(f"{line[:40]!r} instead of a chunk's size")
-            length = int(match[1], 16)
-            if length:
-                self._left = length + 2
-            else:
+            length = _KNOWN.get(line, -1)
+            if length < 0:
+                length = _size(line)
+            if not length:
                 self._in_trailer = True
+            elif (stop := spot + length) + 2 <= size:
+                # All of it is here, as of most: no second look.
+                parts.append(data[spot:stop])
+                spot = stop + 2
+            else:
+                self._left = length + 2
         return b"".join(parts) if len(parts) != 1 else parts[0]

@@ -17,6 +17,8 @@ from pytest_mlperf.services.sse import BadStream
 from pytest_mlperf.services.sse import Events
 
 DONE = b"[DONE]"
+MOST_UNREAD = 1 << 20
+"""Bytes of a stream that are kept to be parsed together."""
 SCAN = json.JSONDecoder().raw_decode
 """The parser alone: ``json.loads`` takes as long again to look for an encoding."""
 BROKEN_OFF = ("abort", "cancelled", "content_filter", "error", "timeout")
@@ -118,11 +120,16 @@ class Whole:
 
 
 class Stream:
-    """Reads an answer that comes as server-sent events."""
+    """Reads an answer that comes as server-sent events.
+
+    They are looked at as they come until the first token is among them. Nothing waits
+    for what comes later, which is parsed together at the end: one call of the parser
+    instead of one a token. Only a server's error is looked for all the time.
+    """
 
     __slots__ = (
-        "_begun", "_chat", "_done", "_events", "_ids", "_max_tokens", "_reason",
-        "_texts", "_usage",
+        "_begun", "_chat", "_done", "_events", "_ids", "_later", "_later_size",
+        "_max_tokens", "_reason", "_texts", "_usage",
     )  # fmt: skip
 
     def __init__(self, chat: bool, max_tokens: int) -> None:
@@ -131,6 +138,8 @@ class Stream:
         self._events = Events()
         self._texts: list[str] = []
         self._ids: list[int] = []
+        self._later: list[bytes] = []
+        self._later_size = 0
         self._usage: int | None = None
         self._reason = ""
         self._done = False
@@ -141,23 +150,46 @@ class Stream:
 
         Raises ``BadAnswer``.
         """
+        if self._begun:
+            self._later.append(data)
+            self._later_size += len(data)
+            if self._later_size > MOST_UNREAD or b'"error"' in data:
+                self._look()
+            return False
+        events = self._split(data)
+        for place, event in enumerate(events, 1):
+            self._take(parse(event))
+            if self._texts or self._ids:
+                self._take_all(events[place:])
+                break
+        # A token whose text is still to come is one. An answer that has no text at all
+        # ends with its first token: without one, LoadGen reads where nothing is.
+        self._begun = bool(self._texts or self._ids or self._done)
+        return self._begun
+
+    def _look(self) -> None:
+        """Look at what nothing has waited for."""
+        data = b"".join(self._later)
+        self._later.clear()
+        self._later_size = 0
+        self._take_all(self._split(data))
+
+    def _split(self, data: bytes) -> list[bytes]:
+        """Return the events that are whole, without the last of all."""
         try:
             events = self._events.feed(data)
         except BadStream as error:
             raise BadAnswer(f"a malformed event stream: {error}") from None
-        for event in events:
-            if self._done:
+        if self._done or DONE in events:
+            if events and (self._done or events.index(DONE) < len(events) - 1):
                 raise BadAnswer("an event after [DONE], but should be the last")
-            if event == DONE:
-                self._done = True
-                continue
-            self._take(parse(event))
-        # A token whose text is still to come is one. An answer that has no text at all
-        # ends with its first token: without one, LoadGen reads where nothing is.
-        if self._begun or not (self._texts or self._ids or self._done):
-            return False
-        self._begun = True
-        return True
+            events = events[:-1]
+            self._done = True
+        return events
+
+    def _take_all(self, events: Sequence[bytes]) -> None:
+        for document in parse_all(events):
+            self._take(document)
 
     def _take(self, document: dict[str, Any]) -> None:
         # Most chunks have neither usage nor ids, and there are many of them.
@@ -186,6 +218,7 @@ class Stream:
 
     def finish(self) -> Answer:
         """Return the answer once the body has ended; ``BadAnswer`` for half a one."""
+        self._look()
         if not self._done:
             last = "in the middle of an event" if self._events.open else "early"
             raise BadAnswer(
@@ -217,6 +250,20 @@ def parse(data: bytes) -> dict[str, Any]:
     if "error" in found:
         raise BadAnswer(f"the server's error {str(found['error'])[:200]}")
     return found
+
+
+def parse_all(events: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the JSON object of each event; ``BadAnswer`` as ``parse`` has it."""
+    try:
+        text = f"[{b','.join(events).decode()}]"
+        found, end = SCAN(text)
+    except (ValueError, RecursionError):
+        found, end, text = [], -1, ""
+    # Events that are objects only together are not what they should be.
+    alike = end == len(text) and len(found) == len(events)
+    if alike and all(type(one) is dict and "error" not in one for one in found):
+        return found  # type: ignore[no-any-return]
+    return [parse(event) for event in events]
 
 
 def first_choice(document: dict[str, Any]) -> dict[str, Any] | None:

@@ -28,10 +28,21 @@ class Events:
             # A lone CR at the end may be half of a CRLF.
             tail = b"\r" if data.endswith(b"\r") else b""
             data = data[: len(data) - len(tail)].replace(b"\r\n", b"\n") + tail
+        end = data.rfind(b"\n\n")
+        if end >= 0 and data.startswith(b"data: "):
+            # As servers write: one line an event. Then all line ends are between them.
+            lines = data[6:end].split(b"\n\ndata: ")
+            if data.count(b"\n", 0, end) == 2 * (len(lines) - 1):
+                self._rest = data[end + 2 :]
+                self._check()
+                return lines
         *whole, self._rest = data.split(b"\n\n")
+        self._check()
+        return [found for event in whole if (found := self._data(event)) is not None]
+
+    def _check(self) -> None:
         if len(self._rest) > LONGEST_EVENT:
             raise BadStream(f"an event of more than {LONGEST_EVENT:,} bytes")
-        return [found for event in whole if (found := self._data(event)) is not None]
 
     @property
     def open(self) -> bool:

@@ -248,4 +248,8 @@ def _nothing(ask: Ask, others: Iterable[tuple[Run, str]]) -> str:
 
 
 def _build(run: Run) -> str:
-    return f"{run.verdict.engine} build {run.verdict.build[:12] or 'unknown'}"
+    engine, build, devices, *where = run.build
+    several = f" on {devices} devices" * (devices != "1")
+    return f"{engine} build {build[:12] or 'unknown'}{several}" + "".join(
+        f" with {flag}" for flag in where
+    )

@@ -42,8 +42,8 @@ class Run:
     @property
     def build(self) -> tuple[str, ...]:
         """What runs of one submission must share."""
-        where = said_in(self.verdict.facts)
-        return self.verdict.engine, self.verdict.build, *where
+        one = self.verdict
+        return one.engine, one.build, one.devices, *said_in(one.facts)
 
     @property
     def name(self) -> str:
