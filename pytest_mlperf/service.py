@@ -63,6 +63,7 @@ class EndpointStats:
             found["mean answer"] = f"{self.answer_s / self.answered * 1e3:.1f} ms"
         if self.tokens:
             found["tokens"] = f"{self.tokens:,}"
+        if self.first_token_s:  # whole answers have no first token
             first = self.first_token_s / max(self.answered, 1) * 1e3
             found["mean first token"] = f"{first:.1f} ms"
         if self.reconnected:

@@ -84,7 +84,7 @@ class ServiceSession:
         run = ServiceRun(self.channel, job, provider, target, workload)
         self.channel.enter("probe")
         load = self._load(job, run, digest)
-        run.target = replace(target, concurrency=load.concurrency)
+        run.target = replace(run.target, concurrency=load.concurrency)
         settings = run.settings(load)
         check_memory(settings)
         folder = Path(job.folder)

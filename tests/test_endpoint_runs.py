@@ -219,6 +219,26 @@ def test_a_fault_in_the_run_is_one_failure_with_endpoint_request_and_time(
     assert (Path(job.folder) / "PARTIAL.json").is_file()
 
 
+def test_a_whole_answer_that_takes_long_is_no_hang(tmp_path: Path) -> None:
+    """Offline's last and longest answer may come minutes after the others."""
+
+    def slow(send: Send, number: int) -> bool:
+        if not send.streams and number > WELL:
+            time.sleep(2.5)
+        return good(send, number)
+
+    runner = Runner(stall_s=1, build_s=60)
+    with serving(slow) as server:
+        tuned = {"concurrency": 64, "target_qps": 50.0}
+        job = doubles.job(tmp_path, [server.url], Scenario.OFFLINE, tuned=tuned)
+        done = runner.run(job)
+    runner.close()
+
+    assert "no, whole answers" == done.facts["streamed"]
+    assert "endpoint tokens" in done.facts
+    assert "endpoint mean first token" not in done.facts
+
+
 def test_after_a_failed_run_the_next_one_is_fine(
     runner: Runner, tmp_path: Path
 ) -> None:

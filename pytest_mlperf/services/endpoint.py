@@ -189,6 +189,7 @@ class OpenAIEndpoint:
             lambda sample: make(lengths[sample]),
             listener,
             balance=target.balance,
+            whole=not target.stream,
             timeout_s=target.timeout_s,
             stall_s=target.stall_s,
         )

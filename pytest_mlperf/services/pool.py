@@ -108,6 +108,7 @@ class Pool:
         listener: Listener,
         *,
         balance: str = "least",
+        whole: bool = False,
         timeout_s: float = 600.0,
         stall_s: float = 120.0,
         connect_s: float = 10.0,
@@ -117,6 +118,7 @@ class Pool:
         self._exchange = exchange
         self._listener = listener
         self._round = balance == "round"
+        self._whole = whole
         self._timeout_s, self._stall_s = timeout_s, stall_s
         self._connect_s = connect_s
         self._line: deque[tuple[int, int]] = deque()
@@ -428,6 +430,9 @@ class Pool:
             # Before its first token a request may wait in the server's own line.
             if wire.begun and now - wire.last > self._stall_s:
                 raise self._failure(wire, f"nothing came for {self._stall_s:g} s")
+        if self._whole and self._busy:
+            # Nothing shows that a whole answer is on its way; it has its own limit.
+            self.pulse += 1
 
     def _failure(self, wire: Wire, problem: str) -> RequestFailed:
         after = time.monotonic() - wire.sent
