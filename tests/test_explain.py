@@ -19,6 +19,8 @@ from pytest_mlperf.commands import explain_table
 from pytest_mlperf.commands import explain_text
 from pytest_mlperf.core.rules import Context
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.record import Record
 from pytest_mlperf.reporting.results import Writer
@@ -442,6 +444,44 @@ def test_a_run_of_ours_keeps_the_waivers_of_its_report(
     assert (0, ["fast"]) == (code, found["labels"])
     assert "waived" == statuses["min_duration"]
     assert "as recorded in" in found["facts"]["context"]
+
+
+@pytest.mark.parametrize("name", ["TEST04", "TEST04-2"])
+def test_a_compliance_run_of_ours_keeps_them_too(
+    tmp_path: Path, capsys: Capture, name: str
+) -> None:
+    """Whichever attempt it is."""
+    folder = tmp_path / "logs" / "resnet50-offline-null" / name
+    change = SAME | {"effective_min_duration_ms": 10_000}
+    logs.performance(folder, "Offline", change=change, warnings=WARNED)
+    waiver = Check("min_duration", Status.WAIVED, "a setting of 10,000 ms", "", "")
+    _, (without,) = asked(capsys, folder)
+    (failed,) = [c for c in without["checks"] if c["status"] != "pass"]
+    verdict = replace(
+        judged(folder, "Offline", Mode.PERFORMANCE),
+        mode="TEST04", labels=("fast",), checks=(waiver,),
+    )  # fmt: skip
+    report(tmp_path, verdict)
+    code, (found,) = asked(capsys, folder)
+
+    assert ("min_duration", waiver.found) == (failed["name"], failed["found"])
+    assert (0, "TEST04", ["fast"]) == (code, found["mode"], found["labels"])
+
+
+def test_what_failed_by_more_than_the_log_has_still_failed(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """The log alone would be VALID; the device's bandwidth did not suffice."""
+    folder = tmp_path / "logs" / "resnet50-offline-null" / "performance"
+    logs.performance(folder, "Offline")
+    before, _ = asked(capsys, folder)
+    verdict = judged(folder, "Offline", Mode.PERFORMANCE)
+    bandwidth = Check("on_device", Status.FAIL, "6 GB/s", "7 GB/s", "detail")
+    report(tmp_path, replace(verdict, checks=(*verdict.checks, bandwidth)))
+    code, (found,) = asked(capsys, folder)
+
+    assert (0, 1, "INVALID") == (before, code, found["verdict"])
+    assert "on_device" == found["checks"][-1]["name"]
 
 
 def test_a_report_does_not_excuse_a_log_that_changed_since(

@@ -239,6 +239,17 @@ def test_server_gets_the_heaviest_load_that_kept_the_bound(
     assert min(trials.seconds) >= TRIAL_S
 
 
+@pytest.mark.parametrize("given", [Tuning(streams=2, threads=1), Tuning(threads=1)])
+def test_streams_that_were_given_are_the_only_ones_tried(given: Tuning) -> None:
+    """Another layout might keep more load, but nobody asked for it."""
+    trials = Trials(lambda _share, streams: 1e6 if streams == WIDE else 1e9)
+    tuned = probe_of(FAST).tune(Scenario.SERVER, given, BOUND_NS, trials)
+
+    assert WIDE != tuned.streams
+    assert {tuned.streams} == {streams for _, streams in trials.tried}
+    assert tuned.hopeless
+
+
 def test_a_load_that_seconds_kept_has_to_keep_its_tail_too() -> None:
     """A slow engine's first trial has seen few queries: a longer one decides."""
     slow = Streams(1, 1)

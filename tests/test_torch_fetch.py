@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.engines import torch_fetch
+from pytest_mlperf.engines import torch_padded
+from pytest_mlperf.workload import Batch
 
 ROW = 12
 STREAM = 1
@@ -142,3 +144,29 @@ def test_streams_that_ask_at_once_register_the_samples_once(
     assert held == [True] * 6
     assert len(arrays) == len(registered)
     assert arrays is library.arrays
+
+
+class Eager(torch_padded.PaddedStream):
+    """A stream that shows what it would compute without a CUDA graph."""
+
+    def __init__(self) -> None:
+        self.model = torch_padded.PaddedModel(None, fixed=True)  # type: ignore[arg-type]
+
+    def _eager(self, batch: Batch, size: int) -> Any:
+        return batch, size
+
+
+def test_a_batch_beyond_every_graph_is_gathered_on_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its indices are not what the model is fed."""
+    library = torch_fetch.Library({"pictures": samples()})
+    monkeypatch.setattr(torch_padded, "LIBRARY", library)
+    size = torch_padded.GRAPH_SIZES[-1] + 1
+    chosen = np.arange(size, dtype=np.int32) % 20
+    found: Any = Eager().infer({torch_fetch.INDICES: chosen}, size)
+    batch, count = found
+
+    assert size == count
+    assert ["pictures"] == list(batch)
+    assert np.array_equal(samples()[chosen], batch["pictures"])

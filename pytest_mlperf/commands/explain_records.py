@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pytest_mlperf.core.locate import CELL
 from pytest_mlperf.core.locate import MODE
+from pytest_mlperf.core.locate import TEST
 from pytest_mlperf.core.locate import Place
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
@@ -46,7 +47,8 @@ def as_recorded(place: Place, judge: Callable[[str], Verdict]) -> Verdict:
 def report_of(folder: Path) -> Path | None:
     """Return the report of a run in logs/<cell>/<mode>; None for any other folder."""
     cell = folder.parent
-    ours = MODE.fullmatch(folder.name) and CELL.fullmatch(cell.name)
+    mode = MODE.fullmatch(folder.name) or TEST.fullmatch(folder.name)
+    ours = mode and CELL.fullmatch(cell.name)
     if not ours or cell.parent.name != "logs":
         return None
     report = cell.parent.parent / RESULTS
@@ -75,16 +77,23 @@ def verdicts(report: Path) -> Mapping[str, Verdict]:
 def in_context(verdict: Verdict, recorded: Verdict, report: Path) -> Verdict:
     """Return a fresh verdict with the recorded one's waivers, references and labels.
 
-    A recorded check stands only where the log still shows what it found.
+    A recorded check stands only where the log still shows what it found; one that
+    failed by what no log shows (a comparison, the device's bandwidth) has still failed.
     """
     before = {check.name: check for check in recorded.checks}
+    known = {check.name for check in verdict.checks}
+    beyond = tuple(
+        check
+        for check in recorded.checks
+        if check.status is Status.FAIL and check.name not in known
+    )
     checks = tuple(
         stands(check, before.get(check.name), recorded) for check in verdict.checks
     )
     return replace(
         verdict,
         engine=recorded.engine,
-        checks=checks,
+        checks=checks + beyond,
         labels=recorded.labels,
         limit=recorded.limit,
         expected_s=recorded.expected_s,

@@ -32,7 +32,7 @@ DIVISIONS = ("closed", "open", "network")
 PARTIAL = "PARTIAL.json"
 RUN = re.compile(r"run_\d+|ranging")
 MODE = re.compile(r"(performance|accuracy)(-\d+)?")
-TEST = re.compile(r"TEST\d\d(-[AB])?")
+TEST = re.compile(r"(TEST\d\d(?:-[AB])?)(-\d+)?")
 CELL = re.compile(
     r"(.+?)[-_.](singlestream|multistream|offline|server|interactive)"
     r"(?![-_.]9)([-_.].*)?",
@@ -209,8 +209,9 @@ def describe(folder: Path) -> Place:
     if parts and (kind := MODE.fullmatch(parts[-1])):
         place = replace(place, mode=Mode(kind[1]))
         parts.pop()
-    if parts and TEST.fullmatch(parts[-1]):
-        place = replace(place, test=parts.pop())
+    if parts and (audited := TEST.fullmatch(parts[-1])):
+        place = replace(place, test=audited[1])
+        parts.pop()
     if len(parts) > 1 and (scenario := parse(parts[-1])):
         place = replace(place, scenario=scenario)
         parts.pop()

@@ -109,10 +109,12 @@ class PaddedStream:
 
     def infer(self, batch: Batch, size: int) -> list[Array] | resident.Outputs:
         there = resident.picked(batch)
+        chosen = batch.get(INDICES)
         if not self.model.fixed or size > GRAPH_SIZES[-1]:
+            if chosen is not None:
+                batch = {name: a[chosen] for name, a in LIBRARY.arrays.items()}
             return self._eager(batch, size)
         spot = next(s for s in GRAPH_SIZES if s >= size)
-        chosen = batch.get(INDICES)
         if chosen is not None:
             batch = LIBRARY.arrays
         if there is not None:

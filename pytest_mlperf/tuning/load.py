@@ -88,17 +88,26 @@ class LoadSearch:
             return replace(tuned, target_qps=rate * OFFLINE_MARGIN, note=note)
         if trial is None or bound_ns is None:
             return replace(tuned, target_qps=rate * PACED, note=note)
-        return self._server(tuned, rate, bound_ns, trial)
+        layouts = [tuned.streams]
+        if not (given.streams or given.threads):
+            # This one serves most load; one wide stream answers sooner.
+            layouts.append(self.provider.layouts(self.cpus)[-1])
+        return self._server(tuned, layouts, rate, bound_ns, trial)
 
-    def _server(self, tuned: Tuned, rate: float, bound_ns: int, trial: Trial) -> Tuned:
+    def _server(
+        self,
+        tuned: Tuned,
+        layouts: list[Streams],
+        rate: float,
+        bound_ns: int,
+        trial: Trial,
+    ) -> Tuned:
         """Return the heaviest load that a short real run keeps the bound at."""
         bound = f"{bound_ns / 1e6:g} ms"
-        # The layout for throughput serves most load; one wide stream answers sooner.
-        layouts = dict.fromkeys((tuned.streams, self.provider.layouts(self.cpus)[-1]))
         tails: dict[float, Tuned] = {}
         for share in LOADS:
             qps = rate * share
-            for streams in layouts:
+            for streams in dict.fromkeys(layouts):
                 tried = replace(tuned, streams=streams, target_qps=qps)
                 tail = self._tail(tried, qps, bound_ns * BOUND_SHARE, trial)
                 if tail <= bound_ns * BOUND_SHARE:
