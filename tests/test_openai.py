@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.services import openai
-from pytest_mlperf.services.openai import BadAnswer
+from pytest_mlperf.services.documents import BadAnswer
 from pytest_mlperf.services.openai import Dialect
 from pytest_mlperf.services.openai import Prompt
 from pytest_mlperf.services.openai import Stream

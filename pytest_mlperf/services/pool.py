@@ -25,9 +25,9 @@ from pytest_mlperf.service import EndpointStats
 from pytest_mlperf.service import Listener
 from pytest_mlperf.service import RequestFailed
 from pytest_mlperf.services.connection import Address
+from pytest_mlperf.services.documents import BadAnswer
 from pytest_mlperf.services.http1 import BadResponse
 from pytest_mlperf.services.http1 import Reader
-from pytest_mlperf.services.openai import BadAnswer
 
 TICK_S = 0.25
 """How often time-outs are looked at."""
