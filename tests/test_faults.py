@@ -311,6 +311,16 @@ time.sleep(600)
 """
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let programs hear SIGINT where whoever started this one had it ignored: a shell
+    does that for what it starts in the background.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("state", ["busy", "idle"])
 def test_a_parent_that_is_killed_leaves_no_child(tmp_path: Path, state: str) -> None:
     """In the middle of a run, and between two: the child ends by itself."""
@@ -411,6 +421,7 @@ def children(parent: int) -> list[int]:
 
 
 @pytest.mark.parametrize("engine", ["SLEEPING", "HOLDING_THE_GIL"])
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_a_session_with_its_results_marked(
     tmp_path: Path, engine: str
 ) -> None:
@@ -431,7 +442,10 @@ def test_ctrl_c_ends_a_session_with_its_results_marked(
     doubles.await_true(running, "LoadGen's start")
     child = children(process.pid)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=LIMIT_S)
+    try:
+        output, _ = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
     found = results_of(tmp_path)
 
     assert pytest.ExitCode.INTERRUPTED == process.returncode, output
