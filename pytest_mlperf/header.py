@@ -81,8 +81,10 @@ def _queries(cells: Iterable[Cell]) -> str:
     found = {enough(rule) for rule in rules if rule}
     if found and 1 not in found:
         return ""
-    most = max(found, default=1)
-    return " and 1 query" + (f" ({most} of LLM servers)" if most > 1 else "")
+    more = sorted(found - {1})
+    # Early stopping asks these of LLM servers and of MultiStream.
+    said = f" (at least {' or '.join(map(str, more))} where it takes them)"
+    return " and 1 query" + said * bool(more)
 
 
 def _rounds(cells: Sequence[Cell]) -> str:

@@ -196,10 +196,15 @@ def plan(
 def enough(rule: Rule) -> int:
     """Return the queries of a shortened run: 1, where a run of any length may be VALID.
 
-    LLM servers are slow, and early stopping needs so many queries whatever the
-    duration: fewer would be INVALID for certain.
+    LLM servers are slow, and so are queries of eight samples. Early stopping needs so
+    many of them whatever the duration: fewer would be INVALID for certain.
     """
-    if rule.ttft_ns is None or rule.percentile is None:
+    if rule.percentile is None:
+        return 1
+    if rule.scenario is Scenario.MULTI_STREAM:
+        # An estimate of the percentile takes as many as allow one late query.
+        return queries_needed(1, rule.percentile)
+    if rule.ttft_ns is None:
         return 1
     return queries_needed(0, rule.percentile)
 
