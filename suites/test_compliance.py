@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_mlperf.core.types import Cell
-from pytest_mlperf.measure import Measure
+from pytest_mlperf.measure.run import Measure
 
 
 @pytest.mark.mlperf(mode="compliance")

@@ -21,8 +21,8 @@ HANG_S = 90
 SUITE = """
 import pytest
 from pytest_mlperf.core.verdict import Check, Metric, Status, Verdict
-from pytest_mlperf.progress import Progress
-from pytest_mlperf.state import State
+from pytest_mlperf.reporting.progress import Progress
+from pytest_mlperf.plugin.session import State
 
 def judge(request, cell, mode):
     state = State.of(request.config)

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from pytest_mlperf.benchmarks import squad
-from pytest_mlperf.benchmarks import squad_synthetic
-from pytest_mlperf.benchmarks.squad_workload import SquadDataset
-from pytest_mlperf.benchmarks.squad_workload import SquadWorkload
-from pytest_mlperf.workload import Missing
-from pytest_mlperf.workload import Model
+from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.workload import Model
+from pytest_mlperf.benchmarks.squad import windows
+from pytest_mlperf.benchmarks.squad.workload import SquadDataset
+from pytest_mlperf.benchmarks.squad.workload import SquadWorkload
+from pytest_mlperf.benchmarks.standins import squad as synthetic_squad
 
 EMBEDDED = Path(__file__).resolve().parent.parent / "embedded" / "bert"
 OFFICIAL_REFERENCE = {"F1": 90.874}
@@ -58,7 +58,7 @@ def open_embedded(folder: Path = EMBEDDED) -> SquadWorkload:
                 " and their manifest together with scripts/make_bert.py."
             )
     vocab, data = folder / "vocab.txt", folder / "evaluation.json.gz"
-    features = squad.tokenize(squad.read(data), vocab)
+    features = windows.tokenize(windows.read(data), vocab)
     inputs = {n: ROLES[n] for n in ("input_ids", "attention_mask", "token_type_ids")}
     model = Model(
         path=folder / "model.onnx",
@@ -108,14 +108,14 @@ def open_official(
             " workload."
         )
     graph = read_graph(model)
-    read = squad.read(data)
+    read = windows.read(data)
     if len(read) != questions:
         raise ValueError(
             f"{data} has {len(read)} questions, but SQuAD v1.1's dev set should have"
             f" {questions}: the reference F1 holds for the whole set only. Download"
             " dev-v1.1.json again."
         )
-    features = squad.tokenize(read, vocab)
+    features = windows.tokenize(read, vocab)
     return SquadWorkload(
         kind="official",
         title=f"BERT-Large ({model.name}) on SQuAD v1.1 dev, {len(read):,} questions",
@@ -195,7 +195,7 @@ class Bert:
         Raises ``Missing`` for an absent file or package.
         """
         if kind == "synthetic":
-            return squad_synthetic.open_synthetic()
+            return synthetic_squad.open_synthetic()
         try:
             import tokenizers  # noqa: F401
         except ImportError as error:
@@ -206,7 +206,7 @@ class Bert:
         if kind == "official":
             return open_official(scratch)
         if kind == "generated":
-            from pytest_mlperf.benchmarks import generated
+            from pytest_mlperf.benchmarks.standins import generated
 
             return generated.bert()
         return open_embedded()

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_mlperf.benchmarks import exact_match
-from pytest_mlperf.benchmarks import frames
-from pytest_mlperf.benchmarks.llm import LLMWorkload
-from pytest_mlperf.benchmarks.llm import Prompts
-from pytest_mlperf.benchmarks.llm import as_ids
-from pytest_mlperf.benchmarks.llm_files import OfficialOnly
-from pytest_mlperf.benchmarks.llm_files import Source
-from pytest_mlperf.benchmarks.llm_files import check_size
-from pytest_mlperf.benchmarks.llm_files import find_tokenizer
-from pytest_mlperf.benchmarks.llm_scores import CODE
-from pytest_mlperf.benchmarks.llm_scores import GRADER
-from pytest_mlperf.benchmarks.llm_scores import Subsets
-from pytest_mlperf.benchmarks.llm_scores import mixed
-from pytest_mlperf.benchmarks.llm_scores import reasoning_line
-from pytest_mlperf.benchmarks.llm_scores import subset
+from pytest_mlperf.benchmarks.llm import exact_match
+from pytest_mlperf.benchmarks.llm import tables
+from pytest_mlperf.benchmarks.llm.official import OfficialOnly
+from pytest_mlperf.benchmarks.llm.official import Source
+from pytest_mlperf.benchmarks.llm.official import check_size
+from pytest_mlperf.benchmarks.llm.official import find_tokenizer
+from pytest_mlperf.benchmarks.llm.scores import CODE
+from pytest_mlperf.benchmarks.llm.scores import GRADER
+from pytest_mlperf.benchmarks.llm.scores import Subsets
+from pytest_mlperf.benchmarks.llm.scores import mixed
+from pytest_mlperf.benchmarks.llm.scores import reasoning_line
+from pytest_mlperf.benchmarks.llm.scores import subset
+from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.benchmarks.llm.workload import Prompts
+from pytest_mlperf.benchmarks.llm.workload import as_ids
 
 SOURCE = Source(
     benchmark="deepseek-r1",
@@ -55,7 +55,7 @@ def open_official(
     """
     path = SOURCE.find(scratch)
     columns = ("text_input", "ground_truth", "dataset")
-    table = frames.read(path, columns, optional=("tok_input",))
+    table = tables.read(path, columns, optional=("tok_input",))
     texts = [str(text) for text in table["text_input"]]
     check_size(len(texts), SOURCE, path, samples)
     ids = as_ids(table["tok_input"], path) if "tok_input" in table else ()

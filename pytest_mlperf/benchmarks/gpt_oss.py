@@ -10,21 +10,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.benchmarks import exact_match
-from pytest_mlperf.benchmarks import frames
-from pytest_mlperf.benchmarks.llm import LLMWorkload
-from pytest_mlperf.benchmarks.llm import Prompts
-from pytest_mlperf.benchmarks.llm import Said
-from pytest_mlperf.benchmarks.llm import as_ids
-from pytest_mlperf.benchmarks.llm_files import OfficialOnly
-from pytest_mlperf.benchmarks.llm_files import Source
-from pytest_mlperf.benchmarks.llm_files import check_size
-from pytest_mlperf.benchmarks.llm_files import find_tokenizer
-from pytest_mlperf.benchmarks.llm_scores import CODE
-from pytest_mlperf.benchmarks.llm_scores import Subsets
-from pytest_mlperf.benchmarks.llm_scores import mixed
-from pytest_mlperf.benchmarks.llm_scores import reasoning_line
-from pytest_mlperf.benchmarks.llm_scores import subset
+from pytest_mlperf.benchmarks.llm import exact_match
+from pytest_mlperf.benchmarks.llm import tables
+from pytest_mlperf.benchmarks.llm.official import OfficialOnly
+from pytest_mlperf.benchmarks.llm.official import Source
+from pytest_mlperf.benchmarks.llm.official import check_size
+from pytest_mlperf.benchmarks.llm.official import find_tokenizer
+from pytest_mlperf.benchmarks.llm.scores import CODE
+from pytest_mlperf.benchmarks.llm.scores import Subsets
+from pytest_mlperf.benchmarks.llm.scores import mixed
+from pytest_mlperf.benchmarks.llm.scores import reasoning_line
+from pytest_mlperf.benchmarks.llm.scores import subset
+from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.benchmarks.llm.workload import Prompts
+from pytest_mlperf.benchmarks.llm.workload import Said
+from pytest_mlperf.benchmarks.llm.workload import as_ids
 
 ORIGIN = "the MLCommons inference storage (gpt-oss)"
 PERFORMANCE = Source(
@@ -67,7 +67,7 @@ def open_official(
     """
     fast, exact = samples or (PERFORMANCE.samples, ACCURACY.samples)
     path = PERFORMANCE.find(scratch)
-    ids = _ids(frames.read(path, (), optional=("tok_input", "input_tokens")), path)
+    ids = _ids(tables.read(path, (), optional=("tok_input", "input_tokens")), path)
     check_size(len(ids), PERFORMANCE, path, fast)
 
     def unscored(said: Sequence[Said]) -> dict[str, float]:
@@ -95,7 +95,7 @@ def open_accuracy(scratch: Path | None, samples: int) -> LLMWorkload:
     """Open what accuracy is measured on."""
     path = ACCURACY.find(scratch)
     tokens = ("tok_input", "input_tokens")
-    table = frames.read(path, ("dataset", "ground_truth"), optional=tokens)
+    table = tables.read(path, ("dataset", "ground_truth"), optional=tokens)
     ids = _ids(table, path)
     check_size(len(ids), ACCURACY, path, samples)
     kinds = {subset(name, SUBSETS) for name in table["dataset"]}
@@ -116,7 +116,7 @@ def open_accuracy(scratch: Path | None, samples: int) -> LLMWorkload:
     )
 
 
-def _ids(table: frames.Table, path: Path) -> Sequence[Any]:
+def _ids(table: tables.Table, path: Path) -> Sequence[Any]:
     for name in ("tok_input", "input_tokens"):
         if name in table:
             return as_ids(table[name], path)

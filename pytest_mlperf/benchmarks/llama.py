@@ -15,22 +15,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.benchmarks import frames
-from pytest_mlperf.benchmarks import rouge
-from pytest_mlperf.benchmarks.capitals import open_embedded
-from pytest_mlperf.benchmarks.llm import LLMWorkload
-from pytest_mlperf.benchmarks.llm import Prompts
-from pytest_mlperf.benchmarks.llm import Scorer
-from pytest_mlperf.benchmarks.llm import as_ids
-from pytest_mlperf.benchmarks.llm import official_line
-from pytest_mlperf.benchmarks.llm_files import Source
-from pytest_mlperf.benchmarks.llm_files import check_size
-from pytest_mlperf.benchmarks.llm_files import find_tokenizer
-from pytest_mlperf.benchmarks.llm_files import no_embedded
-from pytest_mlperf.benchmarks.llm_scores import long_context
-from pytest_mlperf.benchmarks.llm_scores import open_orca
-from pytest_mlperf.benchmarks.llm_scores import summaries
-from pytest_mlperf.workload import Missing
+from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.benchmarks.llm import rouge
+from pytest_mlperf.benchmarks.llm import tables
+from pytest_mlperf.benchmarks.llm.embedded import open_embedded
+from pytest_mlperf.benchmarks.llm.official import Source
+from pytest_mlperf.benchmarks.llm.official import check_size
+from pytest_mlperf.benchmarks.llm.official import find_tokenizer
+from pytest_mlperf.benchmarks.llm.official import no_embedded
+from pytest_mlperf.benchmarks.llm.scores import long_context
+from pytest_mlperf.benchmarks.llm.scores import open_orca
+from pytest_mlperf.benchmarks.llm.scores import summaries
+from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.benchmarks.llm.workload import Prompts
+from pytest_mlperf.benchmarks.llm.workload import Scorer
+from pytest_mlperf.benchmarks.llm.workload import as_ids
+from pytest_mlperf.benchmarks.llm.workload import official_line
 
 DOWNLOADER = "the MLCommons R2 downloader"
 ROUGE_WORDS = {metric: word for word, metric in (rouge.NAMES | rouge.LSUM).items()}
@@ -51,7 +51,7 @@ class Llama:
     """Of the dataset: the prompts' token ids first."""
     max_tokens: int
     reference: Mapping[str, float]
-    scorer: Callable[[frames.Table, Sequence[str]], Scorer]
+    scorer: Callable[[tables.Table, Sequence[str]], Scorer]
     """Given the table and its columns' names: what judges answers."""
     words: Mapping[str, str]
     """Metric -> its word in accuracy.txt."""
@@ -78,7 +78,7 @@ class Llama:
         """Open the official dataset; ``samples`` it must have, None for any."""
         path = self.source.find(scratch)
         rouge.need()
-        table = frames.read(path, self.columns)
+        table = tables.read(path, self.columns)
         ids = as_ids(table[self.columns[0]], path)
         check_size(len(ids), self.source, path, samples)
         return LLMWorkload(

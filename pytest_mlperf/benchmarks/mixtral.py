@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pytest_mlperf.benchmarks import exact_match
-from pytest_mlperf.benchmarks import frames
-from pytest_mlperf.benchmarks import rouge
-from pytest_mlperf.benchmarks.llm import LLMWorkload
-from pytest_mlperf.benchmarks.llm import Prompts
-from pytest_mlperf.benchmarks.llm import Said
-from pytest_mlperf.benchmarks.llm import Scorer
-from pytest_mlperf.benchmarks.llm import as_ids
-from pytest_mlperf.benchmarks.llm import official_line
-from pytest_mlperf.benchmarks.llm import tokens_per_sample
-from pytest_mlperf.benchmarks.llm_files import OfficialOnly
-from pytest_mlperf.benchmarks.llm_files import Source
-from pytest_mlperf.benchmarks.llm_files import check_size
-from pytest_mlperf.benchmarks.llm_files import find_tokenizer
-from pytest_mlperf.benchmarks.llm_scores import CODE
+from pytest_mlperf.benchmarks.llm import exact_match
+from pytest_mlperf.benchmarks.llm import rouge
+from pytest_mlperf.benchmarks.llm import tables
+from pytest_mlperf.benchmarks.llm.official import OfficialOnly
+from pytest_mlperf.benchmarks.llm.official import Source
+from pytest_mlperf.benchmarks.llm.official import check_size
+from pytest_mlperf.benchmarks.llm.official import find_tokenizer
+from pytest_mlperf.benchmarks.llm.scores import CODE
+from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.benchmarks.llm.workload import Prompts
+from pytest_mlperf.benchmarks.llm.workload import Said
+from pytest_mlperf.benchmarks.llm.workload import Scorer
+from pytest_mlperf.benchmarks.llm.workload import as_ids
+from pytest_mlperf.benchmarks.llm.workload import official_line
+from pytest_mlperf.benchmarks.llm.workload import tokens_per_sample
 
 SOURCE = Source(
     benchmark="mixtral-8x7b",
@@ -56,7 +56,7 @@ def open_official(
     """Open the official dataset; ``samples`` it must have, None for any."""
     path = SOURCE.find(scratch)
     rouge.need()
-    table = frames.read(path, ("tok_input", "gt_output", "dataset"))
+    table = tables.read(path, ("tok_input", "gt_output", "dataset"))
     ids = as_ids(table["tok_input"], path)
     check_size(len(ids), SOURCE, path, samples)
     kinds = table["dataset"]

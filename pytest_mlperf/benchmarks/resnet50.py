@@ -19,22 +19,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_mlperf.benchmarks.imagenet import CROP
-from pytest_mlperf.benchmarks.imagenet import INPUT
-from pytest_mlperf.benchmarks.imagenet import ImageNetWorkload
-from pytest_mlperf.benchmarks.imagenet import PictureFolder
-from pytest_mlperf.benchmarks.imagenet import Pixels
-from pytest_mlperf.benchmarks.imagenet import centre_crop
-from pytest_mlperf.benchmarks.imagenet import read_rgb
-from pytest_mlperf.benchmarks.imagenet import read_val_map
-from pytest_mlperf.benchmarks.imagenet import resize
-from pytest_mlperf.benchmarks.synthetic import MODEL as NO_MODEL
-from pytest_mlperf.benchmarks.synthetic import SyntheticDataset
-from pytest_mlperf.workload import Array
-from pytest_mlperf.workload import ArrayDataset
-from pytest_mlperf.workload import Batch
-from pytest_mlperf.workload import Missing
-from pytest_mlperf.workload import Model
+from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import ArrayDataset
+from pytest_mlperf.api.workload import Model
+from pytest_mlperf.benchmarks.imagenet.pictures import CROP
+from pytest_mlperf.benchmarks.imagenet.pictures import INPUT
+from pytest_mlperf.benchmarks.imagenet.pictures import ImageNetWorkload
+from pytest_mlperf.benchmarks.imagenet.pictures import PictureFolder
+from pytest_mlperf.benchmarks.imagenet.pictures import Pixels
+from pytest_mlperf.benchmarks.imagenet.pictures import centre_crop
+from pytest_mlperf.benchmarks.imagenet.pictures import read_rgb
+from pytest_mlperf.benchmarks.imagenet.pictures import read_val_map
+from pytest_mlperf.benchmarks.imagenet.pictures import resize
+from pytest_mlperf.benchmarks.standins.synthetic import MODEL as NO_MODEL
+from pytest_mlperf.benchmarks.standins.synthetic import SyntheticDataset
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "embedded" / "resnet50"
 MODEL = Path("models/ResNet50/resnet50_v1.onnx")
@@ -260,7 +260,7 @@ class ResNet50:
         if kind == "official":
             return official(scratch)
         if kind == "generated":
-            from pytest_mlperf.benchmarks import generated
+            from pytest_mlperf.benchmarks.standins import generated
 
             return generated.resnet50()
         if kind == "synthetic":

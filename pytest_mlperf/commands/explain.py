@@ -18,10 +18,10 @@ from pytest_mlperf.commands import explain_table
 from pytest_mlperf.commands import explain_text
 from pytest_mlperf.commands.explain_records import as_recorded
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.appraise import appraise
-from pytest_mlperf.core.locate import Place
-from pytest_mlperf.core.locate import find
-from pytest_mlperf.core.locate import named
+from pytest_mlperf.core.judge.identify import appraise
+from pytest_mlperf.core.logs.discover import Place
+from pytest_mlperf.core.logs.discover import find
+from pytest_mlperf.core.logs.discover import named
 from pytest_mlperf.core.rounds.names import ALIASES
 from pytest_mlperf.core.rounds.names import canonical
 from pytest_mlperf.core.types import Scenario

@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from pytest_mlperf.core.locate import CELL
-from pytest_mlperf.core.locate import MODE
-from pytest_mlperf.core.locate import TEST
-from pytest_mlperf.core.locate import Place
+from pytest_mlperf.core.logs.discover import CELL
+from pytest_mlperf.core.logs.discover import MODE
+from pytest_mlperf.core.logs.discover import TEST
+from pytest_mlperf.core.logs.discover import Place
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict

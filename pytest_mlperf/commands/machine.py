@@ -7,18 +7,18 @@ import os
 import sys
 from pathlib import Path
 
-from pytest_mlperf import host_state
-from pytest_mlperf.core.residency import Probe
-from pytest_mlperf.core.residency import decide
-from pytest_mlperf.core.residency import proof
-from pytest_mlperf.numa import OFF
-from pytest_mlperf.numa import format_numa
-from pytest_mlperf.system import System
-from pytest_mlperf.system import SystemFileError
-from pytest_mlperf.system import detect
-from pytest_mlperf.system import devices
-from pytest_mlperf.topology import detect_numa
-from pytest_mlperf.workload import Missing
+from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.core.residency.rules import Probe
+from pytest_mlperf.core.residency.rules import decide
+from pytest_mlperf.core.residency.rules import proof
+from pytest_mlperf.machine import host_checks
+from pytest_mlperf.machine.numa import OFF
+from pytest_mlperf.machine.numa import format_numa
+from pytest_mlperf.machine.system import System
+from pytest_mlperf.machine.system import SystemFileError
+from pytest_mlperf.machine.system import detect
+from pytest_mlperf.machine.system import devices
+from pytest_mlperf.machine.topology import detect_numa
 
 GOOD, AMISS, IMPOSSIBLE = 0, 1, 2
 """Exit codes: nothing to do, something to do, nothing could be looked at."""
@@ -62,10 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     lines, amiss = described(system)
     probe: Probe | None = None
     if arguments.bandwidth:
-        from pytest_mlperf import copying
+        from pytest_mlperf.machine import pinned_copy
 
         try:
-            probe = copying.measure()
+            probe = pinned_copy.measure()
         except Missing as missing:
             sys.stderr.write(f"{missing}\n")
             return IMPOSSIBLE
@@ -103,7 +103,7 @@ def described(system: System, root: Path = Path("/")) -> tuple[list[str], bool]:
         shown = f" [{device.visible}]" if device.visible else ""
         lines.append(f"device {device.index}: {device.name}{shown}")
     lines.append(f"NUMA: {_numa(system, root)}")
-    found = [*host_state.findings(system.cpus, None, root), host_state.pressure(root)]
+    found = [*host_checks.findings(system.cpus, None, root), host_checks.pressure(root)]
     for one in found:
         if one is not None:
             remedy = f": {one.remedy}" if one.remedy else ""

@@ -18,8 +18,8 @@ from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission.check import Problem
 from pytest_mlperf.core.submission.check import Tree
 from pytest_mlperf.core.submission.layout import DIVISIONS
-from pytest_mlperf.submission import cipher
-from pytest_mlperf.submission import judged
+from pytest_mlperf.submission import checkers
+from pytest_mlperf.submission import encryption
 from pytest_mlperf.submission import pack
 
 CLEAN, WRONG, IMPOSSIBLE = 0, 1, 2
@@ -79,7 +79,7 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help=text)
     parser.add_argument("--encrypt", action="store_true",
                         help="encrypt by AES-256 with openssl; the password is asked "
-                        f"for, or taken from ${cipher.VARIABLE}")  # fmt: skip
+                        f"for, or taken from ${encryption.VARIABLE}")  # fmt: skip
     text = "its first line is the password; implies --encrypt"
     parser.add_argument("--password-file", type=Path, metavar="FILE", help=text)
     text = "pack a tree with problems too, and list them in it"
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     actions = {"check": run_check, "pack": run_pack, "seal": run_seal}
     try:
         return actions[arguments.action](arguments)
-    except (Impossible, pack.PackError, cipher.CipherError, OSError) as error:
+    except (Impossible, pack.PackError, encryption.CipherError, OSError) as error:
         print_line(f"pytest-mlperf submit {arguments.action}: {error}", error=True)
         return IMPOSSIBLE
 
@@ -128,7 +128,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     good = True
     if arguments.checker:
         root, name = arguments.tree, tree.round.name
-        said, good = judged.official(root, name, arguments.checker)
+        said, good = checkers.official(root, name, arguments.checker)
     if arguments.json:
         record = {
             "tree": str(arguments.tree),
@@ -184,7 +184,7 @@ def run_pack(arguments: argparse.Namespace) -> int:
     label = "-with-problems" if problems else ""
     name = f"{root.name}{label}.tar.gz{'.enc' * encrypt}"
     output = arguments.output or root.with_name(name)
-    password = cipher.password_of(arguments.password_file) if encrypt else None
+    password = encryption.password_of(arguments.password_file) if encrypt else None
     text = "".join(f"- {problem}\n" for problem in problems)
     if text:
         text = f"# Packed with problems\n\n{summary(tree, problems)}\n\n{text}"

@@ -79,3 +79,13 @@ class Cell:
 
 KIND_LABELS = {"embedded": "embedded", "generated": "performance only"}
 """What results of a workload other than the official one are called everywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """A round's three LoadGen seeds (64-bit), and those of TEST05 where it has them."""
+
+    qsl: int
+    sample_index: int
+    schedule: int
+    test05: tuple[int, int, int] | None = None

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_mlperf.engine import BuildFailed
-from pytest_mlperf.workload import Array
-from pytest_mlperf.workload import Batch
-from pytest_mlperf.workload import Workload
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from dataclasses import field
 
 import numpy as np
 
-from pytest_mlperf.engine import Build
-from pytest_mlperf.engine import BuildRequest
-from pytest_mlperf.engine import Streams
-from pytest_mlperf.engine import content_hash
-from pytest_mlperf.workload import Array
-from pytest_mlperf.workload import Batch
+from pytest_mlperf.api.engine import Build
+from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.api.engine import content_hash
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
 
 
 @dataclass(slots=True)

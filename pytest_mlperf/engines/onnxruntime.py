@@ -14,14 +14,14 @@ from typing import Any
 
 from filelock import FileLock
 
-from pytest_mlperf.engine import Build
-from pytest_mlperf.engine import BuildFailed
-from pytest_mlperf.engine import BuildRequest
-from pytest_mlperf.engine import Streams
-from pytest_mlperf.engine import content_hash
-from pytest_mlperf.workload import Array
-from pytest_mlperf.workload import Batch
-from pytest_mlperf.workload import Missing
+from pytest_mlperf.api.engine import Build
+from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.api.engine import content_hash
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
 
 CPU = "CPUExecutionProvider"
 MOST_STREAMS = 16

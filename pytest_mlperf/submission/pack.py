@@ -20,7 +20,7 @@ from typing import IO
 
 from pytest_mlperf.core.submission.check.listing import Kind
 from pytest_mlperf.core.submission.check.listing import Listing
-from pytest_mlperf.submission import cipher
+from pytest_mlperf.submission import encryption
 
 OUT = (".git", ".github")
 """Folders of a repository that are no part of the submission in it."""
@@ -63,9 +63,9 @@ def pack(
     making = output.with_name(f".{output.name}.{os.getpid()}")
     parts: dict[Path, Path] = {}
     try:
-        with making.open("wb") as file, cipher.sealing(file, password) as sink:
+        with making.open("wb") as file, encryption.sealing(file, password) as sink:
             write(root, listed, extra, sink)
-        with making.open("rb") as made, cipher.opening(made, password) as source:
+        with making.open("rb") as made, encryption.opening(made, password) as source:
             verify(root, listed, extra, source)
         sums = {name: digest(making, name) for name in ("sha1", "sha256")}
         for name, value in sums.items():
@@ -75,14 +75,14 @@ def pack(
             part.write_text(f"{value}  {output.name}\n", "utf-8")
         # The archive last: where it is, its sums are.
         place({**parts, making: output})
-    except (OSError, cipher.CipherError) as error:
+    except (OSError, encryption.CipherError) as error:
         raise PackError(f"{output}: not written: {error}") from None
     finally:
         for path in (*parts, making):
             with suppress(OSError):
                 path.unlink()
     name = shlex.quote(output.name)
-    command = cipher.command(name) if password else f"tar xzf {name}"
+    command = encryption.command(name) if password else f"tar xzf {name}"
     count = len(listed) + len(extra)
     return Packed(output, sums["sha1"], sums["sha256"], count, command)
 

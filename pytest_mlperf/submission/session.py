@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 
 from pytest_mlperf.core.submission import description
 from pytest_mlperf.core.submission import documents
-from pytest_mlperf.core.submission.ask import Ask
-from pytest_mlperf.core.submission.ask import Entry
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.choose import choose
+from pytest_mlperf.core.submission.request import Ask
+from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.submission.runs import read_runs
-from pytest_mlperf.submission import hints
-from pytest_mlperf.submission import judged
+from pytest_mlperf.machine import description_hints
+from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import tree
 
 if TYPE_CHECKING:
-    from pytest_mlperf.options import Options
-    from pytest_mlperf.system import System
+    from pytest_mlperf.config.options import Options
+    from pytest_mlperf.machine.system import System
 
 FORM = "system.toml"
 REPORT = "submission.md"
@@ -141,7 +141,7 @@ class Submission:
             return ""
         self.reports.mkdir(parents=True, exist_ok=True)
         form = self.reports / FORM
-        text = description.form(found, hints.proposals())
+        text = description.form(found, description_hints.proposals())
         form.write_text(text, encoding="utf-8")
         texts = []
         if empty:
@@ -217,7 +217,7 @@ class Submission:
         )
         if left:
             lines.append(f"submission: {left} runs not taken: {self.reports / REPORT}")
-        said, good = judged.check(target, ask.round, self.options.checker)
+        said, good = checkers.check(target, ask.round, self.options.checker)
         return Outcome([*lines, *(f"submission: {s}" for s in said)], good, target)
 
     def _report(self, choice: Choice, full_logs: Mapping[str, str]) -> None:

@@ -17,26 +17,26 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.log import Log
-from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.rounds.names import canonical
 from pytest_mlperf.core.submission import check
 from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission import seal
-from pytest_mlperf.core.submission.ask import STREAMS
-from pytest_mlperf.core.submission.ask import Ask
-from pytest_mlperf.core.submission.ask import Entry
-from pytest_mlperf.core.submission.ask import Key
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import seeded
 from pytest_mlperf.core.submission.layout import Layout
 from pytest_mlperf.core.submission.layout import scenario_folder
+from pytest_mlperf.core.submission.request import STREAMS
+from pytest_mlperf.core.submission.request import Ask
+from pytest_mlperf.core.submission.request import Entry
+from pytest_mlperf.core.submission.request import Key
 from pytest_mlperf.core.submission.runs import REHEARSAL
+from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import code
-from pytest_mlperf.submission import judged
-from pytest_mlperf.submission import results
-from pytest_mlperf.submission.results import Place
+from pytest_mlperf.submission import result_files
+from pytest_mlperf.submission.result_files import Place
 
 OLD = ".old"
 """End of the name that a tree has while another takes its place."""
@@ -86,10 +86,10 @@ def write(content: Content, target: Path, before: Path | None = None) -> Written
         for entry in content.entries:
             folder = counterpart(there, entry, content.ask)
             place = Place.of(root, content.ask, entry, folder)
-            fault = judged.faulty(present, place) if folder and present else ""
+            fault = checkers.faulty(present, place) if folder and present else ""
             if folder and not is_better(entry, place, written.notes, fault):
                 continue
-            sha256 = results.write(place, entry, content.ask, content.session)
+            sha256 = result_files.write(place, entry, content.ask, content.session)
             written.full_logs[str(entry.accuracy.folder)] = sha256
             labels |= set(entry.performance.verdict.labels)
         _once(root, content, labels, written.notes)
@@ -248,7 +248,7 @@ def _once(root: Path, content: Content, labels: set[str], notes: list[str]) -> N
     making = layout.code(*names) / f"{code.PACKAGE}.making"
     once = (layout.calibration(*names), layout.model_mapping(*names), home / seal.FILE)
     for place in (layout.system_json(*names, ask.system), making, *once):
-        results.refuse_links(root, root / place)
+        result_files.refuse_links(root, root / place)
     file = root / layout.system_json(*names, ask.system)
     if file.exists():
         told = documents.kept(read_json(file), json.loads(content.description))

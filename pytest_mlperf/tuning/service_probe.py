@@ -14,15 +14,15 @@ from dataclasses import replace
 from statistics import median
 
 from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.job import Tuning
-from pytest_mlperf.services.errand import Errand
-from pytest_mlperf.tuning.load import BOUND_SHARE
-from pytest_mlperf.tuning.load import CAUTION
-from pytest_mlperf.tuning.load import LOADS
-from pytest_mlperf.tuning.load import OFFLINE_MARGIN
-from pytest_mlperf.tuning.load import PACED
+from pytest_mlperf.services.request_batch import Errand
+from pytest_mlperf.tuning.server_load import BOUND_SHARE
+from pytest_mlperf.tuning.server_load import CAUTION
+from pytest_mlperf.tuning.server_load import LOADS
+from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
+from pytest_mlperf.tuning.server_load import PACED
 
 LEVELS = (4, 16, 64, 256, 1024)
 """Requests outstanding that are tried, fewest first, an endpoint."""

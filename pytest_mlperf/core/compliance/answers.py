@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.core.accuracy_log import ACCURACY
-from pytest_mlperf.core.logfile import LogError
-from pytest_mlperf.core.logfile import lines
-from pytest_mlperf.core.logfile import parse
+from pytest_mlperf.core.logs.accuracy import ACCURACY
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.lines import lines
+from pytest_mlperf.core.logs.lines import parse
 
 KEPT = 4
 """Bytes of an answer that are compared: one int32."""

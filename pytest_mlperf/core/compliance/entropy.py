@@ -15,9 +15,9 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.core.accuracy_log import ACCURACY
 from pytest_mlperf.core.compliance.answers import records
-from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.logs.accuracy import ACCURACY
+from pytest_mlperf.core.logs.lines import LogError
 
 TOLERANCE = 0.001
 """Largest relative difference of a sample's normalised entropy."""

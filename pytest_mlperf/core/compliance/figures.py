@@ -11,9 +11,9 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_mlperf.core.log import DETAIL
-from pytest_mlperf.core.log import Log
-from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import Log
 
 SHARE = 0.10
 QUICK_SHARE = 0.20

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_mlperf.core.accuracy_log import ACCURACY
-from pytest_mlperf.core.accuracy_log import ACCURACY_TXT
 from pytest_mlperf.core.compliance.answers import Comparison
 from pytest_mlperf.core.compliance.entropy import TOLERANCE
 from pytest_mlperf.core.compliance.entropy import Entropy
 from pytest_mlperf.core.compliance.figures import Tolerance
 from pytest_mlperf.core.compliance.tokens import Consistency
 from pytest_mlperf.core.compliance.tokens import Lengths
-from pytest_mlperf.core.log import DETAIL
-from pytest_mlperf.core.log import SUMMARY
+from pytest_mlperf.core.logs.accuracy import ACCURACY
+from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SUMMARY
 
 VERIFY_ACCURACY = "verify_accuracy.txt"
 VERIFY_PERFORMANCE = "verify_performance.txt"

@@ -14,9 +14,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.core.accuracy_log import ACCURACY
 from pytest_mlperf.core.compliance.answers import records
-from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.logs.accuracy import ACCURACY
+from pytest_mlperf.core.logs.lines import LogError
 
 EOS = 2
 """End of sequence of the Llama 2 tokeniser, the script's default."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 
-from pytest_mlperf.core.settings import Seeds
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.types import Seeds
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pytest_mlperf.core.rounds import v5_1
 from pytest_mlperf.core.rounds import v6_0
-from pytest_mlperf.core.rounds.family import CHOICES
-from pytest_mlperf.core.rounds.family import INTERACTIVE
-from pytest_mlperf.core.rounds.family import MS
-from pytest_mlperf.core.rounds.family import SERVER
-from pytest_mlperf.core.rounds.family import SS
-from pytest_mlperf.core.rounds.family import Era
-from pytest_mlperf.core.rounds.family import Family
-from pytest_mlperf.core.rounds.family import Goal
-from pytest_mlperf.core.rounds.family import build
-from pytest_mlperf.core.rounds.family import revise
-from pytest_mlperf.core.settings import Seeds
+from pytest_mlperf.core.rounds.table import CHOICES
+from pytest_mlperf.core.rounds.table import INTERACTIVE
+from pytest_mlperf.core.rounds.table import MS
+from pytest_mlperf.core.rounds.table import SERVER
+from pytest_mlperf.core.rounds.table import SS
+from pytest_mlperf.core.rounds.table import Era
+from pytest_mlperf.core.rounds.table import Family
+from pytest_mlperf.core.rounds.table import Goal
+from pytest_mlperf.core.rounds.table import build
+from pytest_mlperf.core.rounds.table import revise
+from pytest_mlperf.core.types import Seeds
 
 ERA = Era(
     name="v6.1",

@@ -16,11 +16,11 @@ from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
-from pytest_mlperf.core.submission.ask import STREAMS
-from pytest_mlperf.core.submission.ask import Ask
-from pytest_mlperf.core.submission.ask import Entry
-from pytest_mlperf.core.submission.ask import Key
-from pytest_mlperf.core.submission.ask import missing
+from pytest_mlperf.core.submission.request import STREAMS
+from pytest_mlperf.core.submission.request import Ask
+from pytest_mlperf.core.submission.request import Entry
+from pytest_mlperf.core.submission.request import Key
+from pytest_mlperf.core.submission.request import missing
 from pytest_mlperf.core.submission.runs import ACCURACY
 from pytest_mlperf.core.submission.runs import PERFORMANCE
 from pytest_mlperf.core.submission.runs import REHEARSAL

@@ -15,9 +15,9 @@ from pathlib import PurePath
 from typing import Any
 
 from pytest_mlperf.core.rounds import Rule
-from pytest_mlperf.core.submission.ask import Ask
-from pytest_mlperf.core.submission.ask import Entry
 from pytest_mlperf.core.submission.choose import Choice
+from pytest_mlperf.core.submission.request import Ask
+from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.runs import REHEARSAL
 
 NOTICE = (

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_mlperf.core.accuracy_log import ACCURACY
-from pytest_mlperf.core.accuracy_log import ACCURACY_TXT
 from pytest_mlperf.core.compliance import audit as audits
 from pytest_mlperf.core.compliance import report
 from pytest_mlperf.core.compliance.answers import records
@@ -20,9 +18,11 @@ from pytest_mlperf.core.compliance.verify import attempt
 from pytest_mlperf.core.compliance.verify import same_speed
 from pytest_mlperf.core.compliance.verify import shares
 from pytest_mlperf.core.compliance.verify import token_rules
-from pytest_mlperf.core.log import DETAIL
-from pytest_mlperf.core.log import SUMMARY
-from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.logs.accuracy import ACCURACY
+from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.check.logs import as_problem
 from pytest_mlperf.core.submission.check.logs import cut_problems

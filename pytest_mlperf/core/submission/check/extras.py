@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_mlperf.core.log import DETAIL
-from pytest_mlperf.core.log import SUMMARY
-from pytest_mlperf.core.log import Log
-from pytest_mlperf.core.logfile import LogError
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SUMMARY
+from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.submission.check.logs import readable
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import rule

@@ -12,13 +12,13 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_mlperf.core.accuracy_log import ACCURACY
-from pytest_mlperf.core.accuracy_log import ACCURACY_TXT
-from pytest_mlperf.core.accuracy_log import HASH
-from pytest_mlperf.core.appraise import appraise
-from pytest_mlperf.core.locate import Place
-from pytest_mlperf.core.log import DETAIL
-from pytest_mlperf.core.log import SUMMARY
+from pytest_mlperf.core.judge.identify import appraise
+from pytest_mlperf.core.logs.accuracy import ACCURACY
+from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
+from pytest_mlperf.core.logs.accuracy import HASH
+from pytest_mlperf.core.logs.discover import Place
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.submission.check.hygiene import LARGEST
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.problem import Problem

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_mlperf.core.accuracy_log import ACCURACY
-from pytest_mlperf.core.log import DETAIL
-from pytest_mlperf.core.log import SUMMARY
+from pytest_mlperf.core.logs.accuracy import ACCURACY
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.submission.check.logs import file_problems
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import rule

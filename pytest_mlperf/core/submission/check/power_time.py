@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from datetime import UTC
 from datetime import datetime
 
-from pytest_mlperf.core.evidence import moments
-from pytest_mlperf.core.log import DETAIL
-from pytest_mlperf.core.log import SUMMARY
-from pytest_mlperf.core.log import Log
-from pytest_mlperf.core.logfile import LogError
-from pytest_mlperf.core.logfile import lines
+from pytest_mlperf.core.checks.context import moments
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.lines import lines
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SUMMARY
+from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.submission.check import power
 from pytest_mlperf.core.submission.check.logs import readable
 from pytest_mlperf.core.submission.check.power import AGAIN

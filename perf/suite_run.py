@@ -1,0 +1,122 @@
+"""One run through the whole suite path: a fresh runner, its child, session and SUT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.plan import Shortening
+from pytest_mlperf.core.tuning import Tuning
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.runner.messages import Done
+from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.runner import Runner
+
+SPEED = ("result_min_duration_met", "result_perf_constraints_met", "early_stopping_met")
+"""What a run may miss by being slow or fast; anything else is a wrong result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished run."""
+
+    log: Log
+    done: Done
+    folder: Path
+
+    @property
+    def valid(self) -> bool:
+        """LoadGen's own word."""
+        return bool(self.log.text("result_validity") == "VALID")
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What every run of a session shares."""
+
+    folder: Path
+    cache: Path
+    cpus: tuple[int, ...]
+    runs: int
+    scale: float
+    """Factor on every LoadGen run's duration; 1 for figures, less to try things."""
+
+    def fresh(self, name: str) -> Path:
+        """Make the next empty folder of that name."""
+        made = self.folder / f"{len(list(self.folder.iterdir())):04d}-{name}"
+        made.mkdir()
+        return made
+
+    def job(
+        self,
+        benchmark: str,
+        target: str,
+        scenario: Scenario,
+        engine: str,
+        *,
+        seconds: float,
+        tuning: Tuning | None = None,
+        bound_ns: int | None = None,
+    ) -> Job:
+        """Return a performance run on the embedded workload, shortened."""
+        found = rounds.newest(benchmark, target, scenario)
+        assert found is not None
+        rule = found.find(benchmark, target, scenario)
+        assert rule is not None
+        if bound_ns is not None:
+            rule = replace(rule, target_latency_ns=bound_ns)
+        cell = Cell(benchmark, target, scenario, engine, found.name)
+        return Job(
+            cell=cell,
+            mode=Mode.PERFORMANCE,
+            rule=rule,
+            seeds=found.seeds,
+            engine=engine,
+            folder=str(self.fresh(cell.id)),
+            workload="embedded",
+            cache=str(self.cache),
+            cpus=self.cpus,
+            tuning=tuning or Tuning(),
+            shortening=Shortening(int(seconds * self.scale * 1000), "benchmark"),
+        )
+
+
+def run(job: Job, runner: Runner | None = None) -> Result:
+    """Run a job, in a fresh runner unless one is given, and read its log.
+
+    Asserts that the run is right whatever its speed.
+    """
+    used = runner or Runner(build_s=600.0)
+    try:
+        done = used.run(job)
+    finally:
+        if runner is None:
+            used.close()
+    folder = Path(job.folder)
+    log = Log.read(folder)
+    assert_sound(log)
+    return Result(log, done, folder)
+
+
+def assert_sound(log: Log) -> None:
+    """Fail for a run that is INVALID for another reason than its speed."""
+    errors = [event.text for event in log.errors]
+    assert not errors, f"LoadGen logged {errors[:3]}; look into {log.folder}"
+    assert log.flag("result_min_queries_met")
+    if log.text("result_validity") != "VALID":
+        assert not all(log.get(key, True) for key in SPEED)
+
+
+def interleaved(times: int, *sides: Callable[[], float]) -> list[list[float]]:
+    """Measure all sides in turn, ``times`` over; one list of figures per side.
+
+    Turn about, so that a slow spell of a shared machine meets every side.
+    """
+    rounds_ = [[side() for side in sides] for _ in range(times)]
+    return [list(figures) for figures in zip(*rounds_, strict=True)]

@@ -1,0 +1,161 @@
+"""What a service must offer: answers to single requests, asynchronously.
+
+An engine runs a batch that the suite made; a service makes its own batches and is
+sent one request a sample: an LLM endpoint, a Triton server. A service is one file and
+one entry point (group ``pytest_mlperf.services``); nothing is subclassed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TYPE_CHECKING
+from typing import Any
+from typing import Protocol
+
+from pytest_mlperf.api.samples import Answer
+
+if TYPE_CHECKING:
+    from pytest_mlperf.api.samples import Prompt
+    from pytest_mlperf.api.workload import RequestWorkload
+
+TOKEN_ENV = "MLPERF_ENDPOINT_TOKEN"  # noqa: S105 - the name of a variable
+
+
+@dataclass(slots=True)
+class EndpointStats:
+    """What one endpoint did during a run; times are seconds."""
+
+    url: str
+    sent: int = 0
+    answered: int = 0
+    outstanding: int = 0
+    most_outstanding: int = 0
+    reconnected: int = 0
+    """Requests sent again because a kept connection had been closed under them."""
+    tokens: int = 0
+    first_token_s: float = 0.0
+    """Sum over requests, from sending to the first token."""
+    answer_s: float = 0.0
+    """Sum over requests, from sending to the last byte."""
+
+    def facts(self) -> dict[str, str]:
+        """Return the figures as a verdict's facts, means in milliseconds."""
+        found = {
+            "requests": f"{self.answered:,} of {self.sent:,}",
+            "most outstanding": str(self.most_outstanding),
+        }
+        if self.answered:
+            found["mean answer"] = f"{self.answer_s / self.answered * 1e3:.1f} ms"
+        if self.tokens:
+            found["tokens"] = f"{self.tokens:,}"
+        if self.first_token_s:  # whole answers have no first token
+            first = self.first_token_s / max(self.answered, 1) * 1e3
+            found["mean first token"] = f"{first:.1f} ms"
+        if self.reconnected:
+            found["sent again"] = str(self.reconnected)
+        return found
+
+
+class Listener(Protocol):
+    """Who is told what became of the requests; called on the service's thread."""
+
+    def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
+        """The first token of each of these requests has arrived, and here it is."""
+
+    def done(self, answers: Sequence[tuple[int, Answer]]) -> None:
+        """These requests are answered."""
+
+    def failed(self, error: BaseException) -> None:
+        """The run is over: a request failed."""
+
+
+class Service(Protocol):
+    """A running client of a service."""
+
+    def submit(self, ticket: int, sample: int) -> None:
+        """Send a sample's request, now or as soon as there is room; never blocks.
+
+        The ticket comes back with the answer; it is LoadGen's query id.
+        """
+
+    def stats(self) -> tuple[EndpointStats, ...]:
+        """Return what each endpoint did so far."""
+
+    @property
+    def pulse(self) -> int:
+        """Grows with whatever arrives: a long answer is no hang while it does."""
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a service is and how it is spoken to."""
+
+    urls: tuple[str, ...]
+    model: str = ""
+    concurrency: int = 1024
+    """Requests outstanding at most, over all endpoints; the rest wait in line."""
+    balance: str = "least"
+    """``least`` outstanding, or ``round``-robin."""
+    chat: bool = False
+    """Asked as a conversation, not for the continuation of a text."""
+    stream: bool = True
+    """Answers come token by token."""
+    asks_ids: Mapping[str, Any] = field(default_factory=dict)
+    """What in a request makes the service tell token ids; found out before the run,
+    and empty for one that tells none."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What the rules and the service want in every request beside the prompt."""
+    timeout_s: float = 600.0
+    """A request without an answer for this long is a failure."""
+    stall_s: float = 120.0
+    """A stream that has begun and sends nothing for this long is a failure."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Secrets stand here and nowhere else: never in a log, a label or a repr."""
+    key_name: str = TOKEN_ENV
+    """The environment variable that the bearer token was looked for in."""
+    ca_file: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Target({', '.join(self.urls)}, model={self.model!r})"
+
+
+class Requests(Protocol):
+    """A workload's requests, ready to be sent: LoadGen's view of the samples."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def performance_count(self) -> int: ...
+
+    def load(self, indices: Sequence[int]) -> None:
+        """Make the requests of these samples. Untimed."""
+
+    def unload(self, indices: Sequence[int]) -> None:
+        """Let go of them."""
+
+
+class ServiceProvider(Protocol):
+    """A kind of service as it registers itself."""
+
+    def check(
+        self, target: Target, prompt: Prompt, beat: Callable[[], None]
+    ) -> tuple[Target, Mapping[str, str]]:
+        """Return the target with what every endpoint said of itself, and as facts.
+
+        Raises ``Refused`` for an endpoint that is not there, does not let us in, does
+        not serve the model, or does not answer a test request.
+        """
+
+    def requests(self, target: Target, workload: RequestWorkload) -> Requests:
+        """Return the workload's requests as the service wants them."""
+
+    def open(self, target: Target, requests: Requests, listener: Listener) -> Service:
+        """Return a client of the service; opens connections when it needs them."""

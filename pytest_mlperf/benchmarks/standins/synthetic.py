@@ -1,0 +1,220 @@
+"""Data of a rehearsal: the official number of samples, each of which is its answer.
+
+A synthetic dataset gathers what a perfect model would put out, and the ``oracle``
+engine hands it back. Answers are made from the sample's index when they are asked for,
+so that a dataset of any size takes no memory.
+
+``resnet50`` and ``bert`` have synthetic workloads of their own and are scored as
+always. For every other benchmark this module knows the size from the round's rule, a
+shape of answers, and the line of accuracy.txt; an answer counts when it is the truth,
+byte by byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.workload import Model
+from pytest_mlperf.core.rounds import AccuracyLimit
+from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.types import Mode
+
+MODEL = Model(Path("oracle"), (), ("truth",))
+"""No graph: an oracle has nothing to read."""
+
+# Two irrational steps: whatever the index and the place, values do not repeat.
+STEPS = (0.7548776662466927, 0.5698402909980532)
+
+ANSWERS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "3d-unet": ("u1", (16, 16, 16)),
+    "retinanet": ("<f4", (5, 7)),
+    "ssd-small": ("<f4", (5, 7)),
+    "ssd-large": ("<f4", (5, 7)),
+    "yolo": ("<f4", (5, 7)),
+    "pointpainting": ("<f4", (5, 16)),
+    "dlrm": ("<f4", (1,)),
+    "dlrm-v2": ("<f4", (1,)),
+    "dlrm-v3": ("<f4", (3,)),
+    "rgat": ("<i8", (1,)),
+    "rnnt": ("i1", (40,)),
+}
+"""Type and shape of one answer, after the reference implementations; volumes, pictures
+and films are much smaller than theirs."""
+TEXT: tuple[str, tuple[int, ...]] = ("u1", (64,))
+"""What every other benchmark answers: bytes."""
+
+LINES = {
+    "acc": "accuracy={acc:.3f}%",
+    "AUC": "AUC={AUC:.3f}%",
+    "mAP": "mAP={mAP:.4f}",
+    "DICE": "Accuracy: mean = {DICE:.5f}, kidney = {DICE:.4f}, tumor = {DICE:.4f}",
+    "WER": "Word Error Rate: {wrong:.4f}%, accuracy={WER:.4f}%",
+    "CLIP_SCORE": "{{'CLIP_SCORE': '{CLIP_SCORE:.8f}'}}",
+    "FID_SCORE": "{{'FID_SCORE': '{FID_SCORE:.8f}'}}",
+    "vbench_score": "{{'vbench_score': {vbench_score:.4f}}}",
+    "F1_HIERARCHICAL": '{{"f1": {F1_HIERARCHICAL:.4f}}}',
+    "E2E_ACCURACY": "Accuracy: {E2E_ACCURACY:.2f}",
+    "DLRM_NE": "metric/lifetime_ne/rating: {DLRM_NE:.5f}",
+    "DLRM_ACC": "metric/lifetime_accuracy/rating: {DLRM_ACC:.5f}",
+    "DLRM_AUC": "metric/lifetime_gauc/rating: {DLRM_AUC:.5f}",
+}
+"""Metric -> its line of accuracy.txt, as the official patterns read it."""
+
+Truth = Callable[[NDArray[np.int64]], dict[str, Array]]
+"""Sample indices -> a perfect model's outputs, one row a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticDataset:
+    """The official number of samples; to gather them is to know the answers."""
+
+    total: int
+    performance_count: int
+    truth: Truth
+    lengths: NDArray[np.int32] | None = None
+
+    def load(self, indices: Sequence[int]) -> None:
+        """Nothing to do: samples are made when they are gathered."""
+
+    def unload(self, indices: Sequence[int]) -> None:
+        """Nothing to do: no sample is kept."""
+
+    def gather(self, indices: Sequence[int]) -> dict[str, Array]:
+        return self.truth(np.asarray(indices, np.int64))
+
+
+def scatter(indices: NDArray[np.int64], width: int) -> NDArray[np.float64]:
+    """Return [sample, place] values from 0 to below 1 that follow from both numbers.
+
+    The same whatever the batch, and different in every sample's first place.
+    """
+    steps = indices[:, None] * STEPS[0] + np.arange(width) * STEPS[1]
+    return np.asarray(steps % 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticWorkload:
+    """Ground truth of a benchmark that only a rehearsal has."""
+
+    rule: Rule
+    dataset: SyntheticDataset
+    kind: str = "synthetic"
+    model: Model = MODEL
+
+    @property
+    def title(self) -> str:
+        return f"synthetic: {self.dataset.total:,} samples of {self.rule.benchmark}"
+
+    @property
+    def digest(self) -> str:
+        rule = self.rule
+        parts = (rule.benchmark, rule.dataset_size, answer_type(rule.benchmark))
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+    @property
+    def reference(self) -> Mapping[str, float]:
+        return {limit.metric: limit.reference for limit in self.rule.accuracy}
+
+    @property
+    def blank(self) -> Array:
+        kind, shape = answer_type(self.rule.benchmark)
+        return np.zeros(shape, kind)
+
+    def respond(
+        self, outputs: Sequence[Array], indices: Sequence[int]
+    ) -> tuple[Array, list[int] | None]:
+        """Return the truth as it came: [batch, *shape of an answer]."""
+        answers = outputs[0]
+        wanted = (len(indices), *answer_type(self.rule.benchmark)[1])
+        if answers.shape != wanted:
+            raise ValueError(
+                f"the output has the shape {answers.shape}, but should be {wanted}: "
+                "one answer a sample; only the engine oracle runs a synthetic workload"
+            )
+        return np.ascontiguousarray(answers), None
+
+    def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
+        """Return each metric's best value times the share of true answers."""
+        good = 0
+        for index, answer in answers.items():
+            (truth,) = self.dataset.gather([index]).values()
+            good += truth.tobytes() == answer
+        share = good / self.dataset.total
+        return {m.metric: share * best(m) for m in self.rule.accuracy}
+
+    def accuracy_text(self, metrics: Mapping[str, float]) -> str:
+        """Return the metrics' lines in the reference implementations' form."""
+        values: dict[str, float] = {**metrics, "wrong": 100 - metrics.get("WER", 0)}
+        return "\n".join(LINES[m].format(**values) for m in metrics if m in LINES)
+
+
+def best(limit: AccuracyLimit) -> float:
+    """Return what a perfect answer scores.
+
+    Where more is not better (an upper limit, normalised entropy), that is what the
+    reference scores.
+    """
+    if limit.upper is not None or limit.metric == "DLRM_NE":
+        return limit.reference
+    return 1.0 if limit.reference <= 1 else 100.0
+
+
+def answer_type(benchmark: str) -> tuple[str, tuple[int, ...]]:
+    """Return type and shape of one answer."""
+    return ANSWERS.get(benchmark, TEXT)
+
+
+def truth_of(benchmark: str) -> Truth:
+    """Return the ground truth of a benchmark without scoring of its own."""
+    kind, shape = answer_type(benchmark)
+    dtype: np.dtype[Any] = np.dtype(kind)
+    # Labels of volumes are 0 to 2, bytes use all their values, scores lie below 1.
+    scale = {"i": 1 << 40, "u": 3 if benchmark == "3d-unet" else 256}.get(dtype.kind, 1)
+    scale = min(scale, 28) if dtype == np.int8 else scale
+
+    def truth(indices: NDArray[np.int64]) -> dict[str, Array]:
+        values = scatter(indices, int(np.prod(shape))) * scale
+        return {"truth": values.reshape(len(indices), *shape).astype(dtype)}
+
+    return truth
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticBenchmark:
+    """A benchmark that nobody installed, as far as its rule tells."""
+
+    rule: Rule
+    mode: Mode
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.rule.benchmark
+
+    @property
+    def metric(self) -> str:
+        return self.rule.accuracy[0].metric
+
+    def precision(self, target: str) -> str:  # noqa: ARG002 - protocol
+        return "fp32"
+
+    def workload(self, kind: str, scratch: Path | None) -> SyntheticWorkload:  # noqa: ARG002
+        """Open the synthetic workload, the only one there is."""
+        rule = self.rule
+        total = rule.dataset_size
+        if self.mode is Mode.ACCURACY:
+            total = rule.accuracy_sample_count
+        data = SyntheticDataset(
+            total, rule.performance_sample_count, truth_of(rule.benchmark)
+        )
+        return SyntheticWorkload(rule, data)

@@ -1,0 +1,168 @@
+"""Did an accuracy run answer everything, and well enough?
+
+``submission checker`` is mlcommons/inference b66003e1,
+tools/submission/submission_checker/checks/accuracy_check.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from operator import mul
+
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.logs.accuracy import ACCURACY
+from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
+from pytest_mlperf.core.logs.accuracy import Accuracy
+from pytest_mlperf.core.logs.accuracy import Survey
+from pytest_mlperf.core.logs.accuracy import digest
+from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
+from pytest_mlperf.core.logs.accuracy import survey
+from pytest_mlperf.core.rounds import AccuracyLimit
+from pytest_mlperf.core.verdict import Check
+
+
+def total(run: Run) -> int:
+    """Return how many samples the workload has."""
+    if run.context.dataset_total is not None:
+        return run.context.dataset_total
+    key = "qsl_reported_total_count"
+    if "effective_accuracy_sample_count" in run.log.values:
+        return min(
+            run.log.integer(key), run.log.integer("effective_accuracy_sample_count")
+        )
+    return run.log.integer(key)
+
+
+def whole_dataset(run: Run) -> Check:
+    """Every sample was answered, and no other (LoadGen, AccuracyOnly).
+
+    Of a log that was cut for publication, what is left has to be in order, and the
+    detail log tells that all samples were asked for.
+    """
+    expected, shown = total(run), survey(run.log.folder)
+    faults = list(amiss(run, shown, expected))
+    found = f"{shown.samples:,} samples answered"
+    if shown.cut:
+        found = f"{shown.samples:,} answers left of a log that was cut"
+    required = f"all {expected:,}, each with an answer"
+    remedy = "repeat the accuracy run over the whole dataset"
+    return check(
+        "whole_dataset",
+        not faults,
+        ", ".join([found, *faults]),
+        required,
+        ACCURACY,
+        remedy,
+    )
+
+
+def amiss(run: Run, shown: Survey, expected: int) -> Iterator[str]:
+    """Yield what keeps an accuracy log from being the whole dataset's."""
+    if not expected > 0:
+        yield "of a dataset that has none"
+    if shown.highest >= expected:
+        yield f"one of them number {shown.highest:,}"
+    if shown.empty:
+        yield f"{shown.empty:,} with nothing"
+    spare = shown.entries - shown.samples
+    allowed = 0
+    if run.log.get("effective_scenario") == "MultiStream":
+        # The last query of a set is filled up with samples that were asked before.
+        allowed = (run.log.integer("effective_samples_per_query") - 1) * len(
+            run.log.loaded
+        )
+    if spare > allowed:
+        yield f"{spare:,} of them twice"
+    if not shown.cut and shown.samples != expected:
+        yield f"{expected - shown.samples:,} missing"
+    asked = generated(run)
+    if asked < expected:
+        yield f"only {asked:,} asked for"
+
+
+def generated(run: Run) -> int:
+    """Return how many samples LoadGen asked for, set after set.
+
+    The two counts of a set stand in lines that may come in any order.
+    """
+    queries = run.log.series.get("generated_query_count", ())
+    each = run.log.series.get("generated_samples_per_query", ())
+    return sum(map(mul, sorted(queries), sorted(each)))
+
+
+def dataset_size(run: Run, required: int) -> Check:
+    """The dataset has the round's size exactly (submission checker)."""
+    found = total(run)
+    return check(
+        "dataset_size",
+        found == required,
+        f"{found:,} samples",
+        f"{required:,}",
+        run.log.where("qsl_reported_total_count"),
+        "use the round's official dataset",
+    )
+
+
+def limits(run: Run) -> tuple[AccuracyLimit, ...]:
+    """Return the round's limits, of the workload's own reference where it has one.
+
+    A metric without such a reference keeps the round's: it is not dropped.
+    """
+    reference = run.context.reference or {}
+    return tuple(
+        limit.against(reference.get(limit.metric, limit.reference))
+        for limit in run.rule.accuracy
+    )
+
+
+# No share of a whole is larger, whatever a round's upper limit.
+CEILINGS = {"DICE": 1.0} | dict.fromkeys(
+    ("acc", "AUC", "mAP", "F1", "WER", "ACCURACY", "exact_match", "ROUGE1", "ROUGE2",
+     "ROUGEL", "ROUGELSUM", "gsm8k_accuracy", "mbxp_accuracy", "E2E_ACCURACY"),
+    100.0,
+)  # fmt: skip
+
+
+def accuracy(limit: AccuracyLimit, measured: Accuracy) -> Check:
+    """One metric reaches its share of the reference (submission checker, accuracy)."""
+    name = f"accuracy_{limit.metric}"
+    where = measured.where(limit.metric)
+    required = f"at least {limit.threshold:.4f}"
+    required += f" ({limit.ratio:.1%} of {limit.reference:g})"
+    if limit.upper is not None:
+        required += f", at most {limit.upper:.4f}"
+    value = measured.metrics.get(limit.metric)
+    if value is None:
+        found = f"no {limit.metric} in {ACCURACY_TXT}"
+        remedy = "write accuracy.txt in the form that the official pattern reads"
+        return check(name, limit.reference == 0, found, required, where, remedy)
+    most = CEILINGS.get(limit.metric, math.inf)
+    most = most if limit.upper is None else min(most, limit.upper)
+    remedy = f"{limit.threshold - value:.4f} short: use a higher precision, calibrate"
+    remedy += " on more data, or look for a wrong pre- or post-processing"
+    if value > most:
+        remedy = "above what the reference can give: look at the scoring"
+    ok = limit.threshold <= value <= most
+    return check(name, ok, f"{value:g}", required, where, remedy)
+
+
+def accuracy_hash(run: Run) -> Check:
+    """accuracy.txt was computed from this very log (submission checker, hash).
+
+    Of a log that was cut for publication the hash is the whole one's, and only has
+    to be there.
+    """
+    name, folder = "accuracy_hash", run.log.folder
+    stated, cut = read_accuracy_txt(folder).hashes, survey(folder).cut
+    if not stated:
+        remedy = "score this accuracy log again, and append its sha256 as hash="
+        required = "hash= and 64 digits"
+        return check(name, False, "no hash= line", required, ACCURACY_TXT, remedy)
+    if cut:
+        return check(name, True, stated[0], "the whole log's sha256", ACCURACY_TXT)
+    required = digest(folder)
+    ok = required in stated
+    remedy = "score this accuracy log again, and append its sha256 as hash="
+    return check(name, ok, stated[0], required, ACCURACY_TXT, remedy)

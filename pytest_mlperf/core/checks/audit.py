@@ -1,0 +1,84 @@
+"""Did a compliance run have its test's settings? What the test changes is allowed.
+
+LoadGen reads audit.config last of all files (loadgen/loadgen.cc, StartTest). The
+official checkers hold TEST01's and TEST04's log to the rules of a performance run:
+mlcommons/inference b66003e1, submission_checker/checks/compliance_check.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pytest_mlperf.core.checks import settings
+from pytest_mlperf.core.checks.context import Judge
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.types import Seeds
+from pytest_mlperf.core.verdict import Check
+
+ALLOWED = ("no_audit_config", "issue_modes")
+"""Checks of a performance run that a compliance run answers in ``audit_settings``."""
+
+
+def reseeded(run: Run) -> Run:
+    """Return the run, held to the seeds of its test where that has its own."""
+    audit = run.context.audit
+    if audit is None or audit.seeds is None:
+        return run
+    seeds = Seeds(*audit.seeds, test05=run.round.seeds.test05)
+    return replace(run, round=replace(run.round, seeds=seeds))
+
+
+def own(run: Run) -> Iterator[tuple[str, Judge]]:
+    """Yield the checks of a compliance run that is no performance run as well."""
+    for judge_one in settings.ALWAYS:
+        if judge_one.__name__ not in ALLOWED:
+            yield judge_one.__name__, judge_one
+    del run
+
+
+def audit_settings(run: Run) -> Check:
+    """LoadGen found audit.config, and what it set was in force.
+
+    Of somebody else's log the settings alone count: some apply the file themselves.
+    """
+    audit, log = run.context.audit, run.log
+    name, where = "audit_settings", DETAIL
+    if audit is None:
+        remedy = "judge it as a performance run"
+        return check(name, False, "no compliance test", "one", where, remedy)
+    hits = [e for e in log.warnings if "Found Audit Config file" in e.text]
+    if not hits and run.context.settings is not None:
+        remedy = "LoadGen has to be given the path of audit.config"
+        return check(name, False, "no audit.config", "one in use", where, remedy)
+    for key, required in audit.values.items():
+        logged = logged_as(run, key)
+        if not logged:
+            continue
+        found = int(log.values.get(logged, -1))
+        if found != required:
+            remedy = f"run it with {audit.name}'s audit.config"
+            text, wanted = f"{key} = {found}", str(required)
+            return check(name, False, text, wanted, log.where(logged), remedy)
+    equal = "effective_sample_concatenate_permutation"
+    if run.rule.equal_issue and audit.as_performance and not log.flag(equal):
+        remedy = "set sample_concatenate_permutation to 1"
+        where = log.where(equal)
+        return check(name, False, "no equal issue", "equal issue", where, remedy)
+    where = hits[0].where if hits else where
+    return check(name, True, f"{audit.name}'s", f"{audit.name}'s", where)
+
+
+def logged_as(run: Run, key: str) -> str:
+    """Return the key of the detail log for one of audit.config; empty for none."""
+    if key == "mode":
+        return ""  # test_mode looks at it.
+    if key == "min_duration":
+        return "effective_min_duration_ms"
+    if key == "min_query_count":
+        # LoadGen makes one query of Offline's, and counts samples.
+        return "" if run.scenario is Scenario.OFFLINE else "effective_min_query_count"
+    return f"effective_{key}"

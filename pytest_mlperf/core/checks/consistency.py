@@ -1,0 +1,230 @@
+"""Does the log tell one story? What LoadGen writes twice has to be the same twice.
+
+No official checker looks. The relations are LoadGen's own: test_settings_internal.cc,
+loadgen.cc and results.cc of mlcommons/inference, tags v2.0 to b66003e1; every one of
+the 2,900 published logs of round v5.1 keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import replace
+
+from pytest_mlperf.core.checks.context import STREAMS
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.logs.keys import SETTINGS
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.logs.samples import ENDS
+from pytest_mlperf.core.logs.samples import Loaded
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+
+REMEDY = "repeat the run; a log that was changed proves nothing"
+SIX_DIGITS = 2e-5
+"""Relative; LoadGen logs real numbers with six digits, and two are compared."""
+WRAPS = 2**63
+"""LoadGen adds latencies up in 64 bits: a sum from here on gives no mean."""
+OFFLINE_SLACK = 1.1
+"""LoadGen's kSlack: it sends so much more than fills the minimum duration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Two places of a log that cannot both be right."""
+
+    found: str
+    required: str
+    where: str
+
+
+def told(name: str, wrong: Contradiction | None, found: str, where: str) -> Check:
+    """Return the check of a contradiction that was looked for."""
+    if wrong is None:
+        return check(name, True, found, found, where)
+    return check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
+
+
+def same(
+    log: Log, key: str, other: str, required: float | bool | str
+) -> Iterator[Contradiction]:
+    """Yield the contradiction of a key that has not the value it follows from."""
+    found = log.get(key)
+    if type(found) is float or type(required) is float:
+        own, wanted = log.number(key), float(required)
+        close = abs(own - wanted) <= SIX_DIGITS * abs(wanted)
+    else:
+        close = found == required
+    if not close:
+        yield Contradiction(
+            f"{key} {found}", f"{required}, from {other}", log.where(key)
+        )
+
+
+def apart(
+    log: Log, key: str, low: float, high: float, why: str
+) -> Iterator[Contradiction]:
+    """Yield a figure that is outside a range, by more than its digits explain."""
+    value = log.number(key)
+    if not low * (1 - SIX_DIGITS) <= value <= high * (1 + SIX_DIGITS):
+        required = f"{low:,.8g}, {why}"
+        if high > low * (1 + SIX_DIGITS):
+            required = f"{low:,.8g} to {high:,.8g}, {why}"
+        yield Contradiction(f"{key} {value:,.8g}", required, log.where(key))
+
+
+def requested_settings(run: Run) -> Check:
+    """Effective settings are the requested ones (LoadGen, TestSettingsInternal)."""
+    log = run.log
+    wrong = next(unlike_requested(log), None) or next(resolved(log), None)
+    where = log.where("effective_scenario")
+    return told("requested_settings", wrong, "as requested", where)
+
+
+def unlike_requested(log: Log) -> Iterator[Contradiction]:
+    """Yield settings that LoadGen takes over and that are another after all."""
+    names = {key.partition("_")[2] for key in SETTINGS}
+    names |= {"sample_concatenate_permutation"} & {
+        key.partition("_")[2] for key in log.values
+    }
+    for name in sorted(names - {"min_query_count"}):
+        asked = f"requested_{name}"
+        if asked in log.values:
+            yield from same(log, f"effective_{name}", asked, log.values[asked])
+    scenario = log.text("effective_scenario").lower()
+    stream = {"singlestream": "single_stream", "multistream": "multi_stream"}
+    prefix = f"requested_{stream.get(scenario, scenario)}_target_latency"
+    for ending in ("_ns", "_percentile"):
+        if (asked := prefix + ending) in log.values:
+            key = f"effective_target_latency{ending}"
+            yield from same(log, key, asked, log.values[asked])
+
+
+def resolved(log: Log) -> Iterator[Contradiction]:
+    """Yield settings that LoadGen computes and that do not come out so."""
+    queries = log.integer("effective_min_query_count")
+    per_query = log.integer("effective_samples_per_query")
+    product = "min_query_count x samples_per_query"
+    yield from same(log, "effective_min_sample_count", product, queries * per_query)
+    asked = "requested_performance_sample_count_override"
+    if not log.integer(asked):
+        asked = "qsl_reported_performance_count"
+    key = "effective_performance_sample_count"
+    yield from same(log, key, asked, log.integer(asked))
+    yield from rate(log)
+    yield from counts(log, queries, per_query)
+
+
+def rate(log: Log) -> Iterator[Contradiction]:
+    """Yield the rate, if it is not that of the scenario's own setting."""
+    scenario = log.text("effective_scenario")
+    asked = {
+        "SingleStream": "requested_single_stream_expected_latency_ns",
+        "MultiStream": "requested_multi_stream_expected_latency_ns",
+        "Server": "requested_server_target_qps",
+        "Offline": "requested_offline_expected_qps",
+    }.get(scenario)
+    if asked is None:
+        yield Contradiction(scenario, "a LoadGen scenario", log.where(asked or ""))
+        return
+    value = log.number(asked)
+    if scenario in ("SingleStream", "MultiStream"):
+        value = 1e9 / value
+    elif value < 0:
+        value = 1.0
+    yield from same(log, "effective_target_qps", asked, float(value))
+
+
+def counts(log: Log, queries: int, per_query: int) -> Iterator[Contradiction]:
+    """Yield the counts that do not follow from min_query_count and the duration."""
+    scenario, key = log.text("effective_scenario"), "requested_min_query_count"
+    asked = log.integer(key)
+    fill_ms = 0 if scenario == "Offline" else log.integer("effective_min_duration_ms")
+    name = "effective_target_duration_ms"
+    yield from same(log, name, "effective_min_duration_ms", fill_ms)
+    if scenario == "Offline":
+        yield from same(log, "effective_min_query_count", "one query", 1)
+        seconds = log.integer("effective_min_duration_ms") / 1000
+        fill = OFFLINE_SLACK * seconds * log.number("effective_target_qps")
+        wanted = max(float(asked), fill)
+        if log.flag("effective_performance_issue_unique"):
+            wanted = log.number("effective_performance_sample_count")
+        if abs(per_query - wanted) > 1 + SIX_DIGITS * wanted:
+            spelled = f"about {wanted:,.0f}, from min_duration and target_qps"
+            name = "effective_samples_per_query"
+            yield Contradiction(f"{name} {per_query}", spelled, log.where(name))
+        return
+    name = "requested_multi_stream_samples_per_query"
+    wanted_each = log.integer(name) if scenario == "MultiStream" else 1
+    yield from same(log, "effective_samples_per_query", scenario, wanted_each)
+    equal = log.get("effective_sample_concatenate_permutation", False)
+    if not (scenario == "SingleStream" and queries >= asked and equal):
+        yield from same(log, "effective_min_query_count", key, asked)
+
+
+def loaded_samples(run: Run) -> Check:
+    """The loaded sets are samples of the dataset, each once (GenerateLoadableSets).
+
+    MultiStream repeats a set's first 7, so that its queries do not overflow.
+    """
+    wrong = next(misloaded(run), None)
+    where = run.log.where("loaded_qsl_set")
+    return told("loaded_samples", wrong, f"{run.log.covered:,} samples", where)
+
+
+def misloaded(run: Run) -> Iterator[Contradiction]:
+    """Yield what is wrong with the loaded sets."""
+    log, key = run.log, "loaded_qsl_set"
+    where, total = log.where(key), log.integer("qsl_reported_total_count")
+    set_size = log.integer("effective_performance_sample_count")
+    sets = [unpadded(log, one) for one in log.loaded]
+    padding = sum(one.size for one in log.loaded) - sum(one.size for one in sets)
+    for one in sets:
+        if padding == ENDS and one.size >= ENDS and one.first != one.last:
+            yield Contradiction("other samples at its end", "its first 7", where)
+        if one.highest >= total:
+            yield Contradiction(f"sample {one.highest}", f"below {total:,}", where)
+        if one.size != one.distinct:
+            found = f"{one.size - one.distinct:,} samples twice in one set"
+            yield Contradiction(found, "each once", where)
+    wanted, loaded = min(set_size, total), sum(one.size for one in sets)
+    if run.mode is Mode.ACCURACY:
+        wanted = min(log.get("effective_accuracy_sample_count", total), total)
+    if not wanted == loaded == log.covered:
+        found = f"{loaded:,} samples loaded, {log.covered:,} of them different"
+        yield Contradiction(found, f"{wanted:,}", where)
+
+
+def unpadded(log: Log, one: Loaded) -> Loaded:
+    """Return a set without the samples that MultiStream repeats."""
+    padding = 0
+    if log.get("effective_scenario") == "MultiStream":
+        padding = log.integer("effective_samples_per_query") - 1
+    return replace(one, size=one.size - padding)
+
+
+def generated_queries(run: Run) -> Check:
+    """What was issued is what LoadGen had generated (loadgen.cc, GenerateQueries)."""
+    log = run.log
+    key = "generated_samples_per_query"
+    asked, each = log.integer("effective_samples_per_query"), log.integer(key)
+    size = sum(unpadded(log, one).size for one in log.loaded)
+    equal = log.get("effective_sample_concatenate_permutation") is True
+    if run.scenario is Scenario.OFFLINE and equal:
+        # Filled up to a multiple of the loaded set.
+        fits = asked <= each < asked + max(size, 1) and each % max(size, 1) == 0
+    else:
+        fits = asked == each
+    wrong = None
+    if not fits:
+        required = f"{asked:,}, from effective_samples_per_query"
+        wrong = Contradiction(f"{key} {each:,}", required, log.where(key))
+    made, key = log.integer("generated_query_count"), "result_query_count"
+    issued = log.integer(key)
+    if issued > made or (issued < made and run.scenario not in STREAMS):
+        required = f"{made:,}, from generated_query_count"
+        wrong = wrong or Contradiction(f"{key} {issued:,}", required, log.where(key))
+    found = f"{issued:,} queries of {each:,} samples"
+    return told("generated_queries", wrong, found, log.where("generated_query_count"))

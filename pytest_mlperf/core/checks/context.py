@@ -1,0 +1,184 @@
+"""What a check looks at: one run's log beside the rule it is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import UTC
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.residency.rules import Claim
+from pytest_mlperf.core.rounds import Round
+from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Status
+
+if TYPE_CHECKING:
+    # Its verification reads logs through this module.
+    from pytest_mlperf.core.compliance.audit import Audit
+
+MOST_QUERIES = 10**10
+"""More than LoadGen can issue in an hour on any machine."""
+BETWEEN_S = 0.002
+"""What may pass between an answer and a stream's next query, and is no latency."""
+STAMP = "%m-%d-%Y %H:%M:%S.%f"
+STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
+BOUNDED = (Scenario.SERVER, Scenario.INTERACTIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the judge knows besides the log; nothing for a log that was found."""
+
+    settings: Settings | None = None
+    """What the suite asked for; None when judging somebody else's log."""
+    reference: Mapping[str, float] | None = None
+    """Metric -> the embedded workload's own fp32 reference, for the round's."""
+    dataset_total: int | None = None
+    """Samples that the workload has; None takes LoadGen's word for it."""
+    waived: Mapping[str, str] = field(default_factory=dict)
+    """Check name -> why the round's rule does not hold; adds to the settings'."""
+    hopeless: str = ""
+    """What a probe found where no load keeps the latency bound on this machine."""
+    labels: tuple[str, ...] = ()
+    expected_s: float | None = None
+    actual_s: float | None = None
+    build: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    audit: Audit | None = None
+    """The compliance test that the run was made for."""
+    claim: Claim | None = None
+    """By what right the run started from, or ended on, the device."""
+    devices: int = 1
+    """Devices that answered together."""
+
+    def waiver(self, name: str) -> str | None:
+        """Return why a check is not held to the round's rule; None when it is."""
+        if self.settings and name in self.settings.waived:
+            return self.settings.waived[name]
+        if name == "dataset_size" and self.reference is not None:
+            return self.waived.get(name, "the embedded workload has its own dataset")
+        return self.waived.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A log with everything that decides how to judge it."""
+
+    log: Log
+    cell: Cell
+    mode: Mode
+    rule: Rule
+    round: Round
+    context: Context
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.cell.scenario
+
+    @property
+    def queries(self) -> int:
+        """Queries that LoadGen issued; Offline has one."""
+        key = "result_query_count"
+        count = self.log.integer(key)
+        if not 0 < count <= MOST_QUERIES:
+            path = self.log.folder / DETAIL
+            found, required = f"{key} = {count}", f"between 1 and {MOST_QUERIES:,}"
+            raise LogError(path, self.log.lines[key], found, required)
+        return count
+
+    @property
+    def samples(self) -> int:
+        """Samples that LoadGen issued in all."""
+        return self.queries * self.log.integer("generated_samples_per_query")
+
+    def latency_key(self, percentile: float) -> str:
+        """Return the key of a measured latency: of queries in MultiStream."""
+        kind = "latency"
+        if self.scenario is Scenario.MULTI_STREAM:
+            kind = "per_query_latency"
+        return f"result_{percentile * 100:.2f}_percentile_{kind}_ns"
+
+
+Judge = Callable[[Run], Check]
+"""One rule: a pure function of a run."""
+
+
+def check(
+    name: str, ok: bool, found: str, required: str, where: str, remedy: str = ""
+) -> Check:
+    """Return a passed check, or a failed one with its remedy."""
+    if ok:
+        return Check(name, Status.PASS, found, required, where)
+    return Check(name, Status.FAIL, found, required, where, remedy)
+
+
+def elapsed_s(log: Log) -> float:
+    """Return the seconds between LoadGen's power_begin and power_end (UTC, ms)."""
+    begin, end = min(moments(log, "power_begin")), max(moments(log, "power_end"))
+    return (end - begin).total_seconds()
+
+
+def final_s(run: Run) -> float:
+    """Return what LoadGen holds against the minimum duration, in seconds.
+
+    Offline: the last answer. Server: the last scheduled query. Streams: the last
+    issued one, which in MultiStream the log has only as wall time.
+    """
+    log = run.log
+    if run.scenario is Scenario.OFFLINE:
+        return log.integer("result_max_latency_ns") / 1e9
+    key = "result_scheduled_samples_per_sec"
+    if run.scenario is Scenario.MULTI_STREAM:
+        return elapsed_s(log)
+    if run.scenario is Scenario.SINGLE_STREAM:
+        key = "result_qps_with_loadgen_overhead"
+    rate = log.number(key)
+    final = (run.queries - 1) / rate if rate > 0 else 0.0
+    if run.scenario in BOUNDED:
+        return min(final, log.integer("generated_query_duration") / 1e9)
+    return final
+
+
+def spread(run: Run) -> tuple[float, float]:
+    """Return the least and the most seconds that the measured run can have taken."""
+    log, final = run.log, final_s(run)
+    if run.scenario is Scenario.OFFLINE:
+        return final, final
+    slowest = log.integer("result_max_latency_ns") / 1e9
+    if run.scenario is Scenario.MULTI_STREAM:
+        mean = log.integer("result_mean_query_latency_ns") / 1e9
+        return run.queries * mean, run.queries * (mean + BETWEEN_S)
+    if run.scenario in BOUNDED:
+        rate = log.number("result_completed_samples_per_sec")
+        return (run.queries - 1) / rate if rate > 0 else final, final + slowest
+    return final, final + slowest
+
+
+def moments(log: Log, key: str) -> list[datetime]:
+    """Return the time stamps of the log; ``LogError`` for one that is none.
+
+    An accuracy run has one for each set of samples.
+    """
+    stamps = log.series.get(key) or (log.text(key),)
+    try:
+        return [datetime.strptime(s, STAMP).replace(tzinfo=UTC) for s in stamps]
+    except ValueError as error:
+        path, line = log.folder / DETAIL, log.lines[key]
+        found = f"{key}: {str(error)[:60]}"
+        raise LogError(path, line, found, "a time stamp") from None
+
+
+def ms(nanoseconds: float) -> str:
+    """Return a latency for people: ``15.00 ms``."""
+    return f"{nanoseconds / 1e6:,.2f} ms" if nanoseconds >= 1e4 else f"{nanoseconds} ns"

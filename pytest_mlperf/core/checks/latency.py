@@ -1,0 +1,162 @@
+"""Were the answers in time, and were there enough of them to say so?
+
+Each check cites its source; LoadGen's own arithmetic is in loadgen/results.cc and
+early_stopping.cc, the round's limits are in the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+
+from pytest_mlperf.core import early_stopping
+from pytest_mlperf.core.checks import remedies
+from pytest_mlperf.core.checks.consistency import REMEDY
+from pytest_mlperf.core.checks.consistency import Contradiction
+from pytest_mlperf.core.checks.context import BOUNDED
+from pytest_mlperf.core.checks.context import STREAMS
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.checks.context import ms
+from pytest_mlperf.core.logs import early_stopping_text
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+
+MULTI_STREAM_SHARE = 0.99
+"""LoadGen adds this estimate to SingleStream's own, for the inference from it."""
+
+
+def early_stopping_check(run: Run) -> Check:
+    """The queries prove the percentile, recomputed (loadgen/early_stopping.cc)."""
+    name, log, percentile = "early_stopping", run.log, run.rule.percentile or 0.99
+    queries, over = run.queries, late_queries(run, percentile)
+    if not 0 <= over <= queries:
+        where = log.where("result_overlatency_query_count")
+        required = f"0 to {queries:,}"
+        return check(name, False, f"{over} late", required, where, REMEDY)
+    needed = early_stopping.queries_needed(over, percentile)
+    where = log.where("early_stopping_met")
+    required = f"at least {needed:,} queries for {over:,} late"
+    if run.scenario in STREAMS:
+        required = f"at least {needed:,} queries"
+    found = f"{queries:,} queries"
+    if queries < needed:
+        remedy = remedies.too_few_for_percentile(run, over, needed)
+        return check(name, False, found, required, where, remedy)
+    if not log.flag("early_stopping_met"):
+        remedy = "LoadGen's own count differs: see early_stopping_result in the log"
+        found += ", not met by LoadGen"
+        return check(name, False, found, required, where, remedy)
+    if wrong := next(misreported(run, percentile), None):
+        return check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
+    return check(name, True, found, required, where)
+
+
+def late_queries(run: Run, percentile: float) -> int:
+    """Return how many queries were late; of tokens, the fewest that can have been."""
+    if run.scenario in STREAMS:
+        return 1
+    if run.rule.use_token_latencies:
+        bounds = {"ttft": run.rule.ttft_ns, "tpot": run.rule.tpot_ns}
+        return early_stopping_text.late_tokens(run.log, run.queries, percentile, bounds)
+    return run.log.integer("result_overlatency_query_count")
+
+
+def misreported(run: Run, percentile: float) -> Iterator[Contradiction]:
+    """Yield what LoadGen's reports say that is not what its numbers give."""
+    log = run.log
+    tokens = log.get("requested_use_token_latencies") is True
+    names = ("ttft_result", "tpot_result") if tokens else ("result",)
+    for name in names:
+        key = f"early_stopping_{name}"
+        said = early_stopping_text.read(log.text(key))
+        if said is None or not said.met:
+            found = log.text(key)[:80] or "nothing"
+            yield Contradiction(found, "a report of success", log.where(key))
+        elif run.scenario in STREAMS:
+            yield from misestimated(run, percentile, key, said)
+    if run.scenario in BOUNDED:
+        yield from miscounted(run)
+
+
+def misestimated(
+    run: Run, percentile: float, key: str, said: early_stopping_text.Said
+) -> Iterator[Contradiction]:
+    """Yield what a stream's report says of its estimate that does not come out so."""
+    log, queries = run.log, run.queries
+    where = log.where(key)
+    least = early_stopping.queries_needed(1, percentile)
+    mine = early_stopping.discarded(queries, percentile)
+    for found, own, what in (
+        (said.queries, queries, "queries processed"),
+        (said.needed, least, "queries needed"),
+        (said.discarded, mine, "highest latencies left out"),
+    ):
+        if found != own:
+            yield Contradiction(f"{found} {what}", f"{own}", where)
+    if "tpot" in key:
+        return
+    estimates = {} if said.estimates is None else dict(said.estimates)
+    for share, name in estimate_keys(run, percentile).items():
+        shown = next((v for s, v in estimates.items() if abs(s - share) < 1e-9), 0)
+        if shown != log.integer(name):
+            required = f"{shown}, as {where} has it"
+            yield Contradiction(f"{name} {log.get(name)}", required, log.where(name))
+
+
+def estimate_keys(run: Run, percentile: float) -> Mapping[float, str]:
+    """Return the percentiles that a stream's estimates are of, and their keys."""
+    if run.scenario is Scenario.MULTI_STREAM:
+        return {percentile: "early_stopping_latency_ms"}
+    return {
+        percentile: "early_stopping_latency_ss",
+        MULTI_STREAM_SHARE: "early_stopping_latency_ms",
+    }
+
+
+def miscounted(run: Run) -> Iterator[Contradiction]:
+    """Yield Server's count of late queries where the percentiles do not admit it."""
+    log, key = run.log, "result_overlatency_query_count"
+    over, bound = log.integer(key), log.integer("effective_target_latency_ns")
+    least, most = early_stopping.late_between(run.queries, latencies(log), bound)
+    if not least <= over <= most:
+        required = f"{least:,} to {most:,}, by the percentiles"
+        yield Contradiction(f"{over:,} late", required, log.where(key))
+
+
+def latencies(log: Log) -> dict[float, int]:
+    """Return share of the queries -> latency there, 0 the fastest and 1 the slowest."""
+    shares = {
+        share: f"result_{early_stopping_text.percent(share)}_latency_ns"
+        for share in early_stopping_text.SHARES
+    }
+    shares |= {0.0: "result_min_latency_ns", 1.0: "result_max_latency_ns"}
+    return {share: log.integer(key) for share, key in shares.items()}
+
+
+def latency_bound(run: Run) -> Check:
+    """The measured percentile is within the round's bound, whatever the log's is.
+
+    Rules, Server latency constraint. Equality passes, as in LoadGen.
+    """
+    log, rule = run.log, run.rule
+    percent = f"{(rule.percentile or 0.99) * 100:.2f}_percentile"
+    bounds = {
+        f"result_{percent}_latency_ns": rule.target_latency_ns,
+        f"result_first_token_{percent}_latency_ns": rule.ttft_ns,
+        f"result_time_per_output_token_{percent}_ns": rule.tpot_ns,
+    }
+    shown, where = [], log.where("result_validity")
+    for key, bound in bounds.items():
+        if bound is None:
+            continue
+        measured, where = log.integer(key), log.where(key)
+        shown.append(ms(measured))
+        if not 0 < measured <= bound:
+            required = f"at most {ms(bound)} at {rule.percentile:.1%}"
+            remedy = remedies.over_bound(run)
+            return check("latency_bound", False, ms(measured), required, where, remedy)
+    required = "within the round's bound"
+    found = ", ".join(shown) or "no bound in the round"
+    return check("latency_bound", bool(shown), found, required, where)

@@ -1,0 +1,79 @@
+"""Was LoadGen the released one, alone in charge, and without complaint?
+
+``submission checker`` is mlcommons/inference b66003e1,
+tools/submission/submission_checker/checks/; ``rules`` is mlcommons/inference_policies
+inference_rules.adoc.
+"""
+
+from __future__ import annotations
+
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SUMMARY
+from pytest_mlperf.core.verdict import Check
+
+
+def loadgen_unmodified(run: Run) -> Check:
+    """LoadGen was built from committed sources (rules, LoadGen must not change)."""
+    log = run.log
+    key = "loadgen_git_status_message"
+    changed = str(log.get(key, "")).strip()
+    # What version_generator.py writes where it finds no git: not a sign of change.
+    changed = "" if changed == "NA" else changed
+    flagged = [e for e in log.errors if e.key == "error_uncommitted_loadgen_changes"]
+    where = flagged[0].where if flagged else log.where(key)
+    found = changed[:60] or (flagged[0].text[:60] if flagged else "clean")
+    remedy = "install the released mlcommons-loadgen"
+    ok = not changed and not flagged
+    return check("loadgen_unmodified", ok, found, "clean sources", where, remedy)
+
+
+def no_audit_config(run: Run) -> Check:
+    """No audit.config altered the settings (LoadGen reads a stray one silently).
+
+    Our own runs must be free of it. In somebody else's log, what a compliance test
+    set is there to see and the other checks judge it: v5.1 accepted a result whose
+    audit.config only sampled answers. One that shows no trace may have set anything.
+    """
+    log = run.log
+    hits = [e for e in log.warnings if "Found Audit Config file" in e.text]
+    where = hits[0].where if hits else DETAIL
+    shown = [key for key in AUDITED if log.get(key)]
+    found, required = "none in use", "none in use"
+    if hits:
+        found = f"audit.config in use ({', '.join(shown) or 'nothing shows for what'})"
+    ok = not hits or (bool(shown) and run.context.settings is None)
+    remedy = "remove audit.config from the folder that LoadGen was started in"
+    return check("no_audit_config", ok, found, required, where, remedy)
+
+
+AUDITED = (
+    "effective_accuracy_log_sampling_target",
+    "effective_performance_issue_same",
+    "effective_performance_issue_unique",
+)
+"""What the audit.config of a compliance test sets, one or another."""
+
+
+def no_errors(run: Run) -> Check:
+    """LoadGen logged no error (accuracy check of the submission checker).
+
+    Changed sources are ``loadgen_unmodified``'s business. num_errors counts only what
+    came before it; later errors stand in their lines, and in the summary's count.
+    """
+    log = run.log
+    own = [e for e in log.errors if e.key != "error_uncommitted_loadgen_changes"]
+    counted = log.integer("num_errors") if "num_errors" in log.values else 0
+    count = max(log.error_count, counted, log.summary_errors)
+    count -= len(log.errors) - len(own)
+    found, where = "no error", log.where("num_errors")
+    if own:
+        found, where = f"{count:,} errors, first: {own[0].text[:120]}", own[0].where
+    elif counted:
+        found = f"num_errors = {counted:,}"
+    elif count:
+        found, where = f"{count:,} errors counted", SUMMARY
+    ok = count == 0 and counted >= 0
+    remedy = "remove the cause that the first error names"
+    return check("no_errors", ok, found, "no error", where, remedy)

@@ -1,0 +1,250 @@
+"""From what a log shows to the setting to change and the value to try next.
+
+The settings are user.conf's: ``target_qps`` (Server's load, Offline's expected rate),
+``target_latency`` (a stream's expected latency, in milliseconds), ``min_query_count``,
+``min_duration``. The rules of thumb are those of NVIDIA's tuning guide, the sums those
+of LoadGen (GenerateQueries, results.cc).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from pytest_mlperf.core import early_stopping
+from pytest_mlperf.core.checks.context import STREAMS
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import ms
+from pytest_mlperf.core.logs import early_stopping_text
+from pytest_mlperf.core.types import Scenario
+
+SLACK = 1.1
+"""Offline's query holds so many times the work of the minimum duration."""
+SPARE = 1.02
+"""More than the minimum, because no two runs are equally fast."""
+
+
+def expected_s(run: Run) -> float | None:
+    """Return how long the run should have taken, were its settings right.
+
+    From the log's own ``effective_*`` settings: the expected rate or latency beside
+    the minimum duration and count. A run that took much less was asked for too
+    little; one that took much more has a backlog, or was slower than expected. None
+    where the log does not tell.
+    """
+    log = run.log
+    keys = ("effective_min_duration_ms", "effective_target_qps")
+    if any(type(log.get(key)) not in (int, float) for key in keys):
+        return None
+    seconds, qps = (log.number(key) for key in keys)
+    seconds /= 1000
+    count_key = "effective_min_query_count"
+    if run.scenario is Scenario.OFFLINE:
+        # One query: its samples are the work, whatever equal issue added.
+        count_key, seconds = "generated_samples_per_query", 0.0
+    count = log.get(count_key)
+    if type(count) is not int or qps <= 0:
+        return None
+    return max(seconds, count / qps)
+
+
+def too_short(run: Run, required_ms: int) -> str:
+    """Say how to make the run last long enough."""
+    log = run.log
+    setting = log.integer("effective_min_duration_ms")
+    if setting < required_ms:
+        return f"raise min_duration from {setting:,} to {required_ms:,} ms"
+    if run.scenario is Scenario.OFFLINE:
+        asked = log.number("effective_target_qps")
+        actual = log.number("result_samples_per_second")
+        return (
+            f"raise target_qps from {asked:,.6g} to"
+            f" {rate(offline_qps(actual, required_ms), math.ceil)}: the engine answered"
+            f" {actual:,.6g} samples/s, so the query was over too soon"
+        )
+    if run.scenario in STREAMS and run.rule.percentile:
+        asked = 1e9 / max(log.number("effective_target_qps"), 1e-9)
+        advised, why = stream_latency_ns(run)
+        if advised < asked:
+            return (
+                f"lower the expected latency from {typed_ms(asked)} to"
+                f" {typed_ms(advised)}, {why}: LoadGen ran out of the queries it made"
+            )
+    return "look for what ended the run early: an error, max_duration, max_query_count"
+
+
+def offline_qps(actual: float, min_duration_ms: int) -> float:
+    """Return the expected rate whose query lasts the minimum duration.
+
+    LoadGen sends ``int(1.1 * seconds * target_qps)`` samples: the measured rate itself
+    leaves a tenth to spare, but where that is less than a sample.
+    """
+    seconds = min_duration_ms / 1000
+    whole = math.ceil(SPARE * actual * seconds) + 1e-6
+    return max(actual, whole / (SLACK * seconds)) if seconds else actual
+
+
+def stream_latency_ns(run: Run) -> tuple[float, str]:
+    """Return the expected latency to try, and what it is."""
+    log = run.log
+    percentile = run.rule.percentile or 0.9
+    measured = log.integer(run.latency_key(percentile))
+    kind = "query_latency" if run.scenario is Scenario.MULTI_STREAM else "latency"
+    mean = log.integer(f"result_mean_{kind}_ns")
+    if next_latency_ns(measured, mean) == measured:
+        return measured, f"the measured {percentile:.1%} percentile"
+    return mean, f"the mean, far below the {percentile:.1%} percentile"
+
+
+def next_latency_ns(measured: int, mean: int) -> int:
+    """Return the measured percentile, or the mean where that would not do.
+
+    LoadGen makes twice the queries that fit if each takes the expected latency: the
+    percentile is enough unless most queries are faster than half of it.
+    """
+    return mean if SPARE * measured > 2 * mean > 0 else measured
+
+
+def over_bound(run: Run) -> str:
+    """Say which load to try next where the latency is over the bound."""
+    log = run.log
+    if run.context.hopeless:
+        return (
+            f"{run.context.hopeless}; a lower load would not help: try a"
+            " lower precision or a faster device"
+        )
+    asked = log.number("effective_target_qps")
+    for key, bound, what in fastest(run):
+        found = log.get(key)
+        if type(found) is int and found > bound:
+            return (
+                f"no load meets this bound here: {what} took {ms(found)};"
+                " try a smaller batch, a lower precision or a faster device"
+            )
+    completed = log.number("result_completed_samples_per_sec")
+    scheduled = log.number("result_scheduled_samples_per_sec")
+    share = over_share(run)
+    allowed = 1 - (run.rule.percentile or 0.99)
+    why = "" if share is None else f": {share:.2%} of the queries were late"
+    if backlog(completed, scheduled):
+        why = f": the engine completed {completed:,.6g} queries/s of them"
+    lower = rate(next_server_qps(asked, completed, scheduled, share, allowed))
+    return (
+        f"lower target_qps from {asked:,.6g} to about {lower}{why};"
+        f" then a smaller batch, then fewer streams{token_hint(run)}"
+    )
+
+
+def backlog(completed: float, scheduled: float) -> bool:
+    """True when the engine could not keep up, so that queries piled up."""
+    return completed < 0.98 * scheduled
+
+
+def next_server_qps(
+    asked: float,
+    completed: float,
+    scheduled: float,
+    share: float | None,
+    allowed: float,
+) -> float:
+    """Return the load to try after one at which too many were late.
+
+    Nine tenths of what the engine completed where it could not keep up; otherwise
+    5 % less when few more than ``allowed`` were late, else 15 % less.
+    """
+    if backlog(completed, scheduled):
+        return 0.9 * min(completed, asked)
+    few = share is not None and share < 3 * allowed
+    return (0.95 if few else 0.85) * asked
+
+
+def fastest(run: Run) -> list[tuple[str, int, str]]:
+    """Return the key of the best case of each bounded latency, the bound, its name."""
+    rule = run.rule
+    bounds = [
+        ("result_min_latency_ns", rule.target_latency_ns, "the fastest answer"),
+        ("result_first_token_min_latency_ns", rule.ttft_ns, "the fastest first token"),
+        ("result_time_to_output_token_min", rule.tpot_ns, "the fastest next token"),
+    ]
+    return [(key, bound, what) for key, bound, what in bounds if bound is not None]
+
+
+def token_hint(run: Run) -> str:
+    """Return what to change for the token bound that was missed; empty for none."""
+    percent = early_stopping_text.percent(run.rule.percentile or 0.99)
+    first = run.log.get(f"result_first_token_{percent}_latency_ns")
+    later = run.log.get(f"result_time_per_output_token_{percent}_ns")
+    hint = ""
+    if run.rule.ttft_ns and type(first) is int and first > run.rule.ttft_ns:
+        hint += "; for the first token prefill sooner: smaller prefill batches,"
+        hint += " chunked prefill, more replicas"
+    if run.rule.tpot_ns and type(later) is int and later > run.rule.tpot_ns:
+        hint += "; for the next tokens decode fewer sequences at once"
+    return hint
+
+
+def over_share(run: Run) -> float | None:
+    """Return the share of queries that LoadGen counted as late; None without one.
+
+    In token runs its count is of whole answers, against a bound of 0.
+    """
+    over = run.log.get("result_overlatency_query_count")
+    if run.rule.use_token_latencies or type(over) is not int or not run.queries:
+        return None
+    return over / run.queries
+
+
+def too_few_for_percentile(run: Run, over: int, needed: int) -> str:
+    """Say what early stopping still wants, in numbers."""
+    queries, percentile = run.queries, run.rule.percentile or 0.99
+    more = max(needed - queries, 0)
+    if run.scenario in STREAMS:
+        return (
+            f"{queries:,} queries are too few for an estimate of the {percentile:.1%}"
+            f" percentile: {needed:,} are needed, {more:,} more; {longer(run, needed)}"
+        )
+    if over > (1 - percentile) * queries:
+        return over_bound(run)
+    proved = early_stopping.proven(queries, over)
+    text = (
+        f"{queries:,} queries with {over:,} over the bound prove the {proved:.3%}"
+        f" percentile, not yet the {percentile:.1%}: {needed:,} are needed, {more:,}"
+        " more, none of them late"
+    )
+    enough = early_stopping.steady(queries, over, percentile)
+    if enough is None:
+        return f"{text}; too many are late: {over_bound(run)}"
+    if enough > needed:
+        text += f", or {enough:,} in all if as many are as now"
+    return f"{text}; {longer(run, enough)}"
+
+
+def longer(run: Run, queries: int) -> str:
+    """Return the settings that make a run issue so many queries."""
+    asked = run.log.integer("effective_min_duration_ms")
+    lasting = math.ceil(asked * 1.05 * queries / max(run.queries, 1))
+    return (
+        f"raise min_query_count to {queries:,}, or min_duration to"
+        f" {max(lasting, asked):,} ms"
+    )
+
+
+def too_few_queries(run: Run, required: int) -> str:
+    """Say how to issue enough queries or samples."""
+    if run.scenario is Scenario.OFFLINE:
+        return f"set min_query_count to {required:,}; Offline reads it as samples"
+    return f"set min_query_count to {required:,}, or let the run last longer"
+
+
+def rate(value: float, whole: Callable[[float], float] = round) -> str:
+    """Return a rate to type: three digits, no separators."""
+    if value <= 0:
+        return "a fraction of a query"
+    digits = 2 - math.floor(math.log10(value))
+    rounded = whole(value * 10.0**digits) / 10.0**digits
+    return f"{rounded:.{max(0, digits)}f}"
+
+
+def typed_ms(nanoseconds: float) -> str:
+    """Return a latency to type, in milliseconds: three digits, rounded down."""
+    return f"{rate(nanoseconds / 1e6, math.floor)} ms"

@@ -1,0 +1,193 @@
+"""Was the run whole: LoadGen's verdict, its time and its counts? Each check cites.
+
+LoadGen's own arithmetic is in loadgen/results.cc; the round's limits are in the rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_mlperf.core import early_stopping
+from pytest_mlperf.core.checks import remedies
+from pytest_mlperf.core.checks.consistency import SIX_DIGITS
+from pytest_mlperf.core.checks.consistency import Contradiction
+from pytest_mlperf.core.checks.consistency import told
+from pytest_mlperf.core.checks.context import BOUNDED
+from pytest_mlperf.core.checks.context import STREAMS
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.checks.context import elapsed_s
+from pytest_mlperf.core.checks.context import final_s
+from pytest_mlperf.core.checks.context import spread
+from pytest_mlperf.core.logs import early_stopping_text
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+
+CLOCK_SLACK = 0.001
+"""LoadGen warns where its clock and the system's differ by more."""
+TOLD_SLACK = 0.01
+"""From here on it logs an error."""
+MARGIN_S = 1.0
+"""Between the last answer and the time stamp after it, on a machine that swaps."""
+
+
+def loadgen_validity(run: Run) -> Check:
+    """LoadGen itself calls the run VALID, and so do its parts (results.cc)."""
+    log = run.log
+    flags = ["result_min_duration_met", "result_min_queries_met", "early_stopping_met"]
+    key = "result_perf_constraints_met"
+    if run.scenario in BOUNDED or key in log.values:
+        flags.append(key)
+    where = log.where("result_validity")
+    said = log.text("result_validity")
+    unmet = [flag for flag in flags if not log.flag(flag)]
+    reason = log.get("result_invalid_reason")
+    if said == "VALID" and not unmet and reason is None:
+        return check("loadgen_validity", True, said, "VALID", where)
+    found = f"{said}, with not {', not '.join(unmet)}" if unmet else said
+    if said == "VALID" and reason is not None:
+        found += ", with a reason why it is not"
+    remedy = "see the checks that failed with it"
+    if text := str(reason or "").strip():
+        remedy += f"; LoadGen says: {text[:200]}"
+    return check("loadgen_validity", False, found, "VALID", where, remedy)
+
+
+def flags_agree(run: Run) -> Check:
+    """What LoadGen calls met is met, by its own settings and numbers (results.cc)."""
+    log = run.log
+    wrong = next(unmet(run), None)
+    return told("flags_agree", wrong, "as computed", log.where("result_validity"))
+
+
+def unmet(run: Run) -> Iterator[Contradiction]:
+    """Yield flags that say met against the log's own settings and numbers."""
+    log = run.log
+    asked = log.integer("effective_min_duration_ms") * (1 - SIX_DIGITS)
+    yield from claim(log, "result_min_duration_met", final_s(run) * 1000, asked)
+    flag, samples = "result_min_queries_met", run.samples
+    least = log.integer("effective_min_query_count")
+    yield from claim(log, flag, run.queries, least)
+    yield from claim(log, flag, samples, log.integer("effective_min_sample_count"))
+    share = log.number("effective_target_latency_percentile")
+    if not 0 < share < 1:
+        required = "between 0 and 1"
+        key = "effective_target_latency_percentile"
+        yield Contradiction(f"{key} {share:g}", required, log.where(key))
+    elif run.scenario in STREAMS:
+        needed = early_stopping.queries_needed(1, share)
+        yield from claim(log, "early_stopping_met", run.queries, needed)
+    elif run.scenario in BOUNDED:
+        yield from late(run, share)
+
+
+def late(run: Run, share: float) -> Iterator[Contradiction]:
+    """Yield Server's flags that say met against the log's own bounds."""
+    log, flag = run.log, "result_perf_constraints_met"
+    percent = f"{share * 100:.2f}_percentile"
+    if log.get("requested_use_token_latencies") is not True:
+        over = log.integer("result_overlatency_query_count")
+        if 0 <= over <= run.queries:
+            needed = early_stopping.queries_needed(over, share)
+            yield from claim(log, "early_stopping_met", run.queries, needed)
+        bound = log.integer("effective_target_latency_ns")
+        measured = log.integer(f"result_{percent}_latency_ns")
+        yield from claim(log, flag, bound, measured)
+        return
+    for kind, key in early_stopping_text.KINDS.items():
+        bound = log.integer(f"requested_server_{kind}_latency")
+        yield from claim(log, flag, bound, log.integer(key.format(percent)))
+
+
+def claim(log: Log, flag: str, found: float, least: float) -> Iterator[Contradiction]:
+    """Yield the contradiction of a flag that says met while a number is too small."""
+    if log.flag(flag) and found < least:
+        required = f"false, because {found:,.10g} is below {least:,.10g}"
+        yield Contradiction(f"{flag} true", required, log.where(flag))
+
+
+def min_duration(run: Run, required_ms: int) -> Check:
+    """The run was set to last, and did last, the minimum (rules, 600 s)."""
+    log = run.log
+    key = "effective_min_duration_ms"
+    setting, lasted = log.integer(key), final_s(run) * 1000
+    wall = elapsed_s(log) * 1000
+    required = f"at least {required_ms:,} ms"
+    if setting < required_ms:
+        found, where = f"a setting of {setting:,} ms", log.where(key)
+    elif lasted < required_ms * (1 - SIX_DIGITS):
+        found, where = f"{lasted:,.0f} ms", log.where(duration_key(run))
+    # Wall time, to the millisecond and on another clock, has to agree.
+    elif wall + 2 < required_ms * (1 - slack(run)):
+        found, where = f"{wall:,.0f} ms by the clock", log.where("power_end")
+    else:
+        where = log.where(duration_key(run))
+        return check("min_duration", True, f"{lasted:,.0f} ms", required, where)
+    remedy = remedies.too_short(run, required_ms)
+    return check("min_duration", False, found, required, where, remedy)
+
+
+def slack(run: Run) -> float:
+    """Return how far, relatively, LoadGen's clock may be from the system's."""
+    told_so = any("clock differ by more than" in e.text for e in run.log.warnings)
+    return TOLD_SLACK if told_so else CLOCK_SLACK
+
+
+def duration_key(run: Run) -> str:
+    """Return where the log says how long the run was."""
+    return {
+        Scenario.OFFLINE: "result_max_latency_ns",
+        Scenario.SINGLE_STREAM: "result_qps_with_loadgen_overhead",
+        Scenario.MULTI_STREAM: "power_end",
+    }.get(run.scenario, "generated_query_duration")
+
+
+def wall_time(run: Run) -> Check:
+    """The time stamps leave room for what was measured, and no more (loadgen.cc)."""
+    elapsed, (least, most) = elapsed_s(run.log), spread(run)
+    room = slack(run) * max(elapsed, most) + MARGIN_S
+    where = run.log.where("power_end")
+    wrong = None
+    if not least - room <= elapsed <= most + room:
+        required = f"{least:,.1f} s"
+        if most - least > MARGIN_S:
+            required += f" to {most:,.1f} s"
+        wrong = Contradiction(f"{elapsed:,.1f} s by the clock", required, where)
+    return told("wall_time", wrong, f"{elapsed:,.1f} s", where)
+
+
+def min_query_count(run: Run, required: int) -> Check:
+    """Enough queries were issued (LoadGen, min_query_count).
+
+    Since v2.0 early stopping decides how many the percentile needs: the checker
+    enforces no count beside it, and user.conf may lower mlperf.conf's.
+    """
+    if run.rule.percentile:
+        over = 1 if run.scenario in STREAMS else 0
+        need = early_stopping.queries_needed(over, run.rule.percentile)
+        required = min(required, need)
+    log = run.log
+    found = run.queries
+    remedy = remedies.too_few_queries(run, required)
+    return check(
+        "min_query_count",
+        found >= required,
+        f"{found:,} queries",
+        f"at least {required:,}",
+        log.where("result_query_count"),
+        remedy,
+    )
+
+
+def min_sample_count(run: Run, required: int) -> Check:
+    """The Offline query held enough samples (submission checker, OFFLINE_MIN_SPQ)."""
+    found = run.samples
+    return check(
+        "min_sample_count",
+        found >= required,
+        f"{found:,} samples",
+        f"at least {required:,}",
+        run.log.where("generated_samples_per_query"),
+        remedies.too_few_queries(run, required),
+    )

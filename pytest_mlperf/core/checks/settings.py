@@ -1,0 +1,197 @@
+"""Was the run asked for what the round asks? Each check cites its source.
+
+``submission checker`` is mlcommons/inference b66003e1,
+tools/submission/submission_checker/checks/performance_check.py; ``rules`` is
+mlcommons/inference_policies inference_rules.adoc.
+"""
+
+from __future__ import annotations
+
+from pytest_mlperf.core.checks.consistency import loaded_samples
+from pytest_mlperf.core.checks.consistency import requested_settings
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.checks.context import ms
+from pytest_mlperf.core.checks.loadgen import loadgen_unmodified
+from pytest_mlperf.core.checks.loadgen import no_audit_config
+from pytest_mlperf.core.checks.loadgen import no_errors
+from pytest_mlperf.core.verdict import Check
+
+
+def test_mode(run: Run) -> Check:
+    """The run is of the mode it is judged as (LoadGen, TestMode)."""
+    key = "effective_test_mode"
+    found, required = run.log.text(key), run.mode.loadgen
+    remedy = f"repeat the run with mode {required}"
+    return check(
+        "test_mode", found == required, found, required, run.log.where(key), remedy
+    )
+
+
+def scenario(run: Run) -> Check:
+    """LoadGen ran the cell's scenario (submission checker, scenario)."""
+    key = "effective_scenario"
+    found, required = run.log.text(key), run.scenario.loadgen
+    remedy = f"judge it as {found}, or repeat the run as {required}"
+    return check(
+        "scenario", found == required, found, required, run.log.where(key), remedy
+    )
+
+
+def seeds(run: Run) -> Check:
+    """The three seeds are the round's (submission checker, seeds)."""
+    log, wanted = run.log, run.round.seeds
+    pairs = {
+        "effective_qsl_rng_seed": wanted.qsl,
+        "effective_sample_index_rng_seed": wanted.sample_index,
+        "effective_schedule_rng_seed": wanted.schedule,
+    }
+    for key, required in pairs.items():
+        found = log.integer(key)
+        if found != required:
+            remedy = f"set TestSettings from {run.round.name}'s seeds; each round has"
+            remedy += " its own, and LoadGen compiles in those of one"
+            return check(
+                "seeds", False, f"{key} {found}", str(required), log.where(key), remedy
+            )
+    where = log.where("effective_qsl_rng_seed")
+    return check("seeds", True, f"{run.round.name}'s", f"{run.round.name}'s", where)
+
+
+def target_latency_setting(run: Run) -> Check:
+    """LoadGen counted late queries against the round's bound or a stricter one.
+
+    Submission checker, latency constraint.
+    """
+    log, rule = run.log, run.rule
+    pairs = {
+        "effective_target_latency_ns": rule.target_latency_ns,
+        "requested_server_ttft_latency": rule.ttft_ns,
+        "requested_server_tpot_latency": rule.tpot_ns,
+    }
+    shown = []
+    for key, required in pairs.items():
+        if required is None:
+            continue
+        found = log.integer(key)
+        shown.append(ms(found))
+        if not 0 < found <= required:
+            remedy = f"leave the bound to {rule.round}: {ms(required)}"
+            return check(
+                "target_latency_setting",
+                False,
+                ms(found),
+                f"at most {ms(required)}",
+                log.where(key),
+                remedy,
+            )
+    found_text = ", ".join(shown) or "no bound"
+    where = log.where("effective_target_latency_ns")
+    required_text = "a bound of the round"
+    return check(
+        "target_latency_setting", bool(shown), found_text, required_text, where
+    )
+
+
+def target_percentile(run: Run) -> Check:
+    """LoadGen estimated the round's percentile (rules, scenarios)."""
+    key = "effective_target_latency_percentile"
+    found, required = run.log.number(key), run.rule.percentile or 0.0
+    remedy = "remove target_latency_percentile from user.conf"
+    ok = abs(found - required) < 1e-9
+    return check(
+        "target_percentile",
+        ok,
+        f"{found:g}",
+        f"{required:g}",
+        run.log.where(key),
+        remedy,
+    )
+
+
+def samples_per_query(run: Run) -> Check:
+    """MultiStream sends 8 samples a query, SingleStream and Server 1 (rules)."""
+    key = "generated_samples_per_query"
+    found, required = run.log.integer(key), run.rule.samples_per_query
+    remedy = "remove samples_per_query from user.conf"
+    return check(
+        "samples_per_query",
+        found == required,
+        str(found),
+        str(required),
+        run.log.where(key),
+        remedy,
+    )
+
+
+def performance_sample_count(run: Run, required: int) -> Check:
+    """So many samples were in memory, as set and as loaded (submission checker).
+
+    Of a dataset that has fewer, all: its size is an accuracy run's business.
+    """
+    log = run.log
+    key = "effective_performance_sample_count"
+    asked, loaded = log.integer(key), log.covered
+    short = loaded < min(asked, log.integer("qsl_reported_total_count"))
+    where = log.where("loaded_qsl_set" if short else key)
+    found = min(asked, loaded) if short else asked
+    remedy = f"raise performance_sample_count_override to {required:,}"
+    return check(
+        "performance_sample_count",
+        found >= required,
+        f"{found:,} samples",
+        f"at least {required:,}",
+        where,
+        remedy,
+    )
+
+
+def issue_modes(run: Run) -> Check:
+    """Samples came as the scenario draws them: neither all the same nor all unlike.
+
+    In equal shares where the round says so (rules, equal issue mode).
+    """
+    log = run.log
+    for key in ("issue_same", "issue_unique"):
+        full = f"effective_performance_{key}"
+        if log.flag(full):
+            remedy = f"remove performance_{key}; only compliance tests set it"
+            return check("issue_modes", False, key, "off", log.where(full), remedy)
+    key = "effective_sample_concatenate_permutation"
+    # LoadGen before 4.1 did not log it.
+    equal = key in log.values and log.flag(key)
+    found = "equal issue" if equal else "no equal issue"
+    required = "equal issue" if run.rule.equal_issue else "either"
+    remedy = "set sample_concatenate_permutation to 1"
+    ok = equal or not run.rule.equal_issue
+    return check("issue_modes", ok, found, required, log.where(key), remedy)
+
+
+def token_latencies(run: Run) -> Check:
+    """Token latencies are used where the round measures tokens, and only there.
+
+    Submission checker, LLM check.
+    """
+    key = "requested_use_token_latencies"
+    found, required = run.log.get(key, False), run.rule.use_token_latencies
+    remedy = "set use_token_latencies as mlperf.conf has it"
+    return check(
+        "token_latencies",
+        found is required,
+        "on" if found else "off",
+        "on" if required else "off",
+        run.log.where(key),
+        remedy,
+    )
+
+
+ALWAYS = (
+    test_mode,
+    scenario,
+    requested_settings,
+    loaded_samples,
+    loadgen_unmodified,
+    no_audit_config,
+    no_errors,
+)
+"""Of every run."""

@@ -1,0 +1,105 @@
+"""Does the summary say what the detail log says? No official checker looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pytest_mlperf.core.checks.consistency import REMEDY
+from pytest_mlperf.core.checks.consistency import SIX_DIGITS
+from pytest_mlperf.core.checks.consistency import Contradiction
+from pytest_mlperf.core.checks.consistency import told
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SUMMARY
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.logs.summary import expected
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import Check
+
+ROUNDED = frozenset(
+    {
+        "result_completed_samples_per_sec",
+        "result_scheduled_samples_per_sec",
+        "result_completed_tokens_per_second",
+        "result_qps_with_loadgen_overhead",
+        "result_qps_without_loadgen_overhead",
+    }
+)
+WRAPPED = re.compile(
+    r"(early stopping estimate \(would need to process at least \d+ total queries\)\. )"
+    r"{1,2}"
+)
+"""Of the whole latency, or of first token and time per token."""
+TWO_PLACES = 0.00501
+RESULT = re.compile(r"result_.*latency_ns")
+
+
+def summary_agrees(run: Run) -> Check:
+    """Summary and detail tell of the same run.
+
+    ``LogError`` where most of what was measured differs, which is two runs' files,
+    and where the detail log lacks warnings that the summary counts. More of them do
+    no harm.
+    """
+    log = run.log
+    if log.warning_count < log.summary_warnings:
+        found = f"{log.warning_count:,} warnings"
+        required = f"{log.summary_warnings:,}, as {SUMMARY} counts"
+        raise LogError(log.folder / DETAIL, 0, found, required, REMEDY)
+    if run.mode is Mode.ACCURACY:
+        return check("summary_agrees", True, "no results in it", "none", SUMMARY)
+    pairs = [
+        (label, line.key) for line in expected(log.values) for label in line.labels
+    ]
+    pairs = [(label, key) for label, key in pairs if label in log.summary]
+    differ = [pair for pair in pairs if not alike(log, *pair)]
+    measured = [key for _, key in pairs if RESULT.fullmatch(key)]
+    apart = [key for _, key in differ if RESULT.fullmatch(key)]
+    if 2 * len(apart) > len(measured):
+        found = f"{len(apart)} of {len(measured)} latencies unlike those in {DETAIL}"
+        raise LogError(log.folder / SUMMARY, 0, found, "the files of one run", REMEDY)
+    wrong = next(misnoted(log), None)
+    if differ:
+        label, key = differ[0]
+        where = f"{SUMMARY}:{log.summary_lines[label]}"
+        required = f"{str(log.get(key))[:60]}, as {log.where(key)} has it"
+        wrong = Contradiction(f"{label} {log.summary[label][:60]}", required, where)
+    return told("summary_agrees", wrong, "one run", SUMMARY)
+
+
+def misnoted(log: Log) -> Iterator[Contradiction]:
+    """Yield what the summary says of early stopping, and the detail log does not."""
+    if log.get("result_validity") != "VALID":
+        return  # There are recommendations as well.
+    keys = [f"early_stopping_{kind}result" for kind in ("", "ttft_", "tpot_")]
+    texts = [str(log.get(key, "")) for key in keys]
+    left = " ".join(" ".join(texts).split()) + " "
+    for note in log.notes:
+        if f"{note} " not in left:
+            yield Contradiction(note[:80], f"as {log.where(keys[0])} has it", SUMMARY)
+        left = left.replace(f"{note} ", "", 1)
+    # The summary's lines of this sentence are broken, and only the first has a star.
+    if left.strip() and not WRAPPED.fullmatch(left):
+        yield Contradiction("no such line", left[:80], SUMMARY)
+
+
+def alike(log: Log, label: str, key: str) -> bool:
+    """True when a line of the summary says what the detail does."""
+    said, value = log.summary[label], log.values[key]
+    if type(value) is bool:
+        return said in (("Yes", "1") if value else ("NO", "No", "0"))
+    if type(value) is str:
+        # A name beyond ASCII may have been written in another encoding.
+        return said == value.strip() or not (said + value).isascii()
+    if type(value) is int and said.isascii() and said.removeprefix("-").isdigit():
+        return len(said) <= 20 and int(said) == value
+    try:
+        number = float(said)
+    except ValueError:
+        return False
+    # LoadGen rounds some to two places, and all to the six digits of the detail log.
+    room = TWO_PLACES if key in ROUNDED else 0.0
+    return bool(abs(number - value) <= room + SIX_DIGITS * abs(value))

@@ -1,0 +1,62 @@
+"""Are the token rates of one number of tokens, and of answers of the usual length?
+
+The relations are LoadGen's own arithmetic: loadgen/results.cc of mlcommons/inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_mlperf.core.checks.consistency import SIX_DIGITS
+from pytest_mlperf.core.checks.consistency import WRAPS
+from pytest_mlperf.core.checks.consistency import Contradiction
+from pytest_mlperf.core.checks.consistency import apart
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import final_s
+from pytest_mlperf.core.types import Scenario
+
+LENGTHS = 4 / 3
+"""Answers in a performance run were at most 1.13 times off their reference's length,
+either way, in all of round v5.1."""
+
+
+def of_tokens(run: Run, most_s: float, least_s: float) -> Iterator[Contradiction]:
+    """Yield token rates that are not of one number of tokens."""
+    log, key = run.log, "result_completed_tokens_per_second"
+    mean = log.integer("result_mean_latency_ns")
+    tokens = log.number("result_token_throughput") * mean * run.samples
+    if tokens <= 0:
+        name = "result_token_throughput"
+        yield Contradiction(f"{name} {log.get(name)}", "above 0", log.where(name))
+    if mean * run.samples >= WRAPS or least_s <= 0:
+        return
+    low, high = tokens / most_s, tokens / least_s
+    why = "by result_token_throughput"
+    if key in log.values:
+        low, high = low * (1 - SIX_DIGITS), high * (1 + SIX_DIGITS)
+        yield from apart(log, key, low, high, why)
+    key, issued = "result_token_throughput_with_loadgen_overhead", tokens / final_s(run)
+    low, high = min(low, issued), max(high, issued)
+    yield from apart(log, key, low, high * (1 + SIX_DIGITS), why)
+
+
+def talkative(run: Run) -> Iterator[Contradiction]:
+    """Yield answers much shorter or longer than an accurate model's.
+
+    The accuracy run may be 10 % off the reference; where it has the same samples,
+    the answers cannot be another length here.
+    """
+    rule, log, key = run.rule, run.log, "result_completed_tokens_per_second"
+    rate = "result_completed_samples_per_sec"
+    if run.scenario is Scenario.OFFLINE:
+        key, rate = "result_tokens_per_second", "result_samples_per_second"
+    name = "TOKENS_PER_SAMPLE"
+    goal = next((goal for goal in rule.accuracy if goal.metric == name), None)
+    ours = run.context.reference is not None or run.context.waiver(f"accuracy_{name}")
+    whole = rule.performance_sample_count >= rule.accuracy_sample_count
+    if goal is None or ours or not whole or not {key, rate} <= log.values.keys():
+        return
+    each = log.number(key) / log.number(rate)
+    if not goal.reference / LENGTHS <= each <= goal.reference * LENGTHS:
+        required = f"about {goal.reference:g}"
+        yield Contradiction(f"{each:,.6g} tokens an answer", required, log.where(key))

@@ -1,0 +1,7 @@
+"""What a run is refused for."""
+
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """A run that cannot be started as asked; the text says why and what to change."""

@@ -1,0 +1,110 @@
+"""What a verdict reports beside its checks: figures, bounds and times of the log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pytest_mlperf.core.checks import accuracy
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import elapsed_s
+from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Verdict
+
+PERCENT = ("acc", "F1", "AUC", "WER", "ACCURACY", "exact_match", "E2E_ACCURACY")
+"""Metrics that accuracy.txt prints in percent."""
+
+
+def report(run: Run, verdict: Verdict) -> Verdict:
+    """Return the verdict with figure, bound and times, as far as the log has them."""
+    figure = score if run.mode is Mode.ACCURACY else figures
+    audit = run.context.audit
+    measured = audit is None or audit.as_performance
+    for fill in (times, figure) if measured else (times,):
+        try:
+            verdict = fill(run, verdict)
+        except LogError:
+            continue  # The check of the same value is in error and says so.
+    return verdict
+
+
+def times(run: Run, verdict: Verdict) -> Verdict:
+    """Add how long the run really took."""
+    return replace(verdict, actual_s=elapsed_s(run.log))
+
+
+def figures(run: Run, verdict: Verdict) -> Verdict:
+    """Add the reported figure, the bound and the latency measured at its percentile."""
+    log, rule = run.log, run.rule
+    value, unit = log.number(rule.result_key), rule.unit
+    if unit == "ns":
+        value, unit = value / 1e6, "ms"
+    verdict = replace(verdict, metric=Metric(rule.result_key, value, unit))
+    if rule.use_token_latencies:
+        verdict = replace(verdict, unjudged=unbounded(run))
+    if rule.percentile is None:
+        return verdict
+    key, bound = run.latency_key(rule.percentile), rule.target_latency_ns
+    bound_key = "target_latency_ns"
+    if rule.ttft_ns is not None:
+        percent = f"{rule.percentile * 100:.2f}"
+        key = f"result_first_token_{percent}_percentile_latency_ns"
+        bound, bound_key = rule.ttft_ns, "ttft_ns"
+    if rule.tpot_ns is not None:
+        tokens = f"result_time_per_output_token_{rule.percentile * 100:.2f}"
+        tokens += "_percentile_ns"
+        verdict = replace(
+            verdict,
+            tpot=Metric(tokens, log.number(tokens) / 1e6, "ms"),
+            tpot_limit=Metric("tpot_ns", rule.tpot_ns / 1e6, "ms"),
+        )
+    return replace(
+        verdict,
+        percentile=rule.percentile,
+        at_percentile=Metric(key, log.number(key) / 1e6, "ms"),
+        limit=None if bound is None else Metric(bound_key, bound / 1e6, "ms"),
+    )
+
+
+def unbounded(run: Run) -> dict[str, Metric]:
+    """Return what people ask of an LLM server and no rule of this scenario bounds."""
+    log, rule, ns = run.log, run.rule, 1e-6
+    share = f"{(rule.percentile or 0.99) * 100:.2f}_percentile"
+    name = f"p{(rule.percentile or 0.99) * 100:g}"
+    each = {
+        f"TTFT {name}": (f"result_first_token_{share}_latency_ns", ns, "ms"),
+        f"TPOT {name}": (f"result_time_per_output_token_{share}_ns", ns, "ms"),
+        f"end-to-end {name}": (f"result_{share}_latency_ns", ns, "ms"),
+    }
+    if rule.ttft_ns is not None:
+        each = {k: v for k, v in each.items() if k.startswith("end")}
+        each["answered"] = ("result_completed_samples_per_sec", 1, "queries/s")
+    elif run.scenario is Scenario.OFFLINE:
+        each = {"answered": ("result_samples_per_second", 1, "samples/s")}
+    else:
+        key = "result_token_throughput_with_loadgen_overhead"
+        each["generated"] = (key, 1, "tokens/s")
+    found = {
+        label: Metric(key, log.number(key) * factor, unit)
+        for label, (key, factor, unit) in each.items()
+        if key in log.values
+    }
+    return {label: m for label, m in found.items() if m.key != rule.result_key}
+
+
+def score(run: Run, verdict: Verdict) -> Verdict:
+    """Add the first accuracy metric and the threshold it was held to."""
+    measured = read_accuracy_txt(run.log.folder)
+    for limit in accuracy.limits(run):
+        if limit.metric in measured.metrics:
+            unit = "%" if limit.metric in PERCENT else ""
+            value = measured.metrics[limit.metric]
+            return replace(
+                verdict,
+                metric=Metric(limit.metric, value, unit),
+                limit=Metric(f"{limit.metric}_threshold", limit.threshold, unit),
+            )
+    return verdict

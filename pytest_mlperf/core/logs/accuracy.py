@@ -1,0 +1,249 @@
+"""What an accuracy run leaves: the answers LoadGen logged, and accuracy.txt."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.lines import lines
+from pytest_mlperf.core.logs.lines import parse
+from pytest_mlperf.core.logs.lines import regular
+from pytest_mlperf.core.logs.samples import MOST_SAMPLES
+
+ACCURACY = "mlperf_log_accuracy.json"
+ACCURACY_TXT = "accuracy.txt"
+
+# mlcommons/inference b66003e1 tools/submission/submission_checker/constants.py
+# ACC_PATTERN, plus WER of the rounds that have rnnt. The value is the first group. Two
+# are bounded here, because a hostile line would take theirs minutes.
+PATTERNS = {
+    "acc": r"^(?:\{\"accuracy|accuracy)[\": ]*=?\s*([\d.]+)",
+    "AUC": r"^AUC=([\d.]+)",
+    "DLRM_NE": r"metric/lifetime_ne/rating:\s*([\d.]+)",
+    "DLRM_ACC": r"metric/lifetime_accuracy/rating:\s*([\d.]+)",
+    "DLRM_AUC": r"metric/lifetime_gauc/rating:\s*([\d.]+)",
+    "mAP": r"(?:mAP=|'Total':)\s*([\d.]+)",
+    "F1": r"^{[\"']exact_match[\"']:\s*[\d.]+,\s*[\"']f1[\"']:\s*([\d.]+)}",
+    "WER": r"Word Error Rate:[^,]{0,80}, accuracy=([\d.]+)%",
+    "ACCURACY": r"Word Error Rate:[^,]{0,80}, accuracy=([\d.]+)%",
+    "DICE": r"Accuracy:\s*mean\s*=\s*([\d.]+)",
+    "ROUGE1": r"'rouge1':\s+'?([\d.]+)",
+    "ROUGE2": r"'rouge2':\s+'?([\d.]+)",
+    "ROUGEL": r"'rougeL':\s+'?([\d.]+)",
+    "ROUGELSUM": r"'rougeLsum':\s+'?([\d.]+)",
+    "GEN_LEN": r"'gen_len':\s([\d.]+)",
+    "TOKENS_PER_SAMPLE": r"'tokens_per_sample':\s([\d.]+)",
+    "CLIP_SCORE": r"'CLIP_SCORE':\s+'?([\d.]+)",
+    "FID_SCORE": r"'FID_SCORE':\s+'?([\d.]+)",
+    "gsm8k_accuracy": r"'gsm8k':\s([\d.]+)",
+    "mbxp_accuracy": r"'mbxp':\s([\d.]+)",
+    "exact_match": r"'exact_match':\s([\d.]+)",
+    "vbench_score": r"'vbench_score':\s([\d.]+)",
+    "F1_HIERARCHICAL": r"^[^{]*\{.*\"f1\":\s*([\d.]+)[^}]{0,4000}\}",
+    "E2E_ACCURACY": r"Accuracy:\s*([\d.]+)",
+}
+LONGEST_ANSWER = 1 << 26
+"""Bytes of one record; the longest answers are pictures, two digits a byte."""
+LONGEST_TEXT = 1 << 18
+MOST_TEXT = 1 << 22
+PUBLISHED = 10_240
+"""Bytes that a published log may have (submission checker, MAX_ACCURACY_LOG_SIZE)."""
+GAP = re.compile(rb"\r?\n\r?\n\.\.\.\r?\n\r?\n")
+"""What truncate_accuracy_log.py puts where it cut."""
+STRANGE = re.compile(rb"[^\w\s\"{}\[\]:,.]|[\x80-\xff]")
+RESCORE = "score the accuracy log again, and keep one accuracy.txt"
+HASH = re.compile(r"hash=([0-9a-fA-F]{64})\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """What accuracy.txt says."""
+
+    metrics: Mapping[str, float]
+    """Metric -> value, in the unit the file prints."""
+    lines: Mapping[str, int]
+    hash: str
+    """sha256 of the accuracy log it was computed from; empty when it is not there."""
+    hashes: tuple[str, ...] = ()
+    """Every one: a log that was cut, and scored again, may have two."""
+
+    def where(self, metric: str) -> str:
+        """Return ``accuracy.txt:1``; the file alone when the metric is not there."""
+        line = self.lines.get(metric)
+        return f"{ACCURACY_TXT}:{line}" if line else ACCURACY_TXT
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is in an accuracy log, without the answers."""
+
+    entries: int
+    samples: int
+    """Different ones."""
+    highest: int
+    """Largest sample index; -1 without one."""
+    empty: int
+    """Entries with no data."""
+    cut: bool = False
+    """Only its beginning and end are there, as truncate_accuracy_log.py leaves them."""
+
+
+def read_accuracy(folder: Path) -> dict[int, bytes]:
+    """Return sample index -> answer from mlperf_log_accuracy.json, streaming.
+
+    An index may come twice with the same answer, because MultiStream fills its last
+    query up. Raises ``LogError`` for a log that is cut, that is no accuracy log, or
+    that answers one sample in two ways.
+    """
+    path = folder / ACCURACY
+    answers: dict[int, bytes] = {}
+    for number, index, answer in entries(path, lines(path, LONGEST_ANSWER)):
+        if answers.setdefault(index, answer) != answer:
+            raise _two_answers(path, number, index)
+    return answers
+
+
+def survey(folder: Path) -> Survey:
+    """Return what is in an accuracy log, whole or cut as for publication.
+
+    Raises ``LogError`` where ``read_accuracy`` does, but for the legal cut. Holds no
+    answers.
+    """
+    path = folder / ACCURACY
+    if shown := _cut(path):
+        return shown
+    seen: dict[int, int] = {}
+    count = empty = 0
+    for number, index, answer in entries(path, lines(path, LONGEST_ANSWER)):
+        count, empty = count + 1, empty + (not answer)
+        if seen.setdefault(index, hash(answer)) != hash(answer):
+            raise _two_answers(path, number, index)
+    return Survey(count, len(seen), max(seen, default=-1), empty)
+
+
+def _two_answers(path: Path, number: int, index: int) -> LogError:
+    found = f"a second, different answer for sample {index}"
+    remedy = "make the engine deterministic: LoadGen asked it twice"
+    return LogError(path, number, found, "one answer a sample", remedy)
+
+
+def entries(
+    path: Path, numbered: Iterable[tuple[int, str]]
+) -> Iterator[tuple[int, int, bytes]]:
+    """Yield line, sample index and answer of a whole log; ``LogError`` at damage."""
+    opened = closed = False
+    between = True
+    number = 0
+    for number, line in numbered:
+        if closed:
+            found = f"{line[:40]!r}"
+            raise LogError(path, number, found, "nothing after the closing ]")
+        if not opened:
+            if line != "[":
+                raise LogError(path, number, f"{line[:40]!r}", "an opening [")
+            opened = True
+        elif line == "]":
+            closed = True
+        else:
+            if not between:
+                raise LogError(path, number, "a record", "a comma before it")
+            between = line.endswith(",")
+            yield number, *_entry(path, number, line)
+    if not closed:
+        raise LogError(path, number, "the end of the log without ]", "a whole log")
+
+
+def _entry(path: Path, number: int, line: str) -> tuple[int, bytes]:
+    record = parse(path, number, line.removesuffix(","))
+    try:
+        index, data = record["qsl_idx"], record["data"]
+        if type(index) is not int or not 0 <= index < MOST_SAMPLES:
+            raise ValueError(f"qsl_idx {str(index)[:20]}")
+        if type(record["seq_id"]) is not int:
+            raise ValueError("seq_id is no number")
+        return index, bytes.fromhex(data)
+    except (KeyError, TypeError, ValueError) as error:
+        found = f"{line[:60]!r} ({str(error)[:40]})"
+        required = "a record with seq_id, qsl_idx and hexadecimal data"
+        raise LogError(path, number, found, required) from None
+
+
+def _cut(path: Path) -> Survey | None:
+    """Return what a log shows that was cut for publication; None for any other.
+
+    The records on both sides of the gap are cut as well, and not read.
+    """
+    with regular(path) as file:
+        data = file.read(PUBLISHED + 1)
+    if len(data) > PUBLISHED or not (gap := GAP.search(data)):
+        return None
+    if strange := STRANGE.search(data):
+        number = data.count(b"\n", 0, strange.start()) + 1
+        raise LogError(path, number, f"{strange[0]!r}", "a record, or a part of one")
+    first, last = data[: gap.start()], data[gap.end() :]
+    before = first.splitlines()[:-1]
+    after = last.splitlines()[1:]
+    middle = len(first.splitlines())
+    numbered = [(i, line) for i, line in enumerate(before, 1)]
+    numbered += [(middle + 3 + i, line) for i, line in enumerate(after)]
+    text = [(number, line.decode().strip()) for number, line in numbered]
+    found_entries = list(entries(path, [(n, line) for n, line in text if line]))
+    indices = [index for _, index, _ in found_entries]
+    empty = sum(not answer for _, _, answer in found_entries)
+    highest = max(indices, default=-1)
+    return Survey(len(indices), len(set(indices)), highest, empty, cut=True)
+
+
+def read_accuracy_txt(folder: Path, name: str = ACCURACY_TXT) -> Accuracy:
+    """Return the metrics of accuracy.txt by the official patterns, and its hash.
+
+    Raises ``LogError`` for a missing or unreadable file, for a value that is no
+    number, and for a second value that is another than the first.
+    """
+    path = folder / name
+    metrics: dict[str, float] = {}
+    places: dict[str, int] = {}
+    hashes: list[str] = []
+    size = 0
+    for number, text in lines(path, LONGEST_TEXT):
+        size += len(text)
+        if size > MOST_TEXT:
+            found = f"more than {MOST_TEXT:,} characters"
+            raise LogError(path, number, found, "what a scoring script prints")
+        if hashed := HASH.match(text):
+            hashes.append(hashed[1].lower())
+            continue
+        for metric, pattern in _COMPILED.items():
+            if not (match := pattern.search(text)):
+                continue
+            try:
+                value = float(match[1])
+            except ValueError:
+                raise LogError(path, number, match[1][:40], "a number") from None
+            if metrics.setdefault(metric, value) != value:
+                found = f"{metric} {value:g}, at line {places[metric]}"
+                found += f" {metrics[metric]:g}"
+                raise LogError(path, number, found, "one value a metric", RESCORE)
+            places.setdefault(metric, number)
+    first = hashes[0] if hashes else ""
+    return Accuracy(metrics, places, first, tuple(hashes))
+
+
+_COMPILED = {metric: re.compile(pattern) for metric, pattern in PATTERNS.items()}
+
+
+def digest(folder: Path) -> str:
+    """Return the sha256 of the accuracy log; ``LogError`` when it is not there."""
+    path = folder / ACCURACY
+    try:
+        with regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    except OSError as error:
+        found = f"{error.strerror or error}".lower()
+        raise LogError(path, 0, found, "LoadGen's accuracy log") from None

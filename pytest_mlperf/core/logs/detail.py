@@ -1,0 +1,191 @@
+"""The detail log: one JSON record a line, each key's value of its type, and all there.
+
+The lines may come in any order; LoadGen writes some late.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.core.logs.keys import KINDS
+from pytest_mlperf.core.logs.keys import PER_SET
+from pytest_mlperf.core.logs.keys import Kind
+from pytest_mlperf.core.logs.keys import needed
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.lines import lines
+from pytest_mlperf.core.logs.lines import parse
+from pytest_mlperf.core.logs.samples import Sets
+
+DETAIL = "mlperf_log_detail.txt"
+MARKER = ":::MLLOG"
+KEPT_EVENTS = 1000
+"""Errors and warnings kept word for word; all are counted."""
+KEPT_KEYS = 2000
+"""Keys that no LoadGen is known to write; more are read and not kept."""
+KEPT_TEXT = 8192
+"""Characters of a text; the longest that LoadGen writes is its history, about 2,000."""
+VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))? @ \S+")
+KNOWN = range(2, 7)
+"""LoadGen's major versions."""
+MESSAGES = re.compile(r"generic_message|warning_|error_")
+"""What LoadGen says as often as there is something to say."""
+ACCURACY_ONLY = "AccuracyOnly"
+STARTS = ("Starting performance mode", "Starting accuracy mode")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An error or a warning that LoadGen logged."""
+
+    key: str
+    text: str
+    line: int
+
+    @property
+    def where(self) -> str:
+        """``mlperf_log_detail.txt:123``."""
+        return f"{DETAIL}:{self.line}"
+
+
+def read_detail(path: Path) -> Detail:
+    """Read a detail log; ``LogError`` where it cannot be trusted."""
+    detail = Detail(path)
+    for number, text in lines(path):
+        detail.take(number, text)
+    detail.close()
+    return detail
+
+
+class Detail:
+    """What has been read of a detail log so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values: dict[str, Any] = {}
+        self.lines: dict[str, int] = {}
+        self.series: dict[str, list[Any]] = {key: [] for key in PER_SET}
+        self.sets = Sets()
+        self.errors: list[Event] = []
+        self.warnings: list[Event] = []
+        self.warning_count = 0
+        self.error_count = 0
+        self.ran = True
+        """It ends with a performance run's results, or it has to."""
+        self.last = 0
+        self._again: tuple[str, int] | None = None
+        self._unknown = 0
+        self._started: set[str] = set()
+
+    def take(self, number: int, text: str) -> None:
+        """Add one line."""
+        if not text.startswith(MARKER):
+            found = f"{text[:40]!r}"
+            required = f"a line that begins {MARKER!r}"
+            raise LogError(self.path, number, found, required)
+        record = parse(self.path, number, text[len(MARKER) :].lstrip(" \t"))
+        self.last = number
+        try:
+            key, value, meta = record["key"], record["value"], record["metadata"]
+            is_error, is_warning = meta["is_error"], meta["is_warning"]
+        except (TypeError, KeyError) as error:
+            found = f"a record without {error}"
+            required = "key, value and metadata"
+            raise LogError(self.path, number, found, required) from None
+        kinds = (type(key), type(is_error), type(is_warning))
+        if kinds != (str, bool, bool) or not Kind.NUMBER.fits(record.get("time_ms", 0)):
+            found = "a key, flag or time of wrong type"
+            raise LogError(self.path, number, found, "text, true or false, a number")
+        if is_error or key.startswith("error_"):
+            self.error_count += 1
+            self._event(self.errors, key, value, number)
+        elif is_warning or key.startswith("warning_"):
+            self.warning_count += 1
+            self._event(self.warnings, key, value, number)
+        self._keep(number, key, value)
+
+    def _event(self, events: list[Event], key: str, value: object, line: int) -> None:
+        if len(events) < KEPT_EVENTS:
+            events.append(Event(key, str(value)[:500], line))
+
+    def _keep(self, number: int, key: str, value: Any) -> None:
+        kind = KINDS.get(key)
+        if kind is None:
+            self._unknown += key not in self.values
+            if self._unknown > KEPT_KEYS:
+                return
+        elif not kind.fits(value):
+            found = f"{key} = {str(value)[:60]}"
+            raise LogError(self.path, number, found, kind.value)
+        if kind is Kind.INDICES:
+            value = self._load(number, value)
+        elif isinstance(value, str):
+            value = value[:KEPT_TEXT]
+        elif isinstance(value, list | dict):
+            value = len(value)
+        if key == "generic_message" and value in STARTS:
+            if value in self._started:
+                raise LogError(self.path, number, f"{value!r} again", "one run a file")
+            self._started.add(value)
+        if key in self.values:
+            self._repeated(number, key, kind)
+        if key in PER_SET:
+            self.series[key].append(value)
+        self.values[key] = value
+        self.lines[key] = number
+
+    def _load(self, number: int, indices: list[Any]) -> int:
+        found = self.sets.add(indices)
+        if found is None:
+            raise LogError(self.path, number, "no sample set", Kind.INDICES.value)
+        return found.size
+
+    def _repeated(self, number: int, key: str, kind: Kind | None) -> None:
+        if key == "loadgen_version":
+            first = f"a second run (the first begins at line {self.lines[key]})"
+            raise LogError(self.path, number, first, "one run a file")
+        if kind is None or MESSAGES.match(key):
+            return
+        if key in PER_SET:
+            self._again = self._again or (key, number)
+            return
+        found = f"{key} again, after line {self.lines[key]}"
+        raise LogError(self.path, number, found, "one line a key")
+
+    def close(self) -> None:
+        """Raise ``LogError`` unless the log is whole."""
+        if "loadgen_version" not in self.values:
+            found = "no loadgen_version" if self.last else "an empty file"
+            raise LogError(self.path, self.last, found, "LoadGen's opening lines")
+        version = self._version()
+        mode = self.values.get("effective_test_mode")
+        # A log that calls itself another mode's is an accuracy run's all the same.
+        self.ran = mode != ACCURACY_ONLY and self._started != {STARTS[1]}
+        if self.ran and not self._started:
+            found, required = "a run that did not start", f"{STARTS[0]!r}"
+            raise LogError(self.path, self.last, found, required)
+        if self._again and self.ran and mode == "PerformanceOnly":
+            key, number = self._again
+            raise LogError(self.path, number, f"{key} again", "one line a key")
+        wanted = needed(
+            # Where the two differ, the effective one was changed.
+            str(self.values.get("requested_scenario")),
+            version,
+            tokens=self.values.get("requested_use_token_latencies") is True,
+            ran=self.ran,
+        )
+        if missing := wanted - self.values.keys():
+            found = f"the end of the log without {min(missing)}"
+            raise LogError(self.path, self.last, found, "a finished run's log")
+
+    def _version(self) -> tuple[int, ...]:
+        text = self.values["loadgen_version"]
+        found = VERSION.fullmatch(text.strip())
+        if not found or int(found[1]) not in KNOWN:
+            number = self.lines["loadgen_version"]
+            required = "LoadGen 2.x to 6.x, as in '5.1.0 @ 091d51f041'"
+            remedy = "use the released mlcommons-loadgen, or a newer pytest-mlperf"
+            raise LogError(self.path, number, f"{text[:40]!r}", required, remedy)
+        return tuple(int(part) for part in found.groups() if part)

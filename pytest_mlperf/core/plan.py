@@ -1,0 +1,120 @@
+"""From a rule to what LoadGen is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+
+from pytest_mlperf.core.compliance.audit import Audit
+from pytest_mlperf.core.early_stopping import queries_needed
+from pytest_mlperf.core.rounds.rule import Rule
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.types import Seeds
+
+
+@dataclass(frozen=True, slots=True)
+class Shortening:
+    """A run made shorter than its round allows, and how to say so."""
+
+    duration_ms: int
+    why: str
+    """The option that asked for it: ``--fast``."""
+
+
+def plan(
+    rule: Rule,
+    seeds: Seeds,
+    mode: Mode,
+    *,
+    available: int,
+    shortening: Shortening | None = None,
+    target_qps: float | None = None,
+    expected_latency_ns: int | None = None,
+    audit: Audit | None = None,
+) -> Settings:
+    """Return the settings of one run, with every departure from the rule waived.
+
+    ``available`` is how many samples the dataset can keep in memory. What the round
+    asks and the run does not give is named in ``waived``: it is never passed over.
+    """
+    waived: dict[str, str] = {}
+    duration = rule.min_duration_ms
+    # LoadGen reads Offline's query count as samples of its one query.
+    queries = max(rule.min_query_count, rule.min_sample_count)
+    if shortening and shortening.duration_ms < duration:
+        least = enough(rule)
+        counts = f"{shortening.why}: {least:,} instead of {queries:,}"
+        duration = shortening.duration_ms
+        seconds = f"{duration / 1000:g} s instead of {rule.min_duration_ms / 1000:g} s"
+        waived["min_duration"] = f"{shortening.why}: {seconds}"
+        if least < queries:
+            waived["min_query_count"] = counts
+        queries = least
+        if rule.min_sample_count:
+            waived["min_sample_count"] = counts
+    samples = rule.performance_sample_count
+    if available < samples:
+        samples = available
+        waived["performance_sample_count"] = (
+            f"runs draw from {available:,} samples instead of "
+            f"{rule.performance_sample_count:,}"
+        )
+    found = Settings(
+        model=rule.loadgen_model,
+        scenario=rule.scenario,
+        mode=mode,
+        seeds=seeds,
+        min_duration_ms=duration,
+        min_query_count=queries,
+        performance_sample_count=samples,
+        target_qps=target_qps,
+        expected_latency_ns=expected_latency_ns,
+        target_latency_ns=rule.target_latency_ns,
+        percentile=rule.percentile,
+        samples_per_query=rule.samples_per_query,
+        token_latencies=rule.use_token_latencies,
+        ttft_ns=rule.ttft_ns,
+        tpot_ns=rule.tpot_ns,
+        equal_issue=rule.equal_issue,
+        # Each latency still counts from its own query's scheduled time. A service is
+        # sent its requests one by one, as its users would.
+        coalesce=rule.scenario is Scenario.SERVER and not rule.use_token_latencies,
+        waived=waived,
+    )
+    return audited(found, audit) if audit else found
+
+
+def enough(rule: Rule) -> int:
+    """Return the queries of a shortened run: 1, where a run of any length may be VALID.
+
+    LLM servers are slow, and so are queries of eight samples. Early stopping needs so
+    many of them whatever the duration: fewer would be INVALID for certain.
+    """
+    if rule.percentile is None:
+        return 1
+    if rule.scenario is Scenario.MULTI_STREAM:
+        # An estimate of the percentile takes as many as allow one late query.
+        return queries_needed(1, rule.percentile)
+    if rule.ttft_ns is None:
+        return 1
+    return queries_needed(0, rule.percentile)
+
+
+def audited(settings: Settings, audit: Audit) -> Settings:
+    """Return a performance run's settings as a compliance test changes them."""
+    asked = audit.values
+    seeds = settings.seeds
+    if audit.seeds:
+        seeds = Seeds(*audit.seeds, test05=seeds.test05)
+    equal = asked.get("sample_concatenate_permutation", settings.equal_issue)
+    return replace(
+        settings,
+        seeds=seeds,
+        min_duration_ms=asked.get("min_duration", settings.min_duration_ms),
+        min_query_count=asked.get("min_query_count", settings.min_query_count),
+        equal_issue=bool(equal),
+        audit_config=audit.config,
+        submitted=settings,
+    )

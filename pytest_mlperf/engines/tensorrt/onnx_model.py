@@ -1,0 +1,198 @@
+"""ONNX files that TensorRT builds as they are: fp32, fp16, int8 and fp8 in the graph.
+
+A strongly typed network computes in the types that its graph states, so precision is
+decided here and nowhere else. It can be checked without a GPU: onnxruntime runs the
+same files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.api.engine import content_hash
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.engines.calibration import Calibration
+
+RECIPE = 1
+"""Counts up when the files that are written here change."""
+QUANTISED = ("int8", "fp8")
+INT8_TOP = 127.0
+FP8_TOP = 448.0
+"""Largest magnitudes of the two types; fp8 is E4M3."""
+QUANTISED_OPSET = 19
+"""The first in which QuantizeLinear takes fp16 and gives fp8."""
+OPERATORS = ["Conv", "Gemm", "MatMul", "Add"]
+"""What is quantised: matrix products, and sums so that residuals stay in 8 bits."""
+
+
+def path_of(
+    workload: Workload, precision: str, calibration: Calibration | None, folder: Path
+) -> Path:
+    """Return where a workload's graph in a precision is kept.
+
+    The name is a hash of the workload, the calibration samples and what makes it.
+    """
+    parts = {
+        "workload": workload.digest,
+        "precision": precision,
+        "calibration": calibration.digest if calibration else "",
+        "keep_fp32": workload.model.keep_fp32,
+        "onnxruntime": version("onnxruntime"),
+        "recipe": RECIPE,
+    }
+    stem = workload.model.path.stem
+    return folder / f"{stem}-{precision}-{content_hash(parts)[:16]}.onnx"
+
+
+def prepared(
+    workload: Workload,
+    precision: str,
+    calibration: Calibration | None,
+    folder: Path,
+    beat: Callable[[], None] = lambda: None,
+) -> Path:
+    """Return the workload's graph in a precision, from the cache or made now."""
+    path = path_of(workload, precision, calibration, folder)
+    if path.is_file():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".making")
+    folded = path.with_suffix(".folded")
+    try:
+        _fold(workload.model.path, folded)
+        beat()
+        source = folded
+        if precision in QUANTISED:
+            _raise_opset(folded)
+            quantised = path.with_suffix(".quantised")
+            _quantise(workload.model, folded, quantised, precision, beat)
+            source = quantised
+        if precision == "fp32":
+            folded.replace(scratch)
+        else:
+            _halve(source, scratch)
+        scratch.replace(path)
+    finally:
+        for leftover in (scratch, folded, path.with_suffix(".quantised")):
+            leftover.unlink(missing_ok=True)
+    return path
+
+
+def _fold(source: Path, target: Path) -> None:
+    """Compute what is constant: weights that are stored in fp16 become plain fp32."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+
+
+def _raise_opset(path: Path) -> None:
+    import onnx
+    from onnx import version_converter
+
+    model = onnx.load(path)
+    if any(o.domain in ("", "ai.onnx") and o.version < QUANTISED_OPSET
+           for o in model.opset_import):  # fmt: skip
+        onnx.save(version_converter.convert_version(model, QUANTISED_OPSET), path)
+
+
+def _halve(source: Path, target: Path) -> None:
+    """Write the graph with fp16 instead of fp32; inputs and outputs stay."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    made: Any = convert_float_to_float16(onnx.load(source), keep_io_types=True)
+    onnx.save(made, target)
+
+
+def _quantise(
+    model: Model,
+    source: Path,
+    target: Path,
+    precision: str,
+    beat: Callable[[], None],
+) -> None:
+    """Write the graph with explicit Q/DQ pairs, scaled by the calibration samples.
+
+    TensorRT takes symmetric scales only: int8 with a zero point of 0, weights per
+    channel in int8, per tensor in fp8; no quantised bias.
+    """
+    from onnxruntime import quantization as q
+
+    assert model.calibration is not None, "calibration.read has refused this model"
+
+    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, batches: Iterator[Batch]) -> None:
+            self.batches = batches
+
+        def get_next(self) -> Batch | None:
+            beat()
+            return next(self.batches, None)
+
+    q.quantize_static(
+        source,
+        target,
+        Reader(iter(model.calibration())),
+        quant_format=q.QuantFormat.QDQ,
+        op_types_to_quantize=OPERATORS,
+        per_channel=precision == "int8",
+        activation_type=q.QuantType.QInt8,
+        weight_type=q.QuantType.QInt8,
+        calibrate_method=q.CalibrationMethod.MinMax,
+        nodes_to_exclude=list(model.keep_fp32),
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            # Only what a product reads: quantising what it writes as well tripled the
+            # error of the embedded network and gained no speed.
+            "OpTypesToExcludeOutputQuantization": OPERATORS,
+        },
+    )
+    if precision == "fp8":
+        _to_fp8(source, target)
+
+
+def _to_fp8(source: Path, quantised: Path) -> None:
+    """Turn int8 Q/DQ pairs to fp8: wider scales, and weights from the originals.
+
+    The ranges are the same; a floating-point type reaches its top at 448, not at 127.
+    """
+    import ml_dtypes
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(quantised)
+    originals = {t.name: t for t in onnx.load(source).graph.initializer}
+    graph = model.graph
+    tensors = {t.name: t for t in graph.initializer}
+    # The quantiser's version of an initialiser has its name and a suffix.
+    pairs = [
+        n for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")
+    ]
+    scales = {node.input[1] for node in pairs}
+    for name in scales:
+        values = numpy_helper.to_array(tensors[name])
+        stretched = np.asarray(values * (INT8_TOP / FP8_TOP), np.float32)
+        tensors[name].CopyFrom(numpy_helper.from_array(stretched, name))
+    for name in {node.input[2] for node in pairs}:
+        shape = tuple(tensors[name].dims)
+        zero = np.zeros(shape, ml_dtypes.float8_e4m3fn)
+        tensors[name].CopyFrom(numpy_helper.from_array(zero, name))
+    for node in pairs:
+        weight = tensors.get(node.input[0])
+        if weight is None or node.op_type != "DequantizeLinear":
+            continue
+        original = originals[weight.name.removesuffix("_quantized")]
+        scale = numpy_helper.to_array(tensors[node.input[1]])
+        low = (numpy_helper.to_array(original) / scale).clip(-FP8_TOP, FP8_TOP)
+        made = numpy_helper.from_array(low.astype(ml_dtypes.float8_e4m3fn), weight.name)
+        weight.CopyFrom(made)
+    del graph.value_info[:]  # they state int8
+    onnx.save(model, quantised)

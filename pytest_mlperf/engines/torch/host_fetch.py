@@ -1,0 +1,205 @@
+"""Samples in pinned host memory that the device fetches by index.
+
+Gathering a batch of pictures on the host is a copy of gigabytes a second that no core
+keeps up with; here the host hands the driver a list of addresses, in one call that
+gives up the GIL once. Every sample still crosses the bus for every query: nothing is
+kept on the device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import threading
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_mlperf.api.samples import Array
+
+INDICES = "indices of the library"
+"""The one entry of a batch that is to be fetched."""
+BATCH_SINCE = 12080
+"""CUDA runtime that brought ``cudaMemcpyBatchAsync``."""
+NO_FAIL_INDEX_SINCE = 13000
+"""CUDA runtime from which that call has no parameter for the copy that failed."""
+_HOST_TO_DEVICE = 1
+_IN_STREAM_ORDER, _BESIDE_COMPUTE = 1, 1
+"""``cudaMemcpySrcAccessOrderStream``, ``cudaMemcpyFlagPreferOverlapWithCompute``."""
+
+Copy = Callable[[Array, Array, Array, int], None]
+"""(targets, sources, sizes, stream): enqueue one copy an element, all uint64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copier:
+    """How this process enqueues many copies."""
+
+    copy: Copy
+    name: str
+
+
+@dataclass(slots=True)
+class CudaRuntime:
+    """A dataset's arrays, registered with the driver: copies need no host core."""
+
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    _refused: int = 0
+    _registering: Any = field(default_factory=threading.Lock)
+
+    def hold(self, arrays: Mapping[str, Array]) -> bool:
+        """Register arrays once; False where the driver or their layout refuses.
+
+        Streams may ask at the same time: the first one registers, the others wait.
+        """
+        with self._registering:
+            if self.arrays is arrays:
+                return True
+            if self._refused == id(arrays):
+                return False
+            self.release()
+            usable = copier() is not None
+            for array in arrays.values():
+                if not usable or not array.flags.c_contiguous or not _pin(array):
+                    self.release()
+                    self._refused = id(arrays)
+                    return False
+                self.arrays = {**self.arrays, str(len(self.arrays)): array}
+            self.arrays = arrays
+            return True
+
+    def fetch(self, chosen: Array, places: Mapping[str, Any], stream: int) -> None:
+        """Enqueue the copies of chosen samples into device tensors' first rows.
+
+        Raises ``RuntimeError`` with the driver's code.
+        """
+        how = copier()
+        assert how is not None, "hold() said that nothing can be fetched"
+        for name, place in places.items():
+            array = self.arrays[name]
+            row = array.nbytes // len(array)
+            how.copy(*spans(chosen, place.data_ptr(), array.ctypes.data, row), stream)
+
+    def release(self) -> None:
+        """Give the arrays back to the system."""
+        import torch
+
+        for array in self.arrays.values():
+            torch.cuda.cudart().cudaHostUnregister(array.ctypes.data)
+        self.arrays = {}
+
+
+LIBRARY = CudaRuntime()
+"""The process's one: memory can be registered once only."""
+
+
+def spans(
+    chosen: Array, target: int, source: int, row: int
+) -> tuple[Array, Array, Array]:
+    """Return targets, sources and sizes (uint64, bytes) that copy samples to rows.
+
+    Neighbours in the library that are neighbours in the batch are one copy.
+    """
+    chosen = np.asarray(chosen, np.int64)
+    starts = np.flatnonzero(np.diff(chosen, prepend=chosen[:1] - 2) != 1)
+    counts = np.diff(starts, append=len(chosen))
+    places = (starts * row).astype(np.uint64) + np.uint64(target)
+    samples = (chosen[starts] * row).astype(np.uint64) + np.uint64(source)
+    return places, samples, (counts * row).astype(np.uint64)
+
+
+@cache
+def copier() -> Copier | None:
+    """Return the fastest way to enqueue copies that the loaded CUDA runtime has."""
+    try:
+        maps = Path("/proc/self/maps").read_text(errors="replace").split()
+        name = min({m for m in maps if "libcudart" in m and ".so" in m})
+        return chosen_copier(name)
+    except (OSError, ValueError, AttributeError) as error:
+        print(f"samples are gathered on the host: {error!r}", file=sys.stderr)  # noqa: T201
+        return None
+
+
+def chosen_copier(path: str) -> Copier:
+    """Return how to copy with a CUDA runtime; a file or a library that is loaded.
+
+    Raises ``OSError`` and ``AttributeError`` for what is none.
+    """
+    # CDLL gives up the GIL for the call, once a batch. PyDLL keeps it: one copy's call
+    # is shorter than giving it up and taking it again.
+    free, kept = ctypes.CDLL(path), ctypes.PyDLL(path)
+    version, driver = ctypes.c_int(), ctypes.c_int()
+    free.cudaRuntimeGetVersion(ctypes.byref(version))
+    free.cudaDriverGetVersion(ctypes.byref(driver))
+    # A runtime may be newer than its driver, which then refuses what it does not know.
+    known = min(version.value, driver.value)
+    if known >= BATCH_SINCE and hasattr(free, "cudaMemcpyBatchAsync"):
+        return Copier(
+            _in_one(free, version.value),
+            "one cudaMemcpyBatchAsync a batch",
+        )
+    return Copier(
+        _one_by_one(kept),
+        f"a cudaMemcpyAsync a sample (CUDA {known} has no batches of copies)",
+    )
+
+
+def _in_one(library: Any, version: int) -> Copy:
+    call = library.cudaMemcpyBatchAsync
+    pointer, size = ctypes.c_void_p, ctypes.c_size_t
+    failed = (pointer,) if version < NO_FAIL_INDEX_SINCE else ()
+    call.argtypes = (pointer, pointer, pointer, size, pointer, pointer, size, *failed,
+                     pointer)  # fmt: skip
+    call.restype = ctypes.c_int
+    # struct cudaMemcpyAttributes: access order, two locations of (type, id), flags.
+    order = np.array([_IN_STREAM_ORDER, 0, 0, 0, 0, _BESIDE_COMPUTE], np.int32)
+    first = np.zeros(1, np.uintp)
+
+    def copy(targets: Array, sources: Array, sizes: Array, stream: int) -> None:
+        bad = np.zeros(1, np.uintp)
+        code = call(
+            targets.ctypes.data, sources.ctypes.data, sizes.ctypes.data, len(sizes),
+            order.ctypes.data, first.ctypes.data, 1,
+            *((bad.ctypes.data,) if failed else ()), stream,
+        )  # fmt: skip
+        if code:
+            raise RuntimeError(
+                f"cudaMemcpyBatchAsync returned {code} for {len(sizes)} copies, "
+                "should be 0"
+            )
+
+    return copy
+
+
+def _one_by_one(library: Any) -> Copy:
+    call = library.cudaMemcpyAsync
+    pointer = ctypes.c_void_p
+    call.argtypes = (pointer, pointer, ctypes.c_size_t, ctypes.c_int, pointer)
+    call.restype = ctypes.c_int
+
+    def copy(targets: Array, sources: Array, sizes: Array, stream: int) -> None:
+        lists = (targets.tolist(), sources.tolist(), sizes.tolist())
+        for target, source, size in zip(*lists, strict=True):
+            code = call(target, source, size, _HOST_TO_DEVICE, stream)
+            if code:
+                raise RuntimeError(f"cudaMemcpyAsync returned {code}, should be 0")
+
+    return copy
+
+
+def _pin(array: Array) -> bool:
+    import torch
+
+    code = torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
+    if int(code):
+        with contextlib.suppress(RuntimeError):
+            torch.zeros(1, device="cuda")  # takes the error away from the next call
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""Proves a build: where it is, and that it answers what the graph answers in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import Workload
+
+SAMPLES = 16
+FARTHEST = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "fp8": 0.6}
+"""Relative error (L2 of the difference over L2 of the reference's spread) beyond which
+a build is broken. Whether it is good enough is for the accuracy run to say."""
+FARTHEST_PICTURES = {**FARTHEST, "fp8": 0.2}
+"""The same of a graph that is no encoder: ResNet-50 in fp8 is at 0.05, and at 0.27 with
+three of its products wrong. An encoder that was never trained is at 0.43 with none."""
+
+
+def samples(workload: Workload) -> Batch:
+    """Return one small batch of the dataset."""
+    dataset = workload.dataset
+    indices = list(range(min(SAMPLES, dataset.total, dataset.performance_count)))
+    dataset.load(indices)
+    batch = dataset.gather(indices)
+    dataset.unload(indices)
+    return batch
+
+
+def answers(program: Any, batch: Batch) -> list[Array]:
+    """Run a program on a batch; return float32 arrays."""
+    import torch
+
+    feeds = {n: torch.from_numpy(a).to(program.device) for n, a in batch.items()}
+    return [output.float().cpu().numpy() for output in program.run(feeds)]
+
+
+def on_device(tensors: Mapping[str, Any]) -> None:
+    """Raise ``BuildFailed`` for a weight that is not on the CUDA device."""
+    strays = [n for n, t in tensors.items() if getattr(t, "device", None) is None
+              or t.device.type != "cuda"]  # fmt: skip
+    if strays or not tensors:
+        raise BuildFailed(
+            f"{len(strays)} of {len(tensors)} weights are on the CPU, but all should "
+            f"be on the CUDA device (first: {', '.join(strays[:3])}); a figure of such "
+            "a build would be the CPU's. This is a defect of the engine torch"
+        )
+
+
+def agree(
+    model: Any,
+    batch: Batch,
+    wanted: Sequence[Array],
+    precision: str,
+    farthest: Mapping[str, float] = FARTHEST,
+) -> None:
+    """Note how well a model agrees with fp32; raise ``BuildFailed`` if it does not."""
+    size = len(next(iter(batch.values())))
+    engine = model.open()
+    try:
+        found = [np.array(a) for a in engine.infer(batch, size)]
+    finally:
+        engine.close()
+    mask = next((batch[n].astype(bool) for n in batch if "mask" in n), None)
+    error, same = distance(wanted, found, mask)
+    model.facts["agreement with fp32"] = (
+        f"relative error {error:.2g}, same winner in {same:.1%} of {size} samples"
+    )
+    if not error <= farthest[precision]:
+        raise BuildFailed(
+            f"in {precision} the outputs differ from fp32 by {error:.2g} of their "
+            f"spread, but should by at most {farthest[precision]} [{size} samples]: "
+            "the model is not what the engine torch took it for, or overflows; try "
+            "--mlperf-precision fp32, and --mlperf-engine onnxruntime to compare"
+        )
+
+
+def distance(
+    wanted: Sequence[Array], found: Sequence[Array], mask: Array | None
+) -> tuple[float, float]:
+    """Return relative error and the share of rows with the same largest value.
+
+    Padding (mask 0) counts for neither.
+    """
+    above = below = 0.0
+    same: list[Array] = []
+    for a, b in zip(wanted, found, strict=True):
+        inside = np.ones(a.shape, bool) if mask is None else mask
+        spread = a[inside] - a[inside].mean()
+        below += float((spread**2).sum())
+        above += float(((a - b)[inside] ** 2).sum())
+        winners = [np.where(inside, x, -np.inf).argmax(axis=1) for x in (a, b)]
+        same.append(winners[0] == winners[1])
+    return float(np.sqrt(above / below)), float(np.mean(same))

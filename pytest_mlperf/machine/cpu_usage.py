@@ -1,0 +1,86 @@
+"""Who else used a run's CPUs: other programs, and the hypervisor."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_mlperf.core.verdict import OTHERS
+from pytest_mlperf.machine.host import read_text
+
+QUIET = 0.05
+"""Share of the run's CPUs that others may use without a word of advice."""
+_IDLE, _IOWAIT, _STEAL = 3, 4, 7
+"""Columns of /proc/stat after the CPU's name; proc_stat(5)."""
+_PPID, _UTIME, _CUTIME_END = 1, 11, 15
+"""Fields of /proc/PID/stat after the program's name; proc_pid_stat(5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Ticks since boot: what some CPUs did, and what this process's family used."""
+
+    total: int
+    busy: int
+    """All but idle; stolen time is not in it."""
+    stolen: int
+    own: int
+
+    @classmethod
+    def read(
+        cls, cpus: Sequence[int], pid: int | None = None, root: Path = Path("/")
+    ) -> CpuTime | None:
+        """Return the state now; None where the kernel does not tell."""
+        wanted = {f"cpu{cpu}" for cpu in cpus}
+        total = busy = stolen = 0
+        for line in read_text(root / "proc/stat").splitlines():
+            name, *words = line.split()
+            if name not in wanted or len(words) <= _STEAL:
+                continue
+            ticks = [int(word) for word in words[: _STEAL + 1]]
+            total += sum(ticks)
+            stolen += ticks[_STEAL]
+            busy += sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT] - ticks[_STEAL]
+        if not total:
+            return None
+        return cls(total, busy, stolen, _family(pid or os.getpid(), root))
+
+
+def described(first: CpuTime, last: CpuTime, cpus: int) -> dict[str, str]:
+    """Return facts about what others did between two states of ``cpus`` CPUs."""
+    total = last.total - first.total
+    if total <= 0:
+        return {}
+    others = (last.busy - first.busy) - (last.own - first.own)
+    share = max(0.0, others / total)
+    facts = {OTHERS: f"{share * cpus:.2f} of {cpus} CPUs"}
+    if share > QUIET:
+        facts[OTHERS] += (
+            f" (advised: below {QUIET * cpus:.1f}; end what else runs on this machine)"
+        )
+    stolen = (last.stolen - first.stolen) / total
+    if stolen >= QUIET / 10:
+        facts["stolen"] = f"the hypervisor kept {stolen:.1%} of the CPUs' time"
+    return facts
+
+
+def _family(pid: int, root: Path) -> int:
+    """Return the ticks of a process and all its descendants, the ended ones too."""
+    ticks: dict[int, int] = {}
+    children: dict[int, list[int]] = {}
+    for path in (root / "proc").glob("[0-9]*/stat"):
+        # The name may hold anything, a closing bracket too: the last one ends it.
+        words = read_text(path).rpartition(")")[2].split()
+        if len(words) < _CUTIME_END:
+            continue  # it ended while we looked
+        one = int(path.parent.name)
+        ticks[one] = sum(map(int, words[_UTIME:_CUTIME_END]))
+        children.setdefault(int(words[_PPID]), []).append(one)
+    used, todo = 0, [pid]
+    while todo:
+        one = todo.pop()
+        used += ticks.get(one, 0)
+        todo += children.get(one, [])
+    return used

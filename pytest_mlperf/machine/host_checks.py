@@ -1,0 +1,178 @@
+"""Settings of the host that spoil a measurement: read, advised on, changed if asked."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine.host import read_text
+
+HUGE_PAGES = "sys/kernel/mm/transparent_hugepage/enabled"
+_CPU = "sys/devices/system/cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One setting as it is, beside what is advised."""
+
+    name: str
+    found: str
+    advised: str = ""
+    """Empty where nothing is amiss, or nothing can be said."""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        """Return the fact that goes into a verdict."""
+        return f"{self.found} (advised: {self.advised})" if self.advised else self.found
+
+
+def findings(
+    cpus: Sequence[int], scenario: Scenario | None = None, root: Path = Path("/")
+) -> tuple[Finding, ...]:
+    """Return what can be read of the host's settings for a run on these CPUs."""
+    found = (
+        huge_pages(scenario, root),
+        governor(cpus, root),
+        balancing(root),
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def huge_pages(scenario: Scenario | None, root: Path) -> Finding | None:
+    """Return the transparent huge page mode; Server runs are advised ``always``."""
+    mode = chosen(read_text(root / HUGE_PAGES))
+    if not mode:
+        return None
+    served = scenario in (None, Scenario.SERVER, Scenario.INTERACTIVE)
+    if mode == "always" or not served:
+        return Finding("huge pages", mode)
+    remedy = f"as root: echo always > /{HUGE_PAGES}"
+    return Finding("huge pages", mode, "always for Server", remedy)
+
+
+def governor(cpus: Sequence[int], root: Path) -> Finding | None:
+    """Return the CPUs' frequency governors; one that saves power costs latency."""
+    texts = (_governor(root, cpu) for cpu in cpus)
+    counts = Counter(text for text in texts if text)
+    if not counts:
+        return None
+    found = ", ".join(
+        name if len(counts) == 1 else f"{name} on {n} CPUs"
+        for name, n in counts.most_common()
+    )
+    # intel_pstate and amd-pstate call their own adaptive way "powersave".
+    if set(counts) == {"performance"}:
+        return Finding("cpu governor", found)
+    remedy = "as root: cpupower frequency-set -g performance"
+    return Finding("cpu governor", found, "performance", remedy)
+
+
+def _governor(root: Path, cpu: int) -> str:
+    return read_text(root / f"{_CPU}/cpu{cpu}/cpufreq/scaling_governor")
+
+
+def balancing(root: Path) -> Finding | None:
+    """Return whether the kernel moves pages between nodes behind a run's back."""
+    text = read_text(root / "proc/sys/kernel/numa_balancing")
+    nodes = read_text(root / "sys/devices/system/node/online")
+    if not text.isdecimal() or "-" not in nodes:
+        return None
+    if text == "0":
+        return Finding("numa balancing", "off")
+    remedy = "as root: echo 0 > /proc/sys/kernel/numa_balancing"
+    return Finding("numa balancing", "on", "off", remedy)
+
+
+def pressure(root: Path) -> Finding | None:
+    """Return how busy the machine is by its load average; before a session begins."""
+    words = read_text(root / "proc/loadavg").split()
+    cpus = len(re.findall(r"^processor\s*:", read_text(root / "proc/cpuinfo"), re.M))
+    try:
+        load = float(words[0])
+    except (IndexError, ValueError):
+        return None
+    if not cpus or load <= 0.1 * cpus:
+        return Finding("load before", f"{load:.2f}")
+    remedy = "end what else runs on this machine"
+    return Finding("load before", f"{load:.2f}", f"below {0.1 * cpus:.1f}", remedy)
+
+
+def chosen(text: str) -> str:
+    """Return the word in brackets of a kernel file: ``always [madvise] never``."""
+    match = re.search(r"\[(\w+)\]", text)
+    return match[1] if match else ""
+
+
+def cpu_throttles(cpus: Sequence[int], root: Path = Path("/")) -> int | None:
+    """Return how often these CPUs' cores were too hot since boot; None if unknown."""
+    counts = [
+        read_text(root / f"{_CPU}/cpu{cpu}/thermal_throttle/core_throttle_count")
+        for cpu in cpus
+    ]
+    known = [int(text) for text in counts if text.isdecimal()]
+    return sum(known) if known else None
+
+
+class SettingRefused(RuntimeError):
+    """A setting that the user asked for cannot be made; the text says why."""
+
+
+SETTINGS: Mapping[str, str] = {
+    "huge_pages": HUGE_PAGES,
+    "numa_balancing": "proc/sys/kernel/numa_balancing",
+    "cpu_governor": f"{_CPU}/cpu*/cpufreq/scaling_governor",
+}
+"""What ``changed`` may change: name -> kernel file, or files."""
+
+
+@contextmanager
+def changed(wanted: Mapping[str, str], root: Path = Path("/")) -> Iterator[list[str]]:
+    """Make the named settings while the block runs, and restore what was there.
+
+    Yields what was changed, in words; a setting that already is as wanted is left
+    alone. Raises ``SettingRefused`` for one that is unknown or refused, with everything
+    put back.
+    """
+    before: list[tuple[Path, str]] = []
+    said = []
+    try:
+        for name, value in wanted.items():
+            for path in _files(name, root):
+                old = read_text(path)
+                old = chosen(old) or old
+                if old == value:
+                    continue
+                _write(path, value)
+                before.append((path, old))
+                said.append(f"{path.relative_to(root)}: {old} -> {value}")
+        yield said
+    finally:
+        for path, old in reversed(before):
+            with suppress(SettingRefused):
+                _write(path, old)
+
+
+def _files(name: str, root: Path) -> list[Path]:
+    if name not in SETTINGS:
+        legal = ", ".join(sorted(SETTINGS))
+        raise SettingRefused(f"unknown setting {name!r}; legal: {legal}")
+    paths = sorted(root.glob(SETTINGS[name]))
+    if not paths:
+        raise SettingRefused(f"{name}: this kernel has no /{SETTINGS[name]}")
+    return paths
+
+
+def _write(path: Path, value: str) -> None:
+    try:
+        path.write_text(value, encoding="ascii")
+    except OSError as error:
+        problem = f"{path} cannot be set to {value!r} ({error.strerror})"
+        raise SettingRefused(f"{problem}; it takes root") from error

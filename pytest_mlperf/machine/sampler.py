@@ -1,0 +1,200 @@
+"""Watches a device while it is measured: one line a second beside the run's logs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import ExitStack
+from contextlib import contextmanager
+from contextlib import suppress
+from dataclasses import asdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from typing import TextIO
+
+from pytest_mlperf.machine import tegrastats
+from pytest_mlperf.machine.nvml import Nvml
+from pytest_mlperf.machine.nvml import NvmlError
+from pytest_mlperf.machine.nvml import Reading
+
+FILE = "device.jsonl"
+PERIOD_S = 1.0
+MEASURED = "run"
+"""The phase whose samples count; build and probe are in the file, not in the facts."""
+STEADY_C, STEADY_CLOCK = 3.0, 0.05
+"""Drift over the last third, and spread of clocks, of a device that has settled."""
+
+
+class Source(Protocol):
+    """Where readings come from."""
+
+    def read(self) -> Reading: ...
+
+    def close(self) -> None: ...
+
+
+def file_of(number: int) -> str:
+    """Return the name of a device's file: ``device.jsonl``, ``device-1.jsonl`` …"""
+    return FILE.replace(".", f"-{number}.") if number else FILE
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A reading with its moment, in seconds since the job began, and its phase."""
+
+    at_s: float
+    phase: str
+    reading: Reading
+
+    def to_json(self) -> str:
+        """Return one line; what the device does not tell is left out."""
+        said = asdict(self.reading)
+        known = {key: value for key, value in said.items() if value is not None}
+        return json.dumps({"at_s": round(self.at_s, 3), "phase": self.phase} | known)
+
+
+class Sampler:
+    """Samples of one job; the phase is told by whoever hears the runner's beats."""
+
+    def __init__(self) -> None:
+        self.phase = ""
+        self.samples: list[Sample] = []
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a verdict says of the device; empty where nobody watched."""
+        readings = [s.reading for s in self.samples if s.phase == MEASURED]
+        return summarise(readings)
+
+
+def source_for(visible: str, period_s: float = PERIOD_S) -> Source | None:
+    """Return what can watch a device: NVML for a GPU, ``tegrastats`` on a Jetson."""
+    if visible:
+        with suppress(NvmlError):
+            return Nvml(visible)
+        return None
+    tool = tegrastats.find()
+    if tool:
+        with suppress(OSError):
+            return tegrastats.Tegrastats(tool, period_s)
+    return None
+
+
+@contextmanager
+def watching(
+    folder: Path,
+    source: Source | None,
+    period_s: float = PERIOD_S,
+    file: str = FILE,
+) -> Iterator[Sampler]:
+    """Sample a device into a file of a folder while the block runs.
+
+    Nothing that goes wrong here is a reason to fail a run: without a source, or where
+    the file cannot be written, the sampler stays empty.
+    """
+    sampler = Sampler()
+    if source is None:
+        yield sampler
+        return
+    stop = threading.Event()
+    with ExitStack() as stack:
+        lines: TextIO | None = None
+        with suppress(OSError):
+            opened = (folder / file).open("a", encoding="utf-8", buffering=1)
+            lines = stack.enter_context(opened)
+        thread = threading.Thread(
+            target=_sample,
+            args=(source, sampler, lines, stop, period_s),
+            name="mlperf-device",
+            daemon=True,
+        )
+        thread.start()
+        try:
+            yield sampler
+        finally:
+            stop.set()
+            if isinstance(source, tegrastats.Tegrastats):
+                source.close()  # it may be waiting for a line
+            thread.join(period_s + 5)
+            # A driver that does not answer keeps its thread and its handle.
+            if not thread.is_alive():
+                source.close()
+
+
+def _sample(
+    source: Source,
+    sampler: Sampler,
+    file: TextIO | None,
+    stop: threading.Event,
+    period_s: float,
+) -> None:
+    began = time.monotonic()
+    due = began
+    while not stop.is_set():
+        phase = sampler.phase
+        reading = source.read()
+        if reading == Reading():
+            return  # the source has ended, or has nothing to tell
+        sample = Sample(time.monotonic() - began, phase, reading)
+        sampler.samples.append(sample)
+        with suppress(OSError, ValueError):  # a full disk; a file closed meanwhile
+            if file is not None:
+                file.write(f"{sample.to_json()}\n")
+        # Against the clock: the time that a reading takes does not add up.
+        due = max(due + period_s, time.monotonic())
+        stop.wait(due - time.monotonic())
+
+
+def summarise(readings: Sequence[Reading]) -> dict[str, str]:
+    """Return facts about a measured run; only those that the device told."""
+    facts: dict[str, str] = {}
+    temperatures = [r.temperature_c for r in readings if r.temperature_c is not None]
+    if temperatures:
+        facts["device temperature"] = _temperature(temperatures)
+    powers = [r.power_w for r in readings if r.power_w is not None]
+    if powers:
+        text = f"mean {statistics.fmean(powers):.0f} W, max {max(powers):.0f} W"
+        limits = {r.limit_w for r in readings if r.limit_w}
+        if len(limits) == 1:
+            text += f" of {limits.pop():.0f} W"
+        facts["device power"] = text
+    clocks = [r.sm_mhz for r in readings if r.sm_mhz is not None]
+    if clocks:
+        facts["device clock"] = _clock(clocks, any(r.locked for r in readings))
+    held = [r.held_back for r in readings if r.held_back is not None]
+    if held:
+        facts["throttling"] = _throttling(held)
+    return facts
+
+
+def _temperature(values: Sequence[float]) -> str:
+    text = f"{values[0]:.0f} to {values[-1]:.0f} °C, max {max(values):.0f} °C"
+    last = values[-max(2, len(values) // 3) :]
+    if len(values) >= 9 and max(last) - min(last) > STEADY_C:
+        drift = max(last) - min(last)
+        text += f"; not settled: {drift:.0f} °C within the last third"
+    return text
+
+
+def _clock(values: Sequence[float], locked: bool) -> str:
+    mean = statistics.fmean(values)
+    text = f"mean {mean:.0f} MHz, {min(values):.0f} to {max(values):.0f}"
+    text += " (set by somebody)" * locked
+    if len(values) >= 9 and mean and statistics.pstdev(values) / mean > STEADY_CLOCK:
+        spread = statistics.pstdev(values) / mean
+        text += f"; unstable: spread {spread:.0%}, look at cooling and power"
+    return text
+
+
+def _throttling(held: Sequence[Sequence[str]]) -> str:
+    counts = Counter(reason for reasons in held for reason in reasons)
+    if not counts:
+        return "none"
+    shares = [f"{why} {n / len(held):.0%}" for why, n in counts.most_common()]
+    return f"{', '.join(shares)} of {len(held)} samples"

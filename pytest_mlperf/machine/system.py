@@ -1,0 +1,232 @@
+"""The machine that a run is made on: what it has, what it is called, how it is tuned.
+
+Hardware never stops a run: what cannot be found out is left out with a note. A name or
+a system file that a person wrote wrongly does stop it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.core.residency.rules import Evidence
+from pytest_mlperf.machine.gpus import Device
+from pytest_mlperf.machine.gpus import Gpu
+from pytest_mlperf.machine.gpus import devices
+from pytest_mlperf.machine.gpus import find_gpus
+from pytest_mlperf.machine.gpus import split_cpus
+from pytest_mlperf.machine.host import Host
+from pytest_mlperf.machine.host import read_host
+from pytest_mlperf.machine.numa import OFF
+from pytest_mlperf.machine.numa import NumaError
+from pytest_mlperf.machine.numa import check_numa
+from pytest_mlperf.machine.numa import differences
+from pytest_mlperf.machine.numa import format_numa
+from pytest_mlperf.machine.numa import parse_numa
+from pytest_mlperf.machine.system_file import GIB
+from pytest_mlperf.machine.system_file import Servers
+from pytest_mlperf.machine.system_file import SystemFile
+from pytest_mlperf.machine.system_file import SystemFileError
+from pytest_mlperf.machine.system_file import Tuning
+from pytest_mlperf.machine.system_file import load_folders
+from pytest_mlperf.machine.system_file import load_system_file
+from pytest_mlperf.machine.topology import detect_numa
+from pytest_mlperf.machine.topology import kernel_nodes
+from pytest_mlperf.machine.topology import placed
+
+__all__ = [
+    "Device",
+    "Gpu",
+    "System",
+    "SystemFileError",
+    "Tuning",
+    "detect",
+    "devices",
+    "split_cpus",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System(Host):
+    """A host with its GPUs, name and file."""
+
+    name: str
+    """Also the name of folders in a submission: no blanks, no slashes."""
+    gpus: tuple[Gpu, ...] = ()
+    """All GPUs of the machine, whatever ``CUDA_VISIBLE_DEVICES`` says."""
+    python: str = ""
+    tuning: Tuning = field(default_factory=Tuning)
+    server: Servers = field(default_factory=Servers)
+    description: Mapping[str, str] = field(default_factory=dict)
+    """Submission fields: those detected, overridden by the file's."""
+    registered: bool = False
+    """True when a system file applies."""
+    numa_config: str = ""
+    """Which CPUs serve which GPUs: as the file says, else as detected; ``off``."""
+    numa_note: str = ""
+    """Where the file's configuration is not what was detected."""
+    on_device: Evidence = field(default_factory=Evidence)
+    """What the file says about data that start from or end on a device."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the file asks to be set on the device during a run."""
+    notes: tuple[str, ...] = ()
+    """What could not be found out, and why; for people."""
+
+    @property
+    def summary(self) -> str:
+        """One line for a header."""
+        cores = f"{self.cores} core{'s' * (self.cores != 1)}"
+        if self.threads != self.cores:
+            cores += f" ({self.threads} threads)"
+        if self.cores < self.physical_cores:
+            cores += f" of {self.physical_cores}"
+        parts = [self.cpu_model]
+        parts += [f"{self.sockets} sockets"] * (self.sockets > 1)
+        parts += [cores]
+        parts += [_gib(self.memory_bytes)] * bool(self.memory_bytes)
+        parts += [f"{n} x {gpu}" for gpu, n in _counts(self.gpus).items()] or ["no GPU"]
+        return f"{self.name}: {', '.join([*parts, self.os, f'Python {self.python}'])}"
+
+
+def detect(
+    name: str | None = None,
+    root: Path = Path("/"),
+    *,
+    rootdir: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> System:
+    """Return this machine; its hardware never makes it raise.
+
+    ``name`` (else ``SYSTEM_NAME``) is a system's name or the path of a ``.toml`` file.
+    ``root`` holds the /proc and /sys to read; ``rootdir`` (default: the current folder)
+    has the user's ``systems`` folder. Raises ``SystemFileError`` for a bad system file
+    and ``ValueError`` for a name that cannot name a folder.
+    """
+    environ = os.environ if environ is None else environ
+    wanted = name or environ.get("SYSTEM_NAME", "").strip() or None
+    host = read_host(root)
+    gpus, notes = find_gpus(root)
+    if wanted and wanted.endswith(".toml"):
+        file: SystemFile | None = load_system_file(Path(wanted))
+    else:
+        files = load_folders(system_folders(rootdir or Path.cwd()))
+        if wanted:
+            file = next((f for f in files if wanted in f.names), None)
+        else:
+            file = next((f for f in files if f.match.fits(host, gpus)), None)
+        if wanted and not file:
+            known = ", ".join(sorted(f.name for f in files)) or "none"
+            notes += (f"no system file is named {wanted!r} (there: {known})",)
+    full = _checked(file.name if file else wanted or unregistered_name(host.arch, gpus))
+    found = _describe(full, host, gpus)
+    gpus, numa, difference = _numa(file, gpus, root)
+    notes += (difference,) * bool(difference)
+    return System(
+        **{one.name: getattr(host, one.name) for one in fields(Host)},
+        name=full,
+        gpus=gpus,
+        python=".".join(map(str, sys.version_info[:3])),
+        tuning=file.tuning if file else Tuning(),
+        server=file.server if file else Servers(),
+        description=found | dict(file.description) if file else found,
+        registered=file is not None,
+        numa_config=numa,
+        numa_note=difference,
+        on_device=file.on_device if file else Evidence(),
+        settings=file.settings if file else {},
+        notes=notes,
+    )
+
+
+def _numa(
+    file: SystemFile | None, gpus: tuple[Gpu, ...], root: Path
+) -> tuple[tuple[Gpu, ...], str, str]:
+    """Return the GPUs with their CPUs, the configuration, and how it differs.
+
+    Raises ``SystemFileError`` for a configuration that is not this machine's.
+    """
+    detected = detect_numa(gpus, root)
+    if file is None or not file.numa:
+        return placed(gpus, detected), format_numa(detected), ""
+    if file.numa == OFF:
+        return tuple(replace(gpu, cpus=()) for gpu in gpus), OFF, ""
+    online = [cpu for cpus in kernel_nodes(root).values() for cpu in cpus]
+    try:
+        nodes = check_numa(parse_numa(file.numa), len(gpus), online)
+    except NumaError as error:
+        raise SystemFileError(file.path, "[numa]", str(error)) from None
+    differing = differences(nodes, detected)
+    note = ""
+    if differing:
+        note = f"NUMA: {'; '.join(differing)}; see [numa] in {file.path}"
+    return placed(gpus, nodes), format_numa(nodes), note
+
+
+def system_folders(rootdir: Path) -> tuple[Path, ...]:
+    """Return where system files are looked for: the user's folder, then our own."""
+    here = Path(__file__).resolve().parents[1]
+    shipped = here / "systems"  # in a wheel; a clone has it beside the package
+    if not shipped.is_dir():
+        shipped = here.parent / "systems"
+    folders = (rootdir.resolve() / "systems", shipped)
+    return tuple(folder for folder in dict.fromkeys(folders) if folder.is_dir())
+
+
+def unregistered_name(arch: str, gpus: Sequence[Gpu]) -> str:
+    """Return ``UNREGISTERED_<arch>_<gpu>x<n>``, without the GPU part where none is."""
+    parts = [f"{gpu}x{count}" for gpu, count in _counts(gpus).items()]
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", "_".join(["UNREGISTERED", arch, *parts]))
+
+
+def _checked(name: str) -> str:
+    # The official checker refuses blanks and leading dots in a submission's folders.
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
+        return name
+    raise ValueError(
+        f"system name {name!r} cannot name a folder of a submission: it should have "
+        "only letters, digits and . _ + - and begin with a letter, digit or _; change "
+        "SYSTEM_NAME, --mlperf-system or the system file's name"
+    )
+
+
+def _counts(gpus: Sequence[Gpu]) -> dict[str, int]:
+    names = [gpu.name for gpu in gpus]
+    return {name: names.count(name) for name in names}
+
+
+def _gib(size: int) -> str:
+    return f"{size / GIB:.0f} GiB" if size >= 10 * GIB else f"{size / GIB:.1f} GiB"
+
+
+def _describe(name: str, host: Host, gpus: Sequence[Gpu]) -> dict[str, str]:
+    """Return the submission fields that the machine itself tells.
+
+    Counts are strings: the official checker takes the number 0 for an empty field.
+    """
+    found = {
+        "system_name": name,
+        "number_of_nodes": "1",
+        "host_processor_model_name": host.cpu_model,
+        "host_processors_per_node": str(host.sockets),
+        "host_processor_core_count": str(max(1, host.physical_cores // host.sockets)),
+        "accelerators_per_node": str(len(gpus)),
+        "accelerator_model_name": ", ".join(_counts(gpus)) or "N/A",
+        "operating_system": host.os,
+    }
+    if host.memory_bytes:
+        found["host_memory_capacity"] = _gib(host.memory_bytes)
+    if not gpus:
+        found["accelerator_memory_capacity"] = "N/A"
+    elif all(gpu.memory_bytes for gpu in gpus):
+        sizes = dict.fromkeys(_gib(gpu.memory_bytes) for gpu in gpus)
+        found["accelerator_memory_capacity"] = ", ".join(sizes)
+    return found

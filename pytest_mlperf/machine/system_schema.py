@@ -1,0 +1,219 @@
+"""The legal keys and values of a system file."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import shlex
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_mlperf.config.option_types import variable
+from pytest_mlperf.machine.numa import OFF
+from pytest_mlperf.machine.numa import NumaError
+from pytest_mlperf.machine.numa import parse_numa
+
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
+
+_FIELD_NAMES = """
+    division submitter status system_name system_type system_type_detail
+    number_of_nodes
+    host_processor_model_name host_processors_per_node host_processor_core_count
+    host_processor_frequency host_processor_caches host_processor_interconnect
+    host_memory_capacity host_memory_configuration
+    host_storage_capacity host_storage_type
+    host_networking host_networking_topology host_network_card_count
+    accelerators_per_node accelerator_model_name accelerator_memory_capacity
+    accelerator_memory_configuration accelerator_frequency
+    accelerator_host_interconnect accelerator_interconnect
+    accelerator_interconnect_topology accelerator_on-chip_memories
+    cooling framework operating_system other_software_stack hw_notes sw_notes
+    is_network network_type network_media network_rate nic_loadgen number_nic_loadgen
+    net_software_stack_loadgen network_protocol number_connections nic_sut
+    number_nic_sut net_software_stack_sut network_topology sut_name
+    power_management filesystem boot_firmware_version management_firmware_version
+    other_hardware number_of_type_nics_installed nics_enabled_firmware nics_enabled_os
+    nics_enabled_connected network_speed_mbit power_supply_quantity_and_rating_watts
+    power_supply_details disk_drives disk_controllers system_power_only
+    system_power_capacity
+"""
+DESCRIPTION_FIELDS = frozenset(_FIELD_NAMES.split())
+"""Fields of a submission's systems/<name>.json: required, network and power ones."""
+
+
+Check = Callable[[Any], str | None]
+"""Returns what the value should be, or None when it is that."""
+
+
+def _whole(value: Any) -> str | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return None if good else "a whole number of at least 1"
+
+
+def _count(value: Any) -> str | None:
+    good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return None if good else "a whole number of at least 0"
+
+
+def _sizes(value: Any) -> str | None:
+    good = isinstance(value, list) and value and not any(map(_whole, value))
+    return None if good else "a list of whole numbers of at least 1"
+
+
+def _amount(value: Any, zero: bool = False) -> str | None:
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if good and math.isfinite(value) and (value > 0 or (zero and value == 0)):
+        return None
+    return "a number of at least 0" if zero else "a number above 0"
+
+
+def _delay(value: Any) -> str | None:
+    return _amount(value, zero=True)
+
+
+def _string(value: Any) -> str | None:
+    good = isinstance(value, str) and value.strip()
+    return None if good else "a string that is not empty"
+
+
+def _pattern(value: Any) -> str | None:
+    try:
+        re.compile(value)
+    except (TypeError, re.error) as error:
+        return f"a regular expression ({error})"
+    return _string(value)
+
+
+def _field(value: Any) -> str | None:
+    good = isinstance(value, str) or _count(value) is None
+    return None if good else "a string or a whole number of at least 0"
+
+
+def _number_field(value: Any) -> str | None:
+    good = _count(value) is None or (isinstance(value, str) and value.isdecimal())
+    return None if good else "a whole number of at least 0"
+
+
+def _command(value: Any) -> str | None:
+    words = isinstance(value, list) and all(isinstance(w, str) and w for w in value)
+    good = (words and value) or _string(value) is None
+    if good and isinstance(value, str):
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            return f"a command line as a shell reads it ({error})"
+    return None if good else "a command line, or a list of its words"
+
+
+def _flag(value: Any) -> str | None:
+    return None if isinstance(value, bool) else "true or false"
+
+
+def _clocks(value: Any) -> str | None:
+    if isinstance(value, bool) or (isinstance(value, int) and 100 <= value <= 10_000):
+        return None
+    return "true (the highest clock), false, or MHz from 100 to 10000"
+
+
+def _port(value: Any) -> str | None:
+    good = _whole(value) is None and value < 1 << 16
+    return None if good else "a port from 1 to 65535; leave it out for a free one"
+
+
+def _path(value: Any) -> str | None:
+    good = isinstance(value, str) and re.fullmatch(r"/[!-~]*", value)
+    return None if good else "a path that begins with /"
+
+
+def _variable(value: Any) -> str | None:
+    try:
+        variable(value if isinstance(value, str) else "")
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _numa(value: Any) -> str | None:
+    if value == OFF:
+        return None
+    if not isinstance(value, str):
+        return f'"GPUs:CPUs&GPUs:CPUs" or "{OFF}"'
+    try:
+        parse_numa(value)
+    except NumaError as error:
+        return f'"{OFF}" or nodes of GPUs:CPUs joined by "&" ({error})'
+    return None
+
+
+def _one_of(*legal: str) -> Check:
+    def check(value: Any) -> str | None:
+        return None if value in legal else f"one of {', '.join(map(repr, legal))}"
+
+    return check
+
+
+MATCH: Mapping[str, Check] = {
+    "arch": _string,
+    "board": _pattern,
+    "cpu": _pattern,
+    "gpu": _pattern,
+    "gpu_count": _count,
+    "min_memory_gib": _amount,
+}
+NUMA: Mapping[str, Check] = {"config": _numa}
+ON_DEVICE: Mapping[str, Check] = {
+    "start_from_device": _flag,
+    "end_on_device": _flag,
+    "diagram": _string,
+    "software": _string,
+    "ingress_gb_s": _amount,
+    "egress_gb_s": _amount,
+    "both_gb_s": _amount,
+}
+DESCRIPTION: Mapping[str, Check] = dict.fromkeys(DESCRIPTION_FIELDS, _field) | {
+    # What the official checker parses or compares, so that a slip shows here first.
+    "division": _one_of("closed", "open", "network"),
+    "status": _one_of("available", "preview", "rdi"),
+    "system_type": _one_of("datacenter", "edge", "datacenter,edge", "edge,datacenter"),
+    "number_of_nodes": _number_field,
+    "host_processors_per_node": _number_field,
+    "accelerators_per_node": _number_field,
+}
+SERVER: Mapping[str, Check] = {
+    "balance": _one_of("least", "round"),
+    "chat": _flag,
+    "command": _command,
+    "concurrency": _whole,
+    "grace_s": _amount,
+    "health": _path,
+    "model": _string,
+    "port": _port,
+    "ready_s": _amount,
+    "timeout_s": _amount,
+    "token_env": _variable,
+    "warm_up": _count,
+}
+"""How the server of the LLM benchmarks is started and asked."""
+SETTINGS: Mapping[str, Check] = {"lock_clocks": _clocks}
+"""What a run may set on its device; nothing of it is set by a file that ships."""
+TUNING: Mapping[str, Check] = {
+    "batch": _whole,
+    "expected_latency_ms": _amount,
+    "max_delay_ms": _delay,
+    "precision": _one_of(*PRECISIONS),
+    "preferred": _sizes,
+    "streams": _whole,
+    "target_qps": _amount,
+    "threads": _whole,
+}
+
+
+def unknown(kind: str, found: str, legal: Iterable[str]) -> str:
+    """Say what was found, the nearest legal name and all of them."""
+    names = sorted(set(legal))
+    close = difflib.get_close_matches(found, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"unknown {kind} {found!r}{hint} Legal: {', '.join(names) or 'none'}"

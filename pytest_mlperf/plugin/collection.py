@@ -1,0 +1,294 @@
+"""Which items a session has: parameter sets, their marks, ids and order.
+
+A test function takes part when it carries ``@pytest.mark.mlperf(mode=...)`` and asks
+for ``cell``. Anybody else's fixture named ``cell`` is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+from typing import Any
+
+from pytest_mlperf.api import registry
+from pytest_mlperf.config.option_types import count
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.compliance.audit import AUDITS
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.measure.cells import canonical_names
+from pytest_mlperf.measure.cells import import_engines
+from pytest_mlperf.measure.cells import known
+from pytest_mlperf.measure.cells import of_options
+
+if TYPE_CHECKING:
+    import pytest
+
+MARKER = (
+    "mlperf(benchmark=, target=, scenario=, engine=, mode=, round=): what an MLPerf "
+    "item runs; on a test function that asks for 'cell', mode= is required and the "
+    "others narrow its cells; devices= (a number or 'all') is how many it takes"
+)
+DEVICES = "devices"
+"""The mark's argument that says how many devices an item takes; it selects nothing."""
+_SLUGS = tuple(scenario.slug for scenario in Scenario)
+
+
+def parse(text: str, cells: Iterable[Cell]) -> Cell | None:
+    """Return the cell whose id stands in a node id's brackets, or None.
+
+    Other parameters of the item may stand before or after the cell's.
+    """
+    _, bracket, inside = text.partition("[")
+    if not bracket or not any(slug in inside for slug in _SLUGS):
+        return None
+    inside = f"-{inside.removesuffix(']')}-"
+    found = [cell for cell in cells if f"-{cell.id}-" in inside]
+    return max(found, key=lambda cell: len(cell.id), default=None)
+
+
+def rewrite(argument: str, options: Options) -> str:
+    """Return a command-line argument with benchmark aliases in ids made canonical.
+
+    ``test_performance[resnet-Offline-onnxruntime]`` names the resnet50 item too.
+    """
+    head, bracket, inside = argument.partition("[")
+    lowered = inside.lower().removesuffix("]")
+    if not bracket or not any(slug in lowered for slug in _SLUGS):
+        return argument
+    audit = audit_named(argument.upper())
+    lowered = lowered.removesuffix(f"-{audit.lower()}") if audit else lowered
+    tail = f"-{audit}" if audit else ""
+    ids = {cell.id for cell in known(options)}
+    for alias, name in {"": "", **(registry.aliases() if ids else {})}.items():
+        candidate = name + lowered.removeprefix(alias)
+        if lowered.startswith(alias) and candidate in ids:
+            return f"{head}[{candidate}{tail}]"
+    return argument
+
+
+def describe(cell: Cell, mode: str, audit: str = "") -> dict[str, str]:
+    """Return what the item runs, as text: the marker's arguments."""
+    facts = {**asdict(cell), "scenario": cell.scenario.slug, "mode": mode}
+    return {**facts, "audit": audit} if audit else facts
+
+
+def marks(cell: Cell, mode: str, audit: str = "") -> list[pytest.MarkDecorator]:
+    """Return the ``mlperf`` marks (one a name the benchmark has) and bare marks."""
+    import pytest
+
+    names = [cell.benchmark, *_aliases_of(cell.benchmark)]
+    facts = describe(cell, mode, audit)
+    spelled = dict.fromkeys([*names, cell.model])
+    full = [pytest.mark.mlperf(**{**facts, "benchmark": name}) for name in spelled]
+    bare = [*names, cell.scenario.slug, cell.engine, mode]
+    bare += [audit.lower()] * bool(audit)
+    return full + [getattr(pytest.mark, name) for name in bare]
+
+
+def _aliases_of(name: str) -> list[str]:
+    return sorted(a for a, target in registry.aliases().items() if target == name)
+
+
+def register_markers(config: pytest.Config, options: Options) -> None:
+    """Declare the bare marks, which ``--strict-markers`` asks for."""
+    words = {
+        "benchmark": [
+            *registry.names("benchmark"),
+            *registry.aliases(),
+            *{cell.benchmark for cell in known(options)},
+        ],
+        "scenario": _SLUGS,
+        "engine": [registry.short_name(s) for s in options.engine]
+        + list(registry.names("engine")),
+        "service": registry.names("service"),
+        "mode": [mode.value for mode in Mode],
+        "compliance test": [name.lower() for name in AUDITS],
+    }
+    declared = {line.split(":")[0] for line in config.getini("markers")}
+    for kind, names in words.items():
+        for name in sorted(set(names) - declared):
+            config.addinivalue_line("markers", f"{name}: MLPerf {kind}")
+
+
+def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
+    """Give a function that asks for cells its cells; False where it does not ask."""
+    import pytest
+
+    mark = metafunc.definition.get_closest_marker("mlperf")
+    if mark is None or "cell" not in metafunc.fixturenames:
+        return False
+    asked = mark.kwargs
+    where = metafunc.definition.nodeid
+    try:
+        mode = Mode(asked.get("mode")).value
+    except ValueError:
+        legal = ", ".join(m.value for m in Mode)
+        raise pytest.UsageError(
+            f"{where}: mlperf mark has mode={asked.get('mode')!r}, but should be one "
+            f"of {legal}; write @pytest.mark.mlperf(mode='performance')"
+        ) from None
+    try:
+        count(str(asked.get(DEVICES, 1)))
+    except ValueError as error:
+        raise pytest.UsageError(
+            f"{where}: mlperf mark has devices={asked[DEVICES]!r}, but should be "
+            f"{error}"
+        ) from None
+    every = of_options(options)
+    import_engines(options)
+    register_markers(metafunc.config, options)
+    chosen = [c for c in every if _matches(describe(c, mode), asked)]
+    if mode == Mode.COMPLIANCE.value:
+        if "audit" not in metafunc.fixturenames:
+            raise pytest.UsageError(
+                f"{where}: a compliance item needs its test's name; ask for 'audit' "
+                "beside 'cell'"
+            )
+        pairs = [(c, a) for c in chosen for a in audits(c)]
+        pairs = [(c, a) for c, a in pairs if _matches(describe(c, mode, a), asked)]
+        audited = [
+            pytest.param(c, a, id=f"{c.id}-{a}", marks=marks(c, mode, a))
+            for c, a in pairs
+        ]
+        metafunc.parametrize(("cell", "audit"), audited)
+        return True
+    params = [pytest.param(c, id=c.id, marks=marks(c, mode)) for c in chosen]
+    metafunc.parametrize("cell", params)
+    return True
+
+
+def audits(cell: Cell) -> tuple[str, ...]:
+    """Return the compliance tests that the cell's round asks for."""
+    from pytest_mlperf.core import rounds
+
+    rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
+    return rule.compliance if rule else ()
+
+
+def is_unasked(function: object, options: Options) -> bool:
+    """Return whether a function is a compliance test of a session without them."""
+    modes = [
+        mark.kwargs.get("mode")
+        for mark in getattr(function, "pytestmark", ())
+        if getattr(mark, "name", "") == "mlperf"
+    ]
+    return Mode.COMPLIANCE.value in modes and not options.has_compliance
+
+
+def _matches(facts: Mapping[str, str], asked: Mapping[str, Any]) -> bool:
+    asked = {key: value for key, value in asked.items() if key != DEVICES}
+    if "benchmark" in asked:
+        asked["benchmark"] = registry.aliases().get(
+            asked["benchmark"], asked["benchmark"]
+        )
+    return all(facts.get(key) == value for key, value in asked.items())
+
+
+def cell_of(item: pytest.Item) -> Cell | None:
+    """Return the cell an item runs; None for anybody else's item."""
+    found = getattr(item, "callspec", None)
+    cell = found.params.get("cell") if found else None
+    return cell if isinstance(cell, Cell) and mode_of(item) else None
+
+
+def found_in(items: Iterable[pytest.Item]) -> list[tuple[Cell, str]]:
+    """Return cell and mode of the mlperf items among these."""
+    return [(cell, mode_of(item)) for item in items if (cell := cell_of(item))]
+
+
+def mode_of(item: pytest.Item) -> str:
+    """Return the mode in an item's mark: ``performance``, ``accuracy``; else empty."""
+    mark = item.get_closest_marker("mlperf")
+    return str(mark.kwargs.get("mode", "")) if mark else ""
+
+
+def devices_of(item: pytest.Item, options: Options) -> int | str:
+    """Return how many devices an item takes: by its mark, else by the option."""
+    for mark in item.iter_markers("mlperf"):
+        if DEVICES in mark.kwargs:
+            return count(str(mark.kwargs[DEVICES]))
+    return options.devices_per_item or 1
+
+
+def audit_of(item: pytest.Item) -> str:
+    """Return the compliance test an item runs; empty for any other item."""
+    found = getattr(item, "callspec", None)
+    return str(found.params.get("audit", "")) if found and cell_of(item) else ""
+
+
+def audit_named(nodeid: str) -> str:
+    """Return the compliance test in a node id's brackets, empty where there is none."""
+    inside = nodeid.partition("[")[2].removesuffix("]")
+    return max((a for a in AUDITS if inside.endswith(f"-{a}")), key=len, default="")
+
+
+def mode_named(nodeid: str) -> str:
+    """Return the mode in a function's name, ``?`` where it has none."""
+    function = nodeid.partition("[")[0].rpartition("::")[2]
+    return next((mode.value for mode in Mode if mode.value in function), "?")
+
+
+def build_key(cell: Cell) -> tuple[str, str, str]:
+    """Return what cells must share to use one engine build.
+
+    The precision follows from benchmark and target.
+    """
+    return (cell.engine, cell.benchmark, cell.target)
+
+
+def sort(items: list[pytest.Item]) -> None:
+    """Bring mlperf items of one build together; the others keep their places.
+
+    Performance stands before accuracy, so that a run that is already INVALID is
+    known before the long accuracy run begins; compliance needs both.
+    """
+    from pytest_mlperf.core.matrix import build_order
+
+    places = [i for i, item in enumerate(items) if cell_of(item) is not None]
+    modes = [mode.value for mode in Mode]
+
+    def key(item: pytest.Item) -> tuple[Any, ...]:
+        cell = cell_of(item)
+        assert cell is not None
+        audit = audit_of(item)
+        place = AUDITS.index(audit) if audit in AUDITS else 0
+        return (*build_order(cell), modes.index(mode_of(item)), place)
+
+    for place, item in zip(
+        places, sorted((items[i] for i in places), key=key), strict=True
+    ):
+        items[place] = item
+
+
+def absent(options: Options) -> list[str]:
+    """Return the benchmark x scenario pairs that no round has: ``bert interactive``."""
+    present = {(c.benchmark, c.scenario) for c in of_options(options)}
+    return [
+        f"{name} {scenario.slug}"
+        for name in sorted(canonical_names())
+        for scenario in Scenario
+        if (name, scenario) not in present
+    ]
+
+
+def explain_empty(options: Options, wish: str = "") -> str:
+    """Return one line for a selection that matched no cell.
+
+    ``wish`` is what the user typed to select.
+    """
+    words = ("compliance", *AUDITS)
+    if not options.has_compliance and any(w.lower() in wish.lower() for w in words):
+        return (
+            "mlperf: nothing selected; compliance tests are collected with "
+            "--mlperf-compliance, a closed --mlperf-submission or --mlperf-rehearsal: "
+            "add one"
+        )
+    rules = f"round {options.round}" if options.round else "no round"
+    verb = "does not have" if options.round else "has"
+    pairs: Sequence[str] = absent(options) or ["(every pair exists)"]
+    return f"mlperf: nothing selected; {rules} {verb}: {', '.join(pairs)}"

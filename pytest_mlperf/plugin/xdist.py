@@ -1,0 +1,211 @@
+"""Workers are devices: how many, which one each owns, and who builds what.
+
+Other people's sessions keep xdist's own behaviour: the worker count and the scheduler
+change only where mlperf suites or options are named, and the limit on workers holds
+only where mlperf items were collected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.config.options import is_configured
+from pytest_mlperf.measure import cells
+from pytest_mlperf.plugin import collection
+from pytest_mlperf.plugin.collection import build_key
+from pytest_mlperf.plugin.session import State
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+    from xdist.workermanage import WorkerController
+
+    from pytest_mlperf.machine.gpus import Device
+
+_MARK = re.compile(r"\bmlperf\(")
+
+
+def in_play(config: pytest.Config) -> bool:
+    """Return whether mlperf options or suites are named; cheap, before collection.
+
+    A suite is a file, or a folder with a test file in it, that uses the mlperf mark.
+    """
+    if is_configured(config):
+        return True
+    for argument in config.args or [str(config.invocation_params.dir)]:
+        name = argument.partition("::")[0]
+        if "mlperf" in Path(name).name:
+            return True
+        if _is_suite(config.invocation_params.dir / name):
+            return True
+    return False
+
+
+def _is_suite(path: Path) -> bool:
+    """Return whether a file, or a file of a folder, uses the mark."""
+    # Anybody's session asks; what cannot be read there is theirs to complain about.
+    with contextlib.suppress(OSError):
+        files = [path] if path.is_file() else list(path.glob("test_*.py"))
+        return any(_is_marked(file) for file in files)
+    return False
+
+
+def _is_marked(file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return file.is_file() and bool(_MARK.search(file.read_text("utf-8", "replace")))
+    return False
+
+
+def refuse_too_many(workers: int, state: State) -> None:
+    """Raise ``UsageError`` for more workers than there are devices to own.
+
+    A rehearsal measures nothing: its workers may share a device.
+    """
+    from pytest_mlperf.machine.gpus import devices
+
+    limit, what = room(devices(state.system))
+    if workers > limit and not state.options.rehearsal:
+        raise pytest.UsageError(
+            f"-n {workers}, but this machine has {limit} {what}: runs that share a "
+            f"device spoil each other's figures; try -n auto or -n {limit}"
+        )
+
+
+def room(found: Sequence[Device]) -> tuple[int, str]:
+    """Return how many workers these devices have room for, and what they are.
+
+    Without a GPU the workers share the CPUs that may run at once (a container's quota
+    can allow fewer than it shows), and each needs one of its own.
+    """
+    if found[0].kind == "gpu":
+        return len(found), f"device{'s' * (len(found) > 1)}"
+    limit = max(1, min(found[0].threads, len(found[0].cpus)))
+    return limit, f"usable CPU{'s' * (limit > 1)} and no GPU"
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """``-n auto`` is one worker a device, or for as many devices as an item takes; a
+    rehearsal has xdist's own answer.
+
+    First, because the order of plugins follows their folders: xdist may come before.
+    """
+    if not in_play(config):
+        return None
+    options = Options.from_config(config)
+    if options.rehearsal:
+        return None
+    from pytest_mlperf.measure.placement import room_for
+
+    return room_for(State(config, options).system, options.devices_per_item or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Tell a worker which device it owns and where the reports are."""
+    state = State.of(node.config)
+    taken = node.config.stash.setdefault(_TAKEN, {})
+    free = (i for i in range(len(taken) + 1) if i not in taken.values())
+    taken[node.gateway.id] = next(free)
+    node.workerinput["mlperf_device"] = taken[node.gateway.id]
+    node.workerinput["mlperf_reports"] = str(state.planned())
+
+
+@pytest.hookimpl(optionalhook=True, trylast=True)
+def pytest_testnodedown(node: WorkerController, error: object | None) -> None:
+    """Free a worker's device, for the worker that replaces it."""
+    del error
+    node.config.stash.setdefault(_TAKEN, {}).pop(node.gateway.id, None)
+    output: dict[str, Any] = getattr(node, "workeroutput", None) or {}
+    if output.get("mlperf_deselected"):
+        State.of(node.config).deselected = True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(
+    node: WorkerController, ids: Sequence[str]
+) -> None:
+    """Begin the session when the first worker tells what is to run."""
+    state = State.of(node.config)
+    if state.total:
+        return
+    known = cells.known(state.options) if any("[" in i for i in ids) else ()
+    found = [
+        (cell, collection.mode_named(i))
+        for i in ids
+        if (cell := collection.parse(i, known))
+    ]
+    if found:
+        workers = node.workerinput["workercount"]
+        refuse_too_many(workers, state)
+        state.begin(found, workers)
+        state.watch_workers()
+        state.print_header()
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> Scheduling | None:
+    """Give all items of one build to one worker, so that it is built once.
+
+    A rehearsal builds nothing: its cells run side by side, each in its own order.
+    """
+    if config.getvalue("dist") != "load" or not in_play(config):
+        return None
+    return make_scheduler(config, log)
+
+
+def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Return a scheduler that groups mlperf items by build (in a rehearsal by cell),
+    others one by one.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    options = State.of(config).options
+    known = cells.known(options)
+
+    class BuildScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            cell = collection.parse(nodeid, known)
+            if cell is None:
+                return nodeid
+            return cell.id if options.rehearsal else "-".join(build_key(cell))
+
+        def schedule(self) -> None:
+            super().schedule()
+            # A worker runs an item when it knows the next one; xdist hands a worker
+            # that replaces a crashed one a single unit, and both would wait for ever.
+            for node in self.nodes:
+                while self.workqueue and self._pending_of(self.assigned_work[node]) < 2:
+                    self._assign_work_unit(node)
+
+        def remove_node(self, node: WorkerController) -> str | None:
+            # The item that killed its worker must not kill the next one too, and
+            # units that are done must not be handed out again.
+            crashed: str | None = None
+            for unit in self.assigned_work[node].values():
+                pending = [nodeid for nodeid, done in unit.items() if not done]
+                if pending and crashed is None:
+                    crashed = pending[0]
+                    unit[crashed] = True
+            self.assigned_work[node] = {
+                scope: unit
+                for scope, unit in self.assigned_work[node].items()
+                if not all(unit.values())
+            }
+            super().remove_node(node)
+            return crashed
+
+    return BuildScheduling(config, log)
+
+
+_TAKEN = pytest.StashKey[dict[str, int]]()

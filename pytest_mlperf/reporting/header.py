@@ -1,0 +1,100 @@
+"""What runs, in a few lines before it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from collections.abc import Sequence
+from datetime import timedelta
+
+from pytest_mlperf.config.options import ROUND_S
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.plan import enough
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+
+
+def at_least_s(
+    items: Iterable[tuple[Cell, str]], options: Options, workers: int = 1
+) -> float:
+    """Return what the performance runs of these items take, at least.
+
+    An item is its cell and its mode. Nobody knows how long an accuracy run takes.
+    """
+    runs = [0.0]
+    for cell, mode in items:
+        rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
+        if rule and mode != Mode.ACCURACY.value:
+            asked = options.min_duration_s or float("inf")
+            runs.append(min(rule.min_duration_ms / 1000, asked))
+    return max(max(runs), sum(runs) / workers)
+
+
+def lines(
+    cells: Sequence[Cell],
+    options: Options,
+    system: str,
+    reports: str,
+    *,
+    notes: Sequence[str] = (),
+    at_least_s: float = 0.0,
+) -> list[str]:
+    """Return the header of a session that runs these cells."""
+    engines = ", ".join(sorted({cell.engine for cell in cells}))
+    kind = "official models and data"
+    if options.workload == "embedded":
+        kind = "embedded: small stand-ins, not a submission result"
+    elif options.workload == "generated":
+        kind = "generated weights and inputs: performance only, not a submission result"
+    if options.rehearsal:
+        kind = "synthetic: a rehearsal, nothing is measured, not a submission result"
+    count = f"{len(cells)} item{'s' * (len(cells) != 1)}"
+    if at_least_s:
+        count += f", at least {timedelta(seconds=math.ceil(at_least_s))}"
+    found = [
+        f"{count}, {_rounds(cells)}",
+        f"system {system}",
+        f"engine {engines}; workload {kind}",
+        f"reports {reports}",
+    ]
+    if options.devices_per_item:
+        found[2] += f"; devices per item {options.devices_per_item}"
+    seconds = options.min_duration_s
+    if seconds is not None and options.is_shortened:
+        how = "fast" if options.fast else "shortened"
+        text = f"{how}: {seconds:g} s minimum duration{_queries(cells)} instead"
+        found.insert(3, f"{text} of the round's: waived, not a submission result")
+    elif seconds is not None and seconds > ROUND_S:
+        text = f"--mlperf-duration {seconds:g} lengthens nothing: the round's"
+        found.insert(3, f"{text} {ROUND_S:g} s hold")
+    for flag in ("start_from_device", "end_on_device"):
+        if getattr(options, flag):
+            found.append(f"{flag}: needs the committee's approval (docs/systems.md)")
+    found += [f"note: {note}" for note in notes]
+    return [f"mlperf: {line}" for line in found]
+
+
+def _queries(cells: Iterable[Cell]) -> str:
+    """Return how few queries shortened runs ask, where that is below the round's."""
+    rules = [rounds.get(c.round).find(c.benchmark, c.target, c.scenario) for c in cells]
+    found = {enough(rule) for rule in rules if rule}
+    if found and 1 not in found:
+        return ""
+    more = sorted(found - {1})
+    # Early stopping asks these of LLM servers and of MultiStream.
+    said = f" (at least {' or '.join(map(str, more))} where it takes them)"
+    return " and 1 query" + said * bool(more)
+
+
+def _rounds(cells: Sequence[Cell]) -> str:
+    """Return ``round v6.1``, or each round with what it judges."""
+    names = list(dict.fromkeys(cell.round for cell in cells))
+    if len(names) == 1:
+        return f"round {names[0]}"
+    texts = []
+    for name in sorted(names, reverse=True):
+        judged = [c for c in cells if c.round == name]
+        pairs = sorted({f"{c.benchmark} {c.scenario.slug}" for c in judged})
+        texts.append(f"round {name} ({', '.join(pairs)})")
+    return ", ".join(texts)

@@ -1,0 +1,178 @@
+"""The runner's child process: owns engine, dataset and LoadGen of one device.
+
+Started by ``Runner`` as ``python -m pytest_mlperf.run.child FD STACKS LOG``; talks over
+that file descriptor in ``job`` messages. It lives for several jobs, so that
+performance and accuracy share one build, and exits on the first failure: LoadGen cannot
+be aborted.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NoReturn
+
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.machine.process import settle_in
+from pytest_mlperf.runner.messages import Beat
+from pytest_mlperf.runner.messages import Counted
+from pytest_mlperf.runner.messages import DeviceLost
+from pytest_mlperf.runner.messages import Failure
+from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import Message
+from pytest_mlperf.runner.messages import Part
+
+BEAT_S = 0.25
+FAILED = 70
+"""Exit status after a ``Failure`` was sent."""
+
+
+TROUBLES = (BuildFailed, Refused)
+"""Errors whose text says it all; LoadGen has not started, so the child lives on."""
+
+
+class Channel:
+    """The child's end of the pipe, with the heartbeat."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._phase = ""
+        self._entered = time.monotonic()
+        self._marks = 0
+        self._sut: Counted | None = None
+        self._total: int | None = None
+        self._expected_s: float | None = None
+        self._parts: Callable[[], tuple[Part, ...]] = tuple
+        threading.Thread(target=self._keep_beating, daemon=True).start()
+
+    def rest(self) -> None:
+        """Beat no more: a beat after a job's answer would open the next one."""
+        with self._lock:
+            self._phase = ""
+
+    def receive(self) -> Job | None:
+        """Return the next job; None when the pytest process is done with us."""
+        try:
+            job: Job | None = self._connection.recv()
+        except EOFError:
+            return None
+        return job
+
+    def send(self, message: Message) -> None:
+        """Send a message, or end the process when nobody is there to read it."""
+        with self._lock:
+            self._put(message)
+
+    def _put(self, message: Message) -> None:
+        try:
+            self._connection.send(message)
+        except OSError:
+            # The pytest process is gone, and LoadGen cannot be stopped otherwise.
+            os._exit(FAILED)
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase; the parent learns at once."""
+        self._phase, self._entered, self._marks = phase, time.monotonic(), 0
+        self._send_beat()
+
+    def watch(
+        self,
+        sut: Counted | None,
+        total: int | None = None,
+        expected_s: float | None = None,
+    ) -> None:
+        """Report the counters of ``sut`` from now on."""
+        self._sut, self._total, self._expected_s = sut, total, expected_s
+
+    def attend(self, parts: Callable[[], tuple[Part, ...]]) -> None:
+        """Report how each device of a run over several is doing from now on."""
+        self._parts = parts
+
+    def beat(self) -> None:
+        """Show life between the steps of a phase that issues nothing."""
+        self._marks += 1
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Report an exception and end the process; any thread may call this."""
+        text = "".join(traceback.format_exception(error))
+        if isinstance(error, RequestFailed):
+            text = ""  # it is the service's doing, not this program's
+        if isinstance(error, DeviceLost):
+            text = error.told
+        self.send(Failure(self._phase, describe(error), text))
+        os._exit(FAILED)
+
+    def trouble(self, error: BaseException) -> None:
+        """Report an exception that leaves the process usable."""
+        phase = self._phase
+        self.rest()
+        self.send(Failure(phase, describe(error), fatal=False))
+
+    def _send_beat(self) -> None:
+        with self._lock:
+            if not self._phase:
+                return
+            sut = self._sut
+            self._put(
+                Beat(
+                    self._phase,
+                    sut.issued if sut else 0,
+                    sut.completed if sut else 0,
+                    self._total,
+                    time.monotonic() - self._entered,
+                    self._expected_s,
+                    self._marks + (sut.pulse if sut else 0),
+                    self._parts(),
+                )
+            )
+
+    def _keep_beating(self) -> None:
+        while True:
+            time.sleep(BEAT_S)
+            self._send_beat()
+
+
+def describe(error: BaseException) -> str:
+    """Return type and text of an exception; the text alone where it is ours."""
+    if isinstance(error, (*TROUBLES, RequestFailed, DeviceLost)):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def main(descriptor: int, stacks: str, log: str) -> None:
+    """Serve jobs until the pipe closes."""
+    settle_in()
+    with Path(stacks).open("w") as file:
+        faulthandler.enable(file, all_threads=True)
+        faulthandler.register(signal.SIGUSR1, file, all_threads=True)
+        channel = Channel(Connection(descriptor))
+        try:
+            from pytest_mlperf.run.phases import Session
+            from pytest_mlperf.runner.device_group import Site
+
+            session = Session(channel, Site(Path(stacks), Path(log)))
+            while (job := channel.receive()) is not None:
+                try:
+                    answer = session.run(job)
+                    channel.rest()
+                    channel.send(answer)
+                except TROUBLES as error:
+                    channel.trouble(error)
+            session.close()
+        except BaseException as error:  # noqa: BLE001 - reported, then the end
+            channel.fail(error)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

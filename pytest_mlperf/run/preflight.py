@@ -1,0 +1,59 @@
+"""What is asked of a run before it starts: the build, and the memory it would take."""
+
+from __future__ import annotations
+
+from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine import memory
+from pytest_mlperf.runner.messages import Job
+
+BYTES_PER_QUERY = 300
+"""What LoadGen and the binding keep for one query or Offline sample (measured: 270)."""
+
+
+def check_build(job: Job, digest: str) -> None:
+    """Raise ``Refused`` for a compliance run on another build than its reference."""
+    if job.required_build not in ("", digest):
+        raise Refused(
+            f"{job.audit} found the engine build {digest[:12]}, but should run "
+            f"on that of its performance run, {job.required_build[:12]}; run "
+            "performance, accuracy and compliance of this cell in one session"
+        )
+
+
+def planned_samples(settings: Settings, dataset_total: int) -> int | None:
+    """Return how many samples LoadGen will issue, where that is fixed beforehand."""
+    if settings.mode is Mode.ACCURACY:
+        return dataset_total
+    seconds = settings.min_duration_ms / 1000
+    if settings.target_qps is None:
+        return None
+    if settings.scenario is Scenario.OFFLINE:
+        # LoadGen's own slack of 1.1, and at least the minimum count.
+        return max(settings.min_query_count, int(1.1 * seconds * settings.target_qps))
+    return max(settings.min_query_count, int(seconds * settings.target_qps))
+
+
+def check_memory(settings: Settings) -> None:
+    """Raise ``Refused`` when LoadGen's query list would not fit.
+
+    LoadGen makes all queries before it starts; asked for too many, the process would
+    be killed minutes later.
+    """
+    count = planned_samples(settings, 0) or 0
+    if settings.expected_latency_ns and settings.mode is Mode.PERFORMANCE:
+        # The streams' list holds twice the queries that the latency lets expect.
+        seconds = settings.min_duration_ms / 1000
+        count = int(2e9 * seconds / settings.expected_latency_ns)
+        count *= settings.samples_per_query
+    need = count * BYTES_PER_QUERY
+    free = memory.available()
+    if need > free:
+        raise Refused(
+            f"LoadGen would prepare {count:,} samples, about {need / 2**30:.1f} GiB, "
+            f"but {free / 2**30:.1f} GiB are free: shorten the run (--fast, "
+            "--mlperf-duration) or lower --mlperf-target-qps (raise "
+            "--mlperf-expected-latency-ms for streams)"
+        )

@@ -1,0 +1,138 @@
+"""Requests outside LoadGen: a test completion, a warm-up, what a probe times."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_mlperf.api.samples import Answer
+from pytest_mlperf.api.service import Listener
+from pytest_mlperf.api.service import Service
+
+BEAT_S = 0.2
+Open = Callable[[Listener], Service]
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What became of some requests."""
+
+    answers: tuple[Answer, ...]
+    """In the order they came."""
+    seconds: float
+    """From the first request to the last of the answers that were wanted."""
+    latencies: tuple[float, ...]
+    """Seconds of each answer, from being put in line."""
+    firsts: tuple[float, ...] = ()
+    """Seconds to the first token of each, where they are streamed."""
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.answers) / max(self.seconds, 1e-9)
+
+
+def run(
+    open_service: Open,
+    samples: Iterable[int],
+    *,
+    outstanding: int,
+    count: int,
+    beat: Callable[[], None],
+    limit_s: float = float("inf"),
+) -> Errand:
+    """Keep so many requests outstanding until ``count`` are answered, or for so long.
+
+    The samples are taken in turn, again from the first when they are used up. What is
+    still outstanding then is waited for and does not count. Raises what the service
+    fails with.
+    """
+    course = _Course(samples, outstanding, count)
+    service = open_service(course)
+    try:
+        course.begin(service)
+        while not course.over.wait(BEAT_S):
+            beat()
+            if time.monotonic() - course.started > limit_s:
+                course.enough()
+    finally:
+        service.close()
+    if course.error is not None:
+        raise course.error
+    return course.errand()
+
+
+class _Course:
+    """The listener that sends the next request when one is answered."""
+
+    def __init__(self, samples: Iterable[int], outstanding: int, count: int) -> None:
+        self.over = threading.Event()
+        self.error: BaseException | None = None
+        self.started = time.monotonic()
+        self._samples = _cycle(list(samples))
+        self._outstanding = min(outstanding, count)
+        self._count = count
+        self._service: Service | None = None
+        self._sent: dict[int, float] = {}
+        self._ticket = 0
+        self._done: list[tuple[Answer, float]] = []
+        self._firsts: list[float] = []
+        self._seconds = 0.0
+        self._lock = threading.Lock()
+
+    def begin(self, service: Service) -> None:
+        with self._lock:
+            self._service = service
+            self.started = time.monotonic()
+            for _ in range(self._outstanding):
+                self._send()
+
+    def enough(self) -> None:
+        """Take what is answered for all that was wanted."""
+        with self._lock:
+            self._count = len(self._done)
+            if not self._sent:
+                self.over.set()
+
+    def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
+        with self._lock:
+            now = time.monotonic()
+            self._firsts += [now - self._sent[ticket] for ticket, _ in firsts]
+
+    def done(self, answers: Sequence[tuple[int, Answer]]) -> None:
+        with self._lock:
+            now = time.monotonic()
+            for ticket, answer in answers:
+                sent = self._sent.pop(ticket)
+                if len(self._done) < self._count:
+                    self._done.append((answer, now - sent))
+                    self._seconds = now - self.started
+                if len(self._done) < self._count:
+                    self._send()
+            if not self._sent:
+                self.over.set()
+
+    def failed(self, error: BaseException) -> None:
+        self.error = error
+        self.over.set()
+
+    def errand(self) -> Errand:
+        answers = tuple(answer for answer, _ in self._done)
+        latencies = tuple(latency for _, latency in self._done)
+        return Errand(answers, self._seconds, latencies, tuple(self._firsts))
+
+    def _send(self) -> None:
+        assert self._service is not None, "begin() comes first"
+        self._ticket += 1
+        self._sent[self._ticket] = time.monotonic()
+        self._service.submit(self._ticket, next(self._samples))
+
+
+def _cycle(samples: Sequence[int]) -> Iterator[int]:
+    while True:
+        yield from samples

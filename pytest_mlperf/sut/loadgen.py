@@ -1,0 +1,170 @@
+"""The only importer of ``mlperf_loadgen``: settings in, a folder of logs out.
+
+LoadGen is a process-wide singleton with sharp edges (a missing folder or a callback
+that raises aborts the process), so ``run`` belongs into a runner's child process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from typing import Protocol
+
+# Never `mlcommons_loadgen`: that stub replaces the real module in sys.modules.
+import mlperf_loadgen
+
+from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import Scenario
+
+complete = mlperf_loadgen.QuerySamplesComplete
+first_token = mlperf_loadgen.FirstTokenComplete
+response = mlperf_loadgen.QuerySampleResponse
+
+BUILT_IN_CONF = 0
+"""``FromConfig`` conf_type: the mlperf.conf compiled into LoadGen."""
+PLAIN_CONF = 2
+"""``FromConfig`` conf_type: this file only. Type 1 (user.conf) keeps a counter for the
+whole process and leaves out mlperf.conf from the second call on."""
+
+
+class SUT(Protocol):
+    """What LoadGen's callbacks call: a ``BatchSUT`` or a ``RequestSUT``."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def issue(self, ids: list[int], indices: list[int]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class SampleLibrary(Protocol):
+    """The samples as LoadGen's QSL sees them; a ``Dataset`` is one."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def performance_count(self) -> int: ...
+
+    def load(self, indices: list[int]) -> None: ...
+
+    def unload(self, indices: list[int]) -> None: ...
+
+
+def loadgen_settings(settings: Settings, user_conf: Path) -> Any:
+    """Return LoadGen ``TestSettings`` for one run, from user.conf and the round.
+
+    Raises ``ValueError`` when LoadGen does not take the configuration.
+    """
+    made = mlperf_loadgen.TestSettings()
+    scenario = settings.scenario.loadgen
+    for path, kind in (("", BUILT_IN_CONF), (str(user_conf), PLAIN_CONF)):
+        code = made.FromConfig(path, settings.model, scenario, kind)
+        if code:
+            raise ValueError(
+                f"LoadGen refused {path or 'its built-in mlperf.conf'} with code "
+                f"{code} (-2: no such file, -22: a line it cannot parse)"
+            )
+    made.scenario = getattr(mlperf_loadgen.TestScenario, scenario)
+    made.mode = getattr(mlperf_loadgen.TestMode, settings.mode.loadgen)
+    # What the round fixes. LoadGen has its own round compiled in, so each of these
+    # is set even where both agree.
+    made.qsl_rng_seed = settings.seeds.qsl
+    made.sample_index_rng_seed = settings.seeds.sample_index
+    made.schedule_rng_seed = settings.seeds.schedule
+    made.min_duration_ms = settings.min_duration_ms
+    made.min_query_count = settings.min_query_count
+    made.max_duration_ms = settings.max_duration_ms
+    made.performance_sample_count_override = settings.performance_sample_count
+    made.sample_concatenate_permutation = settings.equal_issue
+    made.use_token_latencies = settings.token_latencies
+    if settings.ttft_ns is not None:
+        made.ttft_latency = settings.ttft_ns
+    if settings.tpot_ns is not None:
+        made.tpot_latency = settings.tpot_ns
+    prefix = {
+        Scenario.SINGLE_STREAM: "single_stream",
+        Scenario.MULTI_STREAM: "multi_stream",
+        Scenario.OFFLINE: "offline",
+    }.get(settings.scenario, "server")
+    values: dict[str, float | int | None] = {
+        "single_stream_expected_latency_ns": settings.expected_latency_ns,
+        "multi_stream_expected_latency_ns": settings.expected_latency_ns,
+        "single_stream_target_latency_percentile": settings.percentile,
+        "multi_stream_target_latency_percentile": settings.percentile,
+        "multi_stream_samples_per_query": settings.samples_per_query,
+        "server_target_latency_percentile": settings.percentile,
+        "server_target_latency_ns": settings.target_latency_ns,
+        "server_target_qps": settings.target_qps,
+        "offline_expected_qps": settings.target_qps,
+    }
+    for name, value in values.items():
+        if value is not None and name.startswith(prefix):
+            setattr(made, name, value)
+    return made
+
+
+def run(
+    settings: Settings,
+    folder: Path,
+    sut: SUT,
+    dataset: SampleLibrary,
+    on_failure: Callable[[BaseException], None],
+) -> None:
+    """Run LoadGen once; its four logs and user.conf are in ``folder`` afterwards.
+
+    Blocks until LoadGen is done. Callback errors go to ``on_failure``, never into
+    LoadGen. Raises ``Refused`` when the folder cannot be written: LoadGen itself
+    would abort the process at its next run.
+    """
+    user_conf = folder / "user.conf"
+    # An empty name keeps LoadGen from applying an audit.config that happens to lie
+    # in the working directory.
+    audit = ""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        user_conf.write_text(settings.user_conf(), encoding="utf-8")
+        if settings.audit_config:
+            audit = str(folder / "audit.config")
+            Path(audit).write_text(settings.audit_config, encoding="utf-8")
+    except OSError as error:
+        raise Refused(
+            f"cannot write LoadGen's logs into {folder}: {error.strerror}; give a "
+            "folder that can be written with --mlperf-reports DIR"
+        ) from error
+    made = loadgen_settings(settings, user_conf)
+    output = mlperf_loadgen.LogOutputSettings()
+    output.outdir = str(folder)
+    log_settings = mlperf_loadgen.LogSettings()
+    log_settings.log_output = output
+    log_settings.enable_trace = False  # 0.7 kB a sample, and time on the hot path
+
+    def guarded(call: Callable[[list[int]], None]) -> Callable[[list[int]], None]:
+        def callback(indices: list[int]) -> None:
+            try:
+                call(indices)
+            except BaseException as error:  # noqa: BLE001 - must not reach LoadGen
+                on_failure(error)
+
+        return callback
+
+    handle = mlperf_loadgen.ConstructFastSUT(sut.issue, sut.flush)
+    library = mlperf_loadgen.ConstructQSL(
+        dataset.total,
+        settings.performance_sample_count or dataset.performance_count,
+        guarded(dataset.load),
+        guarded(dataset.unload),
+    )
+    sut.start()
+    try:
+        mlperf_loadgen.StartTestWithLogSettings(
+            handle, library, made, log_settings, audit
+        )
+    finally:
+        sut.stop()
+        mlperf_loadgen.DestroyFastSUT(handle)
+        mlperf_loadgen.DestroyQSL(library)

@@ -1,0 +1,205 @@
+"""A short probe that makes the first run on an unknown machine a sensible one.
+
+It finds the layout (streams x threads) and the batch with the best bare loop, and from
+that what LoadGen has to be told: the expected rate, the expected latency, or a Server
+load that keeps the bound. Every number that a system file or the command line gives is
+taken as it is. What was found is said in the run's facts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pytest_mlperf.api.engine import Build
+from pytest_mlperf.api.engine import Engine
+from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.api.engine import opened
+from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.core.tuning import Tuning
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine import memory
+from pytest_mlperf.tuning.bare_loop import bare_loop
+from pytest_mlperf.tuning.bare_loop import once
+from pytest_mlperf.tuning.server_load import LoadSearch
+from pytest_mlperf.tuning.server_load import Trial
+from pytest_mlperf.tuning.server_load import Tuned
+
+SLICE_S = 0.4
+"""How long one candidate is timed, at least."""
+FINALISTS = 3
+"""How many of the candidates are timed a second time."""
+SAMPLES = 64
+"""Samples a candidate works through before its rate counts, so that long and short
+ones take part in proportion."""
+PASS_S = 2.0
+"""What a pass over a candidate's batches may take; a slow model gets fewer of them."""
+LONG_PASS_S = 1.0
+"""What a pass takes, at least, when a device is timed settled."""
+ANSWER_RATES = {Scenario.OFFLINE: 2.5e6, Scenario.SERVER: 5e4}
+"""What an engine that only answers (``null``) is asked for, in samples/s: it has no
+rate of its own, it measures the suite."""
+
+STREAM_ANSWER_NS = 1000
+"""What a stream scenario is told to expect of such an engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a probe measures with."""
+
+    provider: EngineProvider
+    build: Build
+    workload: Workload
+    cpus: int
+    beat: Callable[[], None]
+    """Called between measurements, so that a watchdog sees life."""
+
+    def tune(
+        self,
+        scenario: Scenario,
+        given: Tuning,
+        bound_ns: int | None,
+        trial: Trial | None,
+    ) -> Tuned:
+        """Return the tuning of one cell; ``trial`` None (accuracy) skips Server's."""
+        tuned = self.measure(scenario, given, bound_ns)
+        search = LoadSearch(self.provider, self.cpus, self.beat)
+        return search.loaded(tuned, scenario, given, bound_ns, trial)
+
+    def measure(self, scenario: Scenario, given: Tuning, bound_ns: int | None) -> Tuned:
+        """Return layout and batch by the bare loop; in streams, all of the tuning."""
+        if scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
+            return self._latency(given, 8 if scenario is Scenario.MULTI_STREAM else 1)
+        streams, batch, rate = self._throughput(scenario, given, bound_ns)
+        delay_s = (given.max_delay_ms or 0.0) / 1000
+        return Tuned(streams, batch, delay_s, given.preferred, loop_rate=rate)
+
+    def _latency(self, given: Tuning, size: int) -> Tuned:
+        streams = Streams(
+            1, given.threads or self.provider.layouts(self.cpus)[-1].threads
+        )
+        if given.expected_latency_ms is not None:
+            latency_ns = int(given.expected_latency_ms * 1e6)
+            return Tuned(streams, size, expected_latency_ns=latency_ns, note="as given")
+        if self.provider.answers:
+            expected = STREAM_ANSWER_NS * (1 if size == 1 else 4)
+            return Tuned(streams, size, expected_latency_ns=expected, note="as told")
+        with opened(self.provider, self.build, streams, self.beat) as engines:
+            batches = self._batches(size)
+            timed = [once(engines[0], self.workload, b) for b in batches[:2]]
+            started = time.monotonic()
+            while time.monotonic() - started < 2 * SLICE_S or len(timed) < 5:
+                chosen = batches[len(timed) % len(batches)]
+                timed.append(once(engines[0], self.workload, chosen))
+                self.beat()
+        middle = float(np.median(timed[2:]))
+        # LoadGen lists twice the queries that this latency lets expect and ends with
+        # an error when they run out; half the median leaves room for faster spells.
+        expected = max(1, int(middle * 0.5 * 1e9))
+        note = f"median {middle * 1e3:.3f} ms in the probe"
+        return Tuned(streams, size, expected_latency_ns=expected, note=note)
+
+    def _throughput(
+        self, scenario: Scenario, given: Tuning, bound_ns: int | None
+    ) -> tuple[Streams, int, float]:
+        layouts = self._layouts()
+        if given.streams or given.threads:
+            count = given.streams or max(1, self.cpus // (given.threads or 1))
+            layouts = (Streams(count, given.threads or max(1, self.cpus // count)),)
+        sizes = (given.batch,) if given.batch else self.provider.batches
+        if self.provider.answers:
+            return layouts[0], sizes[-1], ANSWER_RATES[scenario]
+        sort = scenario is Scenario.OFFLINE
+        rates: dict[tuple[Streams, int], float] = {}
+        for streams in layouts:
+            found = self._sweep(streams, sizes, bound_ns, sort=sort)
+            rates |= {(streams, size): rate for size, rate in found.items()}
+        best = sorted(rates, key=lambda key: -rates[key])[:FINALISTS]
+        if len(best) > 1:
+            # A busy spell of the machine may have met any of them.
+            for streams, size in best:
+                again = self._sweep(streams, (size,), None, sort=sort)[size]
+                rates[streams, size] = max(rates[streams, size], again)
+        streams, size = max(best, key=lambda key: rates[key])
+        settle_s = getattr(self.provider, "settle_s", 0.0)
+        if settle_s:
+            with opened(self.provider, self.build, streams, self.beat) as engines:
+                batches = self._batches(size, streams.count, sort=sort)
+                batches = self._affordable(batches, engines)
+                # Streams run dry at a pass's end: short passes would show their ends.
+                pass_s = sum(map(len, batches)) / rates[streams, size]
+                batches *= max(1, int(LONG_PASS_S / pass_s))
+                for _ in range(2):  # the first pass is the one that warms it up
+                    rates[streams, size] = bare_loop(
+                        engines, self.workload, batches, settle_s, self.beat
+                    )
+        return streams, size, rates[streams, size]
+
+    def _layouts(self) -> Sequence[Streams]:
+        """Return the provider's layouts without those that memory has no room for."""
+        found = self.provider.layouts(self.cpus)
+        path = self.build.path
+        if path is None:
+            return found
+        # Every stream holds the weights, and room to work.
+        most = memory.available() // 2 // (2 * path.stat().st_size + 1)
+        return [s for s in found if s.count <= most] or found[-1:]
+
+    def _sweep(
+        self,
+        streams: Streams,
+        sizes: Sequence[int],
+        bound_ns: int | None,
+        *,
+        sort: bool,
+    ) -> dict[int, float]:
+        """Return batch size -> samples/s of one layout, until it gets no better."""
+        rates: dict[int, float] = {}
+        with opened(self.provider, self.build, streams, self.beat) as engines:
+            for size in sizes:
+                batches = self._batches(size, streams.count, sort=sort)
+                batches = self._affordable(batches, engines)
+                rate = bare_loop(engines, self.workload, batches, SLICE_S, self.beat)
+                # A batch that takes a third of the bound leaves no room to wait.
+                seconds = size * streams.count / rate
+                slow = bound_ns is not None and seconds > bound_ns / 3e9
+                if slow and rates:
+                    break
+                rates[size] = rate
+                if slow or rate < 0.9 * max(rates.values()):
+                    break
+        return rates
+
+    def _affordable(
+        self, batches: list[list[int]], engines: Sequence[Engine]
+    ) -> list[list[int]]:
+        """Return an even pick of batches that a pass gets through in seconds."""
+        for engine in engines:
+            once(engine, self.workload, batches[0])  # warm
+            self.beat()
+        seconds = once(engines[0], self.workload, batches[0])
+        most = max(2, int(PASS_S / seconds)) * len(engines)
+        return batches[:: -(-len(batches) // most)]
+
+    def _batches(
+        self, size: int, streams: int = 1, *, sort: bool = False
+    ) -> list[list[int]]:
+        """Return index batches over a fixed random pick of the dataset.
+
+        Several batches a stream: a pass ends when its slowest stream does.
+        """
+        dataset = self.workload.dataset
+        loaded = min(dataset.total, dataset.performance_count)
+        picked = np.random.default_rng(0).permutation(loaded)
+        count = max(SAMPLES, 4 * size * streams)
+        picked = np.resize(picked, count)  # repeats a small dataset
+        if sort and dataset.lengths is not None:
+            picked = picked[np.argsort(-dataset.lengths[picked], kind="stable")]
+        indices: list[int] = picked.tolist()
+        return [indices[i : i + size] for i in range(0, len(indices), size)]

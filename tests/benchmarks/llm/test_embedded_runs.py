@@ -1,0 +1,179 @@
+"""The embedded LLM through LoadGen: its own server, really started and really slow."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.benchmarks.llm.embedded import MAX_TOKENS
+from pytest_mlperf.benchmarks.llm.embedded import open_embedded
+from pytest_mlperf.core import compliance
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.judge.judge import Context
+from pytest_mlperf.core.judge.judge import judge
+from pytest_mlperf.core.tuning import Tuning
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.runner.messages import Done
+from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.services.local import llama
+from pytest_mlperf.services.local.launch import Recipe
+from pytest_mlperf.services.local.launch import Server
+from pytest_mlperf.services.local.launch import launched
+from tests.support import service_doubles as doubles
+
+pytestmark = pytest.mark.skipif(
+    llama.unavailable() is not None, reason=llama.unavailable() or ""
+)
+HEAD = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the module's model is made, once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def server(cache: Path) -> Iterator[Server]:
+    """The server as cells start it."""
+    recipe = Recipe(tuple(llama.command(llama.model_file("q8_0", cache))), grace_s=5)
+    with launched(recipe, cache / "log") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """One child for the module: accuracy and compliance keep their server."""
+    runner = Runner(stall_s=60, build_s=120)
+    yield runner
+    runner.close()
+
+
+def asked(server: Server, **fields: Any) -> dict[str, Any]:
+    """Return the server's whole answer to the workload's first prompt."""
+    workload = open_embedded()
+    prompt = {"prompt": workload.prompt(0).text, "max_tokens": MAX_TOKENS}
+    body = json.dumps({**prompt, "temperature": 0, **workload.sampling, **fields})
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
+        connection.request("POST", "/v1/completions", body, HEAD)
+        answer: dict[str, Any] = json.loads(connection.getresponse().read())
+    return answer
+
+
+def test_the_same_prompt_is_evaluated_whole_each_time(server: Server) -> None:
+    """A cached prompt would make the second answer's first token a present."""
+    found = [asked(server) for _ in range(3)]
+    evaluated = [answer["timings"]["prompt_n"] for answer in found]
+    prompts = [answer["usage"]["prompt_tokens"] for answer in found]
+
+    assert prompts == evaluated
+    assert evaluated[0] > 10
+    assert [answer["timings"]["cache_n"] for answer in found] == [0, 0, 0]
+
+
+def test_a_prompt_with_the_same_beginning_is_evaluated_whole(server: Server) -> None:
+    """All prompts begin with the same example."""
+    workload = open_embedded()
+    asked(server)
+    answer = asked(server, prompt=workload.prompt(1).text)
+
+    assert answer["usage"]["prompt_tokens"] == answer["timings"]["prompt_n"]
+
+
+def test_every_answer_has_all_its_tokens_and_tells_their_ids(server: Server) -> None:
+    """So that each has a time per token, and TEST06 has something to compare."""
+    answer = asked(server, logprobs=1, post_sampling_probs=True)
+    (choice,) = answer["choices"]
+
+    assert answer["usage"]["completion_tokens"] == MAX_TOKENS
+    assert len([one["id"] for one in choice["logprobs"]["content"]]) == MAX_TOKENS
+    assert choice["finish_reason"] == "length"
+
+
+def job(
+    folder: Path, cache: Path, scenario: Scenario, mode: Mode, **changes: Any
+) -> Job:
+    """Return a job of the embedded server."""
+    made = doubles.job(
+        folder, [], scenario, mode, tuning=Tuning(),
+        spec="pytest_mlperf.benchmarks.llama:LLAMA3_1_8B", concurrency=None,
+    )  # fmt: skip
+    return replace(made, cache=str(cache), **changes)
+
+
+def verdict_of(job: Job, done: Done) -> Verdict:
+    """Judge a run as the measure fixture does."""
+    audit = compliance.find(job.audit, job.rule) if job.audit else None
+    context = Context(
+        settings=done.settings,
+        reference=dict(done.reference),
+        build=done.build,
+        dataset_total=done.dataset_total,
+        facts=done.facts,
+        audit=audit,
+    )
+    found = rounds.get("v6.1")
+    return judge(Path(job.folder), job.cell, job.mode, job.rule, found, context)
+
+
+def test_eight_bits_keep_the_rounds_share_of_the_references_accuracy(
+    runner: Runner, tmp_path: Path, cache: Path
+) -> None:
+    """Five metrics of a hundred answers, by the official definitions."""
+    one = job(tmp_path, cache, Scenario.OFFLINE, Mode.ACCURACY)
+    done = runner.run(one)
+    verdict = verdict_of(one, done)
+
+    assert verdict.valid, verdict.explain()
+    judged = {c.name for c in verdict.checks if c.name.startswith("accuracy_")}
+    metrics = {"ROUGE1", "ROUGE2", "ROUGEL", "ROUGELSUM", "GEN_LEN", "hash"}
+    assert {f"accuracy_{metric}" for metric in metrics} == judged
+    assert done.facts["precision"] == "q8_0"
+    assert open_embedded().reference == done.reference
+
+
+def test_test06_holds_for_the_embedded_server(
+    runner: Runner, tmp_path: Path, cache: Path
+) -> None:
+    """First token, end of sequence and length of a hundred streamed answers."""
+    one = job(
+        tmp_path, cache, Scenario.INTERACTIVE, Mode.COMPLIANCE, audit="TEST06",
+        tuned={"concurrency": 4, "target_qps": 50.0},
+    )  # fmt: skip
+    done = runner.run(one)
+    verdict = verdict_of(one, done)
+    audit = compliance.find("TEST06", one.rule)
+    findings = compliance.verify(audit, one.rule, Path(one.folder), {})
+    checks = [check for finding in findings for check in finding.checks]
+
+    assert verdict.valid, verdict.explain()
+    assert [check.status for check in checks] == [Status.PASS] * 3, checks
+    assert {check.found for check in checks} == {"100 answers"}
+
+
+def test_a_stream_is_valid_and_its_tokens_are_shown_unjudged(
+    pytester: pytest.Pytester,
+) -> None:
+    """From the command line to the table, with the probe and a server of its own."""
+    root = Path(__file__).parents[3]
+    result = pytester.runpytest_subprocess(
+        str(root / "suites"), "-c", str(root / "pyproject.toml"),
+        "-k", "llama3.1-8b-edge and singlestream and performance",
+        "--mlperf-duration", "8", "--mlperf-reports", str(pytester.path / "reports"),
+    )  # fmt: skip
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["*llama3.1-8b-edge*", "*unjudged: TPOT p90 * ms, TTFT p90 * ms*tokens/s*"]
+    )

@@ -1,0 +1,233 @@
+"""Synthetic data: official sizes, answers of their own, lines that checkers read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from pytest_mlperf.api import registry
+from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.benchmarks.standins import squad
+from pytest_mlperf.benchmarks.standins.synthetic import SyntheticBenchmark
+from pytest_mlperf.benchmarks.standins.synthetic import scatter
+from pytest_mlperf.core import matrix
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.logs.accuracy import PATTERNS
+from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
+from pytest_mlperf.core.plan import plan
+from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.types import Mode
+
+
+def rules() -> Iterator[Rule]:
+    """Yield one rule of every benchmark, target and round that can be rehearsed."""
+    seen = set()
+    for name in rounds.ROUNDS:
+        present = matrix.rehearsable(rounds.get(name).rules)
+        for rule in rounds.get(name).rules:
+            key = (rule.benchmark, rule.target, rule.round)
+            if rule.benchmark in present and key not in seen:
+                seen.add(key)
+                yield rule
+
+
+RULES = list(rules())
+INSTALLED = {name: registry.benchmark(name) for name in registry.REHEARSED}
+OPENED = {name: b.workload("synthetic", None) for name, b in INSTALLED.items()}
+
+
+def workload(rule: Rule, mode: Mode = Mode.ACCURACY) -> Workload:
+    """Return a rehearsal's workload; those that take a second are opened once."""
+    if rule.benchmark in OPENED:
+        return OPENED[rule.benchmark]
+    return registry.rehearsed(rule, mode).workload("synthetic", None)
+
+
+def answers_of(found: Workload, indices: list[int]) -> dict[int, bytes]:
+    """Return what the oracle's outputs become in LoadGen's log."""
+    outputs = list(found.dataset.gather(indices).values())
+    rows, sizes = found.respond(outputs, indices)
+    cut = sizes or [rows[0].nbytes] * len(rows)
+    return {
+        index: row.tobytes()[:size]
+        for index, row, size in zip(indices, rows, cut, strict=True)
+    }
+
+
+def named(rule: Rule) -> str:
+    return f"{rule.model}-{rule.round}"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=named)
+def test_sizes_are_the_rounds(rule: Rule) -> None:
+    """No rule about the dataset has to be waived in a rehearsal."""
+    performance = workload(rule, Mode.PERFORMANCE).dataset
+
+    available = min(performance.total, performance.performance_count)
+    planned = plan(
+        rule, rounds.get(rule.round).seeds, Mode.PERFORMANCE, available=available
+    )
+
+    assert planned.waived == {}
+    assert rule.accuracy_sample_count == workload(rule).dataset.total
+    assert rule.dataset_size == performance.total
+
+
+@pytest.mark.parametrize("rule", RULES, ids=named)
+def test_all_true_answers_pass_the_rounds_limits(
+    rule: Rule, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The written line is read back by the official patterns, every metric of it."""
+    found = workload(rule)
+    whole = found.dataset.total
+    if rule.benchmark not in OPENED:
+        # The share of true answers is what counts; all of them are not needed.
+        metrics = {k: v * whole / 8 for k, v in found.score(some(found)).items()}
+    else:
+        metrics = found.score(answers_of(found, list(range(whole))))
+    folder = tmp_path_factory.mktemp("accuracy")
+    (folder / "accuracy.txt").write_text(found.accuracy_text(metrics) + "\n")
+    read = read_accuracy_txt(folder).metrics
+
+    for limit in rule.accuracy:
+        assert limit.threshold <= read[limit.metric] <= (limit.upper or 100)
+
+
+def some(found: Workload) -> dict[int, bytes]:
+    total = found.dataset.total
+    return answers_of(found, [i * total // 8 for i in range(8)])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=named)
+def test_a_wrong_answer_costs_its_share(rule: Rule) -> None:
+    """Scoring looks at the answers: one of eight that is spoilt is found."""
+    found = workload(rule)
+    right = some(found)
+    spoilt = bytes(byte ^ 0x55 for byte in right[0])
+    # Logits that are all alike point nowhere; spoilt ones might point where they did.
+    wrong = {**right, 0: bytes(len(spoilt)) if rule.benchmark == "bert" else spoilt}
+    metric = rule.accuracy[0].metric
+    share = found.score(wrong)[metric] / found.score(right)[metric]
+
+    assert pytest.approx(share) == 7 / 8
+
+
+@pytest.mark.parametrize("rule", RULES, ids=named)
+def test_no_line_is_read_as_another_metric(rule: Rule) -> None:
+    """The first line of each metric matches the patterns of that metric alone."""
+    found = workload(rule)
+    metrics = dict.fromkeys([m.metric for m in rule.accuracy], 1.0)
+    text = found.accuracy_text({"exact_match": 1.0, **metrics})
+    # WER and ACCURACY are one pattern; another benchmark's F1 is read from any JSON.
+    same = {"WER": "ACCURACY", "F1": "F1_HIERARCHICAL"}
+
+    assert text
+    assert all(metric in PATTERNS for metric in metrics)
+    assert set(metrics) | {same.get(m, m) for m in metrics} >= read_by(text)
+
+
+def read_by(text: str) -> set[str]:
+    """Return the metrics whose official pattern finds something."""
+    import re
+
+    lines = text.splitlines()
+    return {m for m, p in PATTERNS.items() if any(re.match(p, x) for x in lines)}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=named)
+def test_samples_differ_in_what_compliance_compares(rule: Rule) -> None:
+    """An engine that answers every sample alike would be found out."""
+    found = answers_of(workload(rule), list(range(min(43, rule.dataset_size))))
+
+    assert len(set(found.values())) > 0.9 * len(found)
+
+
+@given(st.lists(st.integers(0, 10_832), min_size=1, max_size=20, unique=True))
+@settings(deadline=None, max_examples=30)
+def test_an_answer_is_the_same_in_every_batch(indices: list[int]) -> None:
+    """TEST01 compares two runs that batch differently."""
+    for found in (*OPENED.values(), generic("retinanet")):
+        together = answers_of(found, indices)
+        alone = answers_of(found, [indices[-1]])
+
+        assert alone[indices[-1]] == together[indices[-1]]
+
+
+def generic(name: str) -> Workload:
+    rule = next(rule for rule in RULES if rule.benchmark == name)
+    return SyntheticBenchmark(rule, Mode.PERFORMANCE).workload("synthetic", None)
+
+
+def test_first_places_are_all_different() -> None:
+    """Half a million samples have half a million first values."""
+    count = 500_000
+    first = scatter(np.arange(count), 1)[:, 0]
+
+    assert count == len(np.unique(first))
+
+
+def test_the_digest_is_the_same_in_both_modes() -> None:
+    """Accuracy and performance belong to one build."""
+    rule = next(r for r in RULES if r.accuracy_sample_count == r.dataset_size)
+    digests = {
+        SyntheticBenchmark(rule, mode).workload("synthetic", None).digest
+        for mode in (Mode.PERFORMANCE, Mode.ACCURACY)
+    }
+
+    assert len(digests) == 1
+
+
+def test_other_outputs_than_the_oracles_are_refused() -> None:
+    """A model's scores are no answer to a synthetic question."""
+    found = generic("3d-unet")
+
+    with pytest.raises(ValueError, match=r"should be \(2, 16, 16, 16\).*oracle"):
+        found.respond([np.zeros((2, 1000))], [0, 1])
+
+
+def test_bert_has_as_many_windows_as_squad() -> None:
+    """10,833 of 10,570 questions, some of the full length, none beyond it."""
+    made, answers = squad.features()
+    shown = np.bincount(made.owners[answers[:, 0] > 0])
+
+    assert len(made.lengths) == squad.WINDOWS
+    assert len(made.questions) == squad.QUESTIONS
+    assert made.lengths.max() == 384
+    assert shown.min() == 1
+
+
+def test_bert_scores_text_and_not_bytes() -> None:
+    """A longer answer than the true one has some F1 and no exact match."""
+    found = OPENED["bert"]
+    answer = bytearray(answers_of(found, [0])[0])
+    logits = np.frombuffer(bytes(answer), "<f4").reshape(-1, 2).copy()
+    end = int(logits[:, 1].argmax())
+    logits[end + 1, 1] = logits[end, 1] + 1
+    metrics = found.score({0: logits.tobytes()})
+    full = found.score({0: bytes(answer)})
+
+    assert 0 < metrics["F1"] < full["F1"]
+    assert 0 == metrics["exact_match"] < full["exact_match"]
+
+
+def test_the_data_are_the_same_on_every_machine() -> None:
+    """Answers are made of seeds; another numpy must not make others unnoticed."""
+    found = {
+        name: hashlib.sha256(b"".join(some(w).values())).hexdigest()[:16]
+        for name, w in {**OPENED, "retinanet": generic("retinanet")}.items()
+    }
+
+    assert found == EXPECTED
+
+
+EXPECTED = {
+    "bert": "45f07cebce3195fa",
+    "resnet50": "658f2f71a4f35266",
+    "retinanet": "e569251bc53c1e40",
+}

@@ -1,0 +1,166 @@
+"""The ``machine`` command, and a session that finds its GPU leased."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.commands.machine import described
+from pytest_mlperf.commands.main import main
+from pytest_mlperf.machine.lease import FOLDER
+from pytest_mlperf.machine.lease import Claim
+from pytest_mlperf.machine.lease import lease
+from pytest_mlperf.machine.system import System
+from pytest_mlperf.machine.system import SystemFileError
+from pytest_mlperf.machine.system import detect
+
+CLONE = Path(__file__).parents[2]
+SMI = """\
+#!/bin/sh
+echo 'Made-up G, 81559, 00000000:19:00.0, GPU-aaaa, 9.0'
+echo 'Made-up G, 81559, 00000000:41:00.0, GPU-bbbb, 9.0'
+"""
+
+
+def machine(folder: Path, numa: str = "", **files: str) -> System:
+    """Detect a made-up machine of two nodes; GPU 0 is on node 1."""
+    tree: Mapping[str, str] = {
+        "sys/devices/system/node/online": "0-1\n",
+        "sys/devices/system/node/node0/cpulist": "0-3\n",
+        "sys/devices/system/node/node1/cpulist": "4-7\n",
+        "sys/devices/system/cpu/online": "0-7\n",
+        "sys/bus/pci/devices/0000:19:00.0/numa_node": "1\n",
+        "sys/bus/pci/devices/0000:41:00.0/numa_node": "0\n",
+        "proc/self/status": "Cpus_allowed_list: 0-7\n",
+        **files,
+    }
+    for name, text in tree.items():
+        path = folder / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    tool = folder / "bin/nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text(SMI)
+    tool.chmod(0o755)
+    (folder / "systems").mkdir()
+    text = f'[numa]\nconfig = "{numa}"\n' if numa else ""
+    (folder / "systems/lab.toml").write_text(text)
+    return detect("lab", folder / "root", rootdir=folder, environ={})
+
+
+@pytest.fixture(autouse=True)
+def _path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("numa", "cpus", "config", "note"),
+    [
+        ("", [(4, 5, 6, 7), (0, 1, 2, 3)], "1:0-3&0:4-7", ""),
+        ("1:0-3&0:4-7", [(4, 5, 6, 7), (0, 1, 2, 3)], "1:0-3&0:4-7", ""),
+        ("off", [(), ()], "off", ""),
+        (
+            "0:0-3&1:4-7",
+            [(0, 1, 2, 3), (4, 5, 6, 7)],
+            "0:0-3&1:4-7",
+            "NUMA: GPU 0: configured CPUs 0-3, detected 4-7; GPU 1: ",
+        ),
+    ],
+)
+def test_configuration_wins_and_its_difference_is_told(
+    tmp_path: Path, numa: str, cpus: list[tuple[int, ...]], config: str, note: str
+) -> None:
+    """GPUs get the CPUs that the file says; header and verdict say what differs."""
+    system = machine(tmp_path, numa)
+
+    assert cpus == [gpu.cpus for gpu in system.gpus]
+    assert config == system.numa_config
+    assert system.numa_note.startswith(note)
+    assert bool(note) == any(one == system.numa_note for one in system.notes)
+
+
+def test_another_machines_configuration_stops_with_its_file(tmp_path: Path) -> None:
+    """A copied configuration names CPUs or GPUs that are not there."""
+    with pytest.raises(SystemFileError, match=r"lab\.toml: \[numa\]: .*found GPU 2"):
+        machine(tmp_path, "2,0:0-3&1:4-7")
+
+
+def test_machine_is_described_with_what_to_do(tmp_path: Path) -> None:
+    """Name, devices, NUMA with both strings, and each setting with its remedy."""
+    pages = "sys/kernel/mm/transparent_hugepage/enabled"
+    system = machine(tmp_path, "0:0-3&1:4-7", **{pages: "always [madvise] never"})
+    lines, amiss = described(system, tmp_path / "root")
+
+    assert amiss
+    assert "name: lab (registered)" in lines
+    assert "NUMA: configured 0:0-3&1:4-7, detected 1:0-3&0:4-7" in lines
+    assert (
+        "huge pages: madvise (advised: always for Server): as root: "
+        f"echo always > /{pages}"
+    ) in lines
+
+
+def test_machine_with_nothing_amiss_says_so(tmp_path: Path) -> None:
+    """Detected placement and no advice: nothing to do."""
+    lines, amiss = described(machine(tmp_path), tmp_path / "root")
+
+    assert not amiss
+    assert "NUMA: 1:0-3&0:4-7" in lines
+
+
+def test_command_prints_the_proof_and_its_refusal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine on no enable list gets the reckoning nevertheless."""
+    monkeypatch.delenv("SYSTEM_NAME", raising=False)
+    code = main(["machine", "--proof", "bert", "--rate", "7717", "--type-bytes", "4"])
+    out = capsys.readouterr().out
+
+    assert code == 1
+    assert "0.035560 GB/s  rules: 7,717/s x 4,608 bytes" in out
+    assert "start_from_device is not enabled for" in out
+
+
+def test_command_refuses_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proof without a rate, and a name that names nothing."""
+    monkeypatch.delenv("SYSTEM_NAME", raising=False)
+
+    assert main(["machine", "--proof", "bert"]) == 2
+    assert "--proof needs --rate X" in capsys.readouterr().err
+    assert main(["machine", "--system", "a b"]) == 2
+    assert "cannot name a folder" in capsys.readouterr().err
+
+
+def test_session_fails_in_words_when_its_gpu_is_leased(tmp_path: Path) -> None:
+    """The item says who measures on the GPU; no run was started."""
+    device = f"GPU-{uuid.uuid4()}"
+    machine(tmp_path)
+    (tmp_path / "bin/nvidia-smi").write_text(SMI.replace("GPU-aaaa", device))
+    command = [sys.executable, "-m", "pytest", str(CLONE / "suites"), "--fast"]
+    command += ["-k", "bert and offline and performance", "--mlperf-engine", "null"]
+    command += ["-p", "no:cacheprovider", "--mlperf-reports", str(tmp_path / "reports")]
+    try:
+        with lease([Claim(device)], "the other session"):
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                cwd=CLONE,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": device},
+                check=False,
+            )
+    finally:
+        (FOLDER / f"{device}.lock").unlink()
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = f"device {device} is in use by another session (pid {os.getpid()}, session"
+    assert f"{told} the other session since" in done.stdout
+    assert not list((tmp_path / "reports").rglob("mlperf_log_*"))

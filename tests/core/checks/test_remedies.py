@@ -1,0 +1,189 @@
+"""The values to try next, held against what LoadGen makes of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.checks import remedies
+from pytest_mlperf.core.checks.context import Context
+from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.early_stopping import AFFORDABLE
+from pytest_mlperf.core.early_stopping import proven
+from pytest_mlperf.core.early_stopping import proves
+from pytest_mlperf.core.early_stopping import queries_needed
+from pytest_mlperf.core.early_stopping import steady
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from tests.support import logs
+from tests.support import scripted
+
+RATES = st.floats(0.01, 1e7)
+DURATIONS = st.integers(100, 3_600_000)
+
+
+def typed(value: float) -> float:
+    """Return the number that a reader types."""
+    return float(remedies.rate(value))
+
+
+def loadgens_samples(qps: float, duration_ms: int, least: int) -> int:
+    """Return the samples of Offline's query, as LoadGen sums them."""
+    return max(least, int(1.1 * duration_ms / 1000 * qps))
+
+
+@given(RATES, DURATIONS, st.integers(1, 30_000))
+def test_offline_lasts_long_enough_at_the_rate_advised(
+    actual: float, duration_ms: int, least: int
+) -> None:
+    """LoadGen's own sum of samples, answered at the measured rate, fills the time."""
+    text = remedies.rate(remedies.offline_qps(actual, duration_ms), math.ceil)
+    samples = loadgens_samples(float(text), duration_ms, least)
+
+    assert samples / actual >= duration_ms / 1000
+    assert float(text) >= actual * (1 - 1e-9)
+
+
+@given(
+    asked=RATES,
+    completed=st.floats(0.1, 1e7),
+    scheduled=RATES,
+    share=st.one_of(st.none(), st.floats(0, 1)),
+)
+def test_server_is_advised_a_lower_load(
+    asked: float, completed: float, scheduled: float, share: float | None
+) -> None:
+    """Whatever the log says, the next load is below this one, and not nothing."""
+    advised = remedies.next_server_qps(asked, completed, scheduled, share, 0.01)
+
+    assert 0 < typed(advised) < asked
+    if remedies.backlog(completed, scheduled):
+        assert typed(advised) < completed
+
+
+@given(
+    st.lists(st.integers(1_000, 10**10), min_size=1, max_size=200),
+    st.sampled_from([0.9, 0.99]),
+    st.integers(1_000, 600_000),
+)
+def test_a_stream_does_not_run_out_at_the_latency_advised(
+    latencies: list[int], percentile: float, duration_ms: int
+) -> None:
+    """Twice the duration by the expected latency is more than the run answers."""
+    taken = sorted(latencies)
+    measured, mean = taken[int(len(taken) * percentile)], sum(taken) // len(taken)
+    advised = remedies.next_latency_ns(measured, mean)
+    text = remedies.typed_ms(advised)
+    expected_ns = float(text.removesuffix(" ms")) * 1e6
+    made = 2 * duration_ms * 1e6 / expected_ns
+
+    assert expected_ns <= measured
+    assert made * mean >= duration_ms * 1e6
+
+
+@given(st.integers(50, 10**6), st.integers(0, 10**4), st.sampled_from([0.9, 0.99]))
+def test_a_longer_run_is_advised_only_where_it_would_prove_the_percentile(
+    queries: int, over: int, percentile: float
+) -> None:
+    """As many late ones in the longer run are few enough, or none is advised."""
+    over = min(over, queries)
+    enough = steady(queries, over, percentile)
+
+    if enough is None:
+        assert over > 0
+    else:
+        late = math.ceil(over / queries * enough)
+        least = queries_needed(0, percentile)
+        assert proves(enough, late, percentile)
+        assert queries_needed(over, percentile) <= enough
+        assert enough <= max(AFFORDABLE * queries, least)
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1))
+def test_what_is_proved_is_the_highest_percentile_that_is(
+    queries: int, share: float
+) -> None:
+    """The percentile a run of Server proves is proved, and hardly a higher one."""
+    over = int(queries * share)
+    highest = proven(queries, over)
+
+    assert highest == 0 or proves(queries, over, highest)
+    assert not proves(queries, over, highest + 1e-9 + 1e-6 * (1 - highest))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0, "a fraction of a query"),
+        (0.0012345, "0.00123"),
+        (0.95, "0.950"),
+        (12.345, "12.3"),
+        (109.09, "109"),
+        (123456.0, "123000"),
+    ],
+)
+def test_a_rate_is_typed_with_three_digits(value: float, expected: str) -> None:
+    """No separators and no exponent: it goes into user.conf as it stands."""
+    assert expected == remedies.rate(value)
+
+
+def a_run(folder: Path, scenario: str) -> Run:
+    """Return a built log as evidence."""
+    kind = Scenario.parse(scenario)
+    rule = scripted.rule_of("resnet50", kind)
+    cell = Cell("resnet50", "", kind, "null", "v6.1")
+    table = rounds.get("v6.1")
+    return Run(Log.read(folder), cell, Mode.PERFORMANCE, rule, table, Context())
+
+
+@pytest.mark.parametrize(
+    ("scenario", "change", "expected"),
+    [
+        ("Offline", {"effective_target_qps": 100.0}, 660.0),
+        ("Offline", {"effective_target_qps": 50.0}, 1320.0),
+        ("Server", {"effective_target_qps": 100.0}, 600.0),
+        (
+            "Server",
+            {"effective_target_qps": 100.0, "effective_min_query_count": 270_336},
+            2703.36,
+        ),
+        ("SingleStream", {"effective_target_qps": 1000.0}, 600.0),
+        (
+            "SingleStream",
+            {"effective_target_qps": 1.0, "effective_min_query_count": 1024},
+            1024.0,
+        ),
+        (
+            "MultiStream",
+            {"effective_target_qps": 0.5, "effective_min_query_count": 662},
+            1324.0,
+        ),
+        ("Server", {"effective_target_qps": 0}, None),
+    ],
+)
+def test_a_log_tells_how_long_its_run_should_have_taken(
+    tmp_path: Path, scenario: str, change: dict[str, object], expected: float | None
+) -> None:
+    """From its own settings: duration, count, and the rate that was expected."""
+    folder = logs.performance(tmp_path, scenario, change=change)
+
+    assert expected == remedies.expected_s(a_run(folder, scenario))
+
+
+def test_a_log_without_its_settings_tells_no_time(tmp_path: Path) -> None:
+    """Nothing is guessed where the log of an old LoadGen lacks a line."""
+    run = a_run(logs.performance(tmp_path, "Server"), "Server")
+    values = {**run.log.values}
+    del values["effective_target_qps"]
+
+    assert (
+        remedies.expected_s(replace(run, log=replace(run.log, values=values))) is None
+    )

@@ -1,0 +1,431 @@
+"""Every rule of the submission check: a tree that passes, a change that does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from pytest_mlperf.core.submission.check import Problem
+from pytest_mlperf.core.submission.check import check_tree
+from pytest_mlperf.core.submission.check import read
+from pytest_mlperf.core.submission.check import tree_problems
+from pytest_mlperf.core.submission.check.listing import Kind
+from pytest_mlperf.core.submission.check.listing import Listing
+from tests.support import logs
+from tests.support import trees
+
+BERT = {"bert": ("SingleStream", "Offline")}
+HOME = "closed/ACME"
+OFFLINE = f"{HOME}/results/box/bert-99/Offline"
+RUN = f"{OFFLINE}/performance/run_1"
+SYSTEM = f"{HOME}/systems/box.json"
+Change = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bert-99 on an edge system, v6.1, closed: nothing is wrong with it."""
+    return trees.make(tmp_path_factory.mktemp("trees") / "v6.1", "v6.1", BERT)
+
+
+@pytest.fixture
+def tree(original: Path, tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return Path(shutil.copytree(original, tmp_path / "tree"))
+
+
+def problems(root: Path, rule: str, **wanted: Any) -> list[Problem]:
+    """Return the problems of one rule; all of them have a remedy."""
+    found = list(check_tree(root, **wanted))
+    assert all(problem.remedy for problem in found)
+    return [problem for problem in found if problem.rule == rule]
+
+
+def write(path: str, text: str = "text\n") -> Change:
+    return lambda root: trees.write(root / path, text)
+
+
+def remove(path: str) -> Change:
+    def change(root: Path) -> None:
+        target = root / path
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+    return change
+
+
+def move(path: str, to: str) -> Change:
+    def change(root: Path) -> None:
+        (root / to).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).rename(root / to)
+
+    return change
+
+
+def system(**fields: object) -> Change:
+    """Return a change of fields of the system's description."""
+
+    def change(root: Path) -> None:
+        found = json.loads((root / SYSTEM).read_text("utf-8"))
+        trees.write(root / SYSTEM, json.dumps(found | fields))
+
+    return change
+
+
+def logged(path: str, before: str, after: str) -> Change:
+    """Return a change of a text in a file; the text has to be there."""
+
+    def change(root: Path) -> None:
+        text = (root / path).read_text("utf-8")
+        assert before in text
+        (root / path).write_text(text.replace(before, after), "utf-8")
+
+    return change
+
+
+def link(path: str, target: str) -> Change:
+    return lambda root: (root / path).symlink_to(target)
+
+
+def folder(path: str) -> Change:
+    return lambda root: (root / path).mkdir(parents=True)
+
+
+def big(path: str) -> Change:
+    return lambda root: os.truncate(root / path, 51 * 1024 * 1024)
+
+
+DETAIL = f"{RUN}/mlperf_log_detail.txt"
+ACCURACY = f"{OFFLINE}/accuracy"
+TEST01 = f"{OFFLINE}/TEST01"
+CASES: list[tuple[str, Change, str]] = [
+    ("root", write("notes.txt"), "notes.txt"),
+    ("root", folder("others/x"), "others"),
+    ("division", write("closed/notes.md"), "closed/notes.md"),
+    ("submitter", write("closed/OTHER/README.md"), "closed/OTHER"),
+    ("links", link(f"{HOME}/away", "/etc/hostname"), f"{HOME}/away"),
+    ("links", link(f"{HOME}/gone", "nowhere"), f"{HOME}/gone"),
+    ("links", link(f"{HOME}/round", "."), f"{HOME}/round"),
+    ("file_size", big(f"{HOME}/src/bert-99/main.py"), "main.py"),
+    ("file_names", write(f"{HOME}/src/.hidden"), ".hidden"),
+    ("file_names", write(f"{HOME}/src/a file"), "a file"),
+    ("file_names", write(f"{HOME}/src/__pycache__/x.pyc"), "__pycache__"),
+    ("empty_folders", folder(f"{HOME}/src/empty"), f"{HOME}/src/empty"),
+    ("layout", write(f"{HOME}/measurements/box/x.json"), f"{HOME}/measurements"),
+    ("systems_and_results", write(f"{HOME}/systems/b.json", "{}"), "systems/b.json"),
+    ("system_json", remove(SYSTEM), SYSTEM),
+    ("system_json", write(SYSTEM, "[1, 2]"), SYSTEM),
+    ("system_json", write(SYSTEM, '{"a": '), SYSTEM),
+    ("system_fields", system(cooling=""), SYSTEM),
+    ("system_fields", system(number_of_nodes=0), SYSTEM),
+    ("system_fields", system(framework=["onnxruntime"]), SYSTEM),
+    ("system_values", system(status="soon"), SYSTEM),
+    ("system_values", system(system_type="phone"), SYSTEM),
+    ("system_values", system(system_type=["edge"]), SYSTEM),
+    ("system_numbers", system(number_of_nodes="one"), SYSTEM),
+    ("system_agreement", system(submitter="OTHER"), SYSTEM),
+    ("system_agreement", system(division="Closed"), SYSTEM),
+    ("system_network", system(is_network="true"), SYSTEM),
+    ("system_network", system(is_network="false"), SYSTEM),
+    ("system_network", system(is_network=True), SYSTEM),
+    ("results", folder(f"{HOME}/results/other"), "results/other"),
+    ("results", folder(f"{HOME}/results/box/resnet50"), "box/resnet50"),
+    ("benchmark_name", move(f"{HOME}/results/box/bert-99", f"{HOME}/results/box/bert"),
+     "box/bert"),
+    ("benchmark_name", move(f"{HOME}/results/box/bert-99", f"{HOME}/results/box/x"),
+     "box/x"),
+    ("scenario_name", move(OFFLINE, f"{HOME}/results/box/bert-99/offline"), "offline"),
+    ("scenario_name", move(OFFLINE, f"{HOME}/results/box/bert-99/Fast"), "Fast"),
+    ("required_scenarios", remove(OFFLINE), OFFLINE),
+    ("scenario", move(OFFLINE, f"{HOME}/results/box/bert-99/Server"), "Server"),
+    ("scenario", system(system_type="datacenter"), "box/bert-99"),
+    ("measurements_files", write(f"{OFFLINE}/README.md", ""), "README.md"),
+    ("measurements_fields", write(f"{OFFLINE}/measurements.json", "{}"),
+     "measurements.json"),
+    ("user_conf", write(f"{OFFLINE}/user.conf", "no setting\n"), "user.conf"),
+    ("code", remove(f"{HOME}/src"), f"{HOME}/src"),
+    ("calibration", remove(f"{HOME}/documentation/calibration.md"), "calibration.md"),
+    ("log_files", write(f"{RUN}/notes.txt"), "run_1/notes.txt"),
+    ("log_files", write(f"{ACCURACY}/notes.txt"), "accuracy/notes.txt"),
+    ("accuracy_log_size", write(f"{ACCURACY}/mlperf_log_accuracy.json", "[" * 20_000),
+     "mlperf_log_accuracy.json"),
+    ("accuracy_log_cut", logged(f"{ACCURACY}/mlperf_log_accuracy.json", "[\n", "x"),
+     "mlperf_log_accuracy.json"),
+    ("accuracy_hash", logged(f"{ACCURACY}/accuracy.txt", "hash=", "hsah="),
+     "accuracy.txt"),
+    ("accuracy_F1", logged(f"{ACCURACY}/accuracy.txt", "90.9}", "70.9}"),
+     "accuracy.txt"),
+    ("loadgen_validity", logged(DETAIL, '"VALID"', '"INVALID"'), DETAIL),
+    ("no_errors", logged(DETAIL, '"num_errors", "value": 0',
+                         '"num_errors", "value": 1'), DETAIL),
+    ("compliance", remove(TEST01), TEST01),
+    ("compliance_verdict", write(f"{TEST01}/verify_performance.txt", "TEST FAIL\n"),
+     "verify_performance.txt"),
+    ("compliance_verdict", write(f"{TEST01}/verify_accuracy.txt", "TEST FAIL\n"),
+     "verify_accuracy.txt"),
+    ("log_files", write(f"{TEST01}/accuracy/notes.txt"), "accuracy/notes.txt"),
+    ("accuracy_hash", write(f"{TEST01}/accuracy/accuracy.txt", "none\n"),
+     "TEST01/accuracy/accuracy.txt"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "path"), CASES, ids=[f"{c[0]}-{n}" for n, c in enumerate(CASES)]
+)
+def test_a_change_breaks_its_rule_and_the_problem_names_the_place(
+    tree: Path, rule: str, change: Change, path: str
+) -> None:
+    """The tree passes that rule before, and not after."""
+    before = problems(tree, rule)
+    change(tree)
+    after = problems(tree, rule)
+
+    assert before == []
+    assert any(path in problem.path for problem in after)
+
+
+def test_a_good_tree_has_no_problem(tree: Path) -> None:
+    """What the cases begin with is content with every rule."""
+    assert list(check_tree(tree)) == []
+
+
+def test_an_empty_folder_is_no_submission(tmp_path: Path) -> None:
+    """A gate that finds nothing fails, where the official checker does not."""
+    assert problems(tmp_path, "something_to_check")
+    assert problems(tmp_path, "round")
+
+
+def test_the_open_division_needs_no_compliance_scenarios_or_accuracy(
+    tmp_path: Path,
+) -> None:
+    """It is held to everything else."""
+    root = trees.make(tmp_path / "t", "v6.1", {"bert": ("Offline",)}, division="open")
+    own = root / "open/ACME/results/box/bert-99/Offline"
+    shutil.rmtree(own / "TEST01")
+    logged("accuracy.txt", "90.9}", "70.9}")(own / "accuracy")
+
+    assert list(check_tree(root)) == []
+
+
+def test_an_open_benchmark_of_its_own_name_is_mapped(tmp_path: Path) -> None:
+    """model_mapping.json says what an open entry's own model is."""
+    root = trees.make(tmp_path / "t", "v6.1", {"bert": ("Offline",)}, division="open")
+    home = root / "open/ACME"
+    (home / "results/box/bert-99").rename(home / "results/box/mine")
+    before = problems(root, "benchmark_name")
+    trees.write(home / "model_mapping.json", '{"mine": "bert-99"}')
+
+    assert [f"{home.relative_to(root)}/results/box/mine"] == [p.path for p in before]
+    assert list(check_tree(root)) == []
+
+
+def test_the_round_is_that_of_the_seeds(tmp_path: Path) -> None:
+    """v5.1's logs in v5.1's folders need no --round; another round fails them."""
+    root = trees.make(tmp_path / "t", "v5.1", BERT)
+
+    assert read(root)[0].round.name == "v5.1"
+    assert list(check_tree(root)) == []
+    assert problems(root, "seeds", round_name="v5.0")
+
+
+def test_a_round_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    """The error lists the legal ones."""
+    with pytest.raises(ValueError, match=r"v9\.9.*legal: v2\.0"):
+        list(check_tree(tmp_path, "v9.9"))
+
+
+def test_v5_1_wants_code_for_each_benchmark(tmp_path: Path) -> None:
+    """A folder of its name, or a file that names the folder."""
+    root = trees.make(tmp_path / "t", "v5.1", BERT)
+    code = root / HOME / "code"
+    (code / "bert-99").rename(code / "all")
+    missing = problems(root, "code")
+    trees.write(code / "bert-99", "all\n")
+    named = problems(root, "code")
+    trees.write(code / "bert-99", "others\n")
+    wrong = problems(root, "code")
+
+    assert {p.path for p in missing} == {f"{HOME}/code/bert-99"}
+    assert named == []
+    assert {p.path for p in wrong} == {f"{HOME}/code/bert-99"}
+
+
+def test_a_slower_audited_run_is_found_in_the_logs_whatever_its_file_says(
+    tree: Path,
+) -> None:
+    """TEST01's performance is compared again, and 10 % is the limit."""
+    own = tree / TEST01 / "performance/run_1"
+    shutil.rmtree(own)
+    slow = logs.rising(66_000, 1_000_000, 800_000_000_000)
+    more = {
+        "qsl_reported_total_count": 10_833,
+        "effective_accuracy_sample_count": 10_833,
+    }
+    change = trees.AUDITED["TEST01"] | more
+    logs.performance(own, "Offline", latencies=slow, loaded=10_833, change=change)
+    found = problems(tree, "compliance_performance")
+
+    assert [p.path for p in found] == [
+        f"{TEST01}/performance/run_1/mlperf_log_detail.txt"
+    ]
+
+
+def test_a_result_of_another_scenario_counts_where_it_may_be_inferred(
+    tree: Path,
+) -> None:
+    """An edge system's Offline may be a SingleStream run; the other way it may not."""
+    stream = tree / HOME / "results/box/bert-99/SingleStream/performance/run_1"
+    own = tree / RUN
+    kept = {path.name: path.read_bytes() for path in own.iterdir()}
+    for name in kept:
+        shutil.copyfile(stream / name, own / name)
+    inferred = problems(tree, "scenario")
+    for name, content in kept.items():
+        (stream / name).write_bytes(content)
+    illegal = problems(tree, "scenario")
+
+    assert inferred == []
+    assert any("SingleStream/performance" in problem.path for problem in illegal)
+
+
+def test_links_inside_the_tree_are_followed(tree: Path) -> None:
+    """A run that is a link to a folder of the tree counts as that folder."""
+    real = tree / HOME / "src/run"
+    (tree / RUN).rename(real)
+    (tree / RUN).symlink_to(os.path.relpath(real, (tree / RUN).parent))
+
+    assert list(check_tree(tree)) == []
+
+
+def test_links_in_circles_end(tmp_path: Path) -> None:
+    """Two folders that hold links to each other are listed once each way."""
+    for here, there in (("a", "b"), ("b", "a")):
+        (tmp_path / "closed" / here).mkdir(parents=True)
+        (tmp_path / "closed" / here / "to").symlink_to(f"../{there}")
+    listing = Listing.of(tmp_path)
+    cycles = [e.path for e in listing.entries.values() if e.kind is Kind.CYCLE]
+
+    assert sorted(cycles) == ["closed/a/to/to", "closed/b/to/to"]
+    assert len(list(check_tree(tmp_path))) > 2
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(list(trees.DESCRIPTION)), VALUES))
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_no_value_of_a_description_crashes_the_check(
+    tree: Path, changed: dict[str, object]
+) -> None:
+    """Every problem can be printed on a terminal that knows ASCII only."""
+    good = json.loads((tree / SYSTEM).read_text("utf-8"))
+    trees.write(tree / SYSTEM, json.dumps(good | changed))
+    found = list(tree_problems(read(tree)[0]))
+    trees.write(tree / SYSTEM, json.dumps(good))
+
+    assert all(str(problem).isprintable() for problem in found)
+
+
+@given(st.sampled_from(["verify_accuracy.txt", "accuracy/accuracy.txt"]), st.binary())
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_no_content_of_a_verification_crashes_the_check(
+    tree: Path, name: str, content: bytes
+) -> None:
+    """Only a file that says TEST PASS, or has a hash, passes."""
+    path = tree / TEST01 / name
+    kept = path.read_bytes()
+    path.write_bytes(content)
+    found = [p for p in check_tree(tree) if p.path.endswith(f"TEST01/{name}")]
+    path.write_bytes(kept)
+
+    assert bool(found) is not (b"TEST PASS" in content or b"hash=" in content)
+
+
+def test_a_network_system_is_behind_a_network_sut(tmp_path: Path) -> None:
+    """The log's name of the SUT says so, and the description says the rest."""
+    root = trees.make(tmp_path / "t", "v6.1", BERT, division="network")
+    run = root / RUN.replace("closed", "network")
+    plain = problems(root, "network_sut")
+    for name in ("mlperf_log_summary.txt", "mlperf_log_detail.txt"):
+        logged(name, "PySUT", "Network SUT")(run)
+    named = problems(root, "network_sut")
+    description = root / "network/ACME/systems/box.json"
+    found = json.loads(description.read_text("utf-8"))
+    del found["nic_sut"]
+    trees.write(description, json.dumps(found))
+    undescribed = problems(root, "system_network")
+
+    assert len(plain) == 2
+    assert len(named) == 1
+    assert [problem.found for problem in undescribed] == ["no field nic_sut"]
+
+
+def test_generated_examples_are_asked_for(tmp_path: Path) -> None:
+    """stable-diffusion-xl of v5.1 shows ten images."""
+    root = trees.make(tmp_path / "t", "v5.1", BERT)
+    own = root / HOME / "results/box/stable-diffusion-xl/Offline/accuracy/images"
+    own.mkdir(parents=True)
+    missing = problems(root, "accuracy_examples")
+    for problem in missing:
+        trees.write(root / problem.path, "an image")
+
+    assert len(missing) == 10
+    assert (own / "4532.png").is_file()
+    assert problems(root, "accuracy_examples") == []
+
+
+def test_a_result_of_the_endpoints_harness_is_not_passed_unseen(tree: Path) -> None:
+    """Nothing here reads its format; the official checker does."""
+    for path in (RUN, ACCURACY):
+        shutil.rmtree(tree / path)
+    trees.write(tree / OFFLINE / "config.yaml", "type: offline\n")
+    found = problems(tree, "endpoints")
+
+    assert [problem.path for problem in found] == [OFFLINE]
+    assert "--checker" in found[0].remedy
+
+
+def test_one_division_and_one_submitter_can_be_looked_at_alone(tree: Path) -> None:
+    """The others' problems are not told."""
+    trees.write(tree / "open/OTHER/results/box/x/y/z.txt", "x\n")
+    trees.write(tree / "closed/OTHER/README.md", "x\n")
+    everything = list(check_tree(tree))
+    mine = list(check_tree(tree, division="closed", submitter="ACME"))
+
+    assert everything
+    assert mine == []
+
+
+def test_accuracy_hash_of_a_whole_log_is_computed(tree: Path) -> None:
+    """A log too short to be cut has to be the one that was scored."""
+    own = tree / TEST01 / "accuracy"
+    log = own / "mlperf_log_accuracy.json"
+    log.write_text('[\n{ "seq_id" : 0, "qsl_idx" : 0, "data" : "00000000" }\n]\n')
+    logs.score(own, "")
+    good = [p for p in check_tree(tree) if "TEST01" in p.path]
+    log.write_text('[\n{ "seq_id" : 0, "qsl_idx" : 0, "data" : "01000000" }\n]\n')
+    changed = [p for p in check_tree(tree) if "TEST01" in p.path]
+
+    assert good == []
+    assert [p.path for p in changed] == [f"{TEST01}/accuracy/accuracy.txt"]

@@ -1,0 +1,272 @@
+"""Power logs beside a result: placed, signed, and measured while LoadGen ran."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.submission.check import Problem
+from pytest_mlperf.core.submission.check import check_tree
+from pytest_mlperf.core.submission.check.power import HASHED
+from tests.support import logs
+from tests.support import trees
+
+BASE = "closed/ACME/results/box/bert-99/Offline/performance"
+SESSION = "2026-11-22_04-59-00"
+LOGS = ("mlperf_log_summary.txt", "mlperf_log_detail.txt")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """bert-99, edge, v6.1, with power measured in Offline."""
+    both = {"bert": ("SingleStream", "Offline")}
+    root = trees.make(tmp_path_factory.mktemp("trees") / "v6.1", "v6.1", both)
+    measure(root / BASE)
+    for name in ("analyzer_table.md", "power_settings.txt"):
+        trees.write(root / "closed/ACME/results/box" / name, "Yokogawa WT310\n")
+    return root
+
+
+@pytest.fixture
+def tree(original: Path, tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return Path(shutil.copytree(original, tmp_path / "tree"))
+
+
+def stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%m-%d-%Y %H:%M:%S.%f")[:-3]
+
+
+def window(folder: Path) -> tuple[float, float]:
+    """Return when a run began and ended, in seconds since 1970."""
+    log = Log.read(folder)
+    texts = (log.text("power_begin"), log.text("power_end"))
+    form = "%m-%d-%Y %H:%M:%S.%f"
+    begin, end = (datetime.strptime(t, form).replace(tzinfo=UTC) for t in texts)
+    return begin.timestamp(), end.timestamp()
+
+
+def measure(base: Path) -> None:
+    """Write a power session around the run that is there, ranging an hour before."""
+    ranging, testing = base / "ranging", base / "run_1"
+    ranging.mkdir()
+    for name in LOGS:
+        text = (testing / name).read_text("utf-8")
+        text = text.replace("11-22-2026 06:", "11-22-2026 05:")
+        (ranging / name).write_text(text, "utf-8")
+    phases = {}
+    for folder, mode in ((ranging, "ranging"), (testing, "testing")):
+        begin, end = window(folder)
+        lines = [spl(begin + 1 + n, 100.0) for n in range(5)]
+        (folder / "spl.txt").write_text("".join(lines), "utf-8")
+        phases[mode] = [[t, t] for t in (begin - 9, begin - 5, end + 5, end + 9)]
+    power = base / "power"
+    power.mkdir()
+    start, stop = phases["ranging"][1][0], phases["ranging"][2][0]
+    log = [
+        f"{stamp(start - 2)}: Uncertainty checking for YokogawaWT310 is activated\n",
+        f"{stamp(start)}: Go with mark '{SESSION}_ranging'\n",
+        f"{stamp(start + 1)}: ERROR: Can't evaluate uncertainty of this sample!\n",
+        f"{stamp(stop)}: Completed test\n",
+    ]
+    (power / "ptd_logs.txt").write_text("".join(log), "utf-8")
+    for name in ("client.log", "server.log"):
+        (power / name).write_text("log\n", "utf-8")
+    common: dict[str, Any] = {
+        "version": "1.0",
+        "timezone": 0,
+        "modules": {},
+        "sources": {},
+        "messages": [
+            {"cmd": "mlcommons/power client v3", "reply": "mlcommons/power server v3"},
+            {"cmd": "time", "reply": "1"},
+        ],
+        "uuid": {"client": "a", "server": "b"},
+        "session_name": SESSION,
+        "phases": phases,
+        "results": {},
+    }
+    identity = "YokogawaWT310,1,version=1.11.1-abc,OS=Linux"
+    server = {
+        "ptd_messages": [{"cmd": "Identify", "reply": identity}],
+        "ptd_config": [{"device_type": 49, "channel": None}],
+    }
+    sign(base, common, common | server)
+
+
+def spl(seconds: float, watts: float) -> str:
+    return (
+        f"Time,{stamp(seconds)},Watts,{watts:.6f},Volts,230.0,Amps,1.0,PF,0.98,"
+        f"Mark,{SESSION}_testing\n"
+    )
+
+
+def sign(base: Path, client: dict[str, Any], server: dict[str, Any]) -> None:
+    """Write both descriptions with the digests of the files as they are."""
+    sums = {}
+    for name in HASHED:
+        sums[name] = hashlib.sha1((base / name).read_bytes()).hexdigest()  # noqa: S324
+    mine = {name: value for name, value in sums.items() if name.endswith("client.log")}
+    rest = {name: value for name, value in sums.items() if name not in mine}
+    trees.write(base / "power/client.json", json.dumps({**client, "results": mine}))
+    trees.write(base / "power/server.json", json.dumps({**server, "results": rest}))
+
+
+def problems(root: Path) -> list[Problem]:
+    return list(check_tree(root))
+
+
+def test_a_whole_power_session_has_no_problem(tree: Path) -> None:
+    """Error lines of the ranging run are the meter finding its range."""
+    assert problems(tree) == []
+
+
+def changed(end: str, **fields: object) -> Callable[[Path], None]:
+    """Return a change of fields of client.json or server.json."""
+
+    def change(root: Path) -> None:
+        file = root / BASE / "power" / f"{end}.json"
+        trees.write(file, json.dumps(json.loads(file.read_text("utf-8")) | fields))
+
+    return change
+
+
+def signed(name: str, edit: Callable[[str], str]) -> Callable[[Path], None]:
+    """Return a change of a file that the session then signs."""
+
+    def change(root: Path) -> None:
+        base = root / BASE
+        (base / name).write_text(edit((base / name).read_text("utf-8")), "utf-8")
+        ends = [
+            json.loads((base / f"power/{end}.json").read_text("utf-8"))
+            for end in ("client", "server")
+        ]
+        sign(base, ends[0], ends[1])
+
+    return change
+
+
+def without_uuid(root: Path) -> None:
+    file = root / BASE / "power/client.json"
+    found = json.loads(file.read_text("utf-8"))
+    trees.write(file, json.dumps({k: v for k, v in found.items() if k != "uuid"}))
+
+
+LATE = "11-22-2026 06:05:00.000: ERROR: Current exceeds peak value\n"
+WIDE = (
+    "11-22-2026 06:16:40.000: WARNING: Uncertainty 1.37%, which is above 1.00% limit "
+    "for the last sample!\n"
+)
+NO_PHASES = {"ranging": [[1.0, 1.0]], "testing": []}
+CASES: list[tuple[str, Callable[[Path], None], str]] = [
+    ("power_fields", without_uuid, "client.json"),
+    ("power_agreement", changed("server", uuid={"client": "x"}), "server.json"),
+    ("power_agreement", changed("server", session_name="other"), "server.json"),
+    ("power_agreement", changed("server", debug=True), "server.json"),
+    ("power_agreement", changed("server", messages=[]), "server.json"),
+    ("power_digests", changed("server", results={}), "spl.txt"),
+    ("power_meter", changed("server", ptd_messages=[]), "server.json"),
+    ("power_meter", changed("server", ptd_config=[{"device_type": 1}]), "server.json"),
+    ("power_meter", changed("server", ptd_config=[{"device_type": 77}]), "server.json"),
+    ("power_phases", changed("client", phases=NO_PHASES), "client.json"),
+    ("power_watts", signed("run_1/spl.txt", lambda t: t.replace("06:00", "09:00")),
+     "run_1/spl.txt"),
+    ("power_watts", signed("run_1/spl.txt", lambda t: t.replace("100.0", "90.0")),
+     "run_1/spl.txt"),
+    ("power_watts", signed("run_1/spl.txt", lambda t: t.replace("Watts,1", "Watts,x")),
+     "run_1/spl.txt"),
+    ("power_meter_log", signed("power/ptd_logs.txt", lambda t: t + LATE), "ptd_logs"),
+    ("power_meter_log", signed("power/ptd_logs.txt", lambda t: t.replace("Go", "No")),
+     "ptd_logs"),
+    ("power_meter_log", signed("power/ptd_logs.txt",
+                               lambda t: t.replace("is activated", "is off")),
+     "ptd_logs"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "path"),
+    CASES,
+    ids=[f"{c[0]}-{n}" for n, c in enumerate(CASES)],
+)
+def test_a_change_breaks_its_rule(
+    tree: Path, rule: str, change: Callable[[Path], None], path: str
+) -> None:
+    """The problem names the file."""
+    change(tree)
+    found = [problem for problem in problems(tree) if problem.rule == rule]
+
+    assert any(path in problem.path for problem in found)
+
+
+def test_an_uncertain_reading_amid_a_long_run_is_found(tmp_path: Path) -> None:
+    """The checker looks at what is 800 seconds away from both ends."""
+    root = trees.make(tmp_path / "v6.1", "v6.1", {"bert": ("Offline",)})
+    for name in LOGS:
+        (root / BASE / "run_1" / name).unlink()
+    long = logs.rising(66_000, 1_000_000, 2_000_000_000_000)
+    logs.performance(root / BASE / "run_1", "Offline", latencies=long)
+    measure(root / BASE)
+    before = [p for p in problems(root) if p.rule == "power_meter_log"]
+    signed("power/ptd_logs.txt", lambda text: text + WIDE)(root)
+    after = [p for p in problems(root) if p.rule == "power_meter_log"]
+
+    assert before == []
+    assert [problem.path for problem in after] == [f"{BASE}/power/ptd_logs.txt"]
+
+
+@pytest.mark.parametrize("name", [*HASHED, "power/client.json", "power/server.json"])
+@pytest.mark.parametrize("content", [None, b"", b"garbage\n"])
+def test_every_damaged_power_file_is_found(
+    tree: Path, name: str, content: bytes | None
+) -> None:
+    """Removed, emptied or replaced."""
+    file = tree / BASE / name
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+
+    assert any(name in str(problem) for problem in problems(tree))
+
+
+@pytest.mark.parametrize("name", ["analyzer_table.md", "power_settings.txt"])
+def test_the_meters_notes_are_asked_for(tree: Path, name: str) -> None:
+    """In the result's folder or up to three above it, and not empty."""
+    file = tree / "closed/ACME/results/box" / name
+    file.write_bytes(b"")
+    empty = problems(tree)
+    file.unlink()
+    missing = problems(tree)
+
+    assert [p.path for p in empty] == [f"closed/ACME/results/box/{name}"]
+    assert [name.partition(".")[0] in p.path for p in missing] == [True]
+
+
+def test_power_readings_without_power_logs_are_a_stray_file(tree: Path) -> None:
+    """spl.txt belongs to a session."""
+    shutil.rmtree(tree / BASE / "power")
+    shutil.rmtree(tree / BASE / "ranging")
+
+    assert [p.path for p in problems(tree)] == [f"{BASE}/run_1/spl.txt"]
+
+
+@pytest.mark.parametrize("key", ["phases", "messages", "uuid", "results", "version"])
+@pytest.mark.parametrize("value", [None, 1, [], [1], {"ranging": 1}, "text"])
+def test_no_value_of_a_description_crashes_the_check(
+    tree: Path, key: str, value: object
+) -> None:
+    """Whatever stands there, the check ends."""
+    for end in ("client", "server"):
+        changed(end, **{key: value})(tree)
+
+    assert isinstance(problems(tree), list)

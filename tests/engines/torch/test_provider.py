@@ -1,0 +1,118 @@
+"""The torch engine where there is no CUDA device: what it says, what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.engines.torch.provider import TORCH
+from pytest_mlperf.engines.torch.provider import _check_precision
+from pytest_mlperf.engines.torch.verify import distance
+from pytest_mlperf.sut.completion import gathering
+from tests.support import doubles
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+@pytest.mark.skipif(HAS_TORCH, reason="PyTorch is installed")
+def test_without_pytorch_the_remedy_is_the_extra() -> None:
+    """A skip names what to install."""
+    assert TORCH.unavailable() == (
+        "the engine torch needs PyTorch with CUDA: pip install 'pytest-mlperf[torch]'"
+    )
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="PyTorch is not installed")
+def test_without_a_device_the_remedy_is_the_driver_or_another_engine() -> None:
+    """PyTorch's own build is in the message: a CPU wheel finds no device either."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    said = TORCH.unavailable() or ""
+
+    assert f"PyTorch {torch.__version__}" in said
+    assert "nvidia-smi" in said
+    assert "--mlperf-engine onnxruntime" in said
+
+
+def test_fp8_is_refused_before_ada() -> None:
+    """The message has the device, what it has, what is needed, and what to ask for."""
+    with pytest.raises(BuildFailed, match=r"A100.*8\.0, but fp8 needs 8\.9.*fp16"):
+        _check_precision("fp8", "NVIDIA A100", (8, 0))
+    _check_precision("fp8", "NVIDIA L4", (8, 9))
+    _check_precision("fp16", "NVIDIA T4", (7, 5))
+
+
+def test_the_last_layout_is_the_one_for_latency() -> None:
+    """One stream; the others overlap copies and compute."""
+    layouts = TORCH.layouts(16)
+
+    assert layouts[-1].count == 1
+    assert all(layout.count > 1 for layout in layouts[:-1])
+
+
+def test_a_benchmarks_default_precision_becomes_fp16() -> None:
+    """int8 is no precision of this engine; nobody has to type one for a first run."""
+    assert set(TORCH.precision_for.values()) <= set(TORCH.precisions)
+    assert set(TORCH.precision_for) == {"int8", "fp32"}
+
+
+def test_padding_does_not_count_in_the_agreement() -> None:
+    """What nobody reads may be anything."""
+    wanted = np.array([[1.0, 2.0, 7.0]])
+    found = np.array([[1.0, 2.0, -9.0]])
+    mask = np.array([[True, True, False]])
+
+    assert distance([wanted], [found], mask) == (0.0, 1.0)
+    assert distance([wanted], [found], None)[0] > 1
+
+
+def test_agreement_is_relative_to_the_spread() -> None:
+    """A constant that all outputs share hides no difference."""
+    wanted = np.array([[100.0, 102.0]])
+    found = np.array([[101.0, 101.0]])
+    error, same = distance([wanted], [found], None)
+
+    assert pytest.approx(error) == 1.0
+    assert same == 0.0
+
+
+@dataclass
+class Fetching:
+    """An engine that gathers samples itself, from datasets of arrays."""
+
+    answers: bool = False
+
+    def gather_from(self, dataset: Any) -> Any:
+        if not hasattr(dataset, "arrays"):
+            return None
+        return lambda indices: {"chosen": np.array(indices)}
+
+    def infer(self, batch: Batch, size: int) -> Sequence[Any]:  # noqa: ARG002
+        return [batch["chosen"]]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_an_engine_may_gather_by_itself() -> None:
+    """The hot path hands it the indices and nothing else."""
+    gather = gathering(Fetching(), doubles.numbers())
+
+    assert gather([3, 1])["chosen"].tolist() == [3, 1]
+
+
+def test_an_engine_that_does_not_gets_the_datasets_batch() -> None:
+    """The default is unchanged."""
+    dataset = doubles.numbers()
+    gather = gathering(doubles.Stream(doubles.echo), dataset)
+
+    assert gather([3, 1])["number"][:, 0].tolist() == [3.0, 1.0]

@@ -1,0 +1,86 @@
+"""The torch engine with samples and results on the device, on a real GPU.
+
+Skipped without one. There: ``pytest tests/gpu/test_torch.py -p no:cacheprovider``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.residency.rules import Residency
+from pytest_mlperf.core.tuning import Tuning
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.engines.torch.provider import TORCH
+from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.runner.runner import Runner
+from tests.support import doubles
+
+MISSING = TORCH.unavailable()
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """One child: the model is built once."""
+    runner = Runner(stall_s=60, build_s=300)
+    yield runner
+    runner.close()
+
+
+def job(folder: Path, task: str, target: str, residency: Residency) -> Job:
+    """Return an accuracy job of an embedded workload."""
+    tuning = Tuning(batch=48, streams=2, threads=1, target_qps=1000, precision="fp16")
+    made = doubles.job(
+        folder, "torch", benchmark=task, mode=Mode.ACCURACY, tuning=tuning
+    )
+    found = next(
+        (name, rule)
+        for name in ("v6.1", "v5.1", "v4.1", "v2.0")
+        if (rule := rounds.get(name).find(task, target, Scenario.OFFLINE))
+    )
+    cell = replace(made.cell, target=target, round=found[0])
+    return replace(made, cell=cell, rule=found[1], residency=residency)
+
+
+def test_pictures_and_scores_may_stay_on_the_device(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """Top-1 is the same wherever samples come from and scores stay."""
+    ways = [Residency(), Residency(True), Residency(False, True), Residency(True, True)]
+    done = [
+        runner.run(job(tmp_path / str(n), "resnet50", "", way))
+        for n, way in enumerate(ways)
+    ]
+    flags = [{k for k in one.facts if k.endswith("_device")} for one in done]
+
+    assert len({tuple(one.metrics.items()) for one in done}) == 1
+    assert [set(way.flags) for way in ways] == flags
+    assert len({one.build for one in done}) == 1
+    assert done[1].copies is not None
+    assert done[1].copies.in_per_s > 1e9
+    assert done[1].type_bytes == 4
+
+
+def test_a_berts_tokens_may_lie_on_the_device(runner: Runner, tmp_path: Path) -> None:
+    """F1 is the same; the packed layout is made there."""
+    ways = [Residency(), Residency(True)]
+    done = [
+        runner.run(job(tmp_path / str(n), "bert", "99", way))
+        for n, way in enumerate(ways)
+    ]
+
+    assert done[0].metrics == done[1].metrics
+    assert "samples" in done[1].facts["samples on the device"]
+
+
+def test_an_encoders_results_are_refused(runner: Runner, tmp_path: Path) -> None:
+    """The rules have no such benchmark, and the engine packs them on the host."""
+    with pytest.raises(RunFailed, match="results of an encoder do not stay"):
+        runner.run(job(tmp_path, "bert", "99", Residency(False, True)))

@@ -1,0 +1,286 @@
+"""Clocks are locked when asked and reset whatever happens, by a program in
+nvidia-smi's place that notes what it is told.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.machine import clocks
+from pytest_mlperf.machine.clocks import HIGHEST
+from pytest_mlperf.machine.clocks import locked
+from pytest_mlperf.machine.clocks import parse
+from pytest_mlperf.machine.clocks import wished
+from pytest_mlperf.machine.system_file import SystemFileError
+from pytest_mlperf.machine.system_file import load_system_file
+from tests.support.doubles import await_true
+from tests.support.nvml import compiled_nvml
+
+UUID = "GPU-11111111-2222-3333-4444-555555555555"
+SMI = """\
+#!/bin/sh
+echo "$@" >> "{log}"
+case "$*" in
+  *clocks.max.sm*) echo "{highest}" ;;
+  *-lgc*) sleep {slow}; echo "{lock}"; exit {status} ;;
+  *-rgc*) echo "{reset}"; exit {unset} ;;
+esac
+"""
+Calls = Callable[[], list[str]]
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Calls]:
+    """Puts a program on PATH; returns what it was asked since."""
+
+    def put(**told: Any) -> Calls:
+        log = tmp_path / "asked.txt"
+        said = {
+            "highest": "1980",
+            "lock": "GPU clocks set",
+            "reset": "All done.",
+            "status": 0,
+            "unset": 0,
+            "slow": 0,
+            **told,
+        }
+        program = tmp_path / "bin/nvidia-smi"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(SMI.format(log=log, **said))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+        return lambda: log.read_text().splitlines() if log.is_file() else []
+
+    return put
+
+
+def test_nothing_is_set_unless_asked(smi: Callable[..., Calls]) -> None:
+    """No program is run, no guard is started, no fact is told."""
+    asked = smi()
+    with locked(None, UUID) as facts:
+        assert facts == {}
+
+    assert asked() == []
+
+
+def test_a_clock_is_locked_for_the_block_and_reset_after_it(
+    smi: Callable[..., Calls],
+) -> None:
+    """The verdict says what was set, by whose word, and that it was reset."""
+    asked = smi()
+    with locked("1590", UUID) as facts:
+        inside = asked()
+
+    assert inside == [f"-i {UUID} -lgc 1590,1590"]
+    assert asked() == [*inside, f"-i {UUID} -rgc"]
+    assert dict(facts) == {
+        "clocks locked": "1590 MHz for this run (GPU clocks set), then reset"
+    }
+
+
+def test_max_is_the_highest_clock_that_the_gpu_names(
+    smi: Callable[..., Calls],
+) -> None:
+    """It is asked for, not guessed."""
+    asked = smi(highest="1980")
+    with locked(HIGHEST, UUID) as facts:
+        pass
+
+    assert f"-i {UUID} -lgc 1980,1980" in asked()
+    assert facts["clocks locked"].startswith("1980 MHz")
+
+
+def test_an_error_in_the_block_resets_too(smi: Callable[..., Calls]) -> None:
+    """A run that fails leaves the device as it was."""
+    asked = smi()
+    with pytest.raises(KeyError), locked("1590", UUID):
+        raise KeyError
+
+    assert asked()[-1] == f"-i {UUID} -rgc"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_a_crash_resets_too(
+    smi: Callable[..., Calls], tmp_path: Path, number: signal.Signals
+) -> None:
+    """The guard outlives its owner, whatever ended that, and then does its work."""
+    asked = smi()
+    script = textwrap.dedent(f"""
+        import os, time
+        from pytest_mlperf.machine.clocks import locked
+        with locked("1590", {UUID!r}):
+            open({str(tmp_path / "inside")!r}, "w").close()
+            time.sleep(600)
+    """)
+    owner = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    await_true((tmp_path / "inside").exists, "the lock")
+    before = asked()
+    os.killpg(owner.pid, number)
+    owner.wait()
+    await_true(lambda: len(asked()) > len(before), "the reset")
+
+    assert before == [f"-i {UUID} -lgc 1590,1590"]
+    assert asked()[1:] == [f"-i {UUID} -rgc"]
+
+
+def test_a_lock_that_never_answers_is_reset_too(
+    smi: Callable[..., Calls], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether it came to be."""
+    monkeypatch.setattr(clocks, "TIMEOUT_S", 0.5)
+    asked = smi(slow=2)
+
+    with (
+        pytest.raises(Refused, match="timed out after"),
+        locked("1590", UUID),
+    ):
+        pass
+    assert asked() == [f"-i {UUID} -lgc 1590,1590", f"-i {UUID} -rgc"]
+
+
+def test_without_permission_nothing_is_changed_and_the_remedy_is_root(
+    smi: Callable[..., Calls],
+) -> None:
+    """As the driver words it; a reset would be a change as well."""
+    said = (
+        "The current user does not have permission to change clocks for GPU "
+        "00000000:19:00.0. Terminating early due to previous errors."
+    )
+    asked = smi(lock=said, status=4)
+    with pytest.raises(Refused) as refused, locked("1590", UUID):
+        pass
+
+    assert "ended with status 4 (The current user does not" in str(refused.value)
+    assert "; run as root, or lock it yourself before" in str(refused.value)
+    assert f"sudo nvidia-smi -i {UUID} -lgc 1590,1590" in str(refused.value)
+    assert asked() == [f"-i {UUID} -lgc 1590,1590"]
+
+
+@pytest.mark.parametrize(
+    ("told", "wish", "said"),
+    [
+        (
+            {"lock": "Setting locked GPU clocks is not supported for GPU 0"},
+            "1590",
+            "not supported for GPU 0.; look at nvidia-smi -q -d SUPPORTED_CLOCKS",
+        ),
+        ({"highest": "[N/A]"}, HIGHEST, r"found '\[N/A\]', but it should be MHz"),
+    ],
+)
+def test_a_device_that_cannot_is_refused(
+    smi: Callable[..., Calls], told: dict[str, str], wish: str, said: str
+) -> None:
+    """Also where nvidia-smi says so with status 0, which it does."""
+    smi(**told)
+    with pytest.raises(Refused, match=said), locked(wish, UUID):
+        pass
+
+
+def test_a_reset_that_fails_is_told_with_the_command(
+    smi: Callable[..., Calls],
+) -> None:
+    """It is tried again before that is said."""
+    asked = smi(reset="GPU is lost", unset=15)
+    with locked("1590", UUID) as facts:
+        pass
+
+    assert sum("-rgc" in line for line in asked()) == 3
+    assert (
+        f"NOT RESET: GPU is lost; run nvidia-smi -i {UUID} -rgc as root"
+        in (facts["clocks locked"])
+    )
+
+
+def test_without_nvidia_smi_or_gpu_the_wish_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is missing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused, match=r"nvidia-smi, which should be on PATH"):
+        locked("1590", UUID).__enter__()
+    with pytest.raises(Refused, match="there is no GPU to lock the clock of"):
+        locked("1590", "").__enter__()
+    with pytest.raises(Refused, match="MIG-1 is a part of the GPU it is on, whose"):
+        locked("1590", "MIG-1").__enter__()
+
+
+def test_clocks_that_somebody_set_are_left_alone(
+    smi: Callable[..., Calls], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they were set to cannot be read, so it could not be put back."""
+    asked = smi()
+    library = compiled_nvml(tmp_path)
+    look = partial(clocks._refuse_if_set, library=library)
+    monkeypatch.setattr(clocks, "_refuse_if_set", look)
+    with pytest.raises(Refused, match="the clocks of GPU-a already"):
+        locked("1590", "GPU-a").__enter__()
+    none = asked()
+    with locked("1590", UUID):  # which that library does not know
+        pass
+
+    assert none == []
+    assert len(asked()) == 2
+
+
+@pytest.mark.parametrize(("text", "wish"), [("max", HIGHEST), (" 1590", "1590")])
+def test_the_option_is_max_or_megahertz(text: str, wish: str) -> None:
+    """Nothing else is a clock."""
+    assert wish == parse(text)
+    with pytest.raises(ValueError, match="max, or MHz from 100 to 10000"):
+        parse(f"{text}MHz")
+
+
+@pytest.mark.parametrize(
+    ("option", "settings", "wish"),
+    [
+        (None, {}, None),
+        (None, {"lock_clocks": False}, None),
+        (None, {"lock_clocks": True}, HIGHEST),
+        (None, {"lock_clocks": 1410}, "1410"),
+        ("1590", {"lock_clocks": 1410}, "1590"),
+        (HIGHEST, {}, HIGHEST),
+    ],
+)
+def test_the_option_wins_over_the_system_file(
+    option: str | None, settings: dict[str, Any], wish: str | None
+) -> None:
+    """Neither says nothing: then nothing is set."""
+    system: Any = SimpleNamespace(settings=settings)
+    options = replace(Options(), lock_clocks=option)
+
+    assert wish == wished(options, system)
+    assert wished(replace(options, rehearsal=True), system) is None
+
+
+def test_the_system_files_key_is_checked(tmp_path: Path) -> None:
+    """A value that is no clock stops with its file and what is legal."""
+    path = tmp_path / "lab.toml"
+    path.write_text("[settings]\nlock_clocks = 1590\n")
+    good = load_system_file(path).settings
+    path.write_text('[settings]\nlock_clocks = "max"\n')
+    with pytest.raises(SystemFileError, match=r"it should be true .the highest clock"):
+        load_system_file(path)
+
+    assert dict(good) == {"lock_clocks": 1590}
+
+
+def test_no_shipped_system_asks_for_a_setting() -> None:
+    """What ships changes nothing on anybody's machine."""
+    folder = Path(__file__).parents[2] / "systems"
+    asking = [p.name for p in folder.glob("*.toml") if load_system_file(p).settings]
+
+    assert asking == ["example.toml"]

@@ -1,0 +1,187 @@
+"""Host settings on a made-up kernel tree: found, advised on, changed and restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine.host_checks import HUGE_PAGES
+from pytest_mlperf.machine.host_checks import SettingRefused
+from pytest_mlperf.machine.host_checks import changed
+from pytest_mlperf.machine.host_checks import cpu_throttles
+from pytest_mlperf.machine.host_checks import findings
+from pytest_mlperf.machine.host_checks import pressure
+
+Grow = Callable[[Mapping[str, str]], Path]
+CPU = "sys/devices/system/cpu"
+
+
+@pytest.fixture
+def grow(tmp_path: Path) -> Grow:
+    def make(tree: Mapping[str, str]) -> Path:
+        for name, text in tree.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("mode", "scenario", "fact"),
+    [
+        ("[always] madvise never", Scenario.SERVER, "always"),
+        (
+            "always [madvise] never",
+            Scenario.SERVER,
+            "madvise (advised: always for Server)",
+        ),
+        ("always madvise [never]", None, "never (advised: always for Server)"),
+        ("always [madvise] never", Scenario.OFFLINE, "madvise"),
+    ],
+)
+def test_server_is_advised_huge_pages(
+    grow: Grow, mode: str, scenario: Scenario | None, fact: str
+) -> None:
+    """Only Server (and the machine as a whole) is held to ``always``."""
+    (found,) = findings((0,), scenario, grow({HUGE_PAGES: f"{mode}\n"}))
+
+    assert (found.name, str(found)) == ("huge pages", fact)
+    assert bool(found.advised) == ("echo always > /sys/kernel" in found.remedy)
+
+
+@pytest.mark.parametrize(
+    ("modes", "fact"),
+    [
+        (["performance", "performance"], "performance"),
+        (["powersave", "powersave"], "powersave (advised: performance)"),
+        (
+            ["performance", "schedutil"],
+            "performance on 1 CPUs, schedutil on 1 CPUs (advised: performance)",
+        ),
+    ],
+)
+def test_governor_of_the_runs_cpus_is_told(
+    grow: Grow, modes: list[str], fact: str
+) -> None:
+    """CPUs of other runs do not matter; a mixture is counted."""
+    tree = {f"{CPU}/cpu{n}/cpufreq/scaling_governor": m for n, m in enumerate(modes)}
+    tree[f"{CPU}/cpu7/cpufreq/scaling_governor"] = "ondemand"
+    (found,) = findings((0, 1, 2), None, grow(tree))
+
+    assert (found.name, str(found)) == ("cpu governor", fact)
+
+
+def test_page_migration_matters_with_two_nodes(grow: Grow) -> None:
+    """With one node there is nothing to migrate to."""
+    tree = {"proc/sys/kernel/numa_balancing": "1\n"}
+    assert findings((0,), None, grow(tree)) == ()
+    (found,) = findings(
+        (0,), None, grow(tree | {"sys/devices/system/node/online": "0-1"})
+    )
+
+    assert str(found) == "on (advised: off)"
+
+
+@pytest.mark.parametrize(
+    ("load", "fact"), [("0.10", "0.10"), ("2.50", "2.50 (advised: below 0.2)")]
+)
+def test_busy_machine_is_told_before_a_run(grow: Grow, load: str, fact: str) -> None:
+    """The load average is compared with the machine's CPUs."""
+    cpuinfo = "processor\t: 0\n\nprocessor\t: 1\n"
+    tree = {"proc/loadavg": f"{load} 0.5 0.5 1/99 7\n", "proc/cpuinfo": cpuinfo}
+
+    assert fact == str(pressure(grow(tree)))
+
+
+@pytest.mark.parametrize("text", ["", "soup", "always madvise never"])
+def test_kernel_that_says_nothing_gives_no_finding(grow: Grow, text: str) -> None:
+    """What cannot be read is neither good nor bad."""
+    root = grow({HUGE_PAGES: text, "proc/loadavg": text})
+
+    assert findings((0,), None, root) == ()
+    assert pressure(root) is None
+
+
+def test_hot_cores_are_counted(grow: Grow) -> None:
+    """Counts of the run's CPUs are added; a machine without counters has none."""
+    tree = {
+        f"{CPU}/cpu{n}/thermal_throttle/core_throttle_count": str(n) for n in (1, 2, 4)
+    }
+    root = grow(tree)
+
+    assert cpu_throttles((0, 1, 2), root) == 3
+    assert cpu_throttles((9,), root) is None
+
+
+def test_setting_lasts_as_long_as_the_block(grow: Grow) -> None:
+    """All files of a setting change, and each gets back what it had."""
+    governors = {
+        f"{CPU}/cpu{n}/cpufreq/scaling_governor": m
+        for n, m in enumerate(["powersave", "performance", "schedutil"])
+    }
+    root = grow({HUGE_PAGES: "always [madvise] never\n"} | governors)
+    wanted = {"huge_pages": "always", "cpu_governor": "performance"}
+    with changed(wanted, root) as said:
+        inside = [(root / name).read_text() for name in governors]
+        pages = (root / HUGE_PAGES).read_text()
+
+    assert (inside, pages) == (["performance"] * 3, "always")
+    assert [*governors.values()] == [(root / name).read_text() for name in governors]
+    assert (root / HUGE_PAGES).read_text() == "madvise"
+    assert said[0] == f"{HUGE_PAGES}: madvise -> always"
+    assert len(said) == 3
+
+
+def test_error_in_the_block_restores_too(grow: Grow) -> None:
+    """A run that fails leaves the machine as it was."""
+    root = grow({"proc/sys/kernel/numa_balancing": "1\n"})
+    with pytest.raises(KeyError), changed({"numa_balancing": "0"}, root):
+        raise KeyError
+
+    assert (root / "proc/sys/kernel/numa_balancing").read_text() == "1"
+
+
+def test_nothing_is_changed_unless_asked(grow: Grow) -> None:
+    """An empty wish writes nothing, and so does one that is fulfilled."""
+    root = grow({"proc/sys/kernel/numa_balancing": "0\n"})
+    with changed({}, root) as none, changed({"numa_balancing": "0"}, root) as same:
+        assert none + same == []
+
+    assert (root / "proc/sys/kernel/numa_balancing").read_text() == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({"persistence": "1"}, "unknown setting 'persistence'; legal: cpu_governor"),
+        ({"cpu_governor": "performance"}, "this kernel has no /sys/devices"),
+    ],
+)
+def test_setting_that_cannot_be_made_puts_the_others_back(
+    grow: Grow, wanted: dict[str, str], said: str
+) -> None:
+    """Half of a wish is not granted: what was changed before is restored."""
+    root = grow({"proc/sys/kernel/numa_balancing": "1\n"})
+    with (
+        pytest.raises(SettingRefused, match=said),
+        changed({"numa_balancing": "0"} | wanted, root),
+    ):
+        pass
+
+    assert (root / "proc/sys/kernel/numa_balancing").read_text() == "1"
+
+
+def test_refused_write_names_the_file(grow: Grow) -> None:
+    """A file that cannot be written is named with the reason and what it takes."""
+    root = grow({f"{HUGE_PAGES}/child": ""})
+    with (
+        pytest.raises(SettingRefused, match=r"enabled cannot be set to 'always' \("),
+        changed({"huge_pages": "always"}, root),
+    ):
+        pass

@@ -1,0 +1,366 @@
+"""Compliance runs: what they are compared with, how often, and through real LoadGen."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from typing import cast
+
+import pytest
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.compliance import find
+from pytest_mlperf.core.compliance import verify
+from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.plan import plan
+from pytest_mlperf.core.residency.rules import Evidence
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.audit import ATTEMPTS
+from pytest_mlperf.measure.audit import basis_for
+from pytest_mlperf.measure.audit import run_audit
+from pytest_mlperf.measure.placement import Slice
+from pytest_mlperf.measure.run import VERDICT
+from pytest_mlperf.measure.run import keep
+from pytest_mlperf.measure.run import logs_folder
+from pytest_mlperf.plugin.session import State
+from pytest_mlperf.runner.messages import Beat
+from pytest_mlperf.runner.messages import Done
+from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.runner.runner import Runner
+from tests.support import doubles
+from tests.support import logs
+from tests.support.audits import FOUND
+from tests.support.audits import SAME
+from tests.support.audits import outcome
+from tests.support.audits import rule_of
+
+CELL = Cell("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
+OFFICIAL = Options(workload="official", scratch=Path("/data"))
+TUNED = {"streams": {"count": 1, "threads": 1}, "batch": 8, "preferred": []}
+
+Make = Callable[..., Verdict]
+
+
+def kept(home: Path, make: Make, kind: str, *, number: int = 1, **changes: Any) -> Path:
+    """Write a finished run's verdict and tuning; a higher number is a newer run."""
+    wanted = logs_folder(home, CELL, kind)
+    folder = wanted.with_name(f"{kind}-{number}") if number > 1 else wanted
+    folder.mkdir(parents=True)
+    fields = {"mode": kind, "round": "v6.1", "build": "b1", "folder": str(folder)}
+    keep(make(**{**fields, **changes}))
+    os.utime(folder / VERDICT, (number, number))
+    (folder / "tuning.json").write_text(json.dumps(TUNED))
+    return folder
+
+
+TEST01 = find("TEST01", rule_of("resnet50"))
+BAD = Check("latency", Status.FAIL, "20 ms", "15 ms", "summary:7")
+
+
+def test_the_newest_valid_runs_of_one_build_are_the_reference(
+    tmp_path: Path, make_verdict: Make
+) -> None:
+    """Performance again after an accuracy run: both newest, both of build b1."""
+    kept(tmp_path, make_verdict, "performance")
+    second = kept(tmp_path, make_verdict, "performance", number=2)
+    accuracy = kept(tmp_path, make_verdict, "accuracy")
+    kept(tmp_path, make_verdict, "performance", number=3, checks=(BAD,))
+    basis = basis_for(OFFICIAL, tmp_path, CELL, TEST01)
+
+    assert basis.folders == {"performance": second, "accuracy": accuracy}
+    assert basis.build == "b1"
+    assert basis.tuned == TUNED
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [
+        ({"build": "b2"}, "the VALID runs .* are of different engine builds"),
+        ({"checks": (BAD,)}, "there is no VALID accuracy run"),
+        ({"round": "v5.1"}, "there is no VALID accuracy run"),
+        ({"labels": ("fast",)}, "there is no VALID accuracy run"),
+        (None, "there is no VALID accuracy run"),
+    ],
+)
+def test_without_a_reference_the_run_is_refused_in_words(
+    accuracy: dict[str, Any] | None, said: str, tmp_path: Path, make_verdict: Make
+) -> None:
+    """The text says what is missing and what to select."""
+    kept(tmp_path, make_verdict, "performance")
+    if accuracy is not None:
+        kept(tmp_path, make_verdict, "accuracy", **accuracy)
+
+    with pytest.raises(Refused, match=said) as caught:
+        basis_for(OFFICIAL, tmp_path, CELL, TEST01)
+    assert '-k "resnet50 and offline"' in str(caught.value)
+    assert "--mlperf-tree DIR" in str(caught.value)
+
+
+def test_an_earlier_session_serves_when_it_is_named(
+    tmp_path: Path, make_verdict: Make
+) -> None:
+    """Its reports folder is what --mlperf-tree names."""
+    earlier = tmp_path / "earlier"
+    kept(earlier, make_verdict, "performance")
+    kept(earlier, make_verdict, "accuracy")
+    options = replace(OFFICIAL, tree=earlier)
+    basis = basis_for(options, tmp_path / "now", CELL, TEST01)
+
+    assert logs_folder(earlier, CELL, "performance") == basis.folders["performance"]
+
+
+@pytest.mark.parametrize(("ran", "asked"), [(1, 2), (2, 1)])
+def test_runs_on_another_number_of_devices_are_no_reference(
+    ran: int, asked: int, tmp_path: Path, make_verdict: Make
+) -> None:
+    """A load that one device is said to keep is not confirmed by two."""
+    facts = {"devices": str(ran)} if ran > 1 else {}
+    performance = kept(tmp_path, make_verdict, "performance", facts=facts)
+    kept(tmp_path, make_verdict, "accuracy", facts=facts)
+    same = basis_for(OFFICIAL, tmp_path, CELL, TEST01, ran)
+
+    assert performance == same.folders["performance"]
+    with pytest.raises(Refused, match="no VALID performance and no accuracy run") as no:
+        basis_for(OFFICIAL, tmp_path, CELL, TEST01, asked)
+    assert ("on 2 devices" in str(no.value)) == (asked == 2)
+
+
+def test_a_run_that_cannot_say_its_tuning_is_no_reference(
+    tmp_path: Path, make_verdict: Make
+) -> None:
+    """The compliance run has to run just as its performance run did."""
+    folder = kept(tmp_path, make_verdict, "performance")
+    kept(tmp_path, make_verdict, "accuracy")
+    (folder / "tuning.json").unlink()
+
+    with pytest.raises(Refused, match=r"tuning\.json in .* cannot be read"):
+        basis_for(OFFICIAL, tmp_path, CELL, TEST01)
+
+
+class Scripted:
+    """A runner whose runs have the speeds it was told, one after another."""
+
+    def __init__(self, speeds: Sequence[float]) -> None:
+        self.speeds = list(speeds)
+        self.jobs: list[Job] = []
+
+    def run(self, job: Job, on_beat: Callable[[Beat], None]) -> Done:
+        """Write TEST04's logs as LoadGen would."""
+        del on_beat
+        self.jobs.append(job)
+        audit = find(job.audit, job.rule)
+        speed_of(Path(job.folder), self.speeds.pop(0), **SAME)
+        settings = plan(
+            job.rule, job.seeds, job.mode, available=10**6, audit=audit, target_qps=9.0
+        )
+        return Done(settings, "b1", {}, 50_000, "official", {})
+
+
+def speed_of(folder: Path, figure: float, **change: object) -> Path:
+    """Write an Offline run whose samples a second are about this."""
+    latencies = logs.rising(int(700 * figure), 1_000_000, 700_000_000_000)
+    warnings = [FOUND] if change else []
+    return logs.performance(
+        folder, "Offline", latencies=latencies, change=change, warnings=warnings
+    )
+
+
+def attempted(
+    tmp_path: Path, make: Make, speeds: Sequence[float], **options: Any
+) -> tuple[Verdict, Scripted]:
+    """Return TEST04's verdict beside a performance run of 100 samples a second."""
+    chosen = replace(OFFICIAL, **options)
+    speed_of(kept(tmp_path, make, "performance", labels=chosen.labels), 100.0)
+    tuning = SimpleNamespace(lookup=lambda *_: {})
+    system = SimpleNamespace(
+        name="box", tuning=tuning, numa_note="", numa_config="", settings={},
+        on_device=Evidence(),
+    )  # fmt: skip
+    state = SimpleNamespace(
+        options=chosen, reports=tmp_path, system=system, progress=lambda _: None
+    )
+    runner = Scripted(speeds)
+    verdict = run_audit(
+        cast("State", state),
+        cast("Runner", runner),
+        Slice((0,), "CPU"),
+        CELL,
+        "TEST04",
+    )
+    return verdict, runner
+
+
+def test_a_missed_tolerance_is_tried_again_and_told(
+    tmp_path: Path, make_verdict: Make
+) -> None:
+    """Every attempt keeps its folder; the verdict tells of those before it."""
+    verdict, runner = attempted(tmp_path, make_verdict, [130.0, 105.0])
+    told = verdict.facts["attempt"]
+
+    assert verdict.valid, verdict.explain()
+    assert told.startswith(f"attempt 2 of {ATTEMPTS}: attempt 1 had 130 against 100")
+    assert [Path(job.folder).name for job in runner.jobs] == ["TEST04", "TEST04-2"]
+    assert all((Path(job.folder) / VERDICT).is_file() for job in runner.jobs)
+
+
+def test_attempts_are_bounded(tmp_path: Path, make_verdict: Make) -> None:
+    """Three runs that are too fast are a cache."""
+    verdict, runner = attempted(tmp_path, make_verdict, [130.0, 131.0, 132.0, 100.0])
+
+    assert verdict.outcome == "INVALID"
+    assert len(runner.jobs) == ATTEMPTS
+
+
+@pytest.mark.parametrize("options", [{"rehearsal": True}, {"fast": True}])
+def test_a_rehearsal_and_a_fast_run_are_tried_once(
+    options: dict[str, bool], tmp_path: Path, make_verdict: Make
+) -> None:
+    """Nothing is to be submitted."""
+    verdict, runner = attempted(tmp_path, make_verdict, [130.0, 100.0], **options)
+
+    assert verdict.outcome == "INVALID"
+    assert len(runner.jobs) == 1
+
+
+def test_the_audited_run_has_its_performance_runs_tuning_and_build(
+    tmp_path: Path, make_verdict: Make
+) -> None:
+    """Both travel with the job; the child probes nothing and refuses another build."""
+    _, runner = attempted(tmp_path, make_verdict, [100.0])
+    (job,) = runner.jobs
+
+    assert (job.tuned, job.required_build, job.audit) == (TUNED, "b1", "TEST04")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """A real runner: LoadGen in a child process."""
+    runner = Runner(stall_s=30)
+    yield runner
+    runner.close()
+
+
+def prepared(runner: Runner, folder: Path) -> dict[str, str]:
+    """Run performance and accuracy of an honest engine."""
+    references = {}
+    for mode in (Mode.PERFORMANCE, Mode.ACCURACY):
+        home = folder / mode.value
+        runner.run(doubles.job(home, mode=mode))
+        references[mode.value] = str(home / "logs")
+    return references
+
+
+def audited(folder: Path, references: dict[str, str], **changes: Any) -> Job:
+    """Return a TEST01 job tuned as its reference."""
+    tuned = json.loads((Path(references["performance"]) / "tuning.json").read_text())
+    return doubles.job(
+        folder / "TEST01",
+        mode=Mode.COMPLIANCE,
+        audit="TEST01",
+        tuned=tuned,
+        references=references,
+        **changes,
+    )
+
+
+def test_real_loadgen_samples_the_answers_of_a_performance_run(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """What an honest engine answers in performance mode is what it always answers."""
+    references = prepared(runner, tmp_path)
+    done = runner.run(job := audited(tmp_path, references))
+    folder = Path(job.folder)
+    paths = {name: Path(path) for name, path in references.items()}
+    answers, _ = verify(find("TEST01", job.rule), job.rule, folder, paths)
+
+    assert outcome([answers]) == {"compliance_accuracy": Status.PASS}
+    assert (
+        "accuracy_log_sampling_target = 4096" in (folder / "audit.config").read_text()
+    )
+    before = Path(references["performance"], "user.conf").read_text()
+    assert before == (folder / "user.conf").read_text()
+    assert done.settings.audit_config
+
+
+def test_answers_that_differ_are_scored_in_both_modes(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """An engine that is wrong in performance mode alone is found out by its score."""
+    references = prepared(runner, tmp_path)
+    runner.run(job := audited(tmp_path, references, engine="ALWAYS_WRONG"))
+    folder = Path(job.folder)
+    paths = {name: Path(path) for name, path in references.items()}
+    answers, _ = verify(find("TEST01", job.rule), job.rule, folder, paths)
+
+    assert outcome([answers]) == {"compliance_accuracy": Status.FAIL}
+    assert "accuracy=0.000%" in (folder / "compliance_accuracy.txt").read_text()
+    assert "accuracy=0.000%" not in (folder / "baseline_accuracy.txt").read_text()
+
+
+def test_another_build_is_refused_before_loadgen_starts(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """An engine that was built again cannot speak for the one that was measured."""
+    references = prepared(runner, tmp_path)
+    job = audited(tmp_path, references, required_build="c" * 64)
+
+    with pytest.raises(
+        RunFailed, match=r"TEST01 found the engine build .* cccccccccccc"
+    ):
+        runner.run(job)
+    assert not (Path(job.folder) / "mlperf_log_detail.txt").exists()
+
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+
+
+def test_a_cells_items_run_in_order_and_leave_the_official_files(
+    pytester: pytest.Pytester,
+) -> None:
+    """The real suites, end to end; only the speed of a busy machine is not asked."""
+    result = pytester.runpytest_subprocess(
+        str(SUITES),
+        "-p",
+        "no:cacheprovider",
+        "--mlperf-rehearsal",
+        "--mlperf-round=v6.1",
+        "--mlperf-duration=2",
+        f"--mlperf-reports={pytester.path}",
+        "-k",
+        "stable-diffusion-xl and offline",
+        "-v",
+    )
+    verdicts = sorted(pytester.path.glob("latest/logs/*/*/verdict.json"))
+    found = [Verdict.from_json(path.read_text()) for path in verdicts]
+    bad = {c.name for v in found for c in v.checks if c.status is Status.FAIL}
+    folders = {v.mode: Path(v.folder) for v in found}
+
+    assert set(folders) == {"performance", "accuracy", "TEST01", "TEST04"}
+    assert bad <= {"compliance_performance"}
+    result.stdout.fnmatch_lines(
+        [
+            "*test_performance[[]stable-diffusion-xl-offline-oracle[]]*",
+            "*test_accuracy[[]stable-diffusion-xl-offline-oracle[]]*",
+            "*test_compliance[[]stable-diffusion-xl-offline-oracle-TEST01[]]*",
+            "*test_compliance[[]stable-diffusion-xl-offline-oracle-TEST04[]]*",
+            "  stable-diffusion-xl TEST01 *",
+        ]
+    )
+    for test, files in {
+        "TEST01": ("verify_accuracy.txt", "verify_performance.txt", "accuracy.txt"),
+        "TEST04": ("verify_performance.txt",),
+    }.items():
+        assert all((folders[test] / name).is_file() for name in files)

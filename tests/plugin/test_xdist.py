@@ -1,0 +1,256 @@
+"""Under xdist: the same story, one device a worker, one build in one place."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.machine.gpus import Device
+from pytest_mlperf.reporting import results
+
+pytest.importorskip("xdist")
+from pytest_mlperf.plugin.xdist import in_play
+from pytest_mlperf.plugin.xdist import room
+
+HOME = "pytest_mlperf.fixtures" if find_spec("pytest_mlperf.fixtures") else "fixtures"
+CPUS = len(os.sched_getaffinity(0))
+needs_two = pytest.mark.skipif(CPUS < 2, reason="two workers need two CPUs")
+
+
+def newest(pytester: pytest.Pytester) -> results.Results:
+    """Return the results of the session that just ended."""
+    return results.read(pytester.path / "reports" / "latest" / results.FILE)
+
+
+@needs_two
+def test_two_workers_tell_the_same_story_as_none(suite: pytest.Pytester) -> None:
+    """Outcomes, header, table and results are those of a session without -n."""
+    result = suite.runpytest("-n2", "--fast", "-k", "resnet50")
+
+    result.assert_outcomes(passed=5, failed=2, skipped=1)
+    result.stdout.fnmatch_lines(
+        [
+            "mlperf: 8 items, at least 0:02:00, round v*",
+            "*mlperf: 7 results on onnxruntime: 2 INVALID, 5 VALID (waived)*",
+            "results: reports*results.jsonl",
+        ]
+    )
+    found = newest(suite)
+
+    assert found.end is not None
+    assert found.end["counts"] == {"passed": 5, "failed": 2, "skipped": 1}
+    assert [p.name for p in (suite.path / "reports" / "latest").iterdir()] == [
+        results.FILE
+    ]
+
+
+@needs_two
+def test_a_build_stays_with_one_worker_which_owns_one_device(
+    suite: pytest.Pytester,
+) -> None:
+    """Items of one benchmark and target never meet two workers or devices."""
+    suite.runpytest("-n2", "-k", "bert or resnet50")
+    places = defaultdict(set)
+    for record in newest(suite).records:
+        if record.verdict:
+            facts = record.verdict.facts
+            key = (record.cell["benchmark"], record.cell["target"])
+            places[key].add((facts["worker"], facts["device"]))
+
+    assert len(places) == 3
+    assert all(len(owners) == 1 for owners in places.values())
+    assert set.union(*places.values()) == {("gw0", "0"), ("gw1", "1")}
+
+
+def test_more_workers_than_devices_is_a_usage_error(suite: pytest.Pytester) -> None:
+    """Runs that share a device would spoil each other's figures."""
+    result = suite.runpytest(f"-n{CPUS + 1}", "-k", "resnet50 and offline")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: -n {CPUS + 1}, *try -n auto or -n *"])
+    assert not (suite.path / "reports").exists()
+
+
+def test_a_quota_limits_the_workers_as_it_limits_the_runs() -> None:
+    """A container that shows 8 CPUs but may use 2 at once has room for two workers."""
+    cpu = Device(0, "cpu", "CPU", tuple(range(8)), threads=2)
+
+    assert room([cpu]) == (2, "usable CPUs and no GPU")
+    assert room([replace(cpu, threads=9)]) == (8, "usable CPUs and no GPU")
+    assert room([replace(cpu, threads=0)]) == (1, "usable CPU and no GPU")
+
+
+def test_only_a_readable_file_makes_a_suite(pytester: pytest.Pytester) -> None:
+    """A folder named like a test, a broken link and a suite: the suite is found."""
+    pytester.mkdir("test_folder.py")
+    (pytester.path / "test_link.py").symlink_to("nowhere")
+    config = pytester.parseconfig(str(pytester.path))
+    assert not in_play(config)
+
+    pytester.makepyfile(test_suite="@pytest.mark.mlperf(mode='performance')")
+    assert in_play(config)
+    assert in_play(pytester.parseconfig("test_suite.py::test_performance"))
+    assert not in_play(pytester.parseconfig("test_folder.py"))
+
+
+def test_auto_is_one_worker_a_device(suite: pytest.Pytester) -> None:
+    """A machine without GPU is one device, however many CPUs it has."""
+    from pytest_mlperf.machine.gpus import devices
+    from pytest_mlperf.machine.system import detect
+
+    result = suite.runpytest("-nauto", "-k", "resnet50 and offline")
+
+    result.assert_outcomes(passed=2)
+    count = len(devices(detect()))
+    result.stdout.fnmatch_lines([f"*{count}/{count} worker*"])
+
+
+def test_auto_counts_devices_whichever_plugin_is_loaded_first(
+    suite: pytest.Pytester,
+) -> None:
+    """One worker a CPU, which is the answer of xdist, does not come before ours."""
+    from pytest_mlperf.machine.gpus import devices
+    from pytest_mlperf.machine.system import detect
+
+    early = ("-p", "pytest_mlperf.plugin.hooks", "-p", "xdist.plugin")
+    late = ("-p", "xdist.plugin", "-p", "pytest_mlperf.plugin.hooks")
+    chosen = ("-nauto", "-k", "resnet50 and offline")
+    for order in (early, late):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+            patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+            result = suite.runpytest_subprocess(*order, *chosen)
+        count = len(devices(detect()))
+
+        result.stdout.fnmatch_lines([f"*{count}/{count} worker*"])
+
+
+def test_a_crashed_worker_costs_one_item(suite: pytest.Pytester) -> None:
+    """The item that killed its worker is an error with a row; the others run."""
+    suite.makeconftest(
+        """
+        import os
+        def pytest_runtest_call(item):
+            if item.name == "test_performance[resnet50-offline-onnxruntime]":
+                os._exit(1)
+        """
+    )
+    result = suite.runpytest(
+        "-n1", "-k", "resnet50 and offline or bert-99- and offline"
+    )
+    found = newest(suite)
+    outcomes = {r.nodeid.partition("::")[2]: r.outcome for r in found.records}
+
+    result.assert_outcomes(passed=3, failed=1)
+    assert outcomes["test_performance[resnet50-offline-onnxruntime]"] == "error"
+    assert list(outcomes.values()).count("passed") == 3
+    crashed = next(r for r in found.records if r.outcome == "error")
+    assert "crashed while running" in crashed.reason
+    assert (
+        crashed.cell["benchmark"],
+        crashed.cell["mode"],
+    ) == ("resnet50", "performance")
+
+
+def test_an_empty_selection_is_explained_by_the_controller(
+    suite: pytest.Pytester,
+) -> None:
+    """Only the workers know that there were cells; the terminal says it too."""
+    result = suite.runpytest("-n1", "-k", "bert and multistream")
+
+    result.stdout.fnmatch_lines(["mlperf: nothing selected; *bert multistream*"])
+
+
+def test_other_peoples_sessions_keep_xdists_scheduler(
+    pytester: pytest.Pytester,
+) -> None:
+    """Nothing changes where no suite is named: not the scheduler, not the limit."""
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.parametrize("n", range(8))
+        def test_theirs(n): ...
+        """
+    )
+    result = pytester.runpytest(f"-n{CPUS + 1}", "-v")
+
+    result.assert_outcomes(passed=8)
+    result.stdout.fnmatch_lines(["scheduling tests via LoadScheduling"])
+    assert not any("mlperf:" in line for line in result.outlines)
+    assert not (pytester.path / "reports").exists()
+
+
+BESIDE = """
+import json, os, time
+from pathlib import Path
+import pytest
+from pytest_mlperf.runner.runner import Runner
+
+pytest_plugins = [f"{HOME}.device", f"{HOME}.run"]
+run = Runner.run
+
+def noted(self, job, on_beat=lambda _: None):
+    began = time.monotonic()
+    try:
+        return run(self, job, on_beat)
+    finally:
+        line = [len(job.cpus), len(job.seats), began, time.monotonic(), os.getpid()]
+        with Path("NOTES").open("a") as file:
+            file.write(json.dumps(line) + "\\n")
+
+Runner.run = noted
+"""
+MIXED = """
+import pytest
+
+@pytest.mark.mlperf(mode="accuracy", scenario="offline")
+def test_accuracy(cell, measure):
+    assert measure(cell).outcome
+
+@pytest.mark.mlperf(mode="performance", scenario="offline", devices="all")
+def test_all_performance(cell, measure):
+    assert measure(cell).outcome
+
+@pytest.mark.mlperf(mode="performance", scenario="offline", devices=DEVICES)
+def test_performance(cell, measure):
+    assert measure(cell).outcome
+"""
+
+
+@needs_two
+def test_an_item_of_all_devices_runs_beside_no_other(
+    pytester: pytest.Pytester,
+) -> None:
+    """Two workers with a CPU each; who wants both CPUs, as one device or as two, has
+    them while nobody else measures, and the others go side by side.
+    """
+    notes = pytester.path / "notes.jsonl"
+    conftest = BESIDE.replace("NOTES", str(notes))
+    pytester.makeconftest(f"HOME = {HOME!r}\n{conftest}")
+    pytester.makepyfile(test_suite=MIXED.replace("DEVICES", str(CPUS)))
+    engines = (
+        "--mlperf-engine=tests.support.doubles:SLOW_BATCH,tests.support.doubles:COLD"
+    )
+    result = pytester.runpytest_subprocess(
+        "-n2", engines, "--mlperf-duration=1", "-k", "resnet50"
+    )
+    runs = [json.loads(line) for line in notes.read_text().splitlines()]
+    wide = [one for one in runs if one[0] == CPUS]
+    overlaps = [
+        (first, second)
+        for first, second in combinations(runs, 2)
+        if first[2] < second[3] and second[2] < first[3]
+    ]
+
+    result.assert_outcomes(passed=6)
+    assert sorted(one[1] for one in wide) == [0, 0, CPUS, CPUS]
+    assert len({one[4] for one in runs}) == 2
+    assert not any(one in wide for pair in overlaps for one in pair)
+    assert not list((pytester.path / "reports" / "latest").glob(".g*"))

@@ -1,0 +1,233 @@
+"""Live progress: the line, the terminal it is drawn on, the workers' mailbox."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.plugin.session import State
+from pytest_mlperf.reporting.progress import Mailbox
+from pytest_mlperf.reporting.progress import Progress
+from pytest_mlperf.reporting.progress import ProgressLine
+from pytest_mlperf.reporting.progress import clock
+from pytest_mlperf.reporting.progress import condense
+from pytest_mlperf.reporting.progress import describe
+
+RUNNING = Progress(
+    "bert-99-server",
+    "performance",
+    "run",
+    issued=4120,
+    completed=4112,
+    rate=68.5,
+    elapsed_s=34.0,
+    expected_s=60.0,
+)
+
+
+def test_the_line_says_where_the_run_is() -> None:
+    """Item, phase, time, samples, rate and time left, in that order."""
+    assert describe(RUNNING, "[3/8]", 200) == (
+        "[3/8] bert-99-server performance  run 34 s of 60 s  issued 4,120"
+        "  completed 4,112  68.5/s  0:26 left"
+    )
+
+
+def test_a_narrow_line_loses_counts_before_time() -> None:
+    """At 70 columns the item, the time and what is left remain."""
+    assert (
+        describe(RUNNING, "[3/8]", 68)
+    ) == "[3/8] bert-99-server performance  run 34 s of 60 s  0:26 left"
+
+
+def test_time_left_follows_from_counts_where_no_time_is_expected() -> None:
+    """An accuracy run knows its samples, not its seconds."""
+    counted = Progress("c", "accuracy", "run", completed=60, total=100, rate=4.0)
+
+    assert counted.left_s == 10.0
+    assert None is Progress("c", "accuracy", "build").left_s
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (26.4, "0:26"), (600, "10:00"), (3723, "1:02:03")],
+)
+def test_a_clock_has_hours_only_when_there_are_any(seconds: float, text: str) -> None:
+    """Seconds are two digits, hours appear above 59:59."""
+    assert text == clock(seconds)
+
+
+PROGRESS = st.builds(
+    Progress,
+    cell=st.sampled_from(["bert-99.9-singlestream-onnxruntime", "resnet50-offline-x"]),
+    mode=st.sampled_from(["performance", "accuracy"]),
+    phase=st.sampled_from(["build", "run"]),
+    issued=st.integers(0, 10**9),
+    completed=st.integers(0, 10**9),
+    total=st.none() | st.integers(1, 10**9),
+    rate=st.floats(0, 1e7),
+    elapsed_s=st.floats(0, 1e5),
+    expected_s=st.none() | st.floats(0, 1e5),
+)
+
+
+@given(st.lists(PROGRESS, min_size=1, max_size=8), st.integers(20, 200))
+def test_no_line_is_wider_than_asked(running: list[Progress], width: int) -> None:
+    """One worker or eight, the terminal never wraps."""
+    workers = [(f"gw{i}", progress) for i, progress in enumerate(running)]
+
+    assert width >= len(describe(running[0], "[10/20]", width))
+    assert width >= len(condense(workers, "[10/20]", width))
+
+
+@given(PROGRESS)
+def test_a_heartbeat_survives_the_mailbox(progress: Progress) -> None:
+    """What a worker puts, the controller reads."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        mailbox = Mailbox(Path(folder))
+        mailbox.put("gw0", progress)
+
+        assert mailbox.read() == [("gw0", progress)]
+
+        mailbox.clear("gw0")
+
+        assert mailbox.read() == []
+
+
+def test_a_mailbox_passes_over_what_it_cannot_read(tmp_path: Path) -> None:
+    """Half a heartbeat, or a folder that is gone, is no reason to stop a session."""
+    (tmp_path / "gw1.json").write_text('{"cell": ')
+
+    assert Mailbox(tmp_path).read() == []
+    Mailbox(tmp_path / "gone").put("gw0", RUNNING)
+    assert Mailbox(tmp_path / "gone").read() == []
+
+
+def test_erasing_puts_the_cursor_back_into_pytests_line() -> None:
+    """Drawn below a line that pytest has begun, the line leaves no trace."""
+    stream = io.StringIO()
+    line = ProgressLine(stream, live=True, column=lambda: 7)
+    line.report(RUNNING)
+    drawn = stream.getvalue()
+    line.erase()
+
+    assert drawn.startswith("\n\r\x1b[2Kbert-99-server")
+    assert stream.getvalue().removeprefix(drawn) == "\r\x1b[2K\x1b[A\x1b[7C"
+
+
+def test_without_a_terminal_there_is_one_line_at_a_time() -> None:
+    """Two heartbeats in quick succession print one plain line."""
+    stream = io.StringIO()
+    line = ProgressLine(stream, live=False)
+    line.report(RUNNING)
+    line.report(RUNNING)
+
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_session_without_terminal_is_quiet_unless_told(
+    suite: pytest.Pytester,
+) -> None:
+    """``auto`` prints no progress into a pipe; ``on`` does, on stderr."""
+    quiet = suite.runpytest_subprocess("-k", "resnet50 and offline")
+    told = suite.runpytest_subprocess(
+        "--mlperf-progress=on", "-k", "resnet50 and offline"
+    )
+
+    assert "issued 10" not in quiet.stdout.str() + quiet.stderr.str()
+    told.stderr.fnmatch_lines(["[[]1/2[]] resnet50-offline* issued 10 *completed 8*"])
+
+
+class Gone(io.StringIO):
+    """A stream whose terminal went away."""
+
+    def write(self, text: str, /) -> int:
+        raise OSError(5, f"Input/output error at {text!r}")
+
+    def close(self) -> None:
+        super().close()  # as a file does: closed, whatever became of its last words
+        raise OSError(5, "Input/output error")
+
+
+def test_a_terminal_that_went_away_ends_no_run() -> None:
+    """Drawing, pausing and closing go on without it."""
+    line = ProgressLine(Gone(), live=True)
+    line.report(RUNNING)
+    with line.paused():
+        pass
+
+    line.close()
+
+
+def test_a_display_that_fails_ends_no_run(pytester: pytest.Pytester) -> None:
+    """Whatever the line meets, the heartbeat's sender hears nothing of it."""
+
+    def fail() -> int:
+        raise ValueError("no column")
+
+    state = State(pytester.parseconfig(), Options())
+    state.line = ProgressLine(io.StringIO(), live=True, column=fail)
+    state.progress(RUNNING)
+
+    assert not state.line._shown
+
+
+def on_terminal(folder: Path, *args: str) -> str:
+    """Return what a session writes to a terminal of 80 columns."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args],
+        cwd=folder,
+        stdin=child,
+        stdout=child,
+        stderr=child,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(child)
+    parts = []
+    # Linux answers EIO when the last writer has closed its end.
+    try:
+        while part := os.read(parent, 65536):
+            parts.append(part)
+    except OSError:
+        pass
+    os.close(parent)
+    assert process.wait() == 0
+    return b"".join(parts).decode()
+
+
+def test_without_a_reporter_there_is_no_line(suite: pytest.Pytester) -> None:
+    """Nobody writes the lines that it would have to make room for."""
+    written = on_terminal(suite.path, "-p", "no:terminal", "-k", "resnet50 and offline")
+
+    assert written == ""
+
+
+@pytest.mark.parametrize("how", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_on_a_terminal_progress_is_live_and_gone_at_the_end(
+    suite: pytest.Pytester, how: tuple[str, ...]
+) -> None:
+    """The line is drawn while items run and erased before the table."""
+    text = suite.path / "test_suite.py"
+    slow = "import time\n" + text.read_text().replace(
+        "slow = cell", "time.sleep(0.8)\n    slow = cell"
+    )
+    text.write_text(slow)
+    written = on_terminal(suite.path, *how, "-k", "resnet50 and offline")
+    before, table = written.split(" mlperf: 2 results", 1)
+
+    assert re.search(r"\x1b\[2K\[\d/2\] .*resnet50-offline", before)
+    assert "\x1b[2K" not in table

@@ -1,0 +1,295 @@
+"""The table: pure rows, thin rendering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.reporting import header
+from pytest_mlperf.reporting import table as report_table
+
+Make = Callable[..., Verdict]
+WAIVED = Check("min_duration", Status.WAIVED, "60 s", "600 s", "summary:3")
+
+
+def table(verdicts: list[Verdict], width: int = 120) -> list[str]:
+    """Return the table without colour."""
+    return report_table.render(report_table.rows(verdicts), width, colour=False)
+
+
+def test_no_verdicts_make_no_table() -> None:
+    """A session without results prints nothing."""
+    assert table([]) == []
+
+
+def test_a_unit_stands_once_in_the_head(
+    make_verdict: Make,
+) -> None:
+    """The Server section reads queries/s, and ms for latency and limit."""
+    verdict = make_verdict(
+        metric=Metric("rate", 12345.6, "queries/s"),
+        limit=Metric("target_latency", 130.0, "ms"),
+        percentile=0.99,
+        at_percentile=Metric("p99", 101.53, "ms"),
+        expected_s=600.0,
+        actual_s=1234.4,
+    )
+    _, head, row = table([verdict])
+
+    assert (
+        " ".join(head.split())
+    ) == "Server queries/s limit ms p99 ms verdict rules round exp -> run s"
+    assert (
+        " ".join(row.split())
+    ) == "bert-99 12,346 130.0 101.5 VALID 1/1 v4.1 600 -> 1,234"
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_first_and_further_tokens_stand_under_their_row(
+    make_verdict: Make, width: int
+) -> None:
+    """Both in percent of their limits, at the percentile that is bounded."""
+    verdict = make_verdict(
+        metric=Metric("rate", 1234.5, "tokens/s"),
+        percentile=0.99,
+        limit=Metric("ttft_ns", 500.0, "ms"),
+        at_percentile=Metric("ttft", 450.0, "ms"),
+        tpot=Metric("tpot", 7.5, "ms"),
+        tpot_limit=Metric("tpot_ns", 30.0, "ms"),
+    )
+    _, _, _, note, *_ = table([verdict], width)
+
+    assert note.strip() == "TTFT p99 450.0 ms (90% of 500), TPOT p99 7.5 ms (25% of 30)"
+    assert verdict == Verdict.from_json(verdict.to_json())
+
+
+def test_what_no_rule_bounds_is_marked_unjudged(make_verdict: Make) -> None:
+    """In the table and in the verdict's own words."""
+    shown = {
+        "end-to-end p99": Metric("result_99.00_percentile_latency_ns", 403.81, "ms"),
+        "answered": Metric("result_completed_samples_per_sec", 3.69, "queries/s"),
+    }
+    verdict = make_verdict(metric=Metric("rate", 22.1, "tokens/s"), unjudged=shown)
+    text = "unjudged: end-to-end p99 403.8 ms, answered 3.7 queries/s"
+
+    assert text in [line.strip() for line in table([verdict], 60)]
+    assert text in verdict.explain()
+    assert verdict == Verdict.from_json(verdict.to_json())
+
+
+@pytest.mark.parametrize("labels", [("embedded",), ("fast",), ()])
+def test_a_waived_verdict_is_never_a_plain_valid(
+    make_verdict: Make, labels: tuple[str, ...]
+) -> None:
+    """The row and the title both say what the verdict does not hold for."""
+    verdict = make_verdict(labels=labels, checks=(*make_verdict().checks, WAIVED))
+    title, _, row, *legend = table([verdict])
+
+    assert "1 VALID (waived)" in title
+    assert f"VALID ({', '.join(labels) or 'waived'})" in row
+    assert "1/2, 1 waived" in row
+    assert "not a submission result" in legend[-1]
+
+
+def test_a_submittable_verdict_has_no_legend(make_verdict: Make) -> None:
+    """Nothing is explained where nothing is waived."""
+    assert len(table([make_verdict()])) == 3
+
+
+def test_accuracies_of_different_metrics_have_heads_of_their_own(
+    make_verdict: Make,
+) -> None:
+    """F1 and acc are not one column; an errored row stands with its kind."""
+    bert = make_verdict(mode="accuracy", metric=Metric("F1", 89.7, "%"))
+    resnet = make_verdict(
+        benchmark="resnet50", mode="accuracy", metric=Metric("acc", 76.1, "%")
+    )
+    broken = make_verdict(mode="accuracy", scenario="Offline", metric=None, checks=())
+    lines = [" ".join(line.split()) for line in table([bert, resnet, broken])]
+
+    assert lines[1:] == [
+        "accuracy F1 % verdict rules round exp -> run s",
+        "bert-99 Offline - ERROR 0/0 v4.1",
+        "bert-99 Server 89.70 VALID 1/1 v4.1",
+        "accuracy acc % verdict rules round exp -> run s",
+        "resnet50 Server 76.10 VALID 1/1 v4.1",
+    ]
+
+
+def test_only_the_best_of_the_comparable_is_green(make_verdict: Make) -> None:
+    """Two engines on one cell are compared; an INVALID faster one is not."""
+    slow = make_verdict(engine="a", metric=Metric("rate", 10.0, "queries/s"))
+    fast = make_verdict(engine="b", metric=Metric("rate", 20.0, "queries/s"))
+    failed = Check("latency", Status.FAIL, "20 ms", "15 ms", "summary:7")
+    wrong = make_verdict(
+        engine="c", metric=Metric("rate", 30.0, "queries/s"), checks=(failed,)
+    )
+    lines = report_table.render(
+        report_table.rows([slow, fast, wrong]), 120, colour=True
+    )
+    green = [line for line in lines if "\x1b[32m  " in line or "\x1b[32m2" in line]
+
+    assert len(green) == 1
+    assert "20.00" in green[0]
+
+
+def test_a_null_engine_is_never_the_best(make_verdict: Make) -> None:
+    """It answers without working: labelled, explained and left out of the contest."""
+    slow = make_verdict(engine="a", metric=Metric("rate", 10.0, "queries/s"))
+    fast = make_verdict(engine="b", metric=Metric("rate", 20.0, "queries/s"))
+    empty = make_verdict(
+        engine="null",
+        metric=Metric("rate", 9e5, "queries/s"),
+        labels=(report_table.NULL,),
+    )
+    rows = report_table.rows([slow, fast, empty])
+
+    assert [row.engine for row in report_table._best(rows)] == ["b"]
+    assert (
+        report_table._best([row for row in rows if row.engine in ("a", "null")]) == []
+    )
+    text = "\n".join(table([slow, fast, empty]))
+    assert "VALID (null answers)" in text
+    assert "null answers: nothing was inferred, this measures the suite" in text
+
+
+def test_rows_of_several_engines_name_them(make_verdict: Make) -> None:
+    """Two rows of one cell can be told apart."""
+    text = "\n".join(table([make_verdict(engine="a"), make_verdict(engine="b")]))
+
+    assert "bert-99 a" in text
+    assert "bert-99 b" in text
+
+
+VERDICTS = st.builds(
+    Verdict,
+    benchmark=st.sampled_from(["bert-99", "bert-99.9", "resnet50"]),
+    scenario=st.sampled_from([scenario.value for scenario in Scenario]),
+    engine=st.sampled_from(["onnxruntime", "null"]),
+    mode=st.sampled_from(["performance", "accuracy"]),
+    round=st.sampled_from(["v4.1", "v6.1"]),
+    metric=st.none()
+    | st.builds(
+        Metric,
+        st.just("F1"),
+        st.floats(0, 1e7),
+        st.sampled_from(["ms", "%", "samples/s", "queries/s"]),
+    ),
+    checks=st.lists(
+        st.builds(Check, st.just("c"), st.sampled_from(Status), *[st.just("x")] * 3),
+        max_size=30,
+    ).map(tuple),
+    labels=st.sampled_from(
+        [(), ("embedded",), ("embedded", "fast", report_table.NULL)]
+    ),
+    percentile=st.sampled_from([None, 0.9, 0.99]),
+    expected_s=st.none() | st.floats(0, 1e5),
+    actual_s=st.none() | st.floats(0, 1e5),
+)
+
+
+@given(st.lists(VERDICTS, min_size=1, max_size=8), st.sampled_from([80, 120, 200]))
+def test_every_verdict_is_in_the_table_in_ascii_within_the_width(
+    verdicts: list[Verdict], width: int
+) -> None:
+    """No terminal of 80 columns wraps a line, whatever the verdicts are."""
+    lines = table(verdicts, width)
+    shown = [line for line in lines if line.startswith("  ") and line[2] != " "]
+
+    assert len(verdicts) == len(shown)
+    assert all(line.isascii() for line in lines)
+    assert width >= max(len(line) for line in lines)
+
+
+def test_the_header_says_which_round_judges_what() -> None:
+    """Two rounds are named with their cells; embedded and fast are spelled out."""
+    cells = [
+        Cell("bert", "99", Scenario.SERVER, "onnxruntime", "v4.1"),
+        Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1"),
+    ]
+    lines = header.lines(cells, Options(fast=True), "box: 2 cores", "reports/1")
+
+    assert (
+        (lines[0])
+        == "mlperf: 2 items, round v6.1 (bert offline), round v4.1 (bert server)"
+    )
+    assert any("embedded" in line and "not a submission" in line for line in lines)
+    assert any("60 s minimum duration" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (Options(), "20 items, at least 1:40:00"),
+        (Options(duration=900), "20 items, at least 1:40:00"),
+        (Options(fast=True), "20 items, at least 0:10:00"),
+        (Options(duration=0.5), "20 items, at least 0:00:05"),
+    ],
+)
+def test_the_header_says_how_long_the_session_takes_at_least(
+    options: Options, count: str
+) -> None:
+    """Ten performance items last ten durations; nobody knows of accuracy items."""
+    cell = Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1")
+    items = [(cell, "performance")] * 10 + [(cell, "accuracy")] * 10
+    seconds = header.at_least_s(items, options)
+    cells = [one for one, _ in items]
+    first, *_ = header.lines(cells, options, "box", "reports", at_least_s=seconds)
+
+    assert first == f"mlperf: {count}, round v6.1"
+    assert header.at_least_s([(cell, "accuracy")], options) == 0.0
+    assert seconds / 4 == header.at_least_s(items, options, workers=4)
+    assert seconds / 10 == header.at_least_s(items, options, workers=20)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (599.0, ["shortened"]),
+        (600.0, []),
+        (900.0, ["--mlperf-duration 900 lengthens nothing"]),
+    ],
+)
+def test_the_header_says_what_a_duration_changes(
+    seconds: float, said: list[str]
+) -> None:
+    """Only below the round's own duration is anything waived."""
+    cell = Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1")
+    lines = header.lines([cell], Options(duration=seconds), "box", "reports")
+    found = [line for line in lines if f"{seconds:g}" in line or "short" in line]
+
+    assert said == [line.split(":")[1].strip() for line in found]
+    assert (seconds < 600) == any("waived" in line for line in lines)
+
+
+def test_a_row_says_over_how_many_devices_it_ran(make_verdict: Make) -> None:
+    """One device is not worth a word; two are another thing to compare with."""
+    one, two = (
+        make_verdict(facts={"devices": "1"}),
+        make_verdict(facts={"devices": "2"}),
+    )
+    first, second = report_table.rows([one, two])
+
+    assert f"{first.item} on 2 devices" == second.item
+    assert first.comparable != second.comparable
+
+
+@pytest.mark.parametrize(("wanted", "said"), [(None, False), (2, True), ("all", True)])
+def test_the_header_says_how_many_devices_an_item_takes(
+    wanted: int | str | None, said: bool
+) -> None:
+    """Where somebody asked for more than the usual one."""
+    cells = [Cell("bert", "99", Scenario.SERVER, "null", "v4.1")]
+    lines = header.lines(cells, Options(devices_per_item=wanted), "box", "reports")
+
+    assert said == any(line.endswith(f"devices per item {wanted}") for line in lines)

@@ -1,0 +1,464 @@
+"""Everything that can go wrong in a run ends in one cause, and the next job runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.reporting import results
+from pytest_mlperf.runner.messages import Beat
+from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.runner import PARTIAL
+from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.runner.runner import Runner
+from tests.support import doubles
+
+ROOT = Path(__file__).resolve().parents[2]
+PATH = {**os.environ, "PYTHONPATH": str(ROOT)}
+STALL_S = 3.0
+LIMIT_S = 60
+pytestmark = pytest.mark.usefixtures("bounded")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """One handle for all faults: each must leave it fit for the next job."""
+    runner = Runner(stall_s=STALL_S, build_s=LIMIT_S)
+    yield runner
+    runner.close()
+
+
+def note_of(job: Job) -> dict[str, object]:
+    """Return what marks a run's folder as partial."""
+    note: dict[str, object] = json.loads((Path(job.folder) / PARTIAL).read_text())
+    return note
+
+
+def fails(runner: Runner, job: Job, after: Path | None = None) -> RunFailed:
+    """Run a job that must fail, then one that must not (in a folder of its own,
+    ``after``); return the failure.
+    """
+    with pytest.raises(RunFailed) as caught:
+        runner.run(job)
+    died = runner.pid is None
+    folder = after or Path(job.folder).parent / "next"
+    honest = doubles.job(folder, mode=Mode.ACCURACY)
+    following = runner.run(honest)
+
+    assert following.metrics == {"acc": 100.0}
+    assert not (Path(honest.folder) / PARTIAL).exists()
+    failed = caught.value
+    failed.add_note("died" if died else "lived")
+    return failed
+
+
+def notes(failed: RunFailed) -> list[str]:
+    found: list[str] = failed.__notes__
+    return found
+
+
+FAULTS = {
+    "RAISING": (
+        "the run failed in phase run: RuntimeError: the third-party engine broke",
+        "in raising",
+    ),
+    "FEWER_ROWS": ("phase run: ValueError: the output has shape", "in respond"),
+    "NOT_A_NUMBER": ("phase run: ValueError: the output has a NaN", "in respond"),
+    "WRONG_SHAPE": ("phase run: ValueError: the output has shape", "in respond"),
+    "SLEEPING": (
+        "no progress with .* issued but never completed for 3 s.*--mlperf-stall",
+        "in sleeping",
+    ),
+    "HOLDING_THE_GIL": (
+        "the run hangs: no sign of life.* for 3 s in phase run.*--mlperf-stall",
+        "in holding_the_gil",
+    ),
+    "KILLED": ("ended by SIGKILL: .*memory runs out.*GiB.*--mlperf-batch", ""),
+    "CRASHING": ("ended by SIGSEGV: the engine crashed", "in crashing"),
+    "BAD_ID": ("ended by SIGSEGV: .*under an id that LoadGen never gave", "in bad_id"),
+}
+"""Engine -> what its cause says, and what its stacks show."""
+
+
+@pytest.mark.parametrize("scenario", [Scenario.OFFLINE, Scenario.SINGLE_STREAM])
+@pytest.mark.parametrize("engine", list(FAULTS))
+def test_a_fault_in_the_run_is_named_and_the_next_job_runs(
+    runner: Runner, tmp_path: Path, engine: str, scenario: Scenario
+) -> None:
+    """In a worker thread and in LoadGen's own: cause, stacks, a mark, a new child."""
+    job = doubles.job(tmp_path, engine, scenario=scenario)
+    failed = fails(runner, job)
+    cause, stacks = FAULTS[engine]
+
+    assert notes(failed) == ["died"]
+    assert stacks in failed.stacks
+    assert bool(stacks) == bool(failed.stacks)
+    assert failed.cause == note_of(job)["cause"]
+    assert note_of(job)["partial"] is True
+    assert failed.last is not None
+    assert failed.last.phase == "run"
+    with pytest.raises(RunFailed, match=cause):
+        raise failed
+
+
+@pytest.mark.parametrize("engine", ["FEWER_ROWS", "NOT_A_NUMBER", "WRONG_SHAPE"])
+def test_bad_answers_of_a_real_workload_are_named(
+    runner: Runner, tmp_path: Path, engine: str
+) -> None:
+    """resnet50 says which output is wrong and what it should be."""
+    failed = fails(runner, doubles.job(tmp_path, engine, benchmark="resnet50"))
+
+    assert "in phase run: ValueError: output logits" in failed.cause
+    assert "but should " in failed.cause
+
+
+@pytest.mark.parametrize(
+    ("scenario", "phase"),
+    [(Scenario.OFFLINE, "probe"), (Scenario.SINGLE_STREAM, "warm-up")],
+)
+def test_an_engine_that_never_works_fails_before_loadgen(
+    runner: Runner, tmp_path: Path, scenario: Scenario, phase: str
+) -> None:
+    """The first batch fails in the probe, or in the warm-up where nothing is probed."""
+    job = doubles.job(tmp_path, "RAISING_EARLY", scenario=scenario)
+    failed = fails(runner, job)
+
+    assert f"failed in phase {phase}: RuntimeError: the third-party" in failed.cause
+    assert "in raising_early" in failed.stacks
+    assert [path.name for path in Path(job.folder).iterdir()] == [PARTIAL]
+
+
+@pytest.mark.parametrize("scenario", [Scenario.OFFLINE, Scenario.SERVER])
+def test_samples_completed_twice_never_make_an_accurate_run(
+    runner: Runner, tmp_path: Path, scenario: Scenario
+) -> None:
+    """Two answers in the log, or a crash where LoadGen reused the id: it is said."""
+    job = doubles.job(tmp_path, "TWICE", scenario=scenario, mode=Mode.ACCURACY)
+    failed = fails(runner, job)
+    second = "in phase score: LogError: .* second, different answer for sample"
+    crash = "ended by SIGSEGV: .*a sample was completed twice"
+
+    with pytest.raises(RunFailed, match=f"{second}|{crash}"):
+        raise failed
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        ("UNREADABLE", "in phase probe: ValueError: sample 0 is damaged; copy the"),
+        ("WORN_OUT", "in phase run: ValueError: sample .* vanished; copy the dataset"),
+    ],
+)
+def test_a_dataset_that_does_not_load_is_named(
+    runner: Runner, tmp_path: Path, data: str, cause: str
+) -> None:
+    """Whether it is the probe that asks for it or LoadGen itself."""
+    job = doubles.job(tmp_path, benchmark=data)
+    failed = fails(runner, job)
+
+    assert notes(failed) == ["died"]
+    assert "in load" in failed.stacks
+    assert failed.cause == note_of(job)["cause"]
+    with pytest.raises(RunFailed, match=cause):
+        raise failed
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"benchmark": "NOT_HERE"}, "numbers.npz not found; download it"),
+        ({"engine": "UNAVAILABLE"}, "not plugged in; plug it in"),
+    ],
+)
+def test_what_is_missing_is_no_failure(
+    runner: Runner, tmp_path: Path, changes: dict[str, str], reason: str
+) -> None:
+    """The item will be skipped for that reason; the child lives on, nothing is left."""
+    runner.run(doubles.job(tmp_path / "before", mode=Mode.ACCURACY))
+    pid = runner.pid
+    job = doubles.job(tmp_path, **changes)  # type: ignore[arg-type]
+    with pytest.raises(Missing, match=reason):
+        runner.run(job)
+
+    assert pid == runner.pid
+    assert not Path(job.folder).exists()
+    assert runner.run(doubles.job(tmp_path / "next", mode=Mode.ACCURACY))
+    assert pid == runner.pid
+
+
+def test_a_folder_that_cannot_be_written_costs_one_item(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """Below a regular file nobody can write; LoadGen itself would abort."""
+    (tmp_path / "file").write_text("")
+    job = replace(doubles.job(tmp_path), folder=str(tmp_path / "file" / "logs"))
+    failed = fails(runner, job, tmp_path / "next")
+
+    assert notes(failed) == ["lived"]
+    assert f"cannot write LoadGen's logs into {job.folder}: Not a dir" in failed.cause
+    assert "--mlperf-reports DIR" in failed.cause
+    assert failed.stacks == ""
+
+
+def test_a_failed_build_costs_one_item(runner: Runner, tmp_path: Path) -> None:
+    """The engine's own words, without a traceback; the child lives on."""
+    failed = fails(runner, doubles.job(tmp_path, "BUILD_FAILS"))
+
+    assert notes(failed) == ["lived"]
+    assert failed.stacks == ""
+    assert (
+        failed.cause
+        == "the run failed in phase build: no kernel for this machine; use fp32"
+    )
+
+
+def test_a_precision_the_engine_lacks_is_refused(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """A slip of the pen fails: skipped, every item of a session would be green."""
+    tuning = replace(doubles.QUICK, precision="fp4")
+    failed = fails(runner, doubles.job(tmp_path, tuning=tuning))
+
+    assert notes(failed) == ["lived"]
+    assert "no precision 'fp4'; it has fp32, int8: choose with" in failed.cause
+
+
+def test_an_engine_may_replace_a_default_precision(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """A device that has fp16 where the benchmark says fp32 runs, and says so."""
+    tuning = replace(doubles.QUICK, precision=None)
+    done = runner.run(doubles.job(tmp_path, "OTHER_PRECISION", tuning=tuning))
+
+    assert done.facts["precision"] == "fp16"
+
+
+def test_generated_data_have_no_accuracy(runner: Runner, tmp_path: Path) -> None:
+    """The item is skipped with what to run instead, never scored."""
+    job = doubles.job(tmp_path, mode=Mode.ACCURACY, workload="generated")
+
+    with pytest.raises(Missing, match=r"has no accuracy.*--mlperf-workload embedded"):
+        runner.run(job)
+
+
+def test_more_queries_than_memory_holds_are_refused(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """An absurd rate ends before LoadGen lists its queries; the child lives on."""
+    tuning = replace(doubles.QUICK, target_qps=1e12)
+    failed = fails(runner, doubles.job(tmp_path, tuning=tuning))
+
+    assert notes(failed) == ["lived"]
+    assert "LoadGen would prepare 1,100,000,000,000" in failed.cause
+    assert "lower --mlperf-target-qps" in failed.cause
+
+
+def test_ctrl_c_ends_the_child_and_keeps_what_there_is(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """The interrupt goes on, the child is gone, the folder is marked as partial."""
+    pids: list[int] = []
+
+    def interrupt(beat: Beat) -> None:
+        if beat.phase == "run" and beat.issued:
+            assert runner.pid is not None
+            pids.append(runner.pid)
+            raise KeyboardInterrupt
+
+    job = doubles.job(tmp_path, "SLEEPING")
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(job, interrupt)
+    kept = {path.name for path in Path(job.folder).iterdir()}
+
+    assert not doubles.alive(pids[0])
+    assert runner.pid is None
+    assert note_of(job)["cause"] == "interrupted by the user"
+    assert "440 samples issued, 0 completed" in str(note_of(job)["last"])
+    assert {"mlperf_log_detail.txt", "user.conf", PARTIAL} <= kept
+    assert runner.run(doubles.job(tmp_path / "next", mode=Mode.ACCURACY))
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+import tests.support.doubles as doubles
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.runner.runner import Runner
+
+runner = Runner(stall_s=600)
+
+def tell(beat):
+    if beat.phase == "run" and beat.issued:
+        print(runner.pid, flush=True)
+
+folder = Path(sys.argv[2])
+if sys.argv[1] == "busy":
+    runner.run(doubles.job(folder, "SLEEPING"), tell)
+runner.run(doubles.job(folder, mode=Mode.ACCURACY))
+print(runner.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let programs hear SIGINT where whoever started this one had it ignored: a shell
+    does that for what it starts in the background.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("state", ["busy", "idle"])
+def test_a_parent_that_is_killed_leaves_no_child(tmp_path: Path, state: str) -> None:
+    """In the middle of a run, and between two: the child ends by itself."""
+    command = [sys.executable, "-c", PARENT, state, str(tmp_path)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=PATH)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+
+    assert doubles.alive(child)
+
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    doubles.await_true(lambda: not doubles.alive(child), "the child's end")
+
+
+def suites(reports: Path, *arguments: str) -> list[str]:
+    """Return the command of a real session on the real suites, a second a run."""
+    command = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider"]
+    command += ["--mlperf-duration", "1", "--mlperf-reports", str(reports)]
+    return [*command, "--mlperf-target-qps", "1000", *arguments]
+
+
+def results_of(reports: Path) -> results.Results:
+    """Return the results of the one session; raises when they have no closing line."""
+    return results.read(reports / "latest" / results.FILE)
+
+
+def test_a_broken_engine_is_one_failed_item_of_a_session(tmp_path: Path) -> None:
+    """Its cause is in the report and in results.jsonl; other engines' items run on."""
+    engine = doubles.spec("BROKEN")
+    command = suites(
+        tmp_path,
+        *("--mlperf-engine", engine, "--mlperf-engine", "null"),
+        *("-k", "performance and resnet50 and (offline or server)"),
+    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    found = results_of(tmp_path)
+    by_engine = {
+        name: [r for r in found.records if r.cell["engine"] == name]
+        for name in ("broken", "null")
+    }
+
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
+    assert [record.cell["engine"] for record in found.records] == [
+        "broken",
+        "broken",
+        "null",
+        "null",
+    ]
+    assert found.end is not None
+    assert tuple(found.end[key] for key in ("selected", "recorded", "interrupted")) == (
+        4,
+        4,
+        False,
+    )
+    for record in by_engine["broken"]:
+        assert (record.outcome, record.verdict) == ("failed", None)
+        assert (
+            "the run failed in phase run: RuntimeError: the third-party engine broke"
+            in record.reason.partition("\n")[0]
+        )
+        assert "logs: " in record.reason
+    assert all(record.verdict for record in by_engine["null"])
+    # One traceback each: the engine's, in the runner. None of pytest's or ours. (In CI
+    # pytest tells every failure whole once more, in its short summary.)
+    report = done.stdout.partition("short test summary info")[0]
+    assert report.count("Traceback (most recent call last)") == 2
+    assert "fixtures/run.py" not in done.stdout
+    assert "INTERNALERROR" not in done.stdout
+    assert "During handling of the above exception" not in done.stdout
+    assert done.stderr == ""
+
+
+def test_what_an_engine_lacks_skips_its_items(tmp_path: Path) -> None:
+    """The reason names the remedy; nothing failed."""
+    command = suites(
+        tmp_path,
+        *("--mlperf-engine", doubles.spec("UNAVAILABLE")),
+        *("-k", "resnet50 and offline"),
+    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    found = results_of(tmp_path)
+
+    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
+    assert {(record.outcome, record.reason) for record in found.records} == {
+        ("skipped", "the accelerator is not plugged in; plug it in")
+    }
+    assert len(found.records) == 2
+
+
+def children(parent: int) -> list[int]:
+    """Return the processes that a process has started and that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, father = stat.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # gone in the meantime
+            continue
+        if int(father) == parent and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("engine", ["SLEEPING", "HOLDING_THE_GIL"])
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_ends_a_session_with_its_results_marked(
+    tmp_path: Path, engine: str
+) -> None:
+    """SIGINT in the middle of a run: no orphan, and a closing line that says so."""
+    command = suites(
+        tmp_path,
+        *("--mlperf-engine", doubles.spec(engine)),
+        *("-k", "performance and resnet50 and (offline or server)"),
+    )
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+    def running() -> list[Path]:
+        assert process.poll() is None, process.communicate()[0]
+        return list(tmp_path.glob("*/logs/*/performance/mlperf_log_detail.txt"))
+
+    doubles.await_true(running, "LoadGen's start")
+    child = children(process.pid)
+    process.send_signal(signal.SIGINT)
+    try:
+        output, _ = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+    found = results_of(tmp_path)
+
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert len(child) == 1
+    assert not doubles.alive(child[0])
+    assert found.end is not None
+    assert found.end["interrupted"] is True
+    assert found.end["selected"] == 2
+    assert "partial: interrupted" in output
+    assert "INTERNALERROR" not in output
+    assert len(list(tmp_path.glob(f"2*/logs/*/performance/{PARTIAL}"))) == 1

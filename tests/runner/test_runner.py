@@ -1,0 +1,302 @@
+"""The parent's end of a runner: life of the child, heartbeats, the watchdog."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.runner import watchdog
+from pytest_mlperf.runner.messages import Beat
+from pytest_mlperf.runner.messages import Part
+from pytest_mlperf.runner.runner import PARTIAL
+from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.runner.watchdog import Watch
+from pytest_mlperf.runner.watchdog import progress_text
+from tests.support import doubles
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> Iterator[Runner]:
+    runner = Runner(stall_s=60, build_s=60, log=tmp_path / "runner.log")
+    yield runner
+    runner.close()
+
+
+@dataclass
+class Clock:
+    """Stands in for the ``time`` module of the watchdog."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(watchdog, "time", clock)
+    return clock
+
+
+def watched(clock: Clock, *beats: tuple[float, Beat], at: float) -> str | None:
+    """Return the complaint at a time, after beats at theirs; stall 10 s, build 100."""
+    watch = Watch(10, 100, _changed=0.0, _heard=0.0)
+    for when, beat in beats:
+        clock.now = when
+        watch.see(beat)
+    clock.now = at
+    return watch.complaint()
+
+
+RUNNING = Beat("run", issued=10, completed=4)
+RESTING = Beat("run", issued=10, completed=10)
+
+
+@pytest.mark.parametrize(
+    "beats",
+    [
+        # Builds and downloads may be silent for long.
+        [(1.0, Beat("build"))],
+        [(1.0, Beat("open"))],
+        # A probe shows life by its marks.
+        [(float(t), Beat("probe", marks=t)) for t in range(1, 99, 4)],
+        # A run shows it by what it completes.
+        [(float(t), Beat("run", issued=99, completed=t)) for t in range(1, 99, 4)],
+        # A light load rests between two queries, and LoadGen takes its time to list
+        # them beforehand and to write its logs afterwards.
+        [(float(t), RESTING) for t in range(1, 99)],
+        [(float(t), Beat("run")) for t in range(1, 99)],
+    ],
+)
+def test_the_watchdog_lets_slow_runs_be(
+    clock: Clock, beats: list[tuple[float, Beat]]
+) -> None:
+    """Nothing is said of what is rightly quiet for 99 s."""
+    assert watched(clock, *beats, at=99) is None
+
+
+@pytest.mark.parametrize(
+    ("beats", "at", "text"),
+    [
+        ([], 100, "no sign of life for 100 s in phase start"),
+        ([(1.0, Beat("build"))], 101, "no sign of life for 100 s in phase build"),
+        (
+            [(float(t), Beat("build")) for t in range(1, 120)],
+            120,
+            r"no progress for 100 s in phase build.*--mlperf-build-timeout SECONDS",
+        ),
+        ([(1.0, Beat("probe"))], 11, "no sign of life for 10 s in phase probe"),
+        ([(1.0, Beat("run"))], 11, "no sign of life for 10 s in phase run"),
+        ([(1.0, RESTING)], 11, "no sign of life for 10 s in phase run"),
+        (
+            [(float(t), RUNNING) for t in range(1, 12)],
+            11.5,
+            "no progress with 6 samples issued but never .* 10 s .*--mlperf-stall",
+        ),
+        (
+            [(float(t), RESTING) for t in range(1, 102)],
+            101.5,
+            r"no progress for 100 s in phase run.*--mlperf-build-timeout SECONDS",
+        ),
+    ],
+)
+def test_the_watchdog_names_what_is_quiet_and_how_to_wait_longer(
+    clock: Clock, beats: list[tuple[float, Beat]], at: float, text: str
+) -> None:
+    """A silent child and one that gets nothing done are told apart."""
+    complaint = watched(clock, *beats, at=at)
+
+    assert complaint is not None
+    with pytest.raises(AssertionError, match=text):
+        raise AssertionError(complaint)
+
+
+def test_progress_after_a_rest_starts_a_new_patience(clock: Clock) -> None:
+    """A query that comes after a long rest has the whole stall time to be answered."""
+    beats = [(float(t), RESTING) for t in range(1, 50)]
+    busy = Beat("run", issued=11, completed=10)
+
+    assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=59.5) is None
+    assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=60.5) is not None
+
+
+def part(number: int, *, owed: int = 0, progress: int = 0, asked: bool = False) -> Part:
+    return Part(f"device {number}", 100 + number, "stacks.txt", owed, progress, asked)
+
+
+def test_the_watchdog_names_the_one_device_that_gets_nothing_done(
+    clock: Clock,
+) -> None:
+    """The others' progress is no excuse, and to owe ever more is no progress."""
+    beats = [
+        (
+            float(t),
+            Beat(
+                "run",
+                issued=9 * t,
+                completed=t,
+                parts=(part(0, owed=8, progress=t), part(1, owed=8 * t, progress=5)),
+            ),
+        )
+        for t in range(1, 12)
+    ]
+    complaint = watched(clock, *beats, at=11.5)
+
+    assert complaint is not None
+    assert "no progress of device 1 with 88 samples handed to it" in complaint
+    assert "for 10 s in phase run" in complaint
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        # Nothing to do is no hang, nor are samples that are loaded.
+        (part(0, progress=3), part(1, progress=3)),
+        (part(0, progress=3), part(1, progress=3, asked=True)),
+    ],
+)
+def test_a_device_that_owes_nothing_may_be_quiet(
+    clock: Clock, parts: tuple[Part, ...]
+) -> None:
+    """A light load leaves devices idle."""
+    beats = [(float(t), Beat("run", 10, 10, parts=parts)) for t in range(1, 99)]
+
+    assert watched(clock, *beats, at=99) is None
+
+
+def test_a_build_that_hangs_names_the_device_that_has_not_answered(
+    clock: Clock,
+) -> None:
+    """It is given the time of a build."""
+    parts = (part(0, progress=3), part(1, progress=3, asked=True))
+    beats = [(float(t), Beat("build", parts=parts)) for t in range(1, 120)]
+    complaint = watched(clock, *beats, at=120)
+
+    assert complaint is not None
+    assert "no progress of device 1 for 100 s in phase build" in complaint
+
+
+def test_a_failed_run_says_cause_last_life_logs_and_stacks() -> None:
+    """The text of the exception is the whole report of the item."""
+    last = Beat("run", issued=1200, completed=1100, elapsed_s=3.25)
+    failed = RunFailed("it broke", folder="logs/x", last=last, stacks="File here")
+
+    assert str(failed).splitlines() == [
+        "it broke",
+        f"last sign of life: {progress_text(last)}",
+        "logs: logs/x",
+        "",
+        "stacks of the runner:",
+        "File here",
+    ]
+    assert progress_text(Beat("")) == "phase start after 0.0 s"
+    assert "1,200 samples issued, 1,100 completed" in progress_text(last)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_heartbeats_tell_every_phase_in_order(
+    runner: Runner, tmp_path: Path, mode: Mode
+) -> None:
+    """The parent hears of each phase as it begins; counters never fall in a run."""
+    beats: list[Beat] = []
+    job = doubles.job(
+        tmp_path, "SLOW_SAMPLE", mode=mode, scenario=Scenario.SERVER, seconds=0.6
+    )
+    runner.run(job, beats.append)
+    phases = list(dict.fromkeys(beat.phase for beat in beats))
+    running = [b for b in beats if b.phase == "run" and b.total]
+    counts = [(b.issued, b.completed) for b in running]
+
+    assert phases == [
+        "open",
+        "build",
+        "probe",
+        "warm-up",
+        "run",
+        *([] if mode is Mode.PERFORMANCE else ["score"]),
+    ]
+    assert sorted(counts) == counts
+    if mode is Mode.PERFORMANCE:
+        assert counts[-1] > (0, 0)
+        assert {b.total for b in running} == {240}
+
+
+def test_a_child_lives_from_the_first_job_to_close(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """No process before, one for all jobs, none and no folder afterwards."""
+    pids = [runner.pid]
+    for _ in range(2):
+        runner.run(doubles.job(tmp_path, mode=Mode.ACCURACY))
+        pids.append(runner.pid)
+    child, scratch = runner.pid, runner._scratch
+    assert child is not None
+    assert scratch is not None
+    lived = doubles.alive(child) and scratch.is_dir()
+    runner.close()
+    runner.close()
+    pids.append(runner.pid)
+
+    assert pids == [None, child, child, None]
+    assert lived
+    assert not doubles.alive(child)
+    assert not scratch.exists()
+
+
+def test_a_child_that_died_between_jobs_is_replaced(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """The next job runs in a new child, as if nothing had happened."""
+    runner.run(doubles.job(tmp_path, mode=Mode.ACCURACY))
+    first = runner.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    doubles.await_true(lambda: not doubles.alive(first), "the child's end")
+    done = runner.run(doubles.job(tmp_path, mode=Mode.ACCURACY))
+
+    assert done.metrics == {"acc": 100.0}
+    assert first != runner.pid
+
+
+def test_the_child_has_the_devices_environment_and_a_log(tmp_path: Path) -> None:
+    """What the engine prints is kept, and it sees the variables of its device."""
+    log = tmp_path / "runner.log"
+    runner = Runner(stall_s=60, log=log, environment={"DOUBLE_SAYS": "device 3"})
+    runner.run(doubles.job(tmp_path, "TALKING", mode=Mode.ACCURACY))
+    runner.close()
+
+    assert set(log.read_text().splitlines()) == {"engine says device 3"}
+
+
+@pytest.mark.parametrize("error", [TimeoutError("too slow"), SystemExit("enough")])
+def test_whatever_interrupts_the_parent_ends_the_job(
+    runner: Runner, tmp_path: Path, error: BaseException
+) -> None:
+    """A half-done job's answer is never taken for that of the next job."""
+    pids: list[int] = []
+
+    def interrupt(beat: Beat) -> None:
+        if beat.phase == "run":
+            assert runner.pid is not None
+            pids.append(runner.pid)
+            raise error
+
+    job = doubles.job(tmp_path / "a", "SLEEPING")
+    with pytest.raises(type(error)):
+        runner.run(job, interrupt)
+    note = json.loads((Path(job.folder) / PARTIAL).read_text())
+    done = runner.run(doubles.job(tmp_path / "b", mode=Mode.ACCURACY))
+
+    assert not doubles.alive(pids[0])
+    assert f"interrupted by {type(error).__name__}: {error}" == note["cause"]
+    assert done.metrics == {"acc": 100.0}

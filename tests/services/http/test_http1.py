@@ -1,0 +1,157 @@
+"""The HTTP reader: however the bytes arrive, the same body comes out."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf.services.http.http1 import BadResponse
+from pytest_mlperf.services.http.http1 import Reader
+from pytest_mlperf.services.http.http1 import body
+from pytest_mlperf.services.http.http1 import head
+
+pieces = st.lists(st.binary(max_size=40), max_size=6)
+cuts = st.lists(st.integers(0, 400), max_size=12)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """Return the data in pieces, none of them empty."""
+    edges = sorted({0, len(data), *(p % (len(data) + 1) for p in places)})
+    return [data[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def chunked(parts: list[bytes]) -> bytes:
+    """Return the parts in chunked coding, with an extension and a trailer."""
+    coded = b"".join(b"%x;a=b\r\n%s\r\n" % (len(p), p) for p in parts if p)
+    return coded + b"0\r\nX-Trailer: 1\r\n\r\n"
+
+
+@given(parts=pieces, places=cuts)
+def test_a_chunked_body_comes_out_whole_however_it_is_cut(
+    parts: list[bytes], places: list[int]
+) -> None:
+    """The network may cut anywhere, in the middle of a chunk's size too."""
+    start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader = Reader()
+    found = b"".join(reader.feed(p) for p in cut(start + chunked(parts), places))
+
+    assert b"".join(parts) == found
+    assert reader.ended
+    assert reader.keep
+
+
+@given(content=st.binary(max_size=200), places=cuts)
+def test_a_sized_body_comes_out_whole_however_it_is_cut(
+    content: bytes, places: list[int]
+) -> None:
+    """The length may come in any case of letters."""
+    start = b"HTTP/1.1 200 OK\r\nconTENT-length: %d\r\n\r\n" % len(content)
+    reader = Reader()
+    found = b"".join(reader.feed(p) for p in cut(start + content, places))
+
+    assert content == found
+    assert reader.ended
+
+
+@given(noise=st.binary(min_size=1, max_size=200), places=cuts)
+def test_noise_is_a_bad_response_or_no_response_yet(
+    noise: bytes, places: list[int]
+) -> None:
+    """Nothing but HTTP ends as an answer, and nothing raises anything else."""
+    reader = Reader()
+    try:
+        for piece in cut(noise, places):
+            reader.feed(piece)
+    except BadResponse:
+        return
+
+    assert not reader.ended or noise.startswith(b"HTTP/1.")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"HTTP/1.1 2x0 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nmore",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nabc",
+    ],
+)
+def test_what_is_no_http_is_refused(data: bytes) -> None:
+    """The text shows what came instead."""
+    with pytest.raises(BadResponse):
+        Reader().feed(data)
+
+
+def test_a_second_response_follows_on_the_same_connection() -> None:
+    """Kept connections carry one response after the other."""
+    reader = Reader()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
+    first = reader.feed(answer + b"a")
+    reader.begin()
+
+    assert not reader.started
+    assert first == b"a"
+    assert reader.feed(answer + b"b") == b"b"
+
+
+def test_a_body_without_length_ends_with_the_connection() -> None:
+    """HTTP/1.0 servers do that; such a connection is not kept."""
+    reader = Reader()
+    found = reader.feed(b"HTTP/1.0 200 OK\r\n\r\nab")
+
+    assert not reader.ended
+    assert reader.close()
+    assert found == b"ab"
+    assert not reader.keep
+
+
+def test_a_connection_that_closes_in_a_chunked_body_is_no_end() -> None:
+    """Half an answer must not count as one."""
+    reader = Reader()
+    reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab")
+
+    assert not reader.close()
+
+
+def test_a_response_that_asks_to_close_is_not_kept() -> None:
+    """``Connection: close`` holds for this connection."""
+    reader = Reader()
+    reader.feed(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+
+    assert reader.ended
+    assert not reader.keep
+
+
+def test_an_interim_response_is_passed_over() -> None:
+    """100 Continue is no answer."""
+    reader = Reader()
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+    found = reader.feed(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+
+    assert found == b"x"
+    assert reader.status == 200
+
+
+def test_a_request_says_host_length_and_headers() -> None:
+    """The body's headers follow the head."""
+    made = head("POST", "/v1/completions", "host:8000", {"Authorization": "Bearer t"})
+
+    assert made + body(b"{}") == (
+        b"POST /v1/completions HTTP/1.1\r\nHost: host:8000\r\n"
+        b"Authorization: Bearer t\r\nContent-Type: application/json\r\n"
+        b"Content-Length: 2\r\n\r\n{}"
+    )
+
+
+def test_a_header_with_a_line_break_is_refused_without_its_value() -> None:
+    """A token with a newline would smuggle a header; its value stays secret."""
+    with pytest.raises(ValueError, match="'Authorization' has a line break") as caught:
+        head("POST", "/", "host", {"Authorization": "Bearer sec\nret"})
+
+    assert "sec" not in str(caught.value)

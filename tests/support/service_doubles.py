@@ -1,0 +1,146 @@
+"""A benchmark that services answer: sample ``i`` asks ``q<i>``; any answer will do.
+
+Named by dotted spec (``tests.support.service_doubles:ASKING``), as in ``doubles``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_mlperf.api.samples import Answer
+from pytest_mlperf.api.samples import Prompt
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.plan import Shortening
+from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.tuning import Tuning
+from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import ServiceWish
+
+SAMPLES = 64
+TOKENS = 8
+SPEC = "tests.support.service_doubles:ASKING"
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A ``RequestWorkload``."""
+
+    kind: str = "embedded"
+    title: str = "asking"
+    digest: str = "asking"
+    total: int = SAMPLES
+    performance_count: int = SAMPLES
+    reads_ids: bool = True
+    reference: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "ROUGE1": 50.0, "ROUGE2": 50.0, "ROUGEL": 50.0, "ROUGELSUM": 50.0,
+            "GEN_LEN": 192.0,
+        }
+    )  # fmt: skip
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    unjudged: Mapping[str, str] = field(default_factory=dict)
+
+    def during(self, mode: Mode) -> Asking:  # noqa: ARG002 - one shape
+        return self
+
+    def prompt(self, index: int) -> Prompt:
+        return Prompt(f"q{index}", max_tokens=TOKENS)
+
+    def encode(self, answer: Answer) -> bytes:
+        if answer.token_ids:
+            return np.array(answer.token_ids, "<i4").tobytes()
+        return answer.text.encode()
+
+    def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
+        """Return the share of answers that are ``abc``, in place of every metric."""
+        share = 100 * sum(raw == b"abc" for raw in answers.values()) / self.total
+        return {**dict.fromkeys(ROUGE, share), "gen_len": 3.0 * len(answers)}
+
+    def accuracy_text(self, metrics: Mapping[str, float]) -> str:
+        return repr(dict(metrics))
+
+
+@dataclass(frozen=True, slots=True)
+class AskingBenchmark:
+    """A ``RequestBenchmark``."""
+
+    name: str = "llama3.1-8b"
+    aliases: tuple[str, ...] = ()
+    metric: str = "ROUGE1"
+    answered_by: str = "service"
+    kind: str = "embedded"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def precision(self, target: str) -> str:  # noqa: ARG002 - one shape
+        return "q8_0"
+
+    def workload(self, kind: str, scratch: Path | None) -> Asking:  # noqa: ARG002
+        return Asking(kind=self.kind, **self.changes)
+
+
+ASKING = AskingBenchmark()
+WORDS = AskingBenchmark(changes={"reads_ids": False})
+UNJUDGED = AskingBenchmark(changes={"unjudged": {"ROUGE1": "it is a program"}})
+OFFICIAL = AskingBenchmark(kind="official")
+SAMPLED = AskingBenchmark(changes={"sampling": {"min_tokens": 2, "top_k": -1}})
+
+
+def rule_for(scenario: Scenario) -> Rule:
+    """Return v6.1's rule for a Llama 3.1 of 8 billion parameters."""
+    edge = scenario is Scenario.SINGLE_STREAM
+    name = "llama3.1-8b-edge" if edge else "llama3.1-8b"
+    found = rounds.get("v6.1").find(name, "", scenario)
+    assert found is not None
+    return found
+
+
+def job(
+    folder: Path,
+    urls: Sequence[str],
+    scenario: Scenario = Scenario.INTERACTIVE,
+    mode: Mode = Mode.PERFORMANCE,
+    *,
+    seconds: float = 0.5,
+    tuning: Tuning | None = None,
+    spec: str = SPEC,
+    rule: Rule | None = None,
+    audit: str = "",
+    tuned: Mapping[str, Any] | None = None,
+    **wish: Any,
+) -> Job:
+    """Return a job of half a second against these endpoints."""
+    given: dict[str, Any] = {"concurrency": 8, "warm_up": 0, **wish}
+    return Job(
+        cell=Cell(spec, "", scenario, "endpoint", "v6.1"),
+        mode=mode,
+        rule=rule or rule_for(scenario),
+        seeds=rounds.get("v6.1").seeds,
+        engine="pytest_mlperf.services.openai.provider:ENDPOINT",
+        folder=str(folder / "logs"),
+        workload="embedded",
+        cache=str(folder / "cache"),
+        cpus=tuple(sorted(os.sched_getaffinity(0))),
+        tuning=tuning or Tuning(target_qps=1200, expected_latency_ms=2),
+        shortening=Shortening(int(seconds * 1000), f"--mlperf-duration {seconds:g}"),
+        service=ServiceWish(urls=tuple(urls), **given),
+        audit=audit,
+        tuned=tuned or {},
+    )
+
+
+ENTRY_POINT = """
+[pytest_mlperf.benchmarks]
+llama3.1-8b = tests.support.service_doubles:OFFICIAL
+"""

@@ -1,0 +1,287 @@
+"""The probe of a service, against services whose speed is a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.api.samples import Answer
+from pytest_mlperf.api.service import EndpointStats
+from pytest_mlperf.api.service import Listener
+from pytest_mlperf.core.tuning import Tuning
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.services import request_batch
+from pytest_mlperf.services.request_batch import Errand
+from pytest_mlperf.tuning.server_load import BOUND_SHARE
+from pytest_mlperf.tuning.server_load import CAUTION
+from pytest_mlperf.tuning.server_load import LOADS
+from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
+from pytest_mlperf.tuning.server_load import PACED
+from pytest_mlperf.tuning.service_probe import LEVELS
+from pytest_mlperf.tuning.service_probe import Load
+from pytest_mlperf.tuning.service_probe import ServiceProbe
+from pytest_mlperf.tuning.service_probe import paced
+from pytest_mlperf.tuning.service_probe import roomy
+from pytest_mlperf.tuning.service_probe import share_of_bounds
+from tests.support.service_doubles import rule_for
+
+ANSWER = Answer("a", 1)
+SECONDS = 0.1
+"""Of one answer."""
+
+
+@dataclass
+class Formula:
+    """Answers so many at a time, and is late in proportion to its load."""
+
+    slots: int = 20
+    slowness: float = 1.0
+    """Share of the bounds at the highest rate."""
+    tried: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return self.slots / SECONDS
+
+    def loop(self, outstanding: int, count: int, limit_s: float) -> Errand:
+        del limit_s
+        rate = min(outstanding, self.slots) / SECONDS
+        latency = outstanding / rate
+        return Errand((ANSWER,) * count, count / rate, (latency,) * count)
+
+    def trial(self, load: Load, seconds: float) -> float:
+        del seconds
+        assert load.target_qps is not None
+        self.tried.append(load.target_qps)
+        return self.slowness * load.target_qps / self.rate
+
+    def tuned(
+        self,
+        scenario: Scenario,
+        mode: Mode = Mode.PERFORMANCE,
+        given: Tuning | None = None,
+        concurrency: int | None = None,
+    ) -> Load:
+        probe = ServiceProbe(self.loop, self.trial)
+        return probe.tune(rule_for(scenario), mode, given or Tuning(), concurrency)
+
+
+def test_more_outstanding_requests_are_asked_for_while_they_bring_more() -> None:
+    """20 slots are not filled by 16, are by 64, and 256 bring nothing more."""
+    load = Formula(slots=20).tuned(Scenario.OFFLINE)
+
+    assert load.concurrency == 64
+    assert pytest.approx(load.target_qps) == 200 * OFFLINE_MARGIN
+
+
+def test_a_service_that_takes_everything_is_given_the_most_that_is_tried() -> None:
+    """Nothing beyond is guessed at."""
+    assert LEVELS[-1] == Formula(slots=10**6).tuned(Scenario.OFFLINE).concurrency
+
+
+def test_server_gets_the_heaviest_load_that_keeps_the_bounds_with_room() -> None:
+    """Falling loads; the run gets a fifth less than the trial that kept them."""
+    formula = Formula(slowness=1.0)
+    load = formula.tuned(Scenario.INTERACTIVE, concurrency=20)
+    kept = max(share for share in LOADS if share <= BOUND_SHARE)
+
+    assert [formula.rate * s for s in LOADS if s >= kept] == formula.tried
+    assert formula.rate * kept * CAUTION == pytest.approx(load.target_qps)
+    assert load.hopeless == ""
+
+
+def longest(share: float, queries: int, seed: int) -> float:
+    """Return the longest wait in one line of random arrivals, in answers."""
+    random = Random(seed)
+    now = free = worst = 0.0
+    for _ in range(queries):
+        now += random.expovariate(share)
+        worst = max(worst, free - now)
+        free = max(now, free) + 1
+    return worst
+
+
+@pytest.mark.parametrize("bound", [5, 8, 30])
+@pytest.mark.parametrize("queries", [460, 5000])
+def test_the_queue_of_a_roomy_share_stays_within_the_bound(
+    bound: int, queries: int
+) -> None:
+    """Simulated forty times; with more queries or less room it is a smaller share."""
+    share = roomy(10.0, 0.05, bound / 10, queries)
+    kept = [longest(share, queries, seed) < bound - 0.5 for seed in range(40)]
+
+    assert sum(kept) >= 36
+    assert roomy(10.0, 0.05, bound / 10, 2 * queries) < share
+    assert roomy(10.0, 0.05, bound / 11, queries) < share < 1
+
+
+def test_a_first_token_that_takes_the_whole_bound_leaves_no_room() -> None:
+    """And no number overflows on the way."""
+    assert roomy(10.0, 0.4, 0.5, 460) == 0.0
+    assert roomy(0.001, 0.1, 0.5, 460) == 0.0
+
+
+def test_a_queue_that_would_be_too_long_is_not_tried() -> None:
+    """One answer at a time, ten a second, 1/2 s to the first token."""
+    formula = Formula(slots=1, slowness=0.1)
+    probe = ServiceProbe(formula.loop, formula.trial)
+    rule = rule_for(Scenario.INTERACTIVE)
+    load = probe.tune(rule, Mode.PERFORMANCE, Tuning(), 1, queries=460)
+    most = roomy(formula.rate, SECONDS, 0.5, 460)
+
+    assert [pytest.approx(formula.rate * most / CAUTION)] == formula.tried
+    assert formula.rate * most == pytest.approx(load.target_qps)
+
+
+def test_accuracy_asks_faster_than_a_run_that_is_bounded() -> None:
+    """Nobody times it, and a hundred slow answers take long enough."""
+    bounded = Load(4, target_qps=3.0, loop_rate=10.0)
+
+    assert paced(bounded).target_qps == 10.0 * PACED
+    assert paced(replace(bounded, target_qps=9.0)).target_qps == 9.0
+    assert Load(4) == paced(Load(4))
+
+
+def test_what_is_tried_is_told() -> None:
+    """A slow service's probe takes a minute, and a person watches."""
+    formula, told = Formula(), list[str]()
+    probe = ServiceProbe(formula.loop, formula.trial, tell=told.append)
+    probe.tune(rule_for(Scenario.SERVER), Mode.PERFORMANCE, Tuning(), None)
+
+    assert told[0] == "4 outstanding"
+    assert "queries/s" in told[-1]
+
+
+def test_where_no_load_keeps_the_bounds_the_best_is_taken_and_said() -> None:
+    """The verdict is then an honest INVALID whose remedy knows why."""
+    formula = Formula(slowness=100)
+    load = formula.tuned(Scenario.SERVER, concurrency=20)
+
+    assert formula.rate * LOADS[-1] == pytest.approx(load.target_qps)
+    assert "no load tried keeps the bounds" in load.hopeless
+
+
+def test_what_is_given_is_taken_and_nothing_is_tried() -> None:
+    """A system file's rate is somebody's measurement."""
+    formula = Formula()
+    load = formula.tuned(Scenario.SERVER, given=Tuning(target_qps=7), concurrency=3)
+
+    assert (load.concurrency, load.target_qps, formula.tried) == (3, 7, [])
+
+
+def test_a_stream_may_expect_half_its_median() -> None:
+    """LoadGen lists twice the queries that this makes."""
+    rule = replace(rule_for(Scenario.SINGLE_STREAM), equal_issue=False)
+    formula = Formula(slots=1)
+    probe = ServiceProbe(formula.loop, formula.trial)
+    load = probe.tune(rule, Mode.PERFORMANCE, Tuning(), None)
+
+    assert load.concurrency == 1
+    assert int(SECONDS / 2 * 1e9) == load.expected_latency_ns
+
+
+def test_a_stream_of_equal_issue_asks_for_a_third_longer_than_it_has_to() -> None:
+    """There LoadGen does not end before it has asked all that it listed."""
+    load = Formula(slots=1).tuned(Scenario.SINGLE_STREAM)
+    assert load.expected_latency_ns is not None
+    listed = 2 * 60 / (load.expected_latency_ns / 1e9)
+
+    assert pytest.approx(listed * SECONDS) == 60 * 4 / 3
+
+
+@pytest.mark.parametrize("scenario", [Scenario.OFFLINE, Scenario.SERVER])
+def test_an_accuracy_run_tries_no_loads(scenario: Scenario) -> None:
+    """Nothing is timed in it; Server is still paced by a rate."""
+    formula = Formula()
+    load = formula.tuned(scenario, Mode.ACCURACY, concurrency=20)
+
+    assert formula.tried == []
+    assert (load.target_qps is None) == (scenario is Scenario.OFFLINE)
+
+
+def test_the_worst_bound_decides() -> None:
+    """450 of 500 ms and 10 of 30 ms: nine tenths."""
+    measured = {
+        "result_first_token_99.00_percentile_latency_ns": 450e6,
+        "result_time_per_output_token_99.00_percentile_ns": 10e6,
+    }
+    rule = rule_for(Scenario.INTERACTIVE)
+
+    assert share_of_bounds(rule, measured.__getitem__) == 0.9
+    untimed = replace(rule, ttft_ns=None, tpot_ns=None)
+    assert share_of_bounds(untimed, measured.__getitem__) == 0.0
+
+
+class Echoing:
+    """A service that answers at once, on the thread that asks, or fails."""
+
+    pulse = 0
+
+    def __init__(self, listener: Listener, fails_at: int = -1) -> None:
+        self.listener = listener
+        self.fails_at = fails_at
+        self.samples: list[int] = []
+        self.waiting: list[int] = []
+        self.most = 0
+        self.closed = False
+
+    def submit(self, ticket: int, sample: int) -> None:
+        self.samples.append(sample)
+        self.waiting.append(ticket)
+        self.most = max(self.most, len(self.waiting))
+
+    def answer(self) -> None:
+        """Answer what waits, as the client's own thread does."""
+        while self.waiting and not self.closed:
+            ticket = self.waiting.pop(0)
+            if ticket == self.fails_at:
+                self.listener.failed(RequestFailed("u", 0, 0.0, "no"))
+                return
+            self.listener.done([(ticket, ANSWER)])
+
+    def stats(self) -> Sequence[EndpointStats]:
+        return ()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def errands(count: int, outstanding: int, fails_at: int = -1) -> tuple[Errand, Echoing]:
+    """Run an errand over three samples."""
+    import threading
+
+    made: list[Echoing] = []
+
+    def open_service(listener: Listener) -> Echoing:
+        made.append(Echoing(listener, fails_at))
+        threading.Timer(0.05, made[0].answer).start()
+        return made[0]
+
+    found = request_batch.run(
+        open_service,  # type: ignore[arg-type]
+        range(3), outstanding=outstanding, count=count, beat=lambda: None,
+    )  # fmt: skip
+    return found, made[0]
+
+
+def test_an_errand_keeps_its_requests_outstanding_and_takes_samples_in_turn() -> None:
+    """Seven answers, two at a time, over three samples."""
+    found, service = errands(7, 2)
+
+    assert 7 == len(found.answers) == len(found.latencies)
+    assert service.samples[:7] == [0, 1, 2, 0, 1, 2, 0]
+    assert service.most == 2
+    assert service.closed
+
+
+def test_an_errand_raises_what_the_service_fails_with() -> None:
+    """And closes it."""
+    with pytest.raises(RequestFailed, match="failed after"):
+        errands(7, 2, fails_at=3)
