@@ -17,12 +17,12 @@ from typing import Any
 from pytest_mlperf.commands import explain_table
 from pytest_mlperf.commands import explain_text
 from pytest_mlperf.commands.explain_records import as_recorded
+from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.judge.identify import appraise
 from pytest_mlperf.core.logs.discover import Place
 from pytest_mlperf.core.logs.discover import find
 from pytest_mlperf.core.logs.discover import named
-from pytest_mlperf.core.rounds.names import ALIASES
 from pytest_mlperf.core.rounds.names import canonical
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
@@ -70,7 +70,7 @@ def a_round(text: str) -> str:
 def a_benchmark(text: str) -> str:
     """Return a benchmark's name if any round knows it, in whatever spelling."""
     if canonical(text) is None:
-        legal = ", ".join(ALIASES)
+        legal = ", ".join(catalog.read_all())
         raise argparse.ArgumentTypeError(f"{text!r} is no benchmark; legal: {legal}")
     return text
 

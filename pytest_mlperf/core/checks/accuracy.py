@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from operator import mul
 
+from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.checks.context import Run
 from pytest_mlperf.core.checks.context import check
 from pytest_mlperf.core.logs.accuracy import ACCURACY
@@ -117,14 +118,6 @@ def limits(run: Run) -> tuple[AccuracyLimit, ...]:
     )
 
 
-# No share of a whole is larger, whatever a round's upper limit.
-CEILINGS = {"DICE": 1.0} | dict.fromkeys(
-    ("acc", "AUC", "mAP", "F1", "WER", "ACCURACY", "exact_match", "ROUGE1", "ROUGE2",
-     "ROUGEL", "ROUGELSUM", "gsm8k_accuracy", "mbxp_accuracy", "E2E_ACCURACY"),
-    100.0,
-)  # fmt: skip
-
-
 def accuracy(limit: AccuracyLimit, measured: Accuracy) -> Check:
     """One metric reaches its share of the reference (submission checker, accuracy)."""
     name = f"accuracy_{limit.metric}"
@@ -138,7 +131,7 @@ def accuracy(limit: AccuracyLimit, measured: Accuracy) -> Check:
         found = f"no {limit.metric} in {ACCURACY_TXT}"
         remedy = "write accuracy.txt in the form that the official pattern reads"
         return check(name, limit.reference == 0, found, required, where, remedy)
-    most = CEILINGS.get(limit.metric, math.inf)
+    most = METRICS[limit.metric].ceiling if limit.metric in METRICS else math.inf
     most = most if limit.upper is None else min(most, limit.upper)
     remedy = f"{limit.threshold - value:.4f} short: use a higher precision, calibrate"
     remedy += " on more data, or look for a wrong pre- or post-processing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.checks import accuracy
 from pytest_mlperf.core.checks.context import Run
 from pytest_mlperf.core.checks.context import elapsed_s
@@ -13,9 +14,6 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Verdict
-
-PERCENT = ("acc", "F1", "AUC", "WER", "ACCURACY", "exact_match", "E2E_ACCURACY")
-"""Metrics that accuracy.txt prints in percent."""
 
 
 def report(run: Run, verdict: Verdict) -> Verdict:
@@ -100,7 +98,8 @@ def score(run: Run, verdict: Verdict) -> Verdict:
     measured = read_accuracy_txt(run.log.folder)
     for limit in accuracy.limits(run):
         if limit.metric in measured.metrics:
-            unit = "%" if limit.metric in PERCENT else ""
+            metric = METRICS.get(limit.metric)
+            unit = "%" if metric and metric.is_percent else ""
             value = measured.metrics[limit.metric]
             return replace(
                 verdict,

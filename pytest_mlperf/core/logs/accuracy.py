@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.lines import lines
 from pytest_mlperf.core.logs.lines import parse
@@ -19,35 +20,6 @@ from pytest_mlperf.core.logs.samples import MOST_SAMPLES
 ACCURACY = "mlperf_log_accuracy.json"
 ACCURACY_TXT = "accuracy.txt"
 
-# mlcommons/inference b66003e1 tools/submission/submission_checker/constants.py
-# ACC_PATTERN, plus WER of the rounds that have rnnt. The value is the first group. Two
-# are bounded here, because a hostile line would take theirs minutes.
-PATTERNS = {
-    "acc": r"^(?:\{\"accuracy|accuracy)[\": ]*=?\s*([\d.]+)",
-    "AUC": r"^AUC=([\d.]+)",
-    "DLRM_NE": r"metric/lifetime_ne/rating:\s*([\d.]+)",
-    "DLRM_ACC": r"metric/lifetime_accuracy/rating:\s*([\d.]+)",
-    "DLRM_AUC": r"metric/lifetime_gauc/rating:\s*([\d.]+)",
-    "mAP": r"(?:mAP=|'Total':)\s*([\d.]+)",
-    "F1": r"^{[\"']exact_match[\"']:\s*[\d.]+,\s*[\"']f1[\"']:\s*([\d.]+)}",
-    "WER": r"Word Error Rate:[^,]{0,80}, accuracy=([\d.]+)%",
-    "ACCURACY": r"Word Error Rate:[^,]{0,80}, accuracy=([\d.]+)%",
-    "DICE": r"Accuracy:\s*mean\s*=\s*([\d.]+)",
-    "ROUGE1": r"'rouge1':\s+'?([\d.]+)",
-    "ROUGE2": r"'rouge2':\s+'?([\d.]+)",
-    "ROUGEL": r"'rougeL':\s+'?([\d.]+)",
-    "ROUGELSUM": r"'rougeLsum':\s+'?([\d.]+)",
-    "GEN_LEN": r"'gen_len':\s([\d.]+)",
-    "TOKENS_PER_SAMPLE": r"'tokens_per_sample':\s([\d.]+)",
-    "CLIP_SCORE": r"'CLIP_SCORE':\s+'?([\d.]+)",
-    "FID_SCORE": r"'FID_SCORE':\s+'?([\d.]+)",
-    "gsm8k_accuracy": r"'gsm8k':\s([\d.]+)",
-    "mbxp_accuracy": r"'mbxp':\s([\d.]+)",
-    "exact_match": r"'exact_match':\s([\d.]+)",
-    "vbench_score": r"'vbench_score':\s([\d.]+)",
-    "F1_HIERARCHICAL": r"^[^{]*\{.*\"f1\":\s*([\d.]+)[^}]{0,4000}\}",
-    "E2E_ACCURACY": r"Accuracy:\s*([\d.]+)",
-}
 LONGEST_ANSWER = 1 << 26
 """Bytes of one record; the longest answers are pictures, two digits a byte."""
 LONGEST_TEXT = 1 << 18
@@ -235,7 +207,7 @@ def read_accuracy_txt(folder: Path, name: str = ACCURACY_TXT) -> Accuracy:
     return Accuracy(metrics, places, first, tuple(hashes))
 
 
-_COMPILED = {metric: re.compile(pattern) for metric, pattern in PATTERNS.items()}
+_COMPILED = {name: re.compile(metric.pattern) for name, metric in METRICS.items()}
 
 
 def digest(folder: Path) -> str:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
-from pytest_mlperf.core.residency.bandwidth import GUIDE_IN
-from pytest_mlperf.core.residency.bandwidth import GUIDE_OUT
-from pytest_mlperf.core.residency.bandwidth import Direction
+from pytest_mlperf.core.catalog.facts import Direction
 from pytest_mlperf.core.residency.bandwidth import Need
+from pytest_mlperf.core.residency.bandwidth import benchmarks_allowed
 from pytest_mlperf.core.residency.bandwidth import needs
+
+DIRECTIONS: dict[str, Direction] = {"start_from_device": "in", "end_on_device": "out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +161,10 @@ def standing(
 ) -> list[str]:
     """Return why a run may not be tried at all, whatever its throughput turns out."""
     reasons: list[str] = []
-    for flag, legal in (("start_from_device", GUIDE_IN), ("end_on_device", GUIDE_OUT)):
+    for flag, direction in DIRECTIONS.items():
         if flag in residency.flags:
             reasons += _listed(flag, getattr(evidence, flag), system)
-            reasons += _allowed(flag, benchmark, tuple(legal))
+            reasons += _allowed(flag, benchmark, benchmarks_allowed(direction))
     return reasons + _documented(evidence) if residency else reasons
 
 

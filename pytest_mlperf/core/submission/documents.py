@@ -14,6 +14,7 @@ from pathlib import Path
 from pathlib import PurePath
 from typing import Any
 
+from pytest_mlperf.core import catalog
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.request import Ask
@@ -29,8 +30,6 @@ CALIBRATION = (
     "reference model when it is built; activations are scaled by the round's "
     "calibration set or as they come, and no other data is used."
 )
-OFFICIAL = {"resnet50": "resnet"}
-"""Names that the checker has for a benchmark, where they are not its folder's."""
 OWN_MODEL = "-embedded"
 """End of the folder's name where the model is not the official one."""
 SCRATCH = "--mlperf-scratch"
@@ -220,7 +219,7 @@ def kept(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 def model_mapping(entries: Iterable[Entry], ask: Ask) -> dict[str, str]:
     """Return folder -> official model of the open entries whose model is another."""
     return {
-        custom: OFFICIAL.get(entry.rule.model, entry.rule.model)
+        custom: catalog.get(entry.rule.benchmark).checker_name or entry.rule.model
         for entry in entries
         if (custom := own_folder(entry, ask))
     }

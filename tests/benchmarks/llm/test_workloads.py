@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.benchmark import Benchmark
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Answer
-from pytest_mlperf.api.workload import RequestBenchmark
 from pytest_mlperf.benchmarks import deepseek_r1
 from pytest_mlperf.benchmarks import gpt_oss
 from pytest_mlperf.benchmarks import llama
@@ -20,13 +20,13 @@ from pytest_mlperf.benchmarks import mixtral
 from pytest_mlperf.benchmarks.llm import embedded
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.logs.accuracy import PATTERNS
+from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.types import Mode
 
 pytest.importorskip("pandas", reason="pip install 'pytest-mlperf[llm]'")
 pytest.importorskip("rouge_score", reason="pip install 'pytest-mlperf[llm]'")
-BENCHMARKS: Sequence[RequestBenchmark] = (
+BENCHMARKS: Sequence[Benchmark] = (
     llama.LLAMA2_70B, llama.LLAMA3_1_8B, llama.LLAMA3_1_8B_EDGE, llama.LLAMA3_1_405B,
     mixtral.MIXTRAL, deepseek_r1.DEEPSEEK_R1, gpt_oss.GPT_OSS,
 )  # fmt: skip
@@ -71,19 +71,19 @@ def official(tmp_path: Path, text: str) -> Mapping[str, float]:
 
 @pytest.mark.parametrize("which", BENCHMARKS, ids=lambda b: b.name)
 def test_a_missing_dataset_is_a_skip_with_the_remedy(
-    which: RequestBenchmark, tmp_path: Path
+    which: Benchmark, tmp_path: Path
 ) -> None:
     """File, number of samples, where to put it and who offers it."""
     with pytest.raises(
-        Missing,
+        RequirementMissing,
         match=rf"{which.name} official: .* samples\) not found.*scratch.*with data/"
         rf"{which.name}/.* from the MLCommons",
     ):
-        which.workload("official", tmp_path)
+        which.open_workload("official", tmp_path)
 
 
 @pytest.mark.parametrize("which", BENCHMARKS, ids=lambda b: b.name)
-def test_references_are_those_of_the_rounds(which: RequestBenchmark) -> None:
+def test_references_are_those_of_the_rounds(which: Benchmark) -> None:
     """Two lists of one number drift apart unless they are compared."""
     known = {
         "llama2-70b": llama.LLAMA2_70B.reference,
@@ -103,7 +103,7 @@ def test_references_are_those_of_the_rounds(which: RequestBenchmark) -> None:
     newest = {limit.metric: limit.reference for limit in rules[-1].accuracy}
 
     assert known == {name: value for name, value in newest.items() if value}
-    assert set(newest) <= set(PATTERNS)
+    assert set(newest) <= set(METRICS)
 
 
 def test_llama2_sends_tokens_and_is_scored_by_rouge(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_dataset_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"1 samples, but llama2-70b should have 24,576"
     ):
-        llama.LLAMA2_70B.workload("official", tmp_path)
+        llama.LLAMA2_70B.open_workload("official", tmp_path)
 
 
 def test_a_row_without_tokens_is_named(tmp_path: Path) -> None:
@@ -141,21 +141,21 @@ def test_a_row_without_tokens_is_named(tmp_path: Path) -> None:
         tmp_path / "open_orca_gpt4_tokenized_llama.sampled_24576.pkl",
         {"tok_input": [[1], []], "output": ["a", "b"]},
     )
-    with pytest.raises(ValueError, match=r"row 1: '\[\]' is no list of token ids"):
+    with pytest.raises(ValueError, match=r"row 1: '\[\]' is not a list of token ids"):
         llama.LLAMA2_70B.open_official(tmp_path)
 
 
 @pytest.mark.parametrize("which", [llama.LLAMA3_1_8B, llama.LLAMA3_1_8B_EDGE])
 def test_summaries_need_the_official_sentence_splitter(
-    which: llama.Llama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    which: llama.LlamaBenchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ROUGE-Lsum is defined by it: without it nothing is measured, with a remedy."""
     import nltk
 
-    put(tmp_path / which.source.names[0], {"tok_input": [[1]], "output": ["a"]})
+    put(tmp_path / which.dataset.paths[0], {"tok_input": [[1]], "output": ["a"]})
     monkeypatch.setattr(nltk.data, "path", [])
 
-    with pytest.raises(Missing, match="punkt_tab"):
+    with pytest.raises(RequirementMissing, match="punkt_tab"):
         which.open_official(tmp_path)
 
 
@@ -166,7 +166,9 @@ def test_summaries_are_scored_by_rouge_and_characters(
     from pytest_mlperf.benchmarks.llm import rouge
 
     # The splitter's data come from the network; what it is given to does not change.
-    monkeypatch.setattr(rouge, "nltk_sentences", lambda: embedded.sentences)
+    monkeypatch.setattr(
+        rouge, "load_sentence_splitter", lambda: embedded.split_sentences
+    )
     targets = ["One thing. Another thing.", "A third."]
     put(tmp_path / "data/cnn_eval.json", {"tok_input": [[1], [2]], "output": targets})
     workload = llama.LLAMA3_1_8B.open_official(tmp_path)
@@ -311,7 +313,7 @@ def test_gpt_oss_is_measured_without_the_accuracy_file(tmp_path: Path) -> None:
     workload = gpt_oss.open_official(tmp_path, (1, 1))
 
     with pytest.raises(
-        Missing, match=r"acc/acc_eval_inputs\.parquet \(4,395 samples\)"
+        RequirementMissing, match=r"acc/acc_eval_inputs\.parquet \(4,395 samples\)"
     ):
         workload.during(Mode.ACCURACY)
 
@@ -356,11 +358,13 @@ def test_a_changed_embedded_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("which", BENCHMARKS, ids=lambda b: b.name)
 def test_only_the_smallest_llama_has_an_embedded_workload(
-    which: RequestBenchmark,
+    which: Benchmark,
 ) -> None:
     """The others are skipped with words."""
     if which.name.startswith("llama3.1-8b"):
-        assert which.workload("embedded", None).kind == "embedded"
+        assert which.open_workload("embedded", None).kind == "embedded"
         return
-    with pytest.raises(Missing, match=f"{which.name} has no embedded workload"):
-        which.workload("embedded", None)
+    with pytest.raises(
+        RequirementMissing, match=f"{which.name} has no embedded workload"
+    ):
+        which.open_workload("embedded", None)

@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pytest_mlperf.api import registry
-from pytest_mlperf.api.workload import Workload
-from pytest_mlperf.benchmarks.standins import squad
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.benchmarks.bert import BERT
+from pytest_mlperf.benchmarks.resnet50 import RESNET50
+from pytest_mlperf.benchmarks.standins import synthetic_squad
+from pytest_mlperf.benchmarks.standins.synthetic import REHEARSAL
 from pytest_mlperf.benchmarks.standins.synthetic import SyntheticBenchmark
 from pytest_mlperf.benchmarks.standins.synthetic import scatter
 from pytest_mlperf.core import matrix
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.logs.accuracy import PATTERNS
+from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.plan import plan
 from pytest_mlperf.core.rounds import Rule
@@ -38,21 +40,23 @@ def rules() -> Iterator[Rule]:
 
 
 RULES = list(rules())
-INSTALLED = {name: registry.benchmark(name) for name in registry.REHEARSED}
-OPENED = {name: b.workload("synthetic", None) for name, b in INSTALLED.items()}
+OPENED: dict[str, TensorWorkload] = {
+    benchmark.name: benchmark.open_workload("synthetic", None)
+    for benchmark in (BERT, RESNET50)
+}
 
 
-def workload(rule: Rule, mode: Mode = Mode.ACCURACY) -> Workload:
+def workload(rule: Rule, mode: Mode = Mode.ACCURACY) -> TensorWorkload:
     """Return a rehearsal's workload; those that take a second are opened once."""
     if rule.benchmark in OPENED:
         return OPENED[rule.benchmark]
-    return registry.rehearsed(rule, mode).workload("synthetic", None)
+    return REHEARSAL.rehearse(rule, mode).open_workload("synthetic", None)
 
 
-def answers_of(found: Workload, indices: list[int]) -> dict[int, bytes]:
+def answers_of(found: TensorWorkload, indices: list[int]) -> dict[int, bytes]:
     """Return what the oracle's outputs become in LoadGen's log."""
     outputs = list(found.dataset.gather(indices).values())
-    rows, sizes = found.respond(outputs, indices)
+    rows, sizes, _ = found.respond(outputs, indices)
     cut = sizes or [rows[0].nbytes] * len(rows)
     return {
         index: row.tobytes()[:size]
@@ -99,7 +103,7 @@ def test_all_true_answers_pass_the_rounds_limits(
         assert limit.threshold <= read[limit.metric] <= (limit.upper or 100)
 
 
-def some(found: Workload) -> dict[int, bytes]:
+def some(found: TensorWorkload) -> dict[int, bytes]:
     total = found.dataset.total
     return answers_of(found, [i * total // 8 for i in range(8)])
 
@@ -128,7 +132,7 @@ def test_no_line_is_read_as_another_metric(rule: Rule) -> None:
     same = {"WER": "ACCURACY", "F1": "F1_HIERARCHICAL"}
 
     assert text
-    assert all(metric in PATTERNS for metric in metrics)
+    assert all(metric in METRICS for metric in metrics)
     assert set(metrics) | {same.get(m, m) for m in metrics} >= read_by(text)
 
 
@@ -137,7 +141,11 @@ def read_by(text: str) -> set[str]:
     import re
 
     lines = text.splitlines()
-    return {m for m, p in PATTERNS.items() if any(re.match(p, x) for x in lines)}
+    return {
+        name
+        for name, metric in METRICS.items()
+        if any(re.match(metric.pattern, line) for line in lines)
+    }
 
 
 @pytest.mark.parametrize("rule", RULES, ids=named)
@@ -159,9 +167,9 @@ def test_an_answer_is_the_same_in_every_batch(indices: list[int]) -> None:
         assert alone[indices[-1]] == together[indices[-1]]
 
 
-def generic(name: str) -> Workload:
+def generic(name: str) -> TensorWorkload:
     rule = next(rule for rule in RULES if rule.benchmark == name)
-    return SyntheticBenchmark(rule, Mode.PERFORMANCE).workload("synthetic", None)
+    return SyntheticBenchmark(rule, Mode.PERFORMANCE).open_workload("synthetic", None)
 
 
 def test_first_places_are_all_different() -> None:
@@ -176,7 +184,7 @@ def test_the_digest_is_the_same_in_both_modes() -> None:
     """Accuracy and performance belong to one build."""
     rule = next(r for r in RULES if r.accuracy_sample_count == r.dataset_size)
     digests = {
-        SyntheticBenchmark(rule, mode).workload("synthetic", None).digest
+        SyntheticBenchmark(rule, mode).open_workload("synthetic", None).digest
         for mode in (Mode.PERFORMANCE, Mode.ACCURACY)
     }
 
@@ -193,11 +201,11 @@ def test_other_outputs_than_the_oracles_are_refused() -> None:
 
 def test_bert_has_as_many_windows_as_squad() -> None:
     """10,833 of 10,570 questions, some of the full length, none beyond it."""
-    made, answers = squad.features()
+    made, answers = synthetic_squad.make_features()
     shown = np.bincount(made.owners[answers[:, 0] > 0])
 
-    assert len(made.lengths) == squad.WINDOWS
-    assert len(made.questions) == squad.QUESTIONS
+    assert len(made.lengths) == synthetic_squad.WINDOWS
+    assert len(made.questions) == synthetic_squad.QUESTIONS
     assert made.lengths.max() == 384
     assert shown.min() == 1
 

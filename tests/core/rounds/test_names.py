@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.rounds.names import ALIASES
-from pytest_mlperf.core.rounds.names import TARGETS
 from pytest_mlperf.core.rounds.names import canonical
 from pytest_mlperf.core.rounds.names import interactive
 from pytest_mlperf.core.rounds.names import squash
 
 RULES = [rule for name in rounds.ROUNDS for rule in rounds.get(name).rules]
-SPELLINGS = sorted({s for name, others in ALIASES.items() for s in (name, *others)})
+FACTS = catalog.read_all()
+SPELLINGS = sorted({s for one in FACTS.values() for s in (one.name, *one.aliases)})
 WAYS: dict[str, Callable[[str], str]] = {
     "upper": str.upper,
     "underscores": lambda text: text.replace("-", "_"),
@@ -101,9 +101,9 @@ def test_benchmarks_and_targets_are_those_of_the_rounds() -> None:
     for rule in RULES:
         targets[rule.benchmark] |= {rule.target} - {""}
 
-    assert set(targets) == set(ALIASES)
+    assert set(targets) == set(FACTS)
     assert {n: t for n, t in targets.items() if t} == {
-        name: set(own) for name, own in TARGETS.items()
+        name: set(one.targets) for name, one in FACTS.items() if one.targets
     }
 
 
@@ -141,7 +141,7 @@ def test_any_text_has_at_most_one_benchmark(text: str) -> None:
     """What is no name is None; what is one is canonical and leads to itself."""
     found = canonical(text)
 
-    assert found is None or (found[0] in ALIASES and canonical(joined(*found)) == found)
+    assert found is None or (found[0] in FACTS and canonical(joined(*found)) == found)
 
 
 def test_ssd_resnet34_is_an_entry_to_retinanet_since_there_is_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.rounds.names import canonical
 from pytest_mlperf.core.rounds.names import interactive
@@ -12,12 +13,6 @@ from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import rule
 from pytest_mlperf.core.submission.layout import folder_name
 from pytest_mlperf.core.types import Scenario
-
-# Submission checker, model_mapping and get_mlperf_model's guesses: the names that it
-# takes beside the official ones, in the closed division too.
-MAPPED = {"resnet", "mobilenet", "ssd-resnet34", "llama3_1-405b"}
-MAPPED |= {"llama3_1-8b", "llama3_1-8b-edge"}
-GUESSED = re.compile("mobilenet|efficientnet|resnet50|bert-99")
 
 name_rule = rule("benchmark_name")
 scenario_rule = rule("scenario_name")
@@ -40,7 +35,8 @@ def official(name: str, benchmark: tuple[str, str], round_name: str) -> bool:
     """True for a folder name that the round's official checker understands."""
     names = {folder_name(*benchmark, round_name)}
     names.add(folder_name(*benchmark, round_name, Scenario.INTERACTIVE))
-    return name in names | MAPPED or bool(GUESSED.search(name))
+    taken = catalog.get(benchmark[0]).checker_folders
+    return name in names or bool(re.fullmatch(taken, name))
 
 
 def name_problems(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pytest_mlperf.core import catalog
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
@@ -20,16 +21,6 @@ from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 
-IMAGES = ("stable-diffusion-xl", "images", "png")
-VIDEOS = ("wan-2.2-t2v-a14b", "videos", "mp4")
-SHOWN = {
-    ("v5.0", IMAGES): "4459 4015 2705 1682 4048 4683 3757 1578 3319 95",
-    ("v5.1", IMAGES): "2747 2235 2165 1515 1538 1367 2419 4629 3657 4532",
-    ("v6.0", IMAGES): "1311 2476 3644 2188 4114 52 388 1195 3427 2289",
-    ("v6.0", VIDEOS): "130 106 84 59 12 31 86 122 233 96",
-    ("v6.1", VIDEOS): "130 106 84 59 12 123 43 22 238 32",
-}
-"""Round and kind -> samples whose answers are shown in accuracy/<kind>/."""
 MARK = "Network SUT"
 """What a network system's SUT is called."""
 
@@ -40,17 +31,18 @@ endpoint_rule = rule("endpoints")
 
 def example_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     """The examples of a generated result are there (extra_files_check)."""
-    for (name, (benchmark, kind, suffix)), samples in SHOWN.items():
-        if tree.round.name != name or (result.benchmark or ("",))[0] != benchmark:
-            continue
-        folder = f"{tree.layout.accuracy(*result.names)}/{kind}"
-        have = {file.partition(".")[0] for file in tree.listing.files(folder)}
-        for sample in samples.split():
-            if sample not in have:
-                path = f"{folder}/{sample}.{suffix}"
-                required = f"the answer to sample {sample}, which {name} wants shown"
-                remedy = "add what the accuracy run made of it"
-                yield shown_rule(path, "no such file", required, remedy)
+    name = tree.round.name
+    facts = catalog.get(result.benchmark[0]) if result.benchmark else None
+    if facts is None or (examples := facts.examples) is None:
+        return
+    folder = f"{tree.layout.accuracy(*result.names)}/{examples.folder}"
+    have = {file.partition(".")[0] for file in tree.listing.files(folder)}
+    for sample in examples.samples.get(name, "").split():
+        if sample not in have:
+            path = f"{folder}/{sample}.{examples.suffix}"
+            required = f"the answer to sample {sample}, which {name} wants shown"
+            remedy = "add what the accuracy run made of it"
+            yield shown_rule(path, "no such file", required, remedy)
 
 
 def network_problems(tree: Tree, result: Result) -> Iterator[Problem]:

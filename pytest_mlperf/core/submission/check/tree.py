@@ -19,7 +19,6 @@ from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.layout import DIVISIONS
 from pytest_mlperf.core.submission.layout import Layout
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Scenario
 
 HELD = ("closed", "network")
@@ -110,11 +109,6 @@ class Tree:
         if result.benchmark is None or result.scenario is None:
             return None
         return self.round.find(*result.benchmark, result.scenario)
-
-    def cell(self, result: Result, scenario: Scenario) -> Cell:
-        """Return what the judge calls a result."""
-        benchmark, target = result.benchmark or (result.folder, "")
-        return Cell(benchmark, target, scenario, result.system, self.round.name)
 
 
 def read(

@@ -1,0 +1,15 @@
+"""Llama 3.1 8B Instruct: summarization."""
+
+from __future__ import annotations
+
+from pytest_mlperf.core.catalog.facts import BenchmarkFacts
+from pytest_mlperf.core.catalog.facts import Formula
+
+FACTS = BenchmarkFacts(
+    "llama3.1-8b",
+    aliases=("llama3-8b", "llama-3.1-8b-instruct"),
+    checker_folders="llama3_1-8b",
+    bytes_per_sample={
+        ("rules", "in"): Formula(2_048, "2048 x type", scaled=True),
+    },
+)

@@ -1,0 +1,23 @@
+"""ResNet-50 v1.5: image classification."""
+
+from __future__ import annotations
+
+from pytest_mlperf.core.catalog.facts import BenchmarkFacts
+from pytest_mlperf.core.catalog.facts import Formula
+
+FACTS = BenchmarkFacts(
+    "resnet50",
+    aliases=(
+        "resnet",  # checker
+        "resnet50-v1.5",  # prose
+        "mobilenet",  # checker, model_mapping
+    ),
+    guesses=(("mobilenet|efficientnet|resnet50", ""),),
+    checker_name="resnet",
+    checker_folders="resnet|.*(mobilenet|efficientnet|resnet50).*",
+    logged_answers=4096,
+    bytes_per_sample={
+        ("guide", "in"): Formula(150_528, "3 x 224 x 224"),
+        ("rules", "in"): Formula(150_528, "3 x 224 x 224 x type", scaled=True),
+    },
+)

@@ -1,0 +1,23 @@
+"""Stable Diffusion XL: pictures from text."""
+
+from __future__ import annotations
+
+from pytest_mlperf.core.catalog.facts import BenchmarkFacts
+from pytest_mlperf.core.catalog.facts import Examples
+
+FACTS = BenchmarkFacts(
+    "stable-diffusion-xl",
+    aliases=("sdxl", "stable-diffusion-xl-base-1.0"),
+    logged_answers=128,
+    same_sample_queries={"Offline": 500},
+    score_deltas={"CLIP_SCORE": 1.0, "FID_SCORE": 2.0},
+    examples=Examples(
+        "images",
+        "png",
+        {
+            "v5.0": "4459 4015 2705 1682 4048 4683 3757 1578 3319 95",
+            "v5.1": "2747 2235 2165 1515 1538 1367 2419 4629 3657 4532",
+            "v6.0": "1311 2476 3644 2188 4114 52 388 1195 3427 2289",
+        },
+    ),
+)
