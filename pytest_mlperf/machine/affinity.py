@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_mlperf.machine.host import read_numa_nodes
 from pytest_mlperf.machine.numa import format_ids
-from pytest_mlperf.machine.topology import kernel_nodes
 
 _SET, _GET = {"x86_64": (238, 239), "aarch64": (237, 236)}.get(
     os.uname().machine, (0, 0)
@@ -24,14 +24,14 @@ _BITS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What a process was bound to."""
+    """The CPUs and memory that a process was bound to."""
 
     cpus: tuple[int, ...]
-    """Those that the kernel granted."""
+    """The CPUs that the kernel granted."""
     nodes: tuple[int, ...] = ()
-    """Where its memory comes from first; empty: wherever the kernel likes."""
+    """The nodes that memory is taken from first; empty for the kernel's choice."""
     note: str = ""
-    """What was refused, and what to do."""
+    """What was refused, and the remedy."""
 
     def __str__(self) -> str:
         text = f"CPUs {format_ids(self.cpus)}"
@@ -41,10 +41,10 @@ class Binding:
 
 
 def bind(cpus: Sequence[int], root: Path = Path("/")) -> Binding:
-    """Bind the calling thread, and those it will start, to CPUs and their memory.
+    """Bind the calling thread, and the threads it will start, to CPUs and their memory.
 
-    Memory is preferred on the CPUs' nodes rather than refused elsewhere: a full node
-    would otherwise end the run. What the system does not permit is a note.
+    The memory policy prefers the CPUs' nodes and does not insist on them: a full node
+    would otherwise end the run. What the system refuses becomes a note.
     """
     notes = []
     try:
@@ -53,25 +53,25 @@ def bind(cpus: Sequence[int], root: Path = Path("/")) -> Binding:
         wanted = format_ids(cpus)
         notes.append(f"CPUs {wanted} were refused ({error.strerror}): widen the cpuset")
     granted = tuple(sorted(os.sched_getaffinity(0)))
-    nodes = nodes_of(granted, root)
-    problem = prefer(nodes)
+    nodes = find_nodes(granted, root)
+    problem = prefer_nodes(nodes)
     if problem:
         notes.append(problem)
     return Binding(granted, () if problem else nodes, "; ".join(notes))
 
 
-def nodes_of(cpus: Iterable[int], root: Path = Path("/")) -> tuple[int, ...]:
-    """Return the nodes of some CPUs; none where that would be every node anyway."""
-    having = {node: set(own) for node, own in kernel_nodes(root).items() if own}
+def find_nodes(cpus: Iterable[int], root: Path = Path("/")) -> tuple[int, ...]:
+    """Return the nodes of some CPUs; none when these are all nodes anyway."""
+    with_cpus = {node: set(own) for node, own in read_numa_nodes(root).items() if own}
     wanted = set(cpus)
-    mine = tuple(sorted(node for node, own in having.items() if own & wanted))
-    return () if len(mine) == len(having) else mine
+    mine = tuple(sorted(node for node, own in with_cpus.items() if own & wanted))
+    return () if len(mine) == len(with_cpus) else mine
 
 
-def prefer(nodes: Sequence[int]) -> str:
-    """Take new memory from these nodes first; return why not, empty when it holds.
+def prefer_nodes(nodes: Sequence[int]) -> str:
+    """Take new memory from these nodes first; return the problem, empty for none.
 
-    A policy that the user set (``numactl --interleave=all pytest``) is kept.
+    A policy that the user set (``numactl --interleave=all pytest``) stays in force.
     """
     if not nodes:
         return ""
@@ -79,19 +79,19 @@ def prefer(nodes: Sequence[int]) -> str:
     if not _SET:
         return f"{wanted}: no system call number for {os.uname().machine} is known"
     mode = _PREFERRED_MANY if len(nodes) > 1 else _PREFERRED
-    current = policy()
+    current = read_policy()
     if current and current[0] != _DEFAULT:
         same = current == (mode, tuple(nodes))
         return "" if same else f"{wanted}: the policy set from outside is kept"
     libc = ctypes.CDLL(None, use_errno=True)
     size = ctypes.c_ulong(_BITS + 1)
-    if libc.syscall(ctypes.c_long(_SET), ctypes.c_long(mode), _mask(nodes), size):
-        said = os.strerror(ctypes.get_errno())
-        return f"{wanted} ({said}): a container must allow set_mempolicy"
+    if libc.syscall(ctypes.c_long(_SET), ctypes.c_long(mode), _make_mask(nodes), size):
+        reason = os.strerror(ctypes.get_errno())
+        return f"{wanted} ({reason}): a container must allow set_mempolicy"
     return ""
 
 
-def _mask(nodes: Iterable[int]) -> ctypes.Array[ctypes.c_ulong]:
+def _make_mask(nodes: Iterable[int]) -> ctypes.Array[ctypes.c_ulong]:
     width = 8 * ctypes.sizeof(ctypes.c_ulong)
     mask = (ctypes.c_ulong * (_BITS // width))()
     for node in nodes:
@@ -99,10 +99,10 @@ def _mask(nodes: Iterable[int]) -> ctypes.Array[ctypes.c_ulong]:
     return mask
 
 
-def policy() -> tuple[int, tuple[int, ...]] | None:
-    """Return the calling thread's memory policy and its nodes; None if nobody says."""
+def read_policy() -> tuple[int, tuple[int, ...]] | None:
+    """Return the calling thread's memory policy and its nodes; None if unknown."""
     mode = ctypes.c_int()
-    mask = _mask(())
+    mask = _make_mask(())
     libc = ctypes.CDLL(None, use_errno=True)
     size = ctypes.c_ulong(_BITS)
     zero = ctypes.c_ulong(0)

@@ -1,9 +1,8 @@
-"""Locks a GPU's clock for a run where somebody asks for it, and resets it afterwards.
+"""Locks a GPU's clock during a run on request, and resets it afterwards.
 
-By ``nvidia-smi``, which asks for root. The one who resets is a process of its own
-(``clock_guard``): it does so when this one is done, and when this one is dead. Neither
-tells what clocks were locked to before, so clocks that somebody has locked already are
-not touched.
+Both use ``nvidia-smi``, which requires root. A process of its own (``clock_reset``)
+does the reset, so that it happens even when this process dies. Nothing reports the
+values that clocks were locked to, so clocks that are locked already are not touched.
 """
 
 from __future__ import annotations
@@ -18,63 +17,53 @@ from contextlib import closing
 from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from pytest_mlperf.config.option_types import HIGHEST_CLOCK
 from pytest_mlperf.core.errors import Refused
 from pytest_mlperf.machine import clock_reset
 from pytest_mlperf.machine.nvml import LIBRARY
 from pytest_mlperf.machine.nvml import Nvml
 from pytest_mlperf.machine.nvml import NvmlError
-from pytest_mlperf.machine.nvml import parent_gpu
+from pytest_mlperf.machine.nvml import find_parent_gpu
 
-if TYPE_CHECKING:
-    from pytest_mlperf.config.options import Options
-    from pytest_mlperf.machine.system import System
-
-HIGHEST = "max"
-"""Stands for the highest clock that the GPU names."""
-FEWEST_MHZ, MOST_MHZ = 100, 10_000
 TIMEOUT_S = 30.0
 _PERMISSION = ("permission", "not permitted", "insufficient")
 
 
-class Unanswered(Refused):
-    """nvidia-smi was asked and said nothing in time."""
+class NoAnswer(Refused):
+    """nvidia-smi did not answer in time."""
 
 
-def parse(text: str) -> str:
-    """Return MHz, or ``HIGHEST``; ``ValueError`` says what it should be."""
-    wish = text.strip()
-    if wish == HIGHEST or (wish.isdecimal() and FEWEST_MHZ <= int(wish) <= MOST_MHZ):
-        return wish
-    raise ValueError(f"max, or MHz from {FEWEST_MHZ} to {MOST_MHZ}")
+def choose_clock(
+    option: str | None, setting: bool | int | None, *, rehearsal: bool = False
+) -> str | None:
+    """Return the requested clock: the option's, else the system file's, else None.
 
-
-def wished(options: Options, system: System) -> str | None:
-    """Return what is asked for: the option, else the system file; None: nothing."""
-    if options.rehearsal:
+    ``setting``: ``lock_clocks`` of the system file; True stands for the highest clock.
+    A rehearsal locks nothing.
+    """
+    if rehearsal:
         return None
-    if options.lock_clocks is not None:
-        return options.lock_clocks
-    wish = system.settings.get("lock_clocks")
-    if wish is None or wish is False:
+    if option is not None:
+        return option
+    if setting is None or setting is False:
         return None
-    return HIGHEST if wish is True else str(wish)
+    return HIGHEST_CLOCK if setting is True else str(setting)
 
 
 @contextmanager
-def locked(wish: str | None, visible: str) -> Iterator[Mapping[str, str]]:
+def lock_clock(clock: str | None, visible: str) -> Iterator[Mapping[str, str]]:
     """Lock a GPU's clock while the block runs; yields the facts of the verdict.
 
-    ``visible``: the device's ``CUDA_VISIBLE_DEVICES`` value. Raises ``Refused`` where
-    nothing was changed, with what to do.
+    ``clock``: MHz, or ``HIGHEST_CLOCK``; None does nothing. ``visible``: the device's
+    ``CUDA_VISIBLE_DEVICES`` value. Raises ``Refused`` when nothing could be locked.
     """
-    if wish is None:
+    if clock is None:
         yield {}
         return
-    uuid = _card(visible)
+    uuid = _find_gpu(visible)
     _refuse_if_set(uuid)
-    mhz = _highest(uuid) if wish == HIGHEST else int(wish)
+    mhz = _read_highest_mhz(uuid) if clock == HIGHEST_CLOCK else int(clock)
     reset = ["nvidia-smi", "-i", uuid, "-rgc"]
     guard = subprocess.Popen(
         [sys.executable, "-P", str(Path(clock_reset.__file__)), *reset],
@@ -82,124 +71,125 @@ def locked(wish: str | None, visible: str) -> Iterator[Mapping[str, str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # Out of Ctrl-C's way, and of whatever ends this process's group.
+        # Neither Ctrl-C nor a signal to this process's group may end it.
         start_new_session=True,
     )
     assert guard.stdin is not None
     assert guard.stdout is not None
     facts: dict[str, str] = {}
-    word = clock_reset.RESET
+    command = clock_reset.RESET
     try:
-        guard.stdout.readline()  # it stands guard from here on
+        guard.stdout.readline()  # from here on it resets whatever happens
         lock = ["nvidia-smi", "-i", uuid, "-lgc", f"{mhz},{mhz}"]
         try:
-            said = _asked(lock, f"locking the clock of {uuid} at {mhz} MHz", uuid, mhz)
+            purpose = f"locking the clock of {uuid} at {mhz} MHz"
+            answer = _run_smi(lock, purpose, uuid, mhz)
         except Refused as refused:
-            # A refused wish has changed nothing, and a reset is a change too. Whoever
-            # never answered, or was interrupted, may have done it.
-            if not isinstance(refused, Unanswered):
-                word = clock_reset.LEAVE
+            # A refusal has changed nothing, and a reset would be a change. A command
+            # that never answered, or was interrupted, may have locked the clock.
+            if not isinstance(refused, NoAnswer):
+                command = clock_reset.LEAVE
             raise
-        facts["clocks locked"] = f"{mhz} MHz for this run ({said})"
+        facts["clocks locked"] = f"{mhz} MHz for this run ({answer})"
         yield facts
     finally:
-        guard.stdin.write(word)
+        guard.stdin.write(command)
         guard.stdin.close()
-        told = guard.stdout.read().strip()
+        output = guard.stdout.read().strip()
         guard.stdout.close()
         if guard.wait():
-            told = f"; NOT RESET: {told or 'no reason'}; run {' '.join(reset)} as root"
+            reason = output or "no reason"
+            end = f"; NOT RESET: {reason}; run {' '.join(reset)} as root"
         else:
-            told = ", then reset"
+            end = ", then reset"
         if facts:
-            facts["clocks locked"] += told
+            facts["clocks locked"] += end
 
 
 @contextmanager
-def all_locked(wish: str | None, visible: Sequence[str]) -> Iterator[Mapping[str, str]]:
-    """Lock the clocks of all of a run's GPUs, as ``locked`` does of one; the facts are
-    there once the block has ended.
-    """
+def lock_clocks(
+    clock: str | None, visible: Sequence[str]
+) -> Iterator[Mapping[str, str]]:
+    """Lock the clocks of several GPUs; the facts are complete after the block."""
     facts: dict[str, str] = {}
     with ExitStack() as stack:
-        each = [stack.enter_context(locked(wish, one)) for one in visible or [""]]
+        each = [stack.enter_context(lock_clock(clock, one)) for one in visible or [""]]
         yield facts
-    # Only now is it known whether all were reset.
-    for number, said in enumerate(each):
+    # Whether all were reset is known only now.
+    for number, own in enumerate(each):
         front = f"device {number} " if len(each) > 1 else ""
-        facts |= {f"{front}{name}": text for name, text in said.items()}
+        facts |= {f"{front}{name}": text for name, text in own.items()}
 
 
-def _card(visible: str) -> str:
+def _find_gpu(visible: str) -> str:
     if not visible:
         raise Refused(
-            "--mlperf-lock-clocks: there is no GPU to lock the clock of; leave the "
-            "option (or lock_clocks in the system file) away"
+            "--mlperf-lock-clocks: there is no GPU to lock the clock of; omit the "
+            "option (or lock_clocks in the system file)"
         )
     if not visible.startswith("MIG-"):
         return visible
-    parent = parent_gpu(visible)
+    parent = find_parent_gpu(visible)
     raise Refused(
         f"--mlperf-lock-clocks: {visible} is a part of the GPU {parent or 'it is on'}, "
-        "whose clock its other instances share; leave the option away, or measure on "
-        "the whole GPU"
+        "whose clock its other instances share; omit the option, or measure on the "
+        "whole GPU"
     )
 
 
 def _refuse_if_set(uuid: str, library: str = LIBRARY) -> None:
-    """Clocks that somebody has set cannot be read back, so they are left alone."""
+    """Raise ``Refused`` when the clocks are set already: they cannot be restored."""
     with suppress(NvmlError), closing(Nvml(uuid, library)) as gpu:
         if gpu.read().locked:
             raise Refused(
                 f"--mlperf-lock-clocks: somebody has set the clocks of {uuid} already "
                 "(NVML's reason: applications clocks setting), and what they were set "
-                f"to would be lost; leave the option away, or: sudo nvidia-smi -i "
-                f"{uuid} -rgc"
+                f"to would be lost; omit the option, or: sudo nvidia-smi -i {uuid} -rgc"
             )
 
 
-def _highest(uuid: str) -> int:
+def _read_highest_mhz(uuid: str) -> int:
     query = ["nvidia-smi", "-i", uuid, "--query-gpu=clocks.max.sm"]
     query.append("--format=csv,noheader,nounits")
-    said = _asked(query, f"the highest clock of {uuid}", uuid, None)
-    if not said.isdecimal():
+    answer = _run_smi(query, f"the highest clock of {uuid}", uuid, None)
+    if not answer.isdecimal():
         raise Refused(
-            f"{' '.join(query)}: found {said!r}, but it should be MHz; name them: "
+            f"{' '.join(query)}: found {answer!r}, but it should be MHz; name them: "
             "--mlperf-lock-clocks MHZ"
         )
-    return int(said)
+    return int(answer)
 
 
-def _asked(command: list[str], doing: str, uuid: str, mhz: int | None) -> str:
-    """Return the last line that nvidia-smi says; ``Refused`` where it says no."""
+def _run_smi(command: list[str], purpose: str, uuid: str, mhz: int | None) -> str:
+    """Return the last line that nvidia-smi prints; ``Refused`` when it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise Unanswered(
-            f"{doing} failed: {error}; see whether nvidia-smi answers at all, or leave "
-            "the option away"
+        raise NoAnswer(
+            f"{purpose} failed: {error}; check that nvidia-smi answers at all, or omit "
+            "the option"
         ) from None
     except OSError as error:
         raise Refused(
-            f"{doing} failed: {error}; clocks are locked through nvidia-smi, which "
-            "should be on PATH; or leave the option away"
+            f"{purpose} failed: {error}; clocks are locked through nvidia-smi, which "
+            "should be on PATH; or omit the option"
         ) from None
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
     lines = [line for line in lines if line]
-    said = " ".join(lines)[:300]
-    if done.returncode == 0 and "not supported" not in said.lower():
-        known = [line for line in lines if line != "All done."]
-        return known[-1] if known else "done"
-    if mhz is not None and any(word in said.lower() for word in _PERMISSION):
+    output = " ".join(lines)[:300]
+    if done.returncode == 0 and "not supported" not in output.lower():
+        answers = [line for line in lines if line != "All done."]
+        return answers[-1] if answers else "done"
+    if mhz is not None and any(word in output.lower() for word in _PERMISSION):
         remedy = (
             "run as root, or lock it yourself before the session and reset it after: "
             f"sudo nvidia-smi -i {uuid} -lgc {mhz},{mhz}"
         )
     else:
-        remedy = "look at nvidia-smi -q -d SUPPORTED_CLOCKS; or leave the option away"
+        remedy = "look at nvidia-smi -q -d SUPPORTED_CLOCKS; or omit the option"
     raise Refused(
-        f"{doing} failed: {' '.join(command)} ended with status {done.returncode} "
-        f"({said or 'no output'}); {remedy}"
+        f"{purpose} failed: {' '.join(command)} ended with status {done.returncode} "
+        f"({output or 'no output'}); {remedy}"
     )

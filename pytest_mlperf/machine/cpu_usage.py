@@ -1,4 +1,4 @@
-"""Who else used a run's CPUs: other programs, and the hypervisor."""
+"""How much of a run's CPUs other programs and the hypervisor used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_mlperf.core.verdict import OTHERS
 from pytest_mlperf.machine.host import read_text
 
 QUIET = 0.05
-"""Share of the run's CPUs that others may use without a word of advice."""
+"""Share of the run's CPUs that others may use before the fact advises against it."""
 _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 """Columns of /proc/stat after the CPU's name; proc_stat(5)."""
 _PPID, _UTIME, _CUTIME_END = 1, 11, 15
@@ -20,11 +20,11 @@ _PPID, _UTIME, _CUTIME_END = 1, 11, 15
 
 @dataclass(frozen=True, slots=True)
 class CpuTime:
-    """Ticks since boot: what some CPUs did, and what this process's family used."""
+    """Ticks since boot: of some CPUs, and of this process with its descendants."""
 
     total: int
     busy: int
-    """All but idle; stolen time is not in it."""
+    """All but idle time; excludes stolen time."""
     stolen: int
     own: int
 
@@ -32,7 +32,7 @@ class CpuTime:
     def read(
         cls, cpus: Sequence[int], pid: int | None = None, root: Path = Path("/")
     ) -> CpuTime | None:
-        """Return the state now; None where the kernel does not tell."""
+        """Return the current state; None when the kernel does not report it."""
         wanted = {f"cpu{cpu}" for cpu in cpus}
         total = busy = stolen = 0
         for line in read_text(root / "proc/stat").splitlines():
@@ -45,11 +45,11 @@ class CpuTime:
             busy += sum(ticks) - ticks[_IDLE] - ticks[_IOWAIT] - ticks[_STEAL]
         if not total:
             return None
-        return cls(total, busy, stolen, _family(pid or os.getpid(), root))
+        return cls(total, busy, stolen, _count_family_ticks(pid or os.getpid(), root))
 
 
-def described(first: CpuTime, last: CpuTime, cpus: int) -> dict[str, str]:
-    """Return facts about what others did between two states of ``cpus`` CPUs."""
+def describe_usage(first: CpuTime, last: CpuTime, cpus: int) -> dict[str, str]:
+    """Return facts about the others' usage between two states of ``cpus`` CPUs."""
     total = last.total - first.total
     if total <= 0:
         return {}
@@ -66,15 +66,15 @@ def described(first: CpuTime, last: CpuTime, cpus: int) -> dict[str, str]:
     return facts
 
 
-def _family(pid: int, root: Path) -> int:
-    """Return the ticks of a process and all its descendants, the ended ones too."""
+def _count_family_ticks(pid: int, root: Path) -> int:
+    """Return the ticks of a process and all its descendants, ended ones included."""
     ticks: dict[int, int] = {}
     children: dict[int, list[int]] = {}
     for path in (root / "proc").glob("[0-9]*/stat"):
-        # The name may hold anything, a closing bracket too: the last one ends it.
+        # The name may contain anything, even a bracket: the last bracket ends it.
         words = read_text(path).rpartition(")")[2].split()
         if len(words) < _CUTIME_END:
-            continue  # it ended while we looked
+            continue  # it has just ended
         one = int(path.parent.name)
         ticks[one] = sum(map(int, words[_UTIME:_CUTIME_END]))
         children.setdefault(int(words[_PPID]), []).append(one)

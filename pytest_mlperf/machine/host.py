@@ -41,13 +41,12 @@ class Host:
     """Cores of the whole machine, also those this process may not use."""
     threads_per_core: int
     cpus: tuple[int, ...]
-    """Logical CPUs this process may run on; threads of a core stand side by side, and
-    cores of a NUMA node too, so that cutting the tuple into runs keeps them together.
-    """
+    """Logical CPUs this process may run on. Threads of a core are adjacent, and so are
+    the cores of a NUMA node: cutting the tuple into runs keeps them together."""
     cores: int
     """Physical cores among ``cpus``, at most the cgroup's CPU quota."""
     threads: int
-    """Threads that really run at once: ``len(cpus)``, at most the cgroup's quota."""
+    """Threads that run at once: ``len(cpus)``, at most the cgroup's quota."""
     memory_bytes: int
     """Installed memory; 0 where unknown."""
     numa: tuple[tuple[int, ...], ...]
@@ -59,7 +58,7 @@ class Host:
 
 
 def read_text(path: Path, limit: int = -1) -> str:
-    """Return the file's text without surrounding blanks; empty when unreadable."""
+    """Return the file's text without surrounding blanks, empty when unreadable."""
     try:
         with path.open("rb") as file:
             return file.read(limit).decode("utf-8", "replace").strip("\0 \t\n")
@@ -68,7 +67,7 @@ def read_text(path: Path, limit: int = -1) -> str:
 
 
 def parse_cpus(text: str) -> tuple[int, ...]:
-    """Return the CPUs of a kernel list such as ``0-3,8``, without what is no range."""
+    """Return the CPUs of a kernel list such as ``0-3,8``; skips malformed parts."""
     cpus: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]{1,6})(?:-([0-9]{1,6}))?\s*", part)
@@ -87,11 +86,11 @@ def read_host(root: Path) -> Host:
     if not online:
         found = re.findall(r"^processor\s*:\s*(\d{1,6})$", read_text(cpuinfo), re.M)
         online = tuple(sorted(map(int, found))) or tuple(range(os.cpu_count() or 1))
-    allowed = _allowed(root)
+    allowed = _read_affinity(root)
     usable = tuple(cpu for cpu in online if cpu in allowed) if allowed else online
     usable = usable or tuple(sorted(allowed))
     siblings = _cores(root, online)
-    nodes = _numa(root) or (online,)
+    nodes = tuple(filter(None, read_numa_nodes(root).values())) or (online,)
     cpus, cores = _arrange(usable, siblings, nodes)
     quota = _quota(root)
     bound = len(cpus) if quota is None else max(1, math.floor(quota))
@@ -112,8 +111,8 @@ def read_host(root: Path) -> Host:
     )
 
 
-def _allowed(root: Path) -> frozenset[int]:
-    # Sandboxed kernels leave the list out of /proc/self/status but answer the call.
+def _read_affinity(root: Path) -> frozenset[int]:
+    # Sandboxed kernels omit the list from /proc/self/status but answer the call.
     if root == Path("/") and hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     status = read_text(root / "proc/self/status")
@@ -157,7 +156,7 @@ def _sockets(root: Path, online: tuple[int, ...]) -> int:
     if package.isdecimal():
         names = ("package_cpus_list", "core_siblings_list")
         return len(_groups(root, online, *names))
-    if package:  # -1: firmware does not say, and the sibling lists are then of no use
+    if package:  # -1: the firmware reports nothing, and the sibling lists are useless
         return 1
     records = _records(read_text(root / "proc/cpuinfo"))
     return len({r["physical id"] for r in records if "physical id" in r}) or 1
@@ -166,7 +165,7 @@ def _sockets(root: Path, online: tuple[int, ...]) -> int:
 def _groups(
     root: Path, cpus: Iterable[int], *names: str
 ) -> tuple[tuple[int, ...], ...]:
-    """Partition CPUs by a sibling list, reading one file a group rather than a CPU."""
+    """Partition CPUs by a sibling list, reading one file per group, not per CPU."""
     left = set(cpus)
     groups = []
     for cpu in sorted(left):
@@ -208,13 +207,6 @@ def _memory(meminfo: str) -> int:
     return int(match[1]) * 1024 if match else 0
 
 
-def _numa(root: Path) -> tuple[tuple[int, ...], ...]:
-    folder = root / "sys/devices/system/node"
-    found = parse_cpus(read_text(folder / "online"))
-    nodes = (parse_cpus(read_text(folder / f"node{n}/cpulist")) for n in found)
-    return tuple(node for node in nodes if node)  # memory-only nodes have no CPUs
-
-
 def _os_name(release: str) -> str:
     match = re.search(r"^PRETTY_NAME=[\"']?([^\"'\n]+)", release, re.M)
     return match[1] if match else os.uname().sysname
@@ -223,8 +215,8 @@ def _os_name(release: str) -> str:
 def _quota(root: Path) -> float | None:
     """Return the tightest CPU quota of this process's cgroups, in CPUs, or None.
 
-    Rounded down by the caller: a thread more than the quota pays for is throttled,
-    and throttling shows in exactly the tail latency that is measured.
+    The caller rounds down: a thread beyond the quota is throttled, and throttling
+    shows in the tail latency that is measured.
     """
     mounts = [("", "/"), ("unified", "/"), ("cpu", "/"), ("cpu,cpuacct", "/")]
     for line in read_text(root / "proc/self/cgroup").splitlines():
@@ -236,9 +228,7 @@ def _quota(root: Path) -> float | None:
             mounts += [(controllers, path), ("cpu", path)]
     quotas = []
     for mount, path in dict.fromkeys(mounts):
-        below = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
-        for depth in range(len(below) + 1):
-            folder = root.joinpath("sys/fs/cgroup", mount, *below[:depth])
+        for folder in _list_cgroups(root / "sys/fs/cgroup" / mount, path):
             words = read_text(folder / "cpu.max").split()
             if not words:
                 words = read_text(folder / "cpu.cfs_quota_us").split()
@@ -249,3 +239,42 @@ def _quota(root: Path) -> float | None:
                 if quota and period:
                     quotas.append(quota / period)
     return min(quotas, default=None)
+
+
+def read_available_memory(root: Path = Path("/")) -> int:
+    """Return the bytes available without swapping or reaching a cgroup's limit.
+
+    Caches count as available, as in the kernel's own figure.
+    """
+    meminfo = read_text(root / "proc/meminfo")
+    match = re.search(r"^MemAvailable:\s*(\d{1,15}) kB$", meminfo, re.M)
+    free = [int(match[1]) * 1024] if match else []
+    for line in read_text(root / "proc/self/cgroup").splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if not controllers:
+            mount, names = "sys/fs/cgroup", ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            mount = "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
+            continue
+        for folder in _list_cgroups(root / mount, path):
+            words = [read_text(folder / name) for name in names]
+            if all(word.isdecimal() for word in words):  # "max" is no limit
+                free.append(int(words[0]) - int(words[1]))
+    return max(0, min(free, default=0))
+
+
+def _list_cgroups(mount: Path, path: str) -> list[Path]:
+    """Return the folders of all cgroups from the mount down to ``path``."""
+    below = [part for part in PurePosixPath(path).parts if part not in ("/", "..")]
+    return [mount.joinpath(*below[:depth]) for depth in range(len(below) + 1)]
+
+
+def read_numa_nodes(root: Path = Path("/")) -> dict[int, tuple[int, ...]]:
+    """Return node -> CPUs; nodes that only have memory have an empty tuple."""
+    folder = root / "sys/devices/system/node"
+    return {
+        node: parse_cpus(read_text(folder / f"node{node}/cpulist"))
+        for node in parse_cpus(read_text(folder / "online"))
+    }

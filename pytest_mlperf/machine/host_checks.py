@@ -1,4 +1,4 @@
-"""Settings of the host that spoil a measurement: read, advised on, changed if asked."""
+"""Settings of the host that spoil a measurement: read, judged, changed on request."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _CPU = "sys/devices/system/cpu"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One setting as it is, beside what is advised."""
+class HostSetting:
+    """One setting as it is, and the advised value."""
 
     name: str
     found: str
     advised: str = ""
-    """Empty where nothing is amiss, or nothing can be said."""
+    """Empty when the setting is good or cannot be judged."""
     remedy: str = ""
 
     def __str__(self) -> str:
@@ -34,33 +34,33 @@ class Finding:
         return f"{self.found} (advised: {self.advised})" if self.advised else self.found
 
 
-def findings(
+def read_settings(
     cpus: Sequence[int], scenario: Scenario | None = None, root: Path = Path("/")
-) -> tuple[Finding, ...]:
-    """Return what can be read of the host's settings for a run on these CPUs."""
-    found = (
-        huge_pages(scenario, root),
-        governor(cpus, root),
-        balancing(root),
+) -> tuple[HostSetting, ...]:
+    """Return the readable host settings that matter to a run on these CPUs."""
+    settings = (
+        read_huge_pages(scenario, root),
+        read_governors(cpus, root),
+        read_numa_balancing(root),
     )
-    return tuple(one for one in found if one is not None)
+    return tuple(setting for setting in settings if setting is not None)
 
 
-def huge_pages(scenario: Scenario | None, root: Path) -> Finding | None:
+def read_huge_pages(scenario: Scenario | None, root: Path) -> HostSetting | None:
     """Return the transparent huge page mode; Server runs are advised ``always``."""
-    mode = chosen(read_text(root / HUGE_PAGES))
+    mode = parse_selected(read_text(root / HUGE_PAGES))
     if not mode:
         return None
     served = scenario in (None, Scenario.SERVER, Scenario.INTERACTIVE)
     if mode == "always" or not served:
-        return Finding("huge pages", mode)
+        return HostSetting("huge pages", mode)
     remedy = f"as root: echo always > /{HUGE_PAGES}"
-    return Finding("huge pages", mode, "always for Server", remedy)
+    return HostSetting("huge pages", mode, "always for Server", remedy)
 
 
-def governor(cpus: Sequence[int], root: Path) -> Finding | None:
+def read_governors(cpus: Sequence[int], root: Path) -> HostSetting | None:
     """Return the CPUs' frequency governors; one that saves power costs latency."""
-    texts = (_governor(root, cpu) for cpu in cpus)
+    texts = (_read_governor(root, cpu) for cpu in cpus)
     counts = Counter(text for text in texts if text)
     if not counts:
         return None
@@ -68,31 +68,31 @@ def governor(cpus: Sequence[int], root: Path) -> Finding | None:
         name if len(counts) == 1 else f"{name} on {n} CPUs"
         for name, n in counts.most_common()
     )
-    # intel_pstate and amd-pstate call their own adaptive way "powersave".
+    # intel_pstate and amd-pstate call their own adaptive mode "powersave".
     if set(counts) == {"performance"}:
-        return Finding("cpu governor", found)
+        return HostSetting("cpu governor", found)
     remedy = "as root: cpupower frequency-set -g performance"
-    return Finding("cpu governor", found, "performance", remedy)
+    return HostSetting("cpu governor", found, "performance", remedy)
 
 
-def _governor(root: Path, cpu: int) -> str:
+def _read_governor(root: Path, cpu: int) -> str:
     return read_text(root / f"{_CPU}/cpu{cpu}/cpufreq/scaling_governor")
 
 
-def balancing(root: Path) -> Finding | None:
-    """Return whether the kernel moves pages between nodes behind a run's back."""
+def read_numa_balancing(root: Path) -> HostSetting | None:
+    """Return whether the kernel moves pages between nodes during a run."""
     text = read_text(root / "proc/sys/kernel/numa_balancing")
     nodes = read_text(root / "sys/devices/system/node/online")
     if not text.isdecimal() or "-" not in nodes:
         return None
     if text == "0":
-        return Finding("numa balancing", "off")
+        return HostSetting("numa balancing", "off")
     remedy = "as root: echo 0 > /proc/sys/kernel/numa_balancing"
-    return Finding("numa balancing", "on", "off", remedy)
+    return HostSetting("numa balancing", "on", "off", remedy)
 
 
-def pressure(root: Path) -> Finding | None:
-    """Return how busy the machine is by its load average; before a session begins."""
+def read_load(root: Path) -> HostSetting | None:
+    """Return the load average; meaningful only before a session begins."""
     words = read_text(root / "proc/loadavg").split()
     cpus = len(re.findall(r"^processor\s*:", read_text(root / "proc/cpuinfo"), re.M))
     try:
@@ -100,18 +100,18 @@ def pressure(root: Path) -> Finding | None:
     except (IndexError, ValueError):
         return None
     if not cpus or load <= 0.1 * cpus:
-        return Finding("load before", f"{load:.2f}")
+        return HostSetting("load before", f"{load:.2f}")
     remedy = "end what else runs on this machine"
-    return Finding("load before", f"{load:.2f}", f"below {0.1 * cpus:.1f}", remedy)
+    return HostSetting("load before", f"{load:.2f}", f"below {0.1 * cpus:.1f}", remedy)
 
 
-def chosen(text: str) -> str:
+def parse_selected(text: str) -> str:
     """Return the word in brackets of a kernel file: ``always [madvise] never``."""
     match = re.search(r"\[(\w+)\]", text)
     return match[1] if match else ""
 
 
-def cpu_throttles(cpus: Sequence[int], root: Path = Path("/")) -> int | None:
+def count_cpu_throttles(cpus: Sequence[int], root: Path = Path("/")) -> int | None:
     """Return how often these CPUs' cores were too hot since boot; None if unknown."""
     counts = [
         read_text(root / f"{_CPU}/cpu{cpu}/thermal_throttle/core_throttle_count")
@@ -122,7 +122,7 @@ def cpu_throttles(cpus: Sequence[int], root: Path = Path("/")) -> int | None:
 
 
 class SettingRefused(RuntimeError):
-    """A setting that the user asked for cannot be made; the text says why."""
+    """A requested setting cannot be made; the text says why."""
 
 
 SETTINGS: Mapping[str, str] = {
@@ -130,37 +130,38 @@ SETTINGS: Mapping[str, str] = {
     "numa_balancing": "proc/sys/kernel/numa_balancing",
     "cpu_governor": f"{_CPU}/cpu*/cpufreq/scaling_governor",
 }
-"""What ``changed`` may change: name -> kernel file, or files."""
+"""What ``change_settings`` may change: name -> kernel file, or files."""
 
 
 @contextmanager
-def changed(wanted: Mapping[str, str], root: Path = Path("/")) -> Iterator[list[str]]:
-    """Make the named settings while the block runs, and restore what was there.
+def change_settings(
+    wanted: Mapping[str, str], root: Path = Path("/")
+) -> Iterator[list[str]]:
+    """Make the named settings while the block runs, and restore the old values.
 
-    Yields what was changed, in words; a setting that already is as wanted is left
-    alone. Raises ``SettingRefused`` for one that is unknown or refused, with everything
-    put back.
+    Yields a line for each change; settings that are right already are not touched.
+    Raises ``SettingRefused`` for an unknown or refused setting, after restoring all.
     """
     before: list[tuple[Path, str]] = []
-    said = []
+    changes = []
     try:
         for name, value in wanted.items():
-            for path in _files(name, root):
+            for path in _find_files(name, root):
                 old = read_text(path)
-                old = chosen(old) or old
+                old = parse_selected(old) or old
                 if old == value:
                     continue
                 _write(path, value)
                 before.append((path, old))
-                said.append(f"{path.relative_to(root)}: {old} -> {value}")
-        yield said
+                changes.append(f"{path.relative_to(root)}: {old} -> {value}")
+        yield changes
     finally:
         for path, old in reversed(before):
             with suppress(SettingRefused):
                 _write(path, old)
 
 
-def _files(name: str, root: Path) -> list[Path]:
+def _find_files(name: str, root: Path) -> list[Path]:
     if name not in SETTINGS:
         legal = ", ".join(sorted(SETTINGS))
         raise SettingRefused(f"unknown setting {name!r}; legal: {legal}")

@@ -1,8 +1,8 @@
-"""One session a device: a file lock for each GPU that holds across processes.
+"""One session per device: a file lock for each GPU, valid across processes.
 
-The lock is the kernel's (``flock``), so a session that crashes gives its devices back.
-A GPU is known by its UUID, whatever number CUDA gives it; a MIG instance locks itself
-and shares its GPU with other instances, but not with a session on the whole GPU.
+The lock is the kernel's (``flock``), so a session that crashes releases its devices.
+A GPU is identified by its UUID, not by CUDA's number; a MIG instance locks itself and
+shares its GPU with other instances, but not with a session on the whole GPU.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path("/tmp/pytest-mlperf-leases")  # noqa: S108 - see below
-"""Where the locks lie. Not ``TMPDIR``, which differs from session to session. Nothing
-in it is trusted: a lock file only says who to blame."""
+"""Folder of the locks. Not ``TMPDIR``, which differs between sessions. Nothing in it is
+trusted: a lock file only names its holder."""
 POLL_S = 0.2
 REMIND_S = 30.0
 
 
 class DeviceHeld(RuntimeError):
-    """Another session holds a device; the text says which, who and what to do."""
+    """Another session holds a device; the text names both and the remedy."""
 
 
 class LeaseError(RuntimeError):
-    """No lock can be made; the text says where and why."""
+    """A lock cannot be made; the text says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class DeviceLock:
     """One lock that a device needs."""
 
     key: str
     shared: bool = False
-    """Other sessions may hold it too: the GPU of a MIG instance."""
+    """Other sessions may hold it too, as for the GPU of a MIG instance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a lock, by their own words."""
+    """The session that holds a lock, as it signed the lock file."""
 
     pid: int
     session: str
@@ -60,24 +60,27 @@ class Holder:
         return f"pid {self.pid}, session {self.session}{since}"
 
 
-def claims(visible: str, parent: Callable[[str], str] = lambda _: "") -> list[Claim]:
-    """Return the locks of one device, by its ``CUDA_VISIBLE_DEVICES`` value.
+def list_locks(
+    visible: str, parent: Callable[[str], str] = lambda _: ""
+) -> list[DeviceLock]:
+    """Return the locks of one device, by its ``CUDA_VISIBLE_DEVICES`` value; none for
+    the CPU.
 
-    ``parent`` finds the UUID of the GPU that a MIG instance is on, where the name does
-    not hold it (drivers before R470 wrote it into the name). None for the CPU.
+    ``parent`` finds the UUID of a MIG instance's GPU when the instance's name does not
+    contain it (drivers before R470 wrote it into the name).
     """
     if not visible:
         return []
     if not visible.startswith("MIG-"):
-        return [Claim(visible)]
-    named = re.match(r"MIG-(GPU-[0-9a-fA-F-]+)/", visible)
-    gpu = named[1] if named else parent(visible)
-    return [Claim(gpu, shared=True)] * bool(gpu) + [Claim(visible)]
+        return [DeviceLock(visible)]
+    match = re.match(r"MIG-(GPU-[0-9a-fA-F-]+)/", visible)
+    gpu = match[1] if match else parent(visible)
+    return [DeviceLock(gpu, shared=True)] * bool(gpu) + [DeviceLock(visible)]
 
 
 @contextmanager
 def lease(
-    wanted: Iterable[Claim],
+    locks: Iterable[DeviceLock],
     session: str,
     *,
     wait_s: float = 0.0,
@@ -86,56 +89,56 @@ def lease(
 ) -> Iterator[tuple[str, ...]]:
     """Hold all locks while the block runs; yields their keys.
 
-    Waits up to ``wait_s`` seconds in all, saying what for. Raises ``DeviceHeld`` when
-    that was not enough, and ``LeaseError`` where the folder cannot be used.
+    Waits up to ``wait_s`` seconds in all and reports what it waits for through ``say``.
+    Raises ``DeviceHeld`` after that, and ``LeaseError`` for an unusable folder.
     """
-    # Sorted: two sessions that want the same devices cannot each hold half of them.
-    ordered = sorted(set(wanted), key=lambda claim: (claim.key, claim.shared))
+    # Sorted, so that two sessions cannot each hold half of the same devices.
+    ordered = sorted(set(locks), key=lambda lock: (lock.key, lock.shared))
     deadline = time.monotonic() + wait_s
-    with ExitStack() as held:
-        for claim in ordered:
-            held.enter_context(_locked(claim, session, deadline, say, folder))
-        yield tuple(claim.key for claim in ordered)
+    with ExitStack() as stack:
+        for lock in ordered:
+            stack.enter_context(_hold_lock(lock, session, deadline, say, folder))
+        yield tuple(lock.key for lock in ordered)
 
 
 @contextmanager
-def _locked(
-    claim: Claim,
+def _hold_lock(
+    lock: DeviceLock,
     session: str,
     deadline: float,
     say: Callable[[str], None],
     folder: Path,
 ) -> Iterator[None]:
-    path = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', claim.key)}.lock"
+    path = folder / f"{re.sub(r'[^A-Za-z0-9_-]', '_', lock.key)}.lock"
     descriptor = _open(path)
     try:
-        _acquire(descriptor, claim, path, deadline, say)
-        _sign(descriptor, "" if claim.shared else session)
+        _acquire(descriptor, lock, path, deadline, say)
+        _sign(descriptor, "" if lock.shared else session)
         yield
     finally:
-        # The file stays: one that is removed while another session waits for it
-        # would leave two sessions with a lock each.
+        # The file stays: removing it while another session waits for it would give
+        # two sessions a lock each.
         os.close(descriptor)
 
 
 def _acquire(
     descriptor: int,
-    claim: Claim,
+    lock: DeviceLock,
     path: Path,
     deadline: float,
     say: Callable[[str], None],
 ) -> None:
-    kind = fcntl.LOCK_SH if claim.shared else fcntl.LOCK_EX
+    kind = fcntl.LOCK_SH if lock.shared else fcntl.LOCK_EX
     remind = 0.0
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             now = time.monotonic()
-            who = _who(descriptor)
+            who = _read_holder(descriptor)
             if now >= deadline:
                 raise DeviceHeld(
-                    f"device {claim.key} is in use by another session ({who}); two "
+                    f"device {lock.key} is in use by another session ({who}); two "
                     "sessions on one device spoil each other's figures: wait for its "
                     "end, choose another device with CUDA_VISIBLE_DEVICES, or end that "
                     f"process [{path}]"
@@ -143,16 +146,16 @@ def _acquire(
             if now >= remind:
                 remind = now + REMIND_S
                 left = deadline - now
-                say(f"waiting up to {left:.0f} s for device {claim.key}: held by {who}")
+                say(f"waiting up to {left:.0f} s for device {lock.key}: held by {who}")
             time.sleep(min(POLL_S, deadline - now))
         except OSError as error:
-            raise LeaseError(_unusable(path, error)) from error
+            raise LeaseError(_describe_unusable(path, error)) from error
         else:
             return
 
 
 def _open(path: Path) -> int:
-    """Open a lock file, making it and its folder for every user of the machine."""
+    """Open a lock file; make it and its folder for every user of the machine."""
     try:
         with suppress(FileExistsError):
             path.parent.mkdir(parents=True)
@@ -168,14 +171,14 @@ def _open(path: Path) -> int:
                 os.fchmod(descriptor, 0o666)
                 break
     except OSError as error:
-        raise LeaseError(_unusable(path, error)) from error
+        raise LeaseError(_describe_unusable(path, error)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise LeaseError(f"{path} should be a plain file; remove it")
     return descriptor
 
 
-def _unusable(path: Path, error: OSError) -> str:
+def _describe_unusable(path: Path, error: OSError) -> str:
     return (
         f"the lock {path} cannot be used ({error.strerror}), so nobody could know that "
         "this device is being measured; make the folder writable for all its users"
@@ -183,7 +186,7 @@ def _unusable(path: Path, error: OSError) -> str:
 
 
 def _sign(descriptor: int, session: str) -> None:
-    os.ftruncate(descriptor, 0)  # whoever signed before is gone
+    os.ftruncate(descriptor, 0)  # the previous holder is gone
     if not session:
         return  # one of several holders
     since = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -191,10 +194,10 @@ def _sign(descriptor: int, session: str) -> None:
     os.pwrite(descriptor, text.encode(), 0)
 
 
-def _who(descriptor: int) -> Holder | str:
-    """Return what the holder wrote; it may be about to, and anybody may write."""
+def _read_holder(descriptor: int) -> Holder | str:
+    """Return the holder as the file names it, which may be incomplete or forged."""
     try:
-        said = json.loads(os.pread(descriptor, 4096, 0))
-        return Holder(int(said["pid"]), str(said["session"]), str(said["since"]))
+        text = json.loads(os.pread(descriptor, 4096, 0))
+        return Holder(int(text["pid"]), str(text["session"]), str(text["since"]))
     except (ValueError, KeyError, TypeError, OSError):
         return "a session that left no name, or one on another part of the GPU"

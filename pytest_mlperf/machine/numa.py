@@ -1,8 +1,8 @@
 """Which CPUs serve which GPUs: ``3:0-15,64-79&2:16-31,80-95``, parsed and checked.
 
-One part a NUMA node, parts joined by ``&``, each ``GPUs:CPUs``; both are numbers and
-ranges joined by commas. GPUs are counted in PCI order. Nodes without a GPU have no
-part, so a part is known by its CPUs and not by its place.
+There is one part per NUMA node, joined by ``&``, each ``GPUs:CPUs``; both are numbers
+and ranges joined by commas. GPUs are counted in PCI order. Nodes without a GPU have no
+part, so the position of a part says nothing about its node's number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 OFF = "off"
-"""In place of a configuration: bind nothing (DGX Station, one node)."""
+"""Stands for a configuration that binds nothing (DGX Station, one node)."""
 _LARGEST = 1 << 16
 
 
@@ -24,7 +24,7 @@ class NumaError(ValueError):
 
     def __init__(self, text: str, position: int, problem: str) -> None:
         self.position = position
-        """Counted from 1; 0 where the whole text is meant."""
+        """Counted from 1; 0 for the whole text."""
         where = f", character {position}" if position else ""
         super().__init__(f"NUMA configuration {text!r}{where}: {problem}")
 
@@ -43,8 +43,7 @@ class NumaNode:
 def parse_numa(text: str) -> tuple[NumaNode, ...]:
     """Return the nodes of a configuration in the order written.
 
-    Raises ``NumaError`` for a mistake in the grammar, and for a GPU or CPU that stands
-    in two places.
+    Raises ``NumaError`` for a syntax error, and for a GPU or CPU that occurs twice.
     """
     nodes: list[NumaNode] = []
     seen: dict[tuple[str, int], int] = {}
@@ -59,14 +58,14 @@ def parse_numa(text: str) -> tuple[NumaNode, ...]:
                 place = start + len(f"{lists[0]}:{lists[1]}") + 1
                 problem = "a second ':' in one node; nodes are joined by '&'"
             raise NumaError(text, place, f"{problem}; a node is GPUs:CPUs, as 3:0-15")
-        gpus = _ids(text, lists[0], start, "GPU", seen)
-        cpus = _ids(text, lists[1], start + len(lists[0]) + 1, "CPU", seen)
+        gpus = _parse_ids(text, lists[0], start, "GPU", seen)
+        cpus = _parse_ids(text, lists[1], start + len(lists[0]) + 1, "CPU", seen)
         nodes.append(NumaNode(gpus, cpus))
         start += len(part) + 1
     return tuple(nodes)
 
 
-def _ids(
+def _parse_ids(
     text: str, listed: str, start: int, kind: str, seen: dict[tuple[str, int], int]
 ) -> tuple[int, ...]:
     found: list[int] = []
@@ -99,7 +98,7 @@ def format_numa(nodes: Iterable[NumaNode]) -> str:
 
 
 def format_ids(ids: Collection[int]) -> str:
-    """Return ``0-15,64-79``: what the kernel and the grammar write for these."""
+    """Return the ids as the kernel and the grammar write them: ``0-15,64-79``."""
     ordered = sorted(set(ids))
     runs = []
     for _, group in itertools.groupby(
@@ -113,9 +112,9 @@ def format_ids(ids: Collection[int]) -> str:
 def check_numa(
     nodes: Sequence[NumaNode], gpus: int, cpus: Collection[int]
 ) -> tuple[NumaNode, ...]:
-    """Return the nodes; ``NumaError`` when this is another machine's configuration.
+    """Return the nodes; raises ``NumaError`` for another machine's configuration.
 
-    ``gpus``: how many there are; ``cpus``: all CPUs that are online.
+    ``gpus``: their number; ``cpus``: all CPUs that are online.
     """
     text = format_numa(nodes)
     named = {gpu for node in nodes for gpu in node.gpus}
@@ -134,12 +133,12 @@ def check_numa(
     return tuple(nodes)
 
 
-def differences(
+def list_differences(
     configured: Sequence[NumaNode], detected: Sequence[NumaNode]
 ) -> list[str]:
-    """Say, GPU by GPU, where the configuration is not what the machine shows.
+    """Return, GPU by GPU, how the configuration differs from what was detected.
 
-    A GPU whose node nobody could detect differs from nothing.
+    A GPU whose node was not detected is left out.
     """
     wanted = {gpu: node.cpus for node in configured for gpu in node.gpus}
     found = {gpu: node.cpus for node in detected for gpu in node.gpus}

@@ -1,4 +1,4 @@
-"""What NVML tells of one GPU, by ctypes: the driver brings the library along."""
+"""NVML's readings of one GPU, through ctypes: the driver installs the library."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ THROTTLES: Mapping[int, str] = {
     0x0080: "power brake",
     0x0100: "display clocks",
 }
-"""Reasons of nvmlClocksEventReasons that hold clocks back; idle (0x1) and clocks that
-somebody set (0x2) do not, and are told apart below."""
-IDLE, LOCKED = 0x0001, 0x0002
+"""Reasons of nvmlClocksEventReasons that hold clocks back. Idle (0x1) is none."""
+LOCKED = 0x0002
+"""The reason for clocks that somebody set."""
 
 
 class NvmlError(RuntimeError):
-    """NVML is not there, or says no; the text is what it says."""
+    """NVML is missing or returned an error; the text is NVML's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at a device; None for what it does not tell."""
+    """One reading of a device; None for what it does not report."""
 
     temperature_c: float | None = None
     power_w: float | None = None
@@ -43,7 +43,7 @@ class Reading:
     memory_mhz: float | None = None
     busy_percent: float | None = None
     held_back: tuple[str, ...] | None = None
-    """Reasons why clocks are lower than they could be, at this moment."""
+    """Reasons why the clocks are lower than possible at this moment."""
     locked: bool | None = None
     """Somebody set the clocks (``nvidia-smi -lgc``)."""
 
@@ -78,7 +78,7 @@ class Nvml:
             self._device = gpu
 
     def close(self) -> None:
-        """Let NVML go; the handle is of no use afterwards."""
+        """Release NVML; the handle is invalid afterwards."""
         self._library.nvmlShutdown()
 
     @property
@@ -89,13 +89,13 @@ class Nvml:
         return text.value.decode()
 
     def instances(self) -> tuple[str, ...]:
-        """Return the names of the MIG instances that the GPU is cut into, if it is."""
-        count = self._number("nvmlDeviceGetMaxMigDeviceCount") or 0
-        found = []
+        """Return the UUIDs of the GPU's MIG instances; none for a whole GPU."""
+        count = self._read_number("nvmlDeviceGetMaxMigDeviceCount") or 0
+        uuids = []
         for index in range(count):
             instance = ctypes.c_void_p()
             text = ctypes.create_string_buffer(96)
-            with suppress(NvmlError):  # a place that is not taken
+            with suppress(NvmlError):  # an empty place
                 self._call(
                     "nvmlDeviceGetMigDeviceHandleByIndex",
                     self._device,
@@ -103,11 +103,11 @@ class Nvml:
                     ctypes.byref(instance),
                 )
                 self._call("nvmlDeviceGetUUID", instance, text, ctypes.c_uint(96))
-                found.append(text.value.decode())
-        return tuple(found)
+                uuids.append(text.value.decode())
+        return tuple(uuids)
 
     def cpus(self, width: int = 1024) -> tuple[int, ...]:
-        """Return the CPUs that NVML calls near."""
+        """Return the CPUs that NVML reports as near."""
         bits = 8 * ctypes.sizeof(ctypes.c_ulong)
         words = (ctypes.c_ulong * (width // bits))()
         size = ctypes.c_uint(len(words))
@@ -115,26 +115,28 @@ class Nvml:
         return tuple(n for n in range(width) if words[n // bits] >> n % bits & 1)
 
     def read(self) -> Reading:
-        """Return what the device tells now; it never raises for what it does not."""
-        # Kept under its old name, which every driver has.
-        reasons = self._number(
+        """Return the current reading; what the device does not report is None."""
+        # The old name, which every driver has.
+        reasons = self._read_number(
             "nvmlDeviceGetCurrentClocksThrottleReasons", kind=ctypes.c_ulonglong
         )
-        said = None
+        held_back = None
         if reasons is not None:
-            said = tuple(text for bit, text in THROTTLES.items() if reasons & bit)
+            held_back = tuple(text for bit, text in THROTTLES.items() if reasons & bit)
         return Reading(
-            temperature_c=self._number("nvmlDeviceGetTemperature", _TEMPERATURE_GPU),
-            power_w=_thousandth(self._number("nvmlDeviceGetPowerUsage")),
-            limit_w=_thousandth(self._number("nvmlDeviceGetEnforcedPowerLimit")),
-            sm_mhz=self._number("nvmlDeviceGetClockInfo", _CLOCK_SM),
-            memory_mhz=self._number("nvmlDeviceGetClockInfo", _CLOCK_MEM),
-            busy_percent=self._busy(),
-            held_back=said,
+            temperature_c=self._read_number(
+                "nvmlDeviceGetTemperature", _TEMPERATURE_GPU
+            ),
+            power_w=_to_watts(self._read_number("nvmlDeviceGetPowerUsage")),
+            limit_w=_to_watts(self._read_number("nvmlDeviceGetEnforcedPowerLimit")),
+            sm_mhz=self._read_number("nvmlDeviceGetClockInfo", _CLOCK_SM),
+            memory_mhz=self._read_number("nvmlDeviceGetClockInfo", _CLOCK_MEM),
+            busy_percent=self._read_utilization(),
+            held_back=held_back,
             locked=None if reasons is None else bool(reasons & LOCKED),
         )
 
-    def _busy(self) -> float | None:
+    def _read_utilization(self) -> float | None:
         rates = _Utilization()
         name = "nvmlDeviceGetUtilizationRates"
         try:
@@ -143,16 +145,16 @@ class Nvml:
             return None
         return float(rates.gpu)
 
-    def _number(
+    def _read_number(
         self,
         name: str,
         which: int | None = None,
         kind: Callable[[], Any] = ctypes.c_uint,
     ) -> int | None:
         value = kind()
-        chosen = () if which is None else (ctypes.c_int(which),)
+        selector = () if which is None else (ctypes.c_int(which),)
         try:
-            self._call(name, self._device, *chosen, ctypes.byref(value))
+            self._call(name, self._device, *selector, ctypes.byref(value))
         except NvmlError:
             return None
         return int(value.value)
@@ -164,30 +166,30 @@ class Nvml:
             raise NvmlError(f"this driver's NVML has no {name}") from None
         if code:
             self._library.nvmlErrorString.restype = ctypes.c_char_p
-            said = self._library.nvmlErrorString(code) or b"unknown error"
-            raise NvmlError(f"{name}: {said.decode(errors='replace')} ({code})")
+            text = self._library.nvmlErrorString(code) or b"unknown error"
+            raise NvmlError(f"{name}: {text.decode(errors='replace')} ({code})")
 
 
-def _thousandth(value: int | None) -> float | None:
-    return None if value is None else value / 1000
+def _to_watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts / 1000
 
 
-def parent_gpu(mig: str, library: str = LIBRARY) -> str:
-    """Return the UUID of the GPU that a MIG instance is on; empty if nobody knows."""
+def find_parent_gpu(mig: str, library: str = LIBRARY) -> str:
+    """Return the UUID of a MIG instance's GPU; empty if unknown."""
     with suppress(NvmlError), closing(Nvml(mig, library)) as gpu:
         return gpu.uuid
     return ""
 
 
-def instances(uuid: str, library: str = LIBRARY) -> tuple[str, ...]:
-    """Return a GPU's MIG instances; none where it is whole, or nobody knows."""
+def list_instances(uuid: str, library: str = LIBRARY) -> tuple[str, ...]:
+    """Return a GPU's MIG instances; none for a whole GPU, or if unknown."""
     with suppress(NvmlError), closing(Nvml(uuid, library)) as gpu:
         return gpu.instances()
     return ()
 
 
-def near(uuid: str, library: str = LIBRARY) -> tuple[int, ...]:
-    """Return the CPUs that NVML calls near a GPU; empty if nobody knows."""
+def list_near_cpus(uuid: str, library: str = LIBRARY) -> tuple[int, ...]:
+    """Return the CPUs that NVML reports as near a GPU; empty if unknown."""
     with suppress(NvmlError), closing(Nvml(uuid, library)) as gpu:
         return gpu.cpus()
     return ()

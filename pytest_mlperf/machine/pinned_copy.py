@@ -1,6 +1,6 @@
 """Measures copies between pinned host memory and one GPU, with torch or pycuda.
 
-The device's clock times them: two events around copies on streams of their own.
+The device's clock times the copies: two events around them, on separate streams.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import suppress
 from typing import Any
 from typing import Protocol
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.residency.rules import Probe
 
 SIZE = 256 << 20
-"""Bytes of one copy: large enough that its start costs nothing."""
+"""Bytes of one copy: large enough to make its start-up negligible."""
 COPIES = 8
 ROUNDS = 3
 
@@ -27,13 +27,13 @@ class Copies(Protocol):
 
     name: str
 
-    def timed(self, ways: Sequence[str], copies: int) -> float:
-        """Copy ``copies`` times each way, ways side by side; return seconds."""
+    def time_copies(self, ways: Sequence[str], copies: int) -> float:
+        """Copy ``copies`` times each way, all ways at once; return seconds."""
 
     def close(self) -> None: ...
 
 
-def measure(
+def measure_bandwidth(
     size: int = SIZE,
     copies: int = COPIES,
     rounds: int = ROUNDS,
@@ -41,25 +41,25 @@ def measure(
 ) -> Probe:
     """Return the bandwidth of the first visible GPU, the best of some rounds.
 
-    Raises ``Missing`` where neither torch nor pycuda can use a GPU.
+    Raises ``RequirementMissing`` when neither torch nor pycuda can use a GPU.
     """
-    made = (open_ or opened)(size)
+    pair = (open_ or open_copies)(size)
     try:
-        made.timed(("in", "out"), 1)  # the first copy pays for mapping and clocks
+        pair.time_copies(("in", "out"), 1)  # the first copy pays for mapping and clocks
         best = {
             ways: max(
-                len(ways) * copies * size / made.timed(ways, copies)
+                len(ways) * copies * size / pair.time_copies(ways, copies)
                 for _ in range(rounds)
             )
             for ways in (("in",), ("out",), ("in", "out"))
         }
-        name = made.name
+        name = pair.name
     finally:
-        made.close()
+        pair.close()
     return Probe(best["in",], best["out",], best["in", "out"], name, size)
 
 
-def opened(size: int) -> Copies:
+def open_copies(size: int) -> Copies:
     """Return copies by torch, else by pycuda."""
     problems = []
     for package, make in (("torch", _Torch), ("pycuda", _Pycuda)):
@@ -70,7 +70,7 @@ def opened(size: int) -> Copies:
             return make(size)
         except (ImportError, RuntimeError) as error:
             problems.append(f"{package}: {error}")
-    raise Missing(
+    raise RequirementMissing(
         f"no GPU to copy to ({'; '.join(problems)}): run on a machine with one and "
         "install torch with CUDA, or pycuda"
     )
@@ -91,7 +91,7 @@ class _Torch:
             self.device[way] = self.torch.empty(size, device="cuda", **kinds)
             self.streams[way] = self.torch.cuda.Stream()
 
-    def timed(self, ways: Sequence[str], copies: int) -> float:
+    def time_copies(self, ways: Sequence[str], copies: int) -> float:
         cuda = self.torch.cuda
         began, ended = (cuda.Event(enable_timing=True) for _ in range(2))
         cuda.synchronize()
@@ -137,7 +137,7 @@ class _Pycuda:
             self.close()
             raise RuntimeError(str(error)) from error
 
-    def timed(self, ways: Sequence[str], copies: int) -> float:
+    def time_copies(self, ways: Sequence[str], copies: int) -> float:
         driver = self.driver
         began = driver.Event()
         ends = [driver.Event() for _ in ways]

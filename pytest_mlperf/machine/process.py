@@ -1,7 +1,7 @@
-"""A process of ours that measures: started fresh, watched, ended, asked what it met.
+"""A measuring child process: starting, watching and ending it.
 
-Used for a device's runner by pytest, and for the device processes by a runner that has
-several of them.
+pytest uses it for a device's runner, and a runner of several devices uses it for the
+device processes.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ PR_SET_PDEATHSIG = 1
 
 
 class Process:
-    """A child interpreter that runs one of our modules, and the pipe to it.
+    """A child interpreter that runs a module of this package, and the pipe to it.
 
-    The module gets as arguments: its end of the pipe, the file for its stacks, and
+    The module's arguments are its end of the pipe, the file for its stacks, and
     ``more``.
     """
 
@@ -47,9 +47,9 @@ class Process:
         self.stacks_path, self.log = stacks, log
         self._own_group = own_group
         self._peak_kib = 0
-        # The child finds what this process can import (an engine in development).
+        # The child can import what this process can (an engine in development).
         paths = os.pathsep.join(p for p in sys.path if p)
-        # -P: a user's queue.py in the working directory is not the library's.
+        # -P: a user's queue.py in the working directory must not hide the library's.
         command = [sys.executable, "-P", "-m", module]
         command += [str(theirs.fileno()), str(stacks), *more]
         with log.open("ab") as output:
@@ -61,8 +61,8 @@ class Process:
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {}), "PYTHONPATH": paths},
-                # A group of its own: Ctrl-C reaches pytest alone, and ending the
-                # process ends what it started.
+                # In a group of its own, Ctrl-C reaches pytest alone, and killing the
+                # group ends what the process started.
                 start_new_session=own_group,
             )
         theirs.close()
@@ -72,7 +72,7 @@ class Process:
         return self._process.pid
 
     @property
-    def gone(self) -> bool:
+    def has_ended(self) -> bool:
         """True once the process has ended."""
         return self._process.poll() is not None
 
@@ -80,16 +80,16 @@ class Process:
         """Give the process time to end; return whether it did."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=seconds)
-        return self.gone
+        return self.has_ended
 
     def close(self, seconds: float = 10) -> None:
-        """End the process gently: it exits when its pipe closes."""
+        """Close the pipe, at which the process exits; kill it if it does not."""
         self.connection.close()
         if not self.wait(seconds):
             self.kill()
 
     def kill(self) -> None:
-        """End the process, and in a group of its own whatever it started."""
+        """Kill the process; in a group of its own, all that it started too."""
         with suppress(ProcessLookupError):
             if self._own_group:
                 os.killpg(self.pid, signal.SIGKILL)
@@ -98,21 +98,21 @@ class Process:
         self._process.wait()
         self.connection.close()
 
-    def note_memory(self) -> None:
-        """Remember how much memory the process had at most."""
+    def record_peak_memory(self) -> None:
+        """Record the peak memory of the process, for ``describe_exit``."""
         with suppress(OSError, StopIteration):
             text = Path(f"/proc/{self.pid}/status").read_text()
             line = next(x for x in text.splitlines() if x.startswith("VmHWM"))
             self._peak_kib = int(line.split()[1])
 
-    def ending(self) -> str:
-        """Return how the process ended, in words that follow its name."""
+    def describe_exit(self) -> str:
+        """Return how the process ended, in words that can follow its name."""
         code = self._process.wait()
         if code >= 0:
             return f"exited with status {code} and sent no reason"
-        return f"was ended by {signal.Signals(-code).name}{self._hint(-code)}"
+        return f"was ended by {signal.Signals(-code).name}{self._explain_signal(-code)}"
 
-    def _hint(self, number: int) -> str:
+    def _explain_signal(self, number: int) -> str:
         if number == signal.SIGKILL:
             return (
                 ": the kernel does this when memory runs out (its peak was "
@@ -131,8 +131,8 @@ class Process:
             )
         return ""
 
-    def last_words(self) -> str:
-        """Return the end of what this process and its libraries printed."""
+    def read_last_output(self) -> str:
+        """Return the last lines that this process and its libraries printed."""
         try:
             with self.log.open("rb") as file:
                 file.seek(self._log_start)
@@ -145,14 +145,14 @@ class Process:
         return "\n".join([head, *lines[-OUTPUT_LINES:]])
 
     def stacks(self) -> str:
-        """Return the stacks that were dumped: on request, or by a crash."""
+        """Return the stacks that were dumped on request or by a crash."""
         return read_stacks(self.stacks_path)
 
 
 def dump_stacks(pid: int, path: Path) -> str:
-    """Ask a process for the stacks of its threads; empty where it does not answer.
+    """Ask a process for the stacks of its threads; empty if it does not answer.
 
-    The answer comes from a handler in C, which works while an engine holds the GIL.
+    A handler in C answers, which works even while an engine holds the GIL.
     """
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGUSR1)
@@ -164,7 +164,7 @@ def dump_stacks(pid: int, path: Path) -> str:
 
 
 def read_stacks(path: Path) -> str:
-    """Return the first lines of a file of stacks; empty where there is none."""
+    """Return the first lines of a file of stacks; empty if there is none."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:
@@ -172,20 +172,20 @@ def read_stacks(path: Path) -> str:
     return "\n".join(lines[:STACK_LINES])
 
 
-def settle_in() -> None:
-    """Begin life as such a process: whose signals it heeds, and when it ends."""
-    # Ctrl-C is the pytest process's business: it ends us, and keeps what is there.
+def set_up_child() -> None:
+    """Set up signals and memory priority in a newly started child process."""
+    # Only the pytest process handles Ctrl-C: it ends this process and keeps the logs.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
     with suppress(OSError):
-        # When memory runs out, the kernel is to take this process, not pytest.
+        # When memory runs out, the kernel should kill this process, not pytest.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def die_with_parent() -> None:
-    """Ask Linux to end this process when the thread that started it is gone.
+    """Ask Linux to kill this process when the thread that started it ends.
 
-    The heartbeat notices that too, but not while an engine keeps the GIL.
+    The heartbeat notices that too, but not while an engine holds the GIL.
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Watches a device while it is measured: one line a second beside the run's logs."""
+"""Samples a device during a run: one line per second in the run's folder."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ from pytest_mlperf.machine.nvml import Reading
 FILE = "device.jsonl"
 PERIOD_S = 1.0
 MEASURED = "run"
-"""The phase whose samples count; build and probe are in the file, not in the facts."""
+"""The phase that the facts cover; the file has the samples of all phases."""
 STEADY_C, STEADY_CLOCK = 3.0, 0.05
-"""Drift over the last third, and spread of clocks, of a device that has settled."""
+"""Largest drift over the last third, and spread of clocks, of a settled device."""
 
 
-class Source(Protocol):
-    """Where readings come from."""
+class DeviceReader(Protocol):
+    """A source of readings of one device."""
 
     def read(self) -> Reading: ...
 
     def close(self) -> None: ...
 
 
-def file_of(number: int) -> str:
+def sample_file_name(number: int) -> str:
     """Return the name of a device's file: ``device.jsonl``, ``device-1.jsonl`` …"""
     return FILE.replace(".", f"-{number}.") if number else FILE
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A reading with its moment, in seconds since the job began, and its phase."""
+    """A reading with its time, in seconds since the start, and its phase."""
 
     at_s: float
     phase: str
     reading: Reading
 
     def to_json(self) -> str:
-        """Return one line; what the device does not tell is left out."""
-        said = asdict(self.reading)
-        known = {key: value for key, value in said.items() if value is not None}
+        """Return one line; what the device does not report is left out."""
+        values = asdict(self.reading)
+        known = {key: value for key, value in values.items() if value is not None}
         return json.dumps({"at_s": round(self.at_s, 3), "phase": self.phase} | known)
 
 
 class Sampler:
-    """Samples of one job; the phase is told by whoever hears the runner's beats."""
+    """Samples of one run; whoever receives the heartbeats sets the phase."""
 
     def __init__(self) -> None:
         self.phase = ""
@@ -68,18 +68,17 @@ class Sampler:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a verdict says of the device; empty where nobody watched."""
-        readings = [s.reading for s in self.samples if s.phase == MEASURED]
-        return summarise(readings)
+        """The facts of a verdict; empty when nothing was sampled."""
+        return summarize([s.reading for s in self.samples if s.phase == MEASURED])
 
 
-def source_for(visible: str, period_s: float = PERIOD_S) -> Source | None:
-    """Return what can watch a device: NVML for a GPU, ``tegrastats`` on a Jetson."""
+def open_reader(visible: str, period_s: float = PERIOD_S) -> DeviceReader | None:
+    """Return a reader of a device: NVML for a GPU, ``tegrastats`` on a Jetson."""
     if visible:
         with suppress(NvmlError):
             return Nvml(visible)
         return None
-    tool = tegrastats.find()
+    tool = tegrastats.find_tool()
     if tool:
         with suppress(OSError):
             return tegrastats.Tegrastats(tool, period_s)
@@ -87,30 +86,30 @@ def source_for(visible: str, period_s: float = PERIOD_S) -> Source | None:
 
 
 @contextmanager
-def watching(
+def sample_device(
     folder: Path,
-    source: Source | None,
+    reader: DeviceReader | None,
     period_s: float = PERIOD_S,
     file: str = FILE,
 ) -> Iterator[Sampler]:
     """Sample a device into a file of a folder while the block runs.
 
-    Nothing that goes wrong here is a reason to fail a run: without a source, or where
-    the file cannot be written, the sampler stays empty.
+    Errors here must not fail a run: without a reader the sampler stays empty, and a
+    file that cannot be written is left out.
     """
     sampler = Sampler()
-    if source is None:
+    if reader is None:
         yield sampler
         return
     stop = threading.Event()
     with ExitStack() as stack:
         lines: TextIO | None = None
         with suppress(OSError):
-            opened = (folder / file).open("a", encoding="utf-8", buffering=1)
-            lines = stack.enter_context(opened)
+            stream = (folder / file).open("a", encoding="utf-8", buffering=1)
+            lines = stack.enter_context(stream)
         thread = threading.Thread(
             target=_sample,
-            args=(source, sampler, lines, stop, period_s),
+            args=(reader, sampler, lines, stop, period_s),
             name="mlperf-device",
             daemon=True,
         )
@@ -119,16 +118,16 @@ def watching(
             yield sampler
         finally:
             stop.set()
-            if isinstance(source, tegrastats.Tegrastats):
-                source.close()  # it may be waiting for a line
+            if isinstance(reader, tegrastats.Tegrastats):
+                reader.close()  # it may be waiting for a line
             thread.join(period_s + 5)
             # A driver that does not answer keeps its thread and its handle.
             if not thread.is_alive():
-                source.close()
+                reader.close()
 
 
 def _sample(
-    source: Source,
+    reader: DeviceReader,
     sampler: Sampler,
     file: TextIO | None,
     stop: threading.Event,
@@ -138,25 +137,25 @@ def _sample(
     due = began
     while not stop.is_set():
         phase = sampler.phase
-        reading = source.read()
+        reading = reader.read()
         if reading == Reading():
-            return  # the source has ended, or has nothing to tell
+            return  # the reader has ended, or has nothing to report
         sample = Sample(time.monotonic() - began, phase, reading)
         sampler.samples.append(sample)
         with suppress(OSError, ValueError):  # a full disk; a file closed meanwhile
             if file is not None:
                 file.write(f"{sample.to_json()}\n")
-        # Against the clock: the time that a reading takes does not add up.
+        # By the clock, so that the time that readings take does not accumulate.
         due = max(due + period_s, time.monotonic())
         stop.wait(due - time.monotonic())
 
 
-def summarise(readings: Sequence[Reading]) -> dict[str, str]:
-    """Return facts about a measured run; only those that the device told."""
+def summarize(readings: Sequence[Reading]) -> dict[str, str]:
+    """Return facts about a measured run, as far as the device reported them."""
     facts: dict[str, str] = {}
     temperatures = [r.temperature_c for r in readings if r.temperature_c is not None]
     if temperatures:
-        facts["device temperature"] = _temperature(temperatures)
+        facts["device temperature"] = _describe_temperature(temperatures)
     powers = [r.power_w for r in readings if r.power_w is not None]
     if powers:
         text = f"mean {statistics.fmean(powers):.0f} W, max {max(powers):.0f} W"
@@ -166,14 +165,14 @@ def summarise(readings: Sequence[Reading]) -> dict[str, str]:
         facts["device power"] = text
     clocks = [r.sm_mhz for r in readings if r.sm_mhz is not None]
     if clocks:
-        facts["device clock"] = _clock(clocks, any(r.locked for r in readings))
-    held = [r.held_back for r in readings if r.held_back is not None]
-    if held:
-        facts["throttling"] = _throttling(held)
+        facts["device clock"] = _describe_clock(clocks, any(r.locked for r in readings))
+    held_back = [r.held_back for r in readings if r.held_back is not None]
+    if held_back:
+        facts["throttling"] = _describe_throttling(held_back)
     return facts
 
 
-def _temperature(values: Sequence[float]) -> str:
+def _describe_temperature(values: Sequence[float]) -> str:
     text = f"{values[0]:.0f} to {values[-1]:.0f} °C, max {max(values):.0f} °C"
     last = values[-max(2, len(values) // 3) :]
     if len(values) >= 9 and max(last) - min(last) > STEADY_C:
@@ -182,7 +181,7 @@ def _temperature(values: Sequence[float]) -> str:
     return text
 
 
-def _clock(values: Sequence[float], locked: bool) -> str:
+def _describe_clock(values: Sequence[float], locked: bool) -> str:
     mean = statistics.fmean(values)
     text = f"mean {mean:.0f} MHz, {min(values):.0f} to {max(values):.0f}"
     text += " (set by somebody)" * locked
@@ -192,9 +191,9 @@ def _clock(values: Sequence[float], locked: bool) -> str:
     return text
 
 
-def _throttling(held: Sequence[Sequence[str]]) -> str:
-    counts = Counter(reason for reasons in held for reason in reasons)
+def _describe_throttling(held_back: Sequence[Sequence[str]]) -> str:
+    counts = Counter(reason for reasons in held_back for reason in reasons)
     if not counts:
         return "none"
-    shares = [f"{why} {n / len(held):.0%}" for why, n in counts.most_common()]
-    return f"{', '.join(shares)} of {len(held)} samples"
+    shares = [f"{why} {n / len(held_back):.0%}" for why, n in counts.most_common()]
+    return f"{', '.join(shares)} of {len(held_back)} samples"

@@ -1,7 +1,7 @@
-"""The machine that a run is made on: what it has, what it is called, how it is tuned.
+"""The machine that a run is made on: its hardware, its name and its system file.
 
-Hardware never stops a run: what cannot be found out is left out with a note. A name or
-a system file that a person wrote wrongly does stop it.
+Hardware never stops a run: what cannot be detected is left out with a note. An invalid
+name or system file does stop it.
 """
 
 from __future__ import annotations
@@ -19,40 +19,26 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.core.residency.rules import Evidence
-from pytest_mlperf.machine.gpus import Device
 from pytest_mlperf.machine.gpus import Gpu
-from pytest_mlperf.machine.gpus import devices
 from pytest_mlperf.machine.gpus import find_gpus
-from pytest_mlperf.machine.gpus import split_cpus
 from pytest_mlperf.machine.host import Host
 from pytest_mlperf.machine.host import read_host
+from pytest_mlperf.machine.host import read_numa_nodes
 from pytest_mlperf.machine.numa import OFF
 from pytest_mlperf.machine.numa import NumaError
 from pytest_mlperf.machine.numa import check_numa
-from pytest_mlperf.machine.numa import differences
 from pytest_mlperf.machine.numa import format_numa
+from pytest_mlperf.machine.numa import list_differences
 from pytest_mlperf.machine.numa import parse_numa
 from pytest_mlperf.machine.system_file import GIB
-from pytest_mlperf.machine.system_file import Servers
+from pytest_mlperf.machine.system_file import ServerTables
 from pytest_mlperf.machine.system_file import SystemFile
 from pytest_mlperf.machine.system_file import SystemFileError
-from pytest_mlperf.machine.system_file import Tuning
+from pytest_mlperf.machine.system_file import TuningTables
 from pytest_mlperf.machine.system_file import load_folders
 from pytest_mlperf.machine.system_file import load_system_file
+from pytest_mlperf.machine.topology import assign_cpus
 from pytest_mlperf.machine.topology import detect_numa
-from pytest_mlperf.machine.topology import kernel_nodes
-from pytest_mlperf.machine.topology import placed
-
-__all__ = [
-    "Device",
-    "Gpu",
-    "System",
-    "SystemFileError",
-    "Tuning",
-    "detect",
-    "devices",
-    "split_cpus",
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,22 +50,22 @@ class System(Host):
     gpus: tuple[Gpu, ...] = ()
     """All GPUs of the machine, whatever ``CUDA_VISIBLE_DEVICES`` says."""
     python: str = ""
-    tuning: Tuning = field(default_factory=Tuning)
-    server: Servers = field(default_factory=Servers)
+    tuning: TuningTables = field(default_factory=TuningTables)
+    server: ServerTables = field(default_factory=ServerTables)
     description: Mapping[str, str] = field(default_factory=dict)
     """Submission fields: those detected, overridden by the file's."""
     registered: bool = False
     """True when a system file applies."""
     numa_config: str = ""
-    """Which CPUs serve which GPUs: as the file says, else as detected; ``off``."""
+    """Which CPUs serve which GPUs: from the file, else as detected; or ``off``."""
     numa_note: str = ""
-    """Where the file's configuration is not what was detected."""
+    """Where the file's configuration differs from the detected one."""
     on_device: Evidence = field(default_factory=Evidence)
-    """What the file says about data that start from or end on a device."""
+    """The file's evidence for data that start or end on a device."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the file asks to be set on the device during a run."""
     notes: tuple[str, ...] = ()
-    """What could not be found out, and why; for people."""
+    """What could not be detected, and why; for people."""
 
     @property
     def summary(self) -> str:
@@ -92,19 +78,21 @@ class System(Host):
         parts = [self.cpu_model]
         parts += [f"{self.sockets} sockets"] * (self.sockets > 1)
         parts += [cores]
-        parts += [_gib(self.memory_bytes)] * bool(self.memory_bytes)
-        parts += [f"{n} x {gpu}" for gpu, n in _counts(self.gpus).items()] or ["no GPU"]
+        parts += [_format_gib(self.memory_bytes)] * bool(self.memory_bytes)
+        parts += [f"{n} x {gpu}" for gpu, n in _count_models(self.gpus).items()] or [
+            "no GPU"
+        ]
         return f"{self.name}: {', '.join([*parts, self.os, f'Python {self.python}'])}"
 
 
-def detect(
+def detect_system(
     name: str | None = None,
     root: Path = Path("/"),
     *,
     rootdir: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> System:
-    """Return this machine; its hardware never makes it raise.
+    """Return this machine; never raises because of its hardware.
 
     ``name`` (else ``SYSTEM_NAME``) is a system's name or the path of a ``.toml`` file.
     ``root`` holds the /proc and /sys to read; ``rootdir`` (default: the current folder)
@@ -118,7 +106,7 @@ def detect(
     if wanted and wanted.endswith(".toml"):
         file: SystemFile | None = load_system_file(Path(wanted))
     else:
-        files = load_folders(system_folders(rootdir or Path.cwd()))
+        files = load_folders(list_system_folders(rootdir or Path.cwd()))
         if wanted:
             file = next((f for f in files if wanted in f.names), None)
         else:
@@ -126,18 +114,19 @@ def detect(
         if wanted and not file:
             known = ", ".join(sorted(f.name for f in files)) or "none"
             notes += (f"no system file is named {wanted!r} (there: {known})",)
-    full = _checked(file.name if file else wanted or unregistered_name(host.arch, gpus))
-    found = _describe(full, host, gpus)
-    gpus, numa, difference = _numa(file, gpus, root)
+    full = file.name if file else wanted or make_unregistered_name(host.arch, gpus)
+    _check_name(full)
+    detected = _describe(full, host, gpus)
+    gpus, numa, difference = _place_gpus(file, gpus, root)
     notes += (difference,) * bool(difference)
     return System(
         **{one.name: getattr(host, one.name) for one in fields(Host)},
         name=full,
         gpus=gpus,
         python=".".join(map(str, sys.version_info[:3])),
-        tuning=file.tuning if file else Tuning(),
-        server=file.server if file else Servers(),
-        description=found | dict(file.description) if file else found,
+        tuning=file.tuning if file else TuningTables(),
+        server=file.server if file else ServerTables(),
+        description=detected | dict(file.description) if file else detected,
         registered=file is not None,
         numa_config=numa,
         numa_note=difference,
@@ -147,32 +136,32 @@ def detect(
     )
 
 
-def _numa(
+def _place_gpus(
     file: SystemFile | None, gpus: tuple[Gpu, ...], root: Path
 ) -> tuple[tuple[Gpu, ...], str, str]:
     """Return the GPUs with their CPUs, the configuration, and how it differs.
 
-    Raises ``SystemFileError`` for a configuration that is not this machine's.
+    Raises ``SystemFileError`` for the configuration of another machine.
     """
     detected = detect_numa(gpus, root)
     if file is None or not file.numa:
-        return placed(gpus, detected), format_numa(detected), ""
+        return assign_cpus(gpus, detected), format_numa(detected), ""
     if file.numa == OFF:
         return tuple(replace(gpu, cpus=()) for gpu in gpus), OFF, ""
-    online = [cpu for cpus in kernel_nodes(root).values() for cpu in cpus]
+    online = [cpu for cpus in read_numa_nodes(root).values() for cpu in cpus]
     try:
         nodes = check_numa(parse_numa(file.numa), len(gpus), online)
     except NumaError as error:
         raise SystemFileError(file.path, "[numa]", str(error)) from None
-    differing = differences(nodes, detected)
+    differing = list_differences(nodes, detected)
     note = ""
     if differing:
         note = f"NUMA: {'; '.join(differing)}; see [numa] in {file.path}"
-    return placed(gpus, nodes), format_numa(nodes), note
+    return assign_cpus(gpus, nodes), format_numa(nodes), note
 
 
-def system_folders(rootdir: Path) -> tuple[Path, ...]:
-    """Return where system files are looked for: the user's folder, then our own."""
+def list_system_folders(rootdir: Path) -> tuple[Path, ...]:
+    """Return the folders with system files: the user's, then the shipped one."""
     here = Path(__file__).resolve().parents[1]
     shipped = here / "systems"  # in a wheel; a clone has it beside the package
     if not shipped.is_dir():
@@ -181,16 +170,16 @@ def system_folders(rootdir: Path) -> tuple[Path, ...]:
     return tuple(folder for folder in dict.fromkeys(folders) if folder.is_dir())
 
 
-def unregistered_name(arch: str, gpus: Sequence[Gpu]) -> str:
-    """Return ``UNREGISTERED_<arch>_<gpu>x<n>``, without the GPU part where none is."""
-    parts = [f"{gpu}x{count}" for gpu, count in _counts(gpus).items()]
+def make_unregistered_name(arch: str, gpus: Sequence[Gpu]) -> str:
+    """Return ``UNREGISTERED_<arch>_<gpu>x<n>``, or without the GPU part."""
+    parts = [f"{gpu}x{count}" for gpu, count in _count_models(gpus).items()]
     return re.sub(r"[^A-Za-z0-9._+-]", "_", "_".join(["UNREGISTERED", arch, *parts]))
 
 
-def _checked(name: str) -> str:
+def _check_name(name: str) -> None:
     # The official checker refuses blanks and leading dots in a submission's folders.
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", name):
-        return name
+        return
     raise ValueError(
         f"system name {name!r} cannot name a folder of a submission: it should have "
         "only letters, digits and . _ + - and begin with a letter, digit or _; change "
@@ -198,35 +187,35 @@ def _checked(name: str) -> str:
     )
 
 
-def _counts(gpus: Sequence[Gpu]) -> dict[str, int]:
+def _count_models(gpus: Sequence[Gpu]) -> dict[str, int]:
     names = [gpu.name for gpu in gpus]
     return {name: names.count(name) for name in names}
 
 
-def _gib(size: int) -> str:
+def _format_gib(size: int) -> str:
     return f"{size / GIB:.0f} GiB" if size >= 10 * GIB else f"{size / GIB:.1f} GiB"
 
 
 def _describe(name: str, host: Host, gpus: Sequence[Gpu]) -> dict[str, str]:
-    """Return the submission fields that the machine itself tells.
+    """Return the submission fields that can be detected.
 
-    Counts are strings: the official checker takes the number 0 for an empty field.
+    Counts are strings: the official checker treats the number 0 as an empty field.
     """
-    found = {
+    fields = {
         "system_name": name,
         "number_of_nodes": "1",
         "host_processor_model_name": host.cpu_model,
         "host_processors_per_node": str(host.sockets),
         "host_processor_core_count": str(max(1, host.physical_cores // host.sockets)),
         "accelerators_per_node": str(len(gpus)),
-        "accelerator_model_name": ", ".join(_counts(gpus)) or "N/A",
+        "accelerator_model_name": ", ".join(_count_models(gpus)) or "N/A",
         "operating_system": host.os,
     }
     if host.memory_bytes:
-        found["host_memory_capacity"] = _gib(host.memory_bytes)
+        fields["host_memory_capacity"] = _format_gib(host.memory_bytes)
     if not gpus:
-        found["accelerator_memory_capacity"] = "N/A"
+        fields["accelerator_memory_capacity"] = "N/A"
     elif all(gpu.memory_bytes for gpu in gpus):
-        sizes = dict.fromkeys(_gib(gpu.memory_bytes) for gpu in gpus)
-        found["accelerator_memory_capacity"] = ", ".join(sizes)
-    return found
+        sizes = dict.fromkeys(_format_gib(gpu.memory_bytes) for gpu in gpus)
+        fields["accelerator_memory_capacity"] = ", ".join(sizes)
+    return fields

@@ -1,7 +1,7 @@
-"""A machine's TOML file: how it is recognised, described and tuned.
+"""A machine's TOML file: how it is matched, described and tuned.
 
-Every key is checked when the file is read. A key that nobody reads would be a setting
-that silently does not hold, so it is an error with the file, the key and what is legal.
+Every key is checked when the file is read. An unknown key would be a setting that is
+silently ignored, so it is an error with the file, the key and the legal ones.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from pytest_mlperf.machine.system_schema import ON_DEVICE
 from pytest_mlperf.machine.system_schema import SERVER
 from pytest_mlperf.machine.system_schema import SETTINGS
 from pytest_mlperf.machine.system_schema import TUNING
-from pytest_mlperf.machine.system_schema import Check
-from pytest_mlperf.machine.system_schema import unknown
+from pytest_mlperf.machine.system_schema import ValueCheck
+from pytest_mlperf.machine.system_schema import describe_unknown
 
 Value = int | float | str | list[int] | list[str]
 
@@ -53,7 +53,7 @@ class SystemFileError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class TuningTables:
     """Settings of one machine, by benchmark, scenario and engine."""
 
     tables: Mapping[tuple[str, str, str], Mapping[str, Value]] = field(
@@ -65,34 +65,40 @@ class Tuning:
     def lookup(
         self, benchmark: str, target: str, scenario: Scenario, engine: str
     ) -> dict[str, Value]:
-        """Return the settings of a cell; the more particular table wins.
+        """Return the settings of a cell; the more specific table wins.
 
         From weak to strong: general, benchmark, benchmark-target, and after all of
         these the same with a scenario. An engine's table wins over the one it is in.
         """
         names = ["", benchmark, *([f"{benchmark}-{target}"] if target else [])]
-        found: dict[str, Value] = {}
+        settings: dict[str, Value] = {}
         for slug in ("", scenario.slug):
             for name in names:
                 for one in ("", engine):
-                    found |= self.tables.get((name, slug, one), {})
-        return found
+                    settings |= self.tables.get((name, slug, one), {})
+        return settings
 
     def check(self, benchmarks: Collection[str], engines: Collection[str]) -> None:
-        """Raise ``SystemFileError`` for a table that no registered name will read."""
+        """Raise ``SystemFileError`` for a table that no registered name reads."""
         models = [f"{name}-{target}" for name in benchmarks for target in TARGETS]
         path = self.path or Path("tuning")
         for name, slug, engine in self.tables:
-            where = _heading("tuning", name, slug, *(["engine", engine] * bool(engine)))
+            where = _format_heading(
+                "tuning", name, slug, *(["engine", engine] * bool(engine))
+            )
             if name and name not in benchmarks and name not in models:
                 legal = [*benchmarks, *models]
-                raise SystemFileError(path, where, unknown("benchmark", name, legal))
+                raise SystemFileError(
+                    path, where, describe_unknown("benchmark", name, legal)
+                )
             if engine and engine not in engines:
-                raise SystemFileError(path, where, unknown("engine", engine, engines))
+                raise SystemFileError(
+                    path, where, describe_unknown("engine", engine, engines)
+                )
 
 
 @dataclass(frozen=True, slots=True)
-class Servers:
+class ServerTables:
     """How servers are started on one machine, by benchmark."""
 
     tables: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
@@ -100,26 +106,26 @@ class Servers:
     path: Path | None = None
 
     def lookup(self, benchmark: str, target: str) -> dict[str, Value]:
-        """Return the settings of a benchmark; the more particular table wins."""
+        """Return the settings of a benchmark; the more specific table wins."""
         names = ["", benchmark, *([f"{benchmark}-{target}"] if target else [])]
-        found: dict[str, Value] = {}
+        settings: dict[str, Value] = {}
         for name in names:
-            found |= self.tables.get(name, {})
-        return found
+            settings |= self.tables.get(name, {})
+        return settings
 
     def check(self, benchmarks: Collection[str]) -> None:
-        """Raise ``SystemFileError`` for a table that no registered name will read."""
+        """Raise ``SystemFileError`` for a table that no registered name reads."""
         models = [f"{name}-{target}" for name in benchmarks for target in TARGETS]
         for name in self.tables:
             if name and name not in benchmarks and name not in models:
-                problem = unknown("benchmark", name, [*benchmarks, *models])
+                problem = describe_unknown("benchmark", name, [*benchmarks, *models])
                 path = self.path or Path("server")
-                raise SystemFileError(path, _heading("server", name), problem)
+                raise SystemFileError(path, _format_heading("server", name), problem)
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Conditions by which a machine is recognised; all that are given must hold."""
+    """Conditions that identify a machine; all that are given must hold."""
 
     arch: str | None = None
     board: str | None = None
@@ -132,7 +138,7 @@ class Match:
     min_memory_gib: float | None = None
 
     def fits(self, host: Host, gpus: Sequence[Gpu]) -> bool:
-        """Tell whether this is the machine; a file without conditions fits none."""
+        """Return whether this is the machine; a file without conditions fits none."""
         tests = []
         if self.arch is not None:
             tests.append(self.arch == host.arch)
@@ -141,8 +147,8 @@ class Match:
         if self.cpu is not None:
             tests.append(bool(re.search(self.cpu, host.cpu_model)))
         if self.gpu is not None:
-            named = [bool(re.search(self.gpu, gpu.name)) for gpu in gpus]
-            tests.append(bool(named) and all(named))
+            tests.append(bool(gpus))
+            tests += [bool(re.search(self.gpu, gpu.name)) for gpu in gpus]
         if self.gpu_count is not None:
             tests.append(self.gpu_count == len(gpus))
         if self.min_memory_gib is not None:
@@ -157,13 +163,13 @@ class SystemFile:
     path: Path
     match: Match
     description: Mapping[str, str]
-    tuning: Tuning
-    server: Servers = field(default_factory=Servers)
+    tuning: TuningTables
+    server: ServerTables = field(default_factory=ServerTables)
     numa: str = ""
     """Which CPUs serve which GPUs, or ``off``; empty: as detected."""
     on_device: Evidence = field(default_factory=Evidence)
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What is set on the device during a run, and reset afterwards."""
+    """Settings of the device during a run; they are reset afterwards."""
 
     @property
     def name(self) -> str:
@@ -171,7 +177,7 @@ class SystemFile:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name, and the spelling of documents whose names are no folders'."""
+        """The name, and the description's spelling, which need not be a folder name."""
         return (self.name, self.description.get("system_name", self.name))
 
 
@@ -191,37 +197,39 @@ def load_system_file(path: Path) -> SystemFile:
     reader = _Reader(path)
     parts = reader.tables(table, "", PARTS)
     match = reader.values(parts.get("match", {}), "match", MATCH)
-    described = reader.values(parts.get("description", {}), "description", DESCRIPTION)
+    description = reader.values(
+        parts.get("description", {}), "description", DESCRIPTION
+    )
     numa = reader.values(parts.get("numa", {}), "numa", NUMA)
-    allowed = reader.values(parts.get("on_device", {}), "on_device", ON_DEVICE)
-    chosen = reader.values(parts.get("settings", {}), "settings", SETTINGS)
+    on_device = reader.values(parts.get("on_device", {}), "on_device", ON_DEVICE)
+    settings = reader.values(parts.get("settings", {}), "settings", SETTINGS)
     tuning = dict(reader.tuning(parts.get("tuning", {})))
     servers = dict(reader.servers(parts.get("server", {})))
     return SystemFile(
         path=path,
         match=Match(**match),
-        description={key: str(value) for key, value in described.items()},
-        tuning=Tuning(tuning, path),
-        server=Servers(servers, path),
+        description={key: str(value) for key, value in description.items()},
+        tuning=TuningTables(tuning, path),
+        server=ServerTables(servers, path),
         numa=str(numa.get("config", "")),
-        on_device=Evidence(**allowed),
-        settings=chosen,
+        on_device=Evidence(**on_device),
+        settings=settings,
     )
 
 
 def load_folders(folders: Iterable[Path]) -> list[SystemFile]:
-    """Read every ``*.toml``, by name within a folder; an earlier folder's file hides
-    a later one of the same name.
+    """Read every ``*.toml`` in order of names; an earlier folder's file hides a later
+    one of the same name.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
-    return [load_system_file(path) for path in found.values()]
+            paths.setdefault(path.stem, path)
+    return [load_system_file(path) for path in paths.values()]
 
 
 class _Reader:
-    """Checks the tables of one file, whose path goes into every message."""
+    """Checks the tables of one file; every message names its path."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -232,29 +240,29 @@ class _Reader:
         """Return the sub-tables; each must have a legal name."""
         for key, value in table.items():
             if key not in legal:
-                problem = unknown("table", key, legal)
+                problem = describe_unknown("table", key, legal)
                 if key.isdecimal():
                     problem += '; quote a name with a dot: [tuning."bert-99.9"]'
                 if not where and key in TUNING:
                     problem = f"{key!r} is a setting: write it under [tuning]"
-                raise SystemFileError(self.path, _heading(where, key), problem)
+                raise SystemFileError(self.path, _format_heading(where, key), problem)
             if not isinstance(value, dict):
                 problem = f"found {value!r}, but it should be a table"
-                raise SystemFileError(self.path, _heading(where, key), problem)
+                raise SystemFileError(self.path, _format_heading(where, key), problem)
         return dict(table)
 
     def values(
-        self, table: Mapping[str, Any], where: str, legal: Mapping[str, Check]
+        self, table: Mapping[str, Any], where: str, legal: Mapping[str, ValueCheck]
     ) -> dict[str, Any]:
         """Return the settings, each with a legal name and value."""
         for key, value in table.items():
             if key not in legal:
-                problem = unknown("key", key, legal)
-                raise SystemFileError(self.path, _heading(where), problem)
+                problem = describe_unknown("key", key, legal)
+                raise SystemFileError(self.path, _format_heading(where), problem)
             required = legal[key](value)
             if required:
                 problem = f"found {key} = {value!r}, but it should be {required}"
-                raise SystemFileError(self.path, _heading(where), problem)
+                raise SystemFileError(self.path, _format_heading(where), problem)
         return dict(table)
 
     def tuning(
@@ -266,7 +274,9 @@ class _Reader:
         for name in names:
             if name in slugs:
                 problem = f"a scenario belongs to a benchmark: [tuning.bert.{name}]"
-                raise SystemFileError(self.path, _heading("tuning", name), problem)
+                raise SystemFileError(
+                    self.path, _format_heading("tuning", name), problem
+                )
         yield from self._level(table, ("", ""), names)
         for name in names:
             yield from self._level(table[name], (name, ""), slugs)
@@ -286,7 +296,7 @@ class _Reader:
         self, table: Mapping[str, Any], key: tuple[str, str], below: Collection[str]
     ) -> Iterator[tuple[tuple[str, str, str], dict[str, Any]]]:
         """Yield a table's own settings and those of its engines."""
-        where = _heading("tuning", *key)[1:-1]
+        where = _format_heading("tuning", *key)[1:-1]
         parts = {
             name: value for name, value in table.items() if isinstance(value, dict)
         }
@@ -294,15 +304,14 @@ class _Reader:
         engines = parts.get("engine", {})
         self.tables(engines, f"{where}.engine", list(engines))
         own = {name: value for name, value in table.items() if name not in parts}
-        legal = dict(TUNING)
-        yield (*key, ""), self.values(own, where, legal)
+        yield (*key, ""), self.values(own, where, TUNING)
         for engine, settings in engines.items():
-            named = f"{where}.engine.{engine}"
-            yield (*key, engine), self.values(settings, named, legal)
+            heading = f"{where}.engine.{engine}"
+            yield (*key, engine), self.values(settings, heading, TUNING)
 
 
-def _heading(*parts: str) -> str:
-    """Return a TOML heading; parts that hold a dot of their own are quoted."""
+def _format_heading(*parts: str) -> str:
+    """Return a TOML heading; parts that contain a dot are quoted."""
     first, *rest = [part for part in parts if part] or [""]
     quoted = [f'"{part}"' if "." in part else part for part in rest]
     return f"[{'.'.join([first, *quoted])}]"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_mlperf.config.option_types import variable
+from pytest_mlperf.config.option_types import parse_variable
 from pytest_mlperf.machine.numa import OFF
 from pytest_mlperf.machine.numa import NumaError
 from pytest_mlperf.machine.numa import parse_numa
@@ -44,62 +44,62 @@ DESCRIPTION_FIELDS = frozenset(_FIELD_NAMES.split())
 """Fields of a submission's systems/<name>.json: required, network and power ones."""
 
 
-Check = Callable[[Any], str | None]
-"""Returns what the value should be, or None when it is that."""
+ValueCheck = Callable[[Any], str | None]
+"""Returns what the value should be, or None for a legal value."""
 
 
-def _whole(value: Any) -> str | None:
+def _check_whole(value: Any) -> str | None:
     good = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     return None if good else "a whole number of at least 1"
 
 
-def _count(value: Any) -> str | None:
+def _check_count(value: Any) -> str | None:
     good = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     return None if good else "a whole number of at least 0"
 
 
-def _sizes(value: Any) -> str | None:
-    good = isinstance(value, list) and value and not any(map(_whole, value))
+def _check_sizes(value: Any) -> str | None:
+    good = isinstance(value, list) and value and not any(map(_check_whole, value))
     return None if good else "a list of whole numbers of at least 1"
 
 
-def _amount(value: Any, zero: bool = False) -> str | None:
+def _check_amount(value: Any, zero: bool = False) -> str | None:
     good = isinstance(value, int | float) and not isinstance(value, bool)
     if good and math.isfinite(value) and (value > 0 or (zero and value == 0)):
         return None
     return "a number of at least 0" if zero else "a number above 0"
 
 
-def _delay(value: Any) -> str | None:
-    return _amount(value, zero=True)
+def _check_delay(value: Any) -> str | None:
+    return _check_amount(value, zero=True)
 
 
-def _string(value: Any) -> str | None:
+def _check_string(value: Any) -> str | None:
     good = isinstance(value, str) and value.strip()
     return None if good else "a string that is not empty"
 
 
-def _pattern(value: Any) -> str | None:
+def _check_pattern(value: Any) -> str | None:
     try:
         re.compile(value)
     except (TypeError, re.error) as error:
         return f"a regular expression ({error})"
-    return _string(value)
+    return _check_string(value)
 
 
-def _field(value: Any) -> str | None:
-    good = isinstance(value, str) or _count(value) is None
+def _check_field(value: Any) -> str | None:
+    good = isinstance(value, str) or _check_count(value) is None
     return None if good else "a string or a whole number of at least 0"
 
 
-def _number_field(value: Any) -> str | None:
-    good = _count(value) is None or (isinstance(value, str) and value.isdecimal())
+def _check_number_field(value: Any) -> str | None:
+    good = _check_count(value) is None or (isinstance(value, str) and value.isdecimal())
     return None if good else "a whole number of at least 0"
 
 
-def _command(value: Any) -> str | None:
+def _check_command(value: Any) -> str | None:
     words = isinstance(value, list) and all(isinstance(w, str) and w for w in value)
-    good = (words and value) or _string(value) is None
+    good = (words and value) or _check_string(value) is None
     if good and isinstance(value, str):
         try:
             shlex.split(value)
@@ -108,35 +108,35 @@ def _command(value: Any) -> str | None:
     return None if good else "a command line, or a list of its words"
 
 
-def _flag(value: Any) -> str | None:
+def _check_flag(value: Any) -> str | None:
     return None if isinstance(value, bool) else "true or false"
 
 
-def _clocks(value: Any) -> str | None:
+def _check_clocks(value: Any) -> str | None:
     if isinstance(value, bool) or (isinstance(value, int) and 100 <= value <= 10_000):
         return None
     return "true (the highest clock), false, or MHz from 100 to 10000"
 
 
-def _port(value: Any) -> str | None:
-    good = _whole(value) is None and value < 1 << 16
+def _check_port(value: Any) -> str | None:
+    good = _check_whole(value) is None and value < 1 << 16
     return None if good else "a port from 1 to 65535; leave it out for a free one"
 
 
-def _path(value: Any) -> str | None:
+def _check_path(value: Any) -> str | None:
     good = isinstance(value, str) and re.fullmatch(r"/[!-~]*", value)
     return None if good else "a path that begins with /"
 
 
-def _variable(value: Any) -> str | None:
+def _check_variable(value: Any) -> str | None:
     try:
-        variable(value if isinstance(value, str) else "")
+        parse_variable(value if isinstance(value, str) else "")
     except ValueError as error:
         return str(error)
     return None
 
 
-def _numa(value: Any) -> str | None:
+def _check_numa(value: Any) -> str | None:
     if value == OFF:
         return None
     if not isinstance(value, str):
@@ -148,72 +148,76 @@ def _numa(value: Any) -> str | None:
     return None
 
 
-def _one_of(*legal: str) -> Check:
+def _check_one_of(*legal: str) -> ValueCheck:
     def check(value: Any) -> str | None:
         return None if value in legal else f"one of {', '.join(map(repr, legal))}"
 
     return check
 
 
-MATCH: Mapping[str, Check] = {
-    "arch": _string,
-    "board": _pattern,
-    "cpu": _pattern,
-    "gpu": _pattern,
-    "gpu_count": _count,
-    "min_memory_gib": _amount,
+MATCH: Mapping[str, ValueCheck] = {
+    "arch": _check_string,
+    "board": _check_pattern,
+    "cpu": _check_pattern,
+    "gpu": _check_pattern,
+    "gpu_count": _check_count,
+    "min_memory_gib": _check_amount,
 }
-NUMA: Mapping[str, Check] = {"config": _numa}
-ON_DEVICE: Mapping[str, Check] = {
-    "start_from_device": _flag,
-    "end_on_device": _flag,
-    "diagram": _string,
-    "software": _string,
-    "ingress_gb_s": _amount,
-    "egress_gb_s": _amount,
-    "both_gb_s": _amount,
+NUMA: Mapping[str, ValueCheck] = {"config": _check_numa}
+ON_DEVICE: Mapping[str, ValueCheck] = {
+    "start_from_device": _check_flag,
+    "end_on_device": _check_flag,
+    "diagram": _check_string,
+    "software": _check_string,
+    "ingress_gb_s": _check_amount,
+    "egress_gb_s": _check_amount,
+    "both_gb_s": _check_amount,
 }
-DESCRIPTION: Mapping[str, Check] = dict.fromkeys(DESCRIPTION_FIELDS, _field) | {
-    # What the official checker parses or compares, so that a slip shows here first.
-    "division": _one_of("closed", "open", "network"),
-    "status": _one_of("available", "preview", "rdi"),
-    "system_type": _one_of("datacenter", "edge", "datacenter,edge", "edge,datacenter"),
-    "number_of_nodes": _number_field,
-    "host_processors_per_node": _number_field,
-    "accelerators_per_node": _number_field,
+DESCRIPTION: Mapping[str, ValueCheck] = dict.fromkeys(
+    DESCRIPTION_FIELDS, _check_field
+) | {
+    # Fields that the official checker parses or compares; mistakes show here first.
+    "division": _check_one_of("closed", "open", "network"),
+    "status": _check_one_of("available", "preview", "rdi"),
+    "system_type": _check_one_of(
+        "datacenter", "edge", "datacenter,edge", "edge,datacenter"
+    ),
+    "number_of_nodes": _check_number_field,
+    "host_processors_per_node": _check_number_field,
+    "accelerators_per_node": _check_number_field,
 }
-SERVER: Mapping[str, Check] = {
-    "balance": _one_of("least", "round"),
-    "chat": _flag,
-    "command": _command,
-    "concurrency": _whole,
-    "grace_s": _amount,
-    "health": _path,
-    "model": _string,
-    "port": _port,
-    "ready_s": _amount,
-    "timeout_s": _amount,
-    "token_env": _variable,
-    "warm_up": _count,
+SERVER: Mapping[str, ValueCheck] = {
+    "balance": _check_one_of("least", "round"),
+    "chat": _check_flag,
+    "command": _check_command,
+    "concurrency": _check_whole,
+    "grace_s": _check_amount,
+    "health": _check_path,
+    "model": _check_string,
+    "port": _check_port,
+    "ready_s": _check_amount,
+    "timeout_s": _check_amount,
+    "token_env": _check_variable,
+    "warm_up": _check_count,
 }
-"""How the server of the LLM benchmarks is started and asked."""
-SETTINGS: Mapping[str, Check] = {"lock_clocks": _clocks}
-"""What a run may set on its device; nothing of it is set by a file that ships."""
-TUNING: Mapping[str, Check] = {
-    "batch": _whole,
-    "expected_latency_ms": _amount,
-    "max_delay_ms": _delay,
-    "precision": _one_of(*PRECISIONS),
-    "preferred": _sizes,
-    "streams": _whole,
-    "target_qps": _amount,
-    "threads": _whole,
+"""How the server of the LLM benchmarks is started and queried."""
+SETTINGS: Mapping[str, ValueCheck] = {"lock_clocks": _check_clocks}
+"""What a run may set on its device; the shipped files set nothing."""
+TUNING: Mapping[str, ValueCheck] = {
+    "batch": _check_whole,
+    "expected_latency_ms": _check_amount,
+    "max_delay_ms": _check_delay,
+    "precision": _check_one_of(*PRECISIONS),
+    "preferred": _check_sizes,
+    "streams": _check_whole,
+    "target_qps": _check_amount,
+    "threads": _check_whole,
 }
 
 
-def unknown(kind: str, found: str, legal: Iterable[str]) -> str:
-    """Say what was found, the nearest legal name and all of them."""
+def describe_unknown(kind: str, found: str, legal: Iterable[str]) -> str:
+    """Return the text of an error: the name, the nearest legal one and all of them."""
     names = sorted(set(legal))
     close = difflib.get_close_matches(found, names, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
-    return f"unknown {kind} {found!r}{hint} Legal: {', '.join(names) or 'none'}"
+    guess = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"unknown {kind} {found!r}{guess} Legal: {', '.join(names) or 'none'}"

@@ -1,4 +1,4 @@
-"""The lines that ``tegrastats`` prints on a Jetson, which has no full NVML."""
+"""Readings from ``tegrastats`` on a Jetson, which has no complete NVML."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pytest_mlperf.machine.nvml import Reading
 
 TOOL = "tegrastats"
 INPUTS = ("VDD_IN", "POM_5V_IN", "VIN")
-"""Rails that carry the whole module, where the board measures one."""
+"""Rails that carry the whole module, if the board measures one."""
 PARTS = (
     ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),  # AGX Orin
     ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),  # AGX Xavier
 )
-"""Rails that make up the module, where no single one does."""
+"""Rails that together carry the module, if no single one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Stats:
 
     @property
     def power_w(self) -> float | None:
-        """The whole module's power; None where its rails do not add up to it."""
+        """The whole module's power; None when its rails do not add up to it."""
         whole = next((n for n in INPUTS if n in self.rails_mw), None)
         if whole:
             return self.rails_mw[whole] / 1000
@@ -56,8 +56,8 @@ class Stats:
         return None
 
 
-def parse(line: str) -> Stats | None:
-    """Return what a line says; None for a line that is not the tool's."""
+def parse_line(line: str) -> Stats | None:
+    """Return the values of a line; None for a line that is not the tool's."""
     ram = re.search(r"\bRAM (\d+)/(\d+)MB", line)
     load = re.search(r"\bGR3D_FREQ (\d+)%(?:@\[?(\d+))?", line)
     if not ram and not load:
@@ -76,7 +76,7 @@ def parse(line: str) -> Stats | None:
 
 
 class Tegrastats:
-    """The tool at work: each ``read`` waits for its next line."""
+    """The running tool; each ``read`` waits for its next line."""
 
     def __init__(self, tool: str, interval_s: float) -> None:
         self._process = subprocess.Popen(
@@ -91,9 +91,9 @@ class Tegrastats:
     def read(self) -> Reading:
         """Return the next line's reading; an empty one when the tool has ended."""
         assert self._process.stdout is not None
-        with suppress(ValueError):  # closed meanwhile
+        with suppress(ValueError):  # the stream was closed
             for line in self._process.stdout:
-                stats = parse(line)
+                stats = parse_line(line)
                 if stats:
                     return stats.reading()
         return Reading()
@@ -107,6 +107,6 @@ class Tegrastats:
             self._process.stdout.close()
 
 
-def find() -> str | None:
+def find_tool() -> str | None:
     """Return the tool's path on this machine."""
     return shutil.which(TOOL)

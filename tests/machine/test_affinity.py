@@ -12,7 +12,7 @@ import pytest
 
 from pytest_mlperf.machine.affinity import Binding
 from pytest_mlperf.machine.affinity import bind
-from pytest_mlperf.machine.affinity import nodes_of
+from pytest_mlperf.machine.affinity import find_nodes
 
 CLONE = Path(__file__).parents[2]
 
@@ -20,7 +20,7 @@ CLONE = Path(__file__).parents[2]
 def run(code: str) -> object:
     """Run code in a process of its own, which may bind itself."""
     head = (
-        "import json, os\nfrom pathlib import Path\nfrom pytest_mlperf import binding\n"
+        "import json, os\nfrom pathlib import Path\nfrom pytest_mlperf.machine import affinity\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", head + code],
@@ -45,19 +45,19 @@ def root(tmp_path: Path) -> Path:
 
 def test_nodes_are_those_of_the_cpus(root: Path) -> None:
     """One node of two is a choice; both together are none."""
-    assert nodes_of([0], root) == (0,)
-    assert nodes_of([900], root) == (1,)
-    assert nodes_of([0, 900], root) == ()
-    assert nodes_of([], root) == ()
+    assert find_nodes([0], root) == (0,)
+    assert find_nodes([900], root) == (1,)
+    assert find_nodes([0, 900], root) == ()
+    assert find_nodes([], root) == ()
 
 
 def test_memory_comes_from_the_nodes_of_the_cpus(root: Path) -> None:
     """The kernel says what it was told, or the binding says why it was not."""
     said = run(
         "cpu = min(os.sched_getaffinity(0))\n"
-        f"made = binding.bind([cpu], Path({str(root)!r}))\n"
+        f"made = affinity.bind([cpu], Path({str(root)!r}))\n"
         "print(json.dumps([list(os.sched_getaffinity(0)) == [cpu], list(made.nodes),"
-        " made.note, binding.policy()]))"
+        " made.note, affinity.read_policy()]))"
     )
 
     assert isinstance(said, list)
@@ -72,22 +72,22 @@ def test_memory_comes_from_the_nodes_of_the_cpus(root: Path) -> None:
 def test_one_node_changes_no_policy() -> None:
     """Where there is nothing to choose, the kernel keeps its own way."""
     said = run(
-        "before = binding.policy()\n"
-        "made = binding.bind(sorted(os.sched_getaffinity(0)), Path('/nowhere'))\n"
-        "print(json.dumps([made.nodes, made.note, before == binding.policy()]))"
+        "before = affinity.read_policy()\n"
+        "made = affinity.bind(sorted(os.sched_getaffinity(0)), Path('/nowhere'))\n"
+        "print(json.dumps([made.nodes, made.note, before == affinity.read_policy()]))"
     )
 
     assert said == [[], "", True]
 
 
 def test_policy_of_the_user_is_kept() -> None:
-    """``numactl`` before pytest is a wish; the binding says that it obeys."""
+    """``numactl`` before pytest is respected, and the binding says so."""
     said = run(
         "cpu = min(os.sched_getaffinity(0))\n"
-        "binding.prefer([0])\n"
-        "before = binding.policy()\n"
-        "note = binding.prefer([1])\n"
-        "print(json.dumps([before, note, before == binding.policy()]))"
+        "affinity.prefer_nodes([0])\n"
+        "before = affinity.read_policy()\n"
+        "note = affinity.prefer_nodes([1])\n"
+        "print(json.dumps([before, note, before == affinity.read_policy()]))"
     )
 
     assert isinstance(said, list)

@@ -10,21 +10,18 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pytest_mlperf.config.options import Options
+from pytest_mlperf.config.option_types import HIGHEST_CLOCK
+from pytest_mlperf.config.option_types import parse_clock
 from pytest_mlperf.core.errors import Refused
 from pytest_mlperf.machine import clocks
-from pytest_mlperf.machine.clocks import HIGHEST
-from pytest_mlperf.machine.clocks import locked
-from pytest_mlperf.machine.clocks import parse
-from pytest_mlperf.machine.clocks import wished
+from pytest_mlperf.machine.clocks import choose_clock
+from pytest_mlperf.machine.clocks import lock_clock
 from pytest_mlperf.machine.system_file import SystemFileError
 from pytest_mlperf.machine.system_file import load_system_file
 from tests.support.doubles import await_true
@@ -71,7 +68,7 @@ def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Calls]
 def test_nothing_is_set_unless_asked(smi: Callable[..., Calls]) -> None:
     """No program is run, no guard is started, no fact is told."""
     asked = smi()
-    with locked(None, UUID) as facts:
+    with lock_clock(None, UUID) as facts:
         assert facts == {}
 
     assert asked() == []
@@ -82,7 +79,7 @@ def test_a_clock_is_locked_for_the_block_and_reset_after_it(
 ) -> None:
     """The verdict says what was set, by whose word, and that it was reset."""
     asked = smi()
-    with locked("1590", UUID) as facts:
+    with lock_clock("1590", UUID) as facts:
         inside = asked()
 
     assert inside == [f"-i {UUID} -lgc 1590,1590"]
@@ -97,7 +94,7 @@ def test_max_is_the_highest_clock_that_the_gpu_names(
 ) -> None:
     """It is asked for, not guessed."""
     asked = smi(highest="1980")
-    with locked(HIGHEST, UUID) as facts:
+    with lock_clock(HIGHEST_CLOCK, UUID) as facts:
         pass
 
     assert f"-i {UUID} -lgc 1980,1980" in asked()
@@ -107,7 +104,7 @@ def test_max_is_the_highest_clock_that_the_gpu_names(
 def test_an_error_in_the_block_resets_too(smi: Callable[..., Calls]) -> None:
     """A run that fails leaves the device as it was."""
     asked = smi()
-    with pytest.raises(KeyError), locked("1590", UUID):
+    with pytest.raises(KeyError), lock_clock("1590", UUID):
         raise KeyError
 
     assert asked()[-1] == f"-i {UUID} -rgc"
@@ -121,8 +118,8 @@ def test_a_crash_resets_too(
     asked = smi()
     script = textwrap.dedent(f"""
         import os, time
-        from pytest_mlperf.machine.clocks import locked
-        with locked("1590", {UUID!r}):
+        from pytest_mlperf.machine.clocks import lock_clock
+        with lock_clock("1590", {UUID!r}):
             open({str(tmp_path / "inside")!r}, "w").close()
             time.sleep(600)
     """)
@@ -146,7 +143,7 @@ def test_a_lock_that_never_answers_is_reset_too(
 
     with (
         pytest.raises(Refused, match="timed out after"),
-        locked("1590", UUID),
+        lock_clock("1590", UUID),
     ):
         pass
     assert asked() == [f"-i {UUID} -lgc 1590,1590", f"-i {UUID} -rgc"]
@@ -161,7 +158,7 @@ def test_without_permission_nothing_is_changed_and_the_remedy_is_root(
         "00000000:19:00.0. Terminating early due to previous errors."
     )
     asked = smi(lock=said, status=4)
-    with pytest.raises(Refused) as refused, locked("1590", UUID):
+    with pytest.raises(Refused) as refused, lock_clock("1590", UUID):
         pass
 
     assert "ended with status 4 (The current user does not" in str(refused.value)
@@ -171,22 +168,22 @@ def test_without_permission_nothing_is_changed_and_the_remedy_is_root(
 
 
 @pytest.mark.parametrize(
-    ("told", "wish", "said"),
+    ("told", "clock", "said"),
     [
         (
             {"lock": "Setting locked GPU clocks is not supported for GPU 0"},
             "1590",
             "not supported for GPU 0.; look at nvidia-smi -q -d SUPPORTED_CLOCKS",
         ),
-        ({"highest": "[N/A]"}, HIGHEST, r"found '\[N/A\]', but it should be MHz"),
+        ({"highest": "[N/A]"}, HIGHEST_CLOCK, r"found '\[N/A\]', but it should be MHz"),
     ],
 )
 def test_a_device_that_cannot_is_refused(
-    smi: Callable[..., Calls], told: dict[str, str], wish: str, said: str
+    smi: Callable[..., Calls], told: dict[str, str], clock: str, said: str
 ) -> None:
     """Also where nvidia-smi says so with status 0, which it does."""
     smi(**told)
-    with pytest.raises(Refused, match=said), locked(wish, UUID):
+    with pytest.raises(Refused, match=said), lock_clock(clock, UUID):
         pass
 
 
@@ -195,7 +192,7 @@ def test_a_reset_that_fails_is_told_with_the_command(
 ) -> None:
     """It is tried again before that is said."""
     asked = smi(reset="GPU is lost", unset=15)
-    with locked("1590", UUID) as facts:
+    with lock_clock("1590", UUID) as facts:
         pass
 
     assert sum("-rgc" in line for line in asked()) == 3
@@ -205,17 +202,17 @@ def test_a_reset_that_fails_is_told_with_the_command(
     )
 
 
-def test_without_nvidia_smi_or_gpu_the_wish_is_refused(
+def test_without_nvidia_smi_or_gpu_the_option_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what is missing."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refused, match=r"nvidia-smi, which should be on PATH"):
-        locked("1590", UUID).__enter__()
+        lock_clock("1590", UUID).__enter__()
     with pytest.raises(Refused, match="there is no GPU to lock the clock of"):
-        locked("1590", "").__enter__()
+        lock_clock("1590", "").__enter__()
     with pytest.raises(Refused, match="MIG-1 is a part of the GPU it is on, whose"):
-        locked("1590", "MIG-1").__enter__()
+        lock_clock("1590", "MIG-1").__enter__()
 
 
 def test_clocks_that_somebody_set_are_left_alone(
@@ -227,43 +224,40 @@ def test_clocks_that_somebody_set_are_left_alone(
     look = partial(clocks._refuse_if_set, library=library)
     monkeypatch.setattr(clocks, "_refuse_if_set", look)
     with pytest.raises(Refused, match="the clocks of GPU-a already"):
-        locked("1590", "GPU-a").__enter__()
+        lock_clock("1590", "GPU-a").__enter__()
     none = asked()
-    with locked("1590", UUID):  # which that library does not know
+    with lock_clock("1590", UUID):  # which that library does not know
         pass
 
     assert none == []
     assert len(asked()) == 2
 
 
-@pytest.mark.parametrize(("text", "wish"), [("max", HIGHEST), (" 1590", "1590")])
-def test_the_option_is_max_or_megahertz(text: str, wish: str) -> None:
+@pytest.mark.parametrize(("text", "clock"), [("max", HIGHEST_CLOCK), (" 1590", "1590")])
+def test_the_option_is_max_or_megahertz(text: str, clock: str) -> None:
     """Nothing else is a clock."""
-    assert wish == parse(text)
+    assert parse_clock(text) == clock
     with pytest.raises(ValueError, match="max, or MHz from 100 to 10000"):
-        parse(f"{text}MHz")
+        parse_clock(f"{text}MHz")
 
 
 @pytest.mark.parametrize(
-    ("option", "settings", "wish"),
+    ("option", "setting", "clock"),
     [
-        (None, {}, None),
-        (None, {"lock_clocks": False}, None),
-        (None, {"lock_clocks": True}, HIGHEST),
-        (None, {"lock_clocks": 1410}, "1410"),
-        ("1590", {"lock_clocks": 1410}, "1590"),
-        (HIGHEST, {}, HIGHEST),
+        (None, None, None),
+        (None, False, None),
+        (None, True, HIGHEST_CLOCK),
+        (None, 1410, "1410"),
+        ("1590", 1410, "1590"),
+        (HIGHEST_CLOCK, None, HIGHEST_CLOCK),
     ],
 )
 def test_the_option_wins_over_the_system_file(
-    option: str | None, settings: dict[str, Any], wish: str | None
+    option: str | None, setting: bool | int | None, clock: str | None
 ) -> None:
-    """Neither says nothing: then nothing is set."""
-    system: Any = SimpleNamespace(settings=settings)
-    options = replace(Options(), lock_clocks=option)
-
-    assert wish == wished(options, system)
-    assert wished(replace(options, rehearsal=True), system) is None
+    """Without either, and in a rehearsal, no clock is set."""
+    assert choose_clock(option, setting) == clock
+    assert choose_clock(option, setting, rehearsal=True) is None
 
 
 def test_the_system_files_key_is_checked(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.cpu_usage import CpuTime
-from pytest_mlperf.machine.cpu_usage import described
+from pytest_mlperf.machine.cpu_usage import describe_usage
 
 BEFORE = CpuTime(total=1000, busy=300, stolen=10, own=200)
 
@@ -93,12 +93,12 @@ def test_others_are_what_is_busy_and_not_ours(
     """Ticks are counted late, so that ours may exceed the busy ones by a little."""
     after = CpuTime(2000, 300 + busy, 10 + stolen, 200 + own)
 
-    assert described(BEFORE, after, 2) == said
+    assert describe_usage(BEFORE, after, 2) == said
 
 
 def test_no_time_between_says_nothing() -> None:
     """A run of less than a tick has no shares."""
-    assert described(BEFORE, BEFORE, 2) == {}
+    assert describe_usage(BEFORE, BEFORE, 2) == {}
 
 
 def burn(seconds: float) -> None:

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from pytest_mlperf.machine.devices import find_devices
 from pytest_mlperf.machine.host import parse_cpus
+from pytest_mlperf.machine.host import read_available_memory
 from pytest_mlperf.machine.host import read_host
-from pytest_mlperf.machine.system import detect
-from pytest_mlperf.machine.system import devices
+from pytest_mlperf.machine.system import detect_system
 
 Grow = Callable[[Mapping[str, str]], Path]
 
@@ -68,7 +69,7 @@ def _no_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_sockets_are_read_whole(grow: Grow) -> None:
     """Sockets, cores, threads, nodes, memory and names come from the kernel's files."""
-    system = detect(root=grow(two_sockets()), rootdir=Path("/nowhere"))
+    system = detect_system(root=grow(two_sockets()), rootdir=Path("/nowhere"))
 
     assert (system.arch, system.cpu_model) == ("x86_64", "Made-up X 9000")
     assert (
@@ -158,7 +159,7 @@ def test_arm_part_number_names_the_processor(grow: Grow) -> None:
     for cpu in range(4):
         tree[f"{CPU}/cpu{cpu}/topology/physical_package_id"] = "-1"
         tree[f"{CPU}/cpu{cpu}/topology/core_siblings_list"] = str(cpu)
-    system = detect(root=grow(tree), rootdir=Path("/nowhere"))
+    system = detect_system(root=grow(tree), rootdir=Path("/nowhere"))
 
     assert system.cpu_model == "Arm Neoverse-V2"
     assert (system.sockets, system.cores, system.threads_per_core) == (1, 4, 1)
@@ -195,10 +196,12 @@ def test_empty_and_unreadable_trees_still_give_a_system(
     """No files at all, or folders where files should be, leave defaults."""
     folders = {f"{name}/child": "" for name in two_sockets()}
     for root in (tmp_path / "nothing", grow(folders)):
-        system = detect(root=root, rootdir=tmp_path)
+        system = detect_system(root=root, rootdir=tmp_path)
 
         assert system.memory_bytes == 0
-        assert 1 <= system.cores <= system.threads == len(devices(system, {})[0].cpus)
+        assert (
+            1 <= system.cores <= system.threads == len(find_devices(system, {})[0].cpus)
+        )
 
 
 @settings(deadline=None)
@@ -227,3 +230,47 @@ def test_no_content_makes_detection_raise(
 def test_cpu_lists_read_back_what_was_written(cpus: frozenset[int]) -> None:
     """A kernel list of single CPUs gives the same CPUs, in order."""
     assert tuple(sorted(cpus)) == parse_cpus(",".join(map(str, cpus)))
+
+
+MEMINFO = "MemTotal: 8000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n"
+V2 = "0::/box/inner\n"
+V1 = "4:memory:/box\n1:cpu,cpuacct:/other\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 4000 * 1024),
+        # The tightest limit on the way down counts, less what is used there.
+        (
+            {
+                "proc/self/cgroup": V2,
+                "sys/fs/cgroup/box/memory.max": "1000000",
+                "sys/fs/cgroup/box/memory.current": "400000",
+                "sys/fs/cgroup/box/inner/memory.max": "max",
+                "sys/fs/cgroup/box/inner/memory.current": "1",
+            },
+            600_000,
+        ),
+        (
+            {
+                "proc/self/cgroup": V1,
+                "sys/fs/cgroup/memory/box/memory.limit_in_bytes": "500",
+                "sys/fs/cgroup/memory/box/memory.usage_in_bytes": "900",
+            },
+            0,
+        ),
+    ],
+)
+def test_available_is_the_least_of_machine_and_cgroups(
+    grow: Grow, files: dict[str, str], expected: int
+) -> None:
+    """Caches count as available; a container's limit counts before the machine's."""
+    root = grow({"proc/meminfo": MEMINFO, **files})
+
+    assert read_available_memory(root) == expected
+
+
+def test_this_machine_has_memory_to_run_in() -> None:
+    """The real files of this machine can be read."""
+    assert read_available_memory() > 10_000_000

@@ -11,10 +11,10 @@ import pytest
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.host_checks import HUGE_PAGES
 from pytest_mlperf.machine.host_checks import SettingRefused
-from pytest_mlperf.machine.host_checks import changed
-from pytest_mlperf.machine.host_checks import cpu_throttles
-from pytest_mlperf.machine.host_checks import findings
-from pytest_mlperf.machine.host_checks import pressure
+from pytest_mlperf.machine.host_checks import change_settings
+from pytest_mlperf.machine.host_checks import count_cpu_throttles
+from pytest_mlperf.machine.host_checks import read_load
+from pytest_mlperf.machine.host_checks import read_settings
 
 Grow = Callable[[Mapping[str, str]], Path]
 CPU = "sys/devices/system/cpu"
@@ -49,7 +49,7 @@ def test_server_is_advised_huge_pages(
     grow: Grow, mode: str, scenario: Scenario | None, fact: str
 ) -> None:
     """Only Server (and the machine as a whole) is held to ``always``."""
-    (found,) = findings((0,), scenario, grow({HUGE_PAGES: f"{mode}\n"}))
+    (found,) = read_settings((0,), scenario, grow({HUGE_PAGES: f"{mode}\n"}))
 
     assert (found.name, str(found)) == ("huge pages", fact)
     assert bool(found.advised) == ("echo always > /sys/kernel" in found.remedy)
@@ -72,7 +72,7 @@ def test_governor_of_the_runs_cpus_is_told(
     """CPUs of other runs do not matter; a mixture is counted."""
     tree = {f"{CPU}/cpu{n}/cpufreq/scaling_governor": m for n, m in enumerate(modes)}
     tree[f"{CPU}/cpu7/cpufreq/scaling_governor"] = "ondemand"
-    (found,) = findings((0, 1, 2), None, grow(tree))
+    (found,) = read_settings((0, 1, 2), None, grow(tree))
 
     assert (found.name, str(found)) == ("cpu governor", fact)
 
@@ -80,8 +80,8 @@ def test_governor_of_the_runs_cpus_is_told(
 def test_page_migration_matters_with_two_nodes(grow: Grow) -> None:
     """With one node there is nothing to migrate to."""
     tree = {"proc/sys/kernel/numa_balancing": "1\n"}
-    assert findings((0,), None, grow(tree)) == ()
-    (found,) = findings(
+    assert read_settings((0,), None, grow(tree)) == ()
+    (found,) = read_settings(
         (0,), None, grow(tree | {"sys/devices/system/node/online": "0-1"})
     )
 
@@ -96,7 +96,7 @@ def test_busy_machine_is_told_before_a_run(grow: Grow, load: str, fact: str) -> 
     cpuinfo = "processor\t: 0\n\nprocessor\t: 1\n"
     tree = {"proc/loadavg": f"{load} 0.5 0.5 1/99 7\n", "proc/cpuinfo": cpuinfo}
 
-    assert fact == str(pressure(grow(tree)))
+    assert fact == str(read_load(grow(tree)))
 
 
 @pytest.mark.parametrize("text", ["", "soup", "always madvise never"])
@@ -104,8 +104,8 @@ def test_kernel_that_says_nothing_gives_no_finding(grow: Grow, text: str) -> Non
     """What cannot be read is neither good nor bad."""
     root = grow({HUGE_PAGES: text, "proc/loadavg": text})
 
-    assert findings((0,), None, root) == ()
-    assert pressure(root) is None
+    assert read_settings((0,), None, root) == ()
+    assert read_load(root) is None
 
 
 def test_hot_cores_are_counted(grow: Grow) -> None:
@@ -115,8 +115,8 @@ def test_hot_cores_are_counted(grow: Grow) -> None:
     }
     root = grow(tree)
 
-    assert cpu_throttles((0, 1, 2), root) == 3
-    assert cpu_throttles((9,), root) is None
+    assert count_cpu_throttles((0, 1, 2), root) == 3
+    assert count_cpu_throttles((9,), root) is None
 
 
 def test_setting_lasts_as_long_as_the_block(grow: Grow) -> None:
@@ -127,7 +127,7 @@ def test_setting_lasts_as_long_as_the_block(grow: Grow) -> None:
     }
     root = grow({HUGE_PAGES: "always [madvise] never\n"} | governors)
     wanted = {"huge_pages": "always", "cpu_governor": "performance"}
-    with changed(wanted, root) as said:
+    with change_settings(wanted, root) as said:
         inside = [(root / name).read_text() for name in governors]
         pages = (root / HUGE_PAGES).read_text()
 
@@ -141,16 +141,19 @@ def test_setting_lasts_as_long_as_the_block(grow: Grow) -> None:
 def test_error_in_the_block_restores_too(grow: Grow) -> None:
     """A run that fails leaves the machine as it was."""
     root = grow({"proc/sys/kernel/numa_balancing": "1\n"})
-    with pytest.raises(KeyError), changed({"numa_balancing": "0"}, root):
+    with pytest.raises(KeyError), change_settings({"numa_balancing": "0"}, root):
         raise KeyError
 
     assert (root / "proc/sys/kernel/numa_balancing").read_text() == "1"
 
 
 def test_nothing_is_changed_unless_asked(grow: Grow) -> None:
-    """An empty wish writes nothing, and so does one that is fulfilled."""
+    """No setting, or one that is right already, writes nothing."""
     root = grow({"proc/sys/kernel/numa_balancing": "0\n"})
-    with changed({}, root) as none, changed({"numa_balancing": "0"}, root) as same:
+    with (
+        change_settings({}, root) as none,
+        change_settings({"numa_balancing": "0"}, root) as same,
+    ):
         assert none + same == []
 
     assert (root / "proc/sys/kernel/numa_balancing").read_text() == "0\n"
@@ -166,11 +169,11 @@ def test_nothing_is_changed_unless_asked(grow: Grow) -> None:
 def test_setting_that_cannot_be_made_puts_the_others_back(
     grow: Grow, wanted: dict[str, str], said: str
 ) -> None:
-    """Half of a wish is not granted: what was changed before is restored."""
+    """When a later setting fails, what was changed before it is restored."""
     root = grow({"proc/sys/kernel/numa_balancing": "1\n"})
     with (
         pytest.raises(SettingRefused, match=said),
-        changed({"numa_balancing": "0"} | wanted, root),
+        change_settings({"numa_balancing": "0"} | wanted, root),
     ):
         pass
 
@@ -182,6 +185,6 @@ def test_refused_write_names_the_file(grow: Grow) -> None:
     root = grow({f"{HUGE_PAGES}/child": ""})
     with (
         pytest.raises(SettingRefused, match=r"enabled cannot be set to 'always' \("),
-        changed({"huge_pages": "always"}, root),
+        change_settings({"huge_pages": "always"}, root),
     ):
         pass

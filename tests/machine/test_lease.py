@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.machine.lease import Claim
 from pytest_mlperf.machine.lease import DeviceHeld
+from pytest_mlperf.machine.lease import DeviceLock
 from pytest_mlperf.machine.lease import LeaseError
-from pytest_mlperf.machine.lease import claims
 from pytest_mlperf.machine.lease import lease
+from pytest_mlperf.machine.lease import list_locks
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from pytest_mlperf.machine.lease import Claim, lease
+from pytest_mlperf.machine.lease import DeviceLock, lease
 folder, key, shared = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "shared"
-with lease([Claim(key, shared)], "reports/other", folder=folder):
+with lease([DeviceLock(key, shared)], "reports/other", folder=folder):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -56,7 +56,7 @@ def test_second_session_is_told_who_holds_the_device(tmp_path: Path) -> None:
     with (
         other(tmp_path, "GPU-a") as process,
         pytest.raises(DeviceHeld) as caught,
-        lease([Claim("GPU-a")], "mine", folder=tmp_path),
+        lease([DeviceLock("GPU-a")], "mine", folder=tmp_path),
     ):
         pass
 
@@ -70,7 +70,7 @@ def test_another_device_is_free(tmp_path: Path) -> None:
     """Only the device that is held is held."""
     with (
         other(tmp_path, "GPU-a"),
-        lease([Claim("GPU-b")], "mine", folder=tmp_path) as keys,
+        lease([DeviceLock("GPU-b")], "mine", folder=tmp_path) as keys,
     ):
         assert keys == ("GPU-b",)
 
@@ -80,7 +80,7 @@ def test_crash_gives_the_device_back(tmp_path: Path) -> None:
     with other(tmp_path, "GPU-a") as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with lease([Claim("GPU-a")], "mine", folder=tmp_path) as keys:
+        with lease([DeviceLock("GPU-a")], "mine", folder=tmp_path) as keys:
             assert keys == ("GPU-a",)
 
 
@@ -100,7 +100,7 @@ def test_waiting_session_says_so_and_gets_its_turn(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=free)
         thread.start()
-        with lease([Claim("GPU-a")], "mine", wait_s=60, say=say, folder=tmp_path):
+        with lease([DeviceLock("GPU-a")], "mine", wait_s=60, say=say, folder=tmp_path):
             pass
         thread.join()
 
@@ -111,19 +111,19 @@ def test_end_of_the_block_gives_the_device_back(tmp_path: Path) -> None:
     """A device can be leased again, also after an error inside the block."""
     with (
         pytest.raises(KeyError),
-        lease([Claim("GPU-a")], "mine", folder=tmp_path),
+        lease([DeviceLock("GPU-a")], "mine", folder=tmp_path),
     ):
         raise KeyError
-    with lease([Claim("GPU-a")], "mine", folder=tmp_path) as keys:
+    with lease([DeviceLock("GPU-a")], "mine", folder=tmp_path) as keys:
         assert keys == ("GPU-a",)
 
 
 def test_one_process_cannot_lease_a_device_twice(tmp_path: Path) -> None:
     """Two sessions in one process are two sessions; the holder is this very pid."""
     with (
-        lease([Claim("GPU-a")], "first", folder=tmp_path),
+        lease([DeviceLock("GPU-a")], "first", folder=tmp_path),
         pytest.raises(DeviceHeld, match=f"pid {os.getpid()}, session first"),
-        lease([Claim("GPU-a")], "second", folder=tmp_path),
+        lease([DeviceLock("GPU-a")], "second", folder=tmp_path),
     ):
         pass
 
@@ -132,13 +132,13 @@ def test_instances_of_one_gpu_go_together_but_not_with_the_whole(
     tmp_path: Path,
 ) -> None:
     """MIG instances are walled off from each other; the whole GPU is not."""
-    first = claims("MIG-1", lambda _: "GPU-a")
+    first = list_locks("MIG-1", lambda _: "GPU-a")
     with other(tmp_path, "GPU-a", "shared"):
         with lease(first, "mine", folder=tmp_path) as keys:
             assert keys == ("GPU-a", "MIG-1")
         with (
             pytest.raises(DeviceHeld, match="GPU-a is in use"),
-            lease(claims("GPU-a"), "mine", folder=tmp_path),
+            lease(list_locks("GPU-a"), "mine", folder=tmp_path),
         ):
             pass
 
@@ -147,20 +147,23 @@ def test_instances_of_one_gpu_go_together_but_not_with_the_whole(
     ("visible", "expected"),
     [
         ("", []),
-        ("GPU-a", [Claim("GPU-a")]),
-        ("MIG-GPU-ab-1/2/0", [Claim("GPU-ab-1", True), Claim("MIG-GPU-ab-1/2/0")]),
-        ("MIG-5", [Claim("MIG-5")]),
+        ("GPU-a", [DeviceLock("GPU-a")]),
+        (
+            "MIG-GPU-ab-1/2/0",
+            [DeviceLock("GPU-ab-1", True), DeviceLock("MIG-GPU-ab-1/2/0")],
+        ),
+        ("MIG-5", [DeviceLock("MIG-5")]),
     ],
 )
-def test_device_names_become_locks(visible: str, expected: list[Claim]) -> None:
+def test_device_names_become_locks(visible: str, expected: list[DeviceLock]) -> None:
     """A CPU needs none; a MIG instance its own, and its GPU's where that is known."""
-    assert expected == claims(visible)
+    assert expected == list_locks(visible)
 
 
 def test_odd_names_stay_in_the_folder(tmp_path: Path) -> None:
     """A device's name cannot climb out of the folder of locks."""
     folder = tmp_path / "locks"
-    with lease([Claim("MIG-GPU-a/../../x")], "mine", folder=folder):
+    with lease([DeviceLock("MIG-GPU-a/../../x")], "mine", folder=folder):
         assert [path.name for path in folder.iterdir()] == ["MIG-GPU-a_______x.lock"]
 
 
@@ -168,7 +171,7 @@ def test_lock_is_open_to_every_user(tmp_path: Path) -> None:
     """Folder and file can be used by whoever comes next, whatever the umask."""
     before = os.umask(0o077)
     try:
-        with lease([Claim("GPU-a")], "mine", folder=tmp_path / "locks"):
+        with lease([DeviceLock("GPU-a")], "mine", folder=tmp_path / "locks"):
             pass
     finally:
         os.umask(before)
@@ -186,7 +189,7 @@ def test_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
     (folder / "GPU-a.lock").symlink_to(victim)
     with (
         pytest.raises(LeaseError, match=r"GPU-a\.lock cannot be used"),
-        lease([Claim("GPU-a")], "mine", folder=folder),
+        lease([DeviceLock("GPU-a")], "mine", folder=folder),
     ):
         pass
 
@@ -195,10 +198,10 @@ def test_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
 
 def test_holder_that_wrote_nonsense_is_still_a_holder(tmp_path: Path) -> None:
     """What the file says is for people; the lock is what counts."""
-    with lease([Claim("GPU-a")], "first", folder=tmp_path):
+    with lease([DeviceLock("GPU-a")], "first", folder=tmp_path):
         (tmp_path / "GPU-a.lock").write_text("soup")
         with (
             pytest.raises(DeviceHeld, match="left no name"),
-            lease([Claim("GPU-a")], "second", folder=tmp_path),
+            lease([DeviceLock("GPU-a")], "second", folder=tmp_path),
         ):
             pass

@@ -1,4 +1,4 @@
-"""The NUMA grammar and its listings: NVIDIA's tuning guide is the specification."""
+"""The NUMA grammar and its detection: NVIDIA's tuning guide is the specification."""
 
 from __future__ import annotations
 
@@ -14,63 +14,13 @@ from pytest_mlperf.machine.gpus import Gpu
 from pytest_mlperf.machine.numa import NumaError
 from pytest_mlperf.machine.numa import NumaNode
 from pytest_mlperf.machine.numa import check_numa
-from pytest_mlperf.machine.numa import differences
-from pytest_mlperf.machine.numa import format_ids
 from pytest_mlperf.machine.numa import format_numa
+from pytest_mlperf.machine.numa import list_differences
 from pytest_mlperf.machine.numa import parse_numa
+from pytest_mlperf.machine.topology import assign_cpus
 from pytest_mlperf.machine.topology import detect_numa
-from pytest_mlperf.machine.topology import numa_of_listings
-from pytest_mlperf.machine.topology import parse_numactl
-from pytest_mlperf.machine.topology import parse_topo
-from pytest_mlperf.machine.topology import placed
 
 GUIDE = "3:0-15,64-79&2:16-31,80-95&1:32-47,96-111&0:48-63,112-127"
-
-
-def spread(first: int) -> str:
-    return " ".join(
-        map(str, [*range(first, first + 16), *range(first + 64, first + 80)])
-    )
-
-
-NUMACTL = f"""\
-available: 4 nodes (0-3)
-node 0 cpus: {spread(0)}
-node 0 size: 128825 MB
-node 0 free: 124581 MB
-node 1 cpus: {spread(16)}
-node 1 size: 129016 MB
-node 1 free: 127519 MB
-node 2 cpus: {spread(32)}
-node 2 size: 129016 MB
-node 2 free: 120735 MB
-node 3 cpus: {spread(48)}
-node 3 size: 128978 MB
-node 3 free: 125733 MB
-node distances:
-node   0   1   2   3
-  0:  10  12  12  12
-  1:  12  10  12  12
-  2:  12  12  10  12
-  3:  12  12  12  10
-"""
-"""What the guide shows of ``numactl --hardware``."""
-TOPO = """\
-GPU0    GPU1    GPU2    GPU3    CPU    Affinity        NUMA Affinity
-GPU0     X      SYS     SYS     SYS    48-63,112-127   3
-GPU1    SYS      X      SYS     SYS    32-47,96-111    2
-GPU2    SYS     SYS      X      SYS    16-31,80-95     1
-GPU3    SYS     SYS     SYS      X     0-15,64-79      0
-
-Legend:
-
-  X    = Self
-  SYS  = Connection traversing PCIe as well as the SMP interconnect between NUMA nodes
-  NODE = Connection traversing PCIe as well as the interconnect within a NUMA node
-  PHB  = Connection traversing PCIe as well as a PCIe Host Bridge (typically the CPU)
-  NV#  = Connection traversing a bonded set of # NVLinks
-"""
-"""What the guide shows of ``nvidia-smi topo -m``, its header torn as there."""
 
 
 def test_the_guides_configuration_maps_nodes_to_gpus() -> None:
@@ -81,17 +31,6 @@ def test_the_guides_configuration_maps_nodes_to_gpus() -> None:
     assert (*range(16), *range(64, 80)) == nodes[0].cpus
     assert (*range(48, 64), *range(112, 128)) == nodes[3].cpus
     assert format_numa(nodes) == GUIDE
-
-
-def test_the_guides_listings_give_the_guides_configuration() -> None:
-    """What a person is to work out by hand from both tools comes out the same."""
-    assert format_numa(numa_of_listings(NUMACTL, TOPO)) == GUIDE
-
-
-def test_the_guides_prose_is_not_its_listing() -> None:
-    """Its sentence has CPUs 65-79 where its own listing of the node has 64-79."""
-    assert format_ids(parse_numactl(NUMACTL)[0]) == "0-15,64-79"
-    assert (parse_numactl(NUMACTL)[0], 0) == parse_topo(TOPO)[3]
 
 
 @pytest.mark.parametrize(
@@ -274,51 +213,18 @@ def test_machine_of_one_node_has_no_configuration(grow: Grow) -> None:
 def test_differences_name_gpu_and_both_lists() -> None:
     """What is configured wrongly is said GPU by GPU, whatever the order of nodes."""
     swapped = parse_numa("1:0-15,64-79&2:16-31,80-95&3:32-47,96-111&0:48-63,112-127")
-    found = differences(swapped, parse_numa(GUIDE))
+    found = list_differences(swapped, parse_numa(GUIDE))
 
     assert found == [
         "GPU 1: configured CPUs 0-15,64-79, detected 32-47,96-111",
         "GPU 3: configured CPUs 32-47,96-111, detected 0-15,64-79",
     ]
-    assert differences(parse_numa(GUIDE)[::-1], parse_numa(GUIDE)) == []
-    assert differences(swapped, ()) == []
+    assert list_differences(parse_numa(GUIDE)[::-1], parse_numa(GUIDE)) == []
+    assert list_differences(swapped, ()) == []
 
 
 def test_configuration_decides_a_gpus_cpus() -> None:
     """A configured GPU gets its node's CPUs; the others keep what was detected."""
-    gpus = placed(guide_gpus((9,), (8,)), parse_numa("0:1-2"))
+    gpus = assign_cpus(guide_gpus((9,), (8,)), parse_numa("0:1-2"))
 
     assert [gpu.cpus for gpu in gpus] == [(1, 2), (8,), (), ()]
-
-
-@pytest.mark.parametrize(
-    ("row", "expected"),
-    [
-        ("GPU0\t X \tNV12\tPXB\tPXB\t48-63,176-191\t3\t\tN/A\n", (range(48, 64), 3)),
-        ("GPU0\t X \tNODE\t0-31\tN/A\n", (range(32), None)),
-        ("GPU0\t X \t0-7\n", (range(8), None)),
-    ],
-)
-def test_topo_rows_of_other_machines_are_read(
-    row: str, expected: tuple[range, int | None]
-) -> None:
-    """NICs add columns, a later tool a last one, and one node has no affinity."""
-    cpus, node = parse_topo("header\n" + row)[0]
-
-    assert expected[0] == range(cpus[0], cpus[len(expected[0]) - 1] + 1)
-    assert expected[1] == node
-
-
-@pytest.mark.parametrize("text", ["", "soup", "GPU0 is here"])
-def test_listing_without_rows_is_refused(text: str) -> None:
-    """Output of the wrong command gives no configuration."""
-    with pytest.raises(NumaError, match="no line"):
-        parse_numactl(text)
-    with pytest.raises(NumaError, match="no line of a GPU"):
-        parse_topo(text)
-
-
-def test_listings_that_disagree_are_refused() -> None:
-    """A node that does not hold the CPUs beside it is not believed."""
-    with pytest.raises(NumaError, match=r"GPU 3: topo -m says node 1, CPUs 0-15"):
-        numa_of_listings(NUMACTL, TOPO.replace("64-79      0", "64-79      1"))

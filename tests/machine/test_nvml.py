@@ -9,9 +9,9 @@ import pytest
 from pytest_mlperf.machine.nvml import Nvml
 from pytest_mlperf.machine.nvml import NvmlError
 from pytest_mlperf.machine.nvml import Reading
-from pytest_mlperf.machine.nvml import instances
-from pytest_mlperf.machine.nvml import near
-from pytest_mlperf.machine.nvml import parent_gpu
+from pytest_mlperf.machine.nvml import find_parent_gpu
+from pytest_mlperf.machine.nvml import list_instances
+from pytest_mlperf.machine.nvml import list_near_cpus
 from tests.support.nvml import compiled_nvml
 
 
@@ -40,7 +40,7 @@ def test_every_value_arrives_in_its_unit(library: str) -> None:
     assert gpu.read() == READ
     assert gpu.uuid == "GPU-a"
     gpu.close()
-    assert near("GPU-a", library) == (4, 5, 6, 7, 64)
+    assert list_near_cpus("GPU-a", library) == (4, 5, 6, 7, 64)
 
 
 def test_instance_is_read_through_its_gpu(library: str) -> None:
@@ -49,14 +49,14 @@ def test_instance_is_read_through_its_gpu(library: str) -> None:
 
     assert gpu.read() == READ
     gpu.close()
-    assert parent_gpu("MIG-1", library) == "GPU-a"
+    assert find_parent_gpu("MIG-1", library) == "GPU-a"
 
 
 def test_instances_are_listed_where_a_gpu_has_any(library: str) -> None:
     """Places that nobody took are left out; without NVML there are none."""
-    assert instances("GPU-a", library) == ("MIG-1",)
-    assert instances("GPU-z", library) == ()
-    assert instances("GPU-a", "libnone.so.1") == ()
+    assert list_instances("GPU-a", library) == ("MIG-1",)
+    assert list_instances("GPU-z", library) == ()
+    assert list_instances("GPU-a", "libnone.so.1") == ()
 
 
 def test_unknown_device_is_an_error_that_lets_nvml_go(library: str) -> None:
@@ -65,7 +65,7 @@ def test_unknown_device_is_an_error_that_lets_nvml_go(library: str) -> None:
         Nvml("GPU-z", library)
 
     assert ctypes.CDLL(library).made_running() == 0
-    assert parent_gpu("MIG-z", library) == ""
+    assert find_parent_gpu("MIG-z", library) == ""
 
 
 def test_machine_without_nvml_says_so() -> None:
@@ -73,8 +73,8 @@ def test_machine_without_nvml_says_so() -> None:
     with pytest.raises(NvmlError, match=r"libnone\.so\.1 cannot be loaded"):
         Nvml("GPU-a", "libnone.so.1")
 
-    assert parent_gpu("MIG-1", "libnone.so.1") == ""
-    assert near("GPU-a", "libnone.so.1") == ()
+    assert find_parent_gpu("MIG-1", "libnone.so.1") == ""
+    assert list_near_cpus("GPU-a", "libnone.so.1") == ()
 
 
 def test_library_without_a_function_says_which() -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from pytest_mlperf.api.errors import Missing
-from pytest_mlperf.machine.pinned_copy import measure
-from pytest_mlperf.machine.pinned_copy import opened
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.machine.pinned_copy import measure_bandwidth
+from pytest_mlperf.machine.pinned_copy import open_copies
 
 
 class Link:
@@ -21,7 +21,7 @@ class Link:
         self.calls = 0
         self.closed = False
 
-    def timed(self, ways: Sequence[str], copies: int) -> float:
+    def time_copies(self, ways: Sequence[str], copies: int) -> float:
         self.calls += 1
         speed = {("in",): 10.0, ("out",): 5.0, ("in", "out"): 12.0}[tuple(ways)]
         slow = 2 if self.calls % 2 else 1  # something else uses the link at times
@@ -39,7 +39,7 @@ def test_best_round_of_each_direction_counts() -> None:
         links.append(Link(size))
         return links[-1]
 
-    probe = measure(1000, 4, 3, open_)
+    probe = measure_bandwidth(1000, 4, 3, open_)
 
     assert (probe.in_per_s, probe.out_per_s, probe.both_per_s) == (10.0, 5.0, 12.0)
     assert (probe.device, probe.size) == ("made-up link", 1000)
@@ -49,8 +49,8 @@ def test_best_round_of_each_direction_counts() -> None:
 def test_machine_without_gpu_is_told_what_is_missing() -> None:
     """Neither package can copy here, and the reason of each is in the text."""
     try:
-        opened(1024).close()
-    except Missing as missing:
+        open_copies(1024).close()
+    except RequirementMissing as missing:
         text = str(missing)
     else:
         pytest.skip("this machine has a GPU that torch or pycuda can use")

@@ -11,9 +11,9 @@ import pytest
 from pytest_mlperf.machine.nvml import Reading
 from pytest_mlperf.machine.sampler import FILE
 from pytest_mlperf.machine.sampler import Sample
-from pytest_mlperf.machine.sampler import source_for
-from pytest_mlperf.machine.sampler import summarise
-from pytest_mlperf.machine.sampler import watching
+from pytest_mlperf.machine.sampler import open_reader
+from pytest_mlperf.machine.sampler import sample_device
+from pytest_mlperf.machine.sampler import summarize
 from tests.support.tegrastats_lines import ORIN_AGX
 
 
@@ -41,7 +41,7 @@ class Ramp:
 def test_samples_are_written_with_their_phase(tmp_path: Path) -> None:
     """One line a reading, whole when the block ends, without what nobody told."""
     source = Ramp(3)
-    with watching(tmp_path, source, period_s=0.001) as sampler:
+    with sample_device(tmp_path, source, period_s=0.001) as sampler:
         sampler.phase = "run"
         assert source.read_all.wait(60)
     lines = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
@@ -52,9 +52,9 @@ def test_samples_are_written_with_their_phase(tmp_path: Path) -> None:
     assert source.closed.is_set()
 
 
-def test_only_the_measured_phase_is_summarised() -> None:
+def test_only_the_measured_phase_is_summarized() -> None:
     """What the device did while an engine was built is no fact of the run."""
-    with watching(Path("/nowhere"), None) as sampler:
+    with sample_device(Path("/nowhere"), None) as sampler:
         sampler.samples += [
             Sample(0.0, "build", Reading(temperature_c=90.0)),
             Sample(1.0, "run", Reading(temperature_c=50.0)),
@@ -65,7 +65,7 @@ def test_only_the_measured_phase_is_summarised() -> None:
 
 def test_nothing_to_watch_gives_no_facts_and_no_file(tmp_path: Path) -> None:
     """Without a source the run goes on as if nobody had asked."""
-    with watching(tmp_path, None) as sampler:
+    with sample_device(tmp_path, None) as sampler:
         pass
 
     assert sampler.facts == {}
@@ -75,7 +75,7 @@ def test_nothing_to_watch_gives_no_facts_and_no_file(tmp_path: Path) -> None:
 def test_folder_that_cannot_be_written_fails_no_run(tmp_path: Path) -> None:
     """The samples are there; the file is not."""
     source = Ramp(2)
-    with watching(tmp_path / "gone", source, period_s=0.001) as sampler:
+    with sample_device(tmp_path / "gone", source, period_s=0.001) as sampler:
         assert source.read_all.wait(60)
 
     assert len(sampler.samples) == 2
@@ -84,7 +84,7 @@ def test_folder_that_cannot_be_written_fails_no_run(tmp_path: Path) -> None:
 def test_error_of_the_run_passes_through(tmp_path: Path) -> None:
     """The watch ends with the run, whatever ended it."""
     source = Ramp(1)
-    with pytest.raises(KeyError), watching(tmp_path, source, period_s=0.001):
+    with pytest.raises(KeyError), sample_device(tmp_path, source, period_s=0.001):
         raise KeyError
 
     assert source.closed.is_set()
@@ -94,7 +94,7 @@ def test_steady_device_is_told_in_four_facts() -> None:
     """Temperature, power against its limit, clock, and that nothing held it back."""
     reading = Reading(65.0, 640.0, 700.0, 1755.0, 2619.0, 99.0, (), False)
 
-    assert summarise([reading] * 12) == {
+    assert summarize([reading] * 12) == {
         "device temperature": "65 to 65 °C, max 65 °C",
         "device power": "mean 640 W, max 640 W of 700 W",
         "device clock": "mean 1755 MHz, 1755 to 1755",
@@ -114,13 +114,13 @@ def test_device_that_has_not_settled_is_told() -> None:
         for n in range(12)
     ]
 
-    assert summarise(readings) == {
+    assert summarize(readings) == {
         "device temperature": "50 to 61 °C, max 61 °C",
         "device clock": "mean 1450 MHz, 1000 to 1900 (set by somebody); unstable: "
         "spread 31%, look at cooling and power",
         "throttling": "thermal slowdown 25% of 12 samples",
     }
-    assert "not settled: 6 °C" in summarise(
+    assert "not settled: 6 °C" in summarize(
         [Reading(temperature_c=40.0 + 2 * n) for n in range(12)]
     ).get("device temperature", "")
 
@@ -135,7 +135,7 @@ def test_tegrastats_is_watched_where_it_is(
     tool.write_text(f"#!/bin/sh\n{code}; exec /bin/sleep 600\n")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tool.parent))
-    source = source_for("", period_s=0.5)
+    source = open_reader("", period_s=0.5)
     assert source is not None
     reading = source.read()
     source.close()
@@ -151,5 +151,5 @@ def test_machine_with_nothing_to_ask_has_no_source(
     """No tool for a CPU, and no NVML that knows the GPU."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    assert source_for("") is None
-    assert source_for("GPU-made-up") is None
+    assert open_reader("") is None
+    assert open_reader("GPU-made-up") is None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.machine.system import detect
+from pytest_mlperf.machine.system import detect_system
 from pytest_mlperf.machine.system_file import SystemFileError
 
 MATCHING = '[match]\ncpu = "X 9000"\n[tuning]\nbatch = 3\n'
@@ -31,7 +31,7 @@ def test_matching_file_registers_and_tunes(root: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "b.toml").write_text(MATCHING + '[description]\ncooling = "air"\n')
     (folder / "a.toml").write_text('[match]\ncpu = "other"\n')
-    system = detect(root=root, rootdir=tmp_path, environ={})
+    system = detect_system(root=root, rootdir=tmp_path, environ={})
 
     assert (system.name, system.registered) == ("b", True)
     assert system.tuning.tables["", "", ""]["batch"] == 3
@@ -45,8 +45,8 @@ def test_given_name_wins_over_a_match(root: Path, tmp_path: Path) -> None:
     (tmp_path / "systems/fits.toml").write_text(MATCHING)
     (tmp_path / "systems/other.toml").write_text('[match]\narch = "none"\n')
     environ = {"SYSTEM_NAME": "mine"}
-    mine = detect(root=root, rootdir=tmp_path, environ=environ)
-    other = detect("other", root=root, rootdir=tmp_path, environ=environ)
+    mine = detect_system(root=root, rootdir=tmp_path, environ=environ)
+    other = detect_system("other", root=root, rootdir=tmp_path, environ=environ)
 
     assert (mine.name, mine.registered, mine.tuning.tables) == ("mine", False, {})
     assert "fits" in mine.notes[-1]
@@ -58,21 +58,21 @@ def test_path_of_a_file_is_a_name_too(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "lab.toml"
     path.write_text("[tuning]\nthreads = 2\n")
 
-    assert detect(str(path), root=root).name == "lab"
+    assert detect_system(str(path), root=root).name == "lab"
     with pytest.raises(SystemFileError, match=r"gone\.toml: cannot be read"):
-        detect(str(tmp_path / "gone.toml"), root=root)
+        detect_system(str(tmp_path / "gone.toml"), root=root)
 
 
 @pytest.mark.parametrize("name", ["a b", "../up", ".hidden", "-n"])
 def test_name_that_names_no_folder_is_refused(name: str, root: Path) -> None:
     """Blanks, slashes and leading dots would break the submission tree."""
     with pytest.raises(ValueError, match="change SYSTEM_NAME"):
-        detect(name, root=root)
+        detect_system(name, root=root)
 
 
 def test_this_machine_is_found() -> None:
     """The real machine answers, and agrees with the interpreter about its CPUs."""
-    system = detect(rootdir=Path("/nowhere"), environ={})
+    system = detect_system(rootdir=Path("/nowhere"), environ={})
 
     assert os.sched_getaffinity(0) == set(system.cpus)
     pages = os.sysconf("SC_PHYS_PAGES")
@@ -87,8 +87,8 @@ def test_real_affinity_is_respected() -> None:
         "import os\n"
         "cpu = max(os.sched_getaffinity(0))\n"
         "os.sched_setaffinity(0, {cpu})\n"
-        "from pytest_mlperf.machine.system import detect\n"
-        "system = detect()\n"
+        "from pytest_mlperf.machine.system import detect_system\n"
+        "system = detect_system()\n"
         "assert ((cpu,), 1, 1) == (system.cpus, system.cores, system.threads)\n"
     )
     clone = Path(__file__).parents[2]
@@ -99,8 +99,8 @@ def test_detection_imports_the_standard_library_alone() -> None:
     """Nothing heavy comes in with detection: no numpy, no pytest, no LoadGen."""
     code = (
         "import sys\n"
-        "from pytest_mlperf.machine.system import detect\n"
-        "detect()\n"
+        "from pytest_mlperf.machine.system import detect_system\n"
+        "detect_system()\n"
         "names = {name.partition('.')[0] for name in sys.modules}\n"
         "print(sorted(names & {'numpy', 'pytest', 'onnxruntime', 'mlperf_loadgen'}))\n"
     )

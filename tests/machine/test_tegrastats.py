@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.machine.nvml import Reading
-from pytest_mlperf.machine.tegrastats import parse
+from pytest_mlperf.machine.tegrastats import parse_line
 from tests.support.tegrastats_lines import ORIN_AGX
 
 XAVIER_NX = (
@@ -49,7 +49,7 @@ def test_lines_of_five_boards_are_read(
     line: str, temperature: float, power: float, clock: float, busy: float
 ) -> None:
     """GPU temperature, clock and load, and the module's power, in any spelling."""
-    stats = parse(line)
+    stats = parse_line(line)
     assert stats is not None
     reading = stats.reading()
 
@@ -63,7 +63,7 @@ def test_lines_of_five_boards_are_read(
 
 def test_memory_sensors_and_rails_are_kept_by_name() -> None:
     """All sensors and rails are there; an unplugged sensor is not one."""
-    stats = parse(ORIN_AGX)
+    stats = parse_line(ORIN_AGX)
 
     assert stats is not None
     assert stats.ram_mb == (3162, 30536)
@@ -77,7 +77,7 @@ def test_memory_sensors_and_rails_are_kept_by_name() -> None:
 
 def test_rails_that_are_not_the_module_give_no_power() -> None:
     """A part of the board's power is not passed off as the whole."""
-    stats = parse("RAM 1/2MB GR3D_FREQ 5% VDD_GPU_SOC 3175mW/3175mW")
+    stats = parse_line("RAM 1/2MB GR3D_FREQ 5% VDD_GPU_SOC 3175mW/3175mW")
 
     assert stats is not None
     assert Reading(busy_percent=5.0) == stats.reading()
@@ -86,13 +86,13 @@ def test_rails_that_are_not_the_module_give_no_power() -> None:
 @pytest.mark.parametrize("line", ["", "tegrastats: not found", "Sat 1 12:00 RAM lots"])
 def test_other_lines_are_not_readings(line: str) -> None:
     """Headers and complaints are passed over."""
-    assert parse(line) is None
+    assert parse_line(line) is None
 
 
 @given(st.text(max_size=200))
 def test_no_line_makes_the_parser_raise(line: str) -> None:
     """Garbage in any place gives less, never an exception."""
-    stats = parse(f"RAM 1/2MB {line}")
+    stats = parse_line(f"RAM 1/2MB {line}")
 
     assert stats is not None
     assert stats.ram_mb == (1, 2)
