@@ -37,7 +37,7 @@ class NullEngine:
 
 @dataclass(frozen=True, slots=True)
 class NullProvider:
-    """Needs nothing, builds nothing."""
+    """Builds nothing and is available everywhere."""
 
     precisions: tuple[str, ...] = ("fp32", "int8")
     batches: tuple[int, ...] = (1024,)

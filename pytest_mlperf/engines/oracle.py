@@ -1,8 +1,7 @@
 """The oracle: hands back the ground truth after a simulated service time.
 
-It infers nothing and measures nothing. With it a whole submission is rehearsed: real
-LoadGen, real logs, real rules, on any machine and many at a time, because sleeping
-costs no CPU.
+It infers nothing and measures nothing. It rehearses a whole submission: real LoadGen,
+real logs, real rules, on any machine and many at a time, because sleeping costs no CPU.
 """
 
 from __future__ import annotations
@@ -21,31 +20,32 @@ from pytest_mlperf.api.samples import Batch
 
 BATCH_S = 0.002
 SAMPLE_S = 0.0004
-"""Service time of a usual batch: the part of it, and the part of each sample. Ten
-minutes of a stream scenario are then some 190,000 or 90,000 queries."""
+"""Service time of a usual batch: BATCH_S plus SAMPLE_S a sample. Ten minutes of a
+stream scenario are then some 190,000 or 90,000 queries."""
 SLOW = {40: 3.5, 4: 2.0}
-"""Every so many batches, one takes this much longer. The percentiles that are reported,
-p90 and p99, then lie in the middle of these; of batches that all take the same time
-they would show how busy the machine is, and two runs of a cell would not agree."""
+"""Every 40th and every 4th batch takes this many times as long. The reported
+percentiles, p90 and p99, then lie in the middle of these; if all batches took the same
+time, they would show how busy the machine is, and two runs of a cell would not agree.
+"""
 REPORT = "nothing is inferred: answers are the ground truth, times are simulated"
 
 
 def service_s(size: int) -> float:
-    """Return how long a batch takes in the mean."""
+    """Return the mean time of a batch."""
     cycle = max(SLOW)
     return (BATCH_S + SAMPLE_S * size) * sum(map(pace, range(cycle))) / cycle
 
 
 def pace(turn: int) -> float:
-    """Return how much longer than usual a stream's batch of that number takes."""
-    return next((longer for every, longer in SLOW.items() if turn % every == 0), 1.0)
+    """Return how many times as long as usual a stream's batch of that number takes."""
+    return next((factor for every, factor in SLOW.items() if turn % every == 0), 1.0)
 
 
 @dataclass(slots=True)
 class OracleEngine:
-    """Sleeps until a batch is due; what the sleep overshot, the next batch is spared.
+    """Sleeps until a batch is due; the next one is due earlier by what a sleep overran.
 
-    On a busy machine a sleep ends late. Handing that on keeps the mean exact, so that
+    On a busy machine a sleep ends late. Passing that on keeps the mean exact, so that
     two runs of a cell agree as compliance asks.
     """
 
@@ -54,23 +54,23 @@ class OracleEngine:
     _turn: int = field(default=0)
 
     def infer(self, batch: Batch, size: int) -> list[Array]:
-        """Return the synthetic dataset's arrays: they are the true outputs."""
+        """Return the synthetic dataset's arrays, which are the true outputs."""
         self._turn += 1
         takes_s = (BATCH_S + SAMPLE_S * size) * pace(self._turn)
         due = time.monotonic() + takes_s - self._late_s
         while (left := due - time.monotonic()) > 0:
             time.sleep(left)
-        # A pause longer than a batch is not made up for: it would be a burst.
+        # Making up for a pause longer than a batch would be a burst.
         self._late_s = min(-left, BATCH_S)
         return list(batch.values())
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 @dataclass(frozen=True, slots=True)
 class OracleProvider:
-    """Needs nothing, builds nothing, knows its speed."""
+    """Builds nothing and knows its speed."""
 
     precisions: tuple[str, ...] = ("fp32", "int8")
     batches: tuple[int, ...] = (2, 512)
@@ -80,7 +80,7 @@ class OracleProvider:
         return None
 
     def build(self, request: BuildRequest) -> Build:
-        """Raises ``BuildFailed`` for a workload whose samples are no answers."""
+        """Raises ``BuildFailed`` for a workload whose samples are not the answers."""
         workload = request.workload
         if workload.kind != "synthetic":
             raise BuildFailed(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Batch
-from pytest_mlperf.engines import calibration
+from pytest_mlperf.engines.calibration import read_calibration
+from pytest_mlperf.engines.calibration import sample_digests
 from tests.support import doubles
 
 
@@ -27,12 +28,12 @@ def world(*batches: Batch, kind: str = "embedded") -> doubles.Echo:
 
 def test_calibration_that_shares_nothing_is_said_to() -> None:
     """With both counts; its digest does not depend on order or batches."""
-    one = calibration.read(world(rows(-1, -2), rows(-3)), "int8")
-    other = calibration.read(world(rows(-3, -1, -2)), "int8")
+    one = read_calibration(world(rows(-1, -2), rows(-3)), "int8")
+    other = read_calibration(world(rows(-3, -1, -2)), "int8")
 
-    assert f"3 samples, none of the {doubles.SAMPLES} that are evaluated" == one.said
+    assert f"3 samples, none of the {doubles.SAMPLES} that are evaluated" == one.summary
     assert one == other
-    assert one.digest != calibration.read(world(rows(-3, -1)), "int8").digest
+    assert one.digest != read_calibration(world(rows(-3, -1)), "int8").digest
 
 
 @given(st.integers(0, doubles.SAMPLES - 1), st.integers(0, 5))
@@ -41,7 +42,7 @@ def test_a_calibration_sample_that_is_evaluated_is_found(index: int, at: int) ->
     values = [-1.0 - n for n in range(6)]
     values[at] = float(index)
     with pytest.raises(BuildFailed) as caught:
-        calibration.read(world(rows(*values)), "int8")
+        read_calibration(world(rows(*values)), "int8")
 
     assert f"(calibration sample {at} is evaluation sample {index})" in str(
         caught.value
@@ -62,16 +63,16 @@ def test_no_calibration_samples_are_a_failure(
 ) -> None:
     """Scales out of nothing would be noise; fp16 needs none."""
     with pytest.raises(BuildFailed, match=said) as caught:
-        calibration.read(workload, "int8")
+        read_calibration(workload, "int8")
 
     assert "--mlperf-precision fp16" in str(caught.value)
 
 
 def test_the_official_list_is_taken_as_it_is() -> None:
     """MLCommons draws it from the validation set; the text says what it is."""
-    found = calibration.read(world(rows(1, 2), kind="official"), "int8")
+    found = read_calibration(world(rows(1, 2), kind="official"), "int8")
 
-    assert found.said == "2 samples of the official list"
+    assert found.summary == "2 samples of the official list"
 
 
 @given(st.integers(0, 5), st.integers(0, 5))
@@ -79,9 +80,9 @@ def test_padding_does_not_hide_a_sample(one: int, other: int) -> None:
     """Of models with a dynamic length; of others every value counts."""
     row = np.array([[5, 0, 7]], np.int64)
     padded = [{"ids": np.pad(row, ((0, 0), (0, n)))} for n in (one, other)]
-    trimmed = [calibration.sample_digests(b, dynamic_length=True) for b in padded]
-    whole = [calibration.sample_digests(b) for b in padded]
+    trimmed = [sample_digests(b, dynamic_length=True) for b in padded]
+    whole = [sample_digests(b) for b in padded]
 
     assert trimmed[0] == trimmed[1]
     assert (whole[0] == whole[1]) == (one == other)
-    assert trimmed[0] != calibration.sample_digests({"ids": row[:, ::2]})
+    assert trimmed[0] != sample_digests({"ids": row[:, ::2]})

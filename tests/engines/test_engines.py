@@ -26,13 +26,13 @@ from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
-from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.engines.null import NULL
 from pytest_mlperf.engines.onnxruntime import CPU
-from pytest_mlperf.engines.onnxruntime import MOST_STREAMS
+from pytest_mlperf.engines.onnxruntime import MAX_STREAMS
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from tests.support import doubles
 
@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = np.arange(1, 17, dtype=np.float32).reshape(4, 4) / 8
 
 
-def write_model(path: Path) -> Model:
+def write_model(path: Path) -> ModelFile:
     """Write ``output = number @ WEIGHTS`` for any batch."""
     shape: list[str | int] = ["batch", 4]
     graph = helper.make_graph(
@@ -53,7 +53,7 @@ def write_model(path: Path) -> Model:
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     made.ir_version = 8
     onnx.save(made, path)
-    return Model(path, ("number",), ("output",))
+    return ModelFile(path, ("number",), ("output",))
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ class World:
     """A model on disk and a cache beside it."""
 
     folder: Path
-    model: Model
+    model: ModelFile
 
     def request(
         self,
         precision: str = "fp32",
         *,
         digest: str = "one",
-        model: Model | None = None,
+        model: ModelFile | None = None,
         **options: str,
     ) -> BuildRequest:
         workload = doubles.Echo(doubles.numbers(), digest=digest)
@@ -141,7 +141,7 @@ def test_a_provider_has_a_short_name(world: World, name: str) -> None:
 
 def test_an_unknown_provider_is_missing_and_the_known_are_listed(world: World) -> None:
     """The text says what was asked, what is there and what to install."""
-    with pytest.raises(Missing) as caught:
+    with pytest.raises(RequirementMissing) as caught:
         ONNXRUNTIME.build(world.request(provider="tpu"))
 
     assert "no execution provider 'tpu'" in str(caught.value)
@@ -175,11 +175,11 @@ def test_calibration_data_that_is_missing_is_no_failed_build(world: World) -> No
 
     def calibration() -> Iterator[Batch]:
         for _ in WEIGHTS:
-            raise Missing("calibration pictures not found; copy them")
+            raise RequirementMissing("calibration pictures not found; copy them")
         yield {}
 
     model = replace(world.model, calibration=calibration)
-    with pytest.raises(Missing, match="calibration pictures not found"):
+    with pytest.raises(RequirementMissing, match="calibration pictures not found"):
         ONNXRUNTIME.build(world.request("int8", model=model))
 
 
@@ -202,7 +202,7 @@ import tests.support.doubles as doubles
 from dataclasses import replace
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
-from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.workload import ModelFile
 
 folder = Path(sys.argv[1])
 workload = doubles.Echo(doubles.numbers(), digest="one")
@@ -267,7 +267,7 @@ def test_layouts_fit_the_cpus_and_end_with_the_one_for_latency(cpus: int) -> Non
     assert Streams(1, cpus) == layouts[-1]
     assert len(layouts) == len(set(layouts))
     assert all(1 <= s.count * s.threads <= cpus for s in layouts)
-    assert min(cpus, MOST_STREAMS) == layouts[0].count
+    assert min(cpus, MAX_STREAMS) == layouts[0].count
     assert all(s.count * (s.threads + 1) > cpus for s in layouts)
     assert (Streams(1, 1),) == NULL.layouts(cpus)
 

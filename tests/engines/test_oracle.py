@@ -14,7 +14,7 @@ from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Simulated
 from pytest_mlperf.api.errors import BuildFailed
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.plan import plan
 from pytest_mlperf.core.tuning import Tuning
@@ -34,8 +34,8 @@ from tests.support.doubles import rule_for
 CACHE = Path("cache")
 
 
-def synthetic() -> Workload:
-    return registry.benchmark("resnet50").workload("synthetic", None)
+def synthetic() -> TensorWorkload:
+    return registry.benchmark("resnet50").open_workload("synthetic", None)
 
 
 def build(precision: str = "fp32") -> Build:
@@ -82,7 +82,7 @@ def test_sleeping_costs_little_of_a_processor() -> None:
 
 def test_a_workload_with_questions_to_answer_is_refused() -> None:
     """Handing an image classifier's pictures back would be no answer."""
-    request = BuildRequest(NUMBERS.workload("embedded", None), "fp32", CACHE)
+    request = BuildRequest(NUMBERS.open_workload("embedded", None), "fp32", CACHE)
 
     with pytest.raises(BuildFailed, match=r"embedded workload, but .* --mlperf-reh"):
         ORACLE.build(request)
@@ -111,7 +111,7 @@ def test_a_streams_query_list_outlasts_the_rounds_ten_minutes(
 ) -> None:
     """LoadGen lists twice what the latency lets expect, and it is below the true."""
     size = 8 if scenario is Scenario.MULTI_STREAM else 1
-    found = simulated.tuned(ORACLE, scenario, Tuning(), 50_000)
+    found = simulated.tune(ORACLE, scenario, Tuning(), 50_000)
 
     assert found.expected_latency_ns is not None
     assert 0.9 < found.expected_latency_ns / 1e9 / service_s(size) < 1
@@ -121,7 +121,7 @@ def test_a_streams_query_list_outlasts_the_rounds_ten_minutes(
 def test_an_offline_run_lasts_ten_minutes_and_not_much_more(samples: int) -> None:
     """LoadGen's own slack of 1.1 is enough, since the rate is never exceeded."""
     rule = rule_for(Scenario.OFFLINE)
-    found = simulated.tuned(ORACLE, Scenario.OFFLINE, Tuning(), samples)
+    found = simulated.tune(ORACLE, Scenario.OFFLINE, Tuning(), samples)
     seeds = rounds.get("v6.1").seeds
     settings = plan(
         replace(rule, min_sample_count=samples),
@@ -139,7 +139,7 @@ def test_an_offline_run_lasts_ten_minutes_and_not_much_more(samples: int) -> Non
 
 def test_server_is_asked_for_less_than_half_of_what_one_stream_gives() -> None:
     """Queries seldom wait for two others, so that the bound is kept."""
-    found = simulated.tuned(ORACLE, Scenario.SERVER, Tuning(), 50_000)
+    found = simulated.tune(ORACLE, Scenario.SERVER, Tuning(), 50_000)
 
     assert found.target_qps is not None
     assert found.target_qps * service_s(1) < 0.5
@@ -148,8 +148,8 @@ def test_server_is_asked_for_less_than_half_of_what_one_stream_gives() -> None:
 def test_what_the_command_line_gives_is_taken() -> None:
     """A rehearsal of a rate or a latency is a rehearsal of that."""
     given = Tuning(target_qps=12.5, expected_latency_ms=2.0, batch=16)
-    offline = simulated.tuned(ORACLE, Scenario.OFFLINE, given, 100)
-    stream = simulated.tuned(ORACLE, Scenario.SINGLE_STREAM, given, 100)
+    offline = simulated.tune(ORACLE, Scenario.OFFLINE, given, 100)
+    stream = simulated.tune(ORACLE, Scenario.SINGLE_STREAM, given, 100)
 
     assert (offline.batch, offline.target_qps) == (16, 12.5)
     assert stream.expected_latency_ns == 2_000_000

@@ -16,11 +16,12 @@ from pytest_mlperf.api.device_dataset import DeviceDataset
 from pytest_mlperf.api.timeline import summary
 from pytest_mlperf.api.workload import ArrayDataset
 from pytest_mlperf.engines.tensorrt import cuda
+from pytest_mlperf.engines.tensorrt.cuda import CudaDevice
 from pytest_mlperf.engines.tensorrt.cuda import CudaError
-from pytest_mlperf.engines.tensorrt.cuda import Device
 from pytest_mlperf.engines.tensorrt.cuda import PyCuda
-from pytest_mlperf.engines.tensorrt.device_samples import Rows
-from pytest_mlperf.engines.tensorrt.profiles import spans
+from pytest_mlperf.engines.tensorrt.device_samples import PlanSampleStore
+from pytest_mlperf.engines.tensorrt.settings import choose_profiles
+from pytest_mlperf.engines.tensorrt.stream import open_stream
 from tests.support.cuda_plan import kernel_plan
 from tests.support.lazy_cuda import INPUT
 from tests.support.plans import batch_of
@@ -30,7 +31,7 @@ from tests.support.plans import model
 def _missing() -> str:
     if importlib.util.find_spec("pycuda") is None:
         return "pycuda is not installed"
-    found = cuda.device()
+    found = cuda.find_device()
     return found if isinstance(found, str) else ""
 
 
@@ -40,9 +41,9 @@ pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 def test_the_device_names_itself() -> None:
     """Name, compute capability and memory of the first visible GPU."""
-    found = cuda.device()
+    found = cuda.find_device()
 
-    assert isinstance(found, Device)
+    assert isinstance(found, CudaDevice)
     assert found.memory > 1 << 30
     assert found.capability >= (5, 0)
     assert str(found).endswith(f"{found.capability[0]}.{found.capability[1]}")
@@ -51,14 +52,14 @@ def test_the_device_names_itself() -> None:
 @pytest.mark.parametrize("graphs", [False, True])
 def test_batches_of_many_sizes_come_back_right(graphs: bool) -> None:
     """Chunks, padding and slots, compared with the CPU; graphs are recorded."""
-    plan = kernel_plan((-1, 3000), spans(16), graphs=graphs)
-    stream = plan.open(model(dynamic=False))
+    plan = kernel_plan((-1, 3000), choose_profiles(16), graphs=graphs)
+    stream = open_stream(plan, model(dynamic=False))
     for size in (1, 5, 16, 17, 40, 3, 16, 33):
         batch = batch_of(size, 3000)
         (found,) = stream.infer(batch, size)
 
         assert np.array_equal(2 * batch[INPUT] + 1, found), size
-    said = plan.graphs_said
+    said = plan.graph_report
     stream.close()
 
     assert ("5 a slot" if graphs else "off") == said
@@ -67,8 +68,8 @@ def test_batches_of_many_sizes_come_back_right(graphs: bool) -> None:
 
 def test_batches_of_many_lengths_come_back_as_long() -> None:
     """Recorded lengths pad; what they pad is cut off again."""
-    plan = kernel_plan((-1, -1), spans(8, 200), graphs=True)
-    stream = plan.open(model(dynamic=True))
+    plan = kernel_plan((-1, -1), choose_profiles(8, 200), graphs=True)
+    stream = open_stream(plan, model(dynamic=True))
     for size, length in ((1, 1), (8, 200), (3, 65), (7, 64), (8, 130)):
         batch = batch_of(size, length)
         (found,) = stream.infer(batch, size)
@@ -79,8 +80,8 @@ def test_batches_of_many_lengths_come_back_as_long() -> None:
 
 def test_streams_of_several_threads_share_one_context() -> None:
     """Each thread enters it; the last stream closes it."""
-    plan = kernel_plan((-1, 3000), spans(16), graphs=True)
-    streams = [plan.open(model(dynamic=False)) for _ in range(3)]
+    plan = kernel_plan((-1, 3000), choose_profiles(16), graphs=True)
+    streams = [open_stream(plan, model(dynamic=False)) for _ in range(3)]
 
     def work(number: int) -> bool:
         right = True
@@ -101,8 +102,8 @@ def test_streams_of_several_threads_share_one_context() -> None:
 
 def test_times_are_the_devices_own() -> None:
     """Events around copy in, compute and copy out; the kernel takes its time."""
-    plan = kernel_plan((-1, 3000), spans(16), graphs=True)
-    stream = plan.open(model(dynamic=False))
+    plan = kernel_plan((-1, 3000), choose_profiles(16), graphs=True)
+    stream = open_stream(plan, model(dynamic=False))
     for _ in range(5):
         stream.infer(batch_of(16, 3000), 16)
     rows = stream.timeline.rows
@@ -119,13 +120,13 @@ def test_times_are_the_devices_own() -> None:
 @pytest.mark.parametrize("graphs", [False, True])
 def test_samples_that_lie_on_the_device_are_copied_there(graphs: bool) -> None:
     """By index, in any order; the host's arrays may change meanwhile."""
-    plan = kernel_plan((-1, 3000), spans(16), graphs=graphs)
+    plan = kernel_plan((-1, 3000), choose_profiles(16), graphs=graphs)
     values = np.random.default_rng(1).random((300, 3000)).astype(np.float32)
     dataset = ArrayDataset({INPUT: values.copy()}, 300)
-    samples = DeviceDataset(dataset, Rows(lambda: plan, False, 0))
+    samples = DeviceDataset(dataset, PlanSampleStore(lambda: plan, False, 0))
     samples.load(list(range(300)))
     dataset.arrays[INPUT][:] = -1
-    stream = plan.open(model(dynamic=False))
+    stream = open_stream(plan, model(dynamic=False))
     chosen = [5, 6, 7, 299, 0, 0, *range(40, 70)]
     (found,) = stream.infer(samples.gather(chosen), len(chosen))
     right = np.array_equal(2 * values[chosen] + 1, found)

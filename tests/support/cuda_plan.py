@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from pytest_mlperf.engines.tensorrt.cuda import PyCuda
-from pytest_mlperf.engines.tensorrt.profiles import Span
 from pytest_mlperf.engines.tensorrt.runtime import Plan
+from pytest_mlperf.engines.tensorrt.settings import Profile
 from tests.support.lazy_cuda import INPUT
 from tests.support.lazy_cuda import OUTPUT
 from tests.support.lazy_cuda import FakeContext
@@ -87,11 +87,12 @@ class KernelEngine(FakeEngine):
 
 
 def kernel_plan(
-    shape: tuple[int, ...], spans: tuple[Span, ...], *, graphs: bool
+    shape: tuple[int, ...], profiles: tuple[Profile, ...], *, graphs: bool
 ) -> Plan:
     """Return a plan in a new context of the first GPU."""
     cuda = PyCuda()
     with cuda.current():
-        engine = KernelEngine(cuda, shape, spans)  # type: ignore[arg-type]
+        engine = KernelEngine(cuda, shape, profiles)  # type: ignore[arg-type]
         engine.load()
-        return Plan.of(fake_trt(engine), cuda, b"plan", graphs=graphs)
+        trt = fake_trt(engine)
+        return Plan.deserialize(trt, cuda, b"plan", cuda_graphs=graphs)

@@ -19,8 +19,8 @@ import numpy as np
 
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.engines.tensorrt.cuda import CudaError
-from pytest_mlperf.engines.tensorrt.profiles import Span
-from pytest_mlperf.engines.tensorrt.profiles import ranges
+from pytest_mlperf.engines.tensorrt.settings import Profile
+from pytest_mlperf.engines.tensorrt.settings import shape_limits
 
 INPUT, OUTPUT = "in", "out"
 
@@ -252,14 +252,14 @@ class FakeEngine:
 
     cuda: LazyCuda
     shape: tuple[int, ...]
-    spans: tuple[Span, ...]
+    profiles: tuple[Profile, ...]
     num_io_tensors: int = 2
     device_memory_size_v2: int = 64
     contexts: int = 0
 
     @property
     def num_optimization_profiles(self) -> int:
-        return len(self.spans)
+        return len(self.profiles)
 
     def get_tensor_name(self, number: int) -> str:
         return (INPUT, OUTPUT)[number]
@@ -274,7 +274,7 @@ class FakeEngine:
         return "INPUT" if name == INPUT else "OUTPUT"
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> Any:
-        return ranges(self.spans[profile], self.shape, name)
+        return shape_limits(self.profiles[profile], self.shape, name)
 
     def create_execution_context(self, strategy: str) -> FakeContext:
         assert strategy == "USER_MANAGED"

@@ -1,7 +1,7 @@
 """CUDA as the tensorrt engine uses it: pycuda, and the driver's graphs through ctypes.
 
-pycuda has no CUDA graphs, so capture and launch call the driver library itself, in the
-context that pycuda made current.
+pycuda has no CUDA graphs, so capture and launch call the driver library directly, in
+the context that pycuda made current.
 """
 
 from __future__ import annotations
@@ -24,9 +24,23 @@ class CudaError(RuntimeError):
     """A call of the driver failed."""
 
 
+class PlanRunFailed(Exception):
+    """TensorRT or CUDA refused something at run time; the text names the call."""
+
+
+@contextmanager
+def translate_errors(action: str) -> Iterator[None]:
+    """Turn what CUDA raises into ``PlanRunFailed`` that names the action."""
+    try:
+        yield
+    except (CudaError, RuntimeError, MemoryError) as error:
+        text = f"{action}: {type(error).__name__}: {error}"
+        raise PlanRunFailed(text) from error
+
+
 @dataclass(frozen=True, slots=True)
-class Device:
-    """A GPU that can be used."""
+class CudaDevice:
+    """A usable GPU."""
 
     name: str
     capability: tuple[int, int]
@@ -67,7 +81,7 @@ class Cuda(Protocol):
         """Set device memory to zero."""
 
     def free(self, address: int) -> None:
-        """Give back what ``allocate`` returned, before ``close``."""
+        """Release what ``allocate`` returned, before ``close``."""
 
     def record(self, event: Any, stream: Any) -> None: ...
 
@@ -86,10 +100,10 @@ class Cuda(Protocol):
     def replay(self, graph: Any, stream: Any) -> None: ...
 
     def close(self) -> None:
-        """Let go of memory, graphs and context."""
+        """Release memory, graphs and context."""
 
 
-def device() -> Device | str:
+def find_device() -> CudaDevice | str:
     """Return the first visible GPU, or why there is none."""
     try:
         import pycuda.driver as driver
@@ -97,9 +111,9 @@ def device() -> Device | str:
         driver.init()
         if not driver.Device.count():
             return "the driver lists none; see CUDA_VISIBLE_DEVICES and nvidia-smi"
-        found = driver.Device(0)
-        major, minor = found.compute_capability()
-        return Device(found.name(), (major, minor), found.total_memory())
+        device = driver.Device(0)
+        major, minor = device.compute_capability()
+        return CudaDevice(device.name(), (major, minor), device.total_memory())
     except ImportError as error:
         return f"pycuda cannot be imported: {error}"
     except Exception as error:  # noqa: BLE001 - pycuda's own, known once it is imported
@@ -197,14 +211,14 @@ class PyCuda:
             # Also after a failure: a stream that still records cannot be used.
             status = self._library.cuStreamEndCapture(handle, ctypes.byref(graph))
         self._check("cuStreamEndCapture", status)
-        made, plain = ctypes.c_void_p(), ctypes.c_ulonglong(0)
+        executable, flags = ctypes.c_void_p(), ctypes.c_ulonglong(0)
         try:
             name = "cuGraphInstantiateWithFlags"
-            self._call(name, ctypes.byref(made), graph, plain)
+            self._call(name, ctypes.byref(executable), graph, flags)
         finally:
             self._library.cuGraphDestroy(graph)
-        self._graphs.append(made)
-        return made
+        self._graphs.append(executable)
+        return executable
 
     def replay(self, graph: Any, stream: Any) -> None:
         self._call("cuGraphLaunch", graph, ctypes.c_void_p(self.handle(stream)))
@@ -220,7 +234,7 @@ class PyCuda:
         raise CudaError(f"{name} failed: {(text.value or b'?').decode()} ({status})")
 
     def close(self) -> None:
-        """Let go of everything; in the thread that made the context, as pycuda asks."""
+        """Release everything; in the thread that made the context, as pycuda asks."""
         with self.current():
             for graph in self._graphs:
                 self._library.cuGraphExecDestroy(graph)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 NAMES = ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings")
-"""In order of preference. The last is the second's own module, which the wheels of the
-bindings install without the package that forwards to it."""
+"""In order of preference. The last is the module that the wheels of the bindings
+install; the second is a package that only forwards to it."""
 INSTALL = (
     "pip install 'pytest-mlperf[tensorrt]' (needs NVIDIA's package index), or "
     "'pytest-mlperf[tensorrt-rtx]' for GeForce and RTX cards"
@@ -29,15 +29,15 @@ class TensorRT:
         name = "tensorrt_rtx" if self.rtx else "tensorrt"
         return f"{name} {self.module.__version__}"
 
-    def refuses(self, capability: tuple[int, int]) -> str | None:
+    def explain_refusal(self, capability: tuple[int, int]) -> str | None:
         """Say why a device of that compute capability cannot be used, or None."""
         legal = getattr(self.module, "ComputeCapability", None)
         if not self.rtx or legal is None:
             return None
-        known = [n.removeprefix("SM") for n in legal.__members__ if n.startswith("SM")]
-        if "".join(map(str, capability)) in known:
+        names = [n.removeprefix("SM") for n in legal.__members__ if n.startswith("SM")]
+        if "".join(map(str, capability)) in names:
             return None
-        listed = ", ".join(f"{n[:-1]}.{n[-1]}" for n in known)
+        listed = ", ".join(f"{n[:-1]}.{n[-1]}" for n in names)
         return (
             f"{self.version} runs on compute capability {listed}, but this device has "
             f"{capability[0]}.{capability[1]}; install the full TensorRT "
@@ -45,7 +45,7 @@ class TensorRT:
         )
 
 
-def installed() -> str | None:
+def find_library() -> str | None:
     """Return the name of the TensorRT that would be imported, or None."""
     return next((name for name in NAMES if importlib.util.find_spec(name)), None)
 
@@ -55,15 +55,15 @@ def load_library() -> TensorRT:
 
     Raises ``ImportError`` where there is none, or one whose libraries do not load.
     """
-    failed = f"no TensorRT is installed: {INSTALL}"
+    problem = f"no TensorRT is installed: {INSTALL}"
     for name in NAMES:
         if not importlib.util.find_spec(name):
             continue
         try:
             module = importlib.import_module(name)
         except (ImportError, OSError, RuntimeError) as error:
-            # A wheel of bindings whose libraries are missing must not hide another.
-            failed = f"{name} is installed, but cannot be imported: {error}"
+            # Bindings whose libraries are missing must not hide another TensorRT.
+            problem = f"{name} is installed, but cannot be imported: {error}"
             continue
         return TensorRT(module, "rtx" in name)
-    raise ImportError(failed)
+    raise ImportError(problem)

@@ -8,78 +8,81 @@ same files.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.api.engine import content_hash
-from pytest_mlperf.api.samples import Batch
-from pytest_mlperf.api.workload import Model
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.engines.calibration import Calibration
+from pytest_mlperf.engines.calibration import calibration_reader
 
 RECIPE = 1
 """Counts up when the files that are written here change."""
-QUANTISED = ("int8", "fp8")
-INT8_TOP = 127.0
-FP8_TOP = 448.0
+QUANTIZED = ("int8", "fp8")
+INT8_MAX = 127.0
+FP8_MAX = 448.0
 """Largest magnitudes of the two types; fp8 is E4M3."""
-QUANTISED_OPSET = 19
+QUANTIZED_OPSET = 19
 """The first in which QuantizeLinear takes fp16 and gives fp8."""
 OPERATORS = ["Conv", "Gemm", "MatMul", "Add"]
-"""What is quantised: matrix products, and sums so that residuals stay in 8 bits."""
+"""What is quantized: matrix products, and sums so that residuals stay in 8 bits."""
 
 
-def path_of(
-    workload: Workload, precision: str, calibration: Calibration | None, folder: Path
+def model_path(
+    workload: TensorWorkload,
+    precision: str,
+    calibration: Calibration | None,
+    folder: Path,
 ) -> Path:
-    """Return where a workload's graph in a precision is kept.
+    """Return where a workload's graph in a precision is stored.
 
     The name is a hash of the workload, the calibration samples and what makes it.
     """
+    model = model_file(workload, "tensorrt")
     parts = {
         "workload": workload.digest,
         "precision": precision,
         "calibration": calibration.digest if calibration else "",
-        "keep_fp32": workload.model.keep_fp32,
+        "keep_fp32": model.keep_fp32,
         "onnxruntime": version("onnxruntime"),
         "recipe": RECIPE,
     }
-    stem = workload.model.path.stem
-    return folder / f"{stem}-{precision}-{content_hash(parts)[:16]}.onnx"
+    return folder / f"{model.path.stem}-{precision}-{content_hash(parts)[:16]}.onnx"
 
 
-def prepared(
-    workload: Workload,
+def write_model(
+    workload: TensorWorkload,
     precision: str,
     calibration: Calibration | None,
     folder: Path,
     beat: Callable[[], None] = lambda: None,
 ) -> Path:
-    """Return the workload's graph in a precision, from the cache or made now."""
-    path = path_of(workload, precision, calibration, folder)
+    """Write the workload's graph in a precision, unless the cache has it."""
+    model = model_file(workload, "tensorrt")
+    path = model_path(workload, precision, calibration, folder)
     if path.is_file():
         return path
     folder.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".making")
-    folded = path.with_suffix(".folded")
+    folded, quantized = path.with_suffix(".folded"), path.with_suffix(".quantized")
     try:
-        _fold(workload.model.path, folded)
+        _fold(model.path, folded)
         beat()
         source = folded
-        if precision in QUANTISED:
+        if precision in QUANTIZED:
             _raise_opset(folded)
-            quantised = path.with_suffix(".quantised")
-            _quantise(workload.model, folded, quantised, precision, beat)
-            source = quantised
+            _quantize(model, folded, quantized, precision, beat)
+            source = quantized
         if precision == "fp32":
             folded.replace(scratch)
         else:
             _halve(source, scratch)
         scratch.replace(path)
     finally:
-        for leftover in (scratch, folded, path.with_suffix(".quantised")):
+        for leftover in (scratch, folded, quantized):
             leftover.unlink(missing_ok=True)
     return path
 
@@ -96,9 +99,9 @@ def _raise_opset(path: Path) -> None:
     from onnx import version_converter
 
     model = onnx.load(path)
-    if any(o.domain in ("", "ai.onnx") and o.version < QUANTISED_OPSET
+    if any(o.domain in ("", "ai.onnx") and o.version < QUANTIZED_OPSET
            for o in model.opset_import):  # fmt: skip
-        onnx.save(version_converter.convert_version(model, QUANTISED_OPSET), path)
+        onnx.save(version_converter.convert_version(model, QUANTIZED_OPSET), path)
 
 
 def _halve(source: Path, target: Path) -> None:
@@ -106,12 +109,12 @@ def _halve(source: Path, target: Path) -> None:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    made: Any = convert_float_to_float16(onnx.load(source), keep_io_types=True)
-    onnx.save(made, target)
+    halved: Any = convert_float_to_float16(onnx.load(source), keep_io_types=True)
+    onnx.save(halved, target)
 
 
-def _quantise(
-    model: Model,
+def _quantize(
+    model: ModelFile,
     source: Path,
     target: Path,
     precision: str,
@@ -120,24 +123,15 @@ def _quantise(
     """Write the graph with explicit Q/DQ pairs, scaled by the calibration samples.
 
     TensorRT takes symmetric scales only: int8 with a zero point of 0, weights per
-    channel in int8, per tensor in fp8; no quantised bias.
+    channel in int8, per tensor in fp8; no quantized bias.
     """
     from onnxruntime import quantization as q
 
-    assert model.calibration is not None, "calibration.read has refused this model"
-
-    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self, batches: Iterator[Batch]) -> None:
-            self.batches = batches
-
-        def get_next(self) -> Batch | None:
-            beat()
-            return next(self.batches, None)
-
+    assert model.calibration is not None, "read_calibration refuses such a model"
     q.quantize_static(
         source,
         target,
-        Reader(iter(model.calibration())),
+        calibration_reader(model.calibration(), beat),
         quant_format=q.QuantFormat.QDQ,
         op_types_to_quantize=OPERATORS,
         per_channel=precision == "int8",
@@ -158,29 +152,28 @@ def _quantise(
         _to_fp8(source, target)
 
 
-def _to_fp8(source: Path, quantised: Path) -> None:
-    """Turn int8 Q/DQ pairs to fp8: wider scales, and weights from the originals.
+def _to_fp8(source: Path, quantized: Path) -> None:
+    """Turn int8 Q/DQ pairs to fp8: smaller scales, and weights from the originals.
 
-    The ranges are the same; a floating-point type reaches its top at 448, not at 127.
+    The ranges are the same, but fp8 reaches its largest magnitude at 448, not at 127.
     """
     import ml_dtypes
     import numpy as np
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(quantised)
+    model = onnx.load(quantized)
     originals = {t.name: t for t in onnx.load(source).graph.initializer}
     graph = model.graph
     tensors = {t.name: t for t in graph.initializer}
-    # The quantiser's version of an initialiser has its name and a suffix.
     pairs = [
         n for n in graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")
     ]
     scales = {node.input[1] for node in pairs}
     for name in scales:
         values = numpy_helper.to_array(tensors[name])
-        stretched = np.asarray(values * (INT8_TOP / FP8_TOP), np.float32)
-        tensors[name].CopyFrom(numpy_helper.from_array(stretched, name))
+        scaled = np.asarray(values * (INT8_MAX / FP8_MAX), np.float32)
+        tensors[name].CopyFrom(numpy_helper.from_array(scaled, name))
     for name in {node.input[2] for node in pairs}:
         shape = tuple(tensors[name].dims)
         zero = np.zeros(shape, ml_dtypes.float8_e4m3fn)
@@ -189,10 +182,11 @@ def _to_fp8(source: Path, quantised: Path) -> None:
         weight = tensors.get(node.input[0])
         if weight is None or node.op_type != "DequantizeLinear":
             continue
+        # The quantizer adds this suffix to the name of the original.
         original = originals[weight.name.removesuffix("_quantized")]
         scale = numpy_helper.to_array(tensors[node.input[1]])
-        low = (numpy_helper.to_array(original) / scale).clip(-FP8_TOP, FP8_TOP)
-        made = numpy_helper.from_array(low.astype(ml_dtypes.float8_e4m3fn), weight.name)
-        weight.CopyFrom(made)
+        values = (numpy_helper.to_array(original) / scale).clip(-FP8_MAX, FP8_MAX)
+        low = values.astype(ml_dtypes.float8_e4m3fn)
+        weight.CopyFrom(numpy_helper.from_array(low, weight.name))
     del graph.value_info[:]  # they state int8
-    onnx.save(model, quantised)
+    onnx.save(model, quantized)

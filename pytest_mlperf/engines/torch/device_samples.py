@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_mlperf.api.device_dataset import Picked
-from pytest_mlperf.api.device_dataset import equal_rows
+from pytest_mlperf.api.device_dataset import check_equal_shapes
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
@@ -44,7 +44,7 @@ class Rows:
 
         start = 0
         try:
-            for batch in equal_rows(batches):
+            for batch in check_equal_shapes(batches):
                 for name, array in batch.items():
                     if name not in self.arrays:
                         kind = torch.from_numpy(array[:1]).dtype

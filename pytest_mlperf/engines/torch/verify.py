@@ -11,7 +11,7 @@ import numpy as np
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
 
 SAMPLES = 16
 FARTHEST = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "fp8": 0.6}
@@ -22,7 +22,7 @@ FARTHEST_PICTURES = {**FARTHEST, "fp8": 0.2}
 three of its products wrong. An encoder that was never trained is at 0.43 with none."""
 
 
-def samples(workload: Workload) -> Batch:
+def samples(workload: TensorWorkload) -> Batch:
     """Return one small batch of the dataset."""
     dataset = workload.dataset
     indices = list(range(min(SAMPLES, dataset.total, dataset.performance_count)))

@@ -23,11 +23,11 @@ from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
-from pytest_mlperf.api.workload import Model
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks.bert import BERT
 from pytest_mlperf.benchmarks.resnet50 import RESNET50
-from pytest_mlperf.engines.tensorrt import library
+from pytest_mlperf.engines.tensorrt.library import find_library
 from pytest_mlperf.engines.tensorrt.library import load_library
 from pytest_mlperf.engines.tensorrt.provider import TENSORRT
 from tests.support import doubles
@@ -35,7 +35,7 @@ from tests.support.lazy_cuda import FakeContext
 from tests.support.lazy_cuda import FakeEngine
 
 pytestmark = pytest.mark.skipif(
-    library.installed() is None,
+    find_library() is None,
     reason="no TensorRT is installed: pip install 'pytest-mlperf[tensorrt-rtx]'",
 )
 WIDE = 4096
@@ -43,7 +43,7 @@ WIDE = 4096
 
 
 def save(path: Path, *nodes: onnx.NodeProto, rest: tuple[int, ...] = (512,),
-         weights: Mapping[str, Array] | None = None) -> Model:  # fmt: skip
+         weights: Mapping[str, Array] | None = None) -> ModelFile:  # fmt: skip
     """Write a model of a few operators: float32 [batch, *rest] to anything."""
     graph = helper.make_graph(
         list(nodes),
@@ -56,7 +56,7 @@ def save(path: Path, *nodes: onnx.NodeProto, rest: tuple[int, ...] = (512,),
     made = helper.make_model(graph, opset_imports=opsets)
     made.ir_version = 8
     onnx.save(made, path)
-    return Model(path, ("number",), ("output",))
+    return ModelFile(path, ("number",), ("output",))
 
 
 def one(operator: str, **named: str) -> onnx.NodeProto:
@@ -72,12 +72,12 @@ class World:
 
     def request(
         self,
-        workload: Workload | Model,
+        workload: TensorWorkload | ModelFile,
         precision: str = "fp32",
         batch: int | None = 4,
         **options: str,
     ) -> BuildRequest:
-        if isinstance(workload, Model):
+        if isinstance(workload, ModelFile):
             echo = doubles.Echo(doubles.numbers(), digest=workload.path.stem)
             workload = replace(echo, model=workload)
         options = {name.replace("_", "-"): value for name, value in options.items()}
@@ -88,7 +88,7 @@ class World:
     def build(self, *arguments: object, **named: object) -> Build:
         return TENSORRT.build(self.request(*arguments, **named))  # type: ignore[arg-type]
 
-    def product(self) -> Model:
+    def product(self) -> ModelFile:
         """Write a wide product, divided by its sum, which wants room for all of it."""
         return save(
             self.folder / "product.onnx",
@@ -110,7 +110,7 @@ def world(tmp_path: Path) -> World:
 @pytest.mark.parametrize("precision", ["fp16", "fp32", "int8", "fp8"])
 def test_the_picture_classifier_becomes_a_plan(world: World, precision: str) -> None:
     """In every precision, with a profile each for one sample, a query and a batch."""
-    workload = RESNET50.workload("embedded", None)
+    workload = RESNET50.open_workload("embedded", None)
     build = world.build(workload, precision, 64)
 
     assert build.path is not None
@@ -126,7 +126,7 @@ def test_the_picture_classifier_becomes_a_plan(world: World, precision: str) -> 
 
 def test_the_question_answerer_becomes_a_plan(world: World) -> None:
     """Batch and length vary: three profiles of either; nothing but the plan is left."""
-    build = world.build(BERT.workload("embedded", None), "fp16", 64)
+    build = world.build(BERT.open_workload("embedded", None), "fp16", 64)
     left = {p.suffix for p in (world.folder / "cache" / "tensorrt").iterdir()}
 
     assert build.facts["profiles"] == "9"
@@ -137,7 +137,7 @@ def test_the_question_answerer_becomes_a_plan(world: World) -> None:
 def test_questions_without_calibration_samples_are_not_quantised(world: World) -> None:
     """The text says what to ask for instead."""
     with pytest.raises(BuildFailed, match="no calibration samples; use --mlperf-prec"):
-        world.build(BERT.workload("embedded", None), "int8")
+        world.build(BERT.open_workload("embedded", None), "int8")
 
     assert world.plans() == []
 
@@ -222,13 +222,13 @@ def test_an_operator_that_tensorrt_lacks_is_named(
     assert "[tried batch 4: " in str(caught.value)
 
 
-def build_as_is(world: World, model: Model) -> None:
+def build_as_is(world: World, model: ModelFile) -> None:
     """Build a graph that nothing but TensorRT shall look at."""
     from pytest_mlperf.engines.tensorrt import onnx_model
 
     request = world.request(model)
     # onnxruntime, which folds constants, would refuse such a graph first.
-    made = onnx_model.path_of(
+    made = onnx_model.model_path(
         request.workload, "fp32", None, request.cache / "tensorrt" / "models"
     )
     made.parent.mkdir(parents=True)
@@ -273,7 +273,7 @@ def test_sequences_beyond_the_models_positions_are_an_impossible_profile(
     world: World,
 ) -> None:
     """Its embedding has 384 places; the shapes that clash are named."""
-    workload = BERT.workload("embedded", None)
+    workload = BERT.open_workload("embedded", None)
 
     class Longer:
         """The dataset, with one sample longer than the model's 384 positions."""
@@ -297,7 +297,7 @@ def test_what_stands_in_for_a_device_has_the_real_names() -> None:
     trt = load_library().module
     pairs = ((FakeContext, trt.IExecutionContext), (FakeEngine, trt.ICudaEngine))
     own = {"engine", "profile", "shape", "addresses", "workspace"}
-    own |= {"cuda", "spans", "contexts"}
+    own |= {"cuda", "profiles", "contexts"}
     absent = [
         f"{real.__name__}.{name}"
         for fake, real in pairs

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pytest_mlperf.api.device_dataset import DeviceDataset
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.workload import ArrayDataset
-from pytest_mlperf.engines.tensorrt.device_samples import Rows
-from pytest_mlperf.engines.tensorrt.device_samples import runs
+from pytest_mlperf.engines.tensorrt.device_samples import PlanSampleStore
+from pytest_mlperf.engines.tensorrt.device_samples import find_runs
 from pytest_mlperf.engines.tensorrt.runtime import Plan
+from pytest_mlperf.engines.tensorrt.stream import open_stream
 from tests.support.lazy_cuda import INPUT
 from tests.support.lazy_cuda import LazyCuda
 from tests.support.plans import model
@@ -21,7 +22,7 @@ from tests.support.plans import plan_of
 
 
 def library(plan: Plan, dataset: ArrayDataset, longest: int = 0) -> DeviceDataset:
-    return DeviceDataset(dataset, Rows(lambda: plan, bool(longest), longest))
+    return DeviceDataset(dataset, PlanSampleStore(lambda: plan, bool(longest), longest))
 
 
 @settings(deadline=None)
@@ -42,7 +43,7 @@ def test_a_batch_is_copied_on_the_device(
     samples = library(plan, dataset)
     samples.load(list(range(300)))
     dataset.arrays[INPUT][:] = -1
-    stream = plan.open(model(dynamic=False))
+    stream = open_stream(plan, model(dynamic=False))
     (found,) = stream.infer(samples.gather(chosen), len(chosen))
 
     assert np.array_equal(2 * values[chosen] + 1, found)
@@ -72,7 +73,7 @@ def test_sequences_are_padded_with_zeros_to_the_batchs_longest(
     samples = library(plan, dataset, max(lengths))
     samples.load(list(range(count)))
     chosen = data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=8))
-    stream = plan.open(model(dynamic=True))
+    stream = open_stream(plan, model(dynamic=True))
     stream.infer({INPUT: np.full((8, 200), 5, np.float32)}, 8)  # what lay there before
     (found,) = stream.infer(samples.gather(chosen), len(chosen))
     width = max(lengths[i] for i in chosen)
@@ -84,7 +85,7 @@ def test_memory_comes_back_while_a_stream_is_open() -> None:
     """Warm-up and run each load; nothing piles up."""
     cuda = LazyCuda()
     plan = plan_of(cuda, (-1, 3), 4, 0, graphs=False)
-    stream = plan.open(model(dynamic=False))
+    stream = open_stream(plan, model(dynamic=False))
     before = len(cuda.memory)
     samples = library(plan, ArrayDataset({INPUT: np.zeros((9, 3), np.float32)}, 9))
     counts = []
@@ -109,7 +110,7 @@ def test_a_device_without_room_says_what_to_leave_away() -> None:
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=60))
 def test_runs_of_neighbours_are_the_samples_in_their_order(chosen: list[int]) -> None:
     """One transfer a run copies exactly what one a sample would."""
-    found = runs(np.array(chosen, np.int32))
+    found = find_runs(np.array(chosen, np.int32))
     copied = [first + i for _, first, count in found for i in range(count)]
 
     assert chosen == copied

@@ -15,10 +15,11 @@ import onnxruntime
 import pytest
 
 from pytest_mlperf.api.samples import Array
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks.bert import BERT
 from pytest_mlperf.benchmarks.resnet50 import RESNET50
-from pytest_mlperf.engines import calibration
+from pytest_mlperf.engines.calibration import Calibration
+from pytest_mlperf.engines.calibration import read_calibration
 from pytest_mlperf.engines.tensorrt import onnx_model
 
 BATCH = 30
@@ -29,15 +30,15 @@ GATES = {"99": 0.99, "99.9": 0.999}
 class World:
     """A workload and the graphs made of it, kept for all tests."""
 
-    workload: Workload
+    workload: TensorWorkload
     folder: Path
     sessions: dict[str, Any] = field(default_factory=dict)
 
     def graph(self, precision: str) -> Path:
         chosen = None
-        if precision in onnx_model.QUANTISED:
-            chosen = calibration.read(self.workload, precision)
-        return onnx_model.prepared(self.workload, precision, chosen, self.folder)
+        if precision in onnx_model.QUANTIZED:
+            chosen = read_calibration(self.workload, precision)
+        return onnx_model.write_model(self.workload, precision, chosen, self.folder)
 
     def outputs(self, precision: str, indices: list[int]) -> Sequence[Array]:
         """Return a batch's outputs of the graph in a precision."""
@@ -61,7 +62,7 @@ class World:
         for start in range(0, total, BATCH):
             indices = list(range(start, min(start + BATCH, total)))
             outputs = self.outputs(precision, indices)
-            rows, sizes = self.workload.respond(outputs, indices)
+            rows, sizes, _ = self.workload.respond(outputs, indices)
             for place, index in enumerate(indices):
                 raw = rows[place].tobytes()
                 answers[index] = raw[: sizes[place]] if sizes else raw
@@ -72,13 +73,15 @@ class World:
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(
-        RESNET50.workload("embedded", None), tmp_path_factory.mktemp("pictures")
+        RESNET50.open_workload("embedded", None), tmp_path_factory.mktemp("pictures")
     )
 
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(BERT.workload("embedded", None), tmp_path_factory.mktemp("questions"))
+    return World(
+        BERT.open_workload("embedded", None), tmp_path_factory.mktemp("questions")
+    )
 
 
 def operators(path: Path) -> Counter[str]:
@@ -163,10 +166,10 @@ def test_a_graph_is_made_once(pictures: World) -> None:
     """The second time it is found; another calibration set makes another."""
     first = pictures.graph("int8")
     stamp = first.stat().st_mtime_ns
-    other = calibration.Calibration("other", 1, "")
+    other = Calibration("other", 1, "")
 
     assert first == pictures.graph("int8")
     assert stamp == first.stat().st_mtime_ns
     assert not list(pictures.folder.glob("*.making"))
     assert not list(pictures.folder.glob("*.folded"))
-    assert other.digest != calibration.read(pictures.workload, "int8").digest
+    assert other.digest != read_calibration(pictures.workload, "int8").digest

@@ -11,12 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.core.errors import Refused
-from pytest_mlperf.engines.tensorrt import cache as cache
-from pytest_mlperf.engines.tensorrt import options
-from pytest_mlperf.engines.tensorrt import profiles as profiles
+from pytest_mlperf.engines.tensorrt.cache import CacheEntry
+from pytest_mlperf.engines.tensorrt.cache import PlanRecord
 from pytest_mlperf.engines.tensorrt.library import TensorRT
-from pytest_mlperf.engines.tensorrt.options import Settings
 from pytest_mlperf.engines.tensorrt.provider import TENSORRT
+from pytest_mlperf.engines.tensorrt.settings import BuildSettings
+from pytest_mlperf.engines.tensorrt.settings import Profile
+from pytest_mlperf.engines.tensorrt.settings import choose_graph_batches
+from pytest_mlperf.engines.tensorrt.settings import choose_profiles
+from pytest_mlperf.engines.tensorrt.settings import find_profile
+from pytest_mlperf.engines.tensorrt.settings import read_settings
+from pytest_mlperf.engines.tensorrt.settings import round_up
+from pytest_mlperf.engines.tensorrt.settings import shape_limits
 
 PARTS = {
     "workload": {"digest": "bert"},
@@ -51,30 +57,29 @@ def test_a_plan_is_built_again_for_a_reason_that_is_named(
     tmp_path: Path, old: dict[str, dict[str, str]], said: str
 ) -> None:
     """The reason and the old and new value, from what lies in the cache."""
-    before = cache.Entry(tmp_path, "bert-b64", old)
+    before = CacheEntry(tmp_path, "bert-b64", old)
     before.plan.write_bytes(b"plan")
-    before.write({"facts": {}})
-    entry = cache.Entry(tmp_path, "bert-b64", PARTS)
+    before.write(PlanRecord({}))
+    entry = CacheEntry(tmp_path, "bert-b64", PARTS)
 
     assert entry.read() is None
-    assert said in entry.reason()
+    assert said in entry.explain_miss()
     assert entry.plan != before.plan
 
 
 def test_a_deleted_plan_is_said_to_be_deleted(tmp_path: Path) -> None:
     """The sidecar is left and knows; in an empty cache nothing is known."""
-    entry = cache.Entry(tmp_path, "bert/b64", PARTS)
-    empty = entry.reason()
+    entry = CacheEntry(tmp_path, "bert/b64", PARTS)
+    empty = entry.explain_miss()
     entry.plan.write_bytes(b"plan")
-    entry.write({"facts": {"a": "b"}})
+    entry.write(PlanRecord({"a": "b"}, cuda_graphs=False))
     known = entry.read()
     entry.plan.unlink()
 
     assert "no engine was built for this workload yet (or the cache was" in empty
-    assert known is not None
-    assert known["facts"] == {"a": "b"}
+    assert known == PlanRecord({"a": "b"}, cuda_graphs=False)
     assert entry.read() is None
-    assert f"the engine was deleted: {entry.plan.name}" == entry.reason()
+    assert f"the engine was deleted: {entry.plan.name}" == entry.explain_miss()
 
 
 def test_the_nearest_of_several_plans_explains(tmp_path: Path) -> None:
@@ -82,28 +87,28 @@ def test_the_nearest_of_several_plans_explains(tmp_path: Path) -> None:
     near = changed("engine", "batch", "32")
     far = {**changed("version", "tensorrt", "9"), "engine": {"batch": "1"}}
     for parts in (far, near, changed("workload", "digest", "other")):
-        cache.Entry(tmp_path, "x", parts).write({"facts": {}})
+        CacheEntry(tmp_path, "x", parts).write(PlanRecord({}))
     (tmp_path / "half.json").write_text('{"parts": {')
     (tmp_path / "other.json").write_text("[1, 2]")
 
-    assert "batch 32 → 64" in cache.Entry(tmp_path, "x", PARTS).reason()
-    assert "another TensorRT" not in cache.Entry(tmp_path, "x", PARTS).reason()
+    assert "batch 32 → 64" in CacheEntry(tmp_path, "x", PARTS).explain_miss()
+    assert "another TensorRT" not in CacheEntry(tmp_path, "x", PARTS).explain_miss()
 
 
 def test_a_failure_is_kept_without_a_plan(tmp_path: Path) -> None:
     """The verdict holds until its sidecar is deleted."""
-    entry = cache.Entry(tmp_path, "x", PARTS)
-    entry.write({"facts": {}, "failure": "memory: none left"})
+    entry = CacheEntry(tmp_path, "x", PARTS)
+    entry.write(PlanRecord({}, failure="memory: none left"))
     known = entry.read()
 
     assert known is not None
-    assert known["failure"] == "memory: none left"
+    assert known.failure == "memory: none left"
 
 
 @given(st.integers(1, 4096), st.integers(0, 4096))
 def test_profiles_hold_every_batch_and_length(most: int, longest: int) -> None:
     """The last one holds everything, the first one a single short sample."""
-    found = profiles.spans(most, longest)
+    found = choose_profiles(most, longest)
 
     assert most == found[-1].batch
     assert longest == found[-1].length
@@ -115,55 +120,70 @@ def test_profiles_hold_every_batch_and_length(most: int, longest: int) -> None:
 
 def test_a_profile_ends_at_its_span_and_begins_at_one() -> None:
     """Only what varies in the graph varies in the profile."""
-    span = profiles.Span(8, 128)
+    profile = Profile(8, 128)
 
-    assert profiles.ranges(span, (-1, -1), "ids") == ((1, 1), (8, 128), (8, 128))
-    assert profiles.ranges(span, (-1, 3, 4), "x") == ((1, 3, 4), (8, 3, 4), (8, 3, 4))
-    assert profiles.ranges(span, (16, -1), "ids") == ((16, 1), (16, 128), (16, 128))
+    assert shape_limits(profile, (-1, -1), "ids") == (
+        (1, 1),
+        (8, 128),
+        (8, 128),
+    )
+    assert shape_limits(profile, (-1, 3, 4), "x") == (
+        (1, 3, 4),
+        (8, 3, 4),
+        (8, 3, 4),
+    )
+    assert shape_limits(profile, (16, -1), "ids") == (
+        (16, 1),
+        (16, 128),
+        (16, 128),
+    )
 
 
 @pytest.mark.parametrize(
-    ("span", "shape"),
-    [(profiles.Span(8), (-1, -1)), (profiles.Span(8, 128), (-1, 3, -1))],
+    ("profile", "shape"),
+    [
+        (Profile(8), (-1, -1)),
+        (Profile(8, 128), (-1, 3, -1)),
+    ],
 )
 def test_an_axis_that_nobody_knows_is_refused(
-    span: profiles.Span, shape: tuple[int, ...]
+    profile: Profile, shape: tuple[int, ...]
 ) -> None:
     """It is named with its input; guessing it would build a wrong plan."""
     with pytest.raises(ValueError, match="of the input 'x' varies, but only the batch"):
-        profiles.ranges(span, shape, "x")
+        shape_limits(profile, shape, "x")
 
 
 @given(st.integers(1, 600), st.integers(1, 600))
 def test_a_batch_runs_in_the_first_profile_that_holds_it(size: int, most: int) -> None:
     """None where no profile is large enough."""
-    tops = [{"x": (span.batch, 4)} for span in profiles.spans(most)]
-    number = profiles.fit(tops, {"x": (size, 4)})
+    tops = [{"x": (span.batch, 4)} for span in choose_profiles(most)]
+    number = find_profile(tops, {"x": (size, 4)})
 
     assert (number is None) == (size > most)
     if number is not None:
         assert tops[number]["x"][0] >= size
         assert all(top["x"][0] < size for top in tops[:number])
-    assert profiles.fit(tops, {"x": (1, 4, 4)}) is None
+    assert find_profile(tops, {"x": (1, 4, 4)}) is None
 
 
 @given(st.integers(1, 2048))
 def test_recorded_batches_reach_the_largest(most: int) -> None:
     """Ascending from 1, and rounding a batch up at most doubles it."""
-    sizes = profiles.graph_batches(most)
+    sizes = choose_graph_batches(most)
 
     assert sizes[0] == 1
     assert most == sizes[-1]
     assert sorted(set(sizes)) == list(sizes)
     assert all(b <= 2 * a for a, b in itertools.pairwise(sizes))
-    assert all(profiles.bucket(n, sizes) < 2 * n for n in range(1, most + 1))
+    assert all(round_up(n, sizes) < 2 * n for n in range(1, most + 1))
 
 
 def test_engine_options_become_settings(tmp_path: Path) -> None:
     """Beside them may stand an option of onnxruntime: a session may have both."""
     library = tmp_path / "libplugin.so"
     library.touch()
-    given_options = {
+    options = {
         "workspace-mib": "512",
         "level": "3",
         "cuda-graphs": "off",
@@ -171,8 +191,8 @@ def test_engine_options_become_settings(tmp_path: Path) -> None:
         "provider": "cpu",
     }
 
-    assert Settings(512, 3, False, (str(library),)) == options.read(given_options)
-    assert Settings() == options.read({})
+    assert BuildSettings(512, 3, False, (str(library),)) == read_settings(options)
+    assert BuildSettings() == read_settings({})
 
 
 @pytest.mark.parametrize(
@@ -190,9 +210,9 @@ def test_engine_options_become_settings(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_engine_option_is_refused(name: str, value: str, said: str) -> None:
-    """Found, legal, and where it was said."""
+    """SearchResult, legal, and where it was said."""
     with pytest.raises(Refused, match=said):
-        options.read({name: value})
+        read_settings({name: value})
 
 
 def library(*capabilities: str, rtx: bool = True) -> TensorRT:
@@ -203,13 +223,13 @@ def library(*capabilities: str, rtx: bool = True) -> TensorRT:
 
 def test_a_device_that_tensorrt_for_rtx_does_not_know_is_refused() -> None:
     """It would fail at run time; full TensorRT takes it."""
-    found = library("SM89", "SM120").refuses((9, 0))
+    found = library("SM89", "SM120").explain_refusal((9, 0))
 
     assert found is not None
     assert "tensorrt_rtx 1.7 runs on compute capability 8.9, 12.0, but this" in found
     assert "has 9.0; install the full TensorRT" in found
-    assert library("SM89", "SM120").refuses((12, 0)) is None
-    assert library("SM89", rtx=False).refuses((9, 0)) is None
+    assert library("SM89", "SM120").explain_refusal((12, 0)) is None
+    assert library("SM89", rtx=False).explain_refusal((9, 0)) is None
 
 
 def test_the_engine_offers_what_the_suite_asks_for() -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mlperf.engines.tensorrt.build import Order
-from pytest_mlperf.engines.tensorrt.build_process import attempt
-from pytest_mlperf.engines.tensorrt.failures import SMALLER_HELPS
-from pytest_mlperf.engines.tensorrt.failures import Failure
-from pytest_mlperf.engines.tensorrt.failures import Kind
-from pytest_mlperf.engines.tensorrt.failures import classify
-from pytest_mlperf.engines.tensorrt.search import Found
-from pytest_mlperf.engines.tensorrt.search import largest
+from pytest_mlperf.engines.tensorrt.build_search import CURED_BY_SMALLER_BATCH
+from pytest_mlperf.engines.tensorrt.build_search import BuildFailure
+from pytest_mlperf.engines.tensorrt.build_search import Cause
+from pytest_mlperf.engines.tensorrt.build_search import SearchResult
+from pytest_mlperf.engines.tensorrt.build_search import classify_failure
+from pytest_mlperf.engines.tensorrt.build_search import find_largest_batch
+from pytest_mlperf.engines.tensorrt.build_search import run_build
+from pytest_mlperf.engines.tensorrt.builder import PlanRequest
+from pytest_mlperf.engines.tensorrt.settings import BuildSettings
 
 # The two logs that NVIDIA's tuning guide prints, without their timestamps' noise.
 KERNEL_FAILS = """\
@@ -51,10 +50,10 @@ NO_DRIVER = (
 
 # Printed by TensorRT for RTX 1.7.1, but where a row says other.
 SEEN = [
-    (Kind.TACTIC, KERNEL_FAILS, 0),
-    (Kind.MEMORY, PLUGIN_RUNS_OUT, -6),
+    (Cause.TACTIC, KERNEL_FAILS, 0),
+    (Cause.MEMORY, PLUGIN_RUNS_OUT, -6),
     (
-        Kind.MEMORY,
+        Cause.MEMORY,
         (
             "[TensorRT] ERROR: [localCheckMacros.cpp::getErrorStr::132] Error Code 2: "
             "OutOfMemory (Requested size was 1091811336 bytes.)"
@@ -62,7 +61,7 @@ SEEN = [
         3,
     ),
     (
-        Kind.MEMORY,
+        Cause.MEMORY,
         (
             "[TensorRT] ERROR: IBuilder::buildSerializedNetwork: Error Code 1: "
             "Myelin (enumerate_tactics] Tactic Selection: no tactics to implement the "
@@ -70,9 +69,9 @@ SEEN = [
         ),
         3,
     ),
-    (Kind.MEMORY, "", -9),
+    (Cause.MEMORY, "", -9),
     (
-        Kind.OPERATOR,
+        Cause.OPERATOR,
         (
             "[TensorRT] ERROR: In node 0 with name: n0 and operator: StringNormalizer "
             "(checkStringNormalizer): UNSUPPORTED_NODE: false [an operator of ONNX]"
@@ -80,7 +79,7 @@ SEEN = [
         3,
     ),
     (
-        Kind.PLUGIN,
+        Cause.PLUGIN,
         (
             "[TensorRT] ERROR: In node 0 with name: n0 and operator: Frobnicate "
             '(checkFallbackPluginImporter): INVALID_NODE: creator && "Plugin not '
@@ -90,7 +89,7 @@ SEEN = [
         3,
     ),
     (
-        Kind.MODEL,
+        Cause.MODEL,
         (
             "[TensorRT] ERROR: (deserializeOnnxModel): MODEL_DESERIALIZE_FAILED: "
             "Assertion failed: model->ParseFromCodedStream(&codedInput)"
@@ -98,7 +97,7 @@ SEEN = [
         3,
     ),
     (
-        Kind.PROFILE,
+        Cause.PROFILE,
         (
             f"{NO_DRIVER}\n[TensorRT] ERROR: IBuilder::buildSerializedNetwork: Error "
             "Code 4: API Usage Error (Dimension mismatch for tensor x and profile 0. "
@@ -107,30 +106,30 @@ SEEN = [
         3,
     ),
     (
-        Kind.DEVICE,  # what it says on an H100
+        Cause.DEVICE,  # what it says on an H100
         (
             "[TensorRT] ERROR: The engine cannot run on this GPU, which has compute "
             "capability 9.0"
         ),
         1,
     ),
-    (Kind.DEVICE, NO_DRIVER, 3),
-    (Kind.CRASH, "[TensorRT] INFO: Detected 2 inputs", -11),
-    (Kind.UNKNOWN, "[TensorRT] ERROR: something nobody has seen", 3),
-    (Kind.UNKNOWN, "", 3),
+    (Cause.DEVICE, NO_DRIVER, 3),
+    (Cause.CRASH, "[TensorRT] INFO: Detected 2 inputs", -11),
+    (Cause.UNKNOWN, "[TensorRT] ERROR: something nobody has seen", 3),
+    (Cause.UNKNOWN, "", 3),
 ]
 
 
 @pytest.mark.parametrize(("kind", "printed", "status"), SEEN)
 def test_a_failure_is_told_by_what_was_printed(
-    kind: Kind, printed: str, status: int
+    kind: Cause, printed: str, status: int
 ) -> None:
     """The kind, a line of the log, and what to do are all in the text."""
-    found = classify(printed.splitlines(), status)
+    found = classify_failure(printed.splitlines(), status)
 
-    assert kind == found.kind
+    assert found.cause == kind
     assert found.line
-    assert "INFO" not in found.line or kind is Kind.CRASH
+    assert "INFO" not in found.line or kind is Cause.CRASH
     assert str(found).startswith(f"{kind}: {found.line}; ")
 
 
@@ -138,21 +137,23 @@ def test_memory_that_is_merely_reported_is_no_failure_of_memory() -> None:
     """Every log of TensorRT speaks of memory; its informations decide nothing."""
     printed = [line for line in KERNEL_FAILS.splitlines() if "INFO" in line]
 
-    assert Kind.UNKNOWN is classify(printed, 3).kind
+    assert Cause.UNKNOWN is classify_failure(printed, 3).cause
 
 
-def memory(batch: int) -> Failure:
-    return Failure(Kind.MEMORY, f"no room for {batch}")
+def memory(batch: int) -> BuildFailure:
+    return BuildFailure(Cause.MEMORY, f"no room for {batch}")
 
 
-def search(wanted: int, holds: int, holds_without: int, **named: bool) -> Found[str]:
+def search(
+    wanted: int, holds: int, holds_without: int, **named: bool
+) -> SearchResult[str]:
     """Search where batches up to ``holds`` build, without graphs ``holds_without``."""
 
-    def build(batch: int, graphs: bool) -> str | Failure:
+    def build(batch: int, graphs: bool) -> str | BuildFailure:
         most = holds if graphs else holds_without
         return f"{batch} {graphs}" if batch <= most else memory(batch)
 
-    return largest(build, wanted, **named)
+    return find_largest_batch(build, wanted, **named)
 
 
 @given(st.integers(1, 5000), st.data())
@@ -164,7 +165,7 @@ def test_the_largest_batch_that_builds_is_found(
     found = search(wanted, holds, holds)
 
     assert holds == found.batch
-    assert found.made == f"{holds} True"
+    assert found.plan == f"{holds} True"
     assert len(found.tried) <= max(1, 2 * math.ceil(math.log2(wanted)))
     assert (holds, "built") in found.tried
     assert len(found.tried) == len(set(found.tried))
@@ -179,8 +180,8 @@ def test_cuda_graphs_go_when_nothing_builds_with_them(
     found = search(wanted, 0, holds)
 
     assert holds == found.batch
-    assert not found.graphs
-    assert (f"{holds} False" if holds else None) == found.made
+    assert not found.cuda_graphs
+    assert (f"{holds} False" if holds else None) == found.plan
     assert all("without CUDA graphs" in said for _, said in found.tried[2:])
 
 
@@ -190,27 +191,31 @@ def test_the_order_is_the_wanted_batch_then_doubling_then_bisection() -> None:
 
     assert [b for b, _ in found.tried] == [64, 1, 2, 4, 8, 16, 32, 24, 20, 22, 21]
     assert memory(22) == found.failure
-    assert found.graphs
+    assert found.cuda_graphs
 
 
 def test_graphs_that_are_off_already_are_not_tried_without() -> None:
     """There is nothing left to try."""
-    found = search(4, 4, 0, graphs=False)
+    found = search(4, 4, 0, cuda_graphs=False)
 
     assert [*found.tried] == [
         (4, "memory without CUDA graphs"),
         (1, "memory without CUDA graphs"),
     ]
-    assert found.made is None
+    assert found.plan is None
 
 
-@pytest.mark.parametrize("kind", sorted(set(Kind) - SMALLER_HELPS))
-def test_what_no_batch_cures_is_tried_once(kind: Kind) -> None:
+@pytest.mark.parametrize("cause", sorted(set(Cause) - CURED_BY_SMALLER_BATCH))
+def test_what_no_batch_cures_is_tried_once(cause: Cause) -> None:
     """An unsupported operator is unsupported in every batch."""
-    found: Found[str] = largest(lambda batch, graphs: Failure(kind, "no"), 64)  # noqa: ARG005
 
-    assert ((64, str(kind)),) == found.tried
-    assert found.made is None
+    def fail(batch: int, graphs: bool) -> str | BuildFailure:  # noqa: ARG001
+        return BuildFailure(cause, "no")
+
+    found = find_largest_batch(fail, 64)
+
+    assert found.tried == ((64, str(cause)),)
+    assert found.plan is None
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -218,8 +223,10 @@ def python(code: str) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
-    return Order(str(tmp_path / "x.onnx"), str(tmp_path / "x.plan"), "", 4, 0)
+def order(tmp_path: Path) -> PlanRequest:
+    return PlanRequest(
+        str(tmp_path / "x.onnx"), str(tmp_path / "x.plan"), "", 4, 0, BuildSettings()
+    )
 
 
 @pytest.fixture
@@ -227,14 +234,16 @@ def beats() -> list[int]:
     return []
 
 
-def test_a_build_beats_and_hands_its_facts_back(order: Order, beats: list[int]) -> None:
+def test_a_build_beats_and_hands_its_facts_back(
+    order: PlanRequest, beats: list[int]
+) -> None:
     """One beat a line; the order arrives whole; a success leaves no log."""
     code = (
         "import json, sys; o = json.load(sys.stdin)\n"
         "print(json.dumps({'step': 'one'}))\n"
-        "print(json.dumps({'done': {'batch': str(o['batch'])}}))"
+        "print(json.dumps({'done': {'batch': str(o['max_batch'])}}))"
     )
-    facts = attempt(order, lambda: beats.append(1), python(code))
+    facts = run_build(order, lambda: beats.append(1), python(code))
 
     assert facts == {"batch": "4"}
     assert len(beats) == 2
@@ -244,28 +253,28 @@ def test_a_build_beats_and_hands_its_facts_back(order: Order, beats: list[int]) 
 @pytest.mark.parametrize(
     ("code", "kind"),
     [
-        ("import os; os.write(2, b'out of memory'); os.abort()", Kind.MEMORY),
-        ("import os; os.kill(os.getpid(), 9)", Kind.MEMORY),
-        ("import ctypes; ctypes.string_at(0)", Kind.CRASH),
-        ("raise SystemExit(3)", Kind.UNKNOWN),
-        ("pass", Kind.UNKNOWN),
+        ("import os; os.write(2, b'out of memory'); os.abort()", Cause.MEMORY),
+        ("import os; os.kill(os.getpid(), 9)", Cause.MEMORY),
+        ("import ctypes; ctypes.string_at(0)", Cause.CRASH),
+        ("raise SystemExit(3)", Cause.UNKNOWN),
+        ("pass", Cause.UNKNOWN),
     ],
 )  # fmt: skip
 def test_a_builder_that_dies_is_a_failure_and_no_more(
-    order: Order, code: str, kind: Kind
+    order: PlanRequest, code: str, kind: Cause
 ) -> None:
     """Aborted, killed or crashed: what it half wrote goes, its log stays."""
     Path(order.plan).write_bytes(b"half a plan")
-    found = attempt(order, lambda: None, python(code))
+    found = run_build(order, lambda: None, python(code))
 
-    assert isinstance(found, Failure)
-    assert kind is found.kind
+    assert isinstance(found, BuildFailure)
+    assert found.cause is kind
     assert not Path(order.plan).exists()
     assert Path(found.log).is_file()
 
 
 def test_a_plan_that_would_fail_at_its_largest_shapes_is_a_failure(
-    order: Order,
+    order: PlanRequest,
 ) -> None:
     """TensorRT only warns; the run would meet it."""
     code = (
@@ -274,16 +283,16 @@ def test_a_plan_that_would_fail_at_its_largest_shapes_is_a_failure(
         "1000 != 384', file=sys.stderr)\n"
         "print(json.dumps({'done': {}}))"
     )
-    found = attempt(order, lambda: None, python(code))
+    found = run_build(order, lambda: None, python(code))
 
-    assert isinstance(found, Failure)
-    assert Kind.PROFILE is found.kind
+    assert isinstance(found, BuildFailure)
+    assert Cause.PROFILE is found.cause
     assert "1000 != 384" in found.line
 
 
-def test_an_order_survives_its_journey() -> None:
-    """What the builder reads is what was ordered, lists for tuples."""
-    sent = Order("a", "b", "c", 8, 384, 512, 3, ("p.so",), False, True)
-    read = Order(**json.loads(sent.text()))
+def test_a_request_survives_its_journey() -> None:
+    """What the builder reads is what was requested, tuples included."""
+    settings = BuildSettings(512, 3, True, ("p.so",))
+    request = PlanRequest("a", "b", "c", 8, 384, settings, trial=True)
 
-    assert sent == replace(read, plugins=tuple(read.plugins))
+    assert PlanRequest.from_json(request.to_json()) == request

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pytest_mlperf.engines.tensorrt.failures import Kind
-from pytest_mlperf.engines.tensorrt.failures import classify
+from pytest_mlperf.engines.tensorrt.build_search import Cause
+from pytest_mlperf.engines.tensorrt.build_search import classify_failure
+from pytest_mlperf.engines.tensorrt.cuda import PlanRunFailed
 from pytest_mlperf.engines.tensorrt.runtime import Plan
-from pytest_mlperf.engines.tensorrt.runtime import RunFailed
+from pytest_mlperf.engines.tensorrt.stream import open_stream
 from tests.support.lazy_cuda import INPUT
 from tests.support.lazy_cuda import Event
 from tests.support.lazy_cuda import LazyCuda
@@ -24,6 +25,7 @@ from tests.support.lazy_cuda import fake_trt
 from tests.support.plans import batch_of
 from tests.support.plans import model
 from tests.support.plans import plan_of
+from tests.support.plans import stream_of
 
 
 @settings(deadline=None)
@@ -38,7 +40,7 @@ def test_a_batch_of_any_size_comes_back_right(
 ) -> None:
     """In chunks of the plan's batch, whatever ran before on the same buffers."""
     cuda = LazyCuda(early=early)
-    stream = plan_of(cuda, (-1, 3), most, 0, graphs=graphs).open(model(dynamic=False))
+    stream = stream_of(cuda, (-1, 3), most, 0, graphs=graphs)
     for size in sizes:
         batch = batch_of(size, 3)
         (found,) = stream.infer(batch, size)
@@ -60,7 +62,7 @@ def test_a_batch_of_any_length_comes_back_as_long(
 ) -> None:
     """Recorded lengths are multiples; what they pad is cut off again."""
     cuda = LazyCuda()
-    stream = plan_of(cuda, (-1, -1), 8, 200, graphs=graphs).open(model(dynamic=True))
+    stream = stream_of(cuda, (-1, -1), 8, 200, graphs=graphs)
     for size, length in batches:
         batch = batch_of(size, length)
         (found,) = stream.infer(batch, size)
@@ -74,7 +76,7 @@ def test_a_batch_of_any_length_comes_back_as_long(
 def test_a_plan_of_one_fixed_batch_runs_every_size(size: int) -> None:
     """The batch is filled up with zeros, and their answers are dropped."""
     cuda = LazyCuda()
-    stream = plan_of(cuda, (4, 3), 4, 0, graphs=False).open(model(dynamic=False))
+    stream = stream_of(cuda, (4, 3), 4, 0, graphs=False)
     batch = batch_of(size, 3)
     (found,) = stream.infer(batch, size)
 
@@ -84,7 +86,7 @@ def test_a_plan_of_one_fixed_batch_runs_every_size(size: int) -> None:
 def test_chunks_overlap() -> None:
     """The second is copied in before anybody has waited for the first."""
     cuda = LazyCuda()
-    stream = plan_of(cuda, (-1, 3), 4, 0, graphs=False).open(model(dynamic=False))
+    stream = stream_of(cuda, (-1, 3), 4, 0, graphs=False)
     stream.infer(batch_of(8, 3), 8)  # both slots have their contexts now
     queued: list[int] = []
     finish = cuda.finish
@@ -105,11 +107,11 @@ def test_without_graphs_the_answers_are_the_same() -> None:
     """A device that cannot record says why, and runs launch by launch."""
     cuda = LazyCuda(graphs=False)
     plan = plan_of(cuda, (-1, 3), 8, 0, graphs=True)
-    stream = plan.open(model(dynamic=False))
+    stream = open_stream(plan, model(dynamic=False))
     batch = batch_of(5, 3)
     (found,) = stream.infer(batch, 5)
 
-    assert plan.graphs_said == "off: cuStreamBeginCapture_v2 failed: not here"
+    assert plan.graph_report == "off: cuStreamBeginCapture_v2 failed: not here"
     assert np.array_equal(2 * batch[INPUT] + 1, found)
     assert not cuda.replays
 
@@ -117,7 +119,7 @@ def test_without_graphs_the_answers_are_the_same() -> None:
 def test_answers_hold_until_the_next_batch() -> None:
     """One chunk lies in pinned memory; a larger batch is copied out of it."""
     cuda = LazyCuda()
-    stream = plan_of(cuda, (-1, 3), 4, 0, graphs=True).open(model(dynamic=False))
+    stream = stream_of(cuda, (-1, 3), 4, 0, graphs=True)
     first = batch_of(4, 3)
     (one,) = stream.infer(first, 4)
     kept = one.copy()
@@ -132,7 +134,7 @@ def test_answers_hold_until_the_next_batch() -> None:
 def test_each_chunk_has_its_times() -> None:
     """Copy in, compute and copy out by the device's clock, and its samples."""
     cuda = LazyCuda()
-    stream = plan_of(cuda, (-1, 3), 4, 0, graphs=True).open(model(dynamic=False))
+    stream = stream_of(cuda, (-1, 3), 4, 0, graphs=True)
     stream.infer(batch_of(9, 3), 9)
     rows = stream.timeline.rows
 
@@ -145,7 +147,7 @@ def test_the_last_stream_takes_the_context_along() -> None:
     """Not the first: the others still run on it."""
     cuda = LazyCuda()
     plan = plan_of(cuda, (-1, 3), 4, 0, graphs=True)
-    streams = [plan.open(model(dynamic=False)) for _ in range(2)]
+    streams = [open_stream(plan, model(dynamic=False)) for _ in range(2)]
     streams[0].close()
 
     still = [cuda.closed, plan.closed]
@@ -160,8 +162,8 @@ def test_the_last_stream_takes_the_context_along() -> None:
 
 def test_a_batch_beyond_the_plan_is_refused_with_a_remedy() -> None:
     """A longer sequence than the plan was built for: shapes, and what to do."""
-    stream = plan_of(LazyCuda(), (-1, -1), 4, 64, graphs=True).open(model(dynamic=True))
-    with pytest.raises(RunFailed) as caught:
+    stream = stream_of(LazyCuda(), (-1, -1), 4, 64, graphs=True)
+    with pytest.raises(PlanRunFailed) as caught:
         stream.infer(batch_of(2, 65), 2)
 
     assert "(2, 65)" in str(caught.value)
@@ -171,18 +173,18 @@ def test_a_batch_beyond_the_plan_is_refused_with_a_remedy() -> None:
 def test_a_plan_of_another_device_is_refused() -> None:
     """TensorRT returns nothing; that is turned into words."""
     cuda = LazyCuda()
-    with cuda.current(), pytest.raises(RunFailed, match="built for another one"):
-        Plan.of(fake_trt(None), cuda, b"plan", graphs=False)
+    with cuda.current(), pytest.raises(PlanRunFailed, match="built for another one"):
+        Plan.deserialize(fake_trt(None), cuda, b"plan", cuda_graphs=False)
 
 
 def test_memory_that_runs_out_while_opening_says_so() -> None:
     """In words that the build's search understands."""
     plan = plan_of(LazyCuda(room=10), (-1, 3), 4, 0, graphs=True)
-    with pytest.raises(RunFailed) as caught:
-        plan.open(model(dynamic=False))
+    with pytest.raises(PlanRunFailed) as caught:
+        open_stream(plan, model(dynamic=False))
 
     assert "opening a stream: CudaError: out of memory" in str(caught.value)
-    assert Kind.MEMORY is classify([str(caught.value)], 1).kind
+    assert Cause.MEMORY is classify_failure([str(caught.value)], 1).cause
 
 
 def test_the_fake_device_shows_a_missing_wait() -> None:
@@ -190,7 +192,7 @@ def test_the_fake_device_shows_a_missing_wait() -> None:
     cuda = LazyCuda()
     cuda.wait = lambda stream, event: None  # type: ignore[method-assign]  # noqa: ARG005
     cuda.elapsed_ms = lambda begin, end: 0.0  # type: ignore[method-assign]  # noqa: ARG005
-    stream = plan_of(cuda, (-1, 3), 4, 0, graphs=True).open(model(dynamic=False))
+    stream = stream_of(cuda, (-1, 3), 4, 0, graphs=True)
     batch = batch_of(4, 3)
     (found,) = stream.infer(batch, 4)
 

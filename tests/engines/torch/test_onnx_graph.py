@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from pytest_mlperf.api.errors import BuildFailed
-from pytest_mlperf.api.workload import Workload
-from pytest_mlperf.benchmarks.bert import open_embedded
-from pytest_mlperf.benchmarks.resnet50 import embedded
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.benchmarks import bert
+from pytest_mlperf.benchmarks import resnet50
 from pytest_mlperf.benchmarks.standins import generated
 from pytest_mlperf.benchmarks.standins import graphs
 from pytest_mlperf.benchmarks.standins.graphs import BertSize
@@ -28,10 +28,10 @@ from pytest_mlperf.engines.torch.conv import fp8  # noqa: E402
 from pytest_mlperf.engines.torch.conv import stem  # noqa: E402
 from pytest_mlperf.engines.torch.conv import tail  # noqa: E402
 
-SMALL = BertSize(layers=2, hidden=64, wide=128, heads=2, words=1500, places=384)
+SMALL = BertSize(2, 64, 128, heads=2, vocabulary=1500, positions=384)
 
 
-def graph_of(workload: Workload) -> onnx_graph.Graph:
+def graph_of(workload: TensorWorkload) -> onnx_graph.Graph:
     model = workload.model
     return onnx_graph.read(model.path, model.inputs, model.outputs)
 
@@ -41,7 +41,7 @@ def run(graph: onnx_graph.Graph, batch: Any, more: Any = None) -> list[Any]:
     return verify.answers(program, batch)
 
 
-@pytest.mark.parametrize("opened", [open_embedded, embedded])
+@pytest.mark.parametrize("opened", [bert.open_embedded, resnet50.open_embedded])
 def test_embedded_models_answer_as_in_onnxruntime(opened: Any) -> None:
     """Every operator of both graphs means what ONNX says, to float32's last digits."""
     workload = opened()
@@ -56,7 +56,7 @@ def test_embedded_models_answer_as_in_onnxruntime(opened: Any) -> None:
 
 def test_a_bert_is_recognised_with_all_its_weights(tmp_path: Path) -> None:
     """What the packed encoder takes is what was drawn: order, shape and heads."""
-    workload = generated.bert(SMALL, 4, tmp_path)
+    workload = generated.open_bert(SMALL, 4, tmp_path)
     found = recognise.bert(graph_of(workload))
 
     assert found is not None
@@ -80,7 +80,7 @@ def test_the_embedded_bert_is_recognised() -> None:
 
 def test_a_picture_model_is_no_bert() -> None:
     """It runs padded, as any graph."""
-    assert recognise.bert(graph_of(embedded())) is None
+    assert recognise.bert(graph_of(resnet50.open_embedded())) is None
 
 
 @pytest.fixture
