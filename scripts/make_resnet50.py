@@ -180,9 +180,9 @@ def measure() -> float:
     """Return the top-1 (percent) of the shipped model in fp32 on the shipped views."""
     import onnxruntime
 
-    from pytest_mlperf.benchmarks.resnet50 import embedded
+    from pytest_mlperf.benchmarks.resnet50 import open_embedded
 
-    workload = embedded(OUT)
+    workload = open_embedded(OUT)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,29 +9,44 @@ from typing import Any
 
 import numpy as np
 
-from pytest_mlperf.api.errors import Missing
-from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.sources import Source
+from pytest_mlperf.api.sources import require_files
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.squad import windows
 from pytest_mlperf.benchmarks.squad.workload import SquadDataset
 from pytest_mlperf.benchmarks.squad.workload import SquadWorkload
-from pytest_mlperf.benchmarks.standins import squad as synthetic_squad
+from pytest_mlperf.benchmarks.standins import synthetic_squad
+from pytest_mlperf.core.rounds.rule import Rule
 
-EMBEDDED = Path(__file__).resolve().parent.parent / "embedded" / "bert"
+EMBEDDED = files.EMBEDDED / "bert"
 OFFICIAL_REFERENCE = {"F1": 90.874}
 """mlcommons/inference, language/bert/README.md: BERT-Large, fp32."""
 OFFICIAL_QUESTIONS = 10570
 """Questions in SQuAD v1.1's dev set; they become 10,833 windows."""
 # NVIDIA's scratch layout first, then the reference implementation's.
-MODELS = (
-    "models/bert/bert_large_v1_1.onnx",
-    "models/bert/model.onnx",
-    "data/bert_tf_v1_1_large_fp32_384_v2/model.onnx",
+MODEL = Source(
+    paths=(
+        "models/bert/bert_large_v1_1.onnx",
+        "models/bert/model.onnx",
+        "data/bert_tf_v1_1_large_fp32_384_v2/model.onnx",
+    ),
+    origin="Zenodo record 3733910, model.onnx",
 )
-VOCABULARIES = (
-    "models/bert/vocab.txt",
-    "data/bert_tf_v1_1_large_fp32_384_v2/vocab.txt",
+VOCABULARY = Source(
+    paths=(
+        "models/bert/vocab.txt",
+        "data/bert_tf_v1_1_large_fp32_384_v2/vocab.txt",
+    ),
+    origin="Zenodo record 3733910, vocab.txt",
 )
-QUESTIONS = ("data/squad/dev-v1.1.json", "data/dev-v1.1.json")
+QUESTIONS = Source(
+    paths=("data/squad/dev-v1.1.json", "data/dev-v1.1.json"),
+    origin="the SQuAD v1.1 page (rajpurkar, SQuAD-explorer)",
+    terms="CC BY-SA 4.0",
+    sha256="95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+)
+SOURCES = (MODEL, VOCABULARY, QUESTIONS)
 ROLES = {
     "input_ids": "ids",
     "input_mask": "mask",
@@ -49,18 +63,12 @@ def open_embedded(folder: Path = EMBEDDED) -> SquadWorkload:
     Raises ``ValueError`` when a file is not the one that the manifest records.
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    for name, wanted in manifest["sha256"].items():
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        if found != wanted:
-            raise ValueError(
-                f"{folder / name} has sha256 {found}, but should be {wanted}"
-                " [manifest.json]. Install the package again, or make the artefacts"
-                " and their manifest together with scripts/make_bert.py."
-            )
+    for name, sha256 in manifest["sha256"].items():
+        files.check_embedded(folder / name, sha256, "make_bert.py")
     vocab, data = folder / "vocab.txt", folder / "evaluation.json.gz"
-    features = windows.tokenize(windows.read(data), vocab)
+    features = windows.tokenize(windows.read_questions(data), vocab)
     inputs = {n: ROLES[n] for n in ("input_ids", "attention_mask", "token_type_ids")}
-    model = Model(
+    model = ModelFile(
         path=folder / "model.onnx",
         inputs=tuple(inputs),
         outputs=("start_logits", "end_logits"),
@@ -83,49 +91,32 @@ def open_embedded(folder: Path = EMBEDDED) -> SquadWorkload:
 def open_official(
     scratch: Path | None, questions: int = OFFICIAL_QUESTIONS
 ) -> SquadWorkload:
-    """Open BERT-Large and SQuAD's dev set from a scratch space.
+    """Open BERT-Large and SQuAD's dev set from the scratch folder.
 
-    The published graph fixes its length at 384, so that every row is padded to it; a
-    graph exported with a free length is found out and padded by batch only.
-    Raises ``Missing`` for absent files, ``ValueError`` for wrong ones.
+    The published graph fixes its length at 384, so that every row is padded to it. A
+    graph with a free length is recognized, and batches are padded to their longest row.
+    Raises ``RequirementMissing`` for absent files, ``ValueError`` for wrong ones.
     """
-    wanted = {"model": MODELS, "vocabulary": VOCABULARIES, "questions": QUESTIONS}
-    found = {
-        what: next((scratch / n for n in names if (scratch / n).is_file()), None)
-        for what, names in wanted.items()
-        if scratch is not None
-    }
-    model, vocab, data = (found.get(what) for what in wanted)
-    if model is None or vocab is None or data is None:
-        absent = [names[0] for what, names in wanted.items() if not found.get(what)]
-        where = f"in {scratch}" if scratch else "because no scratch space is named"
-        raise Missing(
-            f"bert official: {', '.join(absent)} not found {where}. Set"
-            " MLPERF_SCRATCH_PATH or --mlperf-scratch to a folder with"
-            f" {MODELS[0]} (or {MODELS[1]}) and {VOCABULARIES[0]} from Zenodo record"
-            f" 3733910 (files model.onnx, vocab.txt) and {QUESTIONS[0]} from"
-            " the SQuAD v1.1 page (rajpurkar, SQuAD-explorer). Or use the embedded"
-            " workload."
-        )
-    graph = read_graph(model)
-    read = windows.read(data)
-    if len(read) != questions:
+    model, vocab, data = require_files("bert", SOURCES, scratch, files.USE_EMBEDDED)
+    graph = read_signature(model)
+    dev_set = windows.read_questions(data)
+    if len(dev_set) != questions:
         raise ValueError(
-            f"{data} has {len(read)} questions, but SQuAD v1.1's dev set should have"
+            f"{data} has {len(dev_set)} questions, but SQuAD v1.1's dev set should have"
             f" {questions}: the reference F1 holds for the whole set only. Download"
             " dev-v1.1.json again."
         )
-    features = windows.tokenize(read, vocab)
+    features = windows.tokenize(dev_set, vocab)
     return SquadWorkload(
         kind="official",
-        title=f"BERT-Large ({model.name}) on SQuAD v1.1 dev, {len(read):,} questions",
-        model=Model(
+        title=f"BERT-Large ({model.name}) on SQuAD v1.1 dev, {questions:,} questions",
+        model=ModelFile(
             path=model,
             inputs=tuple(graph.inputs),
             outputs=graph.outputs,
-            dynamic_length=graph.fixed is None,
+            dynamic_length=graph.fixed_length is None,
         ),
-        dataset=SquadDataset(features, graph.inputs, graph.fixed, graph.dtype),
+        dataset=SquadDataset(features, graph.inputs, graph.fixed_length, graph.dtype),
         reference=OFFICIAL_REFERENCE,
         features=features,
         files=(model, vocab, data),
@@ -133,27 +124,27 @@ def open_official(
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
-    """What a BERT graph wants and gives."""
+class BertSignature:
+    """Inputs and outputs of a BERT graph."""
 
     inputs: dict[str, str]
+    """Graph name -> role, in the graph's order."""
     outputs: tuple[str, str]
-    fixed: int | None
+    """Start logits, end logits."""
+    fixed_length: int | None
+    """Tokens that every row must have; None where the length is free."""
     dtype: np.dtype[Any]
+    """Integer type of the inputs."""
 
 
-def read_graph(path: Path) -> Graph:
-    """Read input roles, output order, fixed length and integer type from a graph.
+def read_signature(path: Path) -> BertSignature:
+    """Read a graph's inputs and outputs.
 
     Raises ``ValueError`` for a graph that is not a question-answering BERT.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise Missing(
-            "bert official: the package onnx is not installed; pip install"
-            " 'pytest-mlperf[onnxruntime]'."
-        ) from error
+    files.require_package("onnx", "bert's official graph cannot be read")
+    import onnx
+
     graph = onnx.load(str(path), load_external_data=False).graph
     constants = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in constants]
@@ -171,45 +162,44 @@ def read_graph(path: Path) -> Graph:
         )
     kind = inputs[0].type.tensor_type
     length = kind.shape.dim[1].dim_value if len(kind.shape.dim) > 1 else 0
-    return Graph(
+    return BertSignature(
         inputs={name: ROLES[name] for name in names},
         outputs=(starts[0], ends[0]),
-        fixed=length or None,
+        fixed_length=length or None,
         dtype=np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)),
     )
 
 
-class Bert:
-    """The benchmark ``bert``: question answering, F1."""
+@dataclass(frozen=True, slots=True)
+class BertBenchmark:
+    """The benchmark as it registers itself."""
 
-    name = "bert"
-    aliases = ("bert-large",)
-    metric = "F1"
+    name: str = "bert"
+    aliases: tuple[str, ...] = ("bert-large",)
+    metric: str = "F1"
+    takes: frozenset[str] = frozenset({"tensors"})
+    rules: tuple[Rule, ...] = ()
+    sources: tuple[Source, ...] = SOURCES
+    rehearses: bool = True
 
     def precision(self, target: str) -> str:
         return "fp32" if target == "99.9" else "int8"
 
-    def workload(self, kind: str, scratch: Path | None) -> SquadWorkload:
+    def open_workload(self, kind: str, scratch: Path | None) -> SquadWorkload:
         """Open ``official``, ``embedded``, ``generated`` or ``synthetic``.
 
-        Raises ``Missing`` for an absent file or package.
+        Raises ``RequirementMissing`` for an absent file or package.
         """
         if kind == "synthetic":
             return synthetic_squad.open_synthetic()
-        try:
-            import tokenizers  # noqa: F401
-        except ImportError as error:
-            raise Missing(
-                "bert: the package tokenizers is not installed; pip install"
-                " 'pytest-mlperf[onnxruntime]'."
-            ) from error
+        files.require_package("tokenizers", "bert's questions cannot be tokenized")
         if kind == "official":
             return open_official(scratch)
         if kind == "generated":
             from pytest_mlperf.benchmarks.standins import generated
 
-            return generated.bert()
+            return generated.open_bert()
         return open_embedded()
 
 
-BERT = Bert()
+BERT = BertBenchmark()

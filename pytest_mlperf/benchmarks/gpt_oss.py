@@ -12,29 +12,30 @@ from typing import Any
 
 from pytest_mlperf.benchmarks.llm import exact_match
 from pytest_mlperf.benchmarks.llm import tables
-from pytest_mlperf.benchmarks.llm.official import OfficialOnly
-from pytest_mlperf.benchmarks.llm.official import Source
+from pytest_mlperf.benchmarks.llm.official import OfficialBenchmark
 from pytest_mlperf.benchmarks.llm.official import check_size
-from pytest_mlperf.benchmarks.llm.official import find_tokenizer
-from pytest_mlperf.benchmarks.llm.scores import CODE
+from pytest_mlperf.benchmarks.llm.official import dataset_source
+from pytest_mlperf.benchmarks.llm.official import require_dataset
+from pytest_mlperf.benchmarks.llm.official import tokenizer_source
+from pytest_mlperf.benchmarks.llm.scores import RUNS_PROGRAMS
 from pytest_mlperf.benchmarks.llm.scores import Subsets
-from pytest_mlperf.benchmarks.llm.scores import mixed
-from pytest_mlperf.benchmarks.llm.scores import reasoning_line
-from pytest_mlperf.benchmarks.llm.scores import subset
+from pytest_mlperf.benchmarks.llm.scores import find_subset
+from pytest_mlperf.benchmarks.llm.scores import make_subset_scorer
+from pytest_mlperf.benchmarks.llm.scores import write_reasoning_line
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.benchmarks.llm.workload import LoggedAnswer
 from pytest_mlperf.benchmarks.llm.workload import Prompts
-from pytest_mlperf.benchmarks.llm.workload import Said
-from pytest_mlperf.benchmarks.llm.workload import as_ids
+from pytest_mlperf.benchmarks.llm.workload import convert_ids
 
 ORIGIN = "the MLCommons inference storage (gpt-oss)"
-PERFORMANCE = Source(
+PERFORMANCE = dataset_source(
     benchmark="gpt-oss-120b",
     names=("perf/perf_eval_ref.parquet", "perf/perf_eval_ref.pkl"),
     samples=6396,
     origin=ORIGIN,
     folders=("data/gpt-oss",),
 )
-ACCURACY = Source(
+ACCURACY = dataset_source(
     benchmark="gpt-oss-120b",
     names=(
         "acc/acc_eval_inputs.parquet", "acc/acc_eval_ref.parquet",
@@ -44,14 +45,16 @@ ACCURACY = Source(
     origin=ORIGIN,
     folders=("data/gpt-oss",),
 )  # fmt: skip
-MODELS = ("gpt-oss-120b", "openai/gpt-oss-120b", "gpt-oss/gpt-oss-120b")
+TOKENIZER = tokenizer_source(
+    "gpt-oss-120b", "openai/gpt-oss-120b", "gpt-oss/gpt-oss-120b"
+)
 REFERENCE = {"exact_match": 83.13}
 PERFORMANCE_TOKENS, ACCURACY_TOKENS = 10_240, 32_768
 # Not greedy: the one benchmark whose reference samples.
 SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "skip_special_tokens": False}
 SUBSETS: Subsets = {
-    "aime": exact_match.aime,
-    "gpqa": exact_match.harmony_choice,
+    "aime": exact_match.grade_aime,
+    "gpqa": exact_match.grade_harmony_choice,
     "livecodebench": None,
 }
 REPEATS = {"aime": 8, "gpqa": 5, "livecodebench": 3}
@@ -59,21 +62,23 @@ REPEATS = {"aime": 8, "gpqa": 5, "livecodebench": 3}
 
 
 def open_official(
-    scratch: Path | None, samples: Sequence[int] | None = None
+    scratch: Path | None, samples: Sequence[int | None] | None = None
 ) -> LLMWorkload:
-    """Open what speed is measured on; accuracy's file is opened when it is wanted.
+    """Open the performance set; the accuracy set is opened when a run needs it.
 
-    ``samples``: how many either set must have; the official numbers when None.
+    ``samples``: how many each set must have; the official numbers when None.
     """
-    fast, exact = samples or (PERFORMANCE.samples, ACCURACY.samples)
-    path = PERFORMANCE.find(scratch)
-    ids = _ids(tables.read(path, (), optional=("tok_input", "input_tokens")), path)
-    check_size(len(ids), PERFORMANCE, path, fast)
+    asked, scored = samples or (PERFORMANCE.samples, ACCURACY.samples)
+    path = require_dataset("gpt-oss-120b", PERFORMANCE, scratch)
+    ids = _ids(
+        tables.read_table(path, (), optional=("tok_input", "input_tokens")), path
+    )
+    check_size("gpt-oss-120b", PERFORMANCE, path, len(ids), asked)
 
-    def unscored(said: Sequence[Said]) -> dict[str, float]:
+    def refuse(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
         raise ValueError(
-            f"{len(said)} answers to {path.name}, which has no expected ones; score an"
-            " accuracy run."
+            f"{len(answers)} answers to {path.name}, which has no expected ones; score"
+            " an accuracy run."
         )
 
     return LLMWorkload(
@@ -81,49 +86,57 @@ def open_official(
         title=f"gpt-oss-120b on {path.name}, {len(ids):,} samples",
         prompts=Prompts(PERFORMANCE_TOKENS, ids),
         reference=REFERENCE,
-        scorer=unscored,
-        printed=reasoning_line,
+        scorer=refuse,
+        write_line=write_reasoning_line,
         files=(path,),
         recipe="gpt-oss-120b performance",
         keep_special=True,
         sampling=SAMPLING,
-        accuracy=lambda: open_accuracy(scratch, exact),
+        accuracy=lambda: open_accuracy(scratch, scored),
     )
 
 
-def open_accuracy(scratch: Path | None, samples: int) -> LLMWorkload:
-    """Open what accuracy is measured on."""
-    path = ACCURACY.find(scratch)
+def open_accuracy(scratch: Path | None, samples: int | None) -> LLMWorkload:
+    """Open the accuracy set."""
+    path = require_dataset("gpt-oss-120b", ACCURACY, scratch)
     tokens = ("tok_input", "input_tokens")
-    table = tables.read(path, ("dataset", "ground_truth"), optional=tokens)
+    table = tables.read_table(path, ("dataset", "ground_truth"), optional=tokens)
     ids = _ids(table, path)
-    check_size(len(ids), ACCURACY, path, samples)
-    kinds = {subset(name, SUBSETS) for name in table["dataset"]}
+    check_size("gpt-oss-120b", ACCURACY, path, len(ids), samples)
+    kinds = {find_subset(name, SUBSETS) for name in table["dataset"]}
     code = "livecodebench" in kinds
     return LLMWorkload(
         kind="official",
         title=f"gpt-oss-120b on {path.name}, {len(ids):,} samples",
         prompts=Prompts(ACCURACY_TOKENS, ids),
         reference=REFERENCE,
-        scorer=mixed(table["dataset"], table["ground_truth"], SUBSETS, REPEATS),
-        printed=reasoning_line,
+        scorer=make_subset_scorer(
+            table["dataset"], table["ground_truth"], SUBSETS, REPEATS
+        ),
+        write_line=write_reasoning_line,
         files=(path,),
         recipe="gpt-oss-120b accuracy",
-        tokenizer=find_tokenizer(scratch, MODELS),
+        tokenizer=TOKENIZER.find(scratch),
         keep_special=True,
         sampling=SAMPLING,
-        unjudged={"exact_match": f"livecodebench: {CODE}"} if code else {},
+        unjudged={"exact_match": f"livecodebench: {RUNS_PROGRAMS}"} if code else {},
     )
 
 
 def _ids(table: tables.Table, path: Path) -> Sequence[Any]:
     for name in ("tok_input", "input_tokens"):
         if name in table:
-            return as_ids(table[name], path)
+            return convert_ids(table[name], path)
     raise ValueError(
         f"{path} has no column of token ids, but should have tok_input or"
         " input_tokens. Take the dataset as its official source offers it."
     )
 
 
-GPT_OSS = OfficialOnly("gpt-oss-120b", ("gpt-oss",), "exact_match", open_official)
+GPT_OSS = OfficialBenchmark(
+    "gpt-oss-120b",
+    ("gpt-oss",),
+    "exact_match",
+    open_official,
+    (PERFORMANCE, ACCURACY, TOKENIZER),
+)

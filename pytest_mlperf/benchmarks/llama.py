@@ -15,22 +15,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.sources import Source
 from pytest_mlperf.benchmarks.llm import rouge
 from pytest_mlperf.benchmarks.llm import tables
 from pytest_mlperf.benchmarks.llm.embedded import open_embedded
-from pytest_mlperf.benchmarks.llm.official import Source
 from pytest_mlperf.benchmarks.llm.official import check_size
-from pytest_mlperf.benchmarks.llm.official import find_tokenizer
+from pytest_mlperf.benchmarks.llm.official import dataset_source
 from pytest_mlperf.benchmarks.llm.official import no_embedded
-from pytest_mlperf.benchmarks.llm.scores import long_context
-from pytest_mlperf.benchmarks.llm.scores import open_orca
-from pytest_mlperf.benchmarks.llm.scores import summaries
+from pytest_mlperf.benchmarks.llm.official import require_dataset
+from pytest_mlperf.benchmarks.llm.official import tokenizer_source
+from pytest_mlperf.benchmarks.llm.scores import make_long_context_scorer
+from pytest_mlperf.benchmarks.llm.scores import make_open_orca_scorer
+from pytest_mlperf.benchmarks.llm.scores import make_summary_scorer
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
 from pytest_mlperf.benchmarks.llm.workload import Prompts
 from pytest_mlperf.benchmarks.llm.workload import Scorer
-from pytest_mlperf.benchmarks.llm.workload import as_ids
-from pytest_mlperf.benchmarks.llm.workload import official_line
+from pytest_mlperf.benchmarks.llm.workload import convert_ids
+from pytest_mlperf.benchmarks.llm.workload import make_line_writer
+from pytest_mlperf.core.rounds.rule import Rule
 
 DOWNLOADER = "the MLCommons R2 downloader"
 ROUGE_WORDS = {metric: word for word, metric in (rouge.NAMES | rouge.LSUM).items()}
@@ -38,59 +40,68 @@ TOKENS = {"TOKENS_PER_SAMPLE": "tokens_per_sample"}
 
 
 @dataclass(frozen=True)
-class Llama:
-    """One benchmark: where its data are, how long answers are, how they are judged."""
+class LlamaBenchmark:
+    """One benchmark: its files, the length of its answers and their score."""
 
     name: str
     metric: str
     model: str
-    """For people, and the folder names that its tokenizer is looked for in."""
-    model_folders: tuple[str, ...]
-    source: Source
+    """For people."""
+    tokenizer: Source
+    dataset: Source
     columns: tuple[str, ...]
     """Of the dataset: the prompts' token ids first."""
     max_tokens: int
     reference: Mapping[str, float]
     scorer: Callable[[tables.Table, Sequence[str]], Scorer]
-    """Given the table and its columns' names: what judges answers."""
+    """From the table and its columns' names to the scorer of answers."""
     words: Mapping[str, str]
     """Metric -> its word in accuracy.txt."""
     sampling: Mapping[str, Any]
     quoted: bool = False
     embedded: bool = False
     aliases: tuple[str, ...] = ()
+    takes: frozenset[str] = frozenset({"prompts"})
+    rules: tuple[Rule, ...] = ()
     answered_by: str = "service"
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self.dataset, self.tokenizer
 
     def precision(self, target: str) -> str:  # noqa: ARG002 - one for every target
         return "q8_0" if self.embedded else ""
 
-    def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
-        """Open ``official`` or ``embedded``; a missing file raises ``Missing``."""
+    def open_workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
+        """Open ``official`` or ``embedded``.
+
+        Raises ``RequirementMissing`` for an absent file or package.
+        """
         if kind == "official":
-            return self.open_official(scratch, self.source.samples)
+            return self.open_official(scratch, self.dataset.samples)
         if not self.embedded:
-            raise Missing(no_embedded(self.name))
+            raise no_embedded(self.name)
         return open_embedded()
 
     def open_official(
         self, scratch: Path | None, samples: int | None = None
     ) -> LLMWorkload:
         """Open the official dataset; ``samples`` it must have, None for any."""
-        path = self.source.find(scratch)
-        rouge.need()
-        table = tables.read(path, self.columns)
-        ids = as_ids(table[self.columns[0]], path)
-        check_size(len(ids), self.source, path, samples)
+        path = require_dataset(self.name, self.dataset, scratch)
+        rouge.require_rouge()
+        table = tables.read_table(path, self.columns)
+        ids = convert_ids(table[self.columns[0]], path)
+        check_size(self.name, self.dataset, path, len(ids), samples)
         return LLMWorkload(
             kind="official",
             title=f"{self.model} on {path.name}, {len(ids):,} samples",
             prompts=Prompts(self.max_tokens, ids=ids),
             reference=self.reference,
             scorer=self.scorer(table, self.columns),
-            printed=official_line(self.words, quoted=self.quoted),
+            write_line=make_line_writer(self.words, quoted=self.quoted),
             files=(path,),
             recipe=self.name,
-            tokenizer=find_tokenizer(scratch, self.model_folders),
+            tokenizer=self.tokenizer.find(scratch),
             sampling=self.sampling,
         )
 
@@ -99,12 +110,12 @@ GREEDY = {"min_tokens": 1}
 CNN = ("tok_input", "output")
 SEEDED = {"min_tokens": 1, "seed": 42}
 
-LLAMA2_70B = Llama(
+LLAMA2_70B = LlamaBenchmark(
     name="llama2-70b",
     metric="ROUGE1",
     model="Llama-2-70b-chat-hf",
-    model_folders=("Llama2/Llama-2-70b-chat-hf", "Llama-2-70b-chat-hf"),
-    source=Source(
+    tokenizer=tokenizer_source("Llama2/Llama-2-70b-chat-hf", "Llama-2-70b-chat-hf"),
+    dataset=dataset_source(
         benchmark="llama2-70b",
         names=(
             "open_orca_gpt4_tokenized_llama.sampled_24576.pkl",
@@ -121,20 +132,20 @@ LLAMA2_70B = Llama(
         "ROUGE1": 44.4312, "ROUGE2": 22.0352, "ROUGEL": 28.6162,
         "TOKENS_PER_SAMPLE": 294.45,
     },
-    scorer=open_orca,
+    scorer=make_open_orca_scorer,
     words=ROUGE_WORDS | TOKENS,
     sampling=GREEDY,
 )  # fmt: skip
-LLAMA3_1_8B = Llama(
+LLAMA3_1_8B = LlamaBenchmark(
     name="llama3.1-8b",
     metric="ROUGE1",
     model="Llama-3.1-8B-Instruct",
-    model_folders=(
+    tokenizer=tokenizer_source(
         "Llama3.1-8B/Meta-Llama-3.1-8B-Instruct",
         "Meta-Llama-3.1-8B-Instruct",
         "Llama-3.1-8B-Instruct",
     ),
-    source=Source(
+    dataset=dataset_source(
         benchmark="llama3.1-8b",
         names=("cnn_eval.json",),
         samples=13_368,
@@ -147,7 +158,7 @@ LLAMA3_1_8B = Llama(
         "ROUGE1": 38.7792, "ROUGE2": 15.9075, "ROUGEL": 24.4957, "ROUGELSUM": 35.793,
         "GEN_LEN": 8_167_644,
     },
-    scorer=summaries,
+    scorer=make_summary_scorer,
     words=ROUGE_WORDS | {"GEN_LEN": "gen_len"},
     sampling=SEEDED,
     quoted=True,
@@ -156,7 +167,7 @@ LLAMA3_1_8B = Llama(
 LLAMA3_1_8B_EDGE = replace(
     LLAMA3_1_8B,
     name="llama3.1-8b-edge",
-    source=Source(
+    dataset=dataset_source(
         benchmark="llama3.1-8b-edge",
         names=("sample_cnn_eval_5000.json", "cnn_eval_5000.json"),
         samples=5000,
@@ -168,16 +179,16 @@ LLAMA3_1_8B_EDGE = replace(
         "GEN_LEN": 3_051_113,
     },
 )  # fmt: skip
-LLAMA3_1_405B = Llama(
+LLAMA3_1_405B = LlamaBenchmark(
     name="llama3.1-405b",
     metric="ROUGEL",
     model="Llama-3.1-405B-Instruct",
-    model_folders=(
+    tokenizer=tokenizer_source(
         "Llama3.1-405B/Meta-Llama-3.1-405B-Instruct",
         "Meta-Llama-3.1-405B-Instruct",
         "Llama-3.1-405B-Instruct",
     ),
-    source=Source(
+    dataset=dataset_source(
         benchmark="llama3.1-405b",
         names=("mlperf_llama3.1_405b_dataset_8313_processed_fp16_eval.pkl",),
         samples=8313,
@@ -187,7 +198,7 @@ LLAMA3_1_405B = Llama(
     columns=("tok_input", "gt_output", "metric"),
     max_tokens=2000,
     reference={"ROUGEL": 21.6666, "exact_match": 90.1335, "TOKENS_PER_SAMPLE": 684.68},
-    scorer=long_context,
+    scorer=make_long_context_scorer,
     words={"ROUGEL": "rougeL", "exact_match": "exact_match"} | TOKENS,
     sampling=SEEDED,
 )

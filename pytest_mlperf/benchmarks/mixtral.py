@@ -12,27 +12,30 @@ from pathlib import Path
 from pytest_mlperf.benchmarks.llm import exact_match
 from pytest_mlperf.benchmarks.llm import rouge
 from pytest_mlperf.benchmarks.llm import tables
-from pytest_mlperf.benchmarks.llm.official import OfficialOnly
-from pytest_mlperf.benchmarks.llm.official import Source
+from pytest_mlperf.benchmarks.llm.official import OfficialBenchmark
 from pytest_mlperf.benchmarks.llm.official import check_size
-from pytest_mlperf.benchmarks.llm.official import find_tokenizer
-from pytest_mlperf.benchmarks.llm.scores import CODE
+from pytest_mlperf.benchmarks.llm.official import dataset_source
+from pytest_mlperf.benchmarks.llm.official import require_dataset
+from pytest_mlperf.benchmarks.llm.official import tokenizer_source
+from pytest_mlperf.benchmarks.llm.scores import RUNS_PROGRAMS
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.benchmarks.llm.workload import LoggedAnswer
 from pytest_mlperf.benchmarks.llm.workload import Prompts
-from pytest_mlperf.benchmarks.llm.workload import Said
 from pytest_mlperf.benchmarks.llm.workload import Scorer
-from pytest_mlperf.benchmarks.llm.workload import as_ids
-from pytest_mlperf.benchmarks.llm.workload import official_line
-from pytest_mlperf.benchmarks.llm.workload import tokens_per_sample
+from pytest_mlperf.benchmarks.llm.workload import convert_ids
+from pytest_mlperf.benchmarks.llm.workload import make_line_writer
+from pytest_mlperf.benchmarks.llm.workload import mean_tokens
 
-SOURCE = Source(
+DATASET = dataset_source(
     benchmark="mixtral-8x7b",
     names=("09292024_mixtral_15k_mintoken2_v1.pkl",),
     samples=15_000,
     origin="the MLCommons R2 downloader (mixtral-8x7b-validation-dataset)",
     folders=("data/moe", "preprocessed_data/moe"),
 )
-MODELS = ("Mixtral/Mixtral-8x7B-Instruct-v0.1", "Mixtral-8x7B-Instruct-v0.1")
+TOKENIZER = tokenizer_source(
+    "Mixtral/Mixtral-8x7B-Instruct-v0.1", "Mixtral-8x7B-Instruct-v0.1"
+)
 REFERENCE = {
     "ROUGE1": 45.5989, "ROUGE2": 23.3526, "ROUGEL": 30.4608, "gsm8k_accuracy": 73.66,
     "mbxp_accuracy": 60.16, "TOKENS_PER_SAMPLE": 144.84,
@@ -51,19 +54,19 @@ SAMPLING = {"min_tokens": 2, "include_stop_str_in_output": True}
 
 
 def open_official(
-    scratch: Path | None, samples: int | None = SOURCE.samples
+    scratch: Path | None, samples: int | None = DATASET.samples
 ) -> LLMWorkload:
     """Open the official dataset; ``samples`` it must have, None for any."""
-    path = SOURCE.find(scratch)
-    rouge.need()
-    table = tables.read(path, ("tok_input", "gt_output", "dataset"))
-    ids = as_ids(table["tok_input"], path)
-    check_size(len(ids), SOURCE, path, samples)
+    path = require_dataset("mixtral-8x7b", DATASET, scratch)
+    rouge.require_rouge()
+    table = tables.read_table(path, ("tok_input", "gt_output", "dataset"))
+    ids = convert_ids(table["tok_input"], path)
+    check_size("mixtral-8x7b", DATASET, path, len(ids), samples)
     kinds = table["dataset"]
-    strange = sorted(set(kinds) - set(SUBSETS))
-    if strange:
+    unknown = sorted(set(kinds) - set(SUBSETS))
+    if unknown:
         raise ValueError(
-            f"{path} has samples of {strange[0]!r}, but should have those of"
+            f"{path} has samples of {unknown[0]!r}, but should have those of"
             f" {', '.join(SUBSETS)} alone. Download it again."
         )
     return LLMWorkload(
@@ -73,33 +76,38 @@ def open_official(
             MAX_TOKENS, ids, stops=[(FENCE,) if k == "MBXP" else () for k in kinds]
         ),
         reference=REFERENCE,
-        scorer=scorer(kinds, table["gt_output"]),
-        printed=official_line(WORDS),
+        scorer=make_scorer(kinds, table["gt_output"]),
+        write_line=make_line_writer(WORDS),
         files=(path,),
         recipe="mixtral-8x7b",
-        tokenizer=find_tokenizer(scratch, MODELS),
+        tokenizer=TOKENIZER.find(scratch),
         sampling=SAMPLING,
-        unjudged={"mbxp_accuracy": CODE} if "MBXP" in kinds else {},
+        unjudged={"mbxp_accuracy": RUNS_PROGRAMS} if "MBXP" in kinds else {},
     )
 
 
-def scorer(kinds: Sequence[str], targets: Sequence[object]) -> Scorer:
-    """Judge questions by ROUGE, sums by their result, and programs not at all."""
+def make_scorer(kinds: Sequence[str], targets: Sequence[object]) -> Scorer:
+    """Score questions by ROUGE, sums by their result, and programs not at all."""
 
-    def score(said: Sequence[Said]) -> dict[str, float]:
-        found = {"TOKENS_PER_SAMPLE": tokens_per_sample(said)}
-        questions = [one for one in said if kinds[one.index] == "OpenOrca"]
+    def score(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
+        metrics = {"TOKENS_PER_SAMPLE": mean_tokens(answers)}
+        questions = [one for one in answers if kinds[one.index] == "OpenOrca"]
         if questions:
-            wanted = [str(targets[one.index]).strip() for one in questions]
-            answers = [one.text.strip() for one in questions]
-            found |= rouge.scores(wanted, answers, lsum=False)
-        sums = [one for one in said if kinds[one.index] == "GSM8K"]
-        if sums:
-            right = sum(exact_match.gsm8k(o.text, str(targets[o.index])) for o in sums)
-            found["gsm8k_accuracy"] = 100.0 * right / len(sums)
-        return found
+            expected = [str(targets[one.index]).strip() for one in questions]
+            texts = [one.text.strip() for one in questions]
+            metrics |= rouge.compute_rouge(expected, texts, lsum=False)
+        grades = [
+            exact_match.grade_gsm8k(one.text, str(targets[one.index]))
+            for one in answers
+            if kinds[one.index] == "GSM8K"
+        ]
+        if grades:
+            metrics["gsm8k_accuracy"] = 100.0 * sum(grades) / len(grades)
+        return metrics
 
     return score
 
 
-MIXTRAL = OfficialOnly("mixtral-8x7b", ("mixtral",), "ROUGE1", open_official)
+MIXTRAL = OfficialBenchmark(
+    "mixtral-8x7b", ("mixtral",), "ROUGE1", open_official, (DATASET, TOKENIZER)
+)

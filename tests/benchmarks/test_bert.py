@@ -19,7 +19,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.benchmarks.bert import BERT
 from pytest_mlperf.benchmarks.bert import EMBEDDED
 from pytest_mlperf.benchmarks.bert import open_embedded
@@ -98,7 +98,7 @@ def test_windows_cover_every_token_in_steps_of_the_stride(
     tokens: int, room: int
 ) -> None:
     """No token is lost, no window is larger than the room, none is superfluous."""
-    found = windows.windows(tokens, room)
+    found = windows.cut_windows(tokens, room)
 
     covered = {t for first, count in found for t in range(first, first + count)}
     assert set(range(tokens)) == covered
@@ -111,9 +111,9 @@ def test_windows_cover_every_token_in_steps_of_the_stride(
 @given(st.integers(1, 1500), st.integers(129, 381))
 def test_each_token_counts_where_it_has_most_context(tokens: int, room: int) -> None:
     """The chosen window shows at least as many tokens on the scarcer side."""
-    parts = windows.windows(tokens, room)
+    parts = windows.cut_windows(tokens, room)
 
-    best = predictions.most_context(parts)
+    best = predictions.find_most_context(parts)
 
     for token in range(0, tokens, 13):
         sides = {
@@ -147,7 +147,7 @@ def test_an_answer_is_recovered_from_a_window_that_holds_it(
 
 def test_long_questions_are_cut_and_windows_fit() -> None:
     """Questions keep 64 tokens and no window exceeds 384."""
-    features = windows.tokenize(windows.read(SAMPLE), VOCAB)
+    features = windows.tokenize(windows.read_questions(SAMPLE), VOCAB)
 
     assert features.heads[-1] == 64 + 2
     assert features.lengths.max() == 384
@@ -157,7 +157,7 @@ def test_long_questions_are_cut_and_windows_fit() -> None:
 
 def test_perfect_logits_answer_the_official_sample() -> None:
     """First, middle and last windows, accents, dashes and currency signs all score."""
-    questions = windows.read(SAMPLE)
+    questions = windows.read_questions(SAMPLE)
     features = windows.tokenize(questions, VOCAB)
 
     found = predictions.predict(features, perfect(features, begins(SAMPLE)))
@@ -170,7 +170,7 @@ def test_a_vocabulary_without_special_tokens_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("[UNK]\nword\n")
 
     with pytest.raises(ValueError, match=r"vocab\.txt has no \[CLS\], \[SEP\]"):
-        windows.tokenize(windows.read(SAMPLE), tmp_path / "vocab.txt")
+        windows.tokenize(windows.read_questions(SAMPLE), tmp_path / "vocab.txt")
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_file_that_is_not_squad_is_refused(
     path.write_text(text)
 
     with pytest.raises(ValueError, match=re.escape(message)):
-        windows.read(path)
+        windows.read_questions(path)
 
 
 # Spans, text and metrics
@@ -224,7 +224,7 @@ def test_the_best_legal_span_wins(
     logits: NDArray[Any], expected: tuple[float, int, int]
 ) -> None:
     """Order, length and ties are settled as the reference does."""
-    assert expected == predictions.best_span(logits, EVERY, EVERY)
+    assert expected == predictions.find_best_span(logits, EVERY, EVERY)
 
 
 def test_only_the_twenty_best_ends_are_looked_at() -> None:
@@ -233,9 +233,9 @@ def test_only_the_twenty_best_ends_are_looked_at() -> None:
     logits[:20, 1] = 1.0
     only = np.arange(60) == 59
 
-    assert predictions.best_span(logits, only, EVERY) is None
+    assert predictions.find_best_span(logits, only, EVERY) is None
     logits[0, 1] = -2.0
-    assert predictions.best_span(logits, only, EVERY) == (8.0, 59, 59)
+    assert predictions.find_best_span(logits, only, EVERY) == (8.0, 59, 59)
 
 
 def test_no_legal_span_answers_empty() -> None:
@@ -263,7 +263,7 @@ def test_text_falls_back_to_whole_words_where_characters_do_not_align(
     context: str, cut: tuple[int, int], whole: bool, expected: str
 ) -> None:
     """As the reference's projection does for [UNK] and combining accents."""
-    assert expected == predictions.text_of(context, *cut, whole_words=whole)
+    assert expected == predictions.extract_text(context, *cut, whole_words=whole)
 
 
 @pytest.mark.parametrize(
@@ -283,8 +283,8 @@ def test_exact_match_and_f1_follow_the_official_normalisation(
     prediction: str, answer: str, em: bool, f1: float
 ) -> None:
     """Case, articles, ASCII punctuation and blanks do not count."""
-    assert em == predictions.exact(prediction, answer)
-    assert f1 == pytest.approx(predictions.f1(prediction, answer))
+    assert em == predictions.is_exact_match(prediction, answer)
+    assert f1 == pytest.approx(predictions.compute_f1(prediction, answer))
 
 
 def test_unanswered_questions_count_as_zero() -> None:
@@ -325,7 +325,7 @@ def test_gather_equals_naive_padding(
 
 def test_a_graph_of_fixed_length_gets_full_rows() -> None:
     """Every row has the graph's length and integer type, zeros behind the text."""
-    features = windows.tokenize(windows.read(SAMPLE)[3:5], VOCAB)
+    features = windows.tokenize(windows.read_questions(SAMPLE)[3:5], VOCAB)
 
     batch = SquadDataset(features, INPUTS, 384, np.dtype(np.int32)).gather([1])
 
@@ -339,7 +339,7 @@ def test_respond_leaves_the_padding_out(embedded: SquadWorkload) -> None:
     lengths = embedded.dataset.lengths[[0, 5]]
     start = np.arange(2 * lengths.max(), dtype=np.float32).reshape(2, -1)
 
-    predictions, sizes = embedded.respond([start, -start], [0, 5])
+    predictions, sizes, _ = embedded.respond([start, -start], [0, 5])
 
     assert (8 * lengths).tolist() == sizes
     assert predictions.flags.c_contiguous
@@ -389,11 +389,11 @@ def test_perfect_answers_score_100_and_wrong_ones_fail(
     [({0: b"1234"}, "4 bytes for sample 0"), ({99999: bytes(8)}, "sample 99999")],
 )
 def test_score_refuses_bytes_that_are_not_logits(
-    embedded: SquadWorkload, predictions: dict[int, bytes], message: str
+    embedded: SquadWorkload, answers: dict[int, bytes], message: str
 ) -> None:
     """The message names the sample and the log."""
     with pytest.raises(ValueError, match=message):
-        embedded.score(predictions)
+        embedded.score(answers)
 
 
 def test_the_accuracy_line_is_what_the_official_checker_reads(
@@ -454,7 +454,7 @@ def test_onnxruntime_in_fp32_reproduces_the_reference(embedded: SquadWorkload) -
         outputs = session.run(
             list(embedded.model.outputs), embedded.dataset.gather(picked)
         )
-        rows, sizes = embedded.respond(outputs, picked)
+        rows, sizes, _ = embedded.respond(outputs, picked)
         for index, row, size in zip(picked, rows, sizes or [], strict=True):
             predictions[index] = row.tobytes()[:size]
 
@@ -511,7 +511,7 @@ def test_the_official_files_become_a_workload(scratch: Path, length: int | str) 
         str(workload.model.path), providers=["CPUExecutionProvider"]
     )
     batch = workload.dataset.gather([0, 1])
-    rows, sizes = workload.respond(
+    rows, sizes, _ = workload.respond(
         session.run(list(workload.model.outputs), batch), [0, 1]
     )
 
@@ -545,8 +545,10 @@ def test_a_missing_official_file_is_named(scratch: Path, name: str) -> None:
     """The reason names the file, its source and the variable to set."""
     (scratch / name).unlink()
 
-    with pytest.raises(Missing, match=f"bert official: {name} not found") as caught:
-        BERT.workload("official", scratch)
+    with pytest.raises(
+        RequirementMissing, match=f"bert official: {name} not found"
+    ) as caught:
+        BERT.open_workload("official", scratch)
 
     assert "Zenodo" in str(caught.value)
     assert "MLPERF_SCRATCH_PATH" in str(caught.value)
@@ -554,14 +556,16 @@ def test_a_missing_official_file_is_named(scratch: Path, name: str) -> None:
 
 def test_without_a_scratch_space_every_file_is_named() -> None:
     """The reason lists the whole layout."""
-    with pytest.raises(Missing, match=r"vocab\.txt, data/squad/dev-v1\.1\.json not"):
-        BERT.workload("official", None)
+    with pytest.raises(
+        RequirementMissing, match=r"vocab\.txt, data/squad/dev-v1\.1\.json not"
+    ):
+        BERT.open_workload("official", None)
 
 
 def test_an_incomplete_dev_set_is_refused(scratch: Path) -> None:
     """The reference F1 holds for the whole set only."""
     with pytest.raises(ValueError, match=r"8 questions, but .* should have 10570"):
-        BERT.workload("official", scratch)
+        BERT.open_workload("official", scratch)
 
 
 def test_a_graph_of_another_task_is_refused(scratch: Path) -> None:

@@ -12,12 +12,12 @@ from pytest_mlperf.benchmarks.standins.graphs import BertSize
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.types import KIND_LABELS
 
-SMALL = BertSize(layers=2, hidden=64, wide=128, heads=2, words=1500, places=384)
+SMALL = BertSize(2, 64, 128, heads=2, vocabulary=1500, positions=384)
 
 
 def test_lengths_are_those_of_squad() -> None:
     """10,833 windows, 180 tokens on average, none longer than 384."""
-    found = generated.lengths()
+    found = generated.draw_lengths()
 
     assert len(found) == generated.WINDOWS
     assert pytest.approx(found.mean(), abs=2) == 180
@@ -32,13 +32,13 @@ def test_the_defaults_are_the_published_architectures() -> None:
 def test_a_generated_bert_runs_in_onnxruntime(tmp_path: Path) -> None:
     """The graph is valid ONNX, and padding does not change an answer."""
     ort = pytest.importorskip("onnxruntime")
-    workload = generated.bert(SMALL, 20, tmp_path)
+    workload = generated.open_bert(SMALL, 20, tmp_path)
     session = ort.InferenceSession(workload.model.path)
     names = list(workload.model.outputs)
     shorter, longer = (int(i) for i in np.argsort(workload.dataset.lengths)[[0, -1]])
     alone = session.run(names, workload.dataset.gather([shorter]))
     both = session.run(names, workload.dataset.gather([longer, shorter]))
-    answers, sizes = workload.respond(both, [longer, shorter])
+    answers, sizes, _ = workload.respond(both, [longer, shorter])
     length = int(workload.dataset.lengths[shorter])
 
     assert workload.kind == "generated"
@@ -49,9 +49,9 @@ def test_a_generated_bert_runs_in_onnxruntime(tmp_path: Path) -> None:
 
 def test_a_generated_model_is_written_once(tmp_path: Path) -> None:
     """The second session finds the file, and the same numbers in it."""
-    first = generated.bert(SMALL, 4, tmp_path)
+    first = generated.open_bert(SMALL, 4, tmp_path)
     written = first.model.path.stat().st_mtime_ns
-    again = generated.bert(SMALL, 4, tmp_path)
+    again = generated.open_bert(SMALL, 4, tmp_path)
 
     assert first.digest == again.digest
     assert written == again.model.path.stat().st_mtime_ns
@@ -59,14 +59,14 @@ def test_a_generated_model_is_written_once(tmp_path: Path) -> None:
 
 def test_another_size_is_another_build(tmp_path: Path) -> None:
     """The digest covers architecture and sample count."""
-    digests = {generated.bert(SMALL, count, tmp_path).digest for count in (4, 5)}
+    digests = {generated.open_bert(SMALL, count, tmp_path).digest for count in (4, 5)}
 
     assert len(digests) == 2
 
 
 def test_calibration_pictures_are_none_of_the_workload(tmp_path: Path) -> None:
     """Ranges are not read off what is measured."""
-    workload = generated.resnet50(8, tmp_path)
+    workload = generated.open_resnet50(8, tmp_path)
     assert workload.model.calibration is not None
     batches = list(workload.model.calibration())
     measured = {row.tobytes() for row in workload.dataset.gather(range(8))["pictures"]}

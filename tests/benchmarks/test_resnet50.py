@@ -18,9 +18,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from pytest_mlperf.api.errors import Missing
-from pytest_mlperf.api.workload import Benchmark
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.benchmark import Benchmark
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks import resnet50
 from pytest_mlperf.benchmarks.imagenet import pictures
 from pytest_mlperf.benchmarks.imagenet.pictures import ImageNetWorkload
@@ -32,7 +32,7 @@ COLOURS = {(220, 30, 20): 10, (20, 200, 40): 20, (30, 20, 210): 30}
 
 @pytest.fixture(scope="module")
 def embedded() -> ImageNetWorkload:
-    return RESNET50.workload("embedded", None)
+    return RESNET50.open_workload("embedded", None)
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def scratch(tmp_path: Path) -> Path:
         Image.new("RGB", (300 + number, 280), colour).save(pictures / name, "JPEG")
         lines.append(f"{name} {label}\n")
     (pictures / "val_map.txt").write_text("".join(lines))
-    (pictures / resnet50.CALIBRATION[0].name).write_text(f"{lines[1].split()[0]}\n")
-    model = tmp_path / resnet50.MODEL
+    (tmp_path / resnet50.CALIBRATION.paths[0]).write_text(f"{lines[1].split()[0]}\n")
+    model = tmp_path / resnet50.MODEL.paths[0]
     model.parent.mkdir(parents=True)
     write_colour_model(model)
     return tmp_path
@@ -104,7 +104,7 @@ def answers_of(workload: ImageNetWorkload, batch: int = 6) -> dict[int, bytes]:
             list(workload.model.outputs), workload.dataset.gather(indices)
         )
         workload.dataset.unload(indices)
-        rows, _ = workload.respond(outputs, indices)
+        rows = workload.respond(outputs, indices).rows
         answers.update((i, rows[k].tobytes()) for k, i in enumerate(indices))
     return answers
 
@@ -114,7 +114,7 @@ def test_the_benchmark_and_its_workload_satisfy_the_protocols(
 ) -> None:
     """The contract of workload.py, checked by mypy and by use."""
     benchmark: Benchmark = RESNET50
-    workload: Workload = embedded
+    workload: TensorWorkload = embedded
 
     assert (
         benchmark.name,
@@ -132,7 +132,7 @@ def test_area_mean_keeps_the_mean_and_the_range(
     values: NDArray[np.float32], size: int
 ) -> None:
     """Every old value weighs the same in the whole, whatever the new size."""
-    resized = pictures.area_mean(values, size)
+    resized = pictures.average_areas(values, size)
 
     assert size == len(resized)
     assert resized.mean() == pytest.approx(values.mean(), rel=1e-4, abs=1e-3)
@@ -141,7 +141,7 @@ def test_area_mean_keeps_the_mean_and_the_range(
 
 def test_area_mean_weighs_partly_covered_values_by_their_share() -> None:
     """3 values to 2: the middle one counts half in both."""
-    resized = pictures.area_mean(np.array([0, 30, 90], np.float32), 2)
+    resized = pictures.average_areas(np.array([0, 30, 90], np.float32), 2)
 
     assert resized.tolist() == [10.0, 70.0]
 
@@ -166,7 +166,7 @@ def test_pictures_of_every_mode_become_three_channels(
     path = tmp_path / "picture"
     file_format = "JPEG" if mode in {"RGB", "L", "CMYK"} else "PNG"
     Image.new("L", (301, 257), 200).convert(mode).save(path, file_format)
-    pixels = pictures.centre_crop(pictures.resize(pictures.read_rgb(path)))
+    pixels = pictures.center_crop(pictures.resize(pictures.read_rgb(path)))
 
     assert ((224, 224, 3), np.dtype(np.uint8)) == (pixels.shape, pixels.dtype)
 
@@ -175,7 +175,7 @@ def test_the_crop_is_the_middle() -> None:
     """An odd remainder leaves the extra row or column below and to the right."""
     pixels = np.zeros((257, 300, 3), np.uint8)
     pixels[16, 38] = 255
-    crop = pictures.centre_crop(pixels)
+    crop = pictures.center_crop(pixels)
 
     assert crop[0, 0].tolist() == [255, 255, 255]
 
@@ -239,7 +239,7 @@ def test_respond_gives_the_winning_class_without_the_background(
     """The official model has 1001 scores, the background first."""
     scores = np.zeros((2, classes), np.float32)
     scores[:, 7] = 1
-    rows, sizes = embedded.respond([scores], [3, 4])
+    rows, sizes, _ = embedded.respond([scores], [3, 4])
 
     assert (rows.tolist(), sizes) == ([[winner], [winner]], None)
     assert (np.dtype(np.int32), True) == (rows.dtype, rows.flags.c_contiguous)
@@ -346,8 +346,8 @@ def test_a_changed_artefact_is_refused(tmp_path: Path) -> None:
     photo = next(folder.glob("photos/eval_*"))
     photo.write_bytes(photo.read_bytes() + b"\0")
 
-    with pytest.raises(ValueError, match=rf"{photo.name} has sha256 .*but should have"):
-        resnet50.embedded(folder)
+    with pytest.raises(ValueError, match=rf"{photo.name} has sha256 .*but should be"):
+        resnet50.open_embedded(folder)
 
 
 def test_fp32_reproduces_the_reference(embedded: ImageNetWorkload) -> None:
@@ -391,7 +391,7 @@ def test_calibration_shares_no_picture_with_evaluation(
 
 def test_the_official_loader_reads_the_tree(scratch: Path) -> None:
     """Pictures are decoded on load, answered without background, gone on unload."""
-    workload = RESNET50.workload("official", scratch)
+    workload = RESNET50.open_workload("official", scratch)
     answers = answers_of(workload, batch=4)
 
     assert workload.score(answers) == {"acc": 100.0}
@@ -403,7 +403,7 @@ def test_the_official_loader_reads_the_tree(scratch: Path) -> None:
 
 def test_official_pixels_are_rgb_less_the_means(scratch: Path) -> None:
     """Channels first, red first, the reference's means subtracted, nothing scaled."""
-    dataset = RESNET50.workload("official", scratch).dataset
+    dataset = RESNET50.open_workload("official", scratch).dataset
     dataset.load([0, 1])
     batch = dataset.gather([1, 0])[pictures.INPUT]
 
@@ -414,21 +414,21 @@ def test_official_pixels_are_rgb_less_the_means(scratch: Path) -> None:
 
 def test_official_calibration_uses_the_listed_pictures(scratch: Path) -> None:
     """Without the list, int8 says what is missing."""
-    calibration = RESNET50.workload("official", scratch).model.calibration
+    calibration = RESNET50.open_workload("official", scratch).model.calibration
     assert calibration is not None
     batches = list(calibration())
-    (scratch / resnet50.CALIBRATION[0]).unlink()
+    (scratch / resnet50.CALIBRATION.paths[0]).unlink()
 
     assert [b[pictures.INPUT].shape for b in batches] == [(1, 3, 224, 224)]
-    with pytest.raises(Missing, match=r"option_1\.txt not found"):
+    with pytest.raises(RequirementMissing, match=r"option_1\.txt not found"):
         list(calibration())
 
 
 @pytest.mark.parametrize(
     ("gone", "named"),
     [
-        (resnet50.MODEL, "models/ResNet50/resnet50_v1.onnx not found"),
-        (resnet50.VAL_MAPS[0], "data/imagenet/val_map.txt not found"),
+        (resnet50.MODEL.paths[0], "models/ResNet50/resnet50_v1.onnx not found"),
+        (resnet50.VAL_MAP.paths[0], "data/imagenet/val_map.txt not found"),
         (
             resnet50.PICTURES / "ILSVRC2012_val_00000002.JPEG",
             r"1 of 6 pictures \(data/imagenet/ILSVRC2012_val_00000002.JPEG",
@@ -436,26 +436,28 @@ def test_official_calibration_uses_the_listed_pictures(scratch: Path) -> None:
     ],
 )
 def test_what_is_missing_is_named_with_source_and_layout(
-    gone: Path, named: str, scratch: Path
+    gone: str | Path, named: str, scratch: Path
 ) -> None:
     """The reference app drops absent pictures silently; here the cell is skipped."""
     (scratch / gone).unlink()
 
-    with pytest.raises(Missing, match=rf"{named}[\s\S]*expected under[\s\S]*zenodo"):
-        RESNET50.workload("official", scratch)
+    with pytest.raises(
+        RequirementMissing, match=rf"{named}[\s\S]*to a folder with[\s\S]*zenodo"
+    ):
+        RESNET50.open_workload("official", scratch)
 
 
 def test_no_scratch_folder_says_how_to_name_one() -> None:
     """The remedy comes first."""
-    with pytest.raises(Missing, match="MLPERF_SCRATCH_PATH"):
-        RESNET50.workload("official", None)
+    with pytest.raises(RequirementMissing, match="MLPERF_SCRATCH_PATH"):
+        RESNET50.open_workload("official", None)
 
 
 def test_the_digest_follows_model_and_labels(scratch: Path) -> None:
     """Another label map is another workload."""
-    before = RESNET50.workload("official", scratch).digest
-    path = scratch / resnet50.VAL_MAPS[0]
+    before = RESNET50.open_workload("official", scratch).digest
+    path = scratch / resnet50.VAL_MAP.paths[0]
     path.write_text(path.read_text().replace(" 10", " 11"))
-    after: Any = RESNET50.workload("official", scratch).digest
+    after: Any = RESNET50.open_workload("official", scratch).digest
 
     assert before != after

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_mlperf.api.errors import Missing
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.workload import Dataset
-from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.benchmarks.files import require_package
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,14 +39,10 @@ def read_rgb(path: Path) -> Image:
 
     Raises ``ValueError`` naming the file when it is not a picture.
     """
-    try:
-        from PIL import Image
-        from PIL import ImageOps
-    except ImportError as error:
-        raise Missing(
-            "photographs are decoded with Pillow, which is not installed: "
-            "pip install 'pytest-mlperf[onnxruntime]'"
-        ) from error
+    require_package("Pillow", "pictures cannot be decoded", module="PIL.Image")
+    from PIL import Image
+    from PIL import ImageOps
+
     try:
         with Image.open(path) as image:
             # OpenCV, which the reference decodes with, follows EXIF orientation too.
@@ -57,9 +54,9 @@ def read_rgb(path: Path) -> Image:
         ) from error
 
 
-def area_mean(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Resize axis 0 to ``size``; each new value is the mean over the exact stretch of
-    old ones that it covers, fractions at both ends included.
+def average_areas(values: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Resize axis 0 to ``size``: each new value is the mean of the old values that it
+    covers, those at both ends by the fraction covered.
     """
     length = len(values)
     summed = np.zeros((length + 1, *values.shape[1:]), np.float64)
@@ -87,12 +84,12 @@ def resize(image: Image, shorter: int = RESIZE) -> Pixels:
     pixels = np.asarray(image)
     if size == image.size:
         return pixels
-    rows = area_mean(pixels.astype(np.float32), size[1])
-    columns = area_mean(rows.transpose(1, 0, 2), size[0])
+    rows = average_areas(pixels.astype(np.float32), size[1])
+    columns = average_areas(rows.transpose(1, 0, 2), size[0])
     return np.rint(columns.transpose(1, 0, 2)).astype(np.uint8)
 
 
-def centre_crop(pixels: Pixels, side: int = CROP) -> Pixels:
+def center_crop(pixels: Pixels, side: int = CROP) -> Pixels:
     """Cut the middle: uint8 [side, side, 3]; half a pixel rounds to top and left."""
     height, width, _ = pixels.shape
     top, left = (height - side) // 2, (width - side) // 2
@@ -141,7 +138,7 @@ class PictureFolder:
         return len(self.files)
 
     def _decode(self, index: int) -> Pixels:
-        pixels = centre_crop(resize(read_rgb(self.files[index])))
+        pixels = center_crop(resize(read_rgb(self.files[index])))
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def load(self, indices: Sequence[int]) -> None:
@@ -149,10 +146,10 @@ class PictureFolder:
 
         Raises ``ValueError`` for a file that is not a picture.
         """
-        wanted = [index for index in indices if index not in self._pixels]
+        absent = [index for index in indices if index not in self._pixels]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            decoded = dict(zip(wanted, pool.map(self._decode, wanted), strict=True))
-        self._pixels.update(decoded)
+            decoded = pool.map(self._decode, absent)
+            self._pixels.update(zip(absent, decoded, strict=True))
 
     def unload(self, indices: Sequence[int]) -> None:
         for index in indices:
@@ -176,7 +173,7 @@ class ImageNetWorkload:
     kind: str
     title: str
     digest: str
-    model: Model
+    model: ModelFile
     dataset: Dataset
     reference: Mapping[str, float]
     labels: NDArray[np.int32]
@@ -185,9 +182,7 @@ class ImageNetWorkload:
     def blank(self) -> Array:
         return np.zeros(1, np.int32)
 
-    def respond(
-        self, outputs: Sequence[Array], indices: Sequence[int]
-    ) -> tuple[Array, list[int] | None]:
+    def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
         """Return the winning class of each row, 0-based: int32 [batch, 1].
 
         1001 scores have the background first, as the official model does.
@@ -214,18 +209,18 @@ class ImageNetWorkload:
                 f"finite number; check the engine's precision"
             )
         winners = scores.argmax(axis=1) - (scores.shape[1] - 1000)
-        return winners.astype(np.int32).reshape(-1, 1), None
+        return Responses(winners.astype(np.int32).reshape(-1, 1))
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
-        """Return top-1 over the whole dataset, percent; no answer is a wrong one.
+        """Return top-1 over the whole dataset in percent; a lost answer is wrong.
 
-        Raises ``ValueError`` for an unknown sample or an answer that is no int32.
+        Raises ``ValueError`` for an unknown sample or an answer that is not one int32.
         """
-        return {"acc": 100.0 * self._good(answers) / len(self.labels)}
+        return {"acc": 100.0 * self._count_right(answers) / len(self.labels)}
 
-    def _good(self, answers: Mapping[int, bytes]) -> int:
-        wanted: list[int] = self.labels.tolist()
-        good = 0
+    def _count_right(self, answers: Mapping[int, bytes]) -> int:
+        labels: list[int] = self.labels.tolist()
+        right = 0
         for index, answer in answers.items():
             if not 0 <= index < len(self.labels):
                 raise ValueError(
@@ -237,8 +232,8 @@ class ImageNetWorkload:
                     f"the answer for sample {index} has {len(answer)} bytes, but "
                     f"should have 4 (one int32); the log is of another benchmark"
                 )
-            good += int.from_bytes(answer, "little", signed=True) == wanted[index]
-        return good
+            right += int.from_bytes(answer, "little", signed=True) == labels[index]
+        return right
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
         total = len(self.labels)

@@ -1,25 +1,27 @@
-"""The embedded LLM workload: which country's capital is it?
+"""The embedded LLM workload: a city, and which country's capital it is.
 
-An example, and a line to complete, so that the answer is in the question as a summary
-is in its article: short enough for two processor cores, and the same on every machine.
+A prompt has an example and a line to complete. As in a summary, the answer's words are
+in the prompt. It is short enough for two processor cores, and the same everywhere.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.llm import rouge
+from pytest_mlperf.benchmarks.llm.scores import score_summaries
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.benchmarks.llm.workload import LoggedAnswer
 from pytest_mlperf.benchmarks.llm.workload import Prompts
-from pytest_mlperf.benchmarks.llm.workload import Said
-from pytest_mlperf.benchmarks.llm.workload import official_line
+from pytest_mlperf.benchmarks.llm.workload import make_line_writer
 from pytest_mlperf.services.local.llama import REMEDY
 
-EMBEDDED = Path(__file__).resolve().parents[2] / "embedded" / "llama3.1-8b"
+EMBEDDED = files.EMBEDDED / "llama3.1-8b"
 MAX_TOKENS = 6
 PERFORMANCE_SAMPLES = 20
 """With equal issue LoadGen asks for whole passes over these: 460 queries are 23."""
@@ -34,13 +36,13 @@ WORDS = {
 _END = re.compile(r"(?<=[.!?])\s+")
 
 
-def sentences(text: str) -> list[str]:
-    """Return a text's sentences: the same rule for the reference and what it judges."""
+def split_sentences(text: str) -> list[str]:
+    """Return a text's sentences, by one rule for answers and expected answers."""
     return _END.split(text)
 
 
-def answered(text: str) -> str:
-    """Return the line that was to be completed; what follows it is not asked for."""
+def first_line(text: str) -> str:
+    """Return the line that the prompt asked for; the model may go on after it."""
     return text.strip().partition("\n")[0]
 
 
@@ -49,25 +51,16 @@ def open_embedded(folder: Path = EMBEDDED) -> LLMWorkload:
 
     Raises ``ValueError`` when a file is not the one that the manifest records.
     """
-    rouge.need(REMEDY)
+    rouge.require_rouge(REMEDY)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     data = folder / "countries.json"
-    raw = data.read_bytes()
-    found = hashlib.sha256(raw).hexdigest()
-    if found != manifest["sha256"][data.name]:
-        raise ValueError(
-            f"{data} has sha256 {found}, but should be"
-            f" {manifest['sha256'][data.name]} [manifest.json]. Install the package"
-            " again, or make both files together with scripts/make_capitals.py."
-        )
-    rows = json.loads(raw)
+    files.check_embedded(data, manifest["sha256"][data.name], "make_capitals.py")
+    rows = json.loads(data.read_bytes())
     targets = [EXPECTED.format(**row) for row in rows]
 
-    def score(said: Sequence[Said]) -> dict[str, float]:
-        answers = [rouge.lines(answered(one.text), sentences) for one in said]
-        wanted = [rouge.lines(targets[one.index], sentences) for one in said]
-        found = rouge.scores(wanted, answers, lsum=True)
-        return found | {"GEN_LEN": float(sum(map(len, answers)))}
+    def score(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
+        lines = [replace(one, text=first_line(one.text)) for one in answers]
+        return score_summaries(lines, targets, split_sentences)
 
     return LLMWorkload(
         kind="embedded",
@@ -75,7 +68,7 @@ def open_embedded(folder: Path = EMBEDDED) -> LLMWorkload:
         prompts=Prompts(MAX_TOKENS, texts=[PROMPT.format(**row) for row in rows]),
         reference=manifest["reference"],
         scorer=score,
-        printed=official_line(WORDS, quoted=True),
+        write_line=make_line_writer(WORDS, quoted=True),
         files=(data,),
         recipe=PROMPT,
         sampling=SAMPLING,

@@ -1,7 +1,7 @@
-"""Answers that are right or wrong: what the reference implementations look for.
+"""Graders of answers that are right or wrong, as the reference implementations grade.
 
-Each function is the definition of one subset: it takes the answer's text and the
-expected one and says how right it is, 0 to 1. Sources: mlcommons/inference b66003e1,
+Each function defines the grade of one subset, 0 to 1, from the answer's text and the
+expected text. Sources: mlcommons/inference b66003e1,
 language/{mixtral-8x7b/evaluate-accuracy,llama3.1-405b/evaluate-accuracy,
 deepseek-r1/eval_accuracy,gpt-oss-120b/eval_accuracy}.py.
 """
@@ -11,12 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-Judge = Callable[[str, str], float]
+Grader = Callable[[str, str], float]
 
 _NUMBER = re.compile(r"-?[\d,]*\.?\d+")
 _UUID = re.compile(r"\w{8}-\w{4}-\w{4}-\w{4}-\w{12}")
 _BOXED_NUMBER = re.compile(r"\\boxed{\s*(\d+)\s*}")
-_SAID_NUMBER = re.compile(r"answer:\s*(\d+)(?!\.)\b", re.IGNORECASE)
+_ANSWER_NUMBER = re.compile(r"answer:\s*(\d+)(?!\.)\b", re.IGNORECASE)
 _FINAL = re.compile(
     r"<\|channel\|>final[^<]*<\|message\|>(.*?)(?:<\|return\|>|$)", re.DOTALL
 )
@@ -24,17 +24,17 @@ _BOLD = re.compile(r"\*\*([^*]+)\*\*")
 _LARGEST_AIME = 999
 
 
-def gsm8k(answer: str, expected: str) -> float:
-    """Judge a sum: the number after ``The answer is``, else the last number.
+def grade_gsm8k(answer: str, expected: str) -> float:
+    """Grade a sum: the number after ``The answer is``, else the last number.
 
     The model may go on with a question of its own (``Q:``), which does not count.
     """
     text = answer.split("\nQ:")[0]
-    _, said, after = text.rpartition("The answer is")
-    numbers = _NUMBER.findall(after) if said else []
-    found = numbers[0] if numbers else (_NUMBER.findall(text) or [""])[-1]
-    number, wanted = _float(found), _float(str(expected), commas=False)
-    return float(number is not None and number == wanted)
+    _, mark, after = text.rpartition("The answer is")
+    numbers = _NUMBER.findall(after) if mark else []
+    last = numbers[0] if numbers else (_NUMBER.findall(text) or [""])[-1]
+    number = _float(last)
+    return float(number is not None and number == _float(str(expected), commas=False))
 
 
 def _float(text: str, *, commas: bool = True) -> float | None:
@@ -44,8 +44,8 @@ def _float(text: str, *, commas: bool = True) -> float | None:
         return None
 
 
-def needle(answer: str, expected: str) -> float:
-    """Judge identifiers found in a haystack: share of those given, place by place."""
+def grade_needle(answer: str, expected: str) -> float:
+    """Grade identifiers in order: the mean share of each that is right."""
     found, wanted = _UUID.findall(answer), _UUID.findall(expected)
     if not found:
         return 0.0
@@ -57,15 +57,15 @@ def needle(answer: str, expected: str) -> float:
     return round(hits / len(found) * 100, 2) / 100
 
 
-def quoted(answer: str, expected: str) -> float:
-    """Judge a short answer against alternatives that ``|`` parts.
+def grade_alternatives(answer: str, expected: str) -> float:
+    """Grade a short answer against alternatives that ``|`` separates.
 
-    What follows the last ``Answer: `` counts; spaces and case do not.
+    The text after the last ``Answer: `` counts; spaces and case do not.
     """
-    said = answer.rpartition("Answer: ")[2]
-    if said in expected:
+    text = answer.rpartition("Answer: ")[2]
+    if text in expected:
         return 1.0
-    plain = _plain(said)
+    plain = _plain(text)
     return float(any(_plain(one) in plain for one in expected.split("|")))
 
 
@@ -73,9 +73,9 @@ def _plain(text: str) -> str:
     return re.sub(r"\s+", "", text).lower()
 
 
-def aime(answer: str, expected: str) -> float:
-    """Judge an AIME answer: the last boxed number, else the last ``Answer: n``."""
-    found = _BOXED_NUMBER.findall(answer) or _SAID_NUMBER.findall(answer)
+def grade_aime(answer: str, expected: str) -> float:
+    """Grade an AIME answer: the last boxed number, else the last ``Answer: n``."""
+    found = _BOXED_NUMBER.findall(answer) or _ANSWER_NUMBER.findall(answer)
     try:
         number = int(found[-1]) if found else None
         wanted = int(expected)
@@ -84,24 +84,24 @@ def aime(answer: str, expected: str) -> float:
     return float(number is not None and number <= _LARGEST_AIME and number == wanted)
 
 
-def choice(last: str) -> Judge:
-    """Return the judge of a choice from A to ``last``: the last ``ANSWER: X``.
+def make_choice_grader(last: str) -> Grader:
+    """Return the grader of a choice from A to ``last``: the last ``ANSWER: X``.
 
     With ten options (MMLU-Pro, last J) any letter that stands alone is the fallback.
     """
     pattern = _answer_pattern(last)
     alone = re.compile(r"\b([A-J])\b", re.IGNORECASE) if last == "J" else None
 
-    def judge(answer: str, expected: str) -> float:
+    def grade(answer: str, expected: str) -> float:
         text = _clean(answer.strip())
         found = pattern.findall(text) or (alone.findall(text) if alone else [])
         return float(bool(found) and found[-1].upper() == expected.upper())
 
-    return judge
+    return grade
 
 
-def harmony_choice(answer: str, expected: str) -> float:
-    """Judge a choice from A to D in gpt-oss's format: its final channel first."""
+def grade_harmony_choice(answer: str, expected: str) -> float:
+    """Grade a choice from A to D in gpt-oss's format: its final channel first."""
     text = answer.strip()
     final = _FINAL.search(text)
     section = _clean(_BOLD.sub(r"\1", final[1].strip() if final else text)).strip()
@@ -121,7 +121,7 @@ def _answer_pattern(last: str) -> re.Pattern[str]:
 
 
 def _clean(text: str) -> str:
-    """Return the text without what a list's printed form adds to it."""
+    """Return the text without the marks of a printed list."""
     if text.startswith(("['", '["')) and text.endswith(("']", '"]')):
         text = text[2:-2].strip()
     return text.replace(r"\n", "\n").replace(r"\'", "'")

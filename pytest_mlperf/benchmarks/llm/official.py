@@ -7,83 +7,86 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.api.sources import Source
+from pytest_mlperf.api.sources import require_files
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
+from pytest_mlperf.core.rounds.rule import Rule
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """An official dataset: its file's names, what is in it, and who offers it."""
+def dataset_source(
+    benchmark: str,
+    names: Sequence[str],
+    samples: int,
+    origin: str,
+    folders: Sequence[str] = (),
+) -> Source:
+    """Return the declaration of a dataset, by its file names, the official one first.
 
-    benchmark: str
-    names: tuple[str, ...]
-    """The official name first."""
-    samples: int
-    origin: str
-    """The official source by name."""
-    folders: tuple[str, ...] = ()
-    """Further folders to look in, as other layouts have them."""
-
-    def places(self) -> list[str]:
-        """Return every place looked in, in order."""
-        own = (f"data/{self.benchmark}", *self.folders, "data", ".")
-        return [f"{folder}/{name}" for name in self.names for folder in own]
-
-    def find(self, scratch: Path | None) -> Path:
-        """Return the file; ``Missing`` says what, where from and where to."""
-        if scratch is not None:
-            for place in self.places():
-                if (scratch / place).is_file():
-                    return scratch / place
-        where = f"in {scratch}" if scratch else "because no scratch space is named"
-        raise Missing(
-            f"{self.benchmark} official: {self.names[0]} ({self.samples:,} samples) not"
-            f" found {where}. Set MLPERF_SCRATCH_PATH or --mlperf-scratch to a folder"
-            f" with {self.places()[0]} from {self.origin}."
-        )
+    It is looked for in the benchmark's folder below ``data``, then in ``folders``, as
+    other layouts have them, then in ``data`` and the scratch folder itself.
+    """
+    places = (f"data/{benchmark}/", *(f"{folder}/" for folder in folders), "data/", "")
+    return Source(
+        paths=tuple(place + name for name in names for place in places),
+        origin=origin,
+        samples=samples,
+    )
 
 
-def check_size(found: int, source: Source, path: Path, required: int | None) -> None:
+def tokenizer_source(*folders: str) -> Source:
+    """Return the declaration of a model's tokenizer, by folders below ``models``."""
+    return Source(
+        paths=tuple(f"models/{folder}/tokenizer.json" for folder in folders),
+        origin="the model's repository",
+        use="where the service reports token ids and no text",
+    )
+
+
+def require_dataset(benchmark: str, source: Source, scratch: Path | None) -> Path:
+    """Return the dataset's file; raises ``RequirementMissing``."""
+    (path,) = require_files(benchmark, [source], scratch)
+    return path
+
+
+def check_size(
+    benchmark: str, source: Source, path: Path, samples: int, required: int | None
+) -> None:
     """Raise ``ValueError`` unless the dataset is whole; ``None`` takes any size."""
-    if required is not None and found != required:
+    if required is not None and samples != required:
         raise ValueError(
-            f"{path} has {found:,} samples, but {source.benchmark} should have"
+            f"{path} has {samples:,} samples, but {benchmark} should have"
             f" {required:,}: its references hold for the whole set only. Download"
-            f" {source.names[0]} again."
+            f" {Path(source.paths[0]).name} again."
         )
 
 
-def find_tokenizer(scratch: Path | None, folders: Sequence[str]) -> Path | None:
-    """Return the model's tokenizer.json, or None: texts need none."""
-    if scratch is None:
-        return None
-    places = (scratch / "models" / name / "tokenizer.json" for name in folders)
-    return next((path for path in places if path.is_file()), None)
-
-
-def no_embedded(name: str) -> str:
+def no_embedded(benchmark: str) -> RequirementMissing:
     """Return why a benchmark has no embedded workload, and what to do."""
-    return (
-        f"{name} has no embedded workload; choose --mlperf-workload official with the"
-        " dataset in the scratch space, or run llama3.1-8b."
+    return RequirementMissing(
+        f"{benchmark} has no embedded workload; choose --mlperf-workload official with"
+        " the dataset in the scratch folder, or run llama3.1-8b."
     )
 
 
 @dataclass(frozen=True)
-class OfficialOnly:
+class OfficialBenchmark:
     """A benchmark without an embedded workload."""
 
     name: str
     aliases: tuple[str, ...]
     metric: str
     open_official: Callable[[Path | None], LLMWorkload]
+    sources: tuple[Source, ...]
+    takes: frozenset[str] = frozenset({"prompts"})
+    rules: tuple[Rule, ...] = ()
     answered_by: str = "service"
 
     def precision(self, target: str) -> str:  # noqa: ARG002 - its endpoint decides
         return ""
 
-    def workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
-        """Open ``official``; anything else raises ``Missing``."""
+    def open_workload(self, kind: str, scratch: Path | None) -> LLMWorkload:
+        """Open ``official``; anything else raises ``RequirementMissing``."""
         if kind == "official":
             return self.open_official(scratch)
-        raise Missing(no_embedded(self.name))
+        raise no_embedded(self.name)

@@ -1,7 +1,7 @@
 """ROUGE, as the reference implementations compute it.
 
-The numbers are those of the package rouge-score with stemming, which the references
-reach through Hugging Face's ``evaluate``: mean F-measure in percent over the samples
+The references use the package rouge-score with stemming, through Hugging Face's
+``evaluate``, and report the mean F-measure over the samples in percent
 (mlcommons/inference b66003e1, language/llama3.1-8b/evaluation.py).
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.benchmarks.files import LLM_EXTRA
+from pytest_mlperf.benchmarks.files import require_package
 
 Split = Callable[[str], list[str]]
 """Text -> its sentences; ROUGE-Lsum compares sentence by sentence."""
@@ -18,26 +20,23 @@ NAMES = {"rouge1": "ROUGE1", "rouge2": "ROUGE2", "rougeL": "ROUGEL"}
 LSUM = {"rougeLsum": "ROUGELSUM"}
 
 
-def need(remedy: str = "pip install 'pytest-mlperf[llm]'") -> None:
-    """Raise ``Missing`` unless the package is installed: asked for before a run."""
-    from importlib.util import find_spec
-
-    if find_spec("rouge_score") is None:
-        raise Missing(
-            "the package rouge-score is not installed, and ROUGE cannot be computed"
-            f" without it; {remedy}."
-        )
+def require_rouge(remedy: str = LLM_EXTRA) -> None:
+    """Raise ``RequirementMissing``, before a run, unless the package is there."""
+    require_package("rouge-score", "ROUGE cannot be computed", remedy, "rouge_score")
 
 
-def nltk_sentences() -> Split:
-    """Return the references' sentence splitter; ``Missing`` without its data."""
-    need()
+def load_sentence_splitter() -> Split:
+    """Return the references' sentence splitter.
+
+    Raises ``RequirementMissing`` without its data.
+    """
+    require_rouge()
     import nltk
 
     try:
         nltk.data.find("tokenizers/punkt_tab/english")
     except LookupError:
-        raise Missing(
+        raise RequirementMissing(
             "NLTK's sentence data punkt_tab are not on this machine, and ROUGE-Lsum"
             " is defined by them; python -m nltk.downloader punkt_tab, or put the"
             " folder tokenizers/punkt_tab where NLTK_DATA points."
@@ -46,34 +45,34 @@ def nltk_sentences() -> Split:
     return split
 
 
-def lines(text: str, split: Split) -> str:
+def split_lines(text: str, split: Split) -> str:
     """Return the text stripped, one sentence a line."""
     return "\n".join(split(text.strip()))
 
 
-def scores(
+def compute_rouge(
     targets: Sequence[str], answers: Sequence[str], *, lsum: bool
 ) -> dict[str, float]:
     """Return metric -> mean F-measure in percent, to four places as the references.
 
-    Texts are taken as they are: ``ROUGELSUM`` wants one sentence a line, the others
-    do not see line ends.
+    Texts are not changed: ``ROUGELSUM`` needs one sentence a line, the others ignore
+    line ends.
     """
-    need()
+    require_rouge()
     from rouge_score.rouge_scorer import RougeScorer
 
     if len(targets) != len(answers) or not answers:
         raise ValueError(
             f"{len(answers)} answers to {len(targets)} samples, but should be as many"
-            " and at least one; run the accuracy mode again."
+            " as there are samples and at least one; run the accuracy mode again."
         )
     names = NAMES | LSUM if lsum else NAMES
     scorer = RougeScorer(list(names), use_stemmer=True)
     sums = dict.fromkeys(names, 0.0)
     for target, answer in zip(targets, answers, strict=True):
-        found = scorer.score(target, answer)
+        scores = scorer.score(target, answer)
         for name in names:
-            sums[name] += found[name].fmeasure
+            sums[name] += scores[name].fmeasure
     return {
         metric: round(sums[name] / len(answers) * 100, 4)
         for name, metric in names.items()

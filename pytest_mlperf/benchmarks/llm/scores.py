@@ -1,4 +1,4 @@
-"""How answers of the LLM benchmarks are judged, given a dataset's columns."""
+"""Scorers of the LLM benchmarks, made from a dataset's columns."""
 
 from __future__ import annotations
 
@@ -8,87 +8,90 @@ from collections.abc import Sequence
 from pytest_mlperf.benchmarks.llm import exact_match
 from pytest_mlperf.benchmarks.llm import rouge
 from pytest_mlperf.benchmarks.llm import tables
-from pytest_mlperf.benchmarks.llm.workload import Said
+from pytest_mlperf.benchmarks.llm.workload import LoggedAnswer
 from pytest_mlperf.benchmarks.llm.workload import Scorer
-from pytest_mlperf.benchmarks.llm.workload import tokens_per_sample
+from pytest_mlperf.benchmarks.llm.workload import mean_tokens
 
 
-def summaries(table: tables.Table, columns: Sequence[str]) -> Scorer:
-    """Judge by ROUGE 1, 2, L and Lsum, and by the characters of all answers."""
+def score_summaries(
+    answers: Sequence[LoggedAnswer], targets: Sequence[str], split: rouge.Split
+) -> dict[str, float]:
+    """Return ROUGE 1, 2, L and Lsum, and the number of characters of all answers."""
+    texts = [rouge.split_lines(one.text, split) for one in answers]
+    expected = [rouge.split_lines(targets[one.index], split) for one in answers]
+    metrics = rouge.compute_rouge(expected, texts, lsum=True)
+    return metrics | {"GEN_LEN": float(sum(map(len, texts)))}
+
+
+def make_summary_scorer(table: tables.Table, columns: Sequence[str]) -> Scorer:
+    """Return a scorer by ROUGE, with the references' sentence splitter."""
+    split = rouge.load_sentence_splitter()
+    return lambda answers: score_summaries(answers, table[columns[1]], split)
+
+
+def make_open_orca_scorer(table: tables.Table, columns: Sequence[str]) -> Scorer:
+    """Return a scorer by ROUGE 1, 2 and L, and the mean number of tokens."""
     targets = table[columns[1]]
-    split = rouge.nltk_sentences()
 
-    def score(said: Sequence[Said]) -> dict[str, float]:
-        answers = [rouge.lines(one.text, split) for one in said]
-        wanted = [rouge.lines(targets[one.index], split) for one in said]
-        found = rouge.scores(wanted, answers, lsum=True)
-        return found | {"GEN_LEN": float(sum(map(len, answers)))}
+    def score(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
+        expected = [targets[one.index].strip() for one in answers]
+        texts = [one.text.strip() for one in answers]
+        metrics = rouge.compute_rouge(expected, texts, lsum=False)
+        return metrics | {"TOKENS_PER_SAMPLE": mean_tokens(answers)}
 
     return score
 
 
-def open_orca(table: tables.Table, columns: Sequence[str]) -> Scorer:
-    """Judge by ROUGE 1, 2 and L, and by the tokens of an answer."""
-    targets = table[columns[1]]
-
-    def score(said: Sequence[Said]) -> dict[str, float]:
-        wanted = [targets[one.index].strip() for one in said]
-        answers = [one.text.strip() for one in said]
-        found = rouge.scores(wanted, answers, lsum=False)
-        return found | {"TOKENS_PER_SAMPLE": tokens_per_sample(said)}
-
-    return score
+GRADERS = {"niah_em": exact_match.grade_needle, "qa_em": exact_match.grade_alternatives}
 
 
-JUDGES = {"niah_em": exact_match.needle, "qa_em": exact_match.quoted}
+def make_long_context_scorer(table: tables.Table, columns: Sequence[str]) -> Scorer:
+    """Return a scorer by each sample's ``metric``: ROUGE-L, or right or wrong.
 
-
-def long_context(table: tables.Table, columns: Sequence[str]) -> Scorer:
-    """Judge each sample as its ``metric`` says: ROUGE-L, or right and wrong.
-
-    The reference splits texts into sentences first; neither ROUGE-L nor the two
-    others see the line ends that this makes.
+    The reference splits texts into sentences first; neither ROUGE-L nor the graders
+    depend on the line ends that this makes.
     """
-    targets, metrics = table[columns[1]], table[columns[2]]
-    strange = sorted(set(metrics) - {"rouge", *JUDGES})
-    if strange:
+    targets, kinds = table[columns[1]], table[columns[2]]
+    unknown = sorted(set(kinds) - {"rouge", *GRADERS})
+    if unknown:
         raise ValueError(
-            f"the dataset has the metric {strange[0]!r}, but should have rouge,"
-            f" {' or '.join(JUDGES)}. Take the dataset of the official source."
+            f"the dataset has the metric {unknown[0]!r}, but should have rouge,"
+            f" {' or '.join(GRADERS)}. Take the dataset of the official source."
         )
 
-    def score(said: Sequence[Said]) -> dict[str, float]:
-        found = {"TOKENS_PER_SAMPLE": tokens_per_sample(said)}
-        texts = [one for one in said if metrics[one.index] == "rouge"]
-        if texts:
-            wanted = [targets[one.index].strip() for one in texts]
-            answers = [one.text.strip() for one in texts]
-            found["ROUGEL"] = rouge.scores(wanted, answers, lsum=False)["ROUGEL"]
-        hits = [
-            JUDGES[metrics[one.index]](one.text.strip(), targets[one.index].strip())
-            for one in said
-            if metrics[one.index] in JUDGES
+    def score(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
+        metrics = {"TOKENS_PER_SAMPLE": mean_tokens(answers)}
+        summaries = [one for one in answers if kinds[one.index] == "rouge"]
+        if summaries:
+            expected = [targets[one.index].strip() for one in summaries]
+            texts = [one.text.strip() for one in summaries]
+            rouges = rouge.compute_rouge(expected, texts, lsum=False)
+            metrics["ROUGEL"] = rouges["ROUGEL"]
+        grades = [
+            GRADERS[kinds[one.index]](one.text.strip(), targets[one.index].strip())
+            for one in answers
+            if kinds[one.index] in GRADERS
         ]
-        if hits:
-            found["exact_match"] = round(sum(hits) / len(hits) * 100, 4)
-        return found
+        if grades:
+            metrics["exact_match"] = round(sum(grades) / len(grades) * 100, 4)
+        return metrics
 
     return score
 
 
-CODE = (
+RUNS_PROGRAMS = (
     "it comes from running programs that the model wrote, which this suite does not do:"
     " score the accuracy log with the reference's script, in a sandbox"
 )
-GRADER = (
+NO_GRADER = (
     "its official grader (prm800k) is no package, and it evaluates what it is given"
 )
-Subsets = Mapping[str, exact_match.Judge | None]
-"""Part of a sample's dataset name -> its judge; None where there is none here."""
+Subsets = Mapping[str, exact_match.Grader | None]
+"""Part of a sample's dataset name -> its grader; None where there is none here."""
 
 
-def subset(name: str, subsets: Subsets) -> str:
-    """Return the subset of a sample; ``ValueError`` for a dataset nobody knows."""
+def find_subset(name: str, subsets: Subsets) -> str:
+    """Return the subset of a dataset's name; raises ``ValueError`` for no known one."""
     for key in subsets:
         if key in name.lower():
             return key
@@ -98,44 +101,47 @@ def subset(name: str, subsets: Subsets) -> str:
     )
 
 
-def mixed(
+def make_subset_scorer(
     datasets: Sequence[str],
     targets: Sequence[object],
     subsets: Subsets,
     repeats: Mapping[str, int] | None = None,
 ) -> Scorer:
-    """Judge samples of several datasets, each counted once however often it is asked.
+    """Return a scorer of samples of several datasets, asked ``repeats`` times each and
+    counted once.
 
-    ``exact_match`` is there only when every sample could be judged; until then
-    ``exact_match_at_most`` takes the others for right.
+    It returns ``exact_match`` when every sample has a grader, else
+    ``exact_match_at_most``, which counts samples without a grader as right.
     """
-    kinds = [subset(name, subsets) for name in datasets]
+    kinds = [find_subset(name, subsets) for name in datasets]
 
-    def score(said: Sequence[Said]) -> dict[str, float]:
+    def score(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
         right = dict.fromkeys(kinds, 0.0)
         asked = dict.fromkeys(kinds, 0)
-        for one in said:
+        for one in answers:
             kind = kinds[one.index]
-            judge = subsets[kind]
+            grade = subsets[kind]
             asked[kind] += 1
-            right[kind] += judge(one.text, str(targets[one.index])) if judge else 1.0
+            right[kind] += grade(one.text, str(targets[one.index])) if grade else 1.0
         weight = {kind: 1 / (repeats or {}).get(kind, 1) for kind in asked}
         best = sum(asked[kind] * weight[kind] for kind in asked)
         reached = sum(right[kind] * weight[kind] for kind in asked) / best * 100
-        found = {
+        metrics = {
             kind: round(right[kind] / asked[kind] * 100, 4)
-            for kind, judge in subsets.items()
-            if judge and asked.get(kind)
+            for kind, grade in subsets.items()
+            if grade and asked.get(kind)
         }
-        whole = all(subsets[kind] for kind in asked)
-        found["exact_match" if whole else "exact_match_at_most"] = round(reached, 4)
-        tokens = sum(one.tokens for one in said) / len(said)
-        return found | {"TOKENS_PER_SAMPLE": round(tokens, 4)}
+        is_whole = all(subsets[kind] for kind in asked)
+        metrics["exact_match" if is_whole else "exact_match_at_most"] = round(
+            reached, 4
+        )
+        tokens = sum(one.tokens for one in answers) / len(answers)
+        return metrics | {"TOKENS_PER_SAMPLE": round(tokens, 4)}
 
     return score
 
 
-def reasoning_line(metrics: Mapping[str, float], samples: int) -> str:
+def write_reasoning_line(metrics: Mapping[str, float], samples: int) -> str:
     """Return the line that the references of reasoning models print."""
     words = {"exact_match": "exact_match", "TOKENS_PER_SAMPLE": "tokens_per_sample"}
     parts = [

@@ -1,7 +1,7 @@
-"""Tables in the forms that the official datasets have: pickles, parquet, JSON.
+"""Tables in the formats of the official datasets: pickle, parquet, JSON.
 
-A pickle runs what it names, so only what a pandas frame is made of may be named in
-one; the rest of a file is refused before anything of it is called.
+A pickle runs the functions that it names. Only those that a pandas frame consists of
+are allowed; any other name is refused before anything is called.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import IO
 from typing import Any
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.benchmarks.files import LLM_EXTRA
+from pytest_mlperf.benchmarks.files import require_package
 
 Table = Mapping[str, Sequence[Any]]
 """Column -> its values, all of one length."""
 
 _ARRAYS = {"_reconstruct", "_frombuffer", "scalar"}
-# What pandas 1 to 3 and numpy 1 and 2 write into the pickle of a frame of objects and
-# numbers, as the official ones are. Arrow's strings are left out: Arrow rebuilds them
-# from raw buffers and looks at no bound.
+# The names that pandas 1 to 3 and numpy 1 and 2 write into the pickle of a frame of
+# objects and numbers, as the official ones are. Arrow's strings are not allowed: Arrow
+# rebuilds them from raw buffers without a bounds check.
 ALLOWED: Mapping[str, frozenset[str]] = {
     "builtins": frozenset({"slice", "bytearray", "set", "frozenset", "complex"}),
     "__builtin__": frozenset({"slice", "bytearray", "set", "frozenset", "complex"}),
@@ -59,8 +61,8 @@ MOVED = {
 }
 
 
-class Refused(pickle.UnpicklingError):
-    """A pickle names something that no frame needs."""
+class PickleRefused(pickle.UnpicklingError):
+    """A pickle names something that is not part of a frame."""
 
 
 class FrameUnpickler(pickle.Unpickler):
@@ -68,27 +70,31 @@ class FrameUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if name not in ALLOWED.get(module, ()):
-            raise Refused(f"it names {module}.{name}, which no frame is made of")
+            raise PickleRefused(
+                f"it names {module}.{name}, which is not part of a frame"
+            )
         return super().find_class(*MOVED.get((module, name), (module, name)))
 
 
-def read(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Table:
+def read_table(
+    path: Path, columns: Sequence[str], optional: Sequence[str] = ()
+) -> Table:
     """Read columns of a table: .pkl, .pkl.gz, .parquet, .json or .jsonl.
 
-    Raises ``Missing`` for an absent package and ``ValueError`` for a file that is no
-    such table or lacks a column.
+    Raises ``RequirementMissing`` for an absent package and ``ValueError`` for a file
+    that is no such table or lacks a column.
     """
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     readers = {"pkl": _pickle, "pickle": _pickle, "parquet": _parquet}
     try:
         table = readers.get(kind, _json)(path)
-    except Missing:
+    except RequirementMissing:
         raise
-    except Refused as error:
+    except PickleRefused as error:
         raise ValueError(
-            f"{path} is not read: {error}, and a pickle runs what it names. Take the"
-            " dataset from its official source, and compare its checksum; a table of"
-            " your own can be a .parquet."
+            f"{path} is not read: {error}, and a pickle runs the functions that it"
+            " names. Take the dataset from its official source and compare its"
+            " checksum, or save a table of your own as .parquet."
         ) from None
     except Exception as error:  # whatever a damaged file makes pickle and pandas raise
         raise ValueError(
@@ -106,23 +112,25 @@ def read(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Ta
     return {name: table[name] for name in wanted}
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open_file(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     return path.open("rb")
 
 
 def _pickle(path: Path) -> Table:
-    _need("pandas", path)
-    with _opened(path) as file:
+    _require("pandas", path)
+    with _open_file(path) as file:
         frame = FrameUnpickler(file).load()
     if type(frame).__name__ != "DataFrame":
-        raise Refused(f"it holds a {type(frame).__name__}, but should a DataFrame")
+        raise PickleRefused(
+            f"it holds a {type(frame).__name__}, but should hold a DataFrame"
+        )
     return {str(name): frame[name].tolist() for name in frame.columns}
 
 
 def _parquet(path: Path) -> Table:
-    _need("pyarrow", path)
+    _require("pyarrow", path)
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(path)
@@ -131,29 +139,23 @@ def _parquet(path: Path) -> Table:
 
 def _json(path: Path) -> Table:
     """Read a list of records, one record a line, or columns of a frame."""
-    with _opened(path) as file:
+    with _open_file(path) as file:
         if path.name.removesuffix(".gz").endswith(".jsonl"):
-            found: Any = [json.loads(line) for line in file if line.strip()]
+            content: Any = [json.loads(line) for line in file if line.strip()]
         else:
-            found = json.load(file)
-    if isinstance(found, dict):
+            content = json.load(file)
+    if isinstance(content, dict):
         # As pandas writes a frame: column -> row number -> value.
         return {
             name: list(rows.values()) if isinstance(rows, dict) else rows
-            for name, rows in found.items()
+            for name, rows in content.items()
         }
-    if not found or not all(isinstance(row, dict) for row in found):
+    if not content or not all(isinstance(row, dict) for row in content):
         raise ValueError("it holds no list of records")
-    # A column that one record lacks is no column.
-    shared = set.intersection(*(set(row) for row in found))
-    return {name: [row[name] for row in found] for name in found[0] if name in shared}
+    # Only columns that every record has.
+    names = set.intersection(*(set(row) for row in content))
+    return {n: [row[n] for row in content] for n in content[0] if n in names}
 
 
-def _need(package: str, path: Path) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise Missing(
-            f"the package {package} is not installed, and {path.name} cannot be read"
-            " without it; pip install 'pytest-mlperf[llm]'."
-        )
+def _require(package: str, path: Path) -> None:
+    require_package(package, f"{path.name} cannot be read", LLM_EXTRA)

@@ -1,12 +1,11 @@
-"""The workload of an LLM benchmark: prompts, answers and how they are kept and judged.
+"""The workload of an LLM benchmark: prompts, logged answers and scores.
 
-What LoadGen logs of an answer is either the int32 token ids that the official scripts
-read, or, from a service that tells none, its text and the number of its tokens.
+LoadGen logs of each answer the int32 token ids that the official scripts read, or,
+from a service that reports none, the text and its number of tokens.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -19,9 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
+from pytest_mlperf.api.sources import files_digest
+from pytest_mlperf.benchmarks.files import LLM_EXTRA
+from pytest_mlperf.benchmarks.files import require_package
 from pytest_mlperf.core.types import Mode
 
 MOST_IDS = 1 << 24
@@ -29,7 +31,7 @@ MOST_IDS = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LoggedAnswer:
     """One sample's answer, read back from LoadGen's log."""
 
     index: int
@@ -37,14 +39,14 @@ class Said:
     tokens: int
 
 
-Scorer = Callable[[Sequence[Said]], dict[str, float]]
+Scorer = Callable[[Sequence[LoggedAnswer]], dict[str, float]]
 
 
-def encode(answer: Answer) -> bytes:
+def encode_answer(answer: Answer) -> bytes:
     """Return an answer's bytes for the log.
 
-    Ids end with a zero byte. A text has none, and a zero and its token count in
-    decimal follow it: the two cannot be taken for each other.
+    Ids end with a zero byte. A text has no zero byte, and a zero and its token count in
+    decimal follow it: the two forms cannot be confused.
     """
     ids = answer.token_ids
     if ids and min(ids) >= 0 and max(ids) < MOST_IDS:
@@ -53,16 +55,17 @@ def encode(answer: Answer) -> bytes:
     return text.encode("utf-8", "replace") + b"\0%d" % answer.tokens
 
 
-def decode(
+def decode_answer(
     index: int, raw: bytes, to_text: Callable[[Sequence[int]], str] | None
-) -> Said:
-    """Return what ``encode`` was given; ``ValueError`` for anything else.
+) -> LoggedAnswer:
+    """Return the answer of which ``encode_answer`` made the bytes.
 
-    ``to_text`` is the tokenizer's; ``Missing`` where ids need one and it is None.
+    ``to_text`` is the tokenizer's. Raises ``ValueError`` for other bytes and
+    ``RequirementMissing`` where token ids need a tokenizer and there is none.
     """
     text, mark, count = raw.rpartition(b"\0")
     if mark and count.isdigit() and b"\0" not in text:
-        return Said(index, text.decode("utf-8", "replace"), int(count))
+        return LoggedAnswer(index, text.decode("utf-8", "replace"), int(count))
     if not raw or len(raw) % 4 or raw[-1]:
         raise ValueError(
             f"found an answer of {len(raw)} bytes for sample {index}, but should be"
@@ -71,12 +74,12 @@ def decode(
         )
     ids = np.frombuffer(raw, "<i4").tolist()
     if to_text is None:
-        raise Missing(
-            "the service tells token ids, and the model's tokenizer.json that makes"
-            " them text is not in the scratch space: put the model's folder there, or"
-            " have the service send text alone."
+        raise RequirementMissing(
+            "the service reports token ids, and the model's tokenizer.json that turns"
+            " them into text is not in the scratch folder: put the model's folder"
+            " there, or have the service send text alone."
         )
-    return Said(index, to_text(ids), len(ids))
+    return LoggedAnswer(index, to_text(ids), len(ids))
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Prompts:
     ids: Sequence[NDArray[np.int32]] = ()
     texts: Sequence[str] = ()
     stops: Sequence[tuple[str, ...]] = ()
-    """What ends each answer beside the end token; empty where nothing does."""
+    """Stop strings of each prompt; empty where the end token alone ends an answer."""
 
     def __len__(self) -> int:
         return len(self.ids) or len(self.texts)
@@ -95,7 +98,7 @@ class Prompts:
     def __getitem__(self, index: int) -> Prompt:
         return Prompt(
             text=self.texts[index] if self.texts else "",
-            # Made when asked for: all at once would take 36 bytes a token.
+            # Converted on demand: all prompts at once would take 36 bytes a token.
             token_ids=tuple(self.ids[index].tolist()) if self.ids else (),
             max_tokens=self.max_tokens,
             stop=self.stops[index] if self.stops else (),
@@ -104,26 +107,26 @@ class Prompts:
 
 @dataclass(frozen=True)
 class LLMWorkload:
-    """A ``RequestWorkload``; see there for what its attributes mean."""
+    """A ``PromptWorkload``, whose attributes are documented there."""
 
     kind: str
     title: str
     prompts: Prompts
     reference: Mapping[str, float]
     scorer: Scorer
-    printed: Callable[[Mapping[str, float], int], str]
+    write_line: Callable[[Mapping[str, float], int], str]
     """Metrics and number of samples -> the official line of accuracy.txt."""
     files: tuple[Path, ...] = ()
-    """What the prompts were read from."""
+    """The files that the prompts were read from."""
     recipe: str = ""
-    """What else decides an answer, in words."""
+    """Whatever else decides an answer; enters the digest."""
     tokenizer: Path | None = None
     keep_special: bool = False
     """Special tokens stay in the text (gpt-oss: they mark its channels)."""
     sampling: Mapping[str, Any] = field(default_factory=dict)
     unjudged: Mapping[str, str] = field(default_factory=dict)
     accuracy: Callable[[], LLMWorkload] | None = None
-    """Opens what accuracy is measured on, where that is something else."""
+    """Opens the accuracy set, where it differs from the performance set."""
     performance_samples: int | None = None
     """How many a performance run draws from; None: all."""
 
@@ -144,39 +147,35 @@ class LLMWorkload:
         rules = (
             f"{self.recipe} {self.prompts.max_tokens} {sorted(self.sampling.items())}"
         )
-        whole = hashlib.sha256(rules.encode())
-        for path in self.files:
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
-        return whole.hexdigest()
+        return files_digest(self.files, rules)
 
     def during(self, mode: Mode) -> LLMWorkload:
-        """Return what a mode runs on; ``Missing`` when its file is not there."""
+        """Return the workload of a mode; raises ``RequirementMissing``."""
         return self.accuracy() if self.accuracy and mode is Mode.ACCURACY else self
 
     def prompt(self, index: int) -> Prompt:
         return self.prompts[index]
 
     def encode(self, answer: Answer) -> bytes:
-        return encode(answer)
+        return encode_answer(answer)
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
-        """Return metric -> value; ``ValueError`` for an answer to no question."""
-        strange = [i for i in answers if not 0 <= i < self.total]
-        if strange or not answers:
-            found = f"sample {strange[0]}" if strange else "no sample"
+        """Return metric -> value; raises ``ValueError`` for an unknown sample."""
+        unknown = [i for i in answers if not 0 <= i < self.total]
+        if unknown or not answers:
+            sample = f"sample {unknown[0]}" if unknown else "no sample"
             raise ValueError(
-                f"found an answer to {found}, but should be to samples 0 to"
+                f"found an answer to {sample}, but should be to samples 0 to"
                 f" {self.total - 1} [mlperf_log_accuracy.json]. Run the accuracy mode"
                 " again."
             )
         to_text = self._to_text
-        said = [decode(i, raw, to_text) for i, raw in sorted(answers.items())]
-        return self.scorer(said)
+        items = sorted(answers.items())
+        return self.scorer([decode_answer(i, raw, to_text) for i, raw in items])
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
-        """Return the official line, and under it why a metric is not there."""
-        lines = [self.printed(metrics, self.total)]
+        """Return the official line, and below it the reason for each absent metric."""
+        lines = [self.write_line(metrics, self.total)]
         lines += [f"# {name} not judged: {why}" for name, why in self.unjudged.items()]
         return "\n".join(lines)
 
@@ -184,49 +183,47 @@ class LLMWorkload:
     def _to_text(self) -> Callable[[Sequence[int]], str] | None:
         if self.tokenizer is None:
             return None
-        try:
-            from tokenizers import Tokenizer
-        except ImportError as error:
-            raise Missing(
-                "the package tokenizers is not installed, and token ids cannot be made"
-                " text without it; pip install 'pytest-mlperf[llm]'."
-            ) from error
+        consequence = "token ids cannot be turned into text"
+        require_package("tokenizers", consequence, LLM_EXTRA)
+        from tokenizers import Tokenizer
+
         tokenizer = Tokenizer.from_file(str(self.tokenizer))
         skip = not self.keep_special
         return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=skip))
 
 
-def tokens_per_sample(said: Sequence[Said]) -> float:
-    """Return the mean number of tokens, to one place as the references print it."""
-    return round(sum(one.tokens for one in said) / len(said), 1)
+def mean_tokens(answers: Sequence[LoggedAnswer]) -> float:
+    """Return the mean number of tokens, to one decimal place as the references do."""
+    return round(sum(answer.tokens for answer in answers) / len(answers), 1)
 
 
-def as_ids(rows: Sequence[Any], where: Path) -> list[NDArray[np.int32]]:
-    """Return token ids as compact arrays; ``ValueError`` for a row that is none."""
-    found = []
+def convert_ids(rows: Sequence[Any], where: Path) -> list[NDArray[np.int32]]:
+    """Return token ids as int32; raises ``ValueError`` for a malformed row."""
+    arrays = []
     for number, row in enumerate(rows):
         ids = np.asarray(row)
         if ids.ndim != 1 or not ids.size or not np.issubdtype(ids.dtype, np.integer):
             raise ValueError(
-                f"{where} row {number}: {str(row)[:60]!r} is no list of token ids, but"
-                " every prompt should be one. Download the dataset again."
+                f"{where} row {number}: {str(row)[:60]!r} is not a list of token ids,"
+                " but every prompt should be one. Download the dataset again."
             )
-        found.append(ids.astype(np.int32))
-    return found
+        arrays.append(ids.astype(np.int32))
+    return arrays
 
 
-def official_line(
+def make_line_writer(
     names: Mapping[str, str], *, quoted: bool = False
 ) -> Callable[[Mapping[str, float], int], str]:
-    """Return what prints metrics as the references do: ``{'rouge1': 44.4, …}``.
+    """Return a function that writes metrics as the references print them:
+    ``{'rouge1': 44.4, …}``.
 
     ``names``: metric -> the word the reference prints for it.
     """
 
     def line(metrics: Mapping[str, float], samples: int) -> str:
-        found = {word: metrics[name] for name, word in names.items() if name in metrics}
+        values = {word: metrics[n] for n, word in names.items() if n in metrics}
         parts = []
-        for word, value in found.items():
+        for word, value in values.items():
             whole = word == "gen_len"
             text = str(int(value)) if whole else repr(float(value))
             parts.append(

@@ -35,7 +35,7 @@ _BLANK = " \t\r\n\u202f"
 _BLANKS = re.compile(f"[{_BLANK}]+")
 
 
-def most_context(parts: Sequence[tuple[int, int]]) -> NDArray[np.intp]:
+def find_most_context(parts: Sequence[tuple[int, int]]) -> NDArray[np.intp]:
     """Return, for each context token, the window that shows most around it."""
     total = max(first + count for first, count in parts)
     place = np.arange(total)
@@ -48,7 +48,7 @@ def most_context(parts: Sequence[tuple[int, int]]) -> NDArray[np.intp]:
     return best
 
 
-def best_span(
+def find_best_span(
     logits: NDArray[Any], legal_start: NDArray[np.bool_], legal_end: NDArray[np.bool_]
 ) -> tuple[float, int, int] | None:
     """Return score, first and last token of the best legal span, or None.
@@ -67,7 +67,7 @@ def best_span(
     return float(score[row, column]), int(starts[row]), int(ends[column])
 
 
-def _unfolded(words: str) -> bool:
+def _keeps_positions(words: str) -> bool:
     """Tell whether lower-casing and accent-stripping keep every character's place."""
     solid = _BLANKS.sub("", words)
     folded = unicodedata.normalize("NFD", solid.lower())
@@ -75,7 +75,7 @@ def _unfolded(words: str) -> bool:
     return len(solid) == sum(unicodedata.category(c) != "Mn" for c in kept)
 
 
-def text_of(context: str, begin: int, end: int, *, whole_words: bool) -> str:
+def extract_text(context: str, begin: int, end: int, *, whole_words: bool) -> str:
     """Return the answer's text; whole words where characters cannot be aligned.
 
     The reference falls back to whole words when the tokens hold an [UNK] or the
@@ -87,7 +87,7 @@ def text_of(context: str, begin: int, end: int, *, whole_words: bool) -> str:
     while right < len(context) and context[right] not in _BLANK:
         right += 1
     words = _BLANKS.sub(" ", context[left:right])
-    if whole_words or not _unfolded(words):
+    if whole_words or not _keeps_positions(words):
         return words
     return _BLANKS.sub(" ", context[begin:end])
 
@@ -106,7 +106,7 @@ def predict(features: Features, logits: Mapping[int, NDArray[Any]]) -> dict[int,
         siblings = np.flatnonzero(features.owners == owner)
         context_tokens = features.lengths[siblings] - features.heads[siblings] - 1
         parts = list(zip(features.firsts[siblings], context_tokens, strict=True))
-        shown_best = most_context(parts)
+        shown_best = find_most_context(parts)
         found: tuple[float, int, int] | None = None
         whole = False
         for window in present:
@@ -120,7 +120,7 @@ def predict(features: Features, logits: Mapping[int, NDArray[Any]]) -> dict[int,
             legal = inside.copy()
             mine = window - int(siblings[0])
             legal[head:-1] = shown_best[first : first + length - head - 1] == mine
-            best = best_span(values, legal, inside)
+            best = find_best_span(values, legal, inside)
             if best is not None and (found is None or best[0] > found[0]):
                 score, a, b = best
                 found = score, a - head + first, b - head + first
@@ -129,7 +129,7 @@ def predict(features: Features, logits: Mapping[int, NDArray[Any]]) -> dict[int,
             answers[owner] = NO_ANSWER
             continue
         places = features.spans[owner]
-        answers[owner] = text_of(
+        answers[owner] = extract_text(
             features.questions[owner].context,
             int(places[found[1], 0]),
             int(places[found[2], 1]),
@@ -138,19 +138,19 @@ def predict(features: Features, logits: Mapping[int, NDArray[Any]]) -> dict[int,
     return answers
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Lower-case, then drop ASCII punctuation, articles and surplus blanks."""
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def exact(prediction: str, answer: str) -> bool:
+def is_exact_match(prediction: str, answer: str) -> bool:
     """Tell whether two answers are the same after normalisation."""
-    return normalise(prediction) == normalise(answer)
+    return normalize(prediction) == normalize(answer)
 
 
-def f1(prediction: str, answer: str) -> float:
+def compute_f1(prediction: str, answer: str) -> float:
     """Return the harmonic mean of precision and recall over words, 0 to 1."""
-    got, wanted = normalise(prediction).split(), normalise(answer).split()
+    got, wanted = normalize(prediction).split(), normalize(answer).split()
     same = sum((Counter(got) & Counter(wanted)).values())
     return 2 * same / (len(got) + len(wanted)) if same else 0.0
 
@@ -159,7 +159,12 @@ def evaluate(
     questions: Sequence[Question], answers: Mapping[int, str]
 ) -> dict[str, float]:
     """Return F1 and exact match in percent; an unanswered question counts as 0."""
-    em = sum(any(exact(a, t) for t in questions[i].answers) for i, a in answers.items())
-    total = sum(max(f1(a, t) for t in questions[i].answers) for i, a in answers.items())
+    em = sum(
+        any(is_exact_match(a, t) for t in questions[i].answers)
+        for i, a in answers.items()
+    )
+    total = sum(
+        max(compute_f1(a, t) for t in questions[i].answers) for i, a in answers.items()
+    )
     count = len(questions)
     return {"F1": 100.0 * total / count, "exact_match": 100.0 * em / count}

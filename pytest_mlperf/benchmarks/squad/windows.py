@@ -53,7 +53,7 @@ class Features:
     """Id of [UNK]."""
 
 
-def read(path: Path) -> list[Question]:
+def read_questions(path: Path) -> list[Question]:
     """Read a SQuAD v1.1 file, plain or gzip.
 
     Raises ``ValueError`` when the file is not SQuAD JSON.
@@ -88,7 +88,7 @@ def read(path: Path) -> list[Question]:
     return questions
 
 
-def windows(tokens: int, room: int) -> list[tuple[int, int]]:
+def cut_windows(tokens: int, room: int) -> list[tuple[int, int]]:
     """Return (first, count) of every window of ``room`` over the context's tokens."""
     found = []
     first = 0
@@ -131,7 +131,7 @@ def tokenize(questions: Sequence[Question], vocab: Path) -> Features:
         asked = tokenizer.encode(question.text, add_special_tokens=False).ids
         head = [cls, *asked[:MAX_QUESTION], sep]
         spans.append(places)
-        for first, count in windows(len(text), MAX_TOKENS - len(head) - 1):
+        for first, count in cut_windows(len(text), MAX_TOKENS - len(head) - 1):
             rows.append([*head, *text[first : first + count], sep])
             heads.append(len(head))
             owners.append(number)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -15,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_mlperf.api.samples import Array
-from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.samples import Responses
+from pytest_mlperf.api.sources import files_digest
+from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.benchmarks.squad import predictions
 from pytest_mlperf.benchmarks.squad.windows import Features
 
@@ -83,7 +84,7 @@ class SquadWorkload:
 
     kind: str
     title: str
-    model: Model
+    model: ModelFile
     dataset: SquadDataset
     reference: Mapping[str, float]
     features: Features
@@ -92,20 +93,14 @@ class SquadWorkload:
 
     @cached_property
     def digest(self) -> str:
-        whole = hashlib.sha256()
-        for path in self.files:
-            with path.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
-        return whole.hexdigest()
+        return files_digest(self.files)
 
     @property
     def blank(self) -> Array:
         """Zero logits, float32 [mean length, 2]."""
         return np.zeros((round(float(self.dataset.lengths.mean())), 2), np.float32)
 
-    def respond(
-        self, outputs: Sequence[Array], indices: Sequence[int]
-    ) -> tuple[Array, list[int]]:
+    def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
         """Stack start and end logits to float32 [batch, length, 2].
 
         The sizes leave out the padding, so that it never reaches LoadGen's log.
@@ -136,7 +131,7 @@ class SquadWorkload:
                 f" logits should be finite [first: sample {indices[int(bad[0])]}]. Try"
                 " precision fp32; if that holds, the lower precision overflows."
             )
-        return answers, (lengths * 8).tolist()
+        return Responses(answers, (lengths * 8).tolist())
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
         """Return F1 and exact_match from windows' bytes: float32 [token, 2] each."""

@@ -1,7 +1,7 @@
 """Performance-only workloads: true architectures, generated weights and inputs.
 
-For machines without the official files. Nothing they answer means anything, so they
-have no accuracy item, and every figure says ``performance only``.
+For machines without the official files. Their answers mean nothing, so they have no
+accuracy item, and every figure is labelled ``performance only``.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
-from pytest_mlperf.api.errors import Missing
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ArrayDataset
-from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.benchmarks.files import require_package
 from pytest_mlperf.benchmarks.imagenet.pictures import CROP
 from pytest_mlperf.benchmarks.imagenet.pictures import ImageNetWorkload
 from pytest_mlperf.benchmarks.squad.windows import MAX_TOKENS
 from pytest_mlperf.benchmarks.squad.windows import Features
 from pytest_mlperf.benchmarks.squad.workload import SquadDataset
 from pytest_mlperf.benchmarks.squad.workload import SquadWorkload
-from pytest_mlperf.benchmarks.standins import graphs as graphs
+from pytest_mlperf.benchmarks.standins import graphs
 
 WINDOWS = 10_833
 """Windows of 384 tokens that SQuAD v1.1's dev set is cut into."""
@@ -33,32 +34,32 @@ PICTURES = 1024
 MEAN_TOKENS, SPREAD_TOKENS, FEWEST_TOKENS = 168, 0.42, 40
 """A log-normal that has SQuAD's mean of 180 tokens a window, none longer than 384."""
 RECIPE = 1
-"""Counts up when what is generated changes."""
+"""Part of every digest; to be increased when the generated models or data change."""
 
 
-def lengths(count: int = WINDOWS) -> NDArray[np.int32]:
+def draw_lengths(count: int = WINDOWS) -> NDArray[np.int32]:
     """Return tokens a window as SQuAD's dev set has them: mean 180, most 384."""
     drawn = np.random.default_rng(1).normal(np.log(MEAN_TOKENS), SPREAD_TOKENS, count)
     return np.clip(np.exp(drawn), FEWEST_TOKENS, MAX_TOKENS).astype(np.int32)
 
 
-def home() -> Path:
-    """Return the folder that generated models are kept in."""
+def cache_folder() -> Path:
+    """Return the folder of generated models."""
     root = os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache"
     return Path(root).expanduser() / "pytest-mlperf" / "generated"
 
 
-def bert(
+def open_bert(
     size: graphs.BertSize = graphs.BertSize(),  # noqa: B008 - frozen
     count: int = WINDOWS,
     folder: Path | None = None,
 ) -> SquadWorkload:
     """Open BERT-large on windows of random tokens."""
-    path = _made(folder, f"bert-{size.layers}x{size.hidden}", size)
+    path = _ensure_graph(folder, f"bert-{size.layers}x{size.hidden}", size)
     random = np.random.default_rng(2)
-    tokens = lengths(count)
+    tokens = draw_lengths(count)
     width = int(tokens.max())
-    ids = random.integers(1000, size.words, (count, width), np.int64)
+    ids = random.integers(1000, size.vocabulary, (count, width), np.int64)
     ids[np.arange(width) >= tokens[:, None]] = 0
     features = Features(
         questions=(),
@@ -76,7 +77,7 @@ def bert(
         title=f"performance only: BERT of {size.layers} layers of {size.hidden}, "
         f"generated weights; {count:,} windows of random tokens, "
         f"mean {tokens.mean():.0f}",
-        model=Model(
+        model=ModelFile(
             path=path,
             inputs=graphs.BERT_INPUTS,
             outputs=("start_logits", "end_logits"),
@@ -91,9 +92,11 @@ def bert(
     return workload
 
 
-def resnet50(count: int = PICTURES, folder: Path | None = None) -> ImageNetWorkload:
+def open_resnet50(
+    count: int = PICTURES, folder: Path | None = None
+) -> ImageNetWorkload:
     """Open ResNet-50 v1.5 on random pictures."""
-    path = _made(folder, "resnet50-v1.5", None)
+    path = _ensure_graph(folder, "resnet50-v1.5", None)
     pixels = np.random.default_rng(3).integers(
         -128, 128, (count, CROP, CROP, 3), dtype=np.int8
     )
@@ -102,7 +105,7 @@ def resnet50(count: int = PICTURES, folder: Path | None = None) -> ImageNetWorkl
         title=f"performance only: ResNet-50 v1.5 with generated weights on {count:,} "
         "random pictures",
         digest=_digest("resnet50", count),
-        model=Model(
+        model=ModelFile(
             path=path,
             inputs=("pictures",),
             outputs=("scores",),
@@ -126,17 +129,10 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(repr((RECIPE, parts)).encode()).hexdigest()
 
 
-def _made(folder: Path | None, name: str, size: graphs.BertSize | None) -> Path:
+def _ensure_graph(folder: Path | None, name: str, size: graphs.BertSize | None) -> Path:
     """Return a generated graph, written at its first use (BERT-large: 1.3 GB)."""
-    try:
-        import onnx  # noqa: F401
-        from filelock import FileLock
-    except ImportError as error:
-        raise Missing(
-            "generated workloads are written as ONNX files and need the package onnx: "
-            "pip install 'pytest-mlperf[onnxruntime]'"
-        ) from error
-    path = (folder or home()) / f"{name}-{_digest(name, size)[:12]}.onnx"
+    require_package("onnx", "generated workloads cannot be written")
+    path = (folder or cache_folder()) / f"{name}-{_digest(name, size)[:12]}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():

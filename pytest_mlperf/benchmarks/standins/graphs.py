@@ -1,13 +1,15 @@
 """BERT-large and ResNet-50 v1.5 as ONNX files with generated weights.
 
 The architectures are the published ones (Devlin et al. 2018; He et al. 2015 with the
-stride in the 3x3 convolution), the weights are drawn at their usual initial scale:
-what is computed is meaningless, how long it takes is not.
+stride in the 3x3 convolution), and the weights are drawn at their usual initial scale:
+the answers mean nothing, the time they take does.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -22,27 +24,37 @@ SPREAD = 0.02
 OPSET = 17
 
 Floats = NDArray[np.float32]
+Tensors = Mapping[str, tuple[int, Sequence[int | str]]]
+"""Name -> ONNX element type and shape."""
 
 
 @dataclass(frozen=True, slots=True)
 class BertSize:
-    """The numbers that make a BERT."""
+    """Hyperparameters of a BERT; those of BERT-large."""
 
     layers: int = 24
     hidden: int = 1024
-    wide: int = 4096
+    intermediate: int = 4096
     heads: int = 16
-    words: int = 30522
-    places: int = 512
+    vocabulary: int = 30522
+    positions: int = 512
+
+    def __repr__(self) -> str:
+        """Enters the digest of generated workloads, and must not change with names."""
+        return (
+            f"BertSize(layers={self.layers}, hidden={self.hidden},"
+            f" wide={self.intermediate}, heads={self.heads}, words={self.vocabulary},"
+            f" places={self.positions})"
+        )
 
 
 @dataclass(slots=True)
-class Drawing:
-    """A graph in the making, and its weights in a file beside it."""
+class GraphWriter:
+    """Collects a graph's nodes, and writes its weights to a file beside it."""
 
     file: Any
     name: str
-    """Of the weights' file, as the graph refers to it."""
+    """Name of the weights' file, as the graph refers to it."""
     random: np.random.Generator
     nodes: list[Any] = field(default_factory=list)
     tensors: list[Any] = field(default_factory=list)
@@ -97,17 +109,18 @@ class Drawing:
 def write_bert(path: Path, size: BertSize) -> None:
     """Write BERT with two logits a token: inputs of any batch and length."""
 
-    def draw(g: Drawing) -> None:
+    def draw(g: GraphWriter) -> None:
         shape = [g.constant(n, np.array([v])) for n, v in (("zero", 0), ("one", 1))]
         g.node("Shape", ("input_ids",), "length", start=1, end=2)
-        words = g.normal("words", size.words, size.hidden)
-        kinds = g.normal("kinds", 2, size.hidden)
-        places = g.normal("places", size.places, size.hidden)
+        words = g.normal("word_embeddings", size.vocabulary, size.hidden)
+        token_types = g.normal("token_type_embeddings", 2, size.hidden)
+        positions = g.normal("position_embeddings", size.positions, size.hidden)
         g.node("Gather", (words, "input_ids"), "word")
-        g.node("Gather", (kinds, "token_type_ids"), "kind")
-        g.node("Slice", (places, shape[0], "length", shape[0]), "place")
-        g.node("Add", ("word", "kind"), "word+kind")
-        x = g.norm("norm", g.node("Add", ("word+kind", "place"), "sum"), size.hidden)
+        g.node("Gather", (token_types, "token_type_ids"), "token_type")
+        g.node("Slice", (positions, shape[0], "length", shape[0]), "position")
+        g.node("Add", ("word", "token_type"), "word+token_type")
+        g.node("Add", ("word+token_type", "position"), "embeddings")
+        x = g.norm("embeddings/norm", "embeddings", size.hidden)
         g.constant("axes", np.array([1, 2]))
         g.constant("full", np.float32(1))
         g.constant("never", np.float32(-10000))
@@ -122,21 +135,21 @@ def write_bert(path: Path, size: BertSize) -> None:
         g.constant("root2", np.float32(np.sqrt(2)))
         g.constant("half", np.float32(0.5))
         for number in range(size.layers):
-            x = bert_layer(g, f"layer.{number}", x, size)
+            x = add_bert_layer(g, f"layer.{number}", x, size)
         g.dense("logits", x, size.hidden, 2)
-        for place, name in enumerate(("start_logits", "end_logits")):
-            g.constant(f"{name}/column", np.int64(place))
+        for column, name in enumerate(("start_logits", "end_logits")):
+            g.constant(f"{name}/column", np.int64(column))
             g.node("Gather", ("logits", f"{name}/column"), name, axis=2)
 
-    kinds = dict.fromkeys(BERT_INPUTS, (7, ("batch", "length")))
-    outs = dict.fromkeys(("start_logits", "end_logits"), (1, ("batch", "length")))
-    _write(path, draw, kinds, outs)
+    inputs = dict.fromkeys(BERT_INPUTS, (7, ("batch", "length")))
+    outputs = dict.fromkeys(("start_logits", "end_logits"), (1, ("batch", "length")))
+    _write_model(path, draw, inputs, outputs)
 
 
 BERT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def bert_layer(g: Drawing, name: str, x: str, size: BertSize) -> str:
+def add_bert_layer(g: GraphWriter, name: str, x: str, size: BertSize) -> str:
     """Append one encoder layer; return its output."""
     heads = {}
     for part, order in (
@@ -152,36 +165,38 @@ def bert_layer(g: Drawing, name: str, x: str, size: BertSize) -> str:
     g.node("MatMul", (heads["query"], heads["key"]), f"{name}/product")
     g.node("Div", (f"{name}/product", "root"), f"{name}/scores")
     g.node("Add", (f"{name}/scores", "mask"), f"{name}/masked")
-    g.node("Softmax", (f"{name}/masked",), f"{name}/shares", axis=-1)
-    g.node("MatMul", (f"{name}/shares", heads["value"]), f"{name}/mixed")
-    g.node("Transpose", (f"{name}/mixed",), f"{name}/turned", perm=(0, 2, 1, 3))
-    g.node("Reshape", (f"{name}/turned", "merge"), f"{name}/merged")
-    mixed = g.dense(f"{name}.mix", f"{name}/merged", size.hidden, size.hidden)
-    g.node("Add", (mixed, x), f"{name}/attended")
-    x = g.norm(f"{name}.norm1", f"{name}/attended", size.hidden)
-    up = g.dense(f"{name}.up", x, size.hidden, size.wide)
-    g.node("Div", (up, "root2"), f"{name}/scaled")
+    g.node("Softmax", (f"{name}/masked",), f"{name}/probabilities", axis=-1)
+    g.node("MatMul", (f"{name}/probabilities", heads["value"]), f"{name}/context")
+    g.node("Transpose", (f"{name}/context",), f"{name}/transposed", perm=(0, 2, 1, 3))
+    g.node("Reshape", (f"{name}/transposed", "merge"), f"{name}/merged")
+    attention = f"{name}.attention_output"
+    output = g.dense(attention, f"{name}/merged", size.hidden, size.hidden)
+    g.node("Add", (output, x), f"{attention}/sum")
+    x = g.norm(f"{attention}.norm", f"{attention}/sum", size.hidden)
+    intermediate = g.dense(f"{name}.intermediate", x, size.hidden, size.intermediate)
+    g.node("Div", (intermediate, "root2"), f"{name}/scaled")
     g.node("Erf", (f"{name}/scaled",), f"{name}/erf")
     g.node("Add", (f"{name}/erf", "full"), f"{name}/erf+1")
-    g.node("Mul", (up, f"{name}/erf+1"), f"{name}/twice")
+    g.node("Mul", (intermediate, f"{name}/erf+1"), f"{name}/twice")
     g.node("Mul", (f"{name}/twice", "half"), f"{name}/gelu")
-    down = g.dense(f"{name}.down", f"{name}/gelu", size.wide, size.hidden)
-    g.node("Add", (down, x), f"{name}/fed")
-    return g.norm(f"{name}.norm2", f"{name}/fed", size.hidden)
+    output = g.dense(f"{name}.output", f"{name}/gelu", size.intermediate, size.hidden)
+    g.node("Add", (output, x), f"{name}.output/sum")
+    return g.norm(f"{name}.output.norm", f"{name}.output/sum", size.hidden)
 
 
 def write_resnet(
     path: Path, blocks: Sequence[int] = (3, 4, 6, 3), side: int = 224
 ) -> None:
-    """Write ResNet v1.5 on pictures with the means taken off: int8 [batch, side, side,
-    3]. Batch norms are folded, as every deployment does.
+    """Write ResNet v1.5 for pictures less the means: int8 [batch, side, side, 3].
+
+    Batch norms are folded, as every deployment does.
     """
 
-    def draw(g: Drawing) -> None:
+    def draw(g: GraphWriter) -> None:
         g.node("Cast", ("pictures",), "float", to=1)
         g.node("Transpose", ("float",), "image", perm=(0, 3, 1, 2))
         # The gain brings grey levels to the scale that activations have.
-        x = convolution(g, "stem", "image", (64, 3, 7), 2, gain=2.0 / 64**2)
+        x = add_convolution(g, "stem", "image", (64, 3, 7), 2, gain=2.0 / 64**2)
         g.node("MaxPool", (x,), "pooled", kernel_shape=(3, 3), strides=(2, 2),
                pads=(1, 1, 1, 1))  # fmt: skip
         x, width = "pooled", 64
@@ -190,18 +205,18 @@ def write_resnet(
             for number in range(count):
                 stride = 2 if number == 0 and stage else 1
                 name = f"stage{stage}.{number}"
-                x = bottleneck(g, name, x, (width, middle), stride)
+                x = add_bottleneck(g, name, x, (width, middle), stride)
                 width = 4 * middle
         g.node("GlobalAveragePool", (x,), "mean")
         g.node("Flatten", ("mean",), "features")
         g.dense("scores", "features", width, 1000)
 
     shape = ("batch", side, side, 3)
-    _write(path, draw, {"pictures": (3, shape)}, {"scores": (1, ("batch", 1000))})
+    _write_model(path, draw, {"pictures": (3, shape)}, {"scores": (1, ("batch", 1000))})
 
 
-def convolution(
-    g: Drawing,
+def add_convolution(
+    g: GraphWriter,
     name: str,
     x: str,
     shape: tuple[int, int, int],
@@ -223,42 +238,46 @@ def convolution(
     return g.node("Relu", (name,), f"{name}/relu") if relu else name
 
 
-def bottleneck(
-    g: Drawing, name: str, x: str, widths: tuple[int, int], stride: int
+def add_bottleneck(
+    g: GraphWriter, name: str, x: str, widths: tuple[int, int], stride: int
 ) -> str:
     """Append 1x1, 3x3 (with the stride: v1.5) and 1x1 convolutions and a shortcut."""
     into, middle = widths
-    y = convolution(g, f"{name}.a", x, (middle, into, 1))
-    y = convolution(g, f"{name}.b", y, (middle, middle, 3), stride)
+    y = add_convolution(g, f"{name}.a", x, (middle, into, 1))
+    y = add_convolution(g, f"{name}.b", y, (middle, middle, 3), stride)
     # A small gain keeps the shortcut's share: deep sums of equals would saturate.
-    y = convolution(g, f"{name}.c", y, (4 * middle, middle, 1), relu=False, gain=0.2)
+    y = add_convolution(
+        g, f"{name}.c", y, (4 * middle, middle, 1), relu=False, gain=0.2
+    )
     if into != 4 * middle or stride != 1:
         shape = (4 * middle, into, 1)
-        x = convolution(g, f"{name}.d", x, shape, stride, relu=False, gain=1.0)
+        x = add_convolution(g, f"{name}.d", x, shape, stride, relu=False, gain=1.0)
     g.node("Add", (y, x), f"{name}/sum")
     return g.node("Relu", (f"{name}/sum",), f"{name}/relu")
 
 
-def _write(path: Path, draw: Any, inputs: Any, outputs: Any) -> None:
-    """Write graph and weights under names of their own, then rename: all or nothing."""
+def _write_model(
+    path: Path, draw: Callable[[GraphWriter], None], inputs: Tensors, outputs: Tensors
+) -> None:
+    """Write graph and weights to temporary files, then rename both."""
     import onnx
     from onnx import helper
 
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = path.with_suffix(".weights")
-    making = weights.with_suffix(f".{os.getpid()}")
-    with making.open("wb") as file:
-        g = Drawing(file, weights.name, np.random.default_rng(0))
+    temporary_weights = weights.with_suffix(f".{os.getpid()}")
+    with temporary_weights.open("wb") as file:
+        g = GraphWriter(file, weights.name, np.random.default_rng(0))
         draw(g)
-    into, out = (
-        [helper.make_tensor_value_info(name, *value) for name, value in named.items()]
-        for named in (inputs, outputs)
+    values_in, values_out = (
+        [helper.make_tensor_value_info(name, *value) for name, value in tensors.items()]
+        for tensors in (inputs, outputs)
     )
-    graph = helper.make_graph(g.nodes, path.stem, into, out, g.tensors)
+    graph = helper.make_graph(g.nodes, path.stem, values_in, values_out, g.tensors)
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
     )
-    scratch = path.with_suffix(f".{os.getpid()}.onnx")
-    onnx.save(model, str(scratch))
-    making.replace(weights)
-    scratch.replace(path)
+    temporary = path.with_suffix(f".{os.getpid()}.onnx")
+    onnx.save(model, str(temporary))
+    temporary_weights.replace(weights)
+    temporary.replace(path)

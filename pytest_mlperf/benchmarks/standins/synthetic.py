@@ -24,12 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_mlperf.api.samples import Array
-from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.samples import Responses
+from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.core.rounds import AccuracyLimit
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.types import Mode
 
-MODEL = Model(Path("oracle"), (), ("truth",))
+MODEL = ModelFile(Path("oracle"), (), ("truth",))
 """No graph: an oracle has nothing to read."""
 
 # Two irrational steps: whatever the index and the place, values do not repeat.
@@ -109,7 +110,7 @@ class SyntheticWorkload:
     rule: Rule
     dataset: SyntheticDataset
     kind: str = "synthetic"
-    model: Model = MODEL
+    model: ModelFile = MODEL
 
     @property
     def title(self) -> str:
@@ -130,9 +131,7 @@ class SyntheticWorkload:
         kind, shape = answer_type(self.rule.benchmark)
         return np.zeros(shape, kind)
 
-    def respond(
-        self, outputs: Sequence[Array], indices: Sequence[int]
-    ) -> tuple[Array, list[int] | None]:
+    def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
         """Return the truth as it came: [batch, *shape of an answer]."""
         answers = outputs[0]
         wanted = (len(indices), *answer_type(self.rule.benchmark)[1])
@@ -141,7 +140,7 @@ class SyntheticWorkload:
                 f"the output has the shape {answers.shape}, but should be {wanted}: "
                 "one answer a sample; only the engine oracle runs a synthetic workload"
             )
-        return np.ascontiguousarray(answers), None
+        return Responses(np.ascontiguousarray(answers))
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
         """Return each metric's best value times the share of true answers."""
@@ -150,7 +149,7 @@ class SyntheticWorkload:
             (truth,) = self.dataset.gather([index]).values()
             good += truth.tobytes() == answer
         share = good / self.dataset.total
-        return {m.metric: share * best(m) for m in self.rule.accuracy}
+        return {m.metric: share * best_score(m) for m in self.rule.accuracy}
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
         """Return the metrics' lines in the reference implementations' form."""
@@ -158,7 +157,7 @@ class SyntheticWorkload:
         return "\n".join(LINES[m].format(**values) for m in metrics if m in LINES)
 
 
-def best(limit: AccuracyLimit) -> float:
+def best_score(limit: AccuracyLimit) -> float:
     """Return what a perfect answer scores.
 
     Where more is not better (an upper limit, normalised entropy), that is what the
@@ -174,7 +173,7 @@ def answer_type(benchmark: str) -> tuple[str, tuple[int, ...]]:
     return ANSWERS.get(benchmark, TEXT)
 
 
-def truth_of(benchmark: str) -> Truth:
+def make_truth(benchmark: str) -> Truth:
     """Return the ground truth of a benchmark without scoring of its own."""
     kind, shape = answer_type(benchmark)
     dtype: np.dtype[Any] = np.dtype(kind)
@@ -191,11 +190,13 @@ def truth_of(benchmark: str) -> Truth:
 
 @dataclass(frozen=True, slots=True)
 class SyntheticBenchmark:
-    """A benchmark that nobody installed, as far as its rule tells."""
+    """A benchmark that is not installed, as far as its rule describes it."""
 
     rule: Rule
     mode: Mode
     aliases: tuple[str, ...] = ()
+    takes: frozenset[str] = frozenset({"tensors"})
+    rules: tuple[Rule, ...] = ()
 
     @property
     def name(self) -> str:
@@ -208,13 +209,23 @@ class SyntheticBenchmark:
     def precision(self, target: str) -> str:  # noqa: ARG002 - protocol
         return "fp32"
 
-    def workload(self, kind: str, scratch: Path | None) -> SyntheticWorkload:  # noqa: ARG002
+    def open_workload(self, kind: str, scratch: Path | None) -> SyntheticWorkload:  # noqa: ARG002
         """Open the synthetic workload, the only one there is."""
         rule = self.rule
         total = rule.dataset_size
         if self.mode is Mode.ACCURACY:
             total = rule.accuracy_sample_count
         data = SyntheticDataset(
-            total, rule.performance_sample_count, truth_of(rule.benchmark)
+            total, rule.performance_sample_count, make_truth(rule.benchmark)
         )
         return SyntheticWorkload(rule, data)
+
+
+class SyntheticRehearsal:
+    """Makes a benchmark from a rule, for benchmarks that do not rehearse themselves."""
+
+    def rehearse(self, rule: Rule, mode: Mode) -> SyntheticBenchmark:
+        return SyntheticBenchmark(rule, mode)
+
+
+REHEARSAL = SyntheticRehearsal()

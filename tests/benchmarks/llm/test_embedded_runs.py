@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.benchmarks.llm.embedded import MAX_TOKENS
 from pytest_mlperf.benchmarks.llm.embedded import open_embedded
 from pytest_mlperf.core import compliance
@@ -23,13 +24,12 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.machine.server_process import LocalServer
+from pytest_mlperf.machine.server_process import start_server
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.services.local import llama
-from pytest_mlperf.services.local.launch import Recipe
-from pytest_mlperf.services.local.launch import Server
-from pytest_mlperf.services.local.launch import launched
 from tests.support import service_doubles as doubles
 
 pytestmark = pytest.mark.skipif(
@@ -45,10 +45,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(cache: Path) -> Iterator[Server]:
+def server(cache: Path) -> Iterator[LocalServer]:
     """The server as cells start it."""
-    recipe = Recipe(tuple(llama.command(llama.model_file("q8_0", cache))), grace_s=5)
-    with launched(recipe, cache / "log") as server:
+    recipe = ServerRecipe(
+        tuple(llama.server_command(llama.prepare_model("q8_0", cache))), grace_s=5
+    )
+    with start_server(recipe, cache / "log") as server:
         yield server
 
 
@@ -60,7 +62,7 @@ def runner() -> Iterator[Runner]:
     runner.close()
 
 
-def asked(server: Server, **fields: Any) -> dict[str, Any]:
+def asked(server: LocalServer, **fields: Any) -> dict[str, Any]:
     """Return the server's whole answer to the workload's first prompt."""
     workload = open_embedded()
     prompt = {"prompt": workload.prompt(0).text, "max_tokens": MAX_TOKENS}
@@ -71,7 +73,7 @@ def asked(server: Server, **fields: Any) -> dict[str, Any]:
     return answer
 
 
-def test_the_same_prompt_is_evaluated_whole_each_time(server: Server) -> None:
+def test_the_same_prompt_is_evaluated_whole_each_time(server: LocalServer) -> None:
     """A cached prompt would make the second answer's first token a present."""
     found = [asked(server) for _ in range(3)]
     evaluated = [answer["timings"]["prompt_n"] for answer in found]
@@ -82,7 +84,9 @@ def test_the_same_prompt_is_evaluated_whole_each_time(server: Server) -> None:
     assert [answer["timings"]["cache_n"] for answer in found] == [0, 0, 0]
 
 
-def test_a_prompt_with_the_same_beginning_is_evaluated_whole(server: Server) -> None:
+def test_a_prompt_with_the_same_beginning_is_evaluated_whole(
+    server: LocalServer,
+) -> None:
     """All prompts begin with the same example."""
     workload = open_embedded()
     asked(server)
@@ -91,7 +95,9 @@ def test_a_prompt_with_the_same_beginning_is_evaluated_whole(server: Server) -> 
     assert answer["usage"]["prompt_tokens"] == answer["timings"]["prompt_n"]
 
 
-def test_every_answer_has_all_its_tokens_and_tells_their_ids(server: Server) -> None:
+def test_every_answer_has_all_its_tokens_and_tells_their_ids(
+    server: LocalServer,
+) -> None:
     """So that each has a time per token, and TEST06 has something to compare."""
     answer = asked(server, logprobs=1, post_sampling_probs=True)
     (choice,) = answer["choices"]
@@ -103,7 +109,7 @@ def test_every_answer_has_all_its_tokens_and_tells_their_ids(server: Server) -> 
 
 def job(
     folder: Path, cache: Path, scenario: Scenario, mode: Mode, **changes: Any
-) -> Job:
+) -> Task:
     """Return a job of the embedded server."""
     made = doubles.job(
         folder, [], scenario, mode, tuning=Tuning(),
@@ -112,7 +118,7 @@ def job(
     return replace(made, cache=str(cache), **changes)
 
 
-def verdict_of(job: Job, done: Done) -> Verdict:
+def verdict_of(job: Task, done: RunResult) -> Verdict:
     """Judge a run as the measure fixture does."""
     audit = compliance.find(job.audit, job.rule) if job.audit else None
     context = Context(

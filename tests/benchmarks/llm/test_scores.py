@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.benchmarks.llm import exact_match
 from pytest_mlperf.benchmarks.llm import rouge
@@ -30,35 +30,38 @@ WORDS = st.lists(st.sampled_from(VOCABULARY))
 @given(text=st.text(), tokens=st.integers(1, 9999))
 def test_a_text_comes_back_with_its_token_count(text: str, tokens: int) -> None:
     """A zero byte is the only thing a text cannot keep."""
-    said = workload.decode(7, workload.encode(Answer(text, tokens)), None)
+    said = workload.decode_answer(7, workload.encode_answer(Answer(text, tokens)), None)
     kept = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
-    assert workload.Said(7, kept.encode("utf-8", "replace").decode(), tokens) == said
+    assert (
+        workload.LoggedAnswer(7, kept.encode("utf-8", "replace").decode(), tokens)
+        == said
+    )
 
 
 @given(st.lists(st.integers(0, workload.MOST_IDS - 1), min_size=1, max_size=50))
 def test_token_ids_are_kept_as_the_official_scripts_read_them(ids: list[int]) -> None:
     """Little-endian int32, and never taken for a text."""
-    raw = workload.encode(Answer("some text", len(ids), tuple(ids)))
-    said = workload.decode(0, raw, lambda found: json.dumps(list(found)))
+    raw = workload.encode_answer(Answer("some text", len(ids), tuple(ids)))
+    said = workload.decode_answer(0, raw, lambda found: json.dumps(list(found)))
 
     assert np.array(ids, "<i4").tobytes() == raw
-    assert workload.Said(0, json.dumps(ids), len(ids)) == said
+    assert workload.LoggedAnswer(0, json.dumps(ids), len(ids)) == said
 
 
 def test_token_ids_without_a_tokenizer_name_the_file() -> None:
     """Scoring asks for tokenizer.json; it does not guess a text."""
-    raw = workload.encode(Answer("", 1, (5,)))
+    raw = workload.encode_answer(Answer("", 1, (5,)))
 
-    with pytest.raises(Missing, match=r"tokenizer\.json"):
-        workload.decode(0, raw, None)
+    with pytest.raises(RequirementMissing, match=r"tokenizer\.json"):
+        workload.decode_answer(0, raw, None)
 
 
 @pytest.mark.parametrize("raw", [b"", b"text alone", b"\1\0\0\0\5", b"\1\0\0\1"])
 def test_bytes_that_are_no_answer_are_refused(raw: bytes) -> None:
     """A log of another suite or dtype is not scored."""
     with pytest.raises(ValueError, match=r"sample 3, but should be int32"):
-        workload.decode(3, raw, None)
+        workload.decode_answer(3, raw, None)
 
 
 def test_a_json_table_gives_its_columns(tmp_path: Path) -> None:
@@ -69,8 +72,8 @@ def test_a_json_table_gives_its_columns(tmp_path: Path) -> None:
     by_line.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     wanted = {"output": ["a", "b"], "n": [[1], [2, 3]]}
 
-    assert wanted == tables.read(whole, ("output", "n"))
-    assert wanted == tables.read(by_line, ("output", "n"), optional=("more",))
+    assert wanted == tables.read_table(whole, ("output", "n"))
+    assert wanted == tables.read_table(by_line, ("output", "n"), optional=("more",))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_a_wrong_json_table_is_refused_by_name(
     path.write_text(text)
 
     with pytest.raises(ValueError, match=rf"cnn_eval\.json.*{words}"):
-        tables.read(path, ("output",))
+        tables.read_table(path, ("output",))
 
 
 class Bomb:
@@ -108,8 +111,10 @@ def test_a_pickle_that_runs_something_is_refused_unrun(tmp_path: Path) -> None:
     path, mark = tmp_path / "data.pkl", tmp_path / "mark"
     path.write_bytes(pickle.dumps(Bomb(mark)))
 
-    with pytest.raises(ValueError, match=r"data\.pkl is not read: .*mkdir.*no frame"):
-        tables.read(path, ("input",))
+    with pytest.raises(
+        ValueError, match=r"data\.pkl is not read: .*mkdir.*not part of a frame"
+    ):
+        tables.read_table(path, ("input",))
     assert not mark.exists()
 
 
@@ -119,8 +124,8 @@ def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.pkl"
     path.write_bytes(pickle.dumps([1, 2]))
 
-    with pytest.raises(ValueError, match="holds a list, but should a DataFrame"):
-        tables.read(path, ("input",))
+    with pytest.raises(ValueError, match="holds a list, but should hold a DataFrame"):
+        tables.read_table(path, ("input",))
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
@@ -139,7 +144,7 @@ def test_a_pickled_frame_gives_its_columns(
     # Column names as the official files have them: objects, not Arrow's strings.
     frame.columns = pandas.Index(list(frame.columns), dtype=object)
     frame.iloc[[1, 0]].to_pickle(path, protocol=protocol)
-    table = tables.read(path, ("tok_input", "output", "n"), optional=("a",))
+    table = tables.read_table(path, ("tok_input", "output", "n"), optional=("a",))
 
     assert table["tok_input"] == [[3], [1, 2]]
     assert table["output"] == ["y", "x"]
@@ -155,7 +160,7 @@ def test_a_parquet_table_gives_its_columns(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     parquet.write_table(pyarrow.table({"tok_input": [[1], [2, 3]], "x": [1, 2]}), path)
 
-    assert tables.read(path, ("tok_input",)) == {"tok_input": [[1], [2, 3]]}
+    assert tables.read_table(path, ("tok_input",)) == {"tok_input": [[1], [2, 3]]}
 
 
 @settings(deadline=None)
@@ -164,7 +169,7 @@ def test_identical_texts_score_a_hundred(texts: list[list[str]]) -> None:
     """ROUGE of a text with itself, every kind."""
     pytest.importorskip("rouge_score")
     said = [" ".join(words) for words in texts]
-    found = rouge.scores(said, said, lsum=True)
+    found = rouge.compute_rouge(said, said, lsum=True)
     two = all(len(words) > 1 for words in texts)
 
     assert {name: value for name, value in found.items() if name != "ROUGE2"} == {
@@ -187,8 +192,10 @@ def test_the_order_of_samples_does_not_matter(
     pytest.importorskip("rouge_score")
     texts = [(" ".join(a), " ".join(b)) for a, b in pairs]
     mixed = order.sample(texts, len(texts))
-    before = rouge.scores([a for a, _ in texts], [b for _, b in texts], lsum=True)
-    after = rouge.scores([a for a, _ in mixed], [b for _, b in mixed], lsum=True)
+    before = rouge.compute_rouge(
+        [a for a, _ in texts], [b for _, b in texts], lsum=True
+    )
+    after = rouge.compute_rouge([a for a, _ in mixed], [b for _, b in mixed], lsum=True)
 
     assert before == pytest.approx(after, abs=1.1e-4)
 
@@ -196,7 +203,7 @@ def test_the_order_of_samples_does_not_matter(
 def test_rouge_is_the_reference_packages_number() -> None:
     """One pair counted by hand: 3 of 4 words found, 1 of 3 pairs of words."""
     pytest.importorskip("rouge_score")
-    found = rouge.scores(["the cat sat down"], ["the cat down fell"], lsum=False)
+    found = rouge.compute_rouge(["the cat sat down"], ["the cat down fell"], lsum=False)
 
     assert found == {"ROUGE1": 75.0, "ROUGE2": 33.3333, "ROUGEL": 75.0}
 
@@ -217,7 +224,7 @@ def test_gsm8k_takes_the_answer_or_the_last_number(
     answer: str, expected: str, right: float
 ) -> None:
     """The reference's rules, case by case."""
-    assert right == exact_match.gsm8k(answer, expected)
+    assert right == exact_match.grade_gsm8k(answer, expected)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +243,7 @@ def test_aime_takes_the_last_boxed_number(
     answer: str, expected: str, right: float
 ) -> None:
     """Three digits, boxed or announced."""
-    assert right == exact_match.aime(answer, expected)
+    assert right == exact_match.grade_aime(answer, expected)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +262,7 @@ def test_a_choice_is_the_last_letter_announced(
     last: str, answer: str, expected: str, right: float
 ) -> None:
     """Ten options fall back to a letter that stands alone, four do not."""
-    assert right == exact_match.choice(last)(answer, expected)
+    assert right == exact_match.make_choice_grader(last)(answer, expected)
 
 
 HARMONY = "<|channel|>analysis<|message|>Answer: A<|end|><|channel|>final<|message|>"
@@ -273,7 +280,7 @@ HARMONY = "<|channel|>analysis<|message|>Answer: A<|end|><|channel|>final<|messa
 )
 def test_gpt_oss_is_judged_by_its_final_channel(answer: str, right: float) -> None:
     """What it thought before does not count while there is a final word."""
-    assert right == exact_match.harmony_choice(answer, "B")
+    assert right == exact_match.grade_harmony_choice(answer, "B")
 
 
 UUID = "0123abcd-0123-abcd-0123-0123456789ab"
@@ -284,7 +291,7 @@ UUID = "0123abcd-0123-abcd-0123-0123456789ab"
 )
 def test_a_needle_is_found_by_its_identifier(answer: str, right: float) -> None:
     """Case does not matter."""
-    assert right == exact_match.needle(answer, f"<{UUID}>")
+    assert right == exact_match.grade_needle(answer, f"<{UUID}>")
 
 
 @pytest.mark.parametrize(
@@ -298,4 +305,4 @@ def test_a_needle_is_found_by_its_identifier(answer: str, right: float) -> None:
 )
 def test_a_quoted_answer_matches_any_alternative(answer: str, right: float) -> None:
     """Spaces and case do not matter, the last ``Answer:`` does."""
-    assert right == exact_match.quoted(answer, "New York|Big Apple")
+    assert right == exact_match.grade_alternatives(answer, "New York|Big Apple")

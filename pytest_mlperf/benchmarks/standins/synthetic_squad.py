@@ -17,7 +17,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.benchmarks.squad.windows import MAX_TOKENS
 from pytest_mlperf.benchmarks.squad.windows import Features
 from pytest_mlperf.benchmarks.squad.windows import Question
-from pytest_mlperf.benchmarks.squad.windows import windows
+from pytest_mlperf.benchmarks.squad.windows import cut_windows
 from pytest_mlperf.benchmarks.squad.workload import SquadDataset
 from pytest_mlperf.benchmarks.squad.workload import SquadWorkload
 from pytest_mlperf.benchmarks.standins.synthetic import MODEL
@@ -41,7 +41,7 @@ LOUD = 12.0
 Span = tuple[int, int]
 
 
-def questions() -> tuple[list[Question], list[NDArray[np.int64]], list[Span]]:
+def make_questions() -> tuple[list[Question], list[NDArray[np.int64]], list[Span]]:
     """Return the questions, each one's context as words, and where its answer stands.
 
     Answers stand early in their paragraph, so that long ones show them in the first
@@ -71,12 +71,12 @@ def questions() -> tuple[list[Question], list[NDArray[np.int64]], list[Span]]:
     return made, contexts, answers
 
 
-def features() -> tuple[Features, NDArray[np.int32]]:
+def make_features() -> tuple[Features, NDArray[np.int32]]:
     """Return the windows, and in each the answer's first and last token ([window, 2]).
 
     A window that does not show the answer has 0, 0 there.
     """
-    made, contexts, answers = questions()
+    made, contexts, answers = make_questions()
     rows: list[list[int]] = []
     places: list[tuple[int, int, int, int, int]] = []
     spans = []
@@ -87,7 +87,7 @@ def features() -> tuple[Features, NDArray[np.int32]]:
         asked = [FIRST_ID + WORDS_AT[word] for word in question.text.split()]
         head = [CLS, *asked, SEP]
         first, last = answers[number]
-        for start, count in windows(len(words), MAX_TOKENS - len(head) - 1):
+        for start, count in cut_windows(len(words), MAX_TOKENS - len(head) - 1):
             shown = words[start : start + count]
             rows.append([*head, *(FIRST_ID + shown).tolist(), SEP])
             seen = start <= first and last < start + count
@@ -136,7 +136,7 @@ class TrueLogits(SquadDataset):
 
 def open_synthetic() -> SquadWorkload:
     """Return the workload of a rehearsal."""
-    made, answers = features()
+    made, answers = make_features()
     return SquadWorkload(
         kind="synthetic",
         title=f"synthetic: {QUESTIONS:,} made-up questions, {WINDOWS:,} windows",

@@ -1,0 +1,52 @@
+"""Files that ship with this package, and the packages that read them."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import import_module
+from pathlib import Path
+
+from pytest_mlperf.api.errors import RequirementMissing
+
+EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
+"""Folder of the embedded workloads, one sub-folder a benchmark."""
+USE_EMBEDDED = "choose --mlperf-workload embedded, which needs no download"
+LLM_EXTRA = "pip install 'pytest-mlperf[llm]'"
+
+
+def check_embedded(path: Path, sha256: str, script: str) -> Path:
+    """Return a shipped file once its content is the one that its manifest records.
+
+    Raises ``RequirementMissing`` for an absent file, ``ValueError`` for a changed one.
+    """
+    if not path.is_file():
+        raise RequirementMissing(
+            f"{path} is not there, but is part of this package; install it again"
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != sha256:
+        raise ValueError(
+            f"{path} has sha256 {digest}, but should be {sha256} [manifest.json]: its"
+            " answers would not be comparable. Install the package again, or make the"
+            f" files and their manifest together with scripts/{script}."
+        )
+    return path
+
+
+def require_package(
+    package: str,
+    consequence: str,
+    remedy: str = "pip install 'pytest-mlperf[onnxruntime]'",
+    module: str = "",
+) -> None:
+    """Raise ``RequirementMissing`` unless the package can be imported.
+
+    ``consequence`` says what is not possible without it.
+    """
+    try:
+        import_module(module or package)
+    except ImportError as error:
+        raise RequirementMissing(
+            f"the package {package} is not installed, and {consequence} without it;"
+            f" {remedy}."
+        ) from error
