@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -14,9 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.commands import explain_table
-from pytest_mlperf.commands import explain_text
-from pytest_mlperf.commands.explain_records import as_recorded
+from pytest_mlperf.commands.explanation import details
+from pytest_mlperf.commands.explanation import table
+from pytest_mlperf.commands.explanation.records import judge_as_recorded
+from pytest_mlperf.commands.explanation.style import choose_width
+from pytest_mlperf.commands.explanation.style import is_colored
+from pytest_mlperf.commands.shared.arguments import parse_round
+from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.judge.identify import appraise
@@ -33,104 +36,95 @@ CODES = {"VALID": 0, "INVALID": 1, "ERROR": 2}
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the user says instead of the path; empty and None leave it to the path."""
+    """The user's choices; empty and None leave the decision to the path."""
 
     round: str = ""
     benchmark: str = ""
     scenario: Scenario | None = None
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+HELP = "judge LoadGen logs and say why; no LoadGen needed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH",
                         help="a run's folder, an accuracy folder, or a tree of "
                         "results: a submission or this suite's reports")  # fmt: skip
-    parser.add_argument("--round", type=a_round, metavar="ROUND",
+    parser.add_argument("--round", type=parse_round, metavar="ROUND",
                         help=f"judge by this round ({', '.join(rounds.ROUNDS)}); "
-                        "otherwise the log's seeds tell")  # fmt: skip
-    parser.add_argument("--benchmark", type=a_benchmark, metavar="NAME",
+                        "otherwise the log's seeds decide")  # fmt: skip
+    parser.add_argument("--benchmark", type=parse_benchmark, metavar="NAME",
                         help="judge every run as this benchmark, with its accuracy "
-                        "target: bert-99; otherwise the path tells")  # fmt: skip
-    parser.add_argument("--scenario", type=a_scenario, metavar="NAME",
+                        "target: bert-99; otherwise the path decides")  # fmt: skip
+    parser.add_argument("--scenario", type=parse_scenario, metavar="NAME",
                         help="the scenario that every run stands for; otherwise the "
-                        "path, or else the log, tells")  # fmt: skip
+                        "path, or else the log, decides")  # fmt: skip
     parser.add_argument("--json", action="store_true",
                         help="print a JSON list with every check")  # fmt: skip
 
 
-def a_round(text: str) -> str:
-    """Return a round's name; ``6.1`` is v6.1."""
-    name = text if text.startswith("v") else f"v{text}"
-    try:
-        return rounds.get(name).name
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def a_benchmark(text: str) -> str:
-    """Return a benchmark's name if any round knows it, in whatever spelling."""
-    if canonical(text) is None:
+def parse_benchmark(details: str) -> str:
+    """Return the name of a benchmark that some round knows, as it is spelled."""
+    if canonical(details) is None:
         legal = ", ".join(catalog.read_all())
-        raise argparse.ArgumentTypeError(f"{text!r} is no benchmark; legal: {legal}")
-    return text
+        raise argparse.ArgumentTypeError(f"{details!r} is no benchmark; legal: {legal}")
+    return details
 
 
-def a_scenario(text: str) -> Scenario:
+def parse_scenario(details: str) -> Scenario:
     """Return the scenario of any spelling."""
     try:
-        return Scenario.parse(text)
+        return Scenario.parse(details)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge every run below the paths, print what was found, return the exit code."""
-    given = Overrides(
+    """Judge every run below the paths, print the verdicts and return the exit code."""
+    overrides = Overrides(
         arguments.round or "", arguments.benchmark or "", arguments.scenario
     )
-    verdicts = list(judged(arguments.paths, given))
+    verdicts = list(judge_runs(arguments.paths, overrides))
     if arguments.json:
-        write(json.dumps([record(verdict) for verdict in verdicts], indent=1))
+        print_text(json.dumps([to_record(verdict) for verdict in verdicts], indent=1))
     else:
-        write("\n".join(told(verdicts, explain_text.width(), coloured())))
+        print_text("\n".join(format_verdicts(verdicts, choose_width(), is_colored())))
     return max(CODES[verdict.outcome] for verdict in verdicts)
 
 
-def told(verdicts: Sequence[Verdict], columns: int, colour: bool) -> list[str]:
+def format_verdicts(
+    verdicts: Sequence[Verdict], columns: int, color: bool
+) -> list[str]:
     """Return the lines for people: one run in full, several as a table."""
     if len(verdicts) == 1:
-        return list(explain_text.one(verdicts[0], columns, colour))
+        return list(details.format_run(verdicts[0], columns, color))
     fit = sys.stdout.isatty()
-    return explain_table.many(verdicts, columns, colour=colour, fit=fit)
+    return table.format_runs(verdicts, columns, color=color, fit=fit)
 
 
-def coloured() -> bool:
-    """True on a terminal that shows colours and whose user wants them."""
-    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return wanted and sys.stdout.isatty()
-
-
-def judged(paths: Sequence[Path], given: Overrides) -> Iterator[Verdict]:
-    """Yield the verdict of every run below the paths; a run named twice comes once."""
+def judge_runs(paths: Sequence[Path], overrides: Overrides) -> Iterator[Verdict]:
+    """Yield the verdict of every run below the paths, each once."""
     seen = set()
     for path in paths:
         for place in find(path):
             if place.path not in seen:
                 seen.add(place.path)
-                yield verdict_of(place, given)
+                yield judge_run(place, overrides)
 
 
-def verdict_of(place: Place, given: Overrides) -> Verdict:
-    """Return one run's verdict, in the context that a report of ours recorded."""
-    if given.scenario:
-        place = replace(place, scenario=given.scenario)
-    if given.benchmark:
-        place = named(place, given.benchmark)
-    return as_recorded(place, lambda name: appraise(place, given.round or name))
+def judge_run(place: Place, overrides: Overrides) -> Verdict:
+    """Return one run's verdict, in the context that a report of this suite recorded."""
+    if overrides.scenario:
+        place = replace(place, scenario=overrides.scenario)
+    if overrides.benchmark:
+        place = named(place, overrides.benchmark)
+    return judge_as_recorded(
+        place, lambda name: appraise(place, overrides.round or name)
+    )
 
 
-def record(verdict: Verdict) -> dict[str, Any]:
-    """Return a verdict as the JSON object that is printed of it."""
+def to_record(verdict: Verdict) -> dict[str, Any]:
+    """Return the JSON object that ``--json`` prints of a verdict."""
     checks = [asdict(check) for check in verdict.checks]
     for check in checks:
         check["status"] = check["status"].value
@@ -149,10 +143,3 @@ def record(verdict: Verdict) -> dict[str, Any]:
         "actual_s": verdict.actual_s,
         "facts": dict(verdict.facts),
     }
-
-
-def write(text: str) -> None:
-    """Print, whatever the terminal can show of it."""
-    data = text.encode(sys.stdout.encoding or "ascii", "backslashreplace")
-    sys.stdout.write(data.decode(sys.stdout.encoding or "ascii") + "\n")
-    sys.stdout.flush()

@@ -7,25 +7,25 @@ import os
 import sys
 from pathlib import Path
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.residency.rules import decide
 from pytest_mlperf.core.residency.rules import proof
 from pytest_mlperf.machine import host_checks
+from pytest_mlperf.machine.devices import find_devices
 from pytest_mlperf.machine.numa import OFF
 from pytest_mlperf.machine.numa import format_numa
 from pytest_mlperf.machine.system import System
-from pytest_mlperf.machine.system import SystemFileError
-from pytest_mlperf.machine.system import detect
-from pytest_mlperf.machine.system import devices
+from pytest_mlperf.machine.system import detect_system
+from pytest_mlperf.machine.system_file import SystemFileError
 from pytest_mlperf.machine.topology import detect_numa
 
-GOOD, AMISS, IMPOSSIBLE = 0, 1, 2
-"""Exit codes: nothing to do, something to do, nothing could be looked at."""
+HELP = "what this machine is, and what would spoil a run on it"
+GOOD, ADVISED, IMPOSSIBLE = 0, 1, 2
+"""Exit codes: nothing to do, something to do, the machine cannot be described."""
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system", metavar="NAME", help="system to take it for")
     parser.add_argument(
         "--bandwidth",
@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proof",
         metavar="BENCHMARK",
-        help="reckon whether this benchmark may start from the device at --rate",
+        help="compute whether this benchmark may start from the device at --rate",
     )
     parser.add_argument(
         "--rate", type=float, metavar="X", help="measured samples/s of one device"
@@ -55,18 +55,18 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the machine and return the exit code."""
     try:
-        system = detect(arguments.system)
+        system = detect_system(arguments.system)
     except (SystemFileError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return IMPOSSIBLE
-    lines, amiss = described(system)
+    lines, is_advised = describe_machine(system)
     probe: Probe | None = None
     if arguments.bandwidth:
         from pytest_mlperf.machine import pinned_copy
 
         try:
-            probe = pinned_copy.measure()
-        except Missing as missing:
+            probe = pinned_copy.measure_bandwidth()
+        except RequirementMissing as missing:
             sys.stderr.write(f"{missing}\n")
             return IMPOSSIBLE
         ways = (probe.in_per_s, probe.out_per_s, probe.both_per_s)
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines.append(f"pinned memory, GB/s: {speeds}; {probe.device}")
     sys.stdout.write("\n".join(lines) + "\n")
     if not arguments.proof:
-        return AMISS if amiss else GOOD
+        return ADVISED if is_advised else GOOD
     if not arguments.rate or arguments.rate < 0:
         sys.stderr.write("--proof needs --rate X, the measured samples/s of a device\n")
         return IMPOSSIBLE
@@ -91,28 +91,28 @@ def run(arguments: argparse.Namespace) -> int:
         probe=probe,
     )
     sys.stdout.write(f"\n{proof(decision)}")
-    return GOOD if decision.granted else AMISS
+    return GOOD if decision.granted else ADVISED
 
 
-def described(system: System, root: Path = Path("/")) -> tuple[list[str], bool]:
-    """Return the lines of a machine, and whether one advises something."""
+def describe_machine(system: System, root: Path = Path("/")) -> tuple[list[str], bool]:
+    """Return the lines of a machine, and whether one of them advises something."""
     kind = "registered" if system.registered else "not registered, which is fine"
     lines = [system.summary, f"name: {system.name} ({kind})"]
     lines += [f"note: {note}" for note in system.notes]
-    for device in devices(system, os.environ):
+    for device in find_devices(system, os.environ):
         shown = f" [{device.visible}]" if device.visible else ""
         lines.append(f"device {device.index}: {device.name}{shown}")
-    lines.append(f"NUMA: {_numa(system, root)}")
-    found = [*host_checks.findings(system.cpus, None, root), host_checks.pressure(root)]
-    for one in found:
-        if one is not None:
-            remedy = f": {one.remedy}" if one.remedy else ""
-            lines.append(f"{one.name}: {one}{remedy}")
-    amiss = bool(system.numa_note) or any(one and one.advised for one in found)
-    return lines, amiss
+    lines.append(f"NUMA: {_describe_numa(system, root)}")
+    settings = [*host_checks.read_settings(system.cpus, None, root)]
+    if load := host_checks.read_load(root):
+        settings.append(load)
+    for setting in settings:
+        remedy = f": {setting.remedy}" if setting.remedy else ""
+        lines.append(f"{setting.name}: {setting}{remedy}")
+    return lines, bool(system.numa_note) or any(one.advised for one in settings)
 
 
-def _numa(system: System, root: Path) -> str:
+def _describe_numa(system: System, root: Path) -> str:
     detected = format_numa(detect_numa(system.gpus, root))
     if system.numa_note:
         return f"configured {system.numa_config}, detected {detected}"

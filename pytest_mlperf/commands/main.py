@@ -1,47 +1,62 @@
-"""``pytest-mlperf``: work that is not a test.
-
-A command's module is imported when the command is used, so that the others' imports
-cost nothing.
-"""
+"""``pytest-mlperf COMMAND``: work that is not a test."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Protocol
+from typing import cast
 
-COMMANDS = {
-    "explain": "judge LoadGen logs and say why; no LoadGen needed",
-    "machine": "what this machine is, and what would spoil a run on it",
-    "submit": "check and pack a submission tree",
-}
-"""Name -> one line of help; the module of the same name is in ``commands``."""
+from pytest_mlperf import commands
+
 INTERRUPTED = 130
 """What a shell expects of a command that Ctrl-C ended."""
 
 
+class Command(Protocol):
+    """What a module of ``commands`` has."""
+
+    HELP: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+
+    def run(self, arguments: argparse.Namespace) -> int: ...
+
+
+def list_commands() -> list[str]:
+    """Return the names of all commands, in order, without importing them."""
+    own = __name__.rpartition(".")[2]
+    modules = pkgutil.iter_modules(commands.__path__)
+    return sorted(m.name for m in modules if not m.ispkg and m.name != own)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; 2 for arguments that are wrong."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    """Run one command and return its exit code; 2 for invalid arguments."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    names = list_commands()
+    if words and words[0] in names:
+        names = words[:1]  # the imports of other commands would only cost time
     parser = argparse.ArgumentParser(
-        "pytest-mlperf", description=__doc__.split("\n")[0]
+        "pytest-mlperf", description="Work that is not a test."
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chosen = next((word for word in given if word in COMMANDS), None)
-    for name, text in COMMANDS.items():
-        added = commands.add_parser(name, help=text, description=text)
-        if name == chosen:
-            module = import_module(f"pytest_mlperf.commands.{name}")
-            module.add(added)
-    arguments = parser.parse_args(given)
+    actions = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    modules = {}
+    for name in names:
+        module = cast("Command", import_module(f"{commands.__name__}.{name}"))
+        module.add_arguments(
+            actions.add_parser(name, help=module.HELP, description=module.HELP)
+        )
+        modules[name] = module
+    arguments = parser.parse_args(words)
     try:
-        code: int = module.run(arguments)
+        return modules[arguments.command].run(arguments)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return code

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 
-from pytest_mlperf.commands.explain import a_round
+from pytest_mlperf.commands.shared.arguments import parse_round
+from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.submission import check
 from pytest_mlperf.core.submission import seal
@@ -22,18 +23,18 @@ from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import encryption
 from pytest_mlperf.submission import pack
 
+HELP = "check and pack a submission tree"
 CLEAN, WRONG, IMPOSSIBLE = 0, 1, 2
-"""Exit codes: no problem, problems, nothing that can be checked or packed."""
+"""Exit codes: no problem, problems, nothing to check or pack."""
 SHOWN = 20
-"""Problems of one rule that are printed; --all prints the others too."""
+"""Most problems of one rule that are printed; --all prints the others too."""
 
 
 class Impossible(Exception):
-    """Why there is nothing to do: what was found, and what to do."""
+    """There is nothing to check or pack; the text says why."""
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's actions and their arguments."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     declare: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
         "check": ("find what a tree cannot be submitted with", add_check),
@@ -45,13 +46,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def add_tree(parser: argparse.ArgumentParser) -> None:
-    """Declare the tree."""
     text = "the folder that holds closed/, open/ or network/"
     parser.add_argument("tree", type=Path, metavar="TREE", help=text)
 
 
 def add_part(parser: argparse.ArgumentParser) -> None:
-    """Declare the tree, or one submitter's part of it."""
     add_tree(parser)
     parser.add_argument("--division", choices=DIVISIONS, help="this division alone")
     parser.add_argument("--submitter", metavar="ORG", help="this submitter alone")
@@ -59,9 +58,9 @@ def add_part(parser: argparse.ArgumentParser) -> None:
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     add_part(parser)
-    parser.add_argument("--round", type=a_round, metavar="ROUND",
+    parser.add_argument("--round", type=parse_round, metavar="ROUND",
                         help=f"the tree's round ({', '.join(rounds.ROUNDS)}); "
-                        "otherwise the logs' seeds tell")  # fmt: skip
+                        "otherwise the logs' seeds decide")  # fmt: skip
     parser.add_argument("--checker", type=Path, metavar="DIR",
                         help="a clone of mlcommons/inference: run its submission "
                         "checker too")  # fmt: skip
@@ -73,8 +72,8 @@ def add_check(parser: argparse.ArgumentParser) -> None:
 
 def add_pack(parser: argparse.ArgumentParser) -> None:
     add_tree(parser)
-    text = "the tree's round; otherwise the logs' seeds tell"
-    parser.add_argument("--round", type=a_round, metavar="ROUND", help=text)
+    text = "the tree's round; otherwise the logs' seeds decide"
+    parser.add_argument("--round", type=parse_round, metavar="ROUND", help=text)
     text = "the archive (default: beside the tree, by its name)"
     parser.add_argument("--output", type=Path, metavar="FILE", help=text)
     parser.add_argument("--encrypt", action="store_true",
@@ -87,17 +86,17 @@ def add_pack(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what was asked and return the exit code."""
+    """Carry out the action and return the exit code."""
     actions = {"check": run_check, "pack": run_pack, "seal": run_seal}
     try:
         return actions[arguments.action](arguments)
     except (Impossible, pack.PackError, encryption.CipherError, OSError) as error:
-        print_line(f"pytest-mlperf submit {arguments.action}: {error}", error=True)
+        print_text(f"pytest-mlperf submit {arguments.action}: {error}", error=True)
         return IMPOSSIBLE
 
 
-def opened(arguments: argparse.Namespace) -> tuple[Tree, list[Problem]]:
-    """Return the tree and all its problems; ``Impossible`` where there is none."""
+def open_tree(arguments: argparse.Namespace) -> tuple[Tree, list[Problem]]:
+    """Return the tree and the problems of reading it; raises ``Impossible``."""
     root: Path = arguments.tree
     if not root.is_dir():
         what = "no folder" if root.exists() else "no such folder"
@@ -105,66 +104,69 @@ def opened(arguments: argparse.Namespace) -> tuple[Tree, list[Problem]]:
     tree, problems = check.read(
         root,
         getattr(arguments, "round", None),
-        # Packing takes the whole tree, and has the whole of it checked.
+        # Packing takes the whole tree, and checks all of it.
         division=getattr(arguments, "division", None),
         submitter=getattr(arguments, "submitter", None),
     )
     return tree, problems
 
 
-def problems_of(tree: Tree, known: Sequence[Problem]) -> list[Problem]:
-    """Return everything that is wrong with a tree, in order of paths."""
-    found = [*known, *check.tree_problems(tree)]
+def find_problems(tree: Tree, known: Sequence[Problem]) -> list[Problem]:
+    """Return all problems of a tree, in order of paths."""
+    problems = [*known, *check.tree_problems(tree)]
     for result in tree.results:
-        found += check.result_problems(tree, result)
-    return sorted(set(found), key=lambda p: (p.path, p.line, p.rule, p.found))
+        problems += check.result_problems(tree, result)
+    return sorted(set(problems), key=lambda p: (p.path, p.line, p.rule, p.found))
 
 
 def run_check(arguments: argparse.Namespace) -> int:
-    """Check a tree and print what was found."""
-    tree, known = opened(arguments)
-    problems = problems_of(tree, known)
-    said: list[str] = []
-    good = True
+    """Check a tree and print its problems."""
+    tree, known = open_tree(arguments)
+    problems = find_problems(tree, known)
+    official: list[str] = []
+    is_content = True
     if arguments.checker:
         root, name = arguments.tree, tree.round.name
-        said, good = checkers.official(root, name, arguments.checker)
+        official, is_content = checkers.run_official(root, name, arguments.checker)
     if arguments.json:
         record = {
             "tree": str(arguments.tree),
             "round": tree.round.name,
             "results": len(tree.results),
             "problems": [asdict(problem) for problem in problems],
-            "official": {"lines": said, "content": good} if said else None,
+            "official": {"lines": official, "content": is_content}
+            if official
+            else None,
         }
-        print_line(json.dumps(record, indent=1))
+        print_text(json.dumps(record, indent=1))
     else:
         most = len(problems) if arguments.all else SHOWN
-        for line in [*lines(problems, most), *said, summary(tree, problems)]:
-            print_line(line)
-    return WRONG if problems or not good else CLEAN
+        for line in [
+            *format_problems(problems, most),
+            *official,
+            format_summary(tree, problems),
+        ]:
+            print_text(line)
+    return WRONG if problems or not is_content else CLEAN
 
 
-def lines(problems: Sequence[Problem], most: int) -> list[str]:
-    """Return the problems for people, rule by rule, with the rarest last."""
+def format_problems(problems: Sequence[Problem], most: int) -> list[str]:
+    """Return the problems for people, rule by rule, the rarest last."""
+    by_rule = attrgetter("rule")
     groups = [
         list(group) for _, group in groupby(sorted(problems, key=by_rule), key=by_rule)
     ]
-    found = []
+    lines = []
     for group in sorted(groups, key=len, reverse=True):
-        found.append(f"{group[0].rule} ({len(group)})")
-        found += [f"  {one.where}: {one.text}" for one in group[:most]]
+        lines.append(f"{group[0].rule} ({len(group)})")
+        lines += [f"  {one.where}: {one.text}" for one in group[:most]]
         if len(group) > most:
-            found.append(f"  … and {len(group) - most} more: --all prints them")
-    return found
+            lines.append(f"  … and {len(group) - most} more: --all prints them")
+    return lines
 
 
-def by_rule(problem: Problem) -> str:
-    return problem.rule
-
-
-def summary(tree: Tree, problems: Sequence[Problem]) -> str:
-    """Return the last line: how much was checked, and the outcome."""
+def format_summary(tree: Tree, problems: Sequence[Problem]) -> str:
+    """Return the last line: the number of results, and the outcome."""
     count, wrong = len(tree.results), len(problems)
     text = f"{count} result{'s' * (count != 1)} checked as {tree.round.name}: "
     return text + (f"{wrong} problem{'s' * (wrong != 1)}" if wrong else "no problem")
@@ -172,12 +174,12 @@ def summary(tree: Tree, problems: Sequence[Problem]) -> str:
 
 def run_pack(arguments: argparse.Namespace) -> int:
     """Check a tree and pack it."""
-    tree, known = opened(arguments)
-    problems = problems_of(tree, known)
+    tree, known = open_tree(arguments)
+    problems = find_problems(tree, known)
     if problems and not arguments.force:
-        for line in [*lines(problems, SHOWN), summary(tree, problems)]:
-            print_line(line)
-        print_line("not packed: correct the tree, or pack it as it is with --force")
+        for line in [*format_problems(problems, SHOWN), format_summary(tree, problems)]:
+            print_text(line)
+        print_text("not packed: correct the tree, or pack it as it is with --force")
         return WRONG
     encrypt = arguments.encrypt or arguments.password_file is not None
     root = arguments.tree.resolve()
@@ -187,7 +189,7 @@ def run_pack(arguments: argparse.Namespace) -> int:
     password = encryption.password_of(arguments.password_file) if encrypt else None
     text = "".join(f"- {problem}\n" for problem in problems)
     if text:
-        text = f"# Packed with problems\n\n{summary(tree, problems)}\n\n{text}"
+        text = f"# Packed with problems\n\n{format_summary(tree, problems)}\n\n{text}"
     packed = pack.pack(root, output, password=password, problems=text)
     for line in (
         f"{packed.path}: {packed.files} files, read back and compared",
@@ -195,24 +197,19 @@ def run_pack(arguments: argparse.Namespace) -> int:
         f"sha256  {packed.sha256}",
         f"unpack with: {packed.command}",
     ):
-        print_line(line)
+        print_text(line)
     if problems:
-        print_line(f"packed with problems: {summary(tree, problems)}; PROBLEMS.md")
+        print_text(
+            f"packed with problems: {format_summary(tree, problems)}; PROBLEMS.md"
+        )
     return CLEAN
 
 
 def run_seal(arguments: argparse.Namespace) -> int:
-    """Write the seal of every submitter's folder anew."""
-    tree, _ = opened(arguments)
+    """Write the seal of every submitter's folder."""
+    tree, _ = open_tree(arguments)
     if not tree.homes:
         raise Impossible(f"{arguments.tree}: no submitter's folder in it")
     for home in tree.homes:
-        print_line(f"sealed: {seal.write(tree.listing, home.path)}")
+        print_text(f"sealed: {seal.write(tree.listing, home.path)}")
     return CLEAN
-
-
-def print_line(text: str, *, error: bool = False) -> None:
-    """Print a line that any terminal's encoding can carry."""
-    out = sys.stderr if error else sys.stdout
-    encoding = out.encoding or "utf-8"
-    out.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.commands import explain_table
-from pytest_mlperf.commands import explain_text
 from pytest_mlperf.commands import main
+from pytest_mlperf.commands.explanation import details
+from pytest_mlperf.commands.explanation import table
 from pytest_mlperf.core.judge.judge import Context
+from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.reporting.record import Record
-from pytest_mlperf.reporting.results import Writer
+from pytest_mlperf.reporting.results import ResultsWriter
 from tests.support import logs
 from tests.support.judging import FEW_LATE
 from tests.support.judging import SLOW
@@ -312,8 +312,8 @@ def test_a_terminal_gets_long_paths_as_headings(make_verdict: Any) -> None:
         make_verdict(folder=f"{folder}/bert-99/{scenario}/accuracy", scenario=scenario)
         for folder, scenario in pairs
     ]
-    fitted = explain_table.many(verdicts, 80, colour=False, fit=True)
-    piped = explain_table.many(verdicts, 80, colour=False, fit=False)
+    fitted = table.format_runs(verdicts, 80, color=False, fit=True)
+    piped = table.format_runs(verdicts, 80, color=False, fit=False)
     headings = [line for line in fitted if line.startswith("x")]
 
     assert len(headings) == 100
@@ -322,11 +322,11 @@ def test_a_terminal_gets_long_paths_as_headings(make_verdict: Any) -> None:
     assert fitted[-1] == "400 runs under v4.1: 400 VALID"
 
 
-def test_a_pipe_gets_no_colour_and_a_terminal_does(make_verdict: Any) -> None:
+def test_a_pipe_gets_no_color_and_a_terminal_does(make_verdict: Any) -> None:
     """Codes are around words, so that columns stay aligned."""
     verdicts = [make_verdict(folder=f"/tree/{name}") for name in "ab"]
-    plain = explain_table.many(verdicts, 100, colour=False, fit=True)
-    bright = explain_table.many(verdicts, 100, colour=True, fit=True)
+    plain = table.format_runs(verdicts, 100, color=False, fit=True)
+    bright = table.format_runs(verdicts, 100, color=True, fit=True)
     bare = [line.replace("\x1b[32m", "").replace("\x1b[0m", "") for line in bright]
 
     assert "\x1b" not in "".join(plain)
@@ -337,7 +337,7 @@ def test_a_pipe_gets_no_colour_and_a_terminal_does(make_verdict: Any) -> None:
 def test_what_a_log_says_cannot_drive_the_terminal(make_verdict: Any) -> None:
     """Escapes of a log's text or a folder's name are shown, not sent."""
     verdict = make_verdict(benchmark="\x1b[2J", folder="/tree/\x07\udcff")
-    shown = "\n".join(explain_text.one(verdict, 100, colour=False))
+    shown = "\n".join(details.format_run(verdict, 100, color=False))
 
     assert "\\x1b[2J" in shown
     assert "\\x07\\xdcff" in shown
@@ -359,7 +359,7 @@ def test_explaining_imports_nothing_heavy(tmp_path: Path) -> None:
     """It starts at once and runs where neither LoadGen nor pytest is."""
     folder = logs.performance(run_of(tmp_path), "Offline")
     code = (
-        "import sys; from pytest_mlperf import cli; cli.main(sys.argv[1:]);"
+        "import sys; from pytest_mlperf.commands.main import main; main(sys.argv[1:]);"
         "heavy = {'numpy', 'pytest', 'mlperf_loadgen', 'importlib.metadata'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )
@@ -425,7 +425,7 @@ def test_a_compliance_run_is_held_to_its_test(
 
 def report(root: Path, verdict: Verdict) -> None:
     """Write results.jsonl with the verdict of one run."""
-    writer = Writer(root / "results.jsonl")
+    writer = ResultsWriter(root / "results.jsonl")
     writer.open({"started": datetime.now().isoformat()})
     writer.add(Record("item", "passed", {"mode": "performance"}, verdict))
 

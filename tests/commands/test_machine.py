@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.commands.machine import described
+from pytest_mlperf.commands.machine import describe_machine
 from pytest_mlperf.commands.main import main
 from pytest_mlperf.machine.lease import FOLDER
-from pytest_mlperf.machine.lease import Claim
+from pytest_mlperf.machine.lease import DeviceLock
 from pytest_mlperf.machine.lease import lease
 from pytest_mlperf.machine.system import System
-from pytest_mlperf.machine.system import SystemFileError
-from pytest_mlperf.machine.system import detect
+from pytest_mlperf.machine.system import detect_system
+from pytest_mlperf.machine.system_file import SystemFileError
 
 CLONE = Path(__file__).parents[2]
 SMI = """\
@@ -51,7 +51,7 @@ def machine(folder: Path, numa: str = "", **files: str) -> System:
     (folder / "systems").mkdir()
     text = f'[numa]\nconfig = "{numa}"\n' if numa else ""
     (folder / "systems/lab.toml").write_text(text)
-    return detect("lab", folder / "root", rootdir=folder, environ={})
+    return detect_system("lab", folder / "root", rootdir=folder, environ={})
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,7 @@ def test_machine_is_described_with_what_to_do(tmp_path: Path) -> None:
     """Name, devices, NUMA with both strings, and each setting with its remedy."""
     pages = "sys/kernel/mm/transparent_hugepage/enabled"
     system = machine(tmp_path, "0:0-3&1:4-7", **{pages: "always [madvise] never"})
-    lines, amiss = described(system, tmp_path / "root")
+    lines, amiss = describe_machine(system, tmp_path / "root")
 
     assert amiss
     assert "name: lab (registered)" in lines
@@ -108,7 +108,7 @@ def test_machine_is_described_with_what_to_do(tmp_path: Path) -> None:
 
 def test_machine_with_nothing_amiss_says_so(tmp_path: Path) -> None:
     """Detected placement and no advice: nothing to do."""
-    lines, amiss = described(machine(tmp_path), tmp_path / "root")
+    lines, amiss = describe_machine(machine(tmp_path), tmp_path / "root")
 
     assert not amiss
     assert "NUMA: 1:0-3&0:4-7" in lines
@@ -148,7 +148,7 @@ def test_session_fails_in_words_when_its_gpu_is_leased(tmp_path: Path) -> None:
     command += ["-k", "bert and offline and performance", "--mlperf-engine", "null"]
     command += ["-p", "no:cacheprovider", "--mlperf-reports", str(tmp_path / "reports")]
     try:
-        with lease([Claim(device)], "the other session"):
+        with lease([DeviceLock(device)], "the other session"):
             done = subprocess.run(
                 command,
                 capture_output=True,

@@ -1,7 +1,7 @@
-"""Runs of this suite's own: the verdict that results.jsonl recorded of them.
+"""Judges a run of this suite in the context that its results.jsonl recorded.
 
-A fast or embedded run is held to what it was asked for. The logs do not say what that
-was; the report beside them does.
+A fast or embedded run is held to the settings it was started with. They are in the
+report beside the logs, not in the logs.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ RESULTS = "results.jsonl"
 FACT = "context"
 
 
-def as_recorded(place: Place, judge: Callable[[str], Verdict]) -> Verdict:
+def judge_as_recorded(place: Place, judge: Callable[[str], Verdict]) -> Verdict:
     """Return the verdict of a run, in the context that its report recorded.
 
-    ``judge`` takes the round that it is judged by unless the user named another; empty
-    leaves it to the log.
+    ``judge`` takes the round to judge by, unless the user chose another; empty leaves
+    the choice to the log.
     """
-    report = report_of(place.path.absolute())
+    report = find_report(place.path.absolute())
     if report is None:
         return judge("")
-    recorded = verdicts(report).get(key(place.path.absolute()))
+    recorded = read_verdicts(report).get(make_run_key(place.path.absolute()))
     if recorded is None:
         verdict = judge("")
         note = f"no verdict of it in {report}: judged without what shortened it"
@@ -41,10 +41,10 @@ def as_recorded(place: Place, judge: Callable[[str], Verdict]) -> Verdict:
     verdict = judge(recorded.round)
     if verdict.round != recorded.round:
         return verdict
-    return in_context(verdict, recorded, report)
+    return apply_context(verdict, recorded, report)
 
 
-def report_of(folder: Path) -> Path | None:
+def find_report(folder: Path) -> Path | None:
     """Return the report of a run in logs/<cell>/<mode>; None for any other folder."""
     cell = folder.parent
     mode = MODE.fullmatch(folder.name) or TEST.fullmatch(folder.name)
@@ -55,30 +55,30 @@ def report_of(folder: Path) -> Path | None:
     return report if report.is_file() else None
 
 
-def key(folder: Path) -> str:
-    """Return what names a run in its report, wherever that was moved to."""
+def make_run_key(folder: Path) -> str:
+    """Return a run's key in its report, valid wherever the report is moved."""
     return "/".join(folder.parts[-2:])
 
 
 @cache
-def verdicts(report: Path) -> Mapping[str, Verdict]:
-    """Return run -> verdict of a report; none of one that cannot be read."""
-    # Loaded where there is such a report alone: explaining logs must start at once.
-    from pytest_mlperf.reporting.results import read
+def read_verdicts(report: Path) -> Mapping[str, Verdict]:
+    """Return run -> verdict of a report; empty for an unreadable one."""
+    # Imported only for such a report: explaining logs must start at once.
+    from pytest_mlperf.reporting.results import read_results
 
     try:
-        records = read(report, allow_partial=True).records
+        records = read_results(report, allow_partial=True).records
     except (OSError, ValueError):
         return {}
-    found = [record.verdict for record in records if record.verdict]
-    return {key(Path(verdict.folder)): verdict for verdict in found if verdict.folder}
+    verdicts = [record.verdict for record in records if record.verdict]
+    return {make_run_key(Path(v.folder)): v for v in verdicts if v.folder}
 
 
-def in_context(verdict: Verdict, recorded: Verdict, report: Path) -> Verdict:
+def apply_context(verdict: Verdict, recorded: Verdict, report: Path) -> Verdict:
     """Return a fresh verdict with the recorded one's waivers, references and labels.
 
-    A recorded check stands only where the log still shows what it found; one that
-    failed by what no log shows (a comparison, the device's bandwidth) has still failed.
+    A recorded check counts only if the log still shows the value it found. A check that
+    failed by something outside the log (a comparison, the bandwidth) has still failed.
     """
     before = {check.name: check for check in recorded.checks}
     known = {check.name for check in verdict.checks}
@@ -88,7 +88,8 @@ def in_context(verdict: Verdict, recorded: Verdict, report: Path) -> Verdict:
         if check.status is Status.FAIL and check.name not in known
     )
     checks = tuple(
-        stands(check, before.get(check.name), recorded) for check in verdict.checks
+        choose_check(check, before.get(check.name), recorded)
+        for check in verdict.checks
     )
     return replace(
         verdict,
@@ -102,8 +103,8 @@ def in_context(verdict: Verdict, recorded: Verdict, report: Path) -> Verdict:
     )
 
 
-def stands(check: Check, before: Check | None, recorded: Verdict) -> Check:
-    """Return the recorded check where it was held to something else than the round."""
+def choose_check(check: Check, before: Check | None, recorded: Verdict) -> Check:
+    """Return the recorded check if it was held to a limit other than the round's."""
     if check.status is not Status.FAIL or before is None:
         return check
     embedded = "embedded" in recorded.labels and check.name.startswith("accuracy_")
