@@ -9,41 +9,33 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_mlperf.benchmarks.llm import exact_match
-from pytest_mlperf.benchmarks.llm import tables
-from pytest_mlperf.benchmarks.llm.official import OfficialBenchmark
-from pytest_mlperf.benchmarks.llm.official import check_size
-from pytest_mlperf.benchmarks.llm.official import dataset_source
-from pytest_mlperf.benchmarks.llm.official import require_dataset
-from pytest_mlperf.benchmarks.llm.official import tokenizer_source
-from pytest_mlperf.benchmarks.llm.scores import NO_GRADER
-from pytest_mlperf.benchmarks.llm.scores import RUNS_PROGRAMS
-from pytest_mlperf.benchmarks.llm.scores import Subsets
-from pytest_mlperf.benchmarks.llm.scores import find_subset
-from pytest_mlperf.benchmarks.llm.scores import make_subset_scorer
-from pytest_mlperf.benchmarks.llm.scores import write_reasoning_line
+from pytest_mlperf.benchmarks.llm import official
+from pytest_mlperf.benchmarks.llm import scores
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
 from pytest_mlperf.benchmarks.llm.workload import Prompts
 from pytest_mlperf.benchmarks.llm.workload import convert_ids
 
-DATASET = dataset_source(
+DATASET = official.dataset_source(
     benchmark="deepseek-r1",
     names=("mlperf_deepseek_r1_dataset_4388_fp8_eval.pkl",),
     samples=4388,
     origin="the MLCommons R2 downloader (deepseek-r1-datasets-fp8-eval)",
     folders=("preprocessed_data/deepseek-r1",),
 )
-TOKENIZER = tokenizer_source("DeepSeek-R1", "deepseek-ai/DeepSeek-R1", "deepseek-r1")
+TOKENIZER = official.tokenizer_source(
+    "DeepSeek-R1", "deepseek-ai/DeepSeek-R1", "deepseek-r1"
+)
 REFERENCE = {"exact_match": 81.3582, "TOKENS_PER_SAMPLE": 3886.2274}
 MAX_TOKENS = 20_000
 SAMPLING = {"top_p": 1.0, "seed": 42}
-SUBSETS: Subsets = {
+SUBSETS: scores.Subsets = {
     "gpqa": exact_match.make_choice_grader("D"),
     "mmlu_pro": exact_match.make_choice_grader("J"),
     "math500": None,
     "aime": exact_match.grade_aime,
     "livecodebench": None,
 }
-REASONS = {"math500": NO_GRADER, "livecodebench": RUNS_PROGRAMS}
+REASONS = {"math500": scores.NO_GRADER, "livecodebench": scores.RUNS_PROGRAMS}
 
 
 def open_official(
@@ -54,21 +46,23 @@ def open_official(
     Prompts go out as token ids where the dataset has them (with the model's template),
     else as text, for a chat endpoint to put the template around.
     """
-    path = require_dataset("deepseek-r1", DATASET, scratch)
     columns = ("text_input", "ground_truth", "dataset")
-    table = tables.read_table(path, columns, optional=("tok_input",))
+    path, table = official.read_dataset(
+        "deepseek-r1", DATASET, scratch, samples, columns, optional=("tok_input",)
+    )
     texts = [str(text) for text in table["text_input"]]
-    check_size("deepseek-r1", DATASET, path, len(texts), samples)
     ids = convert_ids(table["tok_input"], path) if "tok_input" in table else ()
-    kinds = {find_subset(name, SUBSETS) for name in table["dataset"]}
+    kinds = {scores.find_subset(name, SUBSETS) for name in table["dataset"]}
     reasons = [f"{k}: {why}" for k, why in REASONS.items() if k in kinds]
     return LLMWorkload(
         kind="official",
         title=f"DeepSeek-R1 on {path.name}, {len(texts):,} samples",
         prompts=Prompts(MAX_TOKENS, ids, texts),
         reference=REFERENCE,
-        scorer=make_subset_scorer(table["dataset"], table["ground_truth"], SUBSETS),
-        write_line=write_reasoning_line,
+        scorer=scores.make_subset_scorer(
+            table["dataset"], table["ground_truth"], SUBSETS
+        ),
+        write_line=scores.write_reasoning_line,
         files=(path,),
         recipe="deepseek-r1",
         tokenizer=TOKENIZER.find(scratch),
@@ -77,6 +71,6 @@ def open_official(
     )
 
 
-DEEPSEEK_R1 = OfficialBenchmark(
+DEEPSEEK_R1 = official.OfficialBenchmark(
     "deepseek-r1", ("ds-r1",), "exact_match", open_official, (DATASET, TOKENIZER)
 )

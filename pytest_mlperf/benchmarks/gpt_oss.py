@@ -11,31 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.benchmarks.llm import exact_match
+from pytest_mlperf.benchmarks.llm import official
+from pytest_mlperf.benchmarks.llm import scores
 from pytest_mlperf.benchmarks.llm import tables
-from pytest_mlperf.benchmarks.llm.official import OfficialBenchmark
-from pytest_mlperf.benchmarks.llm.official import check_size
-from pytest_mlperf.benchmarks.llm.official import dataset_source
-from pytest_mlperf.benchmarks.llm.official import require_dataset
-from pytest_mlperf.benchmarks.llm.official import tokenizer_source
-from pytest_mlperf.benchmarks.llm.scores import RUNS_PROGRAMS
-from pytest_mlperf.benchmarks.llm.scores import Subsets
-from pytest_mlperf.benchmarks.llm.scores import find_subset
-from pytest_mlperf.benchmarks.llm.scores import make_subset_scorer
-from pytest_mlperf.benchmarks.llm.scores import write_reasoning_line
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
 from pytest_mlperf.benchmarks.llm.workload import LoggedAnswer
 from pytest_mlperf.benchmarks.llm.workload import Prompts
 from pytest_mlperf.benchmarks.llm.workload import convert_ids
 
 ORIGIN = "the MLCommons inference storage (gpt-oss)"
-PERFORMANCE = dataset_source(
+PERFORMANCE = official.dataset_source(
     benchmark="gpt-oss-120b",
     names=("perf/perf_eval_ref.parquet", "perf/perf_eval_ref.pkl"),
     samples=6396,
     origin=ORIGIN,
     folders=("data/gpt-oss",),
 )
-ACCURACY = dataset_source(
+ACCURACY = official.dataset_source(
     benchmark="gpt-oss-120b",
     names=(
         "acc/acc_eval_inputs.parquet", "acc/acc_eval_ref.parquet",
@@ -45,14 +37,16 @@ ACCURACY = dataset_source(
     origin=ORIGIN,
     folders=("data/gpt-oss",),
 )  # fmt: skip
-TOKENIZER = tokenizer_source(
+TOKENIZER = official.tokenizer_source(
     "gpt-oss-120b", "openai/gpt-oss-120b", "gpt-oss/gpt-oss-120b"
 )
 REFERENCE = {"exact_match": 83.13}
+TOKENS = ("tok_input", "input_tokens")
+"""Names of the column of token ids."""
 PERFORMANCE_TOKENS, ACCURACY_TOKENS = 10_240, 32_768
 # Not greedy: the one benchmark whose reference samples.
 SAMPLING = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "skip_special_tokens": False}
-SUBSETS: Subsets = {
+SUBSETS: scores.Subsets = {
     "aime": exact_match.grade_aime,
     "gpqa": exact_match.grade_harmony_choice,
     "livecodebench": None,
@@ -69,11 +63,10 @@ def open_official(
     ``samples``: how many each set must have; the official numbers when None.
     """
     asked, scored = samples or (PERFORMANCE.samples, ACCURACY.samples)
-    path = require_dataset("gpt-oss-120b", PERFORMANCE, scratch)
-    ids = _ids(
-        tables.read_table(path, (), optional=("tok_input", "input_tokens")), path
+    path, table = official.read_dataset(
+        "gpt-oss-120b", PERFORMANCE, scratch, asked, (), optional=TOKENS
     )
-    check_size("gpt-oss-120b", PERFORMANCE, path, len(ids), asked)
+    ids = _convert_ids(table, path)
 
     def refuse(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
         raise ValueError(
@@ -87,7 +80,7 @@ def open_official(
         prompts=Prompts(PERFORMANCE_TOKENS, ids),
         reference=REFERENCE,
         scorer=refuse,
-        write_line=write_reasoning_line,
+        write_line=scores.write_reasoning_line,
         files=(path,),
         recipe="gpt-oss-120b performance",
         keep_special=True,
@@ -98,33 +91,33 @@ def open_official(
 
 def open_accuracy(scratch: Path | None, samples: int | None) -> LLMWorkload:
     """Open the accuracy set."""
-    path = require_dataset("gpt-oss-120b", ACCURACY, scratch)
-    tokens = ("tok_input", "input_tokens")
-    table = tables.read_table(path, ("dataset", "ground_truth"), optional=tokens)
-    ids = _ids(table, path)
-    check_size("gpt-oss-120b", ACCURACY, path, len(ids), samples)
-    kinds = {find_subset(name, SUBSETS) for name in table["dataset"]}
-    code = "livecodebench" in kinds
+    columns = ("dataset", "ground_truth")
+    path, table = official.read_dataset(
+        "gpt-oss-120b", ACCURACY, scratch, samples, columns, optional=TOKENS
+    )
+    ids = _convert_ids(table, path)
+    kinds = {scores.find_subset(name, SUBSETS) for name in table["dataset"]}
+    reason = f"livecodebench: {scores.RUNS_PROGRAMS}"
     return LLMWorkload(
         kind="official",
         title=f"gpt-oss-120b on {path.name}, {len(ids):,} samples",
         prompts=Prompts(ACCURACY_TOKENS, ids),
         reference=REFERENCE,
-        scorer=make_subset_scorer(
+        scorer=scores.make_subset_scorer(
             table["dataset"], table["ground_truth"], SUBSETS, REPEATS
         ),
-        write_line=write_reasoning_line,
+        write_line=scores.write_reasoning_line,
         files=(path,),
         recipe="gpt-oss-120b accuracy",
         tokenizer=TOKENIZER.find(scratch),
         keep_special=True,
         sampling=SAMPLING,
-        unjudged={"exact_match": f"livecodebench: {RUNS_PROGRAMS}"} if code else {},
+        unjudged={"exact_match": reason} if "livecodebench" in kinds else {},
     )
 
 
-def _ids(table: tables.Table, path: Path) -> Sequence[Any]:
-    for name in ("tok_input", "input_tokens"):
+def _convert_ids(table: tables.Table, path: Path) -> Sequence[Any]:
+    for name in TOKENS:
         if name in table:
             return convert_ids(table[name], path)
     raise ValueError(
@@ -133,7 +126,7 @@ def _ids(table: tables.Table, path: Path) -> Sequence[Any]:
     )
 
 
-GPT_OSS = OfficialBenchmark(
+GPT_OSS = official.OfficialBenchmark(
     "gpt-oss-120b",
     ("gpt-oss",),
     "exact_match",

@@ -16,17 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.api.sources import Source
+from pytest_mlperf.benchmarks.llm import official
 from pytest_mlperf.benchmarks.llm import rouge
+from pytest_mlperf.benchmarks.llm import scores
 from pytest_mlperf.benchmarks.llm import tables
 from pytest_mlperf.benchmarks.llm.embedded import open_embedded
-from pytest_mlperf.benchmarks.llm.official import check_size
-from pytest_mlperf.benchmarks.llm.official import dataset_source
-from pytest_mlperf.benchmarks.llm.official import no_embedded
-from pytest_mlperf.benchmarks.llm.official import require_dataset
-from pytest_mlperf.benchmarks.llm.official import tokenizer_source
-from pytest_mlperf.benchmarks.llm.scores import make_long_context_scorer
-from pytest_mlperf.benchmarks.llm.scores import make_open_orca_scorer
-from pytest_mlperf.benchmarks.llm.scores import make_summary_scorer
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
 from pytest_mlperf.benchmarks.llm.workload import Prompts
 from pytest_mlperf.benchmarks.llm.workload import Scorer
@@ -80,18 +74,17 @@ class LlamaBenchmark:
         if kind == "official":
             return self.open_official(scratch, self.dataset.samples)
         if not self.embedded:
-            raise no_embedded(self.name)
+            raise official.no_embedded(self.name)
         return open_embedded()
 
     def open_official(
         self, scratch: Path | None, samples: int | None = None
     ) -> LLMWorkload:
         """Open the official dataset; ``samples`` it must have, None for any."""
-        path = require_dataset(self.name, self.dataset, scratch)
-        rouge.require_rouge()
-        table = tables.read_table(path, self.columns)
+        path, table = official.read_dataset(
+            self.name, self.dataset, scratch, samples, self.columns
+        )
         ids = convert_ids(table[self.columns[0]], path)
-        check_size(self.name, self.dataset, path, len(ids), samples)
         return LLMWorkload(
             kind="official",
             title=f"{self.model} on {path.name}, {len(ids):,} samples",
@@ -114,8 +107,10 @@ LLAMA2_70B = LlamaBenchmark(
     name="llama2-70b",
     metric="ROUGE1",
     model="Llama-2-70b-chat-hf",
-    tokenizer=tokenizer_source("Llama2/Llama-2-70b-chat-hf", "Llama-2-70b-chat-hf"),
-    dataset=dataset_source(
+    tokenizer=official.tokenizer_source(
+        "Llama2/Llama-2-70b-chat-hf", "Llama-2-70b-chat-hf"
+    ),
+    dataset=official.dataset_source(
         benchmark="llama2-70b",
         names=(
             "open_orca_gpt4_tokenized_llama.sampled_24576.pkl",
@@ -132,7 +127,7 @@ LLAMA2_70B = LlamaBenchmark(
         "ROUGE1": 44.4312, "ROUGE2": 22.0352, "ROUGEL": 28.6162,
         "TOKENS_PER_SAMPLE": 294.45,
     },
-    scorer=make_open_orca_scorer,
+    scorer=scores.make_open_orca_scorer,
     words=ROUGE_WORDS | TOKENS,
     sampling=GREEDY,
 )  # fmt: skip
@@ -140,12 +135,12 @@ LLAMA3_1_8B = LlamaBenchmark(
     name="llama3.1-8b",
     metric="ROUGE1",
     model="Llama-3.1-8B-Instruct",
-    tokenizer=tokenizer_source(
+    tokenizer=official.tokenizer_source(
         "Llama3.1-8B/Meta-Llama-3.1-8B-Instruct",
         "Meta-Llama-3.1-8B-Instruct",
         "Llama-3.1-8B-Instruct",
     ),
-    dataset=dataset_source(
+    dataset=official.dataset_source(
         benchmark="llama3.1-8b",
         names=("cnn_eval.json",),
         samples=13_368,
@@ -158,7 +153,7 @@ LLAMA3_1_8B = LlamaBenchmark(
         "ROUGE1": 38.7792, "ROUGE2": 15.9075, "ROUGEL": 24.4957, "ROUGELSUM": 35.793,
         "GEN_LEN": 8_167_644,
     },
-    scorer=make_summary_scorer,
+    scorer=scores.make_summary_scorer,
     words=ROUGE_WORDS | {"GEN_LEN": "gen_len"},
     sampling=SEEDED,
     quoted=True,
@@ -167,7 +162,7 @@ LLAMA3_1_8B = LlamaBenchmark(
 LLAMA3_1_8B_EDGE = replace(
     LLAMA3_1_8B,
     name="llama3.1-8b-edge",
-    dataset=dataset_source(
+    dataset=official.dataset_source(
         benchmark="llama3.1-8b-edge",
         names=("sample_cnn_eval_5000.json", "cnn_eval_5000.json"),
         samples=5000,
@@ -183,12 +178,12 @@ LLAMA3_1_405B = LlamaBenchmark(
     name="llama3.1-405b",
     metric="ROUGEL",
     model="Llama-3.1-405B-Instruct",
-    tokenizer=tokenizer_source(
+    tokenizer=official.tokenizer_source(
         "Llama3.1-405B/Meta-Llama-3.1-405B-Instruct",
         "Meta-Llama-3.1-405B-Instruct",
         "Llama-3.1-405B-Instruct",
     ),
-    dataset=dataset_source(
+    dataset=official.dataset_source(
         benchmark="llama3.1-405b",
         names=("mlperf_llama3.1_405b_dataset_8313_processed_fp16_eval.pkl",),
         samples=8313,
@@ -198,7 +193,7 @@ LLAMA3_1_405B = LlamaBenchmark(
     columns=("tok_input", "gt_output", "metric"),
     max_tokens=2000,
     reference={"ROUGEL": 21.6666, "exact_match": 90.1335, "TOKENS_PER_SAMPLE": 684.68},
-    scorer=make_long_context_scorer,
+    scorer=scores.make_long_context_scorer,
     words={"ROUGEL": "rougeL", "exact_match": "exact_match"} | TOKENS,
     sampling=SEEDED,
 )

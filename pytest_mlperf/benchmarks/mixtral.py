@@ -10,13 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pytest_mlperf.benchmarks.llm import exact_match
+from pytest_mlperf.benchmarks.llm import official
 from pytest_mlperf.benchmarks.llm import rouge
-from pytest_mlperf.benchmarks.llm import tables
-from pytest_mlperf.benchmarks.llm.official import OfficialBenchmark
-from pytest_mlperf.benchmarks.llm.official import check_size
-from pytest_mlperf.benchmarks.llm.official import dataset_source
-from pytest_mlperf.benchmarks.llm.official import require_dataset
-from pytest_mlperf.benchmarks.llm.official import tokenizer_source
 from pytest_mlperf.benchmarks.llm.scores import RUNS_PROGRAMS
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
 from pytest_mlperf.benchmarks.llm.workload import LoggedAnswer
@@ -26,14 +21,14 @@ from pytest_mlperf.benchmarks.llm.workload import convert_ids
 from pytest_mlperf.benchmarks.llm.workload import make_line_writer
 from pytest_mlperf.benchmarks.llm.workload import mean_tokens
 
-DATASET = dataset_source(
+DATASET = official.dataset_source(
     benchmark="mixtral-8x7b",
     names=("09292024_mixtral_15k_mintoken2_v1.pkl",),
     samples=15_000,
     origin="the MLCommons R2 downloader (mixtral-8x7b-validation-dataset)",
     folders=("data/moe", "preprocessed_data/moe"),
 )
-TOKENIZER = tokenizer_source(
+TOKENIZER = official.tokenizer_source(
     "Mixtral/Mixtral-8x7B-Instruct-v0.1", "Mixtral-8x7B-Instruct-v0.1"
 )
 REFERENCE = {
@@ -57,11 +52,11 @@ def open_official(
     scratch: Path | None, samples: int | None = DATASET.samples
 ) -> LLMWorkload:
     """Open the official dataset; ``samples`` it must have, None for any."""
-    path = require_dataset("mixtral-8x7b", DATASET, scratch)
-    rouge.require_rouge()
-    table = tables.read_table(path, ("tok_input", "gt_output", "dataset"))
+    columns = ("tok_input", "gt_output", "dataset")
+    path, table = official.read_dataset(
+        "mixtral-8x7b", DATASET, scratch, samples, columns
+    )
     ids = convert_ids(table["tok_input"], path)
-    check_size("mixtral-8x7b", DATASET, path, len(ids), samples)
     kinds = table["dataset"]
     unknown = sorted(set(kinds) - set(SUBSETS))
     if unknown:
@@ -88,6 +83,7 @@ def open_official(
 
 def make_scorer(kinds: Sequence[str], targets: Sequence[object]) -> Scorer:
     """Score questions by ROUGE, sums by their result, and programs not at all."""
+    rouge.require_rouge()
 
     def score(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
         metrics = {"TOKENS_PER_SAMPLE": mean_tokens(answers)}
@@ -108,6 +104,6 @@ def make_scorer(kinds: Sequence[str], targets: Sequence[object]) -> Scorer:
     return score
 
 
-MIXTRAL = OfficialBenchmark(
+MIXTRAL = official.OfficialBenchmark(
     "mixtral-8x7b", ("mixtral",), "ROUGE1", open_official, (DATASET, TOKENIZER)
 )

@@ -26,15 +26,7 @@ from pytest_mlperf.api.sources import require_files
 from pytest_mlperf.api.workload import ArrayDataset
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.benchmarks import files
-from pytest_mlperf.benchmarks.imagenet.pictures import CROP
-from pytest_mlperf.benchmarks.imagenet.pictures import INPUT
-from pytest_mlperf.benchmarks.imagenet.pictures import ImageNetWorkload
-from pytest_mlperf.benchmarks.imagenet.pictures import PictureFolder
-from pytest_mlperf.benchmarks.imagenet.pictures import Pixels
-from pytest_mlperf.benchmarks.imagenet.pictures import center_crop
-from pytest_mlperf.benchmarks.imagenet.pictures import read_rgb
-from pytest_mlperf.benchmarks.imagenet.pictures import read_val_map
-from pytest_mlperf.benchmarks.imagenet.pictures import resize
+from pytest_mlperf.benchmarks.imagenet import pictures
 from pytest_mlperf.benchmarks.standins.synthetic import MODEL as NO_MODEL
 from pytest_mlperf.benchmarks.standins.synthetic import SyntheticDataset
 from pytest_mlperf.core.rounds.rule import Rule
@@ -74,7 +66,7 @@ VIEWS = 10
 """Views of each photograph: centre and corners, each as it is and mirrored."""
 
 
-def normalize(pixels: Pixels) -> NDArray[np.float32]:
+def normalize(pixels: pictures.Pixels) -> NDArray[np.float32]:
     """Scale to what EfficientNet-Lite expects: (x - 127) / 128, C-contiguous."""
     # Of any other layout, every gather would first copy the whole dataset.
     scaled = pixels.astype(np.float32, order="C")
@@ -83,17 +75,17 @@ def normalize(pixels: Pixels) -> NDArray[np.float32]:
     return scaled
 
 
-def cut_views(pixels: Pixels) -> Pixels:
+def cut_views(pixels: pictures.Pixels) -> pictures.Pixels:
     """Cut the ten views of a photograph: uint8 [10, 3, 224, 224]."""
-    bottom, right = pixels.shape[0] - CROP, pixels.shape[1] - CROP
+    bottom, right = pixels.shape[0] - pictures.CROP, pixels.shape[1] - pictures.CROP
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
-    cuts = [center_crop(pixels)]
-    cuts += [pixels[y : y + CROP, x : x + CROP] for y, x in corners]
+    cuts = [pictures.center_crop(pixels)]
+    cuts += [pixels[y : y + pictures.CROP, x : x + pictures.CROP] for y, x in corners]
     both = np.stack([*cuts, *(cut[:, ::-1] for cut in cuts)])
     return np.ascontiguousarray(both.transpose(0, 3, 1, 2))
 
 
-def open_embedded(folder: Path = EMBEDDED) -> ImageNetWorkload:
+def open_embedded(folder: Path = EMBEDDED) -> pictures.ImageNetWorkload:
     """Open the stand-in: EfficientNet-Lite0 on ten views of each photograph.
 
     The views of one photograph are correlated: the samples measure whether an engine
@@ -113,13 +105,15 @@ def open_embedded(folder: Path = EMBEDDED) -> ImageNetWorkload:
         if entry["use"] == "evaluation":
             labels += [entry["label"]] * VIEWS
     photos = used["evaluation"]
-    samples = np.concatenate([cut_views(resize(read_rgb(path))) for path in photos])
+    samples = np.concatenate(
+        [cut_views(pictures.resize(pictures.read_rgb(path))) for path in photos]
+    )
     digest = hashlib.sha256(
         manifest["model"]["sha256"].encode()
         + samples.tobytes()
         + np.array(labels, "<i4").tobytes()
     )
-    return ImageNetWorkload(
+    return pictures.ImageNetWorkload(
         kind="embedded",
         title=f"embedded: EfficientNet-Lite0, {VIEWS} views of each of "
         f"{len(photos)} photographs",
@@ -139,17 +133,17 @@ def open_embedded(folder: Path = EMBEDDED) -> ImageNetWorkload:
 def read_embedded_calibration(paths: Sequence[Path]) -> Iterator[Batch]:
     """Yield the views of the calibration photographs, one photograph a batch."""
     for path in paths:
-        yield {"input": normalize(cut_views(resize(read_rgb(path))))}
+        yield {"input": normalize(cut_views(pictures.resize(pictures.read_rgb(path))))}
 
 
-def open_official(scratch: Path | None) -> ImageNetWorkload:
+def open_official(scratch: Path | None) -> pictures.ImageNetWorkload:
     """Open ResNet-50 v1.5 and the validation set in the scratch folder.
 
     The digest covers the model and the label map; the pictures themselves, 6 GB, are
     covered by name only.
     """
     model, val_map = MODEL.find(scratch), VAL_MAP.find(scratch)
-    entries = read_val_map(val_map) if val_map else []
+    entries = pictures.read_val_map(val_map) if val_map else []
     names = [str(PICTURES / name) for name, _ in entries]
     absent = [s.label for s in (MODEL, VAL_MAP) if s.find(scratch) is None]
     missing = [n for n in names if scratch and not (scratch / n).is_file()]
@@ -158,17 +152,17 @@ def open_official(scratch: Path | None) -> ImageNetWorkload:
         absent.append(f"{len(missing)} of {len(names)} pictures ({examples} ...)")
     if scratch is None or model is None or absent:
         raise missing_files("resnet50", absent, SOURCES, scratch, files.USE_EMBEDDED)
-    return ImageNetWorkload(
+    return pictures.ImageNetWorkload(
         kind="official",
         title=f"ResNet-50 v1.5, ImageNet 2012 validation ({len(names):,} pictures)",
         digest=files_digest([model], repr(entries)),
         model=ModelFile(
             path=model,
-            inputs=(INPUT,),
+            inputs=(pictures.INPUT,),
             outputs=("softmax_tensor:0",),
             calibration=partial(read_official_calibration, scratch),
         ),
-        dataset=PictureFolder([scratch / n for n in names], PERFORMANCE_COUNT),
+        dataset=pictures.PictureFolder([scratch / n for n in names], PERFORMANCE_COUNT),
         reference={"acc": OFFICIAL_ACCURACY},
         labels=np.array([label for _, label in entries], np.int32),
     )
@@ -183,14 +177,14 @@ def read_official_calibration(scratch: Path) -> Iterator[Batch]:
     names = [
         words[0] for line in path.read_text().splitlines() if (words := line.split())
     ]
-    pictures = PictureFolder([scratch / PICTURES / name for name in names], 1)
-    for index in range(pictures.total):
-        pictures.load([index])
-        yield pictures.gather([index])
-        pictures.unload([index])
+    dataset = pictures.PictureFolder([scratch / PICTURES / name for name in names], 1)
+    for index in range(dataset.total):
+        dataset.load([index])
+        yield dataset.gather([index])
+        dataset.unload([index])
 
 
-def open_synthetic() -> ImageNetWorkload:
+def open_synthetic() -> pictures.ImageNetWorkload:
     """Open the labels of a rehearsal: as many as ImageNet's, drawn at random."""
     labels = np.random.default_rng(OFFICIAL_PICTURES).integers(
         0, CLASSES, OFFICIAL_PICTURES, np.int32
@@ -201,7 +195,7 @@ def open_synthetic() -> ImageNetWorkload:
         certain[np.arange(len(indices)), labels[indices]] = 1
         return {"scores": certain}
 
-    return ImageNetWorkload(
+    return pictures.ImageNetWorkload(
         kind="synthetic",
         title=f"synthetic: {OFFICIAL_PICTURES:,} made-up labels of {CLASSES:,} classes",
         digest=hashlib.sha256(labels.tobytes()).hexdigest(),
@@ -228,7 +222,9 @@ class ResNet50Benchmark:
         """Return int8: within 99 % of fp32 (see PROVENANCE.md), and twice as fast."""
         return "int8"
 
-    def open_workload(self, kind: str, scratch: Path | None) -> ImageNetWorkload:
+    def open_workload(
+        self, kind: str, scratch: Path | None
+    ) -> pictures.ImageNetWorkload:
         """Open the workload of a kind.
 
         Raises ``RequirementMissing`` for absent files or packages, ``ValueError`` for

@@ -10,6 +10,8 @@ from pathlib import Path
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.sources import Source
 from pytest_mlperf.api.sources import require_files
+from pytest_mlperf.benchmarks.llm.tables import Table
+from pytest_mlperf.benchmarks.llm.tables import read_table
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
 from pytest_mlperf.core.rounds.rule import Rule
 
@@ -43,22 +45,29 @@ def tokenizer_source(*folders: str) -> Source:
     )
 
 
-def require_dataset(benchmark: str, source: Source, scratch: Path | None) -> Path:
-    """Return the dataset's file; raises ``RequirementMissing``."""
+def read_dataset(
+    benchmark: str,
+    source: Source,
+    scratch: Path | None,
+    samples: int | None,
+    columns: Sequence[str],
+    optional: Sequence[str] = (),
+) -> tuple[Path, Table]:
+    """Return the dataset's file and columns.
+
+    Raises ``RequirementMissing`` for an absent file, ``ValueError`` for a malformed one
+    and for another number than ``samples``; None takes any number.
+    """
     (path,) = require_files(benchmark, [source], scratch)
-    return path
-
-
-def check_size(
-    benchmark: str, source: Source, path: Path, samples: int, required: int | None
-) -> None:
-    """Raise ``ValueError`` unless the dataset is whole; ``None`` takes any size."""
-    if required is not None and samples != required:
+    table = read_table(path, columns, optional)
+    count = len(next(iter(table.values()), ()))
+    if table and samples is not None and count != samples:
         raise ValueError(
-            f"{path} has {samples:,} samples, but {benchmark} should have"
-            f" {required:,}: its references hold for the whole set only. Download"
+            f"{path} has {count:,} samples, but {benchmark} should have {samples:,}:"
+            " its references hold for the whole set only. Download"
             f" {Path(source.paths[0]).name} again."
         )
+    return path, table
 
 
 def no_embedded(benchmark: str) -> RequirementMissing:

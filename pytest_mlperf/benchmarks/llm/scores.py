@@ -31,6 +31,7 @@ def make_summary_scorer(table: tables.Table, columns: Sequence[str]) -> Scorer:
 
 def make_open_orca_scorer(table: tables.Table, columns: Sequence[str]) -> Scorer:
     """Return a scorer by ROUGE 1, 2 and L, and the mean number of tokens."""
+    rouge.require_rouge()
     targets = table[columns[1]]
 
     def score(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
@@ -51,6 +52,7 @@ def make_long_context_scorer(table: tables.Table, columns: Sequence[str]) -> Sco
     The reference splits texts into sentences first; neither ROUGE-L nor the graders
     depend on the line ends that this makes.
     """
+    rouge.require_rouge()
     targets, kinds = table[columns[1]], table[columns[2]]
     unknown = sorted(set(kinds) - {"rouge", *GRADERS})
     if unknown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.benchmarks.llm.embedded import MAX_TOKENS
 from pytest_mlperf.benchmarks.llm.embedded import open_embedded
 from pytest_mlperf.core import compliance
@@ -47,9 +47,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(cache: Path) -> Iterator[LocalServer]:
     """The server as cells start it."""
-    recipe = ServerRecipe(
-        tuple(llama.server_command(llama.prepare_model("q8_0", cache))), grace_s=5
-    )
+    cpus = sorted(os.sched_getaffinity(0))
+    recipe = llama.make_server_recipe("q8_0", cache, cpus)
     with start_server(recipe, cache / "log") as server:
         yield server
 
