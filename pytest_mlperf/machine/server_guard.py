@@ -1,9 +1,9 @@
-"""Stands between us and a server that we start, and ends the server when we are gone.
+"""Runs a server, and ends it when the process that started it is gone.
 
-``python guard.py GRACE_S COMMAND …`` runs the command in a process group of its own.
-Its standard input is a pipe whose other end its owner holds: when that closes, by
-intention or because the owner died, the group gets SIGTERM and, after the grace, is
-killed. A file that imports nothing of this package: it starts in milliseconds.
+``python server_guard.py GRACE_S COMMAND …`` runs the command in a process group of its
+own. Standard input is a pipe to the owner: when it closes, because the owner closed it
+or died, the group gets SIGTERM and, after the grace, SIGKILL. This file imports nothing
+of the package, so that it starts in milliseconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STEP_S = 0.02
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; return its exit status, 128 and the signal if one ended it."""
+    """Run the command; return its exit status, or 128 plus the signal that ended it."""
     grace_s, command = float(arguments[0]), arguments[1:]
     try:
         server = subprocess.Popen(
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
             preexec_fn=_die_with_parent,  # this process has one thread
         )
     except OSError as error:
-        # The log's reader is told; nothing else listens here.
+        # Standard error is the server's log.
         os.write(2, f"cannot run {command[0]}: {error.strerror}\n".encode())
         return NOT_FOUND
     ended = os.pidfd_open(server.pid)
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         until = time.monotonic() + grace_s
         while time.monotonic() < until and _group_lives(server):
             time.sleep(STEP_S)
-    # Also what the server left behind of its group.
+    # The server may have left processes of its group.
     _signal(server.pid, signal.SIGKILL)
     status = server.wait()
     return 128 - status if status < 0 else status
@@ -62,7 +62,7 @@ def _signal(group: int, number: int) -> None:
 
 
 def _group_lives(server: subprocess.Popen[bytes]) -> bool:
-    """Return whether anything of the group is left; reaps the server itself."""
+    """Return whether a process of the group is left; reaps the server itself."""
     server.poll()
     try:
         os.killpg(server.pid, 0)

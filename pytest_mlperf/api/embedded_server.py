@@ -1,0 +1,74 @@
+"""How a server is started; optional ability: a service that starts an embedded one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Protocol
+from typing import runtime_checkable
+
+if TYPE_CHECKING:
+    from pytest_mlperf.api.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecipe:
+    """The command that starts a server, and when it is ready.
+
+    ``{port}``, ``{model}`` and ``{devices}`` in the command are filled in.
+    """
+
+    command: tuple[str, ...]
+    model: str = ""
+    devices: str = ""
+    """Like CUDA_VISIBLE_DEVICES: ``0,1``."""
+    port: int | None = None
+    """None: a free port is taken."""
+    health: str = "/health"
+    ready_s: float = 600.0
+    """A server that is not healthy by then has failed."""
+    grace_s: float = 10.0
+    """Between SIGTERM and SIGKILL."""
+    concurrency: int | None = None
+    """Requests outstanding that suit the server; None: the probe measures it."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def fill_command(self, port: int) -> list[str]:
+        """Return the command; raises ``ValueError`` for an unknown name in braces."""
+        values = {"port": str(port), "model": self.model, "devices": self.devices}
+
+        def value(match: re.Match[str]) -> str:
+            if match[1] not in values:
+                legal = ", ".join(f"{{{name}}}" for name in values)
+                raise ValueError(
+                    f"{match[0]} in the server's command, but it can hold {legal};"
+                    " correct [server] command in the system file"
+                )
+            return values[match[1]]
+
+        # Other braces belong to the server's own arguments (JSON).
+        return [re.sub(r"\{([a-z_]+)\}", value, word) for word in self.command]
+
+
+@runtime_checkable
+class StartsEmbeddedServer(Protocol):
+    """A ``ServiceProvider`` that can start a server for an embedded workload."""
+
+    def embedded_server(
+        self,
+        workload: Workload,
+        precision: str,
+        cache: Path,
+        cpus: Sequence[int],
+    ) -> ServerRecipe:
+        """Return how the workload's server is started; may write a model to ``cache``.
+
+        ``cpus``: the processors that the server and the client share. Raises
+        ``RequirementMissing`` for a missing package, and ``Refused`` for a precision
+        that the model does not have.
+        """

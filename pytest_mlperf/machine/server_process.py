@@ -1,0 +1,194 @@
+"""A server of ours on loopback: started, waited for until it is healthy, ended."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pytest_mlperf.api.embedded_server import ServerRecipe
+
+GUARD = Path(__file__).with_name("server_guard.py")
+HOST = "127.0.0.1"
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
+"""Between two requests to the health path; each wait is 1.5 times the one before."""
+HEALTH_TIMEOUT_S = 5.0
+SHOWN_LINES = 15
+SHOWN_BYTES = 4000
+Beat = Callable[[], None]
+"""Called before every wait while a server starts."""
+
+
+class ServerFailed(Exception):
+    """A server did not start, or ended; the text shows the last lines of its log."""
+
+
+class LocalServer:
+    """A server process; it ends with ``stop``, or when this process ends."""
+
+    def __init__(self, recipe: ServerRecipe, log: Path) -> None:
+        """Start the command; its output is appended to ``log``."""
+        self.recipe = recipe
+        self.log = log
+        self.port = recipe.port or find_free_port()
+        if not recipe.command:
+            raise ValueError("the server's command is empty; name a program in it")
+        command = recipe.fill_command(self.port)
+        if recipe.port is not None and not is_port_free(recipe.port):
+            raise ServerFailed(
+                f"port {recipe.port} is taken by another process, but should be free"
+                f" for {command[0]}; end that process, or name another port"
+            )
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            self._log_start = out.tell()
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", GUARD, f"{recipe.grace_s:g}", *command],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **recipe.environment},
+                start_new_session=True,
+            )
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def wait_ready(self, beat: Beat = lambda: None) -> None:
+        """Return once the health path answers 200; raises ``ServerFailed``."""
+        begun = time.monotonic()
+        wait = FIRST_WAIT_S
+        while True:
+            status = self.health()
+            # Another process may have taken the port of a server that ended.
+            self.check_running()
+            if status == "200":
+                return
+            passed = time.monotonic() - begun
+            if passed > self.recipe.ready_s:
+                raise self._failure(
+                    f"{self.url}{self.recipe.health} is not healthy after"
+                    f" {passed:.1f} s ({status}), but should answer 200; give it longer"
+                    " (ready_s), or correct the health path"
+                )
+            beat()
+            time.sleep(min(wait, max(0.0, self.recipe.ready_s - passed) + 0.01))
+            wait = min(wait * 1.5, LONGEST_WAIT_S)
+
+    def health(self) -> str:
+        """Return the status of the health path, or the text of the error."""
+        try:
+            with _connect(self.port, HEALTH_TIMEOUT_S) as connection:
+                connection.request("GET", self.recipe.health)
+                return str(connection.getresponse().status)
+        except (OSError, http.client.HTTPException) as error:
+            return str(error) or type(error).__name__
+
+    def check_running(self) -> None:
+        """Raise ``ServerFailed`` when the server has ended."""
+        status = self._guard.poll()
+        if status is None:
+            return
+        how = f"status {status}"
+        if status > 128:
+            how = f"signal {status - 128}"
+        raise self._failure(f"the server ended with {how}, but should serve {self.url}")
+
+    def check_healthy(self) -> None:
+        """Raise ``ServerFailed`` when the server ended or is not healthy."""
+        status = self.health()
+        self.check_running()
+        if status != "200":
+            raise self._failure(
+                f"{self.url}{self.recipe.health} does not answer 200 any more"
+                f" ({status})"
+            )
+
+    def stop(self) -> None:
+        """End the server and its process group: SIGTERM, after the grace SIGKILL."""
+        if self._guard.stdin:
+            with suppress(OSError):
+                self._guard.stdin.close()
+        try:
+            self._guard.wait(self.recipe.grace_s + HEALTH_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            # The server ends when its guard does.
+            self._guard.kill()
+            self._guard.wait()
+
+    def _failure(self, what: str) -> ServerFailed:
+        """Return the error: a sentence and the last lines of the log."""
+        lines = read_last_lines(self.log, self._log_start)
+        end = f"; its last words [{self.log}]:\n{lines}" if lines else ""
+        return ServerFailed(what + (end or f"; it said nothing [{self.log}]"))
+
+
+def start_server(
+    recipe: ServerRecipe, log: Path, beat: Beat = lambda: None
+) -> LocalServer:
+    """Return a healthy server; raises ``ServerFailed`` once it is ended again."""
+    server = LocalServer(recipe, log)
+    try:
+        server.wait_ready(beat)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+@contextmanager
+def _connect(port: int, timeout_s: float) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def find_free_port() -> int:
+    """Return a port of loopback that no process listens on."""
+    with socket.create_server((HOST, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def is_port_free(port: int) -> bool:
+    """Return whether a server can listen on this port of loopback."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def read_last_lines(log: Path, begin: int = 0) -> str:
+    """Return the last lines of a log, none from before byte ``begin``."""
+    try:
+        with log.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(begin, end - SHOWN_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-SHOWN_LINES:])
