@@ -26,7 +26,7 @@ from pytest_mlperf.plugin.session import State
 
 def judge(request, cell, mode):
     state = State.of(request.config)
-    state.progress(Progress(cell.id, mode, "run", issued=10, completed=8, rate=4.0))
+    state.display.show(Progress(cell.id, mode, "run", issued=10, completed=8, rate=4.0))
     slow = cell.benchmark == "resnet50" and cell.scenario.slug == "server"
     check = Check("latency", Status.FAIL if slow else Status.PASS, "20 ms", "15 ms",
                   "mlperf_log_summary.txt:7", "lower the target QPS")

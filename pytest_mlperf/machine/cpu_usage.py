@@ -53,8 +53,7 @@ def describe_usage(first: CpuTime, last: CpuTime, cpus: int) -> dict[str, str]:
     total = last.total - first.total
     if total <= 0:
         return {}
-    others = (last.busy - first.busy) - (last.own - first.own)
-    share = max(0.0, others / total)
+    share = find_others_share(first, last)
     facts = {OTHERS: f"{share * cpus:.2f} of {cpus} CPUs"}
     if share > QUIET:
         facts[OTHERS] += (
@@ -64,6 +63,13 @@ def describe_usage(first: CpuTime, last: CpuTime, cpus: int) -> dict[str, str]:
     if stolen >= QUIET / 10:
         facts["stolen"] = f"the hypervisor kept {stolen:.1%} of the CPUs' time"
     return facts
+
+
+def find_others_share(first: CpuTime, last: CpuTime) -> float:
+    """Return the share of the CPUs, 0 to 1, that others used between two states."""
+    total = last.total - first.total
+    others = (last.busy - first.busy) - (last.own - first.own)
+    return max(0.0, others / total) if total > 0 else 0.0
 
 
 def _count_family_ticks(pid: int, root: Path) -> int:

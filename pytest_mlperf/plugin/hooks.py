@@ -1,4 +1,4 @@
-"""The pytest plugin: hooks that call one function each and keep what it returns."""
+"""The pytest plugin: hooks that call one function each and store what it returns."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.config import options
-from pytest_mlperf.measure import cells
 from pytest_mlperf.plugin import collection
+from pytest_mlperf.plugin import options
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin import xdist
 from pytest_mlperf.plugin.session import KEY
 from pytest_mlperf.plugin.session import State
-from pytest_mlperf.reporting import progress
-from pytest_mlperf.reporting.progress import ProgressLine
 
 Wrapper = Generator[None, Any, Any]
 
@@ -31,10 +28,10 @@ def pytest_addoption(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(parser: pytest.Parser) -> Wrapper:
-    """Claim the short option names after the conftests had their chance."""
+def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Wrapper:
+    """Claim other harnesses' spellings after the conftests had their chance."""
     result = yield
-    options.add_short_options(parser)
+    options.add_aliases(parser, args)
     return result
 
 
@@ -42,36 +39,24 @@ def pytest_configure(config: pytest.Config) -> None:
     """Read the options, make the state and rewrite aliases in ids."""
     config.addinivalue_line("markers", collection.MARKER)
     state = State.start(config)
-    submission.settle(state)
-    cells.check_engines(state.options)
-    config.args[:] = [collection.rewrite(a, state.options) for a in config.args]
+    config.args[:] = [collection.rewrite_aliases(a, state.options) for a in config.args]
     if config.getoption("markers", default=False):
-        # A benchmark that does not import is told where items are collected.
+        # Collection reports a benchmark that cannot be imported.
         with contextlib.suppress(ValueError):
             collection.register_markers(config, state.options)
-    config.pluginmanager.register(Recorder(state), "mlperf-recorder")
+    config.pluginmanager.register(ReportTaker(state), "mlperf-report-taker")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Open the live line, where a reporter writes the lines around it."""
-    config = session.config
-    state = State.of(config)
-    if state.worker or config.getoption("collectonly"):
-        return
-    if not config.pluginmanager.has_plugin("terminalreporter"):  # -p no:terminal
-        return
-    state.line = progress.open_line(
-        state.options.progress,
-        lambda: config.get_terminal_writer().width_of_current_line,
-    )
-    if state.line:
-        config.pluginmanager.register(Quiet(state.line), "mlperf-quiet")
+    state = State.of(session.config)
+    state.display.open(session.config, state.options.progress)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Let go of the terminal."""
-    if (state := config.stash.get(KEY, None)) and state.line:
-        state.line.close()
+    if state := config.stash.get(KEY, None):
+        state.display.close()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -80,9 +65,9 @@ def pytest_pycollect_makeitem(
 ) -> list[pytest.Item] | None:
     """Leave out compliance tests that nobody asked for, without a trace of them."""
     state = State.of(collector.config)
-    if not collection.is_unasked(obj, state.options):
+    if not collection.is_hidden_audit(obj, state.options):
         return None
-    state.unasked = True
+    state.has_hidden_audits = True
     return []
 
 
@@ -97,7 +82,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the suites that a submission carries as the code that ran."""
-    return submission.is_tree(State.of(config), collection_path) or None
+    chosen = State.of(config).options
+    return submission.is_tree(chosen, config.rootpath, collection_path) or None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -106,12 +92,15 @@ def pytest_collection_modifyitems(
 ) -> Wrapper:
     """Sort by build, and notice a selection that leaves no cell."""
     state = State.of(config)
-    had_cells = bool(collection.found_in(items))
-    state.alone = state.unasked and not had_cells
-    collection.sort(items)
+    had_cells = any(map(options.is_mlperf, items))
+    state.has_audits_alone = state.has_hidden_audits and not had_cells
+    if not (state.worker or had_cells or state.has_audits_alone):
+        options.refuse_unused_aliases(config)
+    options.deselect(config, items, state.options)
+    collection.sort_items(items)
     result = yield
-    if (had_cells or state.alone) and not items:
-        state.deselect()
+    if (had_cells or state.has_audits_alone) and not items:
+        state.note_empty_selection()
     return result
 
 
@@ -124,7 +113,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     state = State.of(session.config)
     if state.worker or session.config.getoption("collectonly"):
         return
-    if found := collection.found_in(session.items):
+    if found := collection.list_items(session.items):
         state.begin(found)
 
 
@@ -147,10 +136,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write submission and closing line; a bad submission fails the session."""
-    ended = State.of(session.config).end(int(exitstatus))
-    if ended != exitstatus:
-        session.exitstatus = ended
+    """Write submission and reports; a bad submission fails the session."""
+    status = State.of(session.config).end(int(exitstatus))
+    if status != exitstatus:
+        session.exitstatus = status
 
 
 def pytest_terminal_summary(
@@ -160,7 +149,7 @@ def pytest_terminal_summary(
     State.of(config).print_summary(terminalreporter)
 
 
-class Recorder:
+class ReportTaker:
     """Hooks that get no config: they hold the session's state themselves."""
 
     def __init__(self, state: State) -> None:
@@ -168,33 +157,12 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect verdicts on the controller."""
-        self._state.take(report)
+        self._state.report.take(report)
 
     def pytest_runtest_logfinish(self) -> None:
         """Forget a finished item's progress."""
-        self._state.leave()
+        self._state.display.end_item()
 
     def pytest_keyboard_interrupt(self) -> None:
         """Mark the results as partial."""
         self._state.interrupted = True
-
-
-class Quiet:
-    """Takes the live line away while pytest itself writes."""
-
-    def __init__(self, line: ProgressLine) -> None:
-        self._line = line
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
-    def _pause(self) -> Wrapper:
-        with self._line.paused():
-            return (yield)
-
-    pytest_runtest_logstart = _pause
-    pytest_runtest_logreport = _pause
-    pytest_runtest_logfinish = _pause
-    pytest_testnodedown = _pause
-    pytest_keyboard_interrupt = _pause
-    pytest_internalerror = _pause
-    pytest_sessionfinish = _pause
-    pytest_enter_pdb = _pause

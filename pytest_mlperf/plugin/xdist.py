@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.config.options import Options
-from pytest_mlperf.config.options import is_configured
-from pytest_mlperf.measure import cells
+from pytest_mlperf.measure.cells import known_cells
 from pytest_mlperf.plugin import collection
 from pytest_mlperf.plugin.collection import build_key
+from pytest_mlperf.plugin.options import is_configured
+from pytest_mlperf.plugin.options import read_options
 from pytest_mlperf.plugin.session import State
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
-    from pytest_mlperf.machine.gpus import Device
+    from pytest_mlperf.machine.devices import Device
 
 _MARK = re.compile(r"\bmlperf\(")
 
 
-def in_play(config: pytest.Config) -> bool:
+def is_mlperf_session(config: pytest.Config) -> bool:
     """Return whether mlperf options or suites are named; cheap, before collection.
 
     A suite is a file, or a folder with a test file in it, that uses the mlperf mark.
@@ -69,9 +69,9 @@ def refuse_too_many(workers: int, state: State) -> None:
 
     A rehearsal measures nothing: its workers may share a device.
     """
-    from pytest_mlperf.machine.gpus import devices
+    from pytest_mlperf.machine.devices import find_devices
 
-    limit, what = room(devices(state.system))
+    limit, what = count_room(find_devices(state.system))
     if workers > limit and not state.options.rehearsal:
         raise pytest.UsageError(
             f"-n {workers}, but this machine has {limit} {what}: runs that share a "
@@ -79,15 +79,15 @@ def refuse_too_many(workers: int, state: State) -> None:
         )
 
 
-def room(found: Sequence[Device]) -> tuple[int, str]:
+def count_room(devices: Sequence[Device]) -> tuple[int, str]:
     """Return how many workers these devices have room for, and what they are.
 
     Without a GPU the workers share the CPUs that may run at once (a container's quota
     can allow fewer than it shows), and each needs one of its own.
     """
-    if found[0].kind == "gpu":
-        return len(found), f"device{'s' * (len(found) > 1)}"
-    limit = max(1, min(found[0].threads, len(found[0].cpus)))
+    if devices[0].kind == "gpu":
+        return len(devices), f"device{'s' * (len(devices) > 1)}"
+    limit = max(1, min(devices[0].threads, len(devices[0].cpus)))
     return limit, f"usable CPU{'s' * (limit > 1)} and no GPU"
 
 
@@ -98,9 +98,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
     First, because the order of plugins follows their folders: xdist may come before.
     """
-    if not in_play(config):
+    if not is_mlperf_session(config):
         return None
-    options = Options.from_config(config)
+    options = read_options(config)
     if options.rehearsal:
         return None
     from pytest_mlperf.measure.placement import room_for
@@ -116,7 +116,7 @@ def pytest_configure_node(node: WorkerController) -> None:
     free = (i for i in range(len(taken) + 1) if i not in taken.values())
     taken[node.gateway.id] = next(free)
     node.workerinput["mlperf_device"] = taken[node.gateway.id]
-    node.workerinput["mlperf_reports"] = str(state.planned())
+    node.workerinput["mlperf_reports"] = str(state.reports)
 
 
 @pytest.hookimpl(optionalhook=True, trylast=True)
@@ -126,7 +126,7 @@ def pytest_testnodedown(node: WorkerController, error: object | None) -> None:
     node.config.stash.setdefault(_TAKEN, {}).pop(node.gateway.id, None)
     output: dict[str, Any] = getattr(node, "workeroutput", None) or {}
     if output.get("mlperf_deselected"):
-        State.of(node.config).deselected = True
+        State.of(node.config).has_empty_selection = True
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -137,18 +137,17 @@ def pytest_xdist_node_collection_finished(
     state = State.of(node.config)
     if state.total:
         return
-    known = cells.known(state.options) if any("[" in i for i in ids) else ()
-    found = [
-        (cell, collection.mode_named(i))
+    every = known_cells(state.options) if any("[" in i for i in ids) else ()
+    items = [
+        (cell, collection.mode_in(i))
         for i in ids
-        if (cell := collection.parse(i, known))
+        if (cell := collection.find_cell_in(i, every))
     ]
-    if found:
+    if items:
         workers = node.workerinput["workercount"]
         refuse_too_many(workers, state)
-        state.begin(found, workers)
+        state.begin(items, workers)
         state.watch_workers()
-        state.print_header()
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -159,7 +158,7 @@ def pytest_xdist_make_scheduler(
 
     A rehearsal builds nothing: its cells run side by side, each in its own order.
     """
-    if config.getvalue("dist") != "load" or not in_play(config):
+    if config.getvalue("dist") != "load" or not is_mlperf_session(config):
         return None
     return make_scheduler(config, log)
 
@@ -171,11 +170,11 @@ def make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
     from xdist.scheduler import LoadScopeScheduling
 
     options = State.of(config).options
-    known = cells.known(options)
+    every = known_cells(options)
 
     class BuildScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            cell = collection.parse(nodeid, known)
+            cell = collection.find_cell_in(nodeid, every)
             if cell is None:
                 return nodeid
             return cell.id if options.rehearsal else "-".join(build_key(cell))

@@ -9,13 +9,12 @@ from datetime import timedelta
 
 from pytest_mlperf.config.options import ROUND_S
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.plan import enough
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 
 
-def at_least_s(
+def estimate_least_s(
     items: Iterable[tuple[Cell, str]], options: Options, workers: int = 1
 ) -> float:
     """Return what the performance runs of these items take, at least.
@@ -24,21 +23,21 @@ def at_least_s(
     """
     runs = [0.0]
     for cell, mode in items:
-        rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
+        rule = cell.rule
         if rule and mode != Mode.ACCURACY.value:
             asked = options.min_duration_s or float("inf")
             runs.append(min(rule.min_duration_ms / 1000, asked))
     return max(max(runs), sum(runs) / workers)
 
 
-def lines(
+def describe_session(
     cells: Sequence[Cell],
     options: Options,
     system: str,
     reports: str,
     *,
     notes: Sequence[str] = (),
-    at_least_s: float = 0.0,
+    least_s: float = 0.0,
 ) -> list[str]:
     """Return the header of a session that runs these cells."""
     engines = ", ".join(sorted({cell.engine for cell in cells}))
@@ -50,8 +49,8 @@ def lines(
     if options.rehearsal:
         kind = "synthetic: a rehearsal, nothing is measured, not a submission result"
     count = f"{len(cells)} item{'s' * (len(cells) != 1)}"
-    if at_least_s:
-        count += f", at least {timedelta(seconds=math.ceil(at_least_s))}"
+    if least_s:
+        count += f", at least {timedelta(seconds=math.ceil(least_s))}"
     found = [
         f"{count}, {_rounds(cells)}",
         f"system {system}",
@@ -77,7 +76,7 @@ def lines(
 
 def _queries(cells: Iterable[Cell]) -> str:
     """Return how few queries shortened runs ask, where that is below the round's."""
-    rules = [rounds.get(c.round).find(c.benchmark, c.target, c.scenario) for c in cells]
+    rules = [cell.rule for cell in cells]
     found = {enough(rule) for rule in rules if rule}
     if found and 1 not in found:
         return ""

@@ -1,4 +1,9 @@
-"""A verdict as junit properties, for dashboards that read nothing else."""
+"""A verdict as junit properties, for dashboards that read nothing else.
+
+pytest writes the junit file, from properties that every item carries while it ends, so
+this report is no ``Reporter`` either. The property with the whole verdict is also how a
+worker of xdist sends it to the controller.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ KEY = "mlperf"
 """The property that holds the whole verdict as JSON."""
 
 
-def properties(verdict: Verdict) -> list[tuple[str, str]]:
+def list_properties(verdict: Verdict) -> list[tuple[str, str]]:
     """Return name and text pairs: the whole verdict, then its headline flat."""
     passed = sum(check.status is Status.PASS for check in verdict.checks)
     found = {

@@ -58,14 +58,14 @@ class Progress:
         return None
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """Return ``0:26``, ``10:00`` or ``1:02:03``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def describe(progress: Progress, prefix: str, width: int) -> str:
+def describe_progress(progress: Progress, prefix: str, width: int) -> str:
     """Return one line of at most ``width`` columns, dropping the least useful part."""
     ran = f"{progress.phase} {progress.elapsed_s:,.0f} s"
     if progress.expected_s is not None:
@@ -82,7 +82,7 @@ def describe(progress: Progress, prefix: str, width: int) -> str:
         (f"issued {progress.issued:,}" if busy else "", 1),
         (done if busy else "", 2),
         (f"{_rate(progress.rate)}/s" if busy else "", 3),
-        (f"{clock(left)} left" if left is not None else "", 4),
+        (f"{format_clock(left)} left" if left is not None else "", 4),
     ]
     kept = [part for part in parts if part[0]]
     while len(kept) > 1 and len("  ".join(text for text, _ in kept)) > width:
@@ -90,7 +90,7 @@ def describe(progress: Progress, prefix: str, width: int) -> str:
     return "  ".join(text for text, _ in kept)[:width]
 
 
-def brief(mode: str) -> str:
+def shorten_mode(mode: str) -> str:
     """Return a mode's first letters; a compliance test's name is short enough."""
     return mode if mode.isupper() else mode[:4]
 
@@ -99,12 +99,14 @@ def _rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 1000 else f"{rate:,.1f}"
 
 
-def condense(running: Sequence[tuple[str, Progress]], prefix: str, width: int) -> str:
+def condense_progress(
+    running: Sequence[tuple[str, Progress]], prefix: str, width: int
+) -> str:
     """Return one line for several workers, each cut to its share of the width."""
     share = max(20, (width - len(prefix)) // max(1, len(running)) - 3)
     texts = []
     for worker, progress in running:
-        name = f"{worker} {progress.cell} {brief(progress.mode)}"
+        name = f"{worker} {progress.cell} {shorten_mode(progress.mode)}"
         tail = f" {progress.elapsed_s:,.0f}"
         if progress.expected_s is not None:
             tail += f"/{progress.expected_s:,.0f}"
@@ -139,7 +141,7 @@ class ProgressLine:
 
     def report(self, progress: Progress) -> None:
         """Show one run."""
-        self.show(lambda width: describe(progress, self.prefix, width))
+        self.show(lambda width: describe_progress(progress, self.prefix, width))
 
     def show(self, text: Callable[[int], str]) -> None:
         """Draw the text for a width, unless the last drawing is too recent."""

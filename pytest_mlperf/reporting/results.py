@@ -1,7 +1,8 @@
 """results.jsonl: a header line, one line per item, a closing line.
 
-Lines are appended and flushed one by one, so a killed session leaves a file that can
-be read up to the kill; the closing line is what marks a file as complete.
+This report is a stream and no ``Reporter``: lines are appended and flushed one by one
+as items end, so a session that crashes loses nothing. It leaves a file that can be read
+up to the crash; the closing line is what marks a file as complete.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.reporting.record import Record
+from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.session_results import SessionResults
 
 SCHEMA = 1
 FILE = "results.jsonl"
@@ -31,25 +34,15 @@ class BadLine(ValueError):
     """A line is not what the schema says; the text names ``file:line``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """A results file as read."""
-
-    header: Mapping[str, Any]
-    records: tuple[Record, ...]
-    end: Mapping[str, Any] | None
-    """The closing line; None for a session that was killed."""
-
-
 class MissingFooter(ValueError):
     """The session did not end: no closing line. ``partial`` holds what there is."""
 
-    def __init__(self, text: str, partial: Results) -> None:
+    def __init__(self, text: str, partial: SessionResults) -> None:
         super().__init__(text)
         self.partial = partial
 
 
-def read(path: Path, *, allow_partial: bool = False) -> Results:
+def read_results(path: Path, *, allow_partial: bool = False) -> SessionResults:
     """Read a results file.
 
     Raises ``MissingHeader``, ``BadLine``, or ``MissingFooter`` unless a partial file
@@ -80,16 +73,16 @@ def read(path: Path, *, allow_partial: bool = False) -> Results:
             records.append(Record.from_line(data))
         except ValueError as error:
             raise BadLine(f"{path}:{number}: {error}") from None
-    found = Results(header, tuple(records), end)
+    results = SessionResults(header, tuple(records), end)
     if end is None and not allow_partial:
         cut = " and a torn last line" if torn else ""
         raise MissingFooter(
             f"{path}: no closing line after {len(records)} records{cut}, but a session "
             "that ended writes one; it was killed: run it again, or read the partial "
             "results with allow_partial=True",
-            found,
+            results,
         )
-    return found
+    return results
 
 
 def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -103,40 +96,48 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 @dataclass(slots=True)
-class Writer:
+class ResultsWriter:
     """Appends to a results file; every line is in the file when the call returns."""
 
     path: Path
-    counts: dict[str, int] = field(default_factory=dict)
-    closed: bool = False
+    header: Mapping[str, Any] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    results: SessionResults | None = None
+    """The whole, once the file is closed."""
 
     def open(self, header: Mapping[str, Any]) -> None:
-        """Create the file with its header; ``OSError`` when that is impossible."""
+        """Create the file with its header; raises ``OSError``."""
         self.path.touch(exist_ok=False)
-        self._write({"type": "header", "schema": SCHEMA, **header})
+        line = {"type": "header", "schema": SCHEMA, **header}
+        self._write(line)
+        self.header = json.loads(json.dumps(line))  # as it is read back
 
     def add(self, record: Record) -> None:
         """Append one item's line."""
-        self.counts[record.outcome] = self.counts.get(record.outcome, 0) + 1
+        self.records.append(record)
         self._write(record.to_line())
 
-    def close(self, *, exitstatus: int, interrupted: bool, selected: int) -> None:
-        """Append the closing line; a second call does nothing."""
-        if self.closed:
-            return
-        self.closed = True
-        self._write({
-            "type": "end", "exitstatus": exitstatus, "interrupted": interrupted,
-            "selected": selected, "recorded": sum(self.counts.values()),
-            "counts": self.counts, "ended": datetime.now().astimezone().isoformat(),
-        })  # fmt: skip
+    def close(
+        self, *, exitstatus: int, interrupted: bool, selected: int
+    ) -> SessionResults:
+        """Append the closing line and return the whole; a second call only returns."""
+        if self.results is None:
+            end = {
+                "type": "end", "exitstatus": exitstatus, "interrupted": interrupted,
+                "selected": selected, "recorded": len(self.records),
+                "counts": dict(Counter(record.outcome for record in self.records)),
+                "ended": datetime.now().astimezone().isoformat(),
+            }  # fmt: skip
+            self._write(end)
+            self.results = SessionResults(self.header, tuple(self.records), end)
+        return self.results
 
     def _write(self, data: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(data, sort_keys=True) + "\n")
 
 
-def plan(root: Path, now: datetime) -> Path:
+def plan_folder(root: Path, now: datetime) -> Path:
     """Return the folder of a session that starts now: ``<stamp>`` or ``<stamp>-2``."""
     stamp = now.strftime("%Y%m%d-%H%M%S")
     candidate, number = root / stamp, 1
@@ -153,7 +154,7 @@ def _is_there(path: Path) -> bool:
     return False
 
 
-def create(folder: Path) -> None:
+def create_folder(folder: Path) -> None:
     """Make the folder, which must be new, and point ``latest`` beside it at it.
 
     Raises ``OSError``. A file system without symbolic links has no ``latest``.
@@ -165,7 +166,7 @@ def create(folder: Path) -> None:
         link.replace(folder.parent / "latest")
 
 
-def versions(names: Sequence[str]) -> dict[str, str]:
+def find_versions(names: Sequence[str]) -> dict[str, str]:
     """Return package -> version of those that are installed."""
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version

@@ -1,5 +1,6 @@
 """The table of verdicts: pure text from values.
 
+The terminal gets it in its own hook, width and colours, so it is no ``Reporter``.
 Everything is ASCII, so that no terminal has to be asked what it can show.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 from pytest_mlperf.config.options import FAST_S
 from pytest_mlperf.core.matrix import ORDER
+from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -68,7 +70,19 @@ def _read(metric: Metric | None) -> tuple[float | None, str]:
     return (metric.value, metric.unit) if metric else (None, "")
 
 
-def rows(verdicts: Iterable[Verdict]) -> list[Row]:
+def make_table(session: SessionResults, width: int, *, colour: bool) -> list[str]:
+    """Return the table of a session, or the line that stands for it where every item
+    was skipped.
+    """
+    lines = render_rows(make_rows(session.verdicts), width, colour=colour)
+    if session.records and all(r.outcome == "skipped" for r in session.records):
+        count = len(session.records)
+        items = f"{count} item{'s' * (count != 1)}"
+        lines.append(f"mlperf: {items} skipped, nothing was measured; -rs says why")
+    return lines
+
+
+def make_rows(verdicts: Iterable[Verdict]) -> list[Row]:
     """Return the rows in the table's order: by section, then by name."""
     ordered = sorted(verdicts, key=_place)
     several = len({v.engine for v in ordered}) > 1
@@ -90,11 +104,11 @@ def _row(v: Verdict, *, name_engine: bool) -> Row:
     accuracy = v.mode == "accuracy"
     names = [v.benchmark] + [v.scenario] * accuracy
     names += [v.mode] * (v.mode not in MODES) + [v.engine] * name_engine
-    names += [f"on {v.devices} devices"] * (v.devices != "1")
+    names += [f"on {v.run.devices} devices"] * (v.run.devices > 1)
     passed = sum(check.status is Status.PASS for check in v.checks)
     waived = f", {len(v.waived)} waived" if v.waived else ""
     kinds = (*v.labels, *(["waived"] if v.waived and not v.labels else []))
-    same = (v.benchmark, v.scenario, v.mode, v.round, v.devices, *v.labels)
+    same = (v.benchmark, v.scenario, v.mode, v.round, f"{v.run.devices}", *v.labels)
     seconds = [v.expected_s, v.actual_s]
     time = " -> ".join(f"{s:,.0f}" for s in seconds if s is not None)
     return Row(
@@ -124,7 +138,7 @@ _SPLIT = 4
 """Columns from here on go to a second line where the terminal is narrow."""
 
 
-def render(rows: Sequence[Row], width: int, *, colour: bool) -> list[str]:
+def render_rows(rows: Sequence[Row], width: int, *, colour: bool) -> list[str]:
     """Return the table's lines; none for no rows, two a row on a narrow terminal."""
     if not rows:
         return []
@@ -245,12 +259,6 @@ def _word(row: Row) -> str:
     if not row.verdict.startswith("VALID ("):
         return row.verdict.split()[0]
     return f"VALID ({REHEARSAL if REHEARSAL in row.verdict else 'waived'})"
-
-
-def nothing(skipped: int) -> str:
-    """Return the line that stands for the table of a session that measured nothing."""
-    items = f"{skipped} item{'s' * (skipped != 1)}"
-    return f"mlperf: {items} skipped, nothing was measured; -rs says why"
 
 
 def _legend(rows: Sequence[Row], narrow: bool) -> list[str]:

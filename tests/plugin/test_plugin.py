@@ -9,12 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.reporting import results
-
-
-def newest(pytester: pytest.Pytester) -> results.Results:
-    """Return the results of the session that just ended."""
-    return results.read(pytester.path / "reports" / "latest" / results.FILE)
+from tests.support.newest import newest
 
 
 def test_every_cell_is_listed_with_a_readable_id(suite: pytest.Pytester) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.reporting import results
 from pytest_mlperf.reporting import table
+from tests.support.newest import newest
 
 CPUS = len(os.sched_getaffinity(0))
 HOME = "pytest_mlperf.fixtures" if find_spec("pytest_mlperf.fixtures") else "fixtures"
@@ -41,10 +41,6 @@ def rehearsal(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def newest(pytester: pytest.Pytester) -> results.Results:
-    return results.read(pytester.path / "reports" / "latest" / results.FILE)
-
-
 SHORT = ("--mlperf-rehearsal", "--mlperf-duration", "2")
 
 
@@ -54,7 +50,7 @@ def test_a_short_rehearsal_waives_what_is_about_time_and_nothing_else(
     """At full length no rule would be waived: the data have the official sizes."""
     chosen = "3d-unet-99- or bert-99- and performance and not server"
     result = rehearsal.runpytest_subprocess(*SHORT, "-k", chosen)
-    verdicts = [r.judged() for r in newest(rehearsal).records]
+    verdicts = [r.verdict_to_show() for r in newest(rehearsal).records]
     waived = {c.name for v in verdicts if v for c in v.waived}
 
     result.assert_outcomes(passed=6)
@@ -210,8 +206,8 @@ def test_a_rehearsal_at_full_length_is_not_called_waived(
 ) -> None:
     """All rules were held to; the table says what it was, and prefers no row."""
     verdicts = [make_verdict(labels=("rehearsal",), engine=e) for e in ("oracle", "b")]
-    rows = table.rows(verdicts)
-    lines = table.render(rows, 100, colour=False)
+    rows = table.make_rows(verdicts)
+    lines = table.render_rows(rows, 100, colour=False)
 
     assert "2 VALID (rehearsal)" in lines[0]
     assert not any("waived" in line for line in lines)

@@ -12,21 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.machine.gpus import Device
+from pytest_mlperf.machine.devices import Device
 from pytest_mlperf.reporting import results
+from tests.support.newest import newest
 
 pytest.importorskip("xdist")
-from pytest_mlperf.plugin.xdist import in_play
-from pytest_mlperf.plugin.xdist import room
+from pytest_mlperf.plugin.xdist import count_room
+from pytest_mlperf.plugin.xdist import is_mlperf_session
 
 HOME = "pytest_mlperf.fixtures" if find_spec("pytest_mlperf.fixtures") else "fixtures"
 CPUS = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(CPUS < 2, reason="two workers need two CPUs")
-
-
-def newest(pytester: pytest.Pytester) -> results.Results:
-    """Return the results of the session that just ended."""
-    return results.read(pytester.path / "reports" / "latest" / results.FILE)
 
 
 @needs_two
@@ -82,9 +78,9 @@ def test_a_quota_limits_the_workers_as_it_limits_the_runs() -> None:
     """A container that shows 8 CPUs but may use 2 at once has room for two workers."""
     cpu = Device(0, "cpu", "CPU", tuple(range(8)), threads=2)
 
-    assert room([cpu]) == (2, "usable CPUs and no GPU")
-    assert room([replace(cpu, threads=9)]) == (8, "usable CPUs and no GPU")
-    assert room([replace(cpu, threads=0)]) == (1, "usable CPU and no GPU")
+    assert count_room([cpu]) == (2, "usable CPUs and no GPU")
+    assert count_room([replace(cpu, threads=9)]) == (8, "usable CPUs and no GPU")
+    assert count_room([replace(cpu, threads=0)]) == (1, "usable CPU and no GPU")
 
 
 def test_only_a_readable_file_makes_a_suite(pytester: pytest.Pytester) -> None:
@@ -92,23 +88,23 @@ def test_only_a_readable_file_makes_a_suite(pytester: pytest.Pytester) -> None:
     pytester.mkdir("test_folder.py")
     (pytester.path / "test_link.py").symlink_to("nowhere")
     config = pytester.parseconfig(str(pytester.path))
-    assert not in_play(config)
+    assert not is_mlperf_session(config)
 
     pytester.makepyfile(test_suite="@pytest.mark.mlperf(mode='performance')")
-    assert in_play(config)
-    assert in_play(pytester.parseconfig("test_suite.py::test_performance"))
-    assert not in_play(pytester.parseconfig("test_folder.py"))
+    assert is_mlperf_session(config)
+    assert is_mlperf_session(pytester.parseconfig("test_suite.py::test_performance"))
+    assert not is_mlperf_session(pytester.parseconfig("test_folder.py"))
 
 
 def test_auto_is_one_worker_a_device(suite: pytest.Pytester) -> None:
     """A machine without GPU is one device, however many CPUs it has."""
-    from pytest_mlperf.machine.gpus import devices
-    from pytest_mlperf.machine.system import detect
+    from pytest_mlperf.machine.devices import find_devices
+    from pytest_mlperf.machine.system import detect_system
 
     result = suite.runpytest("-nauto", "-k", "resnet50 and offline")
 
     result.assert_outcomes(passed=2)
-    count = len(devices(detect()))
+    count = len(find_devices(detect_system()))
     result.stdout.fnmatch_lines([f"*{count}/{count} worker*"])
 
 
@@ -116,8 +112,8 @@ def test_auto_counts_devices_whichever_plugin_is_loaded_first(
     suite: pytest.Pytester,
 ) -> None:
     """One worker a CPU, which is the answer of xdist, does not come before ours."""
-    from pytest_mlperf.machine.gpus import devices
-    from pytest_mlperf.machine.system import detect
+    from pytest_mlperf.machine.devices import find_devices
+    from pytest_mlperf.machine.system import detect_system
 
     early = ("-p", "pytest_mlperf.plugin.hooks", "-p", "xdist.plugin")
     late = ("-p", "xdist.plugin", "-p", "pytest_mlperf.plugin.hooks")
@@ -127,7 +123,7 @@ def test_auto_counts_devices_whichever_plugin_is_loaded_first(
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
             patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
             result = suite.runpytest_subprocess(*order, *chosen)
-        count = len(devices(detect()))
+        count = len(find_devices(detect_system()))
 
         result.stdout.fnmatch_lines([f"*{count}/{count} worker*"])
 
@@ -253,4 +249,4 @@ def test_an_item_of_all_devices_runs_beside_no_other(
     assert sorted(one[1] for one in wide) == [0, 0, CPUS, CPUS]
     assert len({one[4] for one in runs}) == 2
     assert not any(one in wide for pair in overlaps for one in pair)
-    assert not list((pytester.path / "reports" / "latest").glob(".g*"))
+    assert not list((pytester.path / "reports" / "latest").glob(".l*"))

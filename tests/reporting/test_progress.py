@@ -14,14 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mlperf.config.options import Options
-from pytest_mlperf.plugin.session import State
+from pytest_mlperf.plugin.progress_display import ProgressDisplay
 from pytest_mlperf.reporting.progress import Mailbox
 from pytest_mlperf.reporting.progress import Progress
 from pytest_mlperf.reporting.progress import ProgressLine
-from pytest_mlperf.reporting.progress import clock
-from pytest_mlperf.reporting.progress import condense
-from pytest_mlperf.reporting.progress import describe
+from pytest_mlperf.reporting.progress import condense_progress
+from pytest_mlperf.reporting.progress import describe_progress
+from pytest_mlperf.reporting.progress import format_clock
 
 RUNNING = Progress(
     "bert-99-server",
@@ -37,7 +36,7 @@ RUNNING = Progress(
 
 def test_the_line_says_where_the_run_is() -> None:
     """Item, phase, time, samples, rate and time left, in that order."""
-    assert describe(RUNNING, "[3/8]", 200) == (
+    assert describe_progress(RUNNING, "[3/8]", 200) == (
         "[3/8] bert-99-server performance  run 34 s of 60 s  issued 4,120"
         "  completed 4,112  68.5/s  0:26 left"
     )
@@ -46,7 +45,7 @@ def test_the_line_says_where_the_run_is() -> None:
 def test_a_narrow_line_loses_counts_before_time() -> None:
     """At 70 columns the item, the time and what is left remain."""
     assert (
-        describe(RUNNING, "[3/8]", 68)
+        describe_progress(RUNNING, "[3/8]", 68)
     ) == "[3/8] bert-99-server performance  run 34 s of 60 s  0:26 left"
 
 
@@ -64,7 +63,7 @@ def test_time_left_follows_from_counts_where_no_time_is_expected() -> None:
 )
 def test_a_clock_has_hours_only_when_there_are_any(seconds: float, text: str) -> None:
     """Seconds are two digits, hours appear above 59:59."""
-    assert text == clock(seconds)
+    assert text == format_clock(seconds)
 
 
 PROGRESS = st.builds(
@@ -86,8 +85,8 @@ def test_no_line_is_wider_than_asked(running: list[Progress], width: int) -> Non
     """One worker or eight, the terminal never wraps."""
     workers = [(f"gw{i}", progress) for i, progress in enumerate(running)]
 
-    assert width >= len(describe(running[0], "[10/20]", width))
-    assert width >= len(condense(workers, "[10/20]", width))
+    assert width >= len(describe_progress(running[0], "[10/20]", width))
+    assert width >= len(condense_progress(workers, "[10/20]", width))
 
 
 @given(PROGRESS)
@@ -172,17 +171,16 @@ def test_a_terminal_that_went_away_ends_no_run() -> None:
     line.close()
 
 
-def test_a_display_that_fails_ends_no_run(pytester: pytest.Pytester) -> None:
+def test_a_display_that_fails_ends_no_run() -> None:
     """Whatever the line meets, the heartbeat's sender hears nothing of it."""
 
     def fail() -> int:
         raise ValueError("no column")
 
-    state = State(pytester.parseconfig(), Options())
-    state.line = ProgressLine(io.StringIO(), live=True, column=fail)
-    state.progress(RUNNING)
+    line = ProgressLine(io.StringIO(), live=True, column=fail)
+    ProgressDisplay(line=line).show(RUNNING)
 
-    assert not state.line._shown
+    assert not line._shown
 
 
 def on_terminal(folder: Path, *args: str) -> str:

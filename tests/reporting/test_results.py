@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting import junit
 from pytest_mlperf.reporting import results
-from pytest_mlperf.reporting.record import Record
 
 CELL = {
     "benchmark": "bert",
@@ -28,7 +28,7 @@ CELL = {
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A results file of one header and two records, without a closing line."""
-    writer = results.Writer(tmp_path / results.FILE)
+    writer = results.ResultsWriter(tmp_path / results.FILE)
     writer.open({"args": []})
     for name in ("one", "two"):
         writer.add(Record(name, "failed", CELL, reason="it broke"))
@@ -39,11 +39,11 @@ def test_a_closed_file_reads_back_whole(tmp_path: Path, make_verdict: object) ->
     """Records with their verdicts are equal after the journey."""
     assert callable(make_verdict)
     record = Record("a::b", "passed", CELL, make_verdict(), seconds=1.5)
-    writer = results.Writer(tmp_path / results.FILE)
+    writer = results.ResultsWriter(tmp_path / results.FILE)
     writer.open({"args": ["-q"]})
     writer.add(record)
     writer.close(exitstatus=0, interrupted=False, selected=1)
-    found = results.read(writer.path)
+    found = results.read_results(writer.path)
 
     assert found.records == (record,)
     assert found.header["args"] == ["-q"]
@@ -56,10 +56,10 @@ def test_a_killed_session_is_a_missing_footer_with_what_there_is(path: Path) -> 
     with path.open("a") as stream:
         stream.write('{"type": "verd')
     with pytest.raises(results.MissingFooter, match="2 records and a torn") as caught:
-        results.read(path)
+        results.read_results(path)
 
     assert [r.nodeid for r in caught.value.partial.records] == ["one", "two"]
-    assert caught.value.partial == results.read(path, allow_partial=True)
+    assert caught.value.partial == results.read_results(path, allow_partial=True)
 
 
 @pytest.mark.parametrize("text", ["", '{"type": "verdict"}\n', '{"type": "hea'])
@@ -68,7 +68,7 @@ def test_a_file_without_header_is_no_results_file(path: Path, text: str) -> None
     path.write_text(text)
 
     with pytest.raises(results.MissingHeader, match=r"results\.jsonl:1: no header"):
-        results.read(path)
+        results.read_results(path)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_bad_line_is_named_by_its_number(path: Path, line: str, said: str) -> 
         stream.write(f"{line}\n")
 
     with pytest.raises(results.BadLine, match=said):
-        results.read(path)
+        results.read_results(path)
 
 
 def test_nothing_may_follow_the_closing_line(path: Path) -> None:
@@ -95,17 +95,17 @@ def test_nothing_may_follow_the_closing_line(path: Path) -> None:
         stream.write('{"type": "end"}\n{"type": "end"}\n')
 
     with pytest.raises(results.BadLine, match="nothing after the closing line"):
-        results.read(path)
+        results.read_results(path)
 
 
 def test_a_second_session_of_a_second_gets_a_number(tmp_path: Path) -> None:
     """The stamp alone is not unique."""
     now = datetime(2026, 5, 4, 3, 2, 1)
-    first = results.plan(tmp_path, now)
-    results.create(first)
+    first = results.plan_folder(tmp_path, now)
+    results.create_folder(first)
 
     assert first.name == "20260504-030201"
-    assert results.plan(tmp_path, now).name == "20260504-030201-2"
+    assert results.plan_folder(tmp_path, now).name == "20260504-030201-2"
     assert first == (tmp_path / "latest").resolve()
 
 
@@ -114,30 +114,30 @@ def test_an_item_that_failed_beside_its_rules_is_not_valid(
 ) -> None:
     """A VALID verdict of an item that then broke shows as ERROR with the cause."""
     record = Record("a", "error", CELL, make_verdict(), reason="teardown broke\nmore")
-    judged = record.judged()
+    shown = record.verdict_to_show()
 
-    assert judged is not None
-    assert judged.outcome == "ERROR"
-    assert judged.checks[-1].found == "error: teardown broke"
+    assert shown is not None
+    assert shown.outcome == "ERROR"
+    assert shown.checks[-1].found == "error: teardown broke"
 
 
 def test_an_item_without_verdict_shows_as_error_of_its_cell() -> None:
     """The table has a row for it with the cell's names."""
-    judged = Record("a", "failed", CELL, reason="the runner died").judged()
+    shown = Record("a", "failed", CELL, reason="the runner died").verdict_to_show()
 
-    assert judged is not None
+    assert shown is not None
     assert (
-        judged.benchmark,
-        judged.scenario,
-        judged.engine,
+        shown.benchmark,
+        shown.scenario,
+        shown.engine,
     ) == ("bert-99", "Server", "null")
-    assert judged.outcome == "ERROR"
+    assert shown.outcome == "ERROR"
 
 
 @pytest.mark.parametrize("outcome", ["skipped", "interrupted"])
 def test_an_item_that_was_not_measured_has_no_row(outcome: str) -> None:
     """What did not run to its end is no result."""
-    assert Record("a", outcome, CELL).judged() is None
+    assert Record("a", outcome, CELL).verdict_to_show() is None
 
 
 @given(st.text(), st.dictionaries(st.text(), st.text()), st.floats(0, 1e6))
@@ -155,7 +155,7 @@ def test_junit_properties_are_text_that_reads_back(
 ) -> None:
     """Every value is a string, and the first is the verdict whole."""
     verdict = make_verdict()
-    found = dict(junit.properties(verdict))
+    found = dict(junit.list_properties(verdict))
 
     assert all(isinstance(value, str) for value in found.values())
     assert verdict == Verdict.from_json(found[junit.KEY])

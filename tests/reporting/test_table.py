@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
@@ -17,6 +16,7 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting import header
 from pytest_mlperf.reporting import table as report_table
+from tests.support.cells import cell_of
 
 Make = Callable[..., Verdict]
 WAIVED = Check("min_duration", Status.WAIVED, "60 s", "600 s", "summary:3")
@@ -24,7 +24,9 @@ WAIVED = Check("min_duration", Status.WAIVED, "60 s", "600 s", "summary:3")
 
 def table(verdicts: list[Verdict], width: int = 120) -> list[str]:
     """Return the table without colour."""
-    return report_table.render(report_table.rows(verdicts), width, colour=False)
+    return report_table.render_rows(
+        report_table.make_rows(verdicts), width, colour=False
+    )
 
 
 def test_no_verdicts_make_no_table() -> None:
@@ -134,8 +136,8 @@ def test_only_the_best_of_the_comparable_is_green(make_verdict: Make) -> None:
     wrong = make_verdict(
         engine="c", metric=Metric("rate", 30.0, "queries/s"), checks=(failed,)
     )
-    lines = report_table.render(
-        report_table.rows([slow, fast, wrong]), 120, colour=True
+    lines = report_table.render_rows(
+        report_table.make_rows([slow, fast, wrong]), 120, colour=True
     )
     green = [line for line in lines if "\x1b[32m  " in line or "\x1b[32m2" in line]
 
@@ -152,7 +154,7 @@ def test_a_null_engine_is_never_the_best(make_verdict: Make) -> None:
         metric=Metric("rate", 9e5, "queries/s"),
         labels=(report_table.NULL,),
     )
-    rows = report_table.rows([slow, fast, empty])
+    rows = report_table.make_rows([slow, fast, empty])
 
     assert [row.engine for row in report_table._best(rows)] == ["b"]
     assert (
@@ -214,10 +216,12 @@ def test_every_verdict_is_in_the_table_in_ascii_within_the_width(
 def test_the_header_says_which_round_judges_what() -> None:
     """Two rounds are named with their cells; embedded and fast are spelled out."""
     cells = [
-        Cell("bert", "99", Scenario.SERVER, "onnxruntime", "v4.1"),
-        Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1"),
+        cell_of("bert", "99", Scenario.SERVER, "onnxruntime", "v4.1"),
+        cell_of("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1"),
     ]
-    lines = header.lines(cells, Options(fast=True), "box: 2 cores", "reports/1")
+    lines = header.describe_session(
+        cells, Options(fast=True), "box: 2 cores", "reports/1"
+    )
 
     assert (
         (lines[0])
@@ -240,16 +244,18 @@ def test_the_header_says_how_long_the_session_takes_at_least(
     options: Options, count: str
 ) -> None:
     """Ten performance items last ten durations; nobody knows of accuracy items."""
-    cell = Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1")
+    cell = cell_of("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1")
     items = [(cell, "performance")] * 10 + [(cell, "accuracy")] * 10
-    seconds = header.at_least_s(items, options)
+    seconds = header.estimate_least_s(items, options)
     cells = [one for one, _ in items]
-    first, *_ = header.lines(cells, options, "box", "reports", at_least_s=seconds)
+    first, *_ = header.describe_session(
+        cells, options, "box", "reports", least_s=seconds
+    )
 
     assert first == f"mlperf: {count}, round v6.1"
-    assert header.at_least_s([(cell, "accuracy")], options) == 0.0
-    assert seconds / 4 == header.at_least_s(items, options, workers=4)
-    assert seconds / 10 == header.at_least_s(items, options, workers=20)
+    assert header.estimate_least_s([(cell, "accuracy")], options) == 0.0
+    assert seconds / 4 == header.estimate_least_s(items, options, workers=4)
+    assert seconds / 10 == header.estimate_least_s(items, options, workers=20)
 
 
 @pytest.mark.parametrize(
@@ -264,8 +270,8 @@ def test_the_header_says_what_a_duration_changes(
     seconds: float, said: list[str]
 ) -> None:
     """Only below the round's own duration is anything waived."""
-    cell = Cell("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1")
-    lines = header.lines([cell], Options(duration=seconds), "box", "reports")
+    cell = cell_of("bert", "99", Scenario.OFFLINE, "onnxruntime", "v6.1")
+    lines = header.describe_session([cell], Options(duration=seconds), "box", "reports")
     found = [line for line in lines if f"{seconds:g}" in line or "short" in line]
 
     assert said == [line.split(":")[1].strip() for line in found]
@@ -278,7 +284,7 @@ def test_a_row_says_over_how_many_devices_it_ran(make_verdict: Make) -> None:
         make_verdict(facts={"devices": "1"}),
         make_verdict(facts={"devices": "2"}),
     )
-    first, second = report_table.rows([one, two])
+    first, second = report_table.make_rows([one, two])
 
     assert f"{first.item} on 2 devices" == second.item
     assert first.comparable != second.comparable
@@ -289,7 +295,9 @@ def test_the_header_says_how_many_devices_an_item_takes(
     wanted: int | str | None, said: bool
 ) -> None:
     """Where somebody asked for more than the usual one."""
-    cells = [Cell("bert", "99", Scenario.SERVER, "null", "v4.1")]
-    lines = header.lines(cells, Options(devices_per_item=wanted), "box", "reports")
+    cells = [cell_of("bert", "99", Scenario.SERVER, "null", "v4.1")]
+    lines = header.describe_session(
+        cells, Options(devices_per_item=wanted), "box", "reports"
+    )
 
     assert said == any(line.endswith(f"devices per item {wanted}") for line in lines)

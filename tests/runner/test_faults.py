@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.reporting import results
-from pytest_mlperf.runner.messages import Beat
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import Heartbeat
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import PARTIAL
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
@@ -39,13 +40,13 @@ def runner() -> Iterator[Runner]:
     runner.close()
 
 
-def note_of(job: Job) -> dict[str, object]:
+def note_of(job: Task) -> dict[str, object]:
     """Return what marks a run's folder as partial."""
     note: dict[str, object] = json.loads((Path(job.folder) / PARTIAL).read_text())
     return note
 
 
-def fails(runner: Runner, job: Job, after: Path | None = None) -> RunFailed:
+def fails(runner: Runner, job: Task, after: Path | None = None) -> RunFailed:
     """Run a job that must fail, then one that must not (in a folder of its own,
     ``after``); return the failure.
     """
@@ -188,7 +189,7 @@ def test_what_is_missing_is_no_failure(
     runner.run(doubles.job(tmp_path / "before", mode=Mode.ACCURACY))
     pid = runner.pid
     job = doubles.job(tmp_path, **changes)  # type: ignore[arg-type]
-    with pytest.raises(Missing, match=reason):
+    with pytest.raises(RequirementMissing, match=reason):
         runner.run(job)
 
     assert pid == runner.pid
@@ -248,7 +249,7 @@ def test_generated_data_have_no_accuracy(runner: Runner, tmp_path: Path) -> None
     """The item is skipped with what to run instead, never scored."""
     job = doubles.job(tmp_path, mode=Mode.ACCURACY, workload="generated")
 
-    with pytest.raises(Missing, match=r"has no accuracy.*--mlperf-workload embedded"):
+    with pytest.raises(RequirementMissing, match=r"has no accuracy.*--mlperf-workload embedded"):
         runner.run(job)
 
 
@@ -270,7 +271,7 @@ def test_ctrl_c_ends_the_child_and_keeps_what_there_is(
     """The interrupt goes on, the child is gone, the folder is marked as partial."""
     pids: list[int] = []
 
-    def interrupt(beat: Beat) -> None:
+    def interrupt(beat: Heartbeat) -> None:
         if beat.phase == "run" and beat.issued:
             assert runner.pid is not None
             pids.append(runner.pid)
@@ -344,9 +345,9 @@ def suites(reports: Path, *arguments: str) -> list[str]:
     return [*command, "--mlperf-target-qps", "1000", *arguments]
 
 
-def results_of(reports: Path) -> results.Results:
+def results_of(reports: Path) -> SessionResults:
     """Return the results of the one session; raises when they have no closing line."""
-    return results.read(reports / "latest" / results.FILE)
+    return results.read_results(reports / "latest" / results.FILE)
 
 
 def test_a_broken_engine_is_one_failed_item_of_a_session(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_a_missing_scenario_fails_the_session_and_its_runs_are_kept(
 ) -> None:
     """Every item passed, but there is nothing to submit: status 1, in results too."""
     result = session.runpytest(*CLOSED, "-k", "bert-99-offline")
-    found = results.read(newest(session) / results.FILE)
+    found = results.read_results(newest(session) / results.FILE)
 
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(

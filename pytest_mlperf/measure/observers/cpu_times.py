@@ -1,0 +1,77 @@
+"""Observes a run's CPUs: how hot they were, and who else used them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_mlperf.api.observer import ObservedRun
+from pytest_mlperf.api.observer import RunHeartbeat
+from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.machine.cpu_usage import QUIET
+from pytest_mlperf.machine.cpu_usage import CpuTime
+from pytest_mlperf.machine.cpu_usage import describe_usage
+from pytest_mlperf.machine.cpu_usage import find_others_share
+from pytest_mlperf.machine.host_checks import count_cpu_throttles
+from pytest_mlperf.machine.sampler import MEASURED
+
+PERIOD_S = 5.0
+"""How often CPU times are read in a run: on a large machine that takes some ms."""
+
+
+@dataclass(slots=True)
+class ObservedCpus:
+    """CPU times at the beginning and the end of the measured phase."""
+
+    cpus: tuple[int, ...]
+    root: Path
+    throttled: int = 0
+    """How often the cores were too hot during the run."""
+    first: CpuTime | None = None
+    last: CpuTime | None = None
+    _read_at: float = field(default=float("-inf"))
+
+    def see(self, heartbeat: RunHeartbeat) -> None:
+        """Read the CPU times now and then while LoadGen measures."""
+        now = time.monotonic()
+        if heartbeat.phase == MEASURED and now - self._read_at >= PERIOD_S:
+            self._read_at = now
+            self.last = CpuTime.read(self.cpus, root=self.root)
+            self.first = self.first or self.last
+
+    @property
+    def facts(self) -> dict[str, str]:
+        facts = {}
+        if self.throttled:
+            facts["cpu throttling"] = f"{self.throttled} times too hot"
+        if self.first and self.last:
+            facts |= describe_usage(self.first, self.last, len(self.cpus))
+        return facts
+
+    def complete_facts(self, facts: RunFacts) -> RunFacts:
+        """Return the facts with whether others' CPU time spoiled the figure."""
+        if not (self.first and self.last):
+            return facts
+        share = find_others_share(self.first, self.last)
+        return replace(facts, is_disturbed=share > QUIET)
+
+
+@dataclass(frozen=True, slots=True)
+class CpuTimes:
+    """An ``Observer`` of the run's CPUs."""
+
+    root: Path = Path("/")
+
+    @contextmanager
+    def around(self, task: ObservedRun) -> Iterator[ObservedCpus]:
+        before = count_cpu_throttles(task.cpus, self.root)
+        observed = ObservedCpus(task.cpus, self.root)
+        yield observed
+        after = count_cpu_throttles(task.cpus, self.root)
+        if before is not None and after is not None:
+            observed.throttled = max(0, after - before)

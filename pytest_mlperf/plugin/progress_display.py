@@ -1,0 +1,140 @@
+"""Shows what runs: on one live line, to which xdist's workers send by a mailbox."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+from collections.abc import Callable
+from collections.abc import Generator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.reporting.progress import POLL_S
+from pytest_mlperf.reporting.progress import Mailbox
+from pytest_mlperf.reporting.progress import Progress
+from pytest_mlperf.reporting.progress import ProgressLine
+from pytest_mlperf.reporting.progress import condense_progress
+from pytest_mlperf.reporting.progress import open_line
+
+MAILBOX = ".progress"
+"""Folder of the workers' heartbeats in the reports folder; gone when it ends."""
+
+
+@dataclass(slots=True)
+class ProgressDisplay:
+    """The line of one process, or a worker's way to the controller's."""
+
+    worker: str = ""
+    """``gw0`` in an xdist worker, else empty."""
+    line: ProgressLine | None = None
+    mailbox: Mailbox | None = None
+    _begun: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def open(self, config: pytest.Config, when: str) -> None:
+        """Open the line (``when``: auto, on or off) and keep it off pytest's output."""
+        if self.worker or config.getoption("collectonly"):
+            return
+        if not config.pluginmanager.has_plugin("terminalreporter"):  # -p no:terminal
+            return
+        writer = config.get_terminal_writer
+        self.line = open_line(when, lambda: writer().width_of_current_line)
+        if self.line:
+            config.pluginmanager.register(LinePause(self.line), "mlperf-line-pause")
+
+    def join(self, reports: Path) -> None:
+        """Send this worker's heartbeats to the controller that has this folder."""
+        self.mailbox = Mailbox(reports / MAILBOX)
+
+    def watch_workers(self, reports: Path, count: Callable[[], str]) -> None:
+        """Show what xdist's workers report until the session ends.
+
+        ``count`` says how many items have ended: ``[3/8]``.
+        """
+        line = self.line
+        if line is None:
+            return
+        mailbox = self.mailbox = Mailbox(reports / MAILBOX)
+        with contextlib.suppress(OSError):  # then there is nothing to read either
+            mailbox.folder.mkdir()
+
+        def poll() -> None:
+            while not self._stop.wait(POLL_S):
+                if running := mailbox.read():
+                    line.show(partial(condense_progress, running, count()))
+
+        threading.Thread(target=poll, name="mlperf-progress", daemon=True).start()
+
+    def begin_item(self, total: int) -> None:
+        """Number the next item of so many on the line."""
+        self._begun += 1
+        if self.line:
+            self.line.prefix = f"[{self._begun}/{total}]"
+
+    def end_item(self) -> None:
+        """Forget the progress of an item that ended."""
+        if self.worker and self.mailbox:
+            self.mailbox.clear(self.worker)
+
+    def show(self, heartbeat: Progress) -> None:
+        """Show a heartbeat, or hand it to the controller that shows it."""
+        # A display is no reason to fail a run.
+        with contextlib.suppress(OSError, ValueError):
+            if self.worker and self.mailbox:
+                self.mailbox.put(self.worker, heartbeat)
+            elif self.line:
+                self.line.report(heartbeat)
+
+    def show_text(self, text: str) -> None:
+        """Show a line of text that is no heartbeat."""
+        if self.line:
+            self.line.show(lambda width: text[:width])
+
+    def stop(self) -> None:
+        """Stop reading heartbeats and remove the mailbox; a worker's is not its own."""
+        self._stop.set()
+        if self.mailbox and not self.worker:
+            shutil.rmtree(self.mailbox.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go of the terminal."""
+        if self.line:
+            self.line.close()
+
+
+def print_below(config: pytest.Config, lines: Sequence[str]) -> None:
+    """Write lines below the one that pytest has begun, where there is a terminal."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if reporter:
+        # xdist's status line is rewritten in place and has no end yet.
+        begun = config.get_terminal_writer().width_of_current_line
+        for line in [""] * bool(begun) + [*lines]:
+            reporter.write_line(line)
+
+
+class LinePause:
+    """A plugin that takes the live line away while pytest itself writes."""
+
+    def __init__(self, line: ProgressLine) -> None:
+        self._line = line
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True, optionalhook=True)
+    def _pause(self) -> Generator[None, Any, Any]:
+        with self._line.paused():
+            return (yield)
+
+    pytest_runtest_logstart = _pause
+    pytest_runtest_logreport = _pause
+    pytest_runtest_logfinish = _pause
+    pytest_testnodedown = _pause
+    pytest_keyboard_interrupt = _pause
+    pytest_internalerror = _pause
+    pytest_sessionfinish = _pause
+    pytest_enter_pdb = _pause

@@ -1,0 +1,105 @@
+"""An item's reports of set-up, call and teardown become its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.cells import known_cells
+from pytest_mlperf.plugin import collection
+from pytest_mlperf.reporting import junit
+
+CELL_KEY = "mlperf.cell"
+"""The item's property that says what it runs, whether or not it gets a verdict."""
+DescribeCell = Callable[[str], dict[str, str]]
+
+
+def describe_cell(nodeid: str, options: Options) -> dict[str, str]:
+    """Return what an item runs, as far as its id tells; empty for others' items."""
+    cell = collection.find_cell_in(nodeid, known_cells(options))
+    if cell is None:
+        return {}
+    mode, audit = collection.mode_in(nodeid), collection.audit_in(nodeid)
+    return collection.describe(cell, mode, audit)
+
+
+class RecordCollector:
+    """The phases of items that run; a record of each that ends.
+
+    ``describe_cell`` reads the cell of a crashed worker's item out of its node id: such
+    a report carries no properties.
+    """
+
+    def __init__(self, describe_cell: DescribeCell) -> None:
+        self._describe_cell = describe_cell
+        self._phases: dict[str, list[pytest.TestReport]] = {}
+
+    def add(self, report: pytest.TestReport) -> Record | None:
+        """Take one phase; return the record with the last one of an mlperf item."""
+        self._phases.setdefault(report.nodeid, []).append(report)
+        if report.when != "teardown" and not is_crash(report):
+            return None
+        phases = self._phases.pop(report.nodeid)
+        return make_record(phases, self._describe_cell, has_ended=True)
+
+    def drain(self) -> Iterator[Record]:
+        """Yield the records of items that have begun and will not end."""
+        for phases in self._phases.values():
+            record = make_record(phases, self._describe_cell, has_ended=False)
+            if record is not None:
+                yield record
+        self._phases = {}
+
+
+def make_record(
+    phases: list[pytest.TestReport], describe_cell: DescribeCell, *, has_ended: bool
+) -> Record | None:
+    """Return one record of an item's phases; None for anybody else's item."""
+    last = phases[-1]
+    properties = {key: value for p in phases for key, value in p.user_properties}
+    cell: dict[str, Any] = json.loads(str(properties.get(CELL_KEY, "{}")))
+    if not cell and is_crash(last):
+        cell = describe_cell(last.nodeid)
+    if not cell:
+        return None
+    verdict = properties.get(junit.KEY)
+    blamed = next((p for p in phases if not p.passed), None)
+    outcome = "passed" if has_ended else "interrupted"
+    return Record(
+        nodeid=last.nodeid,
+        outcome=name_outcome(blamed) if blamed else outcome,
+        cell=cell,
+        verdict=Verdict.from_json(str(verdict)) if verdict else None,
+        reason=read_reason(blamed) if blamed else "",
+        seconds=round(sum(p.duration for p in phases), 3),
+    )
+
+
+def is_crash(report: pytest.TestReport) -> bool:
+    """Return whether this is xdist's report of an item that ended its worker."""
+    return report.when not in ("setup", "call", "teardown")
+
+
+def name_outcome(blamed: pytest.TestReport) -> str:
+    """Return pytest's word for an item by the phase that did not pass."""
+    if hasattr(blamed, "wasxfail"):
+        return "xfailed" if blamed.skipped else "xpassed"
+    if blamed.skipped:
+        return "skipped"
+    return "failed" if blamed.when == "call" else "error"
+
+
+def read_reason(blamed: pytest.TestReport) -> str:
+    """Return why a phase did not pass, as the user of ``pytest.fail`` wrote it."""
+    if isinstance(blamed.longrepr, tuple):
+        return blamed.longrepr[2].removeprefix("Skipped: ")
+    crash = getattr(blamed.longrepr, "reprcrash", None)
+    text = str(crash.message if crash else blamed.longrepr)
+    return text.removeprefix("Failed: ")

@@ -1,0 +1,113 @@
+"""What a session reports: results.jsonl as items end, everything else at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.api import registry
+from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.plugin.records import DescribeCell
+from pytest_mlperf.plugin.records import RecordCollector
+from pytest_mlperf.reporting import results
+
+
+class SessionReport:
+    """Collects the records of a session on its controller and runs the reporters.
+
+    ``shorten`` returns a path as the terminal shows it.
+    """
+
+    def __init__(
+        self, describe_cell: DescribeCell, shorten: Callable[[Path], str]
+    ) -> None:
+        self._collector = RecordCollector(describe_cell)
+        self._shorten = shorten
+        self._writer: results.ResultsWriter | None = None
+        self._notes: list[str] = []
+
+    @property
+    def is_open(self) -> bool:
+        """True from the moment that mlperf items are about to run."""
+        return self._writer is not None
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of the items that have ended."""
+        return self._writer.records if self._writer else []
+
+    def open(self, folder: Path, header: Mapping[str, Any]) -> None:
+        """Make the folder and the results file in it; raises ``UsageError``."""
+        writer = results.ResultsWriter(folder / results.FILE)
+        try:
+            results.create_folder(folder)
+            writer.open(header)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"the reports folder {folder} cannot be made: {error.strerror}; "
+                "results would be lost; name a folder you can write to with "
+                "--mlperf-reports DIR"
+            ) from None
+        self._writer = writer
+
+    def take(self, report: pytest.TestReport) -> None:
+        """Collect one phase of an item; its last phase makes the record."""
+        record = self._collector.add(report) if self._writer else None
+        if self._writer and record:
+            self._writer.add(record)
+
+    def add_unfinished(self) -> None:
+        """Record the items that have begun and will not end."""
+        if self._writer:
+            for record in self._collector.drain():
+                self._writer.add(record)
+
+    def close(self, exitstatus: int, *, interrupted: bool, selected: int) -> int:
+        """Write the closing line, then run the reporters; return the exit status.
+
+        The results are whole before anybody else's code runs. A reporter that fails
+        loses none of them, but it makes the status of a good session 1.
+        """
+        if self._writer is None:
+            return exitstatus
+        session = self._writer.close(
+            exitstatus=exitstatus, interrupted=interrupted, selected=selected
+        )
+        written, failures = run_reporters(session, self._writer.path.parent)
+        self._notes += [f"report: {self._shorten(path)}" for path in written]
+        self._notes += failures
+        return exitstatus or int(bool(failures))
+
+    def summarise(self, width: int, *, colour: bool) -> Iterator[str]:
+        """Yield the table and the paths of the reports; nothing where no item ran."""
+        from pytest_mlperf.reporting.table import make_table
+
+        if self._writer is None or self._writer.results is None:
+            return
+        session = self._writer.results
+        yield from make_table(session, width, colour=colour)
+        note = " (partial: interrupted)" if session.is_interrupted else ""
+        yield f"results: {self._shorten(self._writer.path)}{note}"
+        yield from self._notes
+
+
+def run_reporters(
+    session: SessionResults, folder: Path
+) -> tuple[list[Path], list[str]]:
+    """Run the installed reporters; return the paths written, and failures in words."""
+    written: list[Path] = []
+    failures: list[str] = []
+    for name in registry.names("reporter"):
+        try:
+            path = registry.load("reporter", name).write(session, folder)
+            written += [Path(path)] if path is not None else []
+        except Exception as error:  # noqa: BLE001 - whatever somebody's reporter raises
+            text = f"{type(error).__name__}: {error}".partition("\n")[0]
+            failures.append(f"report: {name} failed: {text}; {results.FILE} is whole")
+    return written, failures
