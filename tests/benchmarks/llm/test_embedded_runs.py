@@ -143,9 +143,9 @@ def test_eight_bits_keep_the_rounds_share_of_the_references_accuracy(
     assert verdict.valid, verdict.explain()
     judged = {c.name for c in verdict.checks if c.name.startswith("accuracy_")}
     metrics = {"ROUGE1", "ROUGE2", "ROUGEL", "ROUGELSUM", "GEN_LEN", "hash"}
-    assert {f"accuracy_{metric}" for metric in metrics} == judged
+    assert judged == {f"accuracy_{metric}" for metric in metrics}
     assert done.facts["precision"] == "q8_0"
-    assert open_embedded().reference == done.reference
+    assert done.reference == open_embedded().reference
 
 
 def test_test06_holds_for_the_embedded_server(

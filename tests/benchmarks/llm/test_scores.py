@@ -34,8 +34,7 @@ def test_a_text_comes_back_with_its_token_count(text: str, tokens: int) -> None:
     kept = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
     assert (
-        workload.LoggedAnswer(7, kept.encode("utf-8", "replace").decode(), tokens)
-        == said
+        said == workload.LoggedAnswer(7, kept.encode("utf-8", "replace").decode(), tokens)
     )
 
 
@@ -45,8 +44,8 @@ def test_token_ids_are_kept_as_the_official_scripts_read_them(ids: list[int]) ->
     raw = workload.encode_answer(Answer("some text", len(ids), tuple(ids)))
     said = workload.decode_answer(0, raw, lambda found: json.dumps(list(found)))
 
-    assert np.array(ids, "<i4").tobytes() == raw
-    assert workload.LoggedAnswer(0, json.dumps(ids), len(ids)) == said
+    assert raw == np.array(ids, "<i4").tobytes()
+    assert said == workload.LoggedAnswer(0, json.dumps(ids), len(ids))
 
 
 def test_token_ids_without_a_tokenizer_name_the_file() -> None:
@@ -72,8 +71,8 @@ def test_a_json_table_gives_its_columns(tmp_path: Path) -> None:
     by_line.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     wanted = {"output": ["a", "b"], "n": [[1], [2, 3]]}
 
-    assert wanted == tables.read_table(whole, ("output", "n"))
-    assert wanted == tables.read_table(by_line, ("output", "n"), optional=("more",))
+    assert tables.read_table(whole, ("output", "n")) == wanted
+    assert tables.read_table(by_line, ("output", "n"), optional=("more",)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -224,7 +223,7 @@ def test_gsm8k_takes_the_answer_or_the_last_number(
     answer: str, expected: str, right: float
 ) -> None:
     """The reference's rules, case by case."""
-    assert right == exact_match.grade_gsm8k(answer, expected)
+    assert exact_match.grade_gsm8k(answer, expected) == right
 
 
 @pytest.mark.parametrize(
@@ -243,7 +242,7 @@ def test_aime_takes_the_last_boxed_number(
     answer: str, expected: str, right: float
 ) -> None:
     """Three digits, boxed or announced."""
-    assert right == exact_match.grade_aime(answer, expected)
+    assert exact_match.grade_aime(answer, expected) == right
 
 
 @pytest.mark.parametrize(
@@ -262,7 +261,7 @@ def test_a_choice_is_the_last_letter_announced(
     last: str, answer: str, expected: str, right: float
 ) -> None:
     """Ten options fall back to a letter that stands alone, four do not."""
-    assert right == exact_match.make_choice_grader(last)(answer, expected)
+    assert exact_match.make_choice_grader(last)(answer, expected) == right
 
 
 HARMONY = "<|channel|>analysis<|message|>Answer: A<|end|><|channel|>final<|message|>"
@@ -280,7 +279,7 @@ HARMONY = "<|channel|>analysis<|message|>Answer: A<|end|><|channel|>final<|messa
 )
 def test_gpt_oss_is_judged_by_its_final_channel(answer: str, right: float) -> None:
     """What it thought before does not count while there is a final word."""
-    assert right == exact_match.grade_harmony_choice(answer, "B")
+    assert exact_match.grade_harmony_choice(answer, "B") == right
 
 
 UUID = "0123abcd-0123-abcd-0123-0123456789ab"
@@ -291,7 +290,7 @@ UUID = "0123abcd-0123-abcd-0123-0123456789ab"
 )
 def test_a_needle_is_found_by_its_identifier(answer: str, right: float) -> None:
     """Case does not matter."""
-    assert right == exact_match.grade_needle(answer, f"<{UUID}>")
+    assert exact_match.grade_needle(answer, f"<{UUID}>") == right
 
 
 @pytest.mark.parametrize(
@@ -305,4 +304,4 @@ def test_a_needle_is_found_by_its_identifier(answer: str, right: float) -> None:
 )
 def test_a_quoted_answer_matches_any_alternative(answer: str, right: float) -> None:
     """Spaces and case do not matter, the last ``Answer:`` does."""
-    assert right == exact_match.grade_alternatives(answer, "New York|Big Apple")
+    assert exact_match.grade_alternatives(answer, "New York|Big Apple") == right

@@ -177,7 +177,7 @@ def test_summaries_are_scored_by_rouge_and_characters(
 
     assert workload.prompt(0).max_tokens == 128
     assert workload.sampling == {"min_tokens": 1, "seed": 42}
-    assert float(sum(map(len, targets))) == metrics["GEN_LEN"]
+    assert metrics["GEN_LEN"] == float(sum(map(len, targets)))
     assert metrics["ROUGELSUM"] == 100.0
     assert text.startswith("{'rouge1': '100.0', 'rouge2': ")
     assert metrics == official(tmp_path, text)
@@ -303,7 +303,7 @@ def test_gpt_oss_asks_other_questions_for_accuracy(tmp_path: Path) -> None:
     assert [w.prompt(0).max_tokens for w in (workload, exact)] == [10_240, 32_768]
     assert [w.prompt(0).token_ids for w in (workload, exact)] == [(1,), (7,)]
     assert workload.sampling["temperature"] == 1.0
-    assert share == metrics["exact_match"]
+    assert metrics["exact_match"] == share
     assert workload.digest != exact.digest
 
 

@@ -79,8 +79,8 @@ def test_sizes_are_the_rounds(rule: Rule) -> None:
     )
 
     assert planned.waived == {}
-    assert rule.accuracy_sample_count == workload(rule).dataset.total
-    assert rule.dataset_size == performance.total
+    assert workload(rule).dataset.total == rule.accuracy_sample_count
+    assert performance.total == rule.dataset_size
 
 
 @pytest.mark.parametrize("rule", RULES, ids=named)
@@ -119,7 +119,7 @@ def test_a_wrong_answer_costs_its_share(rule: Rule) -> None:
     metric = rule.accuracy[0].metric
     share = found.score(wrong)[metric] / found.score(right)[metric]
 
-    assert pytest.approx(share) == 7 / 8
+    assert share == pytest.approx(7 / 8)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=named)
@@ -177,7 +177,7 @@ def test_first_places_are_all_different() -> None:
     count = 500_000
     first = scatter(np.arange(count), 1)[:, 0]
 
-    assert count == len(np.unique(first))
+    assert len(np.unique(first)) == count
 
 
 def test_the_digest_is_the_same_in_both_modes() -> None:

@@ -20,13 +20,13 @@ def test_lengths_are_those_of_squad() -> None:
     found = generated.draw_lengths()
 
     assert len(found) == generated.WINDOWS
-    assert pytest.approx(found.mean(), abs=2) == 180
+    assert found.mean() == pytest.approx(180, abs=2)
     assert (found.min(), found.max()) == (40, 384)
 
 
 def test_the_defaults_are_the_published_architectures() -> None:
     """BERT-large: 24 layers of 1,024 with 16 heads."""
-    assert BertSize(24, 1024, 4096, 16, 30522, 512) == BertSize()
+    assert BertSize() == BertSize(24, 1024, 4096, 16, 30522, 512)
 
 
 def test_a_generated_bert_runs_in_onnxruntime(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_generated_bert_runs_in_onnxruntime(tmp_path: Path) -> None:
 
     assert workload.kind == "generated"
     assert workload.title.startswith("performance only")
-    assert [8 * int(n) for n in workload.dataset.lengths[[longer, shorter]]] == sizes
+    assert sizes == [8 * int(n) for n in workload.dataset.lengths[[longer, shorter]]]
     assert alone[0][0] == pytest.approx(answers[1, :length, 0], abs=1e-5)
 
 
