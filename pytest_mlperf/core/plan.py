@@ -18,9 +18,12 @@ from pytest_mlperf.core.types import Seeds
 class Shortening:
     """A run made shorter than its round allows, and how to say so."""
 
-    duration_ms: int
+    duration_ms: int | None
+    """None keeps the round's."""
     why: str
-    """The option that asked for it: ``--fast``."""
+    """The options that asked for it: ``--fast``."""
+    query_count: int | None = None
+    """None asks for as few as can be VALID."""
 
 
 def plan(
@@ -43,17 +46,21 @@ def plan(
     duration = rule.min_duration_ms
     # LoadGen reads Offline's query count as samples of its one query.
     queries = max(rule.min_query_count, rule.min_sample_count)
-    if shortening and shortening.duration_ms < duration:
+    least = queries
+    asked_ms = (shortening.duration_ms if shortening else None) or duration
+    if shortening and asked_ms < duration:
         least = enough(rule)
-        counts = f"{shortening.why}: {least:,} instead of {queries:,}"
-        duration = shortening.duration_ms
+        duration = asked_ms
         seconds = f"{duration / 1000:g} s instead of {rule.min_duration_ms / 1000:g} s"
         waived["min_duration"] = f"{shortening.why}: {seconds}"
+    if shortening:
+        least = shortening.query_count or least
+        counts = f"{shortening.why}: {least:,} instead of {queries:,}"
         if least < queries:
             waived["min_query_count"] = counts
-        queries = least
-        if rule.min_sample_count:
+        if least < rule.min_sample_count:
             waived["min_sample_count"] = counts
+        queries = least
     samples = rule.performance_sample_count
     if available < samples:
         samples = available
@@ -105,13 +112,10 @@ def enough(rule: Rule) -> int:
 def audited(settings: Settings, audit: Audit) -> Settings:
     """Return a performance run's settings as a compliance test changes them."""
     asked = audit.values
-    seeds = settings.seeds
-    if audit.seeds:
-        seeds = Seeds(*audit.seeds, test05=seeds.test05)
     equal = asked.get("sample_concatenate_permutation", settings.equal_issue)
     return replace(
         settings,
-        seeds=seeds,
+        seeds=audit.test.seeds(settings.seeds) or settings.seeds,
         min_duration_ms=asked.get("min_duration", settings.min_duration_ms),
         min_query_count=asked.get("min_query_count", settings.min_query_count),
         equal_issue=bool(equal),

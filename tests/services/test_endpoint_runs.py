@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.compliance.tokens import consistency
+from pytest_mlperf.core.compliance.test06 import read_consistency
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.logs.log import Log
@@ -27,9 +27,9 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.run.server import held
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Job
-from pytest_mlperf.runner.messages import ServerWish
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import ServerSpec
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import service_doubles as doubles
@@ -66,7 +66,7 @@ def runner() -> Iterator[Runner]:
     runner.close()
 
 
-def verdict_of(job: Job, done: Done) -> Verdict:
+def verdict_of(job: Task, done: RunResult) -> Verdict:
     """Judge a run as the measure fixture does."""
     context = Context(
         settings=done.settings,
@@ -270,7 +270,7 @@ with serving(dying, port=int(sys.argv[1])):
 """
 
 
-def server_wish(folder: Path, *, dies: int = -1, **fields: Any) -> ServerWish:
+def server_wish(folder: Path, *, dies: int = -1, **fields: Any) -> ServerSpec:
     """Return how a double is started as a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     root = str(Path(__file__).parents[2])
@@ -278,7 +278,7 @@ def server_wish(folder: Path, *, dies: int = -1, **fields: Any) -> ServerWish:
     script = folder / "server.py"
     script.write_text(SERVER.format(root=root, mark=mark, dies=dies))
     command = (sys.executable, str(script), "{port}")
-    return ServerWish(command, **{"ready_s": 20, "grace_s": 2, **fields})
+    return ServerSpec(command, **{"ready_s": 20, "grace_s": 2, **fields})
 
 
 def starts(folder: Path) -> int:
@@ -337,7 +337,7 @@ def test_a_server_that_does_not_start_is_said_before_loadgen_starts(
     runner: Runner, tmp_path: Path, command: tuple[str, ...], found: str
 ) -> None:
     """With its last words; the runner lives on."""
-    wish = ServerWish(command, ready_s=20, grace_s=1)
+    wish = ServerSpec(command, ready_s=20, grace_s=1)
     with pytest.raises(RunFailed) as caught:
         runner.run(doubles.job(tmp_path, [], server=wish))
 
@@ -346,7 +346,7 @@ def test_a_server_that_does_not_start_is_said_before_loadgen_starts(
     assert not (tmp_path / "logs" / "mlperf_log_summary.txt").exists()
 
 
-def refused(runner: Runner, job: Job) -> str:
+def refused(runner: Runner, job: Task) -> str:
     """Return why a job is refused before the run; its runner lives on."""
     with pytest.raises(RunFailed) as caught:
         runner.run(job)
@@ -451,7 +451,7 @@ def test_a_key_in_a_started_servers_command_is_never_shown(
     runner = Runner(stall_s=20, build_s=60)
     well = server_wish(tmp_path)
     well = replace(well, command=(*well.command, "--api-key", "s3same"))
-    bad = ServerWish((sys.executable, "-c", "print('key s3same'); exit(5)"), ready_s=20)
+    bad = ServerSpec((sys.executable, "-c", "print('key s3same'); exit(5)"), ready_s=20)
     done = runner.run(doubles.job(tmp_path, [], server=well, token_env="OUR_KEY"))  # noqa: S106
     with pytest.raises(RunFailed) as caught:
         runner.run(doubles.job(tmp_path / "2", [], server=bad, token_env="OUR_KEY"))  # noqa: S106
@@ -468,7 +468,7 @@ def test_no_server_at_all_is_a_skip_with_the_remedy(
 ) -> None:
     """An official model runs nowhere by itself."""
     spec = "tests.support.service_doubles:OFFICIAL"
-    with pytest.raises(Missing, match="--mlperf-endpoint URL"):
+    with pytest.raises(RequirementMissing, match="--mlperf-endpoint URL"):
         runner.run(doubles.job(tmp_path, [], spec=spec))
 
 
@@ -525,7 +525,7 @@ def test_test06_runs_where_token_ids_are_told(runner: Runner, tmp_path: Path) ->
             tmp_path, [server.url], mode=Mode.COMPLIANCE, audit="TEST06", tuned=tuned
         )
         done = runner.run(job)
-    found = consistency(Path(job.folder), streamed=True)
+    found = read_consistency(Path(job.folder), streamed=True)
 
     assert done.facts["token ids"] == "yes"
     assert found.entries > 50
@@ -542,7 +542,7 @@ def test_test06_is_skipped_where_no_token_ids_are_told(
             tmp_path, [server.url], mode=Mode.COMPLIANCE, audit="TEST06",
             tuned={"concurrency": 4, "target_qps": 50.0},
         )  # fmt: skip
-        with pytest.raises(Missing, match="TEST06 looks at token ids"):
+        with pytest.raises(RequirementMissing, match="TEST06 looks at token ids"):
             runner.run(job)
 
 
@@ -645,7 +645,7 @@ def test_ids_in_the_place_of_text_are_asked_for_too(
             tmp_path, [server.url], mode=Mode.COMPLIANCE, audit="TEST06", tuned=tuned
         )
         done = runner.run(job)
-    found = consistency(Path(job.folder), streamed=True)
+    found = read_consistency(Path(job.folder), streamed=True)
 
     assert done.facts["token ids"] == "yes"
     assert (found.first_token, found.ending, found.length) == (None, None, None)
@@ -669,7 +669,7 @@ def test_accuracy_that_cannot_be_judged_here_skips_before_anything_is_asked(
     with serving() as server:
         spec = "tests.support.service_doubles:UNJUDGED"
         job = doubles.job(tmp_path, [server.url], mode=Mode.ACCURACY, spec=spec)
-        with pytest.raises(Missing, match="ROUGE1: it is a program"):
+        with pytest.raises(RequirementMissing, match="ROUGE1: it is a program"):
             runner.run(job)
 
     assert server.requests == []
@@ -683,7 +683,7 @@ def test_test07_skips_with_the_reason(runner: Runner, tmp_path: Path) -> None:
             tmp_path, [server.url], Scenario.SERVER, Mode.COMPLIANCE, audit="TEST07",
             rule=rule, tuned={"concurrency": 4, "target_qps": 50.0},
         )  # fmt: skip
-        with pytest.raises(Missing, match="TEST07 asks the accuracy set"):
+        with pytest.raises(RequirementMissing, match="TEST07 asks the accuracy set"):
             runner.run(job)
 
 

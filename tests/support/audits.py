@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.compliance import Finding
+from pytest_mlperf.core.compliance import AuditFinding
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
@@ -31,5 +31,5 @@ def rule_of(
     return found
 
 
-def outcome(findings: Sequence[Finding]) -> dict[str, Status]:
+def outcome(findings: Sequence[AuditFinding]) -> dict[str, Status]:
     return {c.name: c.status for found in findings for c in found.checks}

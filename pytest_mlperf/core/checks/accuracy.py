@@ -12,7 +12,7 @@ from operator import mul
 
 from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.accuracy import Accuracy
@@ -49,7 +49,7 @@ def whole_dataset(run: Run) -> Check:
         found = f"{shown.samples:,} answers left of a log that was cut"
     required = f"all {expected:,}, each with an answer"
     remedy = "repeat the accuracy run over the whole dataset"
-    return check(
+    return make_check(
         "whole_dataset",
         not faults,
         ", ".join([found, *faults]),
@@ -96,7 +96,7 @@ def generated(run: Run) -> int:
 def dataset_size(run: Run, required: int) -> Check:
     """The dataset has the round's size exactly (submission checker)."""
     found = total(run)
-    return check(
+    return make_check(
         "dataset_size",
         found == required,
         f"{found:,} samples",
@@ -130,7 +130,7 @@ def accuracy(limit: AccuracyLimit, measured: Accuracy) -> Check:
     if value is None:
         found = f"no {limit.metric} in {ACCURACY_TXT}"
         remedy = "write accuracy.txt in the form that the official pattern reads"
-        return check(name, limit.reference == 0, found, required, where, remedy)
+        return make_check(name, limit.reference == 0, found, required, where, remedy)
     most = METRICS[limit.metric].ceiling if limit.metric in METRICS else math.inf
     most = most if limit.upper is None else min(most, limit.upper)
     remedy = f"{limit.threshold - value:.4f} short: use a higher precision, calibrate"
@@ -138,7 +138,7 @@ def accuracy(limit: AccuracyLimit, measured: Accuracy) -> Check:
     if value > most:
         remedy = "above what the reference can give: look at the scoring"
     ok = limit.threshold <= value <= most
-    return check(name, ok, f"{value:g}", required, where, remedy)
+    return make_check(name, ok, f"{value:g}", required, where, remedy)
 
 
 def accuracy_hash(run: Run) -> Check:
@@ -152,10 +152,10 @@ def accuracy_hash(run: Run) -> Check:
     if not stated:
         remedy = "score this accuracy log again, and append its sha256 as hash="
         required = "hash= and 64 digits"
-        return check(name, False, "no hash= line", required, ACCURACY_TXT, remedy)
+        return make_check(name, False, "no hash= line", required, ACCURACY_TXT, remedy)
     if cut:
-        return check(name, True, stated[0], "the whole log's sha256", ACCURACY_TXT)
+        return make_check(name, True, stated[0], "the whole log's sha256", ACCURACY_TXT)
     required = digest(folder)
     ok = required in stated
     remedy = "score this accuracy log again, and append its sha256 as hash="
-    return check(name, ok, stated[0], required, ACCURACY_TXT, remedy)
+    return make_check(name, ok, stated[0], required, ACCURACY_TXT, remedy)

@@ -13,10 +13,9 @@ from dataclasses import replace
 from pytest_mlperf.core.checks import settings
 from pytest_mlperf.core.checks.context import Judge
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.types import Seeds
 from pytest_mlperf.core.verdict import Check
 
 ALLOWED = ("no_audit_config", "issue_modes")
@@ -26,9 +25,9 @@ ALLOWED = ("no_audit_config", "issue_modes")
 def reseeded(run: Run) -> Run:
     """Return the run, held to the seeds of its test where that has its own."""
     audit = run.context.audit
-    if audit is None or audit.seeds is None:
+    seeds = audit.test.seeds(run.round.seeds) if audit else None
+    if seeds is None or seeds == run.round.seeds:
         return run
-    seeds = Seeds(*audit.seeds, test05=run.round.seeds.test05)
     return replace(run, round=replace(run.round, seeds=seeds))
 
 
@@ -49,11 +48,11 @@ def audit_settings(run: Run) -> Check:
     name, where = "audit_settings", DETAIL
     if audit is None:
         remedy = "judge it as a performance run"
-        return check(name, False, "no compliance test", "one", where, remedy)
+        return make_check(name, False, "no compliance test", "one", where, remedy)
     hits = [e for e in log.warnings if "Found Audit Config file" in e.text]
     if not hits and run.context.settings is not None:
         remedy = "LoadGen has to be given the path of audit.config"
-        return check(name, False, "no audit.config", "one in use", where, remedy)
+        return make_check(name, False, "no audit.config", "one in use", where, remedy)
     for key, required in audit.values.items():
         logged = logged_as(run, key)
         if not logged:
@@ -62,14 +61,14 @@ def audit_settings(run: Run) -> Check:
         if found != required:
             remedy = f"run it with {audit.name}'s audit.config"
             text, wanted = f"{key} = {found}", str(required)
-            return check(name, False, text, wanted, log.where(logged), remedy)
+            return make_check(name, False, text, wanted, log.where(logged), remedy)
     equal = "effective_sample_concatenate_permutation"
     if run.rule.equal_issue and audit.as_performance and not log.flag(equal):
         remedy = "set sample_concatenate_permutation to 1"
         where = log.where(equal)
-        return check(name, False, "no equal issue", "equal issue", where, remedy)
+        return make_check(name, False, "no equal issue", "equal issue", where, remedy)
     where = hits[0].where if hits else where
-    return check(name, True, f"{audit.name}'s", f"{audit.name}'s", where)
+    return make_check(name, True, f"{audit.name}'s", f"{audit.name}'s", where)
 
 
 def logged_as(run: Run, key: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.logs.keys import SETTINGS
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.samples import ENDS
@@ -43,8 +43,8 @@ class Contradiction:
 def told(name: str, wrong: Contradiction | None, found: str, where: str) -> Check:
     """Return the check of a contradiction that was looked for."""
     if wrong is None:
-        return check(name, True, found, found, where)
-    return check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
+        return make_check(name, True, found, found, where)
+    return make_check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
 
 
 def same(

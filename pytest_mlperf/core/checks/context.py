@@ -10,6 +10,8 @@ from datetime import UTC
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import Log
@@ -17,11 +19,9 @@ from pytest_mlperf.core.residency.rules import Claim
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
-from pytest_mlperf.core.verdict import Status
 
 if TYPE_CHECKING:
     # Its verification reads logs through this module.
@@ -55,6 +55,8 @@ class Context:
     actual_s: float | None = None
     build: str = ""
     facts: Mapping[str, str] = field(default_factory=dict)
+    """Beside the run's own, in words."""
+    run: RunFacts = field(default_factory=RunFacts)
     audit: Audit | None = None
     """The compliance test that the run was made for."""
     claim: Claim | None = None
@@ -112,15 +114,6 @@ class Run:
 
 Judge = Callable[[Run], Check]
 """One rule: a pure function of a run."""
-
-
-def check(
-    name: str, ok: bool, found: str, required: str, where: str, remedy: str = ""
-) -> Check:
-    """Return a passed check, or a failed one with its remedy."""
-    if ok:
-        return Check(name, Status.PASS, found, required, where)
-    return Check(name, Status.FAIL, found, required, where, remedy)
 
 
 def elapsed_s(log: Log) -> float:

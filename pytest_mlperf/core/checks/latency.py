@@ -16,8 +16,8 @@ from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
 from pytest_mlperf.core.checks.context import ms
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -34,7 +34,7 @@ def early_stopping_check(run: Run) -> Check:
     if not 0 <= over <= queries:
         where = log.where("result_overlatency_query_count")
         required = f"0 to {queries:,}"
-        return check(name, False, f"{over} late", required, where, REMEDY)
+        return make_check(name, False, f"{over} late", required, where, REMEDY)
     needed = early_stopping.queries_needed(over, percentile)
     where = log.where("early_stopping_met")
     required = f"at least {needed:,} queries for {over:,} late"
@@ -43,14 +43,14 @@ def early_stopping_check(run: Run) -> Check:
     found = f"{queries:,} queries"
     if queries < needed:
         remedy = remedies.too_few_for_percentile(run, over, needed)
-        return check(name, False, found, required, where, remedy)
+        return make_check(name, False, found, required, where, remedy)
     if not log.flag("early_stopping_met"):
         remedy = "LoadGen's own count differs: see early_stopping_result in the log"
         found += ", not met by LoadGen"
-        return check(name, False, found, required, where, remedy)
+        return make_check(name, False, found, required, where, remedy)
     if wrong := next(misreported(run, percentile), None):
-        return check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
-    return check(name, True, found, required, where)
+        return make_check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
+    return make_check(name, True, found, required, where)
 
 
 def late_queries(run: Run, percentile: float) -> int:
@@ -156,7 +156,9 @@ def latency_bound(run: Run) -> Check:
         if not 0 < measured <= bound:
             required = f"at most {ms(bound)} at {rule.percentile:.1%}"
             remedy = remedies.over_bound(run)
-            return check("latency_bound", False, ms(measured), required, where, remedy)
+            return make_check(
+                "latency_bound", False, ms(measured), required, where, remedy
+            )
     required = "within the round's bound"
     found = ", ".join(shown) or "no bound in the round"
-    return check("latency_bound", bool(shown), found, required, where)
+    return make_check("latency_bound", bool(shown), found, required, where)

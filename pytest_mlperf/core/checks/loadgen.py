@@ -8,7 +8,7 @@ inference_rules.adoc.
 from __future__ import annotations
 
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.verdict import Check
@@ -26,7 +26,7 @@ def loadgen_unmodified(run: Run) -> Check:
     found = changed[:60] or (flagged[0].text[:60] if flagged else "clean")
     remedy = "install the released mlcommons-loadgen"
     ok = not changed and not flagged
-    return check("loadgen_unmodified", ok, found, "clean sources", where, remedy)
+    return make_check("loadgen_unmodified", ok, found, "clean sources", where, remedy)
 
 
 def no_audit_config(run: Run) -> Check:
@@ -45,7 +45,7 @@ def no_audit_config(run: Run) -> Check:
         found = f"audit.config in use ({', '.join(shown) or 'nothing shows for what'})"
     ok = not hits or (bool(shown) and run.context.settings is None)
     remedy = "remove audit.config from the folder that LoadGen was started in"
-    return check("no_audit_config", ok, found, required, where, remedy)
+    return make_check("no_audit_config", ok, found, required, where, remedy)
 
 
 AUDITED = (
@@ -76,4 +76,4 @@ def no_errors(run: Run) -> Check:
         found, where = f"{count:,} errors counted", SUMMARY
     ok = count == 0 and counted >= 0
     remedy = "remove the cause that the first error names"
-    return check("no_errors", ok, found, "no error", where, remedy)
+    return make_check("no_errors", ok, found, "no error", where, remedy)

@@ -17,9 +17,9 @@ from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import apart
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
 from pytest_mlperf.core.checks.context import final_s
 from pytest_mlperf.core.checks.latency import estimate_keys
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.checks.tokens import of_tokens
 from pytest_mlperf.core.checks.tokens import talkative
 from pytest_mlperf.core.logs.keys import SHARES
@@ -40,13 +40,15 @@ def metric_present(run: Run) -> Check:
     value, where = log.number(key), log.where(key)
     if value <= 0:
         remedy = "repeat the run with more queries: there is no estimate yet"
-        return check("metric_present", False, f"{value:g}", "above 0", where, remedy)
+        return make_check(
+            "metric_present", False, f"{value:g}", "above 0", where, remedy
+        )
     wrong = next(distorted(run), None) or next(implausible(run), None)
     if wrong:
-        return check(
+        return make_check(
             "metric_present", False, wrong.found, wrong.required, wrong.where, REMEDY
         )
-    return check("metric_present", True, f"{value:,.10g}", "above 0", where)
+    return make_check("metric_present", True, f"{value:,.10g}", "above 0", where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from pytest_mlperf.core.checks.consistency import told
 from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
 from pytest_mlperf.core.checks.context import elapsed_s
 from pytest_mlperf.core.checks.context import final_s
 from pytest_mlperf.core.checks.context import spread
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -44,14 +44,14 @@ def loadgen_validity(run: Run) -> Check:
     unmet = [flag for flag in flags if not log.flag(flag)]
     reason = log.get("result_invalid_reason")
     if said == "VALID" and not unmet and reason is None:
-        return check("loadgen_validity", True, said, "VALID", where)
+        return make_check("loadgen_validity", True, said, "VALID", where)
     found = f"{said}, with not {', not '.join(unmet)}" if unmet else said
     if said == "VALID" and reason is not None:
         found += ", with a reason why it is not"
     remedy = "see the checks that failed with it"
     if text := str(reason or "").strip():
         remedy += f"; LoadGen says: {text[:200]}"
-    return check("loadgen_validity", False, found, "VALID", where, remedy)
+    return make_check("loadgen_validity", False, found, "VALID", where, remedy)
 
 
 def flags_agree(run: Run) -> Check:
@@ -123,9 +123,9 @@ def min_duration(run: Run, required_ms: int) -> Check:
         found, where = f"{wall:,.0f} ms by the clock", log.where("power_end")
     else:
         where = log.where(duration_key(run))
-        return check("min_duration", True, f"{lasted:,.0f} ms", required, where)
+        return make_check("min_duration", True, f"{lasted:,.0f} ms", required, where)
     remedy = remedies.too_short(run, required_ms)
-    return check("min_duration", False, found, required, where, remedy)
+    return make_check("min_duration", False, found, required, where, remedy)
 
 
 def slack(run: Run) -> float:
@@ -170,7 +170,7 @@ def min_query_count(run: Run, required: int) -> Check:
     log = run.log
     found = run.queries
     remedy = remedies.too_few_queries(run, required)
-    return check(
+    return make_check(
         "min_query_count",
         found >= required,
         f"{found:,} queries",
@@ -183,7 +183,7 @@ def min_query_count(run: Run, required: int) -> Check:
 def min_sample_count(run: Run, required: int) -> Check:
     """The Offline query held enough samples (submission checker, OFFLINE_MIN_SPQ)."""
     found = run.samples
-    return check(
+    return make_check(
         "min_sample_count",
         found >= required,
         f"{found:,} samples",

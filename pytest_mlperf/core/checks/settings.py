@@ -10,11 +10,11 @@ from __future__ import annotations
 from pytest_mlperf.core.checks.consistency import loaded_samples
 from pytest_mlperf.core.checks.consistency import requested_settings
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
 from pytest_mlperf.core.checks.context import ms
 from pytest_mlperf.core.checks.loadgen import loadgen_unmodified
 from pytest_mlperf.core.checks.loadgen import no_audit_config
 from pytest_mlperf.core.checks.loadgen import no_errors
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.verdict import Check
 
 
@@ -23,7 +23,7 @@ def test_mode(run: Run) -> Check:
     key = "effective_test_mode"
     found, required = run.log.text(key), run.mode.loadgen
     remedy = f"repeat the run with mode {required}"
-    return check(
+    return make_check(
         "test_mode", found == required, found, required, run.log.where(key), remedy
     )
 
@@ -33,7 +33,7 @@ def scenario(run: Run) -> Check:
     key = "effective_scenario"
     found, required = run.log.text(key), run.scenario.loadgen
     remedy = f"judge it as {found}, or repeat the run as {required}"
-    return check(
+    return make_check(
         "scenario", found == required, found, required, run.log.where(key), remedy
     )
 
@@ -51,11 +51,13 @@ def seeds(run: Run) -> Check:
         if found != required:
             remedy = f"set TestSettings from {run.round.name}'s seeds; each round has"
             remedy += " its own, and LoadGen compiles in those of one"
-            return check(
+            return make_check(
                 "seeds", False, f"{key} {found}", str(required), log.where(key), remedy
             )
     where = log.where("effective_qsl_rng_seed")
-    return check("seeds", True, f"{run.round.name}'s", f"{run.round.name}'s", where)
+    return make_check(
+        "seeds", True, f"{run.round.name}'s", f"{run.round.name}'s", where
+    )
 
 
 def target_latency_setting(run: Run) -> Check:
@@ -77,7 +79,7 @@ def target_latency_setting(run: Run) -> Check:
         shown.append(ms(found))
         if not 0 < found <= required:
             remedy = f"leave the bound to {rule.round}: {ms(required)}"
-            return check(
+            return make_check(
                 "target_latency_setting",
                 False,
                 ms(found),
@@ -88,7 +90,7 @@ def target_latency_setting(run: Run) -> Check:
     found_text = ", ".join(shown) or "no bound"
     where = log.where("effective_target_latency_ns")
     required_text = "a bound of the round"
-    return check(
+    return make_check(
         "target_latency_setting", bool(shown), found_text, required_text, where
     )
 
@@ -99,7 +101,7 @@ def target_percentile(run: Run) -> Check:
     found, required = run.log.number(key), run.rule.percentile or 0.0
     remedy = "remove target_latency_percentile from user.conf"
     ok = abs(found - required) < 1e-9
-    return check(
+    return make_check(
         "target_percentile",
         ok,
         f"{found:g}",
@@ -114,7 +116,7 @@ def samples_per_query(run: Run) -> Check:
     key = "generated_samples_per_query"
     found, required = run.log.integer(key), run.rule.samples_per_query
     remedy = "remove samples_per_query from user.conf"
-    return check(
+    return make_check(
         "samples_per_query",
         found == required,
         str(found),
@@ -136,7 +138,7 @@ def performance_sample_count(run: Run, required: int) -> Check:
     where = log.where("loaded_qsl_set" if short else key)
     found = min(asked, loaded) if short else asked
     remedy = f"raise performance_sample_count_override to {required:,}"
-    return check(
+    return make_check(
         "performance_sample_count",
         found >= required,
         f"{found:,} samples",
@@ -156,7 +158,7 @@ def issue_modes(run: Run) -> Check:
         full = f"effective_performance_{key}"
         if log.flag(full):
             remedy = f"remove performance_{key}; only compliance tests set it"
-            return check("issue_modes", False, key, "off", log.where(full), remedy)
+            return make_check("issue_modes", False, key, "off", log.where(full), remedy)
     key = "effective_sample_concatenate_permutation"
     # LoadGen before 4.1 did not log it.
     equal = key in log.values and log.flag(key)
@@ -164,7 +166,7 @@ def issue_modes(run: Run) -> Check:
     required = "equal issue" if run.rule.equal_issue else "either"
     remedy = "set sample_concatenate_permutation to 1"
     ok = equal or not run.rule.equal_issue
-    return check("issue_modes", ok, found, required, log.where(key), remedy)
+    return make_check("issue_modes", ok, found, required, log.where(key), remedy)
 
 
 def token_latencies(run: Run) -> Check:
@@ -175,7 +177,7 @@ def token_latencies(run: Run) -> Check:
     key = "requested_use_token_latencies"
     found, required = run.log.get(key, False), run.rule.use_token_latencies
     remedy = "set use_token_latencies as mlperf.conf has it"
-    return check(
+    return make_check(
         "token_latencies",
         found is required,
         "on" if found else "off",

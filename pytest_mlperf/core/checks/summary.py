@@ -10,7 +10,7 @@ from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import told
 from pytest_mlperf.core.checks.context import Run
-from pytest_mlperf.core.checks.context import check
+from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
@@ -50,7 +50,7 @@ def summary_agrees(run: Run) -> Check:
         required = f"{log.summary_warnings:,}, as {SUMMARY} counts"
         raise LogError(log.folder / DETAIL, 0, found, required, REMEDY)
     if run.mode is Mode.ACCURACY:
-        return check("summary_agrees", True, "no results in it", "none", SUMMARY)
+        return make_check("summary_agrees", True, "no results in it", "none", SUMMARY)
     pairs = [
         (label, line.key) for line in expected(log.values) for label in line.labels
     ]

@@ -1,4 +1,4 @@
-"""Compliance tests: their settings as data, their verification as pure functions.
+"""Compliance tests, one file each: settings as data, verification as pure functions.
 
 Every number is from the compliance/ folder of mlcommons/inference; nothing here runs
 LoadGen, and nothing else verifies.
@@ -6,22 +6,30 @@ LoadGen, and nothing else verifies.
 
 from __future__ import annotations
 
-from pytest_mlperf.core.compliance.audit import AUDITS
 from pytest_mlperf.core.compliance.audit import Audit
-from pytest_mlperf.core.compliance.audit import find
-from pytest_mlperf.core.compliance.report import official_files
-from pytest_mlperf.core.compliance.verify import Finding
-from pytest_mlperf.core.compliance.verify import References
-from pytest_mlperf.core.compliance.verify import verify
-from pytest_mlperf.core.compliance.verify import write
+from pytest_mlperf.core.compliance.audit import AuditedRun
+from pytest_mlperf.core.compliance.audit import AuditFinding
+from pytest_mlperf.core.compliance.audit import AuditTest
+from pytest_mlperf.core.compliance.registry import AUDITS
+from pytest_mlperf.core.compliance.registry import find
+from pytest_mlperf.core.compliance.registry import get
+from pytest_mlperf.core.compliance.registry import names
+from pytest_mlperf.core.compliance.registry import register
+from pytest_mlperf.core.compliance.registry import scores
+from pytest_mlperf.core.compliance.registry import verify
+from pytest_mlperf.core.compliance.registry import write
 
 __all__ = [
     "AUDITS",
     "Audit",
-    "Finding",
-    "References",
+    "AuditFinding",
+    "AuditTest",
+    "AuditedRun",
     "find",
-    "official_files",
+    "get",
+    "names",
+    "register",
+    "scores",
     "verify",
     "write",
 ]

@@ -1,75 +1,39 @@
-"""What each compliance test sets: the official audit.config files as data.
+"""What a compliance test is: one object that knows everything about it.
 
-Source of every value: mlcommons/inference b66003e1, compliance/TESTnn/[model/]
-audit.config (the same numbers at tag v5.1.1 for TEST01, TEST04 and TEST06);
-TEST04-A, TEST04-B and TEST05: tag v2.0, compliance/nvidia/. TEST05 of v4.1 asks
-LoadGen for its own TEST05 seeds, which are the round's.
+Each official test has a file of its own. A third party's test is an object of the same
+shape, made known with ``compliance.register``; a rule names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 from typing import Any
+from typing import Protocol
+from typing import runtime_checkable
 
-from pytest_mlperf.core import rounds
 from pytest_mlperf.core.rounds.rule import Rule
+from pytest_mlperf.core.types import Seeds
+from pytest_mlperf.core.verdict import Check
 
 SOURCE = "mlcommons/inference b66003e1: compliance/"
 V2_SOURCE = "mlcommons/inference tag v2.0: compliance/nvidia/"
 LOG_SEED = 720381539243781796
 """accuracy_log_rng_seed of every test that samples answers."""
-
-SAMPLED = {
-    "resnet50": 4096,
-    "bert": 4096,
-    "dlrm": 4096,
-    "dlrm-v2": 4096,
-    "gptj": 4096,
-    "rgat": 4096,
-    "rnnt": 4096,
-    "whisper": 4096,
-    "ssd-small": 1024,
-    "retinanet": 256,
-    "pointpainting": 256,
-    "ssd-large": 256,
-    "stable-diffusion-xl": 128,
-    "3d-unet": 64,
-    "yolo": 64,
-    "wan-2.2-t2v-a14b": 50,
-}
-"""TEST01/<benchmark>/audit.config: accuracy_log_sampling_target."""
-TEST04_QUERIES = {
-    ("stable-diffusion-xl", "Offline"): 500,
-    ("wan-2.2-t2v-a14b", "Offline"): 20,
-    ("wan-2.2-t2v-a14b", "SingleStream"): 20,
-}
-"""TEST04/audit.config: min_query_count that only a file read for the model sets."""
-TEST07 = {"gpt-oss-120b": (990, 60.698)}
-"""Samples of the accuracy set, and test07_accuracy_threshold."""
-TEST09: dict[str, tuple[int, dict[str, int], float, float]] = {
-    "gpt-oss-120b": (6396, {"performance_issue_unique": 1}, 1150.38, 1406.02),
-    "e2e-rag-qna": (824, {}, 246.43, 301.19),
-}
-"""min_query_count, what else is set, and the bounds of the mean output tokens."""
-SAME_SAMPLE = {
-    "performance_issue_unique": 0,
-    "performance_issue_same": 1,
-    "performance_issue_same_index": 3,
-}
-"""TEST04 and TEST04-B."""
 PERFORMANCE_ONLY = 2
 """LoadGen's number of the mode that every test runs in."""
+References = Mapping[str, Path]
+"""What a test ``needs`` -> the folder of that run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
     """One compliance test of one benchmark and scenario in one round."""
 
-    name: str
-    """``TEST01``."""
+    test: AuditTest
     model: str
     """LoadGen's model name."""
     scenario: str
@@ -77,16 +41,23 @@ class Audit:
     settings: Mapping[str, int]
     """Key of audit.config -> value, as LoadGen reads it."""
     source: str
-    as_performance: bool = False
-    """The run is also a performance run: every rule of one holds for it."""
-    needs: tuple[str, ...] = ()
-    """Runs it is compared with: ``performance``, ``accuracy``, or another test."""
     for_model: Mapping[str, int] = field(default_factory=dict)
     """Settings that LoadGen itself would pass over: they name the model."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """Numbers that only the verification reads: ``test09_min_output_tokens``."""
-    seeds: tuple[int, int, int] | None = None
-    """TEST05: what replaces the round's seeds of QSL, sample index and schedule."""
+
+    @property
+    def name(self) -> str:
+        """``TEST01``."""
+        return self.test.name
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.test.needs
+
+    @property
+    def as_performance(self) -> bool:
+        return self.test.as_performance
 
     @property
     def values(self) -> dict[str, int]:
@@ -110,26 +81,13 @@ class Audit:
         return "\n".join([*lines, ""])
 
 
-def find(name: str, rule: Rule) -> Audit:
-    """Return a compliance test's settings for a rule.
-
-    Raises ``ValueError`` for a test that the rule's benchmark does not have.
-    """
-    if name not in rule.compliance:
-        has = ", ".join(rule.compliance) or "none"
-        raise ValueError(
-            f"{name!r} is no compliance test of {rule.model} in {rule.round}; it has "
-            f"{has}"
-        )
-    return _TESTS[name](rule)
-
-
-def _audit(
-    name: str, rule: Rule, settings: Mapping[str, int], source: str, **more: Any
+def make_audit(
+    test: AuditTest, rule: Rule, settings: Mapping[str, int], source: str, **more: Any
 ) -> Audit:
+    """Return a test's settings for a rule; ``more`` are the audit's other fields."""
     settings = {"mode": PERFORMANCE_ONLY, **settings}
     scenario = rule.scenario.loadgen
-    return Audit(name, rule.loadgen_model, scenario, settings, source, **more)
+    return Audit(test, rule.loadgen_model, scenario, settings, source, **more)
 
 
 def sampling(target: int, **more: int) -> dict[str, int]:
@@ -141,125 +99,125 @@ def sampling(target: int, **more: int) -> dict[str, int]:
     }
 
 
-def test01(rule: Rule) -> Audit:
-    """Answers in performance mode are those of accuracy mode."""
-    source = V2_SOURCE if rule.round == "v2.0" else SOURCE
-    return _audit(
-        "TEST01",
-        rule,
-        sampling(SAMPLED[rule.benchmark]),
-        f"{source}TEST01/{rule.benchmark}/audit.config",
-        as_performance=True,
-        needs=("performance", "accuracy"),
-    )
+@dataclass(frozen=True, slots=True)
+class AuditedRun:
+    """A run under a test's settings, with what it is compared with."""
+
+    audit: Audit
+    rule: Rule
+    folder: Path
+    references: References
 
 
-def test04(rule: Rule) -> Audit:
-    """The same sample over and over is not faster: nothing is cached."""
-    queries = TEST04_QUERIES.get((rule.benchmark, rule.scenario.loadgen))
-    return _audit(
-        "TEST04",
-        rule,
-        SAME_SAMPLE,
-        f"{SOURCE}TEST04/audit.config",
-        as_performance=True,
-        needs=("performance",),
-        for_model={"min_query_count": queries} if queries else {},
-    )
+@dataclass(frozen=True, slots=True)
+class AuditFinding:
+    """Part of a verification: its checks, and the official file that says so."""
+
+    checks: tuple[Check, ...]
+    file: str
+    text: str
 
 
-def test04_a(rule: Rule) -> Audit:
-    """Every sample once: what TEST04-B is held against."""
-    unique = {"performance_issue_unique": 1, "performance_issue_same": 0}
-    return _audit("TEST04-A", rule, unique, f"{V2_SOURCE}TEST04-A/audit.config")
+class AnswerScorer(Protocol):
+    """What scores answers: a workload of any kind."""
+
+    def score(self, answers: Mapping[int, bytes]) -> dict[str, float]: ...
+
+    def accuracy_text(self, metrics: Mapping[str, float]) -> str: ...
 
 
-def test04_b(rule: Rule) -> Audit:
-    """One sample as often as TEST04-A had samples."""
-    return _audit(
-        "TEST04-B",
-        rule,
-        SAME_SAMPLE,
-        f"{V2_SOURCE}TEST04-B/audit.config",
-        needs=("TEST04-A",),
-    )
+class AuditTest(Protocol):
+    """One compliance test. A class that inherits from this has the defaults."""
+
+    name: str
+    """``TEST01``: in ids, rules and the names of folders."""
+    needs: tuple[str, ...] = ()
+    """Runs it is compared with: ``performance``, ``accuracy``, or another test."""
+    as_performance: bool = False
+    """The run is also a performance run: every rule of one holds for it."""
+    is_timed: bool = False
+    """A submission must contain its performance run (checkers, performance_check)."""
+    needs_token_ids: bool = False
+    """The answers must be token ids; text alone proves nothing."""
+    keeps_answers: bool = False
+    """The accuracy log of a submission is not cut: the verification reads it again."""
+    pair_with: str = ""
+    """The needed run whose folder gets the official files too."""
+    files: tuple[str, ...]
+    """Paths inside a submission's ``TESTnn/`` that the checkers ask for."""
+
+    def resolve(self, rule: Rule) -> Audit:
+        """Return the settings for a rule; ``ValueError`` for an unknown benchmark."""
+        ...
+
+    def verify(self, run: AuditedRun) -> tuple[AuditFinding, ...]:
+        """Return what the official definitions say of an audited run.
+
+        Does not raise for what is in the folders: a log that cannot be read is a
+        check in error.
+        """
+        ...
+
+    def seeds(self, seeds: Seeds) -> Seeds | None:
+        """Return the seeds of the run, from the round's; None where it has none."""
+        return seeds
+
+    def scores(
+        self, folder: Path, references: References, workload: AnswerScorer
+    ) -> Mapping[str, str]:
+        """Return the scores that the verification reads: file name -> text.
+
+        Raises ``LogError`` for answers that cannot be read.
+        """
+        del folder, references, workload
+        return {}
+
+    def refusal(self, answered_by: str = "", *, tells_token_ids: bool = True) -> str:
+        """Return why the test cannot be run; empty where it can.
+
+        ``answered_by`` names the service, and ``tells_token_ids`` is what it does.
+        """
+        if not self.needs_token_ids or tells_token_ids:
+            return ""
+        return (
+            f"{self.name} looks at token ids, and {answered_by} tells none in a "
+            "test completion; use a server that does (vLLM: return_token_ids, "
+            "llama.cpp: logprobs, trtllm-serve: detokenize)"
+        )
+
+    def official_files(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        """Yield the path inside a submission's ``TESTnn/`` and the run's own file."""
+        for path in self.files:
+            yield path, folder / path.rpartition("/")[2]
+
+    def missing_proof(self, text: str) -> Iterator[tuple[str, str]]:
+        """Yield what an official file lacks: what was found, what it should be."""
+        if "TEST PASS" not in text:
+            yield "no TEST PASS", "a line TEST PASS"
+
+    def can_verify_again(self, folder: Path) -> bool:
+        """True where the answers in a submission's folder can be verified here."""
+        del folder
+        return True
 
 
-def test05(rule: Rule) -> Audit:
-    """Other seeds, the same performance."""
-    seeds = rounds.get(rule.round).seeds.test05
-    assert seeds is not None, f"{rule.round} has TEST05 and no seeds for it"
-    names = ("qsl_rng_seed", "sample_index_rng_seed", "schedule_rng_seed")
-    return _audit(
-        "TEST05",
-        rule,
-        dict(zip(names, seeds, strict=True)),
-        f"{V2_SOURCE}TEST05/audit.config",
-        as_performance=True,
-        needs=("performance",),
-        seeds=seeds,
-    )
+@runtime_checkable
+class ComparesSpeed(AuditTest, Protocol):
+    """A test that compares the figures of two performance runs."""
+
+    speed_reference: str
+    """What ``compare_speed`` needs: ``performance``."""
+
+    def compare_speed(self, run: AuditedRun) -> AuditFinding: ...
 
 
-def test06(rule: Rule) -> Audit:
-    """Token answers are consistent: first token, end of sequence, length."""
-    own = {"min_query_count": 100, "min_duration": 0}
-    settings = sampling(100, **own, sample_concatenate_permutation=0)
-    return _audit("TEST06", rule, settings, f"{SOURCE}TEST06/audit.config")
+@runtime_checkable
+class AcceptsScores(AuditTest, Protocol):
+    """A test whose answers may differ where their scores agree."""
 
+    score_files: tuple[str, ...]
+    """The texts that stand in ``accuracy/`` then, and only then."""
 
-def test07(rule: Rule) -> Audit:
-    """The accuracy of a performance run over the accuracy set reaches a threshold."""
-    samples, threshold = TEST07[rule.benchmark]
-    return _audit(
-        "TEST07",
-        rule,
-        sampling(
-            samples,
-            min_query_count=samples,
-            min_duration=0,
-            performance_issue_unique=1,
-            sample_concatenate_permutation=0,
-        ),
-        f"{SOURCE}TEST07/{rule.benchmark}/audit.config",
-        limits={"test07_accuracy_threshold": threshold},
-    )
-
-
-def test08(rule: Rule) -> Audit:
-    """Predictions in performance mode have accuracy mode's normalised entropy."""
-    return _audit(
-        "TEST08",
-        rule,
-        sampling(4096),
-        f"{SOURCE}TEST08/dlrm-v3/audit.config",
-        needs=("accuracy",),
-    )
-
-
-def test09(rule: Rule) -> Audit:
-    """Answers are as long as the reference's, on average."""
-    queries, unique, low, high = TEST09[rule.benchmark]
-    own = {"min_query_count": queries, "min_duration": 0, **unique}
-    return _audit(
-        "TEST09",
-        rule,
-        sampling(10_000, **own, sample_concatenate_permutation=0),
-        f"{SOURCE}TEST09/{rule.benchmark}/audit.config",
-        limits={"test09_min_output_tokens": low, "test09_max_output_tokens": high},
-    )
-
-
-_TESTS: dict[str, Callable[[Rule], Audit]] = {
-    "TEST01": test01,
-    "TEST04": test04,
-    "TEST04-A": test04_a,
-    "TEST04-B": test04_b,
-    "TEST05": test05,
-    "TEST06": test06,
-    "TEST07": test07,
-    "TEST08": test08,
-    "TEST09": test09,
-}
-AUDITS = tuple(_TESTS)
-"""Every test of any round, in the order of a cell's items."""
+    def compare_scores(self, run: AuditedRun) -> tuple[bool, str, str]:
+        """Return whether the scores agree, what was found, and the remedy."""
+        ...

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pytest_mlperf.core import compliance
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.checks.context import Context
 from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.outcome import check_unreadable
 from pytest_mlperf.core.checks.settings import ALWAYS
 from pytest_mlperf.core.checks.settings import seeds
 from pytest_mlperf.core.checks.summary import summary_agrees
-from pytest_mlperf.core.compliance import audit as audits
 from pytest_mlperf.core.judge import inferred
 from pytest_mlperf.core.judge.judge import attempt
 from pytest_mlperf.core.judge.judge import judge_log
-from pytest_mlperf.core.judge.judge import unreadable
 from pytest_mlperf.core.logs.discover import Place
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.rounds import Rule
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
@@ -42,7 +42,7 @@ def appraise(place: Place, round_name: str = "") -> Verdict:
         ran = Scenario.parse(log.text("effective_scenario"))
         mode = Mode.COMPLIANCE if place.test else place.mode or mode_of(log)
     except LogError as error:
-        return untold(place, round_name, unreadable("log", error))
+        return untold(place, round_name, check_unreadable("log", error))
     except ValueError as error:
         check = Check("scenario", Status.ERROR, str(error), "LoadGen's", DETAIL, NO)
         return untold(place, round_name, check)
@@ -121,11 +121,11 @@ def chosen(log: Log, place: Place, round_name: str) -> tuple[str, str]:
 def seeded_by(log: Log, test: str) -> str:
     """Return the newest round whose seeds a log has; empty where it is none."""
     keys = ("qsl", "sample_index", "schedule")
-    found = [log.get(f"effective_{key}_rng_seed") for key in keys]
+    logged = tuple(log.get(f"effective_{key}_rng_seed") for key in keys)
     for name in reversed(rounds.ROUNDS):
-        own = rounds.get(name).seeds
-        seeds = (own.qsl, own.sample_index, own.schedule)
-        if tuple(found) == (own.test05 if test == "TEST05" else seeds):
+        seeds = rounds.get(name).seeds
+        own = compliance.get(test).seeds(seeds) if test in compliance.names() else seeds
+        if own and logged == (own.qsl, own.sample_index, own.schedule):
             return name
     return ""
 
@@ -145,7 +145,7 @@ def held_to(place: Place, log: Log, ran: Scenario, name: str, how: str) -> Verdi
         return untold(place, name, unknown(place, name))
     round_ = rounds.get(name)
     try:
-        audit = audits.find(place.test, rule) if place.test else None
+        audit = compliance.find(place.test, rule) if place.test else None
     except ValueError as error:
         return untold(place, name, untested(place, error))
     context = Context(
@@ -154,7 +154,7 @@ def held_to(place: Place, log: Log, ran: Scenario, name: str, how: str) -> Verdi
         expected_s=None if mode is Mode.ACCURACY else expected_s(log, ran),
         audit=audit,
     )
-    cell = Cell(place.benchmark, place.target, rule.scenario, "", name)
+    cell = Cell(rule, "")
     if not legal:
         run = Run(log, cell, mode, rule, round_, context)
         verdict = of_another_scenario(run, place, ran)

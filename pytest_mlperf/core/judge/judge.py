@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.checks import accuracy as accuracy_checks
 from pytest_mlperf.core.checks import audit as audit_checks
 from pytest_mlperf.core.checks import device
@@ -19,6 +20,7 @@ from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import Context
 from pytest_mlperf.core.checks.context import Judge
 from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.outcome import check_unreadable
 from pytest_mlperf.core.checks.summary import summary_agrees
 from pytest_mlperf.core.judge.figures import report
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
@@ -28,7 +30,6 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.rounds import AccuracyLimit
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
@@ -50,7 +51,7 @@ def judge(
         log = Log.read(folder)
     except LogError as error:
         verdict = unjudged(folder, cell, mode, round_, context)
-        return replace(verdict, checks=(unreadable("log", error),))
+        return replace(verdict, checks=(check_unreadable("log", error),))
     return judge_log(log, cell, mode, rule, round_, context)
 
 
@@ -86,7 +87,8 @@ def unjudged(
         actual_s=context.actual_s,
         folder=str(folder),
         build=context.build,
-        facts=dict(context.facts),
+        facts={**context.run.to_texts(), **context.facts},
+        run=context.run,
     )
 
 
@@ -218,16 +220,9 @@ def attempt(run: Run, name: str, judge_one: Judge) -> Check:
     try:
         return judge_one(run)
     except LogError as error:
-        return unreadable(name, error)
+        return check_unreadable(name, error)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         # Never a crash, whatever a log holds; the fuzz test finds none but the first.
         found = f"numbers that cannot be reckoned with ({error})"
         required, remedy = "LoadGen's own", "repeat the run; the log is wrong"
         return Check(name, Status.ERROR, found, required, DETAIL, remedy)
-
-
-def unreadable(name: str, error: LogError) -> Check:
-    """Return a check in error from what could not be read."""
-    return Check(
-        name, Status.ERROR, error.found, error.required, error.where, error.remedy
-    )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.compliance import Finding
+from pytest_mlperf.core.compliance import AuditFinding
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.rounds import Round
@@ -158,7 +158,7 @@ def completed(
     """Return a performance run with all that belongs to it, or what is lacking."""
     same = [r for r in reversed(runs) if r.build == run.build]
     taken = {PERFORMANCE: run}
-    verified: dict[str, tuple[Finding, ...]] = {}
+    verified: dict[str, tuple[AuditFinding, ...]] = {}
     texts = []
     for mode in (ACCURACY, *tests):
         why = ""
@@ -179,7 +179,9 @@ def completed(
     return Entry(rule, run, taken[ACCURACY], audits, verified)
 
 
-def confirmed(rule: Rule, run: Run, taken: Mapping[str, Run]) -> tuple[Finding, ...]:
+def confirmed(
+    rule: Rule, run: Run, taken: Mapping[str, Run]
+) -> tuple[AuditFinding, ...]:
     """Return an audit's verification against the runs taken, if it had others."""
     if run.mode not in rule.compliance:
         return ()

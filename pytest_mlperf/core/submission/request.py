@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
-from pytest_mlperf.core.compliance import Finding
+from pytest_mlperf.core.compliance import AuditFinding
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.runs import Run
@@ -51,7 +51,7 @@ class Entry:
     performance: Run
     accuracy: Run
     compliance: Mapping[str, Run] = field(default_factory=dict)
-    verified: Mapping[str, tuple[Finding, ...]] = field(default_factory=dict)
+    verified: Mapping[str, tuple[AuditFinding, ...]] = field(default_factory=dict)
     """Audits that were compared with other runs than these: verified once more."""
 
     @property

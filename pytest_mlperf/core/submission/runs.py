@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_mlperf.core.residency.rules import said_in
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
 
@@ -43,7 +42,7 @@ class Run:
     def build(self) -> tuple[str, ...]:
         """What runs of one submission must share."""
         one = self.verdict
-        return one.engine, one.build, one.devices, *said_in(one.facts)
+        return one.engine, one.build, one.run.devices, *one.run.on_device
 
     @property
     def name(self) -> str:

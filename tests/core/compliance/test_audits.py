@@ -16,7 +16,6 @@ from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.plan import plan
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
@@ -25,6 +24,7 @@ from tests.support import logs
 from tests.support.audits import FOUND
 from tests.support.audits import SAME
 from tests.support.audits import rule_of
+from tests.support.cells import cell_of
 
 SAMPLING = {
     "effective_accuracy_log_rng_seed": 720381539243781796,
@@ -121,7 +121,7 @@ def judged(folder: Path, test: str, settings: Settings | None = None) -> Verdict
     """Judge a folder as a compliance run of resnet50 Offline under v6.1."""
     rule = rule_of("resnet50")
     context = Context(audit=find(test, rule), settings=settings)
-    cell = Cell("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
+    cell = cell_of("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
     return judge(folder, cell, Mode.COMPLIANCE, rule, rounds.get("v6.1"), context)
 
 
@@ -168,7 +168,7 @@ def test_a_performance_run_under_an_audit_stays_invalid(tmp_path: Path) -> None:
     """What a compliance run may do, its performance run may not."""
     log = logs.performance(tmp_path, "Offline", change=SAME, warnings=[FOUND])
     rule = rule_of("resnet50")
-    cell = Cell("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
+    cell = cell_of("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
     settings = replace(planned(rule, None), mode=Mode.PERFORMANCE)
     context = Context(settings=settings)
     table = rounds.get("v6.1")
@@ -188,7 +188,7 @@ def test_a_token_test_is_held_to_its_own_rules_alone(tmp_path: Path) -> None:
         "result_validity": "INVALID",
     }
     log = logs.performance(tmp_path, "Server", change=change, warnings=[FOUND])
-    cell = Cell("llama3.1-8b", "", Scenario.SERVER, "null", "v6.1")
+    cell = cell_of("llama3.1-8b", "", Scenario.SERVER, "null", "v6.1")
     context = Context(audit=find("TEST06", rule))
     found = judge(log, cell, Mode.COMPLIANCE, rule, rounds.get("v6.1"), context)
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mlperf.core.compliance import Finding
-from pytest_mlperf.core.compliance import answers
+from pytest_mlperf.core.compliance import AuditFinding
 from pytest_mlperf.core.compliance import find
-from pytest_mlperf.core.compliance import official_files
-from pytest_mlperf.core.compliance import tokens
+from pytest_mlperf.core.compliance import get
 from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.compliance import write
-from pytest_mlperf.core.compliance.entropy import normalised
+from pytest_mlperf.core.compliance.test01 import compare_answers
+from pytest_mlperf.core.compliance.test06 import count_trailing
+from pytest_mlperf.core.compliance.test08 import normalized_entropy
 from pytest_mlperf.core.verdict import Status
 from tests.support import logs
 from tests.support.audits import outcome
@@ -75,7 +75,7 @@ def verified(
     references: Mapping[str, Path],
     benchmark: str = "resnet50",
     **where: str,
-) -> tuple[Finding, ...]:
+) -> tuple[AuditFinding, ...]:
     rule = rule_of(benchmark, **where)
     audit = find(test, rule)
     findings = verify(audit, rule, folder, references)
@@ -85,7 +85,7 @@ def verified(
 
 def of_test01(
     tmp_path: Path, given: Sequence[tuple[int, bytes]], speed: float = 100.0
-) -> tuple[Finding, ...]:
+) -> tuple[AuditFinding, ...]:
     """Return the findings of a TEST01 run of these answers, beside 100 samples/s."""
     before = speeds(tmp_path / "performance", "Offline", 100.0)
     accuracy = answered(tmp_path / "accuracy", CLASSES)
@@ -137,7 +137,7 @@ def test_accuracy_txt_has_the_hash_of_the_whole_log(tmp_path: Path) -> None:
 def test_what_belongs_into_a_submission_is_there(tmp_path: Path) -> None:
     """A run that passes has exactly the checkers' files, and each exists."""
     of_test01(tmp_path, CLASSES[:5])
-    found = dict(official_files("TEST01", tmp_path / "TEST01"))
+    found = dict(get("TEST01").official_files(tmp_path / "TEST01"))
 
     assert set(found) == {
         "verify_accuracy.txt",
@@ -182,7 +182,7 @@ def test_other_answers_may_be_as_good(
 
     assert expected is outcome(found)["compliance_accuracy"]
     assert {"accuracy/baseline_accuracy.txt", "accuracy/compliance_accuracy.txt"} <= {
-        path for path, _ in official_files("TEST01", folder)
+        path for path, _ in get("TEST01").official_files(folder)
     }
 
 
@@ -387,7 +387,7 @@ def test_test08_compares_entropies(
 
 def test_the_entropy_of_a_coin_is_one() -> None:
     """Predictions that know nothing but the mean of the labels."""
-    assert pytest.approx(1.0) == normalised((0.5, 0.5), (1.0, 0.0), (1.0, 1.0))
+    assert pytest.approx(1.0) == normalized_entropy((0.5, 0.5), (1.0, 0.0), (1.0, 1.0))
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_ends_of_sequence_are_counted_from_the_end(ids: list[int]) -> None:
     while place > 0 and ids[place] == 2:
         expected, place = expected + 1, place - 1
 
-    assert expected == tokens.trailing(tuple(ids), 2)
+    assert expected == count_trailing(tuple(ids), 2)
 
 
 def test_a_second_answer_is_held_against_the_first_of_its_run(tmp_path: Path) -> None:
@@ -431,7 +431,7 @@ def test_a_second_answer_is_held_against_the_first_of_its_run(tmp_path: Path) ->
     first, second = (3, numbers(900)), (3, numbers(901))
     accuracy = answered(tmp_path / "accuracy", [first])
     run = answered(tmp_path / "run", [first, second, second])
-    found = answers.compare(accuracy, run)
+    found = compare_answers(accuracy, run)
 
     assert (found.matched, found.different) == (3, 1)
 
@@ -440,6 +440,6 @@ def test_bytes_are_compared_where_answers_are_no_int32(tmp_path: Path) -> None:
     """Answers of three bytes: only the first one counts, as in the script."""
     accuracy = answered(tmp_path / "accuracy", [(0, b"abc"), (1, b"xyz")])
     run = answered(tmp_path / "run", [(0, b"axx"), (1, b"Xyz")])
-    found = answers.compare(accuracy, run)
+    found = compare_answers(accuracy, run)
 
     assert (found.element, found.different, found.further) == ("byte", 1, 1)
