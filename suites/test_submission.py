@@ -36,7 +36,7 @@ def test_submission_result(submission_tree: Tree, tree_result: Result) -> None:
 def test_submission_official(submission_tree: Tree, official_checker: Path) -> None:
     """The official checker is content, and found results to be content with."""
     root, name = submission_tree.listing.root, submission_tree.round.name
-    said, good = checkers.official(root, name, official_checker)
+    said, good = checkers.run_official(root, name, official_checker)
 
     if not good:
         pytest.fail("\n".join(said), pytrace=False)

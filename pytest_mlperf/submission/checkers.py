@@ -1,4 +1,4 @@
-"""A tree as checkers see it: our own, and the official one where it is at hand."""
+"""Runs our own checker on a tree, and the official one if a clone is given."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_mlperf.core.submission.check import Tree
-    from pytest_mlperf.submission.result_files import Place
+    from pytest_mlperf.submission.result_files import ResultPlace
 
 TOOLS = ("", "tools/submission")
-"""Where the checker lies below the folder that is named."""
+"""Folders of the checker, below the clone."""
 SUMMARY = re.compile(r"(SUMMARY: .*|Results=\d+.*)")
 ERROR = re.compile(r"\bERROR\] (.*)")
 TIMEOUT_S = 600
 MOST_LINES = 20
-"""Problems that one checker may fill a terminal with."""
+"""Most problems of one checker that are printed."""
 
 
-def check(root: Path, round_name: str, checker: Path | None) -> tuple[list[str], bool]:
-    """Return what the checkers say, a line each, and whether all are content."""
+def run_checkers(
+    root: Path, round_name: str, checker: Path | None
+) -> tuple[list[str], bool]:
+    """Return the checkers' output, and whether they found no problem."""
     from pytest_mlperf.core.submission.check import check_tree
 
     problems = [f"submit check: {one}" for one in check_tree(root, round_name)]
     more = f"all of them: pytest-mlperf submit check {root} --round {round_name}"
-    said = first(problems, more) or ["submit check: no problem found"]
+    own = limit_lines(problems, more) or ["submit check: no problem found"]
     if checker is None:
-        return said, not problems
-    lines, good = official(root, round_name, checker)
+        return own, not problems
+    lines, good = run_official(root, round_name, checker)
     *errors, summary = lines
-    return [*said, *first(errors), summary], good and not problems
+    return [*own, *limit_lines(errors), summary], good and not problems
 
 
-def faulty(present: Tree, place: Place) -> str:
-    """Return what is wrong with the files of a result; empty where nothing is."""
+def find_fault(present: Tree, place: ResultPlace) -> str:
+    """Return the first problem of a result's own files; empty if there is none."""
     from pytest_mlperf.core.submission.check import result_problems
 
     own = [f"{p.relative_to(place.root).as_posix()}/" for p in place.folders()]
@@ -50,20 +52,20 @@ def faulty(present: Tree, place: Place) -> str:
     return ""
 
 
-def first(lines: list[str], more: str = "") -> list[str]:
-    """Return the first lines of many, and how many there are besides."""
+def limit_lines(lines: list[str], more: str = "") -> list[str]:
+    """Return the first lines, and the number of the others."""
     if len(lines) <= MOST_LINES:
         return lines
     rest = f"... and {len(lines) - MOST_LINES} more"
     return [*lines[:MOST_LINES], f"{rest}; {more}" if more else rest]
 
 
-def official(root: Path, round_name: str, checker: Path) -> tuple[list[str], bool]:
-    """Return the summary and errors of the official checker, and if it is content.
+def run_official(root: Path, round_name: str, checker: Path) -> tuple[list[str], bool]:
+    """Return the errors and summary of the official checker, and whether it passed.
 
-    It calls an empty tree fine, so that content asks for at least one result.
+    The checker accepts an empty tree; passing here takes at least one result.
     """
-    command, folder = command_of(checker)
+    command, folder = find_command(checker)
     if not command:
         absent = f"{checker} has no tools/submission/submission_checker"
         remedy = "give a clone of mlcommons/inference with --mlperf-checker DIR"
@@ -92,12 +94,12 @@ def official(root: Path, round_name: str, checker: Path) -> tuple[list[str], boo
     summary = "; ".join(SUMMARY.findall(text))
     if not summary and not errors:
         errors = [f"official checker: ended with {done.returncode}: {text[-500:]}"]
-    told = f"official checker ({round_name}): {summary or 'no summary'}"
-    return [*errors, f"{told}; {len(rows)} results"], not done.returncode and bool(rows)
+    last = f"official checker ({round_name}): {summary or 'no summary'}"
+    return [*errors, f"{last}; {len(rows)} results"], not done.returncode and bool(rows)
 
 
-def command_of(checker: Path) -> tuple[list[str], Path]:
-    """Return the arguments that start a checker, and where; none if it is not there."""
+def find_command(checker: Path) -> tuple[list[str], Path]:
+    """Return a checker's command and its folder; an empty command if it is absent."""
     for name in TOOLS:
         folder = checker.resolve() / name
         if (folder / "submission_checker" / "main.py").is_file():

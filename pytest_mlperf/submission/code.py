@@ -1,4 +1,4 @@
-"""The code that ran, as a submission carries it: sources, requirements, no data."""
+"""Writes the code that ran into a submission: sources and requirements, no data."""
 
 from __future__ import annotations
 
@@ -10,36 +10,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
-"""The package; in a clone the suites lie beside it, in a wheel inside."""
+"""The package; the suites are beside it in a clone, and inside it in a wheel."""
 TEXT = frozenset({".py", ".toml", ".md", ".typed", ".txt", ".sh"})
 LEFT_OUT = frozenset({"embedded", "__pycache__", "suites", "fixtures", "systems"})
-"""Folders of the package that are data, or are copied to where a clone has them."""
+"""Folders of the package that are data, or are copied to their place in a clone."""
 LARGEST = 1 << 20
-"""Bytes of a source file; anything larger is data."""
+"""Most bytes of a source file; anything larger is data."""
 PACKAGE = "pytest-mlperf"
 SYSTEMS = "The system file of the runs, where there was one.\n"
 
 
-def write(
+def write_code(
     folder: Path,
     *,
     engines: Iterable[str] = (),
     system_file: Path | None = None,
     note: str = "",
 ) -> Path:
-    """Write the code below ``folder`` and return where it is.
+    """Write the code below ``folder`` and return its path.
 
-    A folder that holds other code, of an earlier session, is kept: this session's
-    gets a number. ``engines`` are ``module:object`` of engines in development.
-    Raises ``OSError``.
+    The different code of an earlier session is kept: this session's gets a number.
+    ``engines``: ``module:object`` of engines in development. Raises ``OSError``.
     """
     making = folder / f"{PACKAGE}.making"
     shutil.rmtree(making, ignore_errors=True)
     beside = HOME if (HOME / "suites").is_dir() else HOME.parent
-    for path in sources(HOME, LEFT_OUT):
+    for path in list_sources(HOME, LEFT_OUT):
         _copy(path, making / "pytest_mlperf" / path.relative_to(HOME))
     for name in ("suites", "fixtures"):
-        for path in sources(beside / name, {"__pycache__"}):
+        for path in list_sources(beside / name, {"__pycache__"}):
             if path.name != "conftest.py":
                 _copy(path, making / name / path.relative_to(beside / name))
     for name in ("conftest.py", "suites/conftest.py"):
@@ -49,24 +48,24 @@ def write(
         if (beside / name).is_file():
             _copy(beside / name, making / name)
     if not (making / "pyproject.toml").exists():
-        (making / "pyproject.toml").write_text(project(), encoding="utf-8")
+        (making / "pyproject.toml").write_text(format_project(), encoding="utf-8")
     if system_file:
         _copy(system_file, making / "systems" / system_file.name)
     for spec in engines:
-        for path, name in _module(spec):
-            # Beside conftest.py, whose folder pytest imports from.
+        for path, name in _list_module_sources(spec):
+            # Beside conftest.py: pytest imports from its folder.
             if not (making / name).exists():
                 _copy(path, making / name)
-    # pyproject.toml makes it part of the wheel that a reader installs.
+    # pyproject.toml includes this folder in the wheel that a reader installs.
     (making / "systems").mkdir(exist_ok=True)
     (making / "systems/README.md").write_text(SYSTEMS, encoding="utf-8")
-    (making / "requirements.txt").write_text(requirements(), encoding="utf-8")
-    (making / "README.md").write_text(_readme(note), encoding="utf-8")
-    return _keep(making)
+    (making / "requirements.txt").write_text(format_requirements(), encoding="utf-8")
+    (making / "README.md").write_text(_format_readme(note), encoding="utf-8")
+    return _place(making)
 
 
-def sources(folder: Path, left_out: Iterable[str]) -> Iterator[Path]:
-    """Yield the source files of a folder: text, small, with a name git takes."""
+def list_sources(folder: Path, left_out: Iterable[str]) -> Iterator[Path]:
+    """Yield the source files of a folder: small text files with ordinary names."""
     skip = set(left_out)
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
@@ -77,23 +76,23 @@ def sources(folder: Path, left_out: Iterable[str]) -> Iterator[Path]:
             yield path
 
 
-def requirements() -> str:
-    """Return every installed distribution with its version, one a line.
+def format_requirements() -> str:
+    """Return every installed distribution with its version, one per line.
 
-    Without this suite: what ran lies beside, and no index may have it.
+    This suite is left out: its code is in the same folder, and possibly on no index.
     """
     from importlib.metadata import distributions
 
-    found = {
+    pins = {
         f"{name}=={one.version}"
         for one in distributions()
         if (name := one.name) and name != PACKAGE
     }
-    return "\n".join([*sorted(found, key=str.lower), ""])
+    return "\n".join([*sorted(pins, key=str.lower), ""])
 
 
-def project() -> str:
-    """Return a pyproject.toml that installs the code; a wheel comes without one."""
+def format_project() -> str:
+    """Return a pyproject.toml that installs the code; a wheel has none."""
     from importlib.metadata import distribution
 
     own = distribution(PACKAGE)
@@ -120,11 +119,11 @@ def project() -> str:
     return "\n".join(lines)
 
 
-def _module(spec: str) -> Iterator[tuple[Path, str]]:
-    """Yield the sources of ``module:object``, each with the path it is imported by.
+def _list_module_sources(spec: str) -> Iterator[tuple[Path, str]]:
+    """Yield the sources of ``module:object``, each with its path for imports.
 
-    Of a package the whole: its modules import each other. None of what is installed by
-    name.
+    All of a package is yielded, since its modules import each other; nothing for an
+    engine that is named otherwise.
     """
     from importlib.util import find_spec
 
@@ -135,10 +134,10 @@ def _module(spec: str) -> Iterator[tuple[Path, str]]:
     package, found = find_spec(top), find_spec(module)
     if package and package.origin and package.submodule_search_locations:
         folder = Path(package.origin).parent
-        for source in sources(folder, {"__pycache__"}):
+        for source in list_sources(folder, {"__pycache__"}):
             yield source, f"{top}/{source.relative_to(folder).as_posix()}"
     elif found and found.origin:
-        # A folder without __init__.py is a package too, but not all of it is ours.
+        # Not everything in a namespace package belongs to the engine.
         path = Path(found.origin)
         name = module.replace(".", "/")
         inside = found.submodule_search_locations is not None
@@ -150,8 +149,8 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _keep(making: Path) -> Path:
-    """Give the new code its name: that of the same code, or the next one free."""
+def _place(making: Path) -> Path:
+    """Rename the new code to the name of identical code, or to the next free one."""
     number = 1
     while True:
         name = PACKAGE if number == 1 else f"{PACKAGE}-{number}"
@@ -159,20 +158,20 @@ def _keep(making: Path) -> Path:
         if not target.exists():
             making.rename(target)
             return target
-        if _same(making, target):
+        if _is_same(making, target):
             shutil.rmtree(making)
             return target
         number += 1
 
 
-def _same(one: Path, other: Path) -> bool:
+def _is_same(one: Path, other: Path) -> bool:
     files = {p.relative_to(one) for p in one.rglob("*") if p.is_file()}
     if files != {p.relative_to(other) for p in other.rglob("*") if p.is_file()}:
         return False
     return all(filecmp.cmp(one / f, other / f, shallow=False) for f in files)
 
 
-def _readme(note: str) -> str:
+def _format_readme(note: str) -> str:
     lines = ["# Code that ran", "", *([f"**{note}**", ""] if note else []), ""]
     return "\n".join(lines) + (
         "In this folder: `pip install -r requirements.txt`, `pip install --no-deps .`, "

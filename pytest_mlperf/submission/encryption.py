@@ -1,6 +1,6 @@
-"""AES-256 by the openssl command, so that a person needs nothing else to decrypt.
+"""AES-256 with the openssl command, so that decrypting takes nothing else.
 
-The password goes to openssl through a pipe: it is never among arguments, which every
+The password goes to openssl through a pipe. It is never in the arguments, which every
 user of the machine can list, nor in a file, an environment or a log.
 """
 
@@ -19,68 +19,68 @@ from pathlib import Path
 from typing import IO
 
 VARIABLE = "MLPERF_PACK_PASSWORD"
-"""Environment variable that a password may come from."""
+"""Environment variable that may hold the password."""
 ITERATIONS = 600_000
-"""Of PBKDF2 with SHA-256, as OWASP advises (2023)."""
+"""For PBKDF2 with SHA-256, as OWASP advises (2023)."""
 HOW = ["-aes-256-cbc", "-pbkdf2", "-iter", str(ITERATIONS), "-md", "sha256"]
 LONGEST = 500
-"""Bytes of a password; openssl reads no more than 1,023 of a line."""
+"""Most bytes of a password; openssl reads at most 1,023 of a line."""
 
 
 class CipherError(Exception):
-    """What keeps a file from being encrypted or decrypted, and what to do."""
+    """A file cannot be encrypted or decrypted; the text has the remedy."""
 
 
-def command(name: str) -> str:
-    """Return what decrypts and unpacks a file; openssl asks for the password.
+def format_command(name: str) -> str:
+    """Return the command that decrypts and unpacks a file; it asks for the password.
 
-    ``name`` is as a shell takes it.
+    ``name`` is quoted for a shell.
     """
     return f"openssl enc -d {' '.join(HOW)} -in {name} | tar xz"
 
 
 @contextmanager
-def sealing(file: IO[bytes], password: bytes | None) -> Iterator[IO[bytes]]:
-    """Give a stream whose bytes end in ``file``, encrypted where there is a password.
+def encrypt_into(file: IO[bytes], password: bytes | None) -> Iterator[IO[bytes]]:
+    """Yield a stream into ``file``, encrypted if there is a password.
 
     Raises ``CipherError`` when openssl is missing or fails.
     """
     if password is None:
         yield file
         return
-    with running(password, ["-e", "-salt"], stdin=subprocess.PIPE, stdout=file) as run:
+    with run_openssl(
+        password, ["-e", "-salt"], stdin=subprocess.PIPE, stdout=file
+    ) as run:
         assert run.stdin is not None
-        # Where openssl ended early, its message says why.
+        # If openssl ended early, its message says why.
         with suppress(BrokenPipeError):
             yield run.stdin
             run.stdin.close()
 
 
 @contextmanager
-def opening(file: IO[bytes], password: bytes | None) -> Iterator[IO[bytes]]:
-    """Give a stream of what ``file`` holds, decrypted where there is a password."""
+def decrypt_from(file: IO[bytes], password: bytes | None) -> Iterator[IO[bytes]]:
+    """Yield a stream of the content of ``file``, decrypted if there is a password."""
     if password is None:
         yield file
         return
-    with running(password, ["-d"], stdin=file, stdout=subprocess.PIPE) as run:
+    with run_openssl(password, ["-d"], stdin=file, stdout=subprocess.PIPE) as run:
         assert run.stdout is not None
         yield run.stdout
-        # The rest of a stream has to be taken for openssl to end well.
+        # openssl fails unless its whole output is read.
         while run.stdout.read(1 << 20):
             pass
 
 
 @contextmanager
-def running(
+def run_openssl(
     password: bytes,
     arguments: list[str],
     *,
     stdin: IO[bytes] | int,
     stdout: IO[bytes] | int,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Give a running openssl that was told the password; ``CipherError`` if it
-    fails.
-    """
+    """Yield a running openssl that has the password; ``CipherError`` if it fails."""
     program = shutil.which("openssl")
     if program is None:
         text = "no openssl on this machine: install it (package openssl)"
@@ -101,7 +101,7 @@ def running(
         raise
     finally:
         os.close(inlet)
-    # An openssl that ended before it read the password says why.
+    # If openssl ended before it read the password, its message says why.
     with suppress(BrokenPipeError):
         os.write(outlet, password + b"\n")
     os.close(outlet)
@@ -112,37 +112,37 @@ def running(
         run.kill()
         raise
     finally:
-        said = run.stderr.read().decode(errors="replace").strip()
+        message = run.stderr.read().decode(errors="replace").strip()
         for stream in (run.stdin, run.stdout, run.stderr):
             if stream is not None:
                 with suppress(BrokenPipeError):
                     stream.close()
         code = run.wait()
     if code:
-        raise CipherError(f"openssl ended with {code}: {said[-300:]}")
+        raise CipherError(f"openssl ended with {code}: {message[-300:]}")
 
 
-def password_of(file: Path | None) -> bytes:
-    """Return the password: from a file, the environment, or a person, asked twice.
+def get_password(file: Path | None) -> bytes:
+    """Return the password: from a file, the environment, or a person, typed twice.
 
-    Raises ``CipherError`` for none, an empty one and one that openssl would cut.
+    Raises ``CipherError`` for none, an empty one and one that openssl would truncate.
     """
     if file is not None:
-        found, where = from_file(file), str(file)
+        password, where = read_password(file), str(file)
     elif VARIABLE in os.environ:
-        found, where = os.environb[VARIABLE.encode()], f"${VARIABLE}"
+        password, where = os.environb[VARIABLE.encode()], f"${VARIABLE}"
     else:
-        found, where = from_person(), "the password"
-    if not found:
+        password, where = ask_password(), "the password"
+    if not password:
         raise CipherError(f"{where}: empty; a password needs at least one character")
-    if len(found) > LONGEST or b"\0" in found or b"\n" in found:
+    if len(password) > LONGEST or b"\0" in password or b"\n" in password:
         what = f"no line of at most {LONGEST} bytes"
         raise CipherError(f"{where}: {what}; choose a shorter password")
-    return found
+    return password
 
 
-def from_file(file: Path) -> bytes:
-    """Return a file's first line; ``CipherError`` where others may read it."""
+def read_password(file: Path) -> bytes:
+    """Return a file's first line; ``CipherError`` if others may read the file."""
     try:
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -157,8 +157,8 @@ def from_file(file: Path) -> bytes:
         raise CipherError(f"{file}: {why}; name a file with the password") from None
 
 
-def from_person() -> bytes:
-    """Return what a person types, the same twice."""
+def ask_password() -> bytes:
+    """Return the password that a person types twice."""
     if not sys.stdin.isatty():
         ways = f"--password-file FILE or ${VARIABLE}"
         raise CipherError(f"no terminal to ask for a password at; give {ways}")
@@ -169,5 +169,5 @@ def from_person() -> bytes:
         raise CipherError("no password was typed; try again") from None
     if first != second:
         raise CipherError("the two passwords differ; try again")
-    # The bytes that were typed, which need not be UTF-8: openssl reads no others.
+    # The bytes as typed, as openssl reads them; they need not be UTF-8.
     return os.fsencode(first)

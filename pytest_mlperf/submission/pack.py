@@ -1,7 +1,7 @@
-"""A submission tree as one file: packed the same way each time, encrypted if wanted.
+"""Packs a submission tree into one file, reproducibly, encrypted on request.
 
-What was written is read back, decrypted and unpacked, and every file's digest compared
-with the tree's, before anything is given its name.
+The archive is read back, decrypted and unpacked, and every file's digest is compared
+with the tree's, before any file gets its final name.
 """
 
 from __future__ import annotations
@@ -23,58 +23,61 @@ from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.submission import encryption
 
 OUT = (".git", ".github")
-"""Folders of a repository that are no part of the submission in it."""
+"""Folders of a repository that are not part of the submission."""
 PROBLEMS = "PROBLEMS.md"
-"""File at the root of an archive that was packed in spite of problems."""
+"""File at the root of an archive that was packed despite problems."""
 CHUNK = 1 << 20
 
 
 class PackError(Exception):
-    """A tree that cannot be packed: what is wrong, and what to do."""
+    """A tree cannot be packed; the text has the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """What was written."""
+    """The archive that was written."""
 
     path: Path
     sha1: str
     sha256: str
     files: int
     command: str
-    """What unpacks it again, for a shell."""
+    """Shell command that unpacks it."""
 
 
-def pack(
+def pack_tree(
     root: Path,
     output: Path,
     *,
     password: bytes | None = None,
     problems: str = "",
 ) -> Packed:
-    """Pack a tree, encrypted where there is a password, and verify what was written.
+    """Pack a tree, encrypted if there is a password, and verify the archive.
 
-    ``problems`` is kept in the archive as PROBLEMS.md. Raises ``PackError``.
+    ``problems`` goes into the archive as PROBLEMS.md. Raises ``PackError``.
     """
     root, output = root.resolve(), output.parent.resolve() / output.name
-    refuse_place(root, output)
-    listed = contents(root)
+    check_output(root, output)
+    listed = list_contents(root)
     extra = {PROBLEMS: problems.encode()} if problems else {}
     making = output.with_name(f".{output.name}.{os.getpid()}")
     parts: dict[Path, Path] = {}
     try:
-        with making.open("wb") as file, encryption.sealing(file, password) as sink:
-            write(root, listed, extra, sink)
-        with making.open("rb") as made, encryption.opening(made, password) as source:
-            verify(root, listed, extra, source)
-        sums = {name: digest(making, name) for name in ("sha1", "sha256")}
+        with making.open("wb") as file, encryption.encrypt_into(file, password) as sink:
+            write_archive(root, listed, extra, sink)
+        with (
+            making.open("rb") as made,
+            encryption.decrypt_from(made, password) as source,
+        ):
+            verify_archive(root, listed, extra, source)
+        sums = {name: hash_file(making, name) for name in ("sha1", "sha256")}
         for name, value in sums.items():
             part = making.with_name(f"{making.name}.{name}")
             parts[part] = output.with_name(f"{output.name}.{name}")
-            # As sha1sum and sha256sum write it, and -c reads it.
+            # The format of sha1sum and sha256sum, which read it with -c.
             part.write_text(f"{value}  {output.name}\n", "utf-8")
-        # The archive last: where it is, its sums are.
-        place({**parts, making: output})
+        # The archive last: when it exists, its sums do.
+        rename_all({**parts, making: output})
     except (OSError, encryption.CipherError) as error:
         raise PackError(f"{output}: not written: {error}") from None
     finally:
@@ -82,27 +85,27 @@ def pack(
             with suppress(OSError):
                 path.unlink()
     name = shlex.quote(output.name)
-    command = encryption.command(name) if password else f"tar xzf {name}"
+    command = encryption.format_command(name) if password else f"tar xzf {name}"
     count = len(listed) + len(extra)
     return Packed(output, sums["sha1"], sums["sha256"], count, command)
 
 
-def place(parts: Mapping[Path, Path]) -> None:
-    """Give each file its name; none of them has it where one cannot. ``OSError``."""
-    placed = []
+def rename_all(parts: Mapping[Path, Path]) -> None:
+    """Rename all files, or none if one cannot be renamed (``OSError``)."""
+    renamed = []
     try:
         for path, name in parts.items():
             path.rename(name)
-            placed.append(name)
-    except BaseException:  # Ctrl-C too: a sum without its archive is nothing.
-        for name in placed:
+            renamed.append(name)
+    except BaseException:  # Ctrl-C too: a sum without its archive is useless.
+        for name in renamed:
             with suppress(OSError):
                 name.unlink()
         raise
 
 
-def refuse_place(root: Path, output: Path) -> None:
-    """Raise ``PackError`` where the archive cannot or must not be written."""
+def check_output(root: Path, output: Path) -> None:
+    """Raise ``PackError`` if the archive cannot or must not be written there."""
     if not root.name:
         raise PackError(f"{root}: no folder of a submission; name the tree's folder")
     if root in output.parents:
@@ -114,11 +117,11 @@ def refuse_place(root: Path, output: Path) -> None:
         raise PackError(f"{output.parent}: no such folder; make it first")
 
 
-def contents(root: Path) -> dict[str, bool]:
-    """Return the files to pack -> is it executable, by their paths, sorted.
+def list_contents(root: Path) -> dict[str, bool]:
+    """Return the paths to pack, sorted, and whether each is executable.
 
-    A link is packed as the file it leads to. ``PackError`` for one that leads out of
-    the tree, and for whatever is neither file nor folder.
+    A link is packed as its target. Raises ``PackError`` for a link out of the tree, and
+    for anything that is neither a file nor a folder.
     """
     listing = Listing.of(root)
     found = {}
@@ -128,8 +131,8 @@ def contents(root: Path) -> dict[str, bool]:
         if entry.kind is Kind.FOLDER:
             continue
         if entry.kind is not Kind.FILE:
-            said = f"{entry.kind.value} {entry.link or entry.why}".strip()
-            text = f"{path or root}: {said}; put a regular file there, or remove it"
+            what = f"{entry.kind.value} {entry.link or entry.why}".strip()
+            text = f"{path or root}: {what}; put a regular file there, or remove it"
             raise PackError(text)
         if ".." in path.split("/") or not path.isprintable():
             raise PackError(f"{path!r}: a name that does not unpack; rename it")
@@ -139,40 +142,40 @@ def contents(root: Path) -> dict[str, bool]:
     return found
 
 
-def write(
+def write_archive(
     root: Path, listed: Mapping[str, bool], extra: Mapping[str, bytes], sink: IO[bytes]
 ) -> None:
-    """Write the archive: in order of names, with no time, owner or machine in it."""
-    # "wb" with a name of its own would put name and time into the gzip header.
+    """Write the archive in order of names, without times, owners or machine names."""
+    # gzip.open would put a name and a time into the header.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=sink, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
         for name, content in extra.items():
-            archive.addfile(member(root, name, len(content)), io.BytesIO(content))
+            archive.addfile(make_header(root, name, len(content)), io.BytesIO(content))
         for path, executable in listed.items():
             size = (root / path).stat().st_size
-            info = member(root, path, size, executable=executable)
+            info = make_header(root, path, size, executable=executable)
             with (root / path).open("rb") as file:
                 archive.addfile(info, file)
 
 
-def member(
+def make_header(
     root: Path, path: str, size: int, *, executable: bool = False
 ) -> tarfile.TarInfo:
-    """Return a file's header in the archive: below a folder of the tree's name."""
+    """Return a file's header, in a folder with the tree's name."""
     info = tarfile.TarInfo(f"{root.name}/{path}")
     info.size, info.mode = size, 0o755 if executable else 0o644
     return info
 
 
-def verify(
+def verify_archive(
     root: Path,
     listed: Mapping[str, bool],
     extra: Mapping[str, bytes],
     source: IO[bytes],
 ) -> None:
-    """Raise ``PackError`` unless an archive holds exactly the tree's files."""
+    """Raise ``PackError`` unless an archive contains exactly the tree's files."""
     found = {}
     try:
         with tarfile.open(fileobj=source, mode="r|gz") as archive:
@@ -180,10 +183,10 @@ def verify(
                 file = archive.extractfile(info)
                 if file is None:
                     raise PackError(f"{info.name}: unpacks as no file; pack again")
-                found[info.name.removeprefix(f"{root.name}/")] = digest_of(file)
+                found[info.name.removeprefix(f"{root.name}/")] = hash_stream(file)
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
         raise PackError(f"what was written does not unpack: {error}") from None
-    wanted = {path: digest(root / path, "sha256") for path in listed}
+    wanted = {path: hash_file(root / path, "sha256") for path in listed}
     wanted |= {name: hashlib.sha256(own).hexdigest() for name, own in extra.items()}
     if found != wanted:
         unlike = {n for n in found.keys() | wanted if found.get(n) != wanted.get(n)}
@@ -192,14 +195,14 @@ def verify(
         raise PackError(f"{text} packed, and pack again")
 
 
-def digest(path: Path, kind: str) -> str:
+def hash_file(path: Path, kind: str) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, kind).hexdigest()
 
 
-def digest_of(file: IO[bytes]) -> str:
-    """Return the SHA-256 of what a stream still has."""
-    found = hashlib.sha256()
+def hash_stream(file: IO[bytes]) -> str:
+    """Return the SHA-256 of the rest of a stream."""
+    sha256 = hashlib.sha256()
     while chunk := file.read(CHUNK):
-        found.update(chunk)
-    return found.hexdigest()
+        sha256.update(chunk)
+    return sha256.hexdigest()

@@ -1,4 +1,4 @@
-"""One result of a submission: the files of its runs, where a round has them."""
+"""Writes one result of a submission: the files of its runs, in the round's layout."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from pathlib import PurePosixPath
 
+from pytest_mlperf.core import compliance
 from pytest_mlperf.core.checks.device import DIAGRAM
 from pytest_mlperf.core.checks.device import PROOF
-from pytest_mlperf.core.residency.rules import said_in
 from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission import truncate
@@ -26,23 +26,17 @@ from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.runs import Run
 
 PICTURES = ("images", "videos")
-"""Samples of answers that some benchmarks' accuracy folders hold."""
+"""Folders of sample answers in some benchmarks' accuracy runs."""
 POWER = ("power", "ranging")
 POWER_SETTINGS = ("analyzer_table.*", "power_settings.*")
-"""How the meter and the machine were set; beside the measurements."""
-WHOLE = ("TEST06",)
-"""Audits whose accuracy log is not cut: the official script passes them over."""
-BY_HASH = ("TEST07", "TEST09")
-"""Audits whose accuracy.txt holds the hash alone."""
-FALLBACK = ("baseline_accuracy.txt", "compliance_accuracy.txt")
-"""What stands for TEST01's byte comparison where answers are not deterministic."""
+"""Settings of the meter and the machine; they go beside the measurements."""
 CONF_ROUNDS = ("v2.0", "v4.1")
-"""Rounds whose checker wants a mlperf.conf beside user.conf."""
+"""Rounds whose checker requires a mlperf.conf beside user.conf."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where one result lies in a tree."""
+class ResultPlace:
+    """The place of one result in a tree."""
 
     root: Path
     layout: Layout
@@ -57,8 +51,8 @@ class Place:
         return self.division, self.org, self.system, self.benchmark, self.scenario
 
     @classmethod
-    def of(cls, root: Path, ask: Ask, entry: Entry, benchmark: str = "") -> Place:
-        """Return an entry's place; ``benchmark`` is the folder's name if it has one."""
+    def of(cls, root: Path, ask: Ask, entry: Entry, benchmark: str = "") -> ResultPlace:
+        """Return an entry's place; ``benchmark``: its folder in the tree, if any."""
         rule = entry.rule
         name = folder_name(rule.benchmark, rule.target, ask.round, rule.scenario)
         return cls(
@@ -75,16 +69,18 @@ class Place:
         return self.root / below
 
     def folders(self) -> set[Path]:
-        """Return every folder that is this result's alone."""
+        """Return all folders that belong to this result alone."""
         layout, names = self.layout, self.names
         own = [layout.result(*names), layout.measurements(*names)]
         return {self.path(p) for p in (*own, layout.compliance(*names, "TEST").parent)}
 
 
-def write(place: Place, entry: Entry, ask: Ask, session: documents.Session) -> str:
-    """Write one result in the place of any older one there.
+def write_result(
+    place: ResultPlace, entry: Entry, ask: Ask, session: documents.Session
+) -> str:
+    """Write one result, replacing an older one.
 
-    Returns the sha256 of its whole accuracy log. Raises ``OSError``.
+    Returns the sha256 of the whole accuracy log. Raises ``OSError``.
     """
     for folder in place.folders():
         refuse_links(place.root, folder)
@@ -93,12 +89,12 @@ def write(place: Place, entry: Entry, ask: Ask, session: documents.Session) -> s
     layout, names = place.layout, place.names
     run_1 = place.path(layout.performance(*names))
     copy_files(entry.performance.folder, run_1, LOGS)
-    _power(entry.performance, run_1)
-    _on_device(entry.performance, place)
-    whole = _accuracy(entry.accuracy.folder, place.path(layout.accuracy(*names)))
+    _copy_power(entry.performance, run_1)
+    _copy_proof(entry.performance, place)
+    whole = _copy_accuracy(entry.accuracy.folder, place.path(layout.accuracy(*names)))
     for test, run in entry.compliance.items():
         audited = place.path(layout.compliance(*names, test))
-        _compliance(test, run, audited)
+        _copy_audit(test, run, audited)
         for finding in entry.verified.get(test, ()):
             (audited / finding.file).write_text(finding.text, encoding="utf-8")
     measured = place.path(layout.measurements(*names))
@@ -124,7 +120,7 @@ def write(place: Place, entry: Entry, ask: Ask, session: documents.Session) -> s
 def refuse_links(root: Path, folder: Path) -> None:
     """Raise ``OSError`` for a link on the way to a folder, or anywhere below it.
 
-    What it leads to belongs to somebody else, and would be removed or written over.
+    Its target belongs to somebody else, and would be removed or overwritten.
     """
     above = [path for path in folder.parents if path.is_relative_to(root)]
     below = (
@@ -143,14 +139,14 @@ def refuse_links(root: Path, folder: Path) -> None:
 
 
 def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
-    """Copy the named files of a folder; the target is made for the first of them."""
+    """Copy the named files of a folder; without names the target is not made."""
     for name in names:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)
 
 
-def _power(run: Run, run_1: Path) -> None:
-    """Place what a power meter's session left beside the run's logs."""
+def _copy_power(run: Run, run_1: Path) -> None:
+    """Copy what a power meter's session left beside the run's logs."""
     if not (run.folder / "power").is_dir():
         return
     for name in POWER:
@@ -162,9 +158,9 @@ def _power(run: Run, run_1: Path) -> None:
     copy_files(run.folder, run_1, ["spl.txt"])
 
 
-def _on_device(run: Run, place: Place) -> None:
+def _copy_proof(run: Run, place: ResultPlace) -> None:
     """Place the reckoning and the drawing of a run that used the device's memory."""
-    if not said_in(run.verdict.facts):
+    if not run.verdict.run.on_device:
         return
     _, _, system, benchmark, scenario = place.names
     home = place.path(place.layout.documentation(place.division, place.org))
@@ -175,18 +171,18 @@ def _on_device(run: Run, place: Place) -> None:
     copy_files(run.folder, target, [PROOF, *drawings])
 
 
-def _accuracy(source: Path, target: Path) -> str:
-    """Copy a scored accuracy run with its log cut; return the whole log's sha256."""
+def _copy_accuracy(source: Path, target: Path) -> str:
+    """Copy a scored accuracy run, its log truncated; return the whole log's sha256."""
     copy_files(source, target, LOGS)
-    sha256 = _cut(source, target)
+    sha256 = _truncate_log(source, target)
     for name in PICTURES:
         if (source / name).is_dir():
             shutil.copytree(source / name, target / name)
     return sha256
 
 
-def _cut(source: Path, target: Path) -> str:
-    """Write a run's accuracy log cut, and accuracy.txt with the whole one's hash."""
+def _truncate_log(source: Path, target: Path) -> str:
+    """Write a truncated accuracy log, and accuracy.txt with the whole log's hash."""
     target.mkdir(parents=True, exist_ok=True)
     log = source / ACCURACY_LOG
     sha256 = seal.digest(log)
@@ -197,8 +193,8 @@ def _cut(source: Path, target: Path) -> str:
     return sha256
 
 
-def _compliance(test: str, run: Run, target: Path) -> None:
-    """Place an audit's run and what was verified of it."""
+def _copy_audit(test: str, run: Run, target: Path) -> None:
+    """Copy an audit's run and its verification."""
     verified = sorted(path.name for path in run.folder.glob("verify_*.txt"))
     copy_files(run.folder, target, verified)
     copy_files(run.folder, target / "performance" / "run_1", LOGS)
@@ -206,14 +202,12 @@ def _compliance(test: str, run: Run, target: Path) -> None:
     if not log.is_file() or log.stat().st_size <= len("[\n]\n"):
         return
     accuracy = target / "accuracy"
-    if test in WHOLE:
+    audit = compliance.get(test)
+    if audit.keeps_answers:
         copy_files(run.folder, accuracy, [ACCURACY_LOG])
         return
-    _cut(run.folder, accuracy)
-    if test in BY_HASH:
-        text = truncate.signed("", seal.digest(log))
-        (accuracy / "accuracy.txt").write_text(text, encoding="utf-8")
-    answers = target / "verify_accuracy.txt"
-    if not answers.is_file() or "TEST PASS" not in answers.read_text("utf-8"):
-        there = [name for name in FALLBACK if (run.folder / name).is_file()]
-        copy_files(run.folder, accuracy, there)
+    _truncate_log(run.folder, accuracy)
+    # Scores that stand for answers that differ.
+    for path, file in audit.official_files(run.folder):
+        if file.is_file() and not (target / path).exists():
+            copy_files(file.parent, (target / path).parent, [file.name])

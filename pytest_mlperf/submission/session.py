@@ -1,50 +1,51 @@
-"""From a session's runs to a tree, or to the words why there is none."""
+"""A session that ends in a submission: from its runs to a tree, or to a refusal."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_mlperf.core.submission import description
 from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.choose import choose
+from pytest_mlperf.core.submission.description import to_json
 from pytest_mlperf.core.submission.request import Ask
 from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.submission.runs import read_runs
-from pytest_mlperf.machine import description_hints
 from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import tree
+from pytest_mlperf.submission.repeat import list_options
+from pytest_mlperf.submission.system_description import check_description
+from pytest_mlperf.submission.system_description import count_accelerators
+from pytest_mlperf.submission.system_description import describe_system
 
 if TYPE_CHECKING:
     from pytest_mlperf.config.options import Options
     from pytest_mlperf.machine.system import System
 
-FORM = "system.toml"
 REPORT = "submission.md"
 FOLDER = "submission"
-NAMES = ("MLPERF_SCRATCH_PATH", "SYSTEM_NAME", "CUDA_VISIBLE_DEVICES")
-"""Environment variables that have a say in what runs."""
-_HERE_ONLY = """
-    fast rehearsal engine round scratch workload system reports cache progress stall
-    build_timeout submission tree division category checker
-"""
-HERE_ONLY = frozenset(_HERE_ONLY.split())
-"""Options that say nothing of how a run behaves, or are repeated in another way."""
+SCRATCH = "MLPERF_SCRATCH_PATH"
+VARIABLES = (SCRATCH, "SYSTEM_NAME", "CUDA_VISIBLE_DEVICES")
+"""Environment variables that affect what runs."""
+LABELS = {
+    "embedded": "name the official models and data with MLPERF_SCRATCH_PATH",
+    "fast": "leave out --fast",
+    "shortened": "leave out --mlperf-duration and --mlperf-min-query-count",
+}
+"""Label of a session's runs -> how to run without it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a submission."""
+class SubmissionOutcome:
+    """The lines to print about a submission, and whether it is good."""
 
     lines: list[str]
     good: bool
@@ -77,22 +78,27 @@ class Submission:
 
     @property
     def earlier(self) -> Path | None:
-        """The reports folder that ``--mlperf-tree`` names; None for a tree or none."""
-        found = self.options.tree
-        return found if found and (found / "logs").is_dir() else None
+        """``--mlperf-tree`` if it names the reports of an earlier session."""
+        path = self.options.tree
+        return path if path and (path / "logs").is_dir() else None
+
+    @property
+    def existing(self) -> Path | None:
+        """``--mlperf-tree`` if it names a tree."""
+        return None if self.earlier else self.options.tree
 
     def refusal(self, answering: Iterable[str] = ()) -> str:
-        """Return why nothing could be written however the runs end; else nothing.
+        """Return why no run could lead to a submission; empty if one could.
 
-        ``answering`` are the engines that answer without inferring. Raises ``OSError``
-        where the form cannot be written.
+        ``answering``: the engines that answer without inferring. Raises ``OSError``
+        when the form for missing fields cannot be written.
         """
-        ask, options = self.ask, self.options
+        ask = self.ask
         problems = []
         if ask.is_strict:
             problems += [
                 f"{label} runs are not for the closed division: {LABELS[label]}"
-                for label in options.labels
+                for label in self.options.labels
                 if label != REHEARSAL
             ]
         if ask.is_strict and not ask.rehearsal:
@@ -100,191 +106,110 @@ class Submission:
                 f"the engine {name} answers without inferring: choose another"
                 for name in answering
             ]
-        tree_given = options.tree if not self.earlier else None
-        if tree_given and (why := tree.clash(tree_given, ask)):
+        if self.existing and (why := tree.find_clash(self.existing, ask)):
             problems.append(why)
-        if not problems and (why := self.unfilled(self.described())):
+        if not problems and (why := self._check_description(self._describe())):
             problems.append(why)
         return "; ".join(problems)
 
-    def described(self, entries: Sequence[Entry] = ()) -> dict[str, str]:
-        """Return the system description, with the software that ran."""
-        names = [entry.performance.verdict.engine for entry in entries]
-        seen = {e.performance.verdict.engine: e.performance.verdict for e in entries}
-        frameworks = [
-            f"{name} {seen[name].facts.get(name, '')}".strip() if name in seen else name
-            for name in dict.fromkeys(names or self.options.engine)
-        ]
-        stack = [f"Python {self.system.python}"]
-        stack += [f"{k} {v}" for k, v in sorted(self.versions.items())]
-        software = {
-            "framework": ", ".join(frameworks),
-            "other_software_stack": ", ".join(stack),
-        }
-        ask = self.ask
-        used = accelerators(entries)
-        counted = {"accelerators_per_node": str(used)} if used else {}
-        found = description.describe(
-            {**software, **self.system.description, **counted},
-            round_name=ask.round,
-            org=ask.org,
-            division=ask.division,
-            category=ask.category,
-        )
-        return description.rehearsed(found) if ask.rehearsal else found
-
-    def unfilled(self, found: Mapping[str, str]) -> str:
-        """Return what a person has to fill in, after writing the form for it."""
-        empty = description.empty(found)
-        wrong = [name for name in description.unreadable(found) if name not in empty]
-        if not empty and not wrong:
-            return ""
-        self.reports.mkdir(parents=True, exist_ok=True)
-        form = self.reports / FORM
-        text = description.form(found, description_hints.proposals())
-        form.write_text(text, encoding="utf-8")
-        texts = []
-        if empty:
-            texts.append(f"without a value: {', '.join(empty)}")
-        if wrong:
-            texts.append(f"no whole number: {', '.join(wrong)}")
-        own = self.system.tuning.path
-        where = f"paste it into {own}"
-        if own is None:
-            where = "save it as systems/NAME.toml, and add --mlperf-system NAME"
-        return (
-            f"the description of system {self.system.name} has fields "
-            f"{'; '.join(texts)}: fill in the form {form} and {where}"
-        )
-
-    def finish(self, runs: Sequence[Run], skipped: Iterable[str] = ()) -> Outcome:
-        """Write the tree from these runs and have it checked; never raises ``OSError``.
+    def finish(
+        self, runs: Sequence[Run], skipped: Iterable[str] = ()
+    ) -> SubmissionOutcome:
+        """Write the tree from these runs and check it; never raises ``OSError``.
 
         ``skipped`` are items that never ran, each with its reason.
         """
+        lines = [f"not in it: {text}" for text in skipped]
         try:
-            return self._finish(runs, list(skipped))
+            return self._finish(runs, lines)
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else error
-            text = f"submission: not written: {what}; the runs are in {self.reports}"
-            return Outcome([f"{text}, and count with --mlperf-tree"], good=False)
+            text = f"not written: {what}; the runs are in {self.reports}"
+            return _outcome([f"{text}, and count with --mlperf-tree"])
 
-    def _earlier_runs(self) -> list[Run]:
-        return list(read_runs(self.earlier)) if self.earlier else []
-
-    def _finish(self, runs: Sequence[Run], skipped: list[str]) -> Outcome:
-        ask = self.ask
-        before = self.options.tree if not self.earlier else None
-        there = tree.rows(before, ask) if before else {}
-        choice = choose(runs, ask, there, self._earlier_runs())
+    def _finish(self, runs: Sequence[Run], lines: list[str]) -> SubmissionOutcome:
+        ask, before = self.ask, self.existing
+        there = tree.list_rows(before, ask) if before else {}
+        earlier = list(read_runs(self.earlier)) if self.earlier else []
+        choice = choose(runs, ask, there, earlier)
         refusals = list(choice.refusals)
-        described = self.described(choice.entries)
-        if not refusals and (why := self.unfilled(described)):
+        description = self._describe(choice.entries)
+        if not refusals and (why := self._check_description(description)):
             refusals.append(why)
-        lines = [f"submission: not in it: {text}" for text in skipped]
         if refusals:
             self._report(Choice(choice.entries, choice.others, tuple(refusals)), {})
-            lines += [f"submission: refused: {text}" for text in refusals]
+            lines += [f"refused: {text}" for text in refusals]
             lines.append(
-                "submission: not written; the runs stay in the reports folder and "
+                "not written; the runs stay in the reports folder and "
                 f"count in a later session with --mlperf-tree {self.reports}"
             )
-            return Outcome(lines, good=False)
+            return _outcome(lines)
         target = before or self.reports / FOLDER
         content = tree.Content(
             ask=ask,
             entries=choice.entries,
-            description=description.to_json(described),
-            session=self._session(),
+            description=to_json(description),
+            session=self._document_session(),
             engines=self.options.engine,
-            system_files=self._system_files(),
+            system_files=self._list_system_files(),
         )
-        written = tree.write(content, target, before)
+        written = tree.write_tree(content, target, before)
         self._report(choice, written.full_logs)
-        lines += [f"submission: {note}" for note in written.notes]
-        count = sum(map(len, tree.rows(target, ask).values()))
-        left = len(choice.others)
-        results = f"{count} result{'s' * (count != 1)}"
-        used, there_are = accelerators(choice.entries), len(self.system.gpus)
-        if used and used != there_are:
+        lines += written.notes
+        used, installed = count_accelerators(choice.entries), len(self.system.gpus)
+        if used and used != installed:
             lines.append(
-                f"submission: accelerators_per_node is {used}, which the runs used; "
-                f"the machine has {there_are}"
+                f"accelerators_per_node is {used}, which the runs used; "
+                f"the machine has {installed}"
             )
+        count = sum(map(len, tree.list_rows(target, ask).values()))
         lines.append(
-            f"submission: {target}: {results} of {ask.system}, {ask.division} "
-            f"{ask.round} {ask.category}" + " (REHEARSAL)" * ask.rehearsal
+            f"{target}: {count} result{'s' * (count != 1)} of {ask.system}, "
+            f"{ask.division} {ask.round} {ask.category}"
+            + " (REHEARSAL)"
+            * ask.rehearsal
         )
-        if left:
-            lines.append(f"submission: {left} runs not taken: {self.reports / REPORT}")
-        said, good = checkers.check(target, ask.round, self.options.checker)
-        return Outcome([*lines, *(f"submission: {s}" for s in said)], good, target)
+        if choice.others:
+            left = len(choice.others)
+            lines.append(f"{left} runs not taken: {self.reports / REPORT}")
+        checked, good = checkers.run_checkers(target, ask.round, self.options.checker)
+        return _outcome([*lines, *checked], good=good, path=target)
+
+    def _describe(self, entries: Sequence[Entry] = ()) -> dict[str, str]:
+        return describe_system(
+            self.ask,
+            self.system,
+            engines=self.options.engine,
+            versions=self.versions,
+            entries=entries,
+        )
+
+    def _check_description(self, values: Mapping[str, str]) -> str:
+        return check_description(values, self.system, self.reports)
 
     def _report(self, choice: Choice, full_logs: Mapping[str, str]) -> None:
         text = documents.report(choice, self.ask, full_logs)
         self.reports.mkdir(parents=True, exist_ok=True)
         (self.reports / REPORT).write_text(text, encoding="utf-8")
 
-    def _session(self) -> documents.Session:
-        names = [n for n in NAMES if self.environ.get(n)]
+    def _document_session(self) -> documents.Session:
+        names = [name for name in VARIABLES if self.environ.get(name)]
         scratch = self.options.scratch
-        if scratch and NAMES[0] not in names:
-            names.insert(0, NAMES[0])
+        if scratch and SCRATCH not in names:
+            names.insert(0, SCRATCH)
         command = documents.public(self.command, scratch)
-        return documents.Session(command, self.repeat(), names, self.versions)
+        options = list_options(self.options, self.system)
+        return documents.Session(command, options, names, self.versions)
 
-    def repeat(self) -> list[str]:
-        """Return the options that make a run of this session behave as it did."""
-        options = self.options
-        found = [f"--mlperf-round={options.round}"]
-        if options.rehearsal:
-            found.append("--mlperf-rehearsal")
-        else:
-            found += [f"--mlperf-engine={name}" for name in options.engine]
-            found.append(f"--mlperf-workload={options.workload}")
-        found += ["--mlperf-fast"] * options.fast
-        found += [f"--mlperf-system={self.system.name}"] * self.system.registered
-        for one in fields(options):
-            value = getattr(options, one.name)
-            if one.name in HERE_ONLY or value in (None, one.default):
-                continue
-            flag = one.name.replace("_", "-")
-            if value is True:
-                found.append(f"--mlperf-{flag}")
-                continue
-            shown = f"{value:g}" if isinstance(value, float) else value
-            found.append(f"--mlperf-{flag}={shown}")
-        return found
-
-    def _system_files(self) -> list[Path]:
-        own = self.system.tuning.path
-        if own is None:
+    def _list_system_files(self) -> list[Path]:
+        file = self.system.tuning.path
+        if file is None:
             return []
-        power = own.with_name(f"{own.stem}_power.yaml")
-        return [own, *([power] if power.is_file() else [])]
+        power = file.with_name(f"{file.stem}_power.yaml")
+        return [file, *([power] if power.is_file() else [])]
 
 
-def accelerators(entries: Iterable[Entry]) -> int:
-    """Return how many accelerators the widest of some results used; 0 for none."""
-    told = (e.performance.verdict.facts.get("accelerators", "0") for e in entries)
-    return max((int(text) for text in told if text.isdecimal()), default=0)
-
-
-LABELS = {
-    "embedded": "name the official models and data with MLPERF_SCRATCH_PATH",
-    "fast": "leave out --fast",
-    "shortened": "leave out --mlperf-duration",
-}
-"""Label of a session's runs -> what to do without it."""
-
-
-def category_of(options: Options, system: System) -> str:
-    """Return the category of the session; ``ValueError`` where nobody named it."""
-    found = options.category or system.description.get("system_type", "")
-    if not found:
-        raise ValueError(
-            "--mlperf-submission needs to know the category: add --mlperf-category "
-            "edge, datacenter or datacenter,edge, or system_type in the [description] "
-            f"of systems/{system.name}.toml"
-        )
-    return ",".join(sorted(re.split(r"\s*,\s*", found)))
+def _outcome(
+    lines: Iterable[str], *, good: bool = False, path: Path | None = None
+) -> SubmissionOutcome:
+    return SubmissionOutcome([f"submission: {line}" for line in lines], good, path)

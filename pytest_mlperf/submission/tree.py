@@ -1,4 +1,4 @@
-"""A submission's tree: made beside its place and moved there when it is whole."""
+"""Writes a submission's tree beside its place and moves it there when complete."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import code
 from pytest_mlperf.submission import result_files
-from pytest_mlperf.submission.result_files import Place
+from pytest_mlperf.submission.result_files import ResultPlace
 
 OLD = ".old"
-"""End of the name that a tree has while another takes its place."""
+"""Suffix of a tree that is being replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Content:
 
 @dataclass(slots=True)
 class Written:
-    """What became of the tree."""
+    """The tree that was written, and notes for people."""
 
     path: Path
     notes: list[str] = field(default_factory=list)
@@ -67,32 +67,33 @@ class Written:
     """Folder of each whole accuracy log -> its sha256."""
 
 
-def write(content: Content, target: Path, before: Path | None = None) -> Written:
-    """Write a tree at ``target``, beginning with a copy of ``before`` if there is one.
+def write_tree(content: Content, target: Path, before: Path | None = None) -> Written:
+    """Write a tree at ``target``, starting from a copy of ``before`` if there is one.
 
-    What is in ``before`` stays, but a better VALID run takes the place of an older one
-    of the same benchmark and scenario. Raises ``OSError``; the target then
-    stays as it was.
+    The results of ``before`` are kept, but a better VALID run replaces an older one of
+    the same benchmark and scenario. Raises ``OSError``; the target is then unchanged.
     """
     written = Written(target)
-    # A link's tree is replaced, not the link; and ".." has no name of its own.
-    with replaced(target.resolve()) as root:
+    # Resolved, so that a link's target is replaced and not the link.
+    with replace_folder(target.resolve()) as root:
         if before:
             shutil.copytree(before, root, symlinks=True, dirs_exist_ok=True)
-        there = rows(root, content.ask) if before else {}
-        # Read before anything is written: what is judged is the tree as it was.
+        there = list_rows(root, content.ask) if before else {}
+        # Read before anything is written: the old tree is what is checked.
         present = check.read(root, content.ask.round)[0] if there else None
         labels = {REHEARSAL} if content.ask.rehearsal else set()
         for entry in content.entries:
-            folder = counterpart(there, entry, content.ask)
-            place = Place.of(root, content.ask, entry, folder)
-            fault = checkers.faulty(present, place) if folder and present else ""
+            folder = find_counterpart(there, entry, content.ask)
+            place = ResultPlace.of(root, content.ask, entry, folder)
+            fault = checkers.find_fault(present, place) if folder and present else ""
             if folder and not is_better(entry, place, written.notes, fault):
                 continue
-            sha256 = result_files.write(place, entry, content.ask, content.session)
+            sha256 = result_files.write_result(
+                place, entry, content.ask, content.session
+            )
             written.full_logs[str(entry.accuracy.folder)] = sha256
             labels |= set(entry.performance.verdict.labels)
-        _once(root, content, labels, written.notes)
+        _write_common(root, content, labels, written.notes)
         ask = content.ask
         home = Layout.of(ask.round).home(ask.division, ask.org)
         seal.write(Listing.of(root), str(home))
@@ -100,18 +101,19 @@ def write(content: Content, target: Path, before: Path | None = None) -> Written
 
 
 @contextmanager
-def replaced(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``target``, which takes its place at the end.
+def replace_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``target``, and replace the target by it at the end.
 
-    An exception leaves the target alone, and nothing beside it. ``OSError`` where
-    another session has replaced the target meanwhile: its results would be lost.
+    After an exception the target is unchanged, with nothing left beside it. Raises
+    ``OSError`` if another session has replaced the target meanwhile: its results would
+    be lost.
     """
     making = target.with_name(f".{target.name}.{os.getpid()}")
     making.mkdir(parents=True)
-    before = identity(target)
+    before = read_identity(target)
     try:
         yield making
-        if identity(target) != before:
+        if read_identity(target) != before:
             why = "another session has replaced it meanwhile"
             raise OSError(errno.EBUSY, why, str(target))
         old = target.with_name(f".{target.name}.{os.getpid()}{OLD}")
@@ -119,7 +121,7 @@ def replaced(target: Path) -> Iterator[Path]:
             if before:
                 target.rename(old)
             making.rename(target)
-        except BaseException:  # Ctrl-C too: the target must be there again.
+        except BaseException:  # Ctrl-C too: the target must be restored.
             with suppress(OSError):
                 old.rename(target)
             raise
@@ -128,37 +130,37 @@ def replaced(target: Path) -> Iterator[Path]:
         shutil.rmtree(making, ignore_errors=True)
 
 
-def identity(folder: Path) -> tuple[int, int] | None:
-    """Return what tells a folder from another of the same name; None without one."""
+def read_identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another of the same name; None if missing."""
     try:
-        found = folder.stat()
+        status = folder.stat()
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
-def rows(root: Path, ask: Ask) -> dict[Key, list[str]]:
-    """Return the rows a tree has of this system -> their benchmark's folders.
+def list_rows(root: Path, ask: Ask) -> dict[Key, list[str]]:
+    """Return a tree's rows of this system -> their benchmark's folders.
 
-    There are several where an open tree has a model beside the official one.
+    A row has several if an open tree has a model beside the official one.
     """
     layout = Layout.of(ask.round)
     home = root / layout.results(ask.division, ask.org) / ask.system
-    found: dict[Key, list[str]] = {}
+    rows: dict[Key, list[str]] = {}
     for folder in sorted(home.glob("*/")):
         name = canonical(folder.name, ask.round)
         for rule in rounds.get(ask.round).rules if name else ():
             scenario = folder / scenario_folder(rule.scenario, ask.round)
             if (rule.benchmark, rule.target) == name and scenario.is_dir():
                 key = (rule.model, rule.scenario.value)
-                found.setdefault(key, []).append(folder.name)
-    return found
+                rows.setdefault(key, []).append(folder.name)
+    return rows
 
 
-def counterpart(there: Mapping[Key, Sequence[str]], entry: Entry, ask: Ask) -> str:
-    """Return the folder that a tree has for an entry's model; empty without one.
+def find_counterpart(there: Mapping[Key, Sequence[str]], entry: Entry, ask: Ask) -> str:
+    """Return the tree's folder of an entry's model; empty if there is none.
 
-    A stand-in for the model and the official one never take each other's place.
+    A stand-in for the model and the official one never replace each other.
     """
     own = documents.own_folder(entry, ask)
     folders = there.get((entry.rule.model, entry.rule.scenario.value), ())
@@ -168,10 +170,12 @@ def counterpart(there: Mapping[Key, Sequence[str]], entry: Entry, ask: Ask) -> s
     return next((name for name in folders if not name.endswith(other)), "")
 
 
-def is_better(entry: Entry, place: Place, notes: list[str], fault: str = "") -> bool:
-    """True when the run beats the tree's own, or that has a fault; says which is kept.
+def is_better(
+    entry: Entry, place: ResultPlace, notes: list[str], fault: str = ""
+) -> bool:
+    """True if the run beats the tree's own, or that one has a fault; notes the choice.
 
-    ``fault`` is what keeps the tree's own from being submitted, however fast it is.
+    ``fault``: why the tree's own run cannot be submitted, however fast it is.
     """
     name = f"{entry.rule.model} {entry.rule.scenario.value}"
     if fault:
@@ -194,8 +198,8 @@ def is_better(entry: Entry, place: Place, notes: list[str], fault: str = "") -> 
     return better
 
 
-def clash(tree: Path, ask: Ask) -> str:
-    """Return why a tree cannot be completed by this session; empty where it can."""
+def find_clash(tree: Path, ask: Ask) -> str:
+    """Return why this session cannot complete a tree; empty if it can."""
     layout = Layout.of(ask.round)
     home = tree / layout.home(ask.division, ask.org)
     if not home.is_dir():
@@ -225,14 +229,15 @@ def clash(tree: Path, ask: Ask) -> str:
             f"{ask.round}; give the tree's --mlperf-round"
         )
     file = tree / layout.system_json(ask.division, ask.org, ask.system)
-    found = read_json(file)
-    if found and found.get("system_type") != ask.category:
+    description = read_json(file)
+    category = description.get("system_type")
+    if description and category != ask.category:
         return (
-            f"{file}: system_type is {found.get('system_type')!r}, this session is for "
+            f"{file}: system_type is {category!r}, this session is for "
             f"{ask.category!r}; give the tree's --mlperf-category"
         )
-    rehearsed = "REHEARSAL" in str(found.get("system_name", ""))
-    if found and rehearsed != ask.rehearsal:
+    rehearsed = "REHEARSAL" in str(description.get("system_name", ""))
+    if description and rehearsed != ask.rehearsal:
         kinds = ("rehearsed", "measured") if rehearsed else ("measured", "rehearsed")
         return (
             f"{tree} holds {kinds[0]} runs and these are {kinds[1]}; write a new tree"
@@ -240,8 +245,10 @@ def clash(tree: Path, ask: Ask) -> str:
     return ""
 
 
-def _once(root: Path, content: Content, labels: set[str], notes: list[str]) -> None:
-    """Write what stands once in a tree: system, code, calibration, model mapping."""
+def _write_common(
+    root: Path, content: Content, labels: set[str], notes: list[str]
+) -> None:
+    """Write what a tree has once: system, code, calibration, model mapping."""
     ask, layout = content.ask, Layout.of(content.ask.round)
     names = (ask.division, ask.org)
     home = layout.home(*names)
@@ -251,22 +258,22 @@ def _once(root: Path, content: Content, labels: set[str], notes: list[str]) -> N
         result_files.refuse_links(root, root / place)
     file = root / layout.system_json(*names, ask.system)
     if file.exists():
-        told = documents.kept(read_json(file), json.loads(content.description))
-        notes.append(f"{file.relative_to(root)}: {told}")
+        note = documents.kept(read_json(file), json.loads(content.description))
+        notes.append(f"{file.relative_to(root)}: {note}")
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(content.description, encoding="utf-8")
     for path in content.system_files:
         if path.name.endswith("_power.yaml"):
             shutil.copyfile(path, file.with_name(f"{ask.system}_power.yaml"))
-    note = " ".join(documents.notices(labels))
+    notice = " ".join(documents.notices(labels))
     own = [path for path in content.system_files if path.suffix == ".toml"]
     sources = root / layout.code(*names)
-    made = code.write(
-        sources, engines=content.engines, system_file=next(iter(own), None), note=note
+    made = code.write_code(
+        sources, engines=content.engines, system_file=next(iter(own), None), note=notice
     )
     if not layout.together:
-        _per_benchmark(sources, made.name, content.entries, ask)
+        _write_code_notes(sources, made.name, content.entries, ask)
     calibration = root / layout.calibration(*names)
     calibration.parent.mkdir(parents=True, exist_ok=True)
     old = calibration.read_text("utf-8") if calibration.exists() else ""
@@ -279,21 +286,21 @@ def _once(root: Path, content: Content, labels: set[str], notes: list[str]) -> N
         file.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
 
 
-def _per_benchmark(
+def _write_code_notes(
     sources: Path, name: str, entries: Sequence[Entry], ask: Ask
 ) -> None:
-    """Give each benchmark the folder that checkers before v6.0 look for."""
+    """Write each benchmark the folder that checkers before v6.0 require."""
     for entry in entries:
-        place = Place.of(sources, ask, entry)
+        place = ResultPlace.of(sources, ask, entry)
         file = sources / place.benchmark / "README.md"
         file.parent.mkdir(exist_ok=True)
         file.write_text(f"The code is in `../{name}`.\n", encoding="utf-8")
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return a JSON object; an empty one where there is none."""
+    """Return a file's JSON object; an empty one if there is none."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

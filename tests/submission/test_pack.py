@@ -13,7 +13,7 @@ import pytest
 
 from pytest_mlperf.submission import encryption
 from pytest_mlperf.submission.pack import PackError
-from pytest_mlperf.submission.pack import pack
+from pytest_mlperf.submission.pack import pack_tree
 
 PASSWORD = 'correct horse $battery "staple" \'ä'.encode()
 needs_openssl = pytest.mark.skipif(
@@ -46,7 +46,7 @@ def contents(root: Path) -> dict[str, str]:
 
 def test_a_tree_unpacks_as_it_was(tree: Path, tmp_path: Path) -> None:
     """Every file with its content and whether it runs, below the tree's name."""
-    packed = pack(tree, tmp_path / "a.tar.gz")
+    packed = pack_tree(tree, tmp_path / "a.tar.gz")
     there = tmp_path / "there"
     there.mkdir()
     subprocess.run(["tar", "xzf", packed.path, "-C", there], check=True)
@@ -59,10 +59,10 @@ def test_a_tree_unpacks_as_it_was(tree: Path, tmp_path: Path) -> None:
 
 def test_packing_twice_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
     """Neither time nor owner nor the archive's name is in it."""
-    first = pack(tree, tmp_path / "a.tar.gz")
+    first = pack_tree(tree, tmp_path / "a.tar.gz")
     for path in tree.rglob("*"):
         os.utime(path, (1, 1))
-    second = pack(tree, tmp_path / "another.tar.gz")
+    second = pack_tree(tree, tmp_path / "another.tar.gz")
 
     assert first.path.read_bytes() == second.path.read_bytes()
     assert first.sha256 == second.sha256
@@ -73,7 +73,7 @@ def test_the_digests_are_what_the_tools_of_that_name_read(
     tree: Path, tmp_path: Path, name: str
 ) -> None:
     """``sha1sum -c`` and ``sha256sum -c`` are content beside the archive."""
-    packed = pack(tree, tmp_path / "a.tar.gz")
+    packed = pack_tree(tree, tmp_path / "a.tar.gz")
     done = subprocess.run(
         [f"{name}sum", "-c", f"a.tar.gz.{name}"], cwd=tmp_path, check=False
     )
@@ -87,7 +87,7 @@ def test_the_digests_are_what_the_tools_of_that_name_read(
 @needs_openssl
 def test_openssl_alone_opens_an_encrypted_archive(tree: Path, tmp_path: Path) -> None:
     """The printed command unpacks it, with the password typed at its prompt."""
-    packed = pack(tree, tmp_path / "a.tar.gz.enc", password=PASSWORD)
+    packed = pack_tree(tree, tmp_path / "a.tar.gz.enc", password=PASSWORD)
     there = tmp_path / "there"
     there.mkdir()
     shutil.copy(packed.path, there)
@@ -102,8 +102,8 @@ def test_an_encrypted_archive_shows_nothing_of_the_tree(
     tree: Path, tmp_path: Path
 ) -> None:
     """A wrong password opens nothing, and two archives of one tree differ."""
-    packed = pack(tree, tmp_path / "a.tar.gz.enc", password=PASSWORD)
-    again = pack(tree, tmp_path / "b.tar.gz.enc", password=PASSWORD)
+    packed = pack_tree(tree, tmp_path / "a.tar.gz.enc", password=PASSWORD)
+    again = pack_tree(tree, tmp_path / "b.tar.gz.enc", password=PASSWORD)
     done = subprocess.run(
         ["openssl", "enc", "-d", *encryption.HOW, "-in", packed.path, "-pass", "stdin"],
         input=b"wrong\n",
@@ -130,7 +130,7 @@ def test_the_password_is_nowhere_but_in_the_pipe(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv(encryption.VARIABLE, "only-in-here")
-    pack(tree, tmp_path / "a.tar.gz.enc", password=encryption.password_of(None))
+    pack_tree(tree, tmp_path / "a.tar.gz.enc", password=encryption.get_password(None))
 
     assert "aes-256-cbc" in seen.read_text("utf-8")
     assert "only-in-here" not in seen.read_text("utf-8")
@@ -143,7 +143,7 @@ def test_without_openssl_the_error_names_it(
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(PackError, match="no openssl on this machine: install it"):
-        pack(tree, tmp_path / "a.tar.gz.enc", password=PASSWORD)
+        pack_tree(tree, tmp_path / "a.tar.gz.enc", password=PASSWORD)
     assert os.listdir(tmp_path) == ["submission"]  # noqa: PTH208
 
 
@@ -159,7 +159,7 @@ def test_an_openssl_that_fails_leaves_nothing(
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
 
     with pytest.raises(PackError, match="openssl ended with 1: no such cipher"):
-        pack(tree, tmp_path / "a.tar.gz.enc", password=PASSWORD)
+        pack_tree(tree, tmp_path / "a.tar.gz.enc", password=PASSWORD)
     assert {path.name for path in tmp_path.iterdir()} == {"submission", "bin"}
 
 
@@ -172,7 +172,7 @@ def test_a_link_that_is_no_file_of_the_tree_is_refused(
     (tree / "closed/odd").symlink_to(target)
 
     with pytest.raises(PackError, match="closed/odd: a link"):
-        pack(tree, tmp_path / "a.tar.gz")
+        pack_tree(tree, tmp_path / "a.tar.gz")
 
 
 def test_a_link_inside_the_tree_is_packed_as_its_file(
@@ -180,7 +180,7 @@ def test_a_link_inside_the_tree_is_packed_as_its_file(
 ) -> None:
     """So that it unpacks anywhere."""
     (tree / "closed/copy").symlink_to("ACME/run.sh")
-    packed = pack(tree, tmp_path / "a.tar.gz")
+    packed = pack_tree(tree, tmp_path / "a.tar.gz")
     with tarfile.open(packed.path) as archive:
         info = archive.getmember("submission/closed/copy")
 
@@ -193,7 +193,7 @@ def test_a_pipe_is_refused(tree: Path, tmp_path: Path) -> None:
     os.mkfifo(tree / "closed/pipe")
 
     with pytest.raises(PackError, match="closed/pipe: no regular file"):
-        pack(tree, tmp_path / "a.tar.gz")
+        pack_tree(tree, tmp_path / "a.tar.gz")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_an_archive_is_not_written_just_anywhere(
     (tmp_path / "taken").write_text("mine", "utf-8")
 
     with pytest.raises(PackError, match=words):
-        pack(tree, tmp_path / output)
+        pack_tree(tree, tmp_path / output)
     assert (tmp_path / "taken").read_text("utf-8") == "mine"
 
 
@@ -223,7 +223,7 @@ def test_a_sum_that_cannot_be_written_leaves_nothing_half(
     (tmp_path / name).mkdir()
 
     with pytest.raises(PackError, match="not written"):
-        pack(tree, tmp_path / "a.tar.gz")
+        pack_tree(tree, tmp_path / "a.tar.gz")
     assert {path.name for path in tmp_path.iterdir()} == {"submission", name}
 
 
@@ -232,7 +232,7 @@ def test_an_empty_tree_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     with pytest.raises(PackError, match="nothing to pack"):
-        pack(tmp_path / "empty", tmp_path / "a.tar.gz")
+        pack_tree(tmp_path / "empty", tmp_path / "a.tar.gz")
 
 
 def test_a_file_that_changes_under_the_packer_is_found(
@@ -241,16 +241,16 @@ def test_a_file_that_changes_under_the_packer_is_found(
     """What was written is compared with the tree as it is then."""
     from pytest_mlperf.submission import pack as module
 
-    write = module.write
+    write = module.write_archive
 
     def and_change(*arguments: object) -> None:
         write(*arguments)  # type: ignore[arg-type]
         (tree / "closed/ACME/run.sh").write_text("#!/bin/no\n", "utf-8")
 
-    monkeypatch.setattr(module, "write", and_change)
+    monkeypatch.setattr(module, "write_archive", and_change)
 
     with pytest.raises(PackError, match=r"run\.sh: unpacks as something else"):
-        pack(tree, tmp_path / "a.tar.gz")
+        pack_tree(tree, tmp_path / "a.tar.gz")
     assert not (tmp_path / "a.tar.gz").exists()
 
 
@@ -264,7 +264,7 @@ def test_a_password_that_openssl_would_not_take_whole_is_refused(
     file.chmod(0o600)
 
     with pytest.raises(encryption.CipherError, match="password"):
-        encryption.password_of(file)
+        encryption.get_password(file)
 
 
 def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path) -> None
     file.chmod(0o644)
 
     with pytest.raises(encryption.CipherError, match="chmod 600"):
-        encryption.password_of(file)
+        encryption.get_password(file)
 
 
 def test_a_password_files_first_line_is_the_password(tmp_path: Path) -> None:
@@ -283,4 +283,4 @@ def test_a_password_files_first_line_is_the_password(tmp_path: Path) -> None:
     file.write_bytes(b"secret word\r\nmore\n")
     file.chmod(0o600)
 
-    assert encryption.password_of(file) == b"secret word"
+    assert encryption.get_password(file) == b"secret word"

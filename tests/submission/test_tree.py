@@ -81,7 +81,7 @@ def test_a_v6_1_result_has_all_its_files_and_no_others(
     tmp_path: Path, bert: list[Run]
 ) -> None:
     """Logs, measurements and compliance lie together; nothing of LoadGen's rest."""
-    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
     row = root / "closed/ACME/results/box/bert-99/Offline"
 
     assert set(files(row)) == {
@@ -109,7 +109,10 @@ def test_a_v5_1_result_is_spread_and_its_code_stands_under_its_benchmark(
     """measurements/ and compliance/ are folders of their own before v6.0."""
     ask = ask_of("v5.1")
     runs = sessions.complete(tmp_path / "reports", "v5.1", BERT)
-    home = tree.write(content(runs, ask), tmp_path / "submission").path / "closed/ACME"
+    home = (
+        tree.write_tree(content(runs, ask), tmp_path / "submission").path
+        / "closed/ACME"
+    )
     row = "box/bert-99/Offline"
 
     assert (home / f"measurements/{row}/box_Offline.json").is_file()
@@ -126,7 +129,7 @@ def test_accuracy_logs_are_cut_and_known_by_the_hash_of_the_whole(
     tmp_path: Path, bert: list[Run]
 ) -> None:
     """The log in the tree fits, the whole stays where it was, and its hash is said."""
-    written = tree.write(content(bert, ask_of()), tmp_path / "submission")
+    written = tree.write_tree(content(bert, ask_of()), tmp_path / "submission")
     whole = next(Path(folder) for folder in written.full_logs if "offline" in folder)
     row = written.path / "closed/ACME/results/box/bert-99/Offline/accuracy"
     text = (row / "accuracy.txt").read_text()
@@ -139,7 +142,7 @@ def test_accuracy_logs_are_cut_and_known_by_the_hash_of_the_whole(
 
 def test_the_tree_is_clean_for_git(tmp_path: Path, bert: list[Run]) -> None:
     """No dot files, blanks, caches, links, empty folders or large files."""
-    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
 
     for path in root.rglob("*"):
         assert not path.name.startswith(".")
@@ -155,7 +158,7 @@ def test_the_readme_repeats_the_run_in_one_session(
     tmp_path: Path, bert: list[Run]
 ) -> None:
     """An audit is compared with the runs beside it, so that they go together."""
-    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
     text = (root / "closed/ACME/results/box/bert-99/Offline/README.md").read_text()
 
     assert "pytest --mlperf-round=v6.1 \\\n" in text
@@ -173,7 +176,7 @@ def test_a_rehearsal_says_so_in_every_file_that_allows_a_word(tmp_path: Path) ->
     """Nobody who opens one of them can take it for a result."""
     runs = sessions.complete(tmp_path / "reports", "v6.1", BERT, labels=("rehearsal",))
     ask = ask_of(rehearsal=True)
-    root = tree.write(content(runs, ask), tmp_path / "submission").path
+    root = tree.write_tree(content(runs, ask), tmp_path / "submission").path
     row = root / "closed/ACME/results/box/bert-99/Offline"
 
     for path in (
@@ -191,17 +194,17 @@ def test_a_second_session_adds_and_leaves_the_rest(
 ) -> None:
     """resnet50 joins bert-99, of which no file changes."""
     ask = ask_of()
-    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    first = tree.write_tree(content(bert, ask), tmp_path / "submission").path
     before = files(first)
     more = sessions.complete(tmp_path / "more", "v6.1", sessions.EDGE[:1])
 
-    tree.write(content(more, ask), first, first)
+    tree.write_tree(content(more, ask), first, first)
 
     after = files(first)
     changed = {name for name, data in before.items() if after.get(name) != data}
     assert {"calibration.md", "sha256sums.txt"} >= {Path(n).name for n in changed}
     assert {("bert-99", "Offline"), ("resnet50", "MultiStream")} <= set(
-        tree.rows(first, ask)
+        tree.list_rows(first, ask)
     )
     text = (first / "closed/ACME/documentation/calibration.md").read_text()
     assert text.count("| bert-99 | Offline |") == 1
@@ -214,7 +217,7 @@ def test_a_better_run_takes_the_place_of_an_older_one(
 ) -> None:
     """And a worse one does not; either way the session says so."""
     ask = ask_of()
-    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    first = tree.write_tree(content(bert, ask), tmp_path / "submission").path
     log = "closed/ACME/results/box/bert-99/{}/performance/run_1/mlperf_log_detail.txt"
     before = files(first)
     again = sessions.complete(tmp_path / "again", "v6.1", BERT)
@@ -223,7 +226,7 @@ def test_a_better_run_takes_the_place_of_an_older_one(
             rule = sessions.rule_of("v6.1", "bert", "99", run.verdict.scenario)
             sessions.performance(run.folder, rule, slower=slower)
     # What decides is read from both logs.
-    written = tree.write(content(again, ask), first, first)
+    written = tree.write_tree(content(again, ask), first, first)
 
     for scenario in ("SingleStream", "Offline"):
         path = log.format(scenario)
@@ -238,7 +241,7 @@ def test_a_faster_run_with_a_problem_gives_way_to_one_without(
 ) -> None:
     """A repetition repairs a damaged result, though it is slower; the rest stays."""
     ask = ask_of()
-    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    first = tree.write_tree(content(bert, ask), tmp_path / "submission").path
     row = first / "closed/ACME/results/box/bert-99/Offline"
     (row / "TEST01/verify_accuracy.txt").write_text("TEST FAIL\n")
     again = sessions.complete(tmp_path / "again", "v6.1", BERT)
@@ -247,7 +250,7 @@ def test_a_faster_run_with_a_problem_gives_way_to_one_without(
             rule = sessions.rule_of("v6.1", "bert", "99", run.verdict.scenario)
             sessions.performance(run.folder, rule, slower=1.1)
 
-    written = tree.write(content(again, ask), first, first)
+    written = tree.write_tree(content(again, ask), first, first)
 
     assert (row / "TEST01/verify_accuracy.txt").read_text() == "TEST PASS\n"
     assert list(check.check_tree(first, "v6.1")) == []
@@ -265,7 +268,7 @@ def test_a_link_where_a_result_is_to_be_written_is_refused(
 ) -> None:
     """What it leads to is somebody else's, and is neither removed nor written over."""
     ask = ask_of()
-    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    first = tree.write_tree(content(bert, ask), tmp_path / "submission").path
     here = first / "closed/ACME/results" / place
     elsewhere = tmp_path / "elsewhere"
     here.rename(elsewhere)
@@ -278,7 +281,7 @@ def test_a_link_where_a_result_is_to_be_written_is_refused(
             sessions.performance(run.folder, rule, slower=0.995)
 
     with pytest.raises(OSError, match=r"a link to .*; put what") as caught:
-        tree.write(content(again, ask), first, first)
+        tree.write_tree(content(again, ask), first, first)
 
     assert caught.value.filename == f"closed/ACME/results/{place}"
     assert before == files(elsewhere)
@@ -290,14 +293,14 @@ def test_a_link_where_a_document_is_to_be_written_is_refused(
     tmp_path: Path, bert: list[Run], place: str
 ) -> None:
     """A folder outside the tree is not written into."""
-    first = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    first = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
     here = first / "closed/ACME" / place
     here.rename(tmp_path / "elsewhere")
     here.symlink_to(tmp_path / "elsewhere")
     before = files(tmp_path / "elsewhere")
 
     with pytest.raises(OSError, match="a link to"):
-        tree.write(content(bert, ask_of()), first, first)
+        tree.write_tree(content(bert, ask_of()), first, first)
 
     assert before == files(tmp_path / "elsewhere")
 
@@ -305,7 +308,7 @@ def test_a_link_where_a_document_is_to_be_written_is_refused(
 def test_a_fault_leaves_the_tree_as_it_was(tmp_path: Path, bert: list[Run]) -> None:
     """A file that cannot be read half way through changes nothing on disk."""
     ask = ask_of()
-    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    first = tree.write_tree(content(bert, ask), tmp_path / "submission").path
     before = files(first)
     more = sessions.complete(tmp_path / "more", "v6.1", sessions.EDGE[:1])
     made = content(more, ask)
@@ -314,7 +317,7 @@ def test_a_fault_leaves_the_tree_as_it_was(tmp_path: Path, bert: list[Run]) -> N
         (run.folder / "user.conf").unlink(missing_ok=True)
 
     with pytest.raises(OSError, match=r"user\.conf"):
-        tree.write(made, first, first)
+        tree.write_tree(made, first, first)
 
     assert before == files(first)
     assert names(tmp_path) == ["more", "reports", "submission"]
@@ -333,7 +336,7 @@ def test_the_files_of_a_power_meter_are_placed(tmp_path: Path, bert: list[Run]) 
     for name in ("ranging/spl.txt", "spl.txt", "analyzer_table.md"):
         (home / name).write_text("x")
 
-    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
     row = root / "closed/ACME/results/box/bert-99/Offline"
 
     assert (row / "performance/power/ptd_logs.txt").is_file()
@@ -350,7 +353,9 @@ def test_an_open_entry_with_another_model_has_its_own_name(tmp_path: Path) -> No
         tmp_path / "reports", "v6.1", sessions.EDGE[:1], labels=("embedded",)
     )
     ask = ask_of(division="open")
-    home = tree.write(content(runs, ask), tmp_path / "submission").path / "open/ACME"
+    home = (
+        tree.write_tree(content(runs, ask), tmp_path / "submission").path / "open/ACME"
+    )
 
     assert (home / "results/box/resnet50-embedded/Offline/README.md").is_file()
     assert json.loads((home / "model_mapping.json").read_text()) == {
@@ -372,19 +377,19 @@ def test_a_tree_of_something_else_is_not_completed(
     tmp_path: Path, bert: list[Run], fields: dict[str, Any], word: str
 ) -> None:
     """Round, organisation, division, category and rehearsal have to agree."""
-    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
 
-    assert tree.clash(root, ask_of()) == ""
-    assert word in tree.clash(root, replace(ask_of(), **fields))
+    assert tree.find_clash(root, ask_of()) == ""
+    assert word in tree.find_clash(root, replace(ask_of(), **fields))
 
 
 def test_a_tree_of_a_round_with_the_same_folders_is_not_completed(
     tmp_path: Path, bert: list[Run]
 ) -> None:
     """v6.0 and v6.1 lie the same way; the seeds of the logs tell them apart."""
-    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
 
-    assert "the seeds of v6.1" in tree.clash(root, ask_of("v6.0"))
+    assert "the seeds of v6.1" in tree.find_clash(root, ask_of("v6.0"))
 
 
 def test_a_stand_in_never_takes_the_place_of_the_official_model(
@@ -395,14 +400,14 @@ def test_a_stand_in_never_takes_the_place_of_the_official_model(
     rows = sessions.EDGE[:1]
     own = sessions.complete(tmp_path / "own", "v6.1", rows, labels=("embedded",))
     official = sessions.complete(tmp_path / "official", "v6.1", rows)
-    root = tree.write(content(official, ask), tmp_path / "submission").path
+    root = tree.write_tree(content(official, ask), tmp_path / "submission").path
     before = files(root / "open/ACME/results/box/resnet50")
 
-    tree.write(content(own, ask), root, root)
+    tree.write_tree(content(own, ask), root, root)
 
     assert before == files(root / "open/ACME/results/box/resnet50")
     assert names(root / "open/ACME/results/box") == ["resnet50", "resnet50-embedded"]
-    assert {len(folders) for folders in tree.rows(root, ask).values()} == {2}
+    assert {len(folders) for folders in tree.list_rows(root, ask).values()} == {2}
 
 
 def test_a_tree_that_another_session_replaced_meanwhile_is_not_overwritten(
@@ -413,7 +418,7 @@ def test_a_tree_that_another_session_replaced_meanwhile_is_not_overwritten(
     target.mkdir()
 
     def finish_while_another_does() -> None:
-        with tree.replaced(target):
+        with tree.replace_folder(target):
             target.rename(tmp_path / "old")
             target.mkdir()
             (target / "theirs").touch()
@@ -440,7 +445,7 @@ def test_ctrl_c_while_the_trees_are_swapped_leaves_the_old_one(
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt), tree.replaced(target):
+    with pytest.raises(KeyboardInterrupt), tree.replace_folder(target):
         pass
 
     assert names(target) == ["mine"]
@@ -452,7 +457,7 @@ def test_a_tree_that_a_killed_session_left_aside_is_named(tmp_path: Path) -> Non
     left = tmp_path / f".submission.42{tree.OLD}"
     left.mkdir()
 
-    assert f"rename {left} to submission" in tree.clash(
+    assert f"rename {left} to submission" in tree.find_clash(
         tmp_path / "submission", ask_of()
     )
 
@@ -461,11 +466,11 @@ def test_a_tree_that_a_link_names_is_replaced_and_not_the_link(
     tmp_path: Path, bert: list[Run]
 ) -> None:
     """Who keeps trees elsewhere finds the completed one there."""
-    root = tree.write(content(bert, ask_of()), tmp_path / "there/submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "there/submission").path
     link = tmp_path / "link"
     link.symlink_to(root)
 
-    tree.write(content(bert, ask_of()), link, link)
+    tree.write_tree(content(bert, ask_of()), link, link)
 
     assert link.is_symlink()
     assert names(root.parent) == ["submission"]
@@ -473,11 +478,11 @@ def test_a_tree_that_a_link_names_is_replaced_and_not_the_link(
 
 def test_other_code_does_not_overwrite_what_ran_before(tmp_path: Path) -> None:
     """The same code is kept once, other code gets the next name."""
-    first = code.write(tmp_path)
+    first = code.write_code(tmp_path)
 
-    assert first == code.write(tmp_path)
+    assert first == code.write_code(tmp_path)
     (first / "conftest.py").write_text("changed")
-    second = code.write(tmp_path)
+    second = code.write_code(tmp_path)
 
     assert names(tmp_path) == ["pytest-mlperf", "pytest-mlperf-2"]
     assert (first / "conftest.py").read_text() == "changed"
@@ -493,7 +498,7 @@ def test_the_source_of_an_engine_in_development_is_part_of_the_code(
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "theirs.py").write_text("MINE = 1\n")
 
-    made = code.write(tmp_path / "src", engines=["theirs:MINE", "onnxruntime"])
+    made = code.write_code(tmp_path / "src", engines=["theirs:MINE", "onnxruntime"])
 
     assert (made / "theirs.py").read_text() == "MINE = 1\n"
 
@@ -510,7 +515,7 @@ def test_a_dotted_engine_keeps_the_path_it_is_imported_by(
     (home / "deep/er/engine.py").write_text("MINE = 1\n")
     monkeypatch.syspath_prepend(str(home))
 
-    made = code.write(tmp_path / "src", engines=["deep.er.engine:MINE"])
+    made = code.write_code(tmp_path / "src", engines=["deep.er.engine:MINE"])
     done = subprocess.run(
         [sys.executable, "-c", "from deep.er.engine import MINE; print(MINE)"],
         cwd=made, capture_output=True, text=True, check=False,
@@ -531,7 +536,7 @@ def test_code_out_of_a_wheel_has_a_pyproject_that_installs_it(
     wanted = tomllib.loads((code.HOME.parent / "pyproject.toml").read_text())
     monkeypatch.setattr(code, "HOME", package)
 
-    made = code.write(tmp_path / "src")
+    made = code.write_code(tmp_path / "src")
     found = tomllib.loads((made / "pyproject.toml").read_text())
 
     for name in ("name", "version", "requires-python", "scripts", "entry-points"):
@@ -550,12 +555,12 @@ def test_a_description_that_is_kept_says_what_this_session_has_instead(
 ) -> None:
     """Software changes between sessions, and a person decides what the file says."""
     ask = ask_of()
-    first = tree.write(content(bert, ask), tmp_path / "submission").path
+    first = tree.write_tree(content(bert, ask), tmp_path / "submission").path
     other = json.loads(description(ask)) | {"framework": "onnxruntime 99"}
 
     made = content(bert, ask, description=json.dumps(other))
-    [same] = said(tree.write(content(bert, ask), first, first))
-    [unlike] = said(tree.write(made, first, first))
+    [same] = said(tree.write_tree(content(bert, ask), first, first))
+    [unlike] = said(tree.write_tree(made, first, first))
 
     assert same.endswith("systems/box.json: kept as it is")
     assert "framework is 'N/A' there and 'onnxruntime 99' here" in unlike
@@ -578,7 +583,7 @@ def test_the_readme_names_no_place_of_the_machine(
     ]  # fmt: skip
     shown = documents.public(command, Path("/data/models"))
     made = content(bert, ask_of(), session=Session(shown, []))
-    root = tree.write(made, tmp_path / "submission").path
+    root = tree.write_tree(made, tmp_path / "submission").path
     text = (root / "closed/ACME/results/box/bert-99/Offline/README.md").read_text()
 
     assert shown == [
@@ -591,7 +596,7 @@ def test_the_readme_names_no_place_of_the_machine(
 
 def test_the_seal_has_no_file_outside_the_tree(tmp_path: Path, bert: list[Run]) -> None:
     """A link that leaves it is a problem of its own, and none of the seal's."""
-    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
     home = root / "closed/ACME"
     (tmp_path / "outside").write_text("secret")
     (home / "documentation/notes.txt").symlink_to(tmp_path / "outside")
@@ -621,20 +626,20 @@ def test_the_official_checker_is_content_with_results_only(
     tools = tmp_path / "clone/tools/submission"
     tools.mkdir(parents=True)
     (tools / "submission_checker.py").write_text(STAND_IN)
-    root = tree.write(content(bert, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(bert, ask_of()), tmp_path / "submission").path
 
-    said, good = checkers.official(root, "v6.1", tmp_path / "clone")
+    said, good = checkers.run_official(root, "v6.1", tmp_path / "clone")
     assert good
     assert said == ["official checker (v6.1): SUMMARY: submission looks OK; 2 results"]
 
     shutil.rmtree(root / "closed/ACME/results/box")
-    _, good = checkers.official(root, "v6.1", tools)
+    _, good = checkers.run_official(root, "v6.1", tools)
     assert not good
 
 
 def test_a_folder_without_a_checker_is_named(tmp_path: Path) -> None:
     """The words say what to give instead."""
-    [said], good = checkers.official(tmp_path, "v6.1", tmp_path)
+    [said], good = checkers.run_official(tmp_path, "v6.1", tmp_path)
 
     assert not good
     assert str(tmp_path) in said
@@ -649,9 +654,9 @@ def test_the_real_checker_accepts_the_tree(tmp_path: Path, round_name: str) -> N
     """resnet50 and bert-99 of an edge system: five results, and it looks OK."""
     runs = sessions.complete(tmp_path / "reports", round_name)
     made = content(runs, ask_of(round_name))
-    root = tree.write(made, tmp_path / "submission").path
+    root = tree.write_tree(made, tmp_path / "submission").path
 
-    said, good = checkers.official(root, round_name, Path(os.environ[CLONE]))
+    said, good = checkers.run_official(root, round_name, Path(os.environ[CLONE]))
 
     assert good, said
     assert "submission looks OK" in said[-1]
@@ -671,7 +676,7 @@ def test_what_entitles_a_run_to_the_device_goes_with_it(
 ) -> None:
     """Reckoning and drawing of the result; no other result has any."""
     runs = [on_device(r) if r.scenario.value == "Offline" else r for r in bert]
-    root = tree.write(content(runs, ask_of()), tmp_path / "submission").path
+    root = tree.write_tree(content(runs, ask_of()), tmp_path / "submission").path
     home = root / "closed/ACME/documentation/on_device"
 
     assert files(home) == {
