@@ -1,10 +1,14 @@
-"""Loads the fixtures that wire suites to runners; nothing else."""
+"""Says what to do where the suites are run without the plugin; nothing else."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import pytest
 
-# A wheel carries suites and fixtures inside the package; a clone has them beside it.
-HOME = "pytest_mlperf.fixtures" if find_spec("pytest_mlperf.fixtures") else "fixtures"
 
-pytest_plugins = [f"{HOME}.device", f"{HOME}.run", f"{HOME}.submission"]
+def pytest_configure(config: pytest.Config) -> None:
+    """The plugin brings options, fixtures and cells: it has to be installed."""
+    if not config.pluginmanager.has_plugin("mlperf"):
+        raise pytest.UsageError(
+            "pytest-mlperf is not installed in this environment, or was switched off "
+            "by -p no:mlperf; install it with pip install -e '.[onnxruntime,xdist]'"
+        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mlperf.core.types import Cell
-from pytest_mlperf.measure.run import Measure
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.measure.under_test import Measure
 
 
 @pytest.mark.mlperf(mode="accuracy")

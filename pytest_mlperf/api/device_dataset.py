@@ -7,7 +7,6 @@ whose dataset is kept so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -21,14 +20,14 @@ from numpy.typing import NDArray
 
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.api.engine import KeepsSamplesOnDevice
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
-from pytest_mlperf.api.workload import Model
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.residency.rules import Probe
-from pytest_mlperf.core.residency.rules import Residency
 
 CHUNK = 256
 """Samples that are brought to the device together: a host need not hold all twice."""
@@ -66,7 +65,7 @@ class DeviceDataset:
         self._dataset, self._store = dataset, store
         self._row = np.full(dataset.total, -1, np.int64)
         self.type_bytes = 1.0
-        self.said = ""
+        self.amount = ""
         """What the largest load so far put there, for people."""
         self._most = 0
 
@@ -90,7 +89,7 @@ class DeviceDataset:
         self._row[np.asarray(indices)] = np.arange(count)
         if size >= self._most:
             self._most = size
-            self.said = f"{count:,} samples, {size:,} bytes"
+            self.amount = f"{count:,} samples, {size:,} bytes"
 
     def unload(self, indices: Sequence[int]) -> None:  # noqa: ARG002 - all of them
         """Give the device's memory back: LoadGen has one set at a time."""
@@ -119,7 +118,7 @@ class DeviceDataset:
 class PlacedWorkload:
     """A workload whose dataset is a ``DeviceDataset``; all else is the workload's."""
 
-    def __init__(self, workload: Workload, dataset: DeviceDataset) -> None:
+    def __init__(self, workload: TensorWorkload, dataset: Dataset) -> None:
         self._workload, self.dataset = workload, dataset
         self.respond = workload.respond
 
@@ -136,7 +135,7 @@ class PlacedWorkload:
         return self._workload.digest
 
     @property
-    def model(self) -> Model:
+    def model(self) -> ModelFile | None:
         return self._workload.model
 
     @property
@@ -154,13 +153,15 @@ class PlacedWorkload:
         return self._workload.accuracy_text(metrics)
 
 
-def placed(provider: EngineProvider, build: Build) -> Workload:
+def place_workload(provider: EngineProvider, build: Build) -> TensorWorkload:
     """Return a build's workload, on the device where the request asks for it.
 
     Raises ``BuildFailed`` for an engine or a dataset that cannot.
     """
     workload, residency = build.request.workload, build.request.residency
-    able: frozenset[str] = getattr(provider, "on_device", frozenset())
+    able = frozenset[str]()
+    if isinstance(provider, KeepsSamplesOnDevice):
+        able = provider.on_device
     if lacking := [flag for flag in residency.flags if flag not in able]:
         raise BuildFailed(
             f"the engine cannot do {' and '.join(lacking)} (it can: "
@@ -169,29 +170,30 @@ def placed(provider: EngineProvider, build: Build) -> Workload:
         )
     if not residency.start:
         return workload
-    place: Callable[[Build], DeviceDataset] = provider.place  # type: ignore[attr-defined]
-    return PlacedWorkload(workload, place(build))
+    assert isinstance(provider, KeepsSamplesOnDevice), "it can start from the device"
+    return PlacedWorkload(workload, provider.place(build))
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ResidentSamples:
     """What lay on a device in a run, and how fast it exchanges bytes with the host."""
 
     type_bytes: float = 1.0
     """Of one element of the widest type."""
-    said: str = ""
+    amount: str = ""
     """How many samples, in words; empty where they came from the host."""
     copies: Probe | None = None
 
     @classmethod
-    def of(cls, workload: Workload, copies: Probe | None) -> Kept:
+    def of(cls, workload: TensorWorkload, copies: Probe | None) -> ResidentSamples:
         """Return what a workload's dataset has put there."""
         dataset = workload.dataset
-        size = getattr(dataset, "type_bytes", 1.0)
-        return cls(size, getattr(dataset, "said", ""), copies)
+        if isinstance(dataset, DeviceDataset):
+            return cls(dataset.type_bytes, dataset.amount, copies)
+        return cls(copies=copies)
 
     @classmethod
-    def slowest(cls, each: Sequence[Kept]) -> Kept:
+    def slowest(cls, each: Sequence[ResidentSamples]) -> ResidentSamples:
         """Return what holds of every one of several devices, measured together."""
         copies = [one.copies for one in each if one.copies is not None]
         worst = None
@@ -202,19 +204,16 @@ class Kept:
                 out_per_s=min(one.out_per_s for one in copies),
                 both_per_s=min(one.both_per_s for one in copies),
             )
-        said = f"{each[0].said} on each" if each[0].said else ""
-        return cls(max(one.type_bytes for one in each), said, worst)
+        amount = f"{each[0].amount} on each" if each[0].amount else ""
+        return cls(max(one.type_bytes for one in each), amount, worst)
 
 
-def resident_facts(residency: Residency, kept: Kept) -> dict[str, str]:
+def residency_texts(resident: ResidentSamples) -> dict[str, str]:
     """Return what a verdict says of a run that began or ended on the device."""
-    if not residency:
-        return {}
-    facts = dict.fromkeys(residency.flags, "true")
-    if kept.said:
-        facts["samples on the device"] = kept.said
-    facts["pinned copies"] = "not measured"
-    copies = kept.copies
+    facts = {"pinned copies": "not measured"}
+    if resident.amount:
+        facts["samples on the device"] = resident.amount
+    copies = resident.copies
     if copies is not None:
         ways = (copies.in_per_s, copies.out_per_s, copies.both_per_s)
         figures = (f"{way / 1e9:.2f}" for way in ways)
@@ -222,13 +221,7 @@ def resident_facts(residency: Residency, kept: Kept) -> dict[str, str]:
     return facts
 
 
-def engine_facts(engines: Sequence[object]) -> dict[str, str]:
-    """Return what open streams know of themselves; the first one speaks for all."""
-    facts: Mapping[str, str] = getattr(engines[0], "facts", {}) if engines else {}
-    return dict(facts)
-
-
-def equal_rows(batches: Iterator[Batch]) -> Iterator[Batch]:
+def check_equal_shapes(batches: Iterator[Batch]) -> Iterator[Batch]:
     """Yield batches as they come; ``BuildFailed`` where samples differ in shape."""
     known: dict[str, tuple[int, ...]] = {}
     for batch in batches:

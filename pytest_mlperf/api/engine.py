@@ -1,7 +1,8 @@
 """What an engine must offer: find out if it can run, build once, open per stream.
 
 An engine is one file and one entry point (group ``pytest_mlperf.engines``) that names
-an object with the methods of ``EngineProvider``. Nothing is subclassed.
+an object with the methods of ``EngineProvider``. Nothing is subclassed. What only some
+engines can do is a protocol of its own, which an engine has by having its members.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from typing import runtime_checkable
 
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.timeline import Timeline
+from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.residency.rules import Residency
 
 
@@ -31,7 +34,7 @@ from pytest_mlperf.core.residency.rules import Residency
 class BuildRequest:
     """What to build: a workload's model in a precision, for this machine."""
 
-    workload: Workload
+    workload: TensorWorkload
     precision: str
     """``fp32``, ``int8`` … one of ``EngineProvider.precisions``."""
     cache: Path
@@ -57,6 +60,11 @@ class Build:
     report: str
     """One line for people: ``built in 3.1 s`` or ``cached``."""
     facts: Mapping[str, str] = field(default_factory=dict)
+    """Name -> words for people; ``device`` is the device's name."""
+    details: object = None
+    """The engine's own value, which ``open`` gets back."""
+    uses_gpu: bool = True
+    """False for an engine that leaves a visible GPU alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +76,6 @@ class Streams:
 
     def __str__(self) -> str:
         return f"{self.count} x {self.threads}"
-
-
-class Resting(Protocol):
-    """Outputs of a batch that stay on the device until somebody wants them."""
-
-    def fetch(self) -> Sequence[Array]:
-        """Copy them to the host; before the stream's next batch."""
 
 
 class Engine(Protocol):
@@ -92,17 +93,6 @@ class Engine(Protocol):
     def close(self) -> None:
         """Let go of memory and device."""
 
-    # Optional: ``gather_from(dataset)``, a function from sample indices to a batch that
-    # ``infer`` takes instead of the dataset's own (a device that fetches samples from
-    # host memory itself), or None for a dataset that it does not suit.
-
-    # Optional: ``timeline``, a ``Timeline`` of the device's own clock; its summary is
-    # among the facts of a run.
-
-    # Optional: ``facts``, what is known once a stream is open, for the facts of a run.
-
-    # Optional: ``ends_on_device``, True where ``infer`` returns ``Resting`` outputs.
-
 
 class EngineProvider(Protocol):
     """What an entry point names."""
@@ -113,17 +103,6 @@ class EngineProvider(Protocol):
     @property
     def batches(self) -> tuple[int, ...]:
         """Batch sizes worth trying, ascending."""
-
-    # Optional: ``precision_for: Mapping[str, str]``, a benchmark's default precision
-    # -> the one this engine runs instead where nobody chose; held to the same target.
-
-    # Optional: ``on_device``, which of ``start_from_device`` and ``end_on_device`` it
-    # can; with the first, ``place(build)`` returns the workload's dataset as one that
-    # keeps loaded samples on the device (``resident.Library``). ``BuildFailed`` says
-    # why a dataset cannot be kept there.
-
-    # Optional: ``settle_s``, how long a device works at full load until its clocks and
-    # its power have settled; the probe then takes the bare loop's rate after that.
 
     @property
     def answers(self) -> bool:
@@ -137,7 +116,7 @@ class EngineProvider(Protocol):
     def build(self, request: BuildRequest) -> Build:
         """Build, or find the build in the cache. Slow; untimed.
 
-        Raises ``BuildFailed``, or ``Missing`` for what can be installed.
+        Raises ``BuildFailed``, or ``RequirementMissing`` for what can be installed.
         """
 
     def open(self, build: Build, threads: int) -> Engine:
@@ -149,12 +128,99 @@ class EngineProvider(Protocol):
         """
 
 
+# What only some providers can do.
+
+
+@runtime_checkable
+class ChoosesPrecision(Protocol):
+    """A provider that runs another precision than a benchmark's default."""
+
+    @property
+    def precision_for(self) -> Mapping[str, str]:
+        """A benchmark's default precision -> the one that this engine runs instead
+        where nobody chose; held to the same target.
+        """
+
+
+@runtime_checkable
+class KeepsSamplesOnDevice(Protocol):
+    """A provider that can start from, or end on, the device."""
+
+    @property
+    def on_device(self) -> frozenset[str]:
+        """Which of ``start_from_device`` and ``end_on_device`` it can."""
+
+    def place(self, build: Build) -> Dataset:
+        """Return the workload's dataset as one that keeps loaded samples on the device
+        (``DeviceDataset``).
+
+        Raises ``BuildFailed`` for a dataset that cannot be kept there.
+        """
+
+
+@runtime_checkable
+class NeedsSettling(Protocol):
+    """A provider whose device runs faster at first than in the long run."""
+
+    @property
+    def settle_s(self) -> float:
+        """How long the device works at full load until its clocks and its power have
+        settled; the probe takes the bare loop's rate after that.
+        """
+
+
 @runtime_checkable
 class Simulated(EngineProvider, Protocol):
     """A provider whose times are made up and therefore known: it is not probed."""
 
     def service_s(self, size: int) -> float:
         """Return how long a batch takes."""
+
+
+# What only some streams can do.
+
+
+@runtime_checkable
+class GathersItself(Protocol):
+    """A stream whose device fetches samples from host memory itself."""
+
+    def gather_from(self, dataset: Dataset) -> Callable[[list[int]], Any] | None:
+        """Return a function from sample indices to a batch that ``infer`` takes, or
+        None for a dataset that it does not suit.
+        """
+
+
+@runtime_checkable
+class TimesBatches(Protocol):
+    """A stream that times its batches by the device's own clock."""
+
+    @property
+    def timeline(self) -> Timeline: ...
+
+
+@runtime_checkable
+class TellsFacts(Protocol):
+    """A stream that knows something of itself once it is open."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Name -> words for people, among the facts of a run."""
+
+
+@runtime_checkable
+class EndsOnDevice(Protocol):
+    """A stream whose outputs may stay on the device."""
+
+    @property
+    def ends_on_device(self) -> bool:
+        """True where ``infer`` returns ``DeviceOutputs``."""
+
+
+class DeviceOutputs(Protocol):
+    """Outputs of a batch that stay on the device until somebody wants them."""
+
+    def fetch(self) -> Sequence[Array]:
+        """Copy them to the host; before the stream's next batch."""
 
 
 def content_hash(parts: Mapping[str, object]) -> str:
@@ -164,7 +230,7 @@ def content_hash(parts: Mapping[str, object]) -> str:
 
 
 @contextmanager
-def opened(
+def open_streams(
     provider: EngineProvider,
     build: Build,
     streams: Streams,
@@ -182,3 +248,19 @@ def opened(
             engines.append(engine)
             beat()
         yield engines
+
+
+def timelines_of(engines: Sequence[object]) -> list[Timeline]:
+    """Return the timelines of those engines that keep one."""
+    return [one.timeline for one in engines if isinstance(one, TimesBatches)]
+
+
+def facts_of_streams(engines: Sequence[object]) -> dict[str, str]:
+    """Return what open streams know of themselves; the first one speaks for all."""
+    first = engines[0] if engines else None
+    return dict(first.facts) if isinstance(first, TellsFacts) else {}
+
+
+def ends_on_device(engine: object) -> bool:
+    """Return whether an engine's outputs stay where they are."""
+    return isinstance(engine, EndsOnDevice) and engine.ends_on_device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Missing(Exception):
+class RequirementMissing(Exception):
     """A package, file or device that a cell needs is not here; the text says which
     one, where it comes from and where to put it. The item is skipped, not failed.
     """

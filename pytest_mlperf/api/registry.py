@@ -1,4 +1,4 @@
-"""Finds engines and benchmarks by name, through entry points.
+"""Finds what packages install by entry point: providers, benchmarks, reporters ….
 
 Names are listed without importing what they name. An object is imported when it is
 asked for, so a package that is not used costs nothing.
@@ -8,31 +8,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 from typing import TYPE_CHECKING
 from typing import Any
 
+from pytest_mlperf.api.object_ref import ObjectRef
 from pytest_mlperf.config.option_types import suggest
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from pytest_mlperf.api.benchmark import Benchmark
     from pytest_mlperf.api.engine import EngineProvider
     from pytest_mlperf.api.service import ServiceProvider
-    from pytest_mlperf.api.workload import Benchmark
-    from pytest_mlperf.api.workload import RequestBenchmark
-    from pytest_mlperf.core.rounds import Rule
-    from pytest_mlperf.core.types import Mode
 
 GROUPS = {
     "engine": "pytest_mlperf.engines",
-    "benchmark": "pytest_mlperf.benchmarks",
     "service": "pytest_mlperf.services",
+    "benchmark": "pytest_mlperf.benchmarks",
+    "rehearsal": "pytest_mlperf.rehearsals",
+    "compliance_test": "pytest_mlperf.compliance_tests",
+    "observer": "pytest_mlperf.observers",
+    "reporter": "pytest_mlperf.reporters",
 }
-REHEARSED = ("bert", "resnet50")
-"""Benchmarks with a synthetic workload of their own."""
-_METHODS = ("unavailable", "build", "open", "layouts")
-_SERVICE_METHODS = ("check", "requests", "open")
+"""Kind of object -> entry-point group."""
+METHODS = {
+    "engine": ("unavailable", "build", "open", "layouts"),
+    "service": ("check", "requests", "open"),
+    "benchmark": ("precision", "open_workload"),
+    "rehearsal": ("rehearse",),
+    "compliance_test": ("resolve", "verify"),
+    "observer": ("around",),
+    "reporter": ("write",),
+}
+"""Kind of object -> methods that it needs."""
+PROTOCOLS = {
+    "engine": "an EngineProvider",
+    "service": "a ServiceProvider",
+    "benchmark": "a Benchmark",
+    "rehearsal": "a Rehearsal",
+    "compliance_test": "an AuditTest",
+    "observer": "an Observer",
+    "reporter": "a Reporter",
+}
+PROVIDERS = ("engine", "service")
 
 
 @cache
@@ -53,12 +71,21 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(_entry_points(kind))
 
 
-def check(kind: str, name: str) -> None:
-    """Raise ``ValueError`` unless the name is installed or a ``module:object``."""
-    if ":" in name or name in _entry_points(kind):
-        return
-    legal = names(kind)
-    raise ValueError(
+def provider_names() -> tuple[str, ...]:
+    """Return the installed names of engines and services."""
+    return tuple(sorted({name for kind in PROVIDERS for name in names(kind)}))
+
+
+def check_provider(name: str) -> None:
+    """Raise ``ValueError`` unless a provider's name is installed or
+    ``module:object``.
+    """
+    if ":" not in name and name not in provider_names():
+        raise _unknown("engine", name, provider_names())
+
+
+def _unknown(kind: str, name: str, legal: Sequence[str]) -> ValueError:
+    return ValueError(
         f"{name!r} is not an installed {kind}; installed: "
         f"{', '.join(legal) or 'none'}.{suggest(name, legal)} A package adds one by an "
         f"entry point in {GROUPS[kind]!r}; module:object names one in development"
@@ -66,7 +93,7 @@ def check(kind: str, name: str) -> None:
 
 
 def refuse_same_names(specs: Sequence[str]) -> None:
-    """Raise ``ValueError`` for two engines that items could not tell apart."""
+    """Raise ``ValueError`` for two providers that items could not tell apart."""
     taken: dict[str, str] = {}
     for spec in specs:
         other = taken.setdefault(short_name(spec), spec)
@@ -79,56 +106,85 @@ def refuse_same_names(specs: Sequence[str]) -> None:
             )
 
 
-def _load(kind: str, name: str) -> Any:
-    check(kind, name)
+def reference(kind: str, name: str) -> ObjectRef:
+    """Return where the object of a name is: installed, or ``module:object``.
+
+    Raises ``ValueError`` that lists what is installed.
+    """
     point = _entry_points(kind).get(name)
-    module, _, attribute = (point.value if point else name).partition(":")
+    if point is None and ":" not in name:
+        raise _unknown(kind, name, names(kind))
+    return ObjectRef.parse(point.value if point else name)
+
+
+@cache
+def load(kind: str, name: str) -> Any:
+    """Import and return the object of a name.
+
+    Raises ``ValueError`` for one that is not installed, cannot be imported, or lacks
+    a method that its kind needs.
+    """
+    target = reference(kind, name)
+    is_installed = name in _entry_points(kind)
     try:
-        return getattr(import_module(module), attribute)
+        loaded = target.load()
     except Exception as error:  # whatever somebody's module raises
-        origin = f" from {point.value}" if point else ""
+        origin = f" from {target}" if is_installed else ""
         remedy = "repair or uninstall the package that names it"
-        if not point:
+        if not is_installed:
             remedy = "correct module:object, or see that pytest finds the module"
         raise ValueError(
             f"{kind} {name!r} cannot be imported{origin}: {type(error).__name__}: "
             f"{error}; {remedy}"
         ) from error
+    _refuse_incomplete(kind, name, loaded)
+    return loaded
 
 
-@cache
-def engine(name: str) -> EngineProvider:
-    """Return an engine by installed name or ``module:object``.
-
-    Raises ``ValueError`` that lists what is installed.
-    """
-    found: EngineProvider = _load("engine", name)
-    _refuse_incomplete(found, f"engine {name!r}", _METHODS, "an EngineProvider")
-    return found
-
-
-@cache
-def service(name: str) -> ServiceProvider:
-    """Return a service by installed name or ``module:object``; ``ValueError``."""
-    found: ServiceProvider = _load("service", name)
-    what = "a ServiceProvider"
-    _refuse_incomplete(found, f"service {name!r}", _SERVICE_METHODS, what)
-    return found
-
-
-def _refuse_incomplete(
-    found: object, who: str, methods: Sequence[str], what: str
-) -> None:
-    missing = [m for m in methods if not callable(getattr(found, m, None))]
-    if isinstance(found, type) or missing:
-        kind = "a class" if isinstance(found, type) else f"without {missing[0]}()"
+def _refuse_incomplete(kind: str, name: str, loaded: object) -> None:
+    methods = METHODS[kind]
+    missing = [m for m in methods if not callable(getattr(loaded, m, None))]
+    if isinstance(loaded, type) or missing:
+        lack = "a class" if isinstance(loaded, type) else f"without {missing[0]}()"
         raise ValueError(
-            f"{who} is {kind}, but should be an object with the methods "
-            f"{', '.join(methods)}; name an instance of {what}"
+            f"{kind} {name!r} is {lack}, but should be an object with the methods "
+            f"{', '.join(methods)}; name an instance of {PROTOCOLS[kind]}"
         )
 
 
+def load_all(kind: str) -> dict[str, Any]:
+    """Return name -> object of everything installed of a kind."""
+    return {name: load(kind, name) for name in names(kind)}
+
+
 @cache
+def provider_kind(spec: str) -> str:
+    """Return ``engine`` or ``service``: what a provider is; imports ``module:object``.
+
+    Raises ``ValueError`` for one that is not there or cannot be imported.
+    """
+    check_provider(spec)
+    for kind in PROVIDERS:
+        if spec in _entry_points(kind):
+            return kind
+    try:
+        loaded = ObjectRef.parse(spec).load()
+    except Exception:  # noqa: BLE001 - load() below words it
+        return "engine"
+    is_service = all(callable(getattr(loaded, m, None)) for m in METHODS["service"])
+    is_engine = all(callable(getattr(loaded, m, None)) for m in METHODS["engine"])
+    return "service" if is_service and not is_engine else "engine"
+
+
+def provider(spec: str) -> EngineProvider | ServiceProvider:
+    """Return an engine or a service by installed name or ``module:object``.
+
+    Raises ``ValueError`` that lists what is installed.
+    """
+    loaded: EngineProvider | ServiceProvider = load(provider_kind(spec), spec)
+    return loaded
+
+
 def benchmark(name: str) -> Benchmark:
     """Return a benchmark by installed name, alias or ``module:object``.
 
@@ -136,32 +192,8 @@ def benchmark(name: str) -> Benchmark:
     """
     if name not in _entry_points("benchmark"):
         name = aliases().get(name, name)
-    found: Benchmark = _load("benchmark", name)
+    found: Benchmark = load("benchmark", name)
     return found
-
-
-def request_benchmark(name: str) -> RequestBenchmark:
-    """Return a benchmark that a service answers, as ``benchmark`` does."""
-    found: Any = benchmark(name)
-    return found  # type: ignore[no-any-return]
-
-
-def is_answered_by_service(name: str) -> bool:
-    """Return whether a benchmark's cells are answered by a service, not an engine."""
-    return getattr(benchmark(name), "answered_by", "engine") == "service"
-
-
-def rehearsed(rule: Rule, mode: Mode) -> Benchmark:
-    """Return the benchmark that a rehearsal of this rule runs.
-
-    Installed ones that have a synthetic workload score as they always do; for the
-    others the rule says what there is to know.
-    """
-    from pytest_mlperf.benchmarks.standins.synthetic import SyntheticBenchmark
-
-    if rule.benchmark in REHEARSED:
-        return benchmark(rule.benchmark)
-    return SyntheticBenchmark(rule, mode)
 
 
 @cache
@@ -170,10 +202,10 @@ def aliases() -> dict[str, str]:
     return {
         alias: name
         for name in names("benchmark")
-        for alias in _load("benchmark", name).aliases
+        for alias in load("benchmark", name).aliases
     }
 
 
 def short_name(spec: str) -> str:
-    """Return the name an engine has in item ids: ``pkg.mod:FAST`` is ``fast``."""
+    """Return the name a provider has in item ids: ``pkg.mod:FAST`` is ``fast``."""
     return spec.rpartition(":")[2].lower()

@@ -12,15 +12,12 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
-from typing import TYPE_CHECKING
 from typing import Any
 from typing import Protocol
 
 from pytest_mlperf.api.samples import Answer
-
-if TYPE_CHECKING:
-    from pytest_mlperf.api.samples import Prompt
-    from pytest_mlperf.api.workload import RequestWorkload
+from pytest_mlperf.api.workload import PromptWorkload
+from pytest_mlperf.api.workload import TensorWorkload
 
 TOKEN_ENV = "MLPERF_ENDPOINT_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -94,7 +91,7 @@ class Service(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ServiceTarget:
     """Where a service is and how it is spoken to."""
 
     urls: tuple[str, ...]
@@ -145,17 +142,28 @@ class Requests(Protocol):
 class ServiceProvider(Protocol):
     """A kind of service as it registers itself."""
 
+    @property
+    def offers(self) -> frozenset[str]:
+        """``{"prompts"}`` or ``{"tensors"}``: which benchmarks it can answer."""
+
     def check(
-        self, target: Target, prompt: Prompt, beat: Callable[[], None]
-    ) -> tuple[Target, Mapping[str, str]]:
+        self,
+        target: ServiceTarget,
+        workload: PromptWorkload | TensorWorkload,
+        beat: Callable[[], None],
+    ) -> tuple[ServiceTarget, Mapping[str, str]]:
         """Return the target with what every endpoint said of itself, and as facts.
 
         Raises ``Refused`` for an endpoint that is not there, does not let us in, does
         not serve the model, or does not answer a test request.
         """
 
-    def requests(self, target: Target, workload: RequestWorkload) -> Requests:
+    def requests(
+        self, target: ServiceTarget, workload: PromptWorkload | TensorWorkload
+    ) -> Requests:
         """Return the workload's requests as the service wants them."""
 
-    def open(self, target: Target, requests: Requests, listener: Listener) -> Service:
+    def open(
+        self, target: ServiceTarget, requests: Requests, listener: Listener
+    ) -> Service:
         """Return a client of the service; opens connections when it needs them."""

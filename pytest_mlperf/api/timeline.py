@@ -10,7 +10,7 @@ from dataclasses import field
 import numpy as np
 
 PARTS = ("queue", "copy in", "compute", "copy out")
-KEPT = 200_000
+MOST_BATCHES = 200_000
 """Batches that a run is remembered for, some 20 MB."""
 
 
@@ -28,7 +28,7 @@ class Timeline:
         self, whole: float, copy_in: float, compute: float, copy_out: float, size: int
     ) -> None:
         """Keep one batch; ``whole`` is the host's time for it. All in ms."""
-        if len(self.rows) < KEPT:
+        if len(self.rows) < MOST_BATCHES:
             queue = max(0.0, whole - copy_in - compute - copy_out)
             self.rows.append((queue, copy_in, compute, copy_out, size))
 
@@ -37,13 +37,7 @@ class Timeline:
         self.rows.clear()
 
 
-def timelines(engines: Iterable[object]) -> list[Timeline]:
-    """Return the timelines of those engines that keep one."""
-    found = (getattr(engine, "timeline", None) for engine in engines)
-    return [line for line in found if isinstance(line, Timeline)]
-
-
-def summary(lines: Iterable[Timeline]) -> Mapping[str, str]:
+def summarize(lines: Iterable[Timeline]) -> Mapping[str, str]:
     """Return median and 99th percentile of each part over all batches, as facts."""
     rows = np.array([row for line in lines for row in line.rows], float)
     if not len(rows):

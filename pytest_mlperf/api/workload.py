@@ -1,8 +1,4 @@
-"""What a benchmark must offer: a workload of model, dataset, answers and metric.
-
-A benchmark is one file and one entry point (group ``pytest_mlperf.benchmarks``).
-These protocols are all it has to satisfy; nothing is subclassed.
-"""
+"""What a workload must offer: model, samples, answers and score."""
 
 from __future__ import annotations
 
@@ -15,19 +11,22 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 from typing import Protocol
+from typing import runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.samples import Prompt
+from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.core.types import Mode
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelFile:
     """An ONNX model in fp32; engines derive other precisions from it."""
 
     path: Path
@@ -43,6 +42,7 @@ class Model:
     """Graph nodes that quantisation leaves alone, because accuracy asks for it."""
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """The samples, as LoadGen's QSL and the batching see them."""
 
@@ -69,7 +69,10 @@ class Dataset(Protocol):
 
 
 class Workload(Protocol):
-    """What a cell runs on: official, or the embedded stand-in."""
+    """What a cell runs on, whatever answers it: model and data, metric and score.
+
+    Further members belong to ``TensorWorkload`` and ``PromptWorkload``.
+    """
 
     @property
     def kind(self) -> str:
@@ -83,55 +86,47 @@ class Workload(Protocol):
 
     @property
     def digest(self) -> str:
-        """sha256 over everything that decides an answer: model and data."""
-
-    @property
-    def model(self) -> Model: ...
-
-    @property
-    def dataset(self) -> Dataset: ...
+        """sha256 over everything here that decides an answer: model, data, prompts."""
 
     @property
     def reference(self) -> Mapping[str, float]:
-        """Metric -> value of the fp32 reference on this data, in the round's unit
+        """Metric -> value of the reference on this data, in the round's unit
         (percent); the accuracy gate is the round's ratio of it.
-        """
-
-    @property
-    def blank(self) -> Array:
-        """One well-formed answer without meaning: what the ``null`` engine gives."""
-
-    def respond(
-        self, outputs: Sequence[Array], indices: Sequence[int]
-    ) -> tuple[Array, list[int] | None]:
-        """Turn raw outputs into answers: a C-contiguous array (first axis batch) and
-        the bytes of each row that count (None: the whole row).
-
-        Raises ``ValueError`` for a wrong shape, too few rows, NaN or infinity, and
-        says found and required.
         """
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
         """Return metric -> value (percent) from sample index -> answer bytes."""
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
-        """The line of accuracy.txt that the official checkers parse."""
+        """The lines of accuracy.txt that the official checkers parse."""
 
 
-class RequestWorkload(Protocol):
-    """What a cell that a service answers runs on: prompts in, texts or tokens out."""
-
-    @property
-    def kind(self) -> str:
-        """``official`` or ``embedded``."""
+@runtime_checkable
+class TensorWorkload(Workload, Protocol):
+    """A workload whose samples are arrays, for engines and tensor services."""
 
     @property
-    def title(self) -> str:
-        """One line for people: model and data."""
+    def model(self) -> ModelFile | None:
+        """None where the backend brings the model: there is no single ONNX file."""
 
     @property
-    def digest(self) -> str:
-        """sha256 over everything here that decides an answer: prompts and rules."""
+    def dataset(self) -> Dataset: ...
+
+    @property
+    def blank(self) -> Array:
+        """One well-formed answer without meaning: what the ``null`` engine gives."""
+
+    def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
+        """Turn raw outputs into answers.
+
+        Raises ``ValueError`` for a wrong shape, too few rows, NaN or infinity, and
+        says found and required.
+        """
+
+
+@runtime_checkable
+class PromptWorkload(Workload, Protocol):
+    """A workload whose samples are prompts, for services: texts or tokens come out."""
 
     @property
     def total(self) -> int:
@@ -146,10 +141,6 @@ class RequestWorkload(Protocol):
         """Whether answers that are token ids can be scored: a tokenizer is there."""
 
     @property
-    def reference(self) -> Mapping[str, float]:
-        """Metric -> value of the reference on this data, in the round's unit."""
-
-    @property
     def sampling(self) -> Mapping[str, Any]:
         """Fields that the official rules put into every request: ``min_tokens`` …"""
 
@@ -157,7 +148,7 @@ class RequestWorkload(Protocol):
     def unjudged(self) -> Mapping[str, str]:
         """Metric of the round -> why this suite cannot compute it; it never passes."""
 
-    def during(self, mode: Mode) -> RequestWorkload:
+    def during(self, mode: Mode) -> PromptWorkload:
         """Return what a mode runs on: gpt-oss asks other questions for accuracy."""
 
     def prompt(self, index: int) -> Prompt:
@@ -166,65 +157,6 @@ class RequestWorkload(Protocol):
     def encode(self, answer: Answer) -> bytes:
         """Return what LoadGen keeps of an answer: int32 token ids when the service
         tells them, else the text as UTF-8 and the number of its tokens.
-        """
-
-    def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
-        """Return metric -> value from sample index -> what ``encode`` made of it."""
-
-    def accuracy_text(self, metrics: Mapping[str, float]) -> str:
-        """The lines of accuracy.txt that the official checkers parse."""
-
-
-class RequestBenchmark(Protocol):
-    """A benchmark whose cells are answered by a service."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def aliases(self) -> tuple[str, ...]: ...
-
-    @property
-    def metric(self) -> str:
-        """The headline accuracy metric, as the round names it: ``ROUGE1``."""
-
-    @property
-    def answered_by(self) -> str:
-        """``service``; a benchmark without this is answered by engines."""
-
-    def precision(self, target: str) -> str:
-        """Precision of the embedded model: ``q8_0``, or ``f16`` (the reference).
-
-        Empty without one: an endpoint's own precision is not known here.
-        """
-
-    def workload(self, kind: str, scratch: Path | None) -> RequestWorkload:
-        """Open the official or the embedded workload.
-
-        Raises ``Missing`` with the files, their source and the expected layout.
-        """
-
-
-class Benchmark(Protocol):
-    """A benchmark as it registers itself."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def aliases(self) -> tuple[str, ...]: ...
-
-    @property
-    def metric(self) -> str:
-        """The headline accuracy metric, as the round names it: ``F1``, ``acc``."""
-
-    def precision(self, target: str) -> str:
-        """Default precision for an accuracy target: ``int8`` or ``fp32``."""
-
-    def workload(self, kind: str, scratch: Path | None) -> Workload:
-        """Open the official, the embedded or the generated workload.
-
-        Raises ``Missing`` with the files, their source and the expected layout.
         """
 
 
@@ -256,9 +188,20 @@ class ArrayDataset:
         return {name: array.take(picked, axis=0) for name, array in self.arrays.items()}
 
 
-def input_types(dataset: Dataset) -> str:
+def input_types(dataset: Dataset) -> tuple[str, ...]:
     """Return the types of a sample's arrays as submissions name them: ``fp32``."""
     dataset.load([0])
     found = {str(array.dtype) for array in dataset.gather([0]).values()}
     dataset.unload([0])
-    return ", ".join(sorted(name.replace("float", "fp") for name in found))
+    return tuple(sorted(name.replace("float", "fp") for name in found))
+
+
+def model_file(workload: TensorWorkload, engine: str) -> ModelFile:
+    """Return the workload's ONNX file; ``BuildFailed`` for one that has none."""
+    if workload.model is None:
+        raise BuildFailed(
+            f"{workload.title} brings no ONNX file, but the engine {engine} builds "
+            "from one; choose the engine that brings this benchmark's model with "
+            "--mlperf-engine"
+        )
+    return workload.model

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence
 
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.rounds import ROUNDS
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.rounds import get
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Scenario
 
 # One build answers all scenarios of a target, so that they stand together; Server is
@@ -30,27 +30,31 @@ def cells(
     """Return every cell, in the order that builds each engine once.
 
     ``benchmarks`` pairs a name with its accuracy targets (``[""]`` where there is
-    one). A cell is judged by the newest of ``rounds``, or of all rounds, that
-    has its combination; one that none has is not there. Raises ``ValueError`` for an
-    unknown round.
+    one). Raises ``ValueError`` for an unknown round.
+    """
+    rules = newest_rules(benchmarks, rounds)
+    made = [Cell(rule, engine) for engine in engines for rule in rules]
+    return sorted(made, key=build_order)
+
+
+def newest_rules(
+    benchmarks: Iterable[tuple[str, Sequence[str]]],
+    rounds: Sequence[str] | None = None,
+) -> list[Rule]:
+    """Return the rule of every combination: of the newest of ``rounds``, or of all
+    rounds, that has it. A combination that none has is left out.
     """
     names = ROUNDS if rounds is None else tuple(rounds)
     tables = [get(name) for name in sorted(names, key=age, reverse=True)]
-    found = []
+    rules = []
     for benchmark, targets in benchmarks:
         for target in targets:
             for scenario in ORDER:
                 for table in tables:
-                    if table.find(benchmark, target, scenario):
-                        key = (benchmark, target, scenario, table.name)
-                        found.append(key)
+                    if rule := table.find(benchmark, target, scenario):
+                        rules.append(rule)
                         break
-    made = [
-        Cell(benchmark, target, scenario, engine, round_)
-        for engine in engines
-        for benchmark, target, scenario, round_ in found
-    ]
-    return sorted(made, key=build_order)
+    return rules
 
 
 def rehearsable(rules: Iterable[Rule]) -> set[str]:

@@ -16,9 +16,6 @@ from dataclasses import dataclass
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
 
-BARE_LOOP = "bare_loop_per_s"
-"""The fact that says what the engine did alone, samples/s."""
-
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -133,7 +130,7 @@ def comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:
     """Return facts that set a performance result beside others: its own bare loop, and
     the best published one where the true architecture ran on a known accelerator.
     """
-    metric, facts = verdict.metric, verdict.facts
+    metric, run = verdict.metric, verdict.run
     if (
         metric is None
         or verdict.mode != "performance"
@@ -141,15 +138,14 @@ def comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:
     ):
         return {}
     found = {}
-    loop = float(facts.get(BARE_LOOP, 0.0))
+    loop = run.bare_loop_per_s
     # The rate that an engine is told, which does no work, or none that counts.
     told = {"null answers", "rehearsal"} & {*verdict.labels}
     if loop and not told and not metric.unit.startswith("tokens"):
         found["of the bare loop"] = f"{metric.value / loop:.3f}"
     best = _find_for(verdict, scenario)
-    count = int(facts.get("accelerators", "0"))
-    if best and count:  # of a service somewhere else nobody here knows
-        found["beside"] = best.beside(metric.value, count, metric.unit)
+    if best and run.accelerators:  # of a service somewhere else nobody here knows
+        found["beside"] = best.beside(metric.value, run.accelerators, metric.unit)
     return found
 
 
@@ -157,4 +153,4 @@ def _find_for(verdict: Verdict, scenario: Scenario) -> Published | None:
     # A stand-in is another model, and what only answers is none.
     if {"embedded", "null answers", "rehearsal"} & {*verdict.labels}:
         return None
-    return find(verdict.facts.get("device", ""), verdict.benchmark, scenario)
+    return find(verdict.run.device, verdict.benchmark, scenario)

@@ -46,35 +46,13 @@ class Mode(enum.Enum):
     ACCURACY = "accuracy"
     COMPLIANCE = "compliance"
     """A performance run under a compliance test's audit settings."""
+    BARE = "bare"
+    """The engine alone, timed without LoadGen: no rule judges it."""
 
     @property
     def loadgen(self) -> str:
         """The name of LoadGen's ``TestMode`` member."""
         return "AccuracyOnly" if self is Mode.ACCURACY else "PerformanceOnly"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """Benchmark x target x scenario x engine: one parameter set of the suites."""
-
-    benchmark: str
-    """Registered name: ``resnet50``, ``bert``."""
-    target: str
-    """Accuracy target ``99`` or ``99.9``; empty where a benchmark has only one."""
-    scenario: Scenario
-    engine: str
-    round: str
-    """The round that judges this cell: ``v6.1``."""
-
-    @property
-    def model(self) -> str:
-        """Benchmark and target as one name: ``bert-99.9``, ``resnet50``."""
-        return f"{self.benchmark}-{self.target}" if self.target else self.benchmark
-
-    @property
-    def id(self) -> str:
-        """The text in the item's brackets: ``bert-99-server-onnxruntime``."""
-        return f"{self.model}-{self.scenario.slug}-{self.engine}"
 
 
 KIND_LABELS = {"embedded": "embedded", "generated": "performance only"}

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+from pytest_mlperf.core.facts import RunFacts
+
 OTHERS = "other load"
 """The fact that says what else used the CPUs of a run."""
 
@@ -87,7 +89,9 @@ class Verdict:
     build: str = ""
     """Content hash of the engine build that answered."""
     facts: dict[str, str] = field(default_factory=dict)
-    """What else a reader needs: system, precision, streams, batch, workload …"""
+    """What else a reader needs, in words: system, precision, streams, batch …"""
+    run: RunFacts = field(default_factory=RunFacts)
+    """What the program decides on; empty for somebody else's log."""
     inferred: str = ""
     """Scenario that really ran, where this one's figure was inferred from it."""
 
@@ -109,16 +113,12 @@ class Verdict:
         """The rules this run was not held to."""
         return tuple(c for c in self.checks if c.status is Status.WAIVED)
 
-    @property
-    def devices(self) -> str:
-        """How many devices answered together behind one LoadGen, as a fact says it."""
-        return self.facts.get("devices", "1")
-
     def to_json(self) -> str:
         """Return one line of JSON that ``from_json`` reads back to an equal value."""
         data = asdict(self)
         for check in data["checks"]:
             check["status"] = check["status"].value
+        data["run"] = self.run.to_dict()
         data["outcome"] = self.outcome
         return json.dumps(data, sort_keys=True)
 
@@ -138,6 +138,7 @@ class Verdict:
                 Check(**{**c, "status": Status(c["status"])}) for c in data["checks"]
             )
             data["labels"] = tuple(data["labels"])
+            data["run"] = RunFacts.from_dict(data.get("run", {}))
             return cls(**data)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a verdict: {error}") from error
@@ -177,7 +178,7 @@ class Verdict:
             lines.append("  error  no rule was checked; a gate needs one to judge")
         if self.outcome == "INVALID" and (tuning := self.facts.get("tuning")):
             lines.append(f"  tuned by: {tuning}")
-        if self.outcome == "INVALID" and "advised" in self.facts.get(OTHERS, ""):
+        if self.outcome == "INVALID" and self.run.is_disturbed:
             lines.append(f"  {OTHERS}: {self.facts[OTHERS]}")
         if text := self.tokens():
             lines.append(f"  {text}")

@@ -13,37 +13,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 from typing import Any
 
-from pytest_mlperf.api import registry
-from pytest_mlperf.core import rounds
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.compliance import write
-from pytest_mlperf.core.compliance.report import VERIFY_PERFORMANCE
-from pytest_mlperf.core.compliance.verify import TOLERANCE
+from pytest_mlperf.core.compliance.speed import TOLERANCE
 from pytest_mlperf.core.errors import Refused
-from pytest_mlperf.core.residency.rules import said_in
-from pytest_mlperf.core.types import Cell
-from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.placement import Slice
-from pytest_mlperf.measure.residency import wished
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.plan import logs_folder
+from pytest_mlperf.measure.plan import make_folder
+from pytest_mlperf.measure.residency import requested_residency
 from pytest_mlperf.measure.run import VERDICT
-from pytest_mlperf.measure.run import job_for
-from pytest_mlperf.measure.run import judged
-from pytest_mlperf.measure.run import keep
-from pytest_mlperf.measure.run import logs_folder
-from pytest_mlperf.measure.run import new_folder
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.measure.run import judge_run
+from pytest_mlperf.measure.run import write_verdict
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
-
-if TYPE_CHECKING:
-    from pytest_mlperf.config.options import Options
-    from pytest_mlperf.plugin.session import State
 
 ATTEMPTS = 3
 """Runs at most, where a disturbed machine missed the performance tolerance. The rules
@@ -63,78 +54,83 @@ class Basis:
 
 
 def run_audit(
-    state: State, runner: Runner, device: Slice, cell: Cell, test: str
+    session: MeasureSession,
+    runner: Runner,
+    placement: Placement,
+    task: Task,
+    test: str,
 ) -> Verdict:
-    """Run one compliance test of a cell and return its verdict.
+    """Run one compliance test of a planned task's cell and return its verdict.
 
-    Raises ``Refused`` where there is nothing to compare with, and what ``Runner.run``
-    raises.
+    Raises ``RunRefused`` where there is nothing to compare with, and what
+    ``Runner.run`` raises.
     """
-    rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
-    assert rule is not None, f"{cell} was collected, so {cell.round} has it"
-    audit = find(test, rule)
-    options = state.options
-    devices = device.count
-    if devices > 1 and registry.is_answered_by_service(cell.benchmark):
-        devices = 1  # whatever its server does with them
-    basis = basis_for(options, state.reports, cell, audit, devices)
+    cell, options = task.cell, session.options
+    audit = find(test, cell.rule)
+    basis = find_basis(options, session.reports, cell, audit, task.devices)
     attempts = 1 if options.rehearsal or options.is_shortened else ATTEMPTS
-    story: list[str] = []
+    history: list[str] = []
     for number in range(1, attempts + 1):
-        folder = new_folder(logs_folder(state.reports, cell, test))
-        job = job_for(state, device, cell, Mode.COMPLIANCE, folder)
-        verdict = judged(state, runner, device, audited(job, test, basis), audit)
-        verdict = verified(verdict, audit, job, basis)
         if number > 1:
-            attempt = f"attempt {number} of {attempts}: {'; '.join(story)}"
+            folder = make_folder(logs_folder(session.reports, cell, test))
+            task = replace(task, folder=folder)
+        task = audit_task(task, audit, basis)
+        verdict = judge_run(session, runner, placement, task)
+        verdict = verify_audit(verdict, task, basis)
+        if number > 1:
+            attempt = f"attempt {number} of {attempts}: {'; '.join(history)}"
             verdict = replace(verdict, facts={**verdict.facts, "attempt": attempt})
-        keep(verdict)
-        if not missed_by_speed(verdict):
+        write_verdict(verdict)
+        if not has_missed_by_speed(verdict):
             break
-        story.append(f"attempt {number} had {speed(verdict)} [{folder.name}]")
+        history.append(
+            f"attempt {number} had {speed_found(verdict)} [{task.folder.name}]"
+        )
     return verdict
 
 
-def audited(job: Job, test: str, basis: Basis) -> Job:
-    """Return a job as a compliance test of its cell."""
+def audit_task(task: Task, audit: Audit, basis: Basis) -> Task:
+    """Return a task as a compliance test of its cell."""
     return replace(
-        job,
-        audit=test,
+        task,
+        audit=audit,
         tuned=basis.tuned,
-        references={name: str(path) for name, path in basis.folders.items()},
+        references=basis.folders,
         required_build=basis.build,
     )
 
 
-def verified(verdict: Verdict, audit: Audit, job: Job, basis: Basis) -> Verdict:
+def verify_audit(verdict: Verdict, task: Task, basis: Basis) -> Verdict:
     """Return the verdict with the verification's checks; write the official files."""
-    folder = Path(verdict.folder)
-    findings = verify(audit, job.rule, folder, basis.folders)
-    write(audit, folder, findings)
-    if audit.name == "TEST04-B":
-        # The pair has one file, and the checker of its round looks for it there.
-        text = (folder / VERIFY_PERFORMANCE).read_text(encoding="utf-8")
-        (basis.folders["TEST04-A"] / VERIFY_PERFORMANCE).write_text(text, "utf-8")
-    compared = {f"compared with {k}": str(path) for k, path in basis.folders.items()}
+    audit, folder = task.audit, task.folder
+    assert audit is not None, "a compliance task has its test"
+    findings = verify(audit, task.rule, folder, basis.folders)
+    write(audit, folder, findings, basis.folders)
+    folders = {need: str(path) for need, path in basis.folders.items()}
+    run = replace(verdict.run, compared_with=folders)
     return replace(
         verdict,
         checks=(*verdict.checks, *(c for found in findings for c in found.checks)),
-        facts={**verdict.facts, **compared},
+        facts={
+            **verdict.facts,
+            **{f"compared with {k}": v for k, v in folders.items()},
+        },
+        run=run,
     )
 
 
-def missed_by_speed(verdict: Verdict) -> bool:
+def has_missed_by_speed(verdict: Verdict) -> bool:
     """Return whether the performance tolerance alone keeps a run from being VALID."""
     bad = {c.name for c in verdict.checks if c.status in (Status.FAIL, Status.ERROR)}
     return verdict.outcome == "INVALID" and bad == {TOLERANCE}
 
 
-def speed(verdict: Verdict) -> str:
+def speed_found(verdict: Verdict) -> str:
     """Return what the performance part found."""
     return next(c.found for c in verdict.checks if c.name == TOLERANCE)
 
 
-def basis_for(
+def find_basis(
     options: Options, reports: Path, cell: Cell, audit: Audit, devices: int = 1
 ) -> Basis:
     """Return what a compliance run is compared with: the newest VALID runs.
@@ -145,7 +141,10 @@ def basis_for(
     """
     needs = tuple(dict.fromkeys(("performance", *audit.needs)))
     homes = [reports, *([options.tree] if options.tree else [])]
-    found = {name: list(valid(options, homes, cell, name, devices)) for name in needs}
+    found = {
+        name: list(valid_verdicts(options, homes, cell, name, devices))
+        for name in needs
+    }
     for first in found["performance"]:
         same = {
             name: next((v for v in found[name] if v.build == first.build), None)
@@ -154,14 +153,15 @@ def basis_for(
         chosen = {k: Path(v.folder) for k, v in same.items() if v is not None}
         if len(chosen) == len(needs):
             folder = chosen["performance"]
-            return Basis(chosen, first.build, tuning_of(folder, audit))
-    raise Refused(nothing_to_compare(audit, cell, found, devices))
+            return Basis(chosen, first.build, read_tuning(folder, audit))
+    raise Refused(describe_missing_basis(audit, cell, found, devices))
 
 
-def valid(
+def valid_verdicts(
     options: Options, homes: list[Path], cell: Cell, name: str, devices: int = 1
 ) -> Iterator[Verdict]:
     """Yield the VALID verdicts of a cell's runs, newest first, home by home."""
+    residency = requested_residency(options)
     for home in homes:
         wanted = logs_folder(home, cell, name)
         paths = [
@@ -176,15 +176,15 @@ def valid(
                 labels = {label for label in verdict.labels if label != NULL}
                 same = labels == {*options.labels} and verdict.round == cell.round
                 # Samples on the device: as fast as that, and only as that.
-                same = same and said_in(verdict.facts) == wished(options).flags
+                same = same and verdict.run.on_device == residency.flags
                 # What two devices did, one is not to confirm, nor the other way round.
-                same = same and verdict.devices == str(devices)
+                same = same and verdict.run.devices == devices
                 if verdict.valid and same:
                     # The folder may have been moved since.
                     yield replace(verdict, folder=str(path.parent))
 
 
-def tuning_of(folder: Path, audit: Audit) -> Mapping[str, Any]:
+def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
     """Return how a run was tuned; ``Refused`` where its folder does not say."""
     try:
         tuned: Mapping[str, Any] = json.loads((folder / TUNING).read_text("utf-8"))
@@ -197,7 +197,7 @@ def tuning_of(folder: Path, audit: Audit) -> Mapping[str, Any]:
     return tuned
 
 
-def nothing_to_compare(
+def describe_missing_basis(
     audit: Audit, cell: Cell, found: Mapping[str, list[Verdict]], devices: int = 1
 ) -> str:
     """Return the words for a compliance run without its reference."""

@@ -1,4 +1,4 @@
-"""Which cells the options allow, and who may be named in them."""
+"""Which cells the options allow, and who can answer them."""
 
 from __future__ import annotations
 
@@ -9,113 +9,151 @@ from functools import cache
 from pytest_mlperf.api import registry
 from pytest_mlperf.config.options import DEFAULT_ENGINE
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core import compliance
+from pytest_mlperf.core import matrix
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.rounds.rule import Rule
 
 SERVICE = "endpoint"
-"""The service that answers where a benchmark asks for one."""
+"""The service that answers prompts where the user names no other."""
+TENSORS = frozenset({"tensors"})
+PROMPTS = frozenset({"prompts"})
+Offer = tuple[str, frozenset[str]]
+"""A provider's name in ids, and what it answers."""
+
+
+def find_cells(options: Options) -> tuple[Cell, ...]:
+    """Return the cells these options allow: of a submission, its category's.
+
+    Benchmarks that nobody here can run are among them: their items skip with the
+    reason. Raises ``ValueError`` for an unknown provider, or a benchmark that cannot
+    be imported.
+    """
+    offers = tuple(_offer_of(spec) for spec in options.engine)
+    every = _cells(offers, options.round, rehearsal=options.rehearsal)
+    if options.submission:
+        every = tuple(_of_category(every, options))
+    return tuple(c for c in every if options.selects(c.benchmark, c.target, c.scenario))
+
+
+def _offer_of(spec: str) -> Offer:
+    if registry.provider_kind(spec) == "engine":
+        return registry.short_name(spec), TENSORS
+    return registry.short_name(spec), registry.load("service", spec).offers
 
 
 @cache
-def cells(
-    engines: tuple[str, ...], round_name: str | None, *, rehearsal: bool = False
+def _cells(
+    offers: tuple[Offer, ...], round_name: str | None, *, rehearsal: bool
 ) -> tuple[Cell, ...]:
-    """Return every cell of the installed benchmarks on these engines, sorted.
+    """Return every cell of the rounds' and the installed benchmarks, sorted.
 
-    Benchmarks that a service answers have their cells once, whatever the engines.
     A rehearsal has every benchmark of the rounds that an oracle can answer.
-    Raises ``ValueError`` for an engine that is not installed.
     """
-    from pytest_mlperf.core import matrix
-    from pytest_mlperf.core import rounds
-
-    for spec in engines:
-        registry.check("engine", spec)
     names = (round_name,) if round_name else rounds.ROUNDS
-    rules = [rule for name in names for rule in rounds.get(name).rules]
-    present = canonical_names()
+    every = [rule for name in names for rule in rounds.get(name).rules]
     if rehearsal:
-        present = matrix.rehearsable(rules)
-    benchmarks = [
-        (name, tuple(sorted({r.target for r in rules if r.benchmark == name})))
-        for name in sorted(present)
-    ]
-    short = tuple(registry.short_name(spec) for spec in engines)
-    served = set()
-    if not rehearsal:
-        served = {name for name in present if registry.is_answered_by_service(name)}
-    by_engine = [one for one in benchmarks if one[0] not in served]
-    by_service = [one for one in benchmarks if one[0] in served]
-    made = matrix.cells(by_engine, short, names)
-    made += matrix.cells(by_service, (SERVICE,), names)
-    return tuple(sorted(made, key=matrix.build_order))
+        present = matrix.rehearsable(every)
+    else:
+        present = {rule.benchmark for rule in every} | installed_benchmarks()
+    cells = []
+    for name in sorted(present):
+        rules = _own_rules(name, names) or _newest_rules(name, every, names)
+        for rule in rules:
+            takes = TENSORS if rehearsal else takes_of(name, rule)
+            cells += [Cell(rule, one) for one in _providers(takes, offers)]
+    return tuple(sorted(cells, key=matrix.build_order))
 
 
-def check_engines(options: Options) -> None:
-    """Raise ``UsageError`` for an engine the user named that cannot be meant."""
-    import pytest
-
-    try:
-        registry.refuse_same_names(options.engine)
-        # The default is checked where it is used: most sessions never do.
-        for spec in set(options.engine) - {DEFAULT_ENGINE}:
-            registry.check("engine", spec)
-    except ValueError as error:
-        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
+def _providers(takes: frozenset[str], offers: Iterable[Offer]) -> list[str]:
+    """Return who answers: those named that can, else the service for prompts."""
+    able = [name for name, offered in offers if offered & takes]
+    return able or [SERVICE] * (takes >= PROMPTS)
 
 
-def of_options(options: Options) -> tuple[Cell, ...]:
-    """Return the cells these options allow: of a submission, its category's.
-
-    Raises ``UsageError`` for an unknown engine or a benchmark that cannot be imported.
-    """
-    import pytest
-
-    try:
-        found = cells(options.engine, options.round, rehearsal=options.rehearsal)
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from None
-    return found if not options.submission else tuple(of_category(found, options))
+def takes_of(benchmark: str, rule: Rule) -> frozenset[str]:
+    """Return what a benchmark takes; of one that is not installed, a guess."""
+    if benchmark in installed_benchmarks():
+        return registry.benchmark(benchmark).takes
+    is_timed = rule.use_token_latencies or "token" in rule.unit
+    return PROMPTS if is_timed else TENSORS
 
 
-def of_category(cells: Iterable[Cell], options: Options) -> Iterator[Cell]:
+def _own_rules(benchmark: str, names: Iterable[str]) -> tuple[Rule, ...]:
+    """Return the rules that a benchmark brings, of these rounds."""
+    if benchmark not in installed_benchmarks():
+        return ()
+    rules = registry.benchmark(benchmark).rules
+    return tuple(rule for rule in rules if rule.round in names)
+
+
+def _newest_rules(
+    benchmark: str, every: Iterable[Rule], names: tuple[str, ...]
+) -> list[Rule]:
+    targets = sorted({rule.target for rule in every if rule.benchmark == benchmark})
+    return matrix.newest_rules([(benchmark, targets)], names)
+
+
+def _of_category(cells: Iterable[Cell], options: Options) -> Iterator[Cell]:
     """Yield the cells that a submission's category has; all where it is not known."""
-    from pytest_mlperf.core import rounds
-
     wanted = (options.category or "").replace("datacenter,edge", "datacenter_edge")
     for cell in cells:
-        rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
-        if not wanted or (rule and wanted in rule.categories):
+        if not wanted or wanted in cell.rule.categories:
             yield cell
 
 
-def import_engines(options: Options) -> None:
-    """Raise ``UsageError`` for a ``module:object`` that cannot be imported.
+def check_providers(options: Options) -> None:
+    """Raise ``ValueError`` for a provider the user named that cannot be meant."""
+    registry.refuse_same_names(options.engine)
+    # The default is checked where it is used: most sessions never do.
+    for spec in set(options.engine) - {DEFAULT_ENGINE}:
+        registry.check_provider(spec)
+
+
+def import_providers(options: Options) -> None:
+    """Raise ``ValueError`` for a ``module:object`` that cannot be imported.
 
     Only where items are collected: test files extend the path it is found on.
     """
-    import pytest
-
-    try:
-        for spec in options.engine:
-            if ":" in spec:
-                registry.engine(spec)
-    except ValueError as error:
-        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
+    for spec in options.engine:
+        if ":" in spec:
+            registry.provider(spec)
 
 
-def known(options: Options) -> tuple[Cell, ...]:
+def known_cells(options: Options) -> tuple[Cell, ...]:
     """Return the cells these options allow, none where that cannot be told.
 
     For hooks of everybody's session: an mlperf item will say what is broken.
     """
-    import pytest
-
     try:
-        return of_options(options)
-    except pytest.UsageError:
+        return find_cells(options)
+    except ValueError:
         return ()
 
 
-def canonical_names() -> set[str]:
+def why_not_installed(cell: Cell, options: Options) -> str:
+    """Return why no package here can run a cell's benchmark; empty where one can."""
+    if options.rehearsal or cell.benchmark in installed_benchmarks():
+        return ""
+    return (
+        f"{cell.benchmark} is a benchmark of {cell.round}, but no installed package "
+        "runs it; one adds it by an entry point in 'pytest_mlperf.benchmarks' "
+        "(docs/extend/benchmark.md). Its logs can be judged: pytest-mlperf explain"
+    )
+
+
+@cache
+def installed_benchmarks() -> frozenset[str]:
     """Return the benchmarks' names without the entry points that are aliases."""
-    return set(registry.names("benchmark")) - set(registry.aliases())
+    return frozenset(registry.names("benchmark")) - set(registry.aliases())
+
+
+@cache
+def register_compliance_tests() -> None:
+    """Make the installed packages' compliance tests known to the rules.
+
+    Raises ``ValueError`` for one that cannot be imported or has another's name.
+    """
+    for test in registry.load_all("compliance_test").values():
+        compliance.register(test)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_mlperf.machine.lease import FOLDER
-from pytest_mlperf.machine.lease import claims
 from pytest_mlperf.machine.lease import lease
-from pytest_mlperf.machine.nvml import parent_gpu
-from pytest_mlperf.measure.exclusive import Gate
-from pytest_mlperf.measure.placement import Slice
+from pytest_mlperf.machine.lease import list_locks
+from pytest_mlperf.machine.nvml import find_parent_gpu
+from pytest_mlperf.measure.exclusive import ExclusiveLock
+from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.runner.runner import Runner
 
 TURNOVER_S = 120.0
@@ -21,29 +21,31 @@ TURNOVER_S = 120.0
 nothing meanwhile, and gives them up before its next item or at its end."""
 
 
-class Workplace:
+class DevicePool:
     """Devices and runner, kept from item to item while nobody else is to have them."""
 
     def __init__(
         self,
-        make: Callable[[Slice], Runner],
+        make: Callable[[Placement], Runner],
         session: str,
         *,
-        gate: Gate | None = None,
+        lock: ExclusiveLock | None = None,
         wait_s: float = 0.0,
         say: Callable[[str], None] = lambda _: None,
         folder: Path = FOLDER,
     ) -> None:
         self._make, self._session = make, session
-        self._gate, self._wait_s, self._say = gate, wait_s, say
+        self._lock, self._wait_s, self._say = lock, wait_s, say
         self._folder = folder
-        self._held: Slice | None = None
+        self._held: Placement | None = None
         self._runner: Runner | None = None
         self._stack = ExitStack()
-        self._gates = ExitStack()
+        self._locks = ExitStack()
 
     @contextmanager
-    def on(self, wanted: Slice, *, following: Slice | None = None) -> Iterator[Runner]:
+    def on(
+        self, wanted: Placement, *, following: Placement | None = None
+    ) -> Iterator[Runner]:
         """Hold an item's devices while the block runs; yields the runner on them.
 
         ``following``: what this process's next item takes. Raises ``DeviceHeld`` and
@@ -52,23 +54,27 @@ class Workplace:
         if not (wanted.alone and self._held == wanted):  # else it is shut behind us
             if self._held and self._held.alone:
                 self.leave()  # first: who comes in wants devices of it
-            self._gates.close()
-            if self._gate is not None:
-                enter = self._gate.alone if wanted.alone else self._gate.beside
-                self._gates.enter_context(enter(self.leave))
+            self._locks.close()
+            if self._lock is not None:
+                enter = self._lock.alone if wanted.alone else self._lock.beside
+                self._locks.enter_context(enter(self.leave))
         try:
             yield self._take(wanted)
         finally:
             if not wanted.alone:
-                self._gates.close()
+                self._locks.close()
             elif following != wanted:
                 self.close()
 
-    def _take(self, wanted: Slice) -> Runner:
+    def _take(self, wanted: Placement) -> Runner:
         if self._runner is not None and self._held == wanted:
             return self._runner
         self.leave()
-        keys = [claim for one in wanted.visible for claim in claims(one, parent_gpu)]
+        keys = [
+            claim
+            for one in wanted.visible
+            for claim in list_locks(one, find_parent_gpu)
+        ]
         # Others of this session are about to give up what they hold.
         wait_s = max(self._wait_s, TURNOVER_S) if wanted.alone else self._wait_s
         self._stack.enter_context(
@@ -88,4 +94,4 @@ class Workplace:
     def close(self) -> None:
         """End what is held and let the others in."""
         self.leave()
-        self._gates.close()
+        self._locks.close()

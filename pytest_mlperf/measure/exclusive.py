@@ -19,7 +19,7 @@ from pathlib import Path
 INSTANT_S = 0.5
 
 
-class Gate:
+class ExclusiveLock:
     """The locks of one session, in a folder that its workers share."""
 
     def __init__(self, folder: Path) -> None:

@@ -11,18 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from pytest_mlperf.core.errors import Refused
-from pytest_mlperf.machine.gpus import Device
-from pytest_mlperf.machine.gpus import devices
-from pytest_mlperf.machine.gpus import split_cpus
+from pytest_mlperf.machine.devices import Device
+from pytest_mlperf.machine.devices import find_devices
+from pytest_mlperf.machine.devices import split_cpus
 from pytest_mlperf.machine.numa import format_ids
-from pytest_mlperf.runner.messages import Seat
-
-if TYPE_CHECKING:
-    from pytest_mlperf.machine.system import System
-    from pytest_mlperf.plugin.session import State
+from pytest_mlperf.machine.system import System
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import DeviceSlot
 
 ALL = "all"
 Count = int | str
@@ -31,14 +28,14 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class Placement:
     """The part of this machine that an item measures on."""
 
     cpus: tuple[int, ...]
     name: str
     environment: Mapping[str, str] = field(default_factory=dict)
     """For the runner: the devices it may see, set before anything touches them."""
-    seats: tuple[Seat, ...] = ()
+    slots: tuple[DeviceSlot, ...] = ()
     """Several devices, a process each; empty: the runner has the one device itself."""
     alone: bool = False
     """True when other workers' devices are in it."""
@@ -51,45 +48,48 @@ class Slice:
     @property
     def count(self) -> int:
         """How many devices answer together."""
-        return max(1, len(self.seats))
+        return max(1, len(self.slots))
 
     @property
-    def single(self) -> Slice:
+    def single(self) -> Placement:
         """The same part of the machine, where one process is to have its first device
         (scenarios of one stream).
         """
-        if not self.seats:
+        if not self.slots:
             return self
-        first = self.seats[0]
+        first = self.slots[0]
         return replace(
             self,
             cpus=first.cpus,
             name=first.name,
             environment=first.environment,
-            seats=(),
+            slots=(),
         )
 
 
-def slice_of(state: State, wanted: Count = 1) -> Slice:
+def place(session: MeasureSession, count: Count = 1) -> Placement:
     """Return the devices of an item that takes so many.
 
     Raises ``Refused`` when the machine has fewer.
     """
-    found = devices(state.system)
-    if state.options.rehearsal:
+    devices = find_devices(session.system)
+    if session.options.rehearsal:
         # Nothing is measured: everybody may sleep on the same CPUs.
-        return Slice(tuple(sorted({n for d in found for n in d.cpus})), "simulated")
-    workers: int = getattr(state.config, "workerinput", {}).get("workercount", 1)
-    if found[0].kind == "gpu":
-        return of_gpus(found, wanted, workers, state.device)
+        every = {cpu for device in devices for cpu in device.cpus}
+        return Placement(tuple(sorted(every)), "simulated")
+    workers, mine = session.workers, session.worker
+    if devices[0].kind == "gpu":
+        return place_on_gpus(devices, count, workers, mine)
     # A container's quota allows fewer threads at a time than it shows CPUs.
-    cpus = found[0].cpus[: max(1, found[0].threads)]
-    nodes = [tuple(n for n in cpus if n in node) for node in state.system.numa]
+    cpus = devices[0].cpus[: max(1, devices[0].threads)]
+    nodes = [tuple(n for n in cpus if n in node) for node in session.system.numa]
     nodes = [node for node in nodes if node]
-    return of_cpus(found[0].name, cpus, nodes, wanted, workers, state.device)
+    return place_on_cpus(devices[0].name, cpus, nodes, count, workers, mine)
 
 
-def of_gpus(found: Sequence[Device], wanted: Count, workers: int, mine: int) -> Slice:
+def place_on_gpus(
+    found: Sequence[Device], wanted: Count, workers: int, mine: int
+) -> Placement:
     """Return some GPUs: of a worker's own, or of all."""
     count = len(found) if wanted == ALL else int(wanted)
     refuse_too_few(count, len(found), "devices")
@@ -101,35 +101,35 @@ def of_gpus(found: Sequence[Device], wanted: Count, workers: int, mine: int) -> 
     each = " + ".join(
         f"{sum(d.name == name for d in taken)} x {name}" for name in sorted(names)
     )
-    return Slice(
+    return Placement(
         tuple(sorted({cpu for device in taken for cpu in device.cpus})),
         each if count > 1 else taken[0].name,
         {VISIBLE: ",".join(device.visible for device in taken)},
-        gpu_seats(taken) if count > 1 else (),
+        gpu_slots(taken) if count > 1 else (),
         alone,
     )
 
 
-def gpu_seats(taken: Sequence[Device]) -> tuple[Seat, ...]:
-    """Return a seat a GPU; those of one node share its CPUs out among them."""
-    seats = []
+def gpu_slots(taken: Sequence[Device]) -> tuple[DeviceSlot, ...]:
+    """Return a slot a GPU; those of one node share its CPUs out among them."""
+    slots = []
     for device in taken:
         beside = [other for other in taken if other.cpus == device.cpus]
         cpus = device.cpus
         if len(beside) <= len(cpus):
             cpus = split_cpus(cpus, len(beside))[beside.index(device)]
-        seats.append(Seat(device.name, cpus, {VISIBLE: device.visible}))
-    return tuple(seats)
+        slots.append(DeviceSlot(device.name, cpus, {VISIBLE: device.visible}))
+    return tuple(slots)
 
 
-def of_cpus(
+def place_on_cpus(
     name: str,
     cpus: Sequence[int],
     nodes: Sequence[Sequence[int]],
     wanted: Count,
     workers: int,
     mine: int,
-) -> Slice:
+) -> Placement:
     """Return CPUs: a worker's own, cut into as many devices as are wanted.
 
     ``all`` is a device a NUMA node, on all CPUs.
@@ -138,7 +138,7 @@ def of_cpus(
     own = split_cpus(whole, workers)[mine] if workers > 1 else whole
     label = f"{len(own)} of {len(whole)} CPUs" if workers > 1 else name
     if wanted == 1:
-        return Slice(own, label)
+        return Placement(own, label)
     alone = workers > 1 and (wanted == ALL or int(wanted) > len(own))
     taken = whole if alone else own
     if wanted == ALL:
@@ -147,10 +147,10 @@ def of_cpus(
         refuse_too_few(int(wanted), len(taken), "usable CPUs and no GPU")
         shares = [*split_cpus(taken, int(wanted))]
     if len(shares) == 1:
-        return Slice(taken, name, alone=alone)
-    seats = tuple(Seat(f"CPUs {format_ids(share)}", share) for share in shares)
+        return Placement(taken, name, alone=alone)
+    slots = tuple(DeviceSlot(f"CPUs {format_ids(share)}", share) for share in shares)
     label = f"{len(shares)} shares of {len(taken)} CPUs"
-    return Slice(taken, label, seats=seats, alone=alone)
+    return Placement(taken, label, slots=slots, alone=alone)
 
 
 def refuse_too_few(wanted: int, there: int, what: str) -> None:
@@ -165,7 +165,7 @@ def refuse_too_few(wanted: int, there: int, what: str) -> None:
 
 def room_for(system: System, wanted: Count) -> int:
     """Return how many items of so many devices can go side by side; at least one."""
-    found = devices(system)
+    found = find_devices(system)
     if wanted == ALL or found[0].kind != "gpu":
         return 1
     return max(1, len(found) // int(wanted))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.checks.context import Run
 from pytest_mlperf.core.checks.device import DIAGRAM
 from pytest_mlperf.core.checks.device import PROOF
@@ -25,37 +26,36 @@ from pytest_mlperf.core.residency.rules import Residency
 from pytest_mlperf.core.residency.rules import proof
 from pytest_mlperf.core.residency.rules import standing
 from pytest_mlperf.core.residency.rules import undeclared
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
 
 if TYPE_CHECKING:
     from pytest_mlperf.config.options import Options
     from pytest_mlperf.machine.system import System
 
 
-def wished(options: Options) -> Residency:
+def requested_residency(options: Options) -> Residency:
     """Return what the user asks for in this session."""
     return Residency(options.start_from_device, options.end_on_device)
 
 
-def granted(
+def check_residency_allowed(
     options: Options, system: System, cell: Cell, devices: int = 1
 ) -> Residency:
     """Return what a cell may try; ``Refused`` with every reason at once."""
-    wish = wished(options)
-    if not wish:
-        return wish
-    reasons = standing(system.name, system.on_device, cell.benchmark, wish)
-    reasons += undeclared(system.on_device, wish)
+    wanted = requested_residency(options)
+    if not wanted:
+        return wanted
+    reasons = standing(system.name, system.on_device, cell.benchmark, wanted)
+    reasons += undeclared(system.on_device, wanted)
     drawing = system.on_device.diagram
-    if drawing and diagram(system) is None:
+    if drawing and find_diagram(system) is None:
         reasons.append(
             f"diagram = {drawing!r} is no file; give its path from the system file's "
             "folder, or the folder above it"
         )
-    if wish.end and devices > 1:
+    if wanted.end and devices > 1:
         reasons.append(
             "end_on_device completes a batch in the process that has the answers, but "
             f"LoadGen is beside {devices} devices' processes: use "
@@ -63,11 +63,11 @@ def granted(
         )
     if reasons:
         listed = "".join(f"\n  - {why}" for why in reasons)
-        raise Refused(f"{' and '.join(wish.flags)} of {cell.id} is refused:{listed}")
-    return wish
+        raise Refused(f"{' and '.join(wanted.flags)} of {cell.id} is refused:{listed}")
+    return wanted
 
 
-def diagram(system: System) -> Path | None:
+def find_diagram(system: System) -> Path | None:
     """Return the drawing that the system file names; None where it is not there."""
     drawing, file = system.on_device.diagram, system.tuning.path
     if not drawing:
@@ -77,23 +77,23 @@ def diagram(system: System) -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-def claim_for(system: System, job: Job, done: Done) -> Claim | None:
+def make_claim(system: System, task: Task, result: RunResult) -> Claim | None:
     """Return what the judge decides by; None for a run as every other."""
-    if not job.residency:
+    if not task.residency:
         return None
     return Claim(
-        job.residency, system.name, system.on_device, done.type_bytes, done.copies
+        task.residency, system.name, system.on_device, result.type_bytes, result.copies
     )
 
 
-def write_proof(system: System, job: Job, context: Context) -> None:
+def write_proof(system: System, task: Task, context: Context) -> None:
     """Write the reckoning and the drawing beside a performance run's logs."""
-    if context.claim is None or job.mode is not Mode.PERFORMANCE:
+    if context.claim is None or task.mode is not Mode.PERFORMANCE:
         return
-    folder, found = Path(job.folder), rounds.get(job.cell.round)
+    folder, table = task.folder, rounds.get(task.cell.round)
     with suppress(LogError, ValueError, OSError):  # the verdict says the same
-        run = Run(Log.read(folder), job.cell, job.mode, job.rule, found, context)
+        run = Run(Log.read(folder), task.cell, task.mode, task.rule, table, context)
         (folder / PROOF).write_text(proof(decision(run)), encoding="utf-8")
-        drawing = diagram(system)
+        drawing = find_diagram(system)
         if drawing is not None:
             shutil.copyfile(drawing, folder / f"{DIAGRAM}{drawing.suffix}")

@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
 from typing import Any
 
+import pytest
+
 from pytest_mlperf.api import registry
-from pytest_mlperf.config.option_types import count
+from pytest_mlperf.config.option_types import parse_device_count
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core.compliance.audit import AUDITS
-from pytest_mlperf.core.types import Cell
+from pytest_mlperf.core import compliance
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.matrix import build_order
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.measure.cells import canonical_names
-from pytest_mlperf.measure.cells import import_engines
-from pytest_mlperf.measure.cells import known
-from pytest_mlperf.measure.cells import of_options
-
-if TYPE_CHECKING:
-    import pytest
+from pytest_mlperf.measure.cells import find_cells
+from pytest_mlperf.measure.cells import import_providers
+from pytest_mlperf.measure.cells import installed_benchmarks
+from pytest_mlperf.measure.cells import known_cells
+from pytest_mlperf.measure.cells import register_compliance_tests
+from pytest_mlperf.measure.cells import why_not_installed
 
 MARKER = (
     "mlperf(benchmark=, target=, scenario=, engine=, mode=, round=): what an MLPerf "
@@ -38,7 +38,7 @@ DEVICES = "devices"
 _SLUGS = tuple(scenario.slug for scenario in Scenario)
 
 
-def parse(text: str, cells: Iterable[Cell]) -> Cell | None:
+def find_cell_in(text: str, cells: Iterable[Cell]) -> Cell | None:
     """Return the cell whose id stands in a node id's brackets, or None.
 
     Other parameters of the item may stand before or after the cell's.
@@ -51,7 +51,7 @@ def parse(text: str, cells: Iterable[Cell]) -> Cell | None:
     return max(found, key=lambda cell: len(cell.id), default=None)
 
 
-def rewrite(argument: str, options: Options) -> str:
+def rewrite_aliases(argument: str, options: Options) -> str:
     """Return a command-line argument with benchmark aliases in ids made canonical.
 
     ``test_performance[resnet-Offline-onnxruntime]`` names the resnet50 item too.
@@ -60,10 +60,10 @@ def rewrite(argument: str, options: Options) -> str:
     lowered = inside.lower().removesuffix("]")
     if not bracket or not any(slug in lowered for slug in _SLUGS):
         return argument
-    audit = audit_named(argument.upper())
+    audit = audit_in(argument.upper())
     lowered = lowered.removesuffix(f"-{audit.lower()}") if audit else lowered
     tail = f"-{audit}" if audit else ""
-    ids = {cell.id for cell in known(options)}
+    ids = {cell.id for cell in known_cells(options)}
     for alias, name in {"": "", **(registry.aliases() if ids else {})}.items():
         candidate = name + lowered.removeprefix(alias)
         if lowered.startswith(alias) and candidate in ids:
@@ -73,21 +73,33 @@ def rewrite(argument: str, options: Options) -> str:
 
 def describe(cell: Cell, mode: str, audit: str = "") -> dict[str, str]:
     """Return what the item runs, as text: the marker's arguments."""
-    facts = {**asdict(cell), "scenario": cell.scenario.slug, "mode": mode}
+    facts = {
+        "benchmark": cell.benchmark,
+        "target": cell.target,
+        "scenario": cell.scenario.slug,
+        "engine": cell.engine,
+        "round": cell.round,
+        "mode": mode,
+    }
     return {**facts, "audit": audit} if audit else facts
 
 
-def marks(cell: Cell, mode: str, audit: str = "") -> list[pytest.MarkDecorator]:
-    """Return the ``mlperf`` marks (one a name the benchmark has) and bare marks."""
-    import pytest
+def make_marks(
+    cell: Cell, mode: str, options: Options, audit: str = ""
+) -> list[pytest.MarkDecorator | pytest.Mark]:
+    """Return the ``mlperf`` marks (one a name the benchmark has) and bare marks.
 
+    A benchmark that no installed package runs is skipped with the reason.
+    """
     names = [cell.benchmark, *_aliases_of(cell.benchmark)]
     facts = describe(cell, mode, audit)
     spelled = dict.fromkeys([*names, cell.model])
     full = [pytest.mark.mlperf(**{**facts, "benchmark": name}) for name in spelled]
     bare = [*names, cell.scenario.slug, cell.engine, mode]
     bare += [audit.lower()] * bool(audit)
-    return full + [getattr(pytest.mark, name) for name in bare]
+    made = full + [getattr(pytest.mark, name) for name in bare]
+    why = why_not_installed(cell, options)
+    return made + [pytest.mark.skip(reason=why)] * bool(why)
 
 
 def _aliases_of(name: str) -> list[str]:
@@ -100,14 +112,14 @@ def register_markers(config: pytest.Config, options: Options) -> None:
         "benchmark": [
             *registry.names("benchmark"),
             *registry.aliases(),
-            *{cell.benchmark for cell in known(options)},
+            *{cell.benchmark for cell in known_cells(options)},
         ],
         "scenario": _SLUGS,
         "engine": [registry.short_name(s) for s in options.engine]
         + list(registry.names("engine")),
         "service": registry.names("service"),
         "mode": [mode.value for mode in Mode],
-        "compliance test": [name.lower() for name in AUDITS],
+        "compliance test": [name.lower() for name in compliance.names()],
     }
     declared = {line.split(":")[0] for line in config.getini("markers")}
     for kind, names in words.items():
@@ -117,8 +129,6 @@ def register_markers(config: pytest.Config, options: Options) -> None:
 
 def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
     """Give a function that asks for cells its cells; False where it does not ask."""
-    import pytest
-
     mark = metafunc.definition.get_closest_marker("mlperf")
     if mark is None or "cell" not in metafunc.fixturenames:
         return False
@@ -133,14 +143,18 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
             f"of {legal}; write @pytest.mark.mlperf(mode='performance')"
         ) from None
     try:
-        count(str(asked.get(DEVICES, 1)))
+        parse_device_count(str(asked.get(DEVICES, 1)))
     except ValueError as error:
         raise pytest.UsageError(
             f"{where}: mlperf mark has devices={asked[DEVICES]!r}, but should be "
             f"{error}"
         ) from None
-    every = of_options(options)
-    import_engines(options)
+    try:
+        register_compliance_tests()
+        every = find_cells(options)
+        import_providers(options)
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
     register_markers(metafunc.config, options)
     chosen = [c for c in every if _matches(describe(c, mode), asked)]
     if mode == Mode.COMPLIANCE.value:
@@ -149,28 +163,22 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
                 f"{where}: a compliance item needs its test's name; ask for 'audit' "
                 "beside 'cell'"
             )
-        pairs = [(c, a) for c in chosen for a in audits(c)]
+        pairs = [(c, a) for c in chosen for a in c.rule.compliance]
         pairs = [(c, a) for c, a in pairs if _matches(describe(c, mode, a), asked)]
         audited = [
-            pytest.param(c, a, id=f"{c.id}-{a}", marks=marks(c, mode, a))
+            pytest.param(c, a, id=f"{c.id}-{a}", marks=make_marks(c, mode, options, a))
             for c, a in pairs
         ]
         metafunc.parametrize(("cell", "audit"), audited)
         return True
-    params = [pytest.param(c, id=c.id, marks=marks(c, mode)) for c in chosen]
+    params = [
+        pytest.param(c, id=c.id, marks=make_marks(c, mode, options)) for c in chosen
+    ]
     metafunc.parametrize("cell", params)
     return True
 
 
-def audits(cell: Cell) -> tuple[str, ...]:
-    """Return the compliance tests that the cell's round asks for."""
-    from pytest_mlperf.core import rounds
-
-    rule = rounds.get(cell.round).find(cell.benchmark, cell.target, cell.scenario)
-    return rule.compliance if rule else ()
-
-
-def is_unasked(function: object, options: Options) -> bool:
+def is_hidden_audit(function: object, options: Options) -> bool:
     """Return whether a function is a compliance test of a session without them."""
     modes = [
         mark.kwargs.get("mode")
@@ -196,7 +204,7 @@ def cell_of(item: pytest.Item) -> Cell | None:
     return cell if isinstance(cell, Cell) and mode_of(item) else None
 
 
-def found_in(items: Iterable[pytest.Item]) -> list[tuple[Cell, str]]:
+def list_items(items: Iterable[pytest.Item]) -> list[tuple[Cell, str]]:
     """Return cell and mode of the mlperf items among these."""
     return [(cell, mode_of(item)) for item in items if (cell := cell_of(item))]
 
@@ -211,7 +219,7 @@ def devices_of(item: pytest.Item, options: Options) -> int | str:
     """Return how many devices an item takes: by its mark, else by the option."""
     for mark in item.iter_markers("mlperf"):
         if DEVICES in mark.kwargs:
-            return count(str(mark.kwargs[DEVICES]))
+            return parse_device_count(str(mark.kwargs[DEVICES]))
     return options.devices_per_item or 1
 
 
@@ -221,13 +229,15 @@ def audit_of(item: pytest.Item) -> str:
     return str(found.params.get("audit", "")) if found and cell_of(item) else ""
 
 
-def audit_named(nodeid: str) -> str:
+def audit_in(nodeid: str) -> str:
     """Return the compliance test in a node id's brackets, empty where there is none."""
     inside = nodeid.partition("[")[2].removesuffix("]")
-    return max((a for a in AUDITS if inside.endswith(f"-{a}")), key=len, default="")
+    return max(
+        (a for a in compliance.names() if inside.endswith(f"-{a}")), key=len, default=""
+    )
 
 
-def mode_named(nodeid: str) -> str:
+def mode_in(nodeid: str) -> str:
     """Return the mode in a function's name, ``?`` where it has none."""
     function = nodeid.partition("[")[0].rpartition("::")[2]
     return next((mode.value for mode in Mode if mode.value in function), "?")
@@ -241,22 +251,20 @@ def build_key(cell: Cell) -> tuple[str, str, str]:
     return (cell.engine, cell.benchmark, cell.target)
 
 
-def sort(items: list[pytest.Item]) -> None:
+def sort_items(items: list[pytest.Item]) -> None:
     """Bring mlperf items of one build together; the others keep their places.
 
     Performance stands before accuracy, so that a run that is already INVALID is
     known before the long accuracy run begins; compliance needs both.
     """
-    from pytest_mlperf.core.matrix import build_order
-
     places = [i for i, item in enumerate(items) if cell_of(item) is not None]
-    modes = [mode.value for mode in Mode]
+    modes, tests = [mode.value for mode in Mode], compliance.names()
 
     def key(item: pytest.Item) -> tuple[Any, ...]:
         cell = cell_of(item)
         assert cell is not None
         audit = audit_of(item)
-        place = AUDITS.index(audit) if audit in AUDITS else 0
+        place = tests.index(audit) if audit in tests else 0
         return (*build_order(cell), modes.index(mode_of(item)), place)
 
     for place, item in zip(
@@ -265,24 +273,25 @@ def sort(items: list[pytest.Item]) -> None:
         items[place] = item
 
 
-def absent(options: Options) -> list[str]:
+def list_absent(options: Options) -> list[str]:
     """Return the benchmark x scenario pairs that no round has: ``bert interactive``."""
-    present = {(c.benchmark, c.scenario) for c in of_options(options)}
+    every = find_cells(options.without_selections())
+    present = {(c.benchmark, c.scenario) for c in every}
     return [
         f"{name} {scenario.slug}"
-        for name in sorted(canonical_names())
+        for name in sorted(installed_benchmarks())
         for scenario in Scenario
         if (name, scenario) not in present
     ]
 
 
-def explain_empty(options: Options, wish: str = "") -> str:
+def explain_empty(options: Options, typed: str = "") -> str:
     """Return one line for a selection that matched no cell.
 
-    ``wish`` is what the user typed to select.
+    ``typed`` is what the user selected by.
     """
-    words = ("compliance", *AUDITS)
-    if not options.has_compliance and any(w.lower() in wish.lower() for w in words):
+    words = ("compliance", *compliance.names())
+    if not options.has_compliance and any(w.lower() in typed.lower() for w in words):
         return (
             "mlperf: nothing selected; compliance tests are collected with "
             "--mlperf-compliance, a closed --mlperf-submission or --mlperf-rehearsal: "
@@ -290,5 +299,6 @@ def explain_empty(options: Options, wish: str = "") -> str:
         )
     rules = f"round {options.round}" if options.round else "no round"
     verb = "does not have" if options.round else "has"
-    pairs: Sequence[str] = absent(options) or ["(every pair exists)"]
-    return f"mlperf: nothing selected; {rules} {verb}: {', '.join(pairs)}"
+    pairs: Sequence[str] = list_absent(options) or ["(every pair exists)"]
+    by = f" by {' '.join(options.selections)}" if options.selections else ""
+    return f"mlperf: nothing selected{by}; {rules} {verb}: {', '.join(pairs)}"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.plugin import collection
+from pytest_mlperf.plugin import home
 from pytest_mlperf.plugin import options
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin import xdist
@@ -45,6 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
         with contextlib.suppress(ValueError):
             collection.register_markers(config, state.options)
     config.pluginmanager.register(ReportTaker(state), "mlperf-report-taker")
+    home.register_fixtures(config.pluginmanager)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -81,20 +83,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out the suites that a submission carries as the code that ran."""
+    """Leave out the suites that a submission carries as the code that ran, and the
+    bare engines where nobody asks for them.
+    """
+    if home.is_bare_suite(collection_path) and not config.getoption(
+        "benchmark_only", default=False
+    ):
+        return True
     chosen = State.of(config).options
     return submission.is_tree(chosen, config.rootpath, collection_path) or None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
 ) -> Wrapper:
     """Sort by build, and notice a selection that leaves no cell."""
     state = State.of(config)
     had_cells = any(map(options.is_mlperf, items))
     state.has_audits_alone = state.has_hidden_audits and not had_cells
-    if not (state.worker or had_cells or state.has_audits_alone):
+    is_lost = bool(state.worker or session.testsfailed or state.has_audits_alone)
+    if not (had_cells or is_lost):
         options.refuse_unused_aliases(config)
     options.deselect(config, items, state.options)
     collection.sort_items(items)

@@ -31,7 +31,9 @@ def detect_machine(options: Options, rootdir: Path) -> System:
     from pytest_mlperf.machine.system import detect_system
 
     try:
-        system = detect_system(options.system, rootdir=rootdir)
+        system = detect_system(
+            options.system, rootdir=rootdir, numa_config=options.numa_config
+        )
         providers = {*map(registry.short_name, options.engine)}
         providers |= {*registry.provider_names()}
         system.server.check(registry.names("benchmark"))

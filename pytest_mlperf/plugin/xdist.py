@@ -21,6 +21,7 @@ from pytest_mlperf.plugin import collection
 from pytest_mlperf.plugin.collection import build_key
 from pytest_mlperf.plugin.options import is_configured
 from pytest_mlperf.plugin.options import read_options
+from pytest_mlperf.plugin.options import refuse_unused_aliases
 from pytest_mlperf.plugin.session import State
 
 if TYPE_CHECKING:
@@ -143,6 +144,8 @@ def pytest_xdist_node_collection_finished(
         for i in ids
         if (cell := collection.find_cell_in(i, every))
     ]
+    if ids and not items:
+        refuse_unused_aliases(node.config)
     if items:
         workers = node.workerinput["workercount"]
         refuse_too_many(workers, state)

@@ -1,7 +1,7 @@
 """The runner's child process: owns engine, dataset and LoadGen of one device.
 
 Started by ``Runner`` as ``python -m pytest_mlperf.run.child FD STACKS LOG``; talks over
-that file descriptor in ``job`` messages. It lives for several jobs, so that
+that file descriptor in ``runner.messages``. It lives for several tasks, so that
 performance and accuracy share one build, and exits on the first failure: LoadGen cannot
 be aborted.
 """
@@ -23,25 +23,25 @@ from typing import NoReturn
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.core.errors import Refused
-from pytest_mlperf.machine.process import settle_in
-from pytest_mlperf.runner.messages import Beat
-from pytest_mlperf.runner.messages import Counted
+from pytest_mlperf.machine.process import set_up_child
+from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import DeviceLost
-from pytest_mlperf.runner.messages import Failure
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import DeviceStatus
+from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Message
-from pytest_mlperf.runner.messages import Part
+from pytest_mlperf.runner.messages import RunError
+from pytest_mlperf.sut.protocol import Counted
 
 BEAT_S = 0.25
 FAILED = 70
-"""Exit status after a ``Failure`` was sent."""
+"""Exit status after a ``RunError`` was sent."""
 
 
-TROUBLES = (BuildFailed, Refused)
+HARMLESS = (BuildFailed, Refused)
 """Errors whose text says it all; LoadGen has not started, so the child lives on."""
 
 
-class Channel:
+class PipeChannel:
     """The child's end of the pipe, with the heartbeat."""
 
     def __init__(self, connection: Connection) -> None:
@@ -53,21 +53,21 @@ class Channel:
         self._sut: Counted | None = None
         self._total: int | None = None
         self._expected_s: float | None = None
-        self._parts: Callable[[], tuple[Part, ...]] = tuple
+        self._devices: Callable[[], tuple[DeviceStatus, ...]] = tuple
         threading.Thread(target=self._keep_beating, daemon=True).start()
 
     def rest(self) -> None:
-        """Beat no more: a beat after a job's answer would open the next one."""
+        """Beat no more: a beat after a reply would open the next command."""
         with self._lock:
             self._phase = ""
 
-    def receive(self) -> Job | None:
-        """Return the next job; None when the pytest process is done with us."""
+    def receive(self) -> Command | None:
+        """Return the next command; None when the pytest process is done with us."""
         try:
-            job: Job | None = self._connection.recv()
+            command: Command | None = self._connection.recv()
         except EOFError:
             return None
-        return job
+        return command
 
     def send(self, message: Message) -> None:
         """Send a message, or end the process when nobody is there to read it."""
@@ -95,9 +95,9 @@ class Channel:
         """Report the counters of ``sut`` from now on."""
         self._sut, self._total, self._expected_s = sut, total, expected_s
 
-    def attend(self, parts: Callable[[], tuple[Part, ...]]) -> None:
+    def watch_devices(self, devices: Callable[[], tuple[DeviceStatus, ...]]) -> None:
         """Report how each device of a run over several is doing from now on."""
-        self._parts = parts
+        self._devices = devices
 
     def beat(self) -> None:
         """Show life between the steps of a phase that issues nothing."""
@@ -109,15 +109,15 @@ class Channel:
         if isinstance(error, RequestFailed):
             text = ""  # it is the service's doing, not this program's
         if isinstance(error, DeviceLost):
-            text = error.told
-        self.send(Failure(self._phase, describe(error), text))
+            text = error.last_words
+        self.send(RunError(self._phase, describe(error), text))
         os._exit(FAILED)
 
-    def trouble(self, error: BaseException) -> None:
+    def report(self, error: BaseException) -> None:
         """Report an exception that leaves the process usable."""
         phase = self._phase
         self.rest()
-        self.send(Failure(phase, describe(error), fatal=False))
+        self.send(RunError(phase, describe(error), is_fatal=False))
 
     def _send_beat(self) -> None:
         with self._lock:
@@ -125,7 +125,7 @@ class Channel:
                 return
             sut = self._sut
             self._put(
-                Beat(
+                Heartbeat(
                     self._phase,
                     sut.issued if sut else 0,
                     sut.completed if sut else 0,
@@ -133,7 +133,7 @@ class Channel:
                     time.monotonic() - self._entered,
                     self._expected_s,
                     self._marks + (sut.pulse if sut else 0),
-                    self._parts(),
+                    self._devices(),
                 )
             )
 
@@ -145,31 +145,31 @@ class Channel:
 
 def describe(error: BaseException) -> str:
     """Return type and text of an exception; the text alone where it is ours."""
-    if isinstance(error, (*TROUBLES, RequestFailed, DeviceLost)):
+    if isinstance(error, (*HARMLESS, RequestFailed, DeviceLost)):
         return str(error)
     return f"{type(error).__name__}: {error}"
 
 
 def main(descriptor: int, stacks: str, log: str) -> None:
-    """Serve jobs until the pipe closes."""
-    settle_in()
+    """Obey commands until the pipe closes."""
+    set_up_child()
     with Path(stacks).open("w") as file:
         faulthandler.enable(file, all_threads=True)
         faulthandler.register(signal.SIGUSR1, file, all_threads=True)
-        channel = Channel(Connection(descriptor))
+        channel = PipeChannel(Connection(descriptor))
         try:
-            from pytest_mlperf.run.phases import Session
-            from pytest_mlperf.runner.device_group import Site
+            from pytest_mlperf.run.backends import Backends
+            from pytest_mlperf.runner.device_group import RunnerFiles
 
-            session = Session(channel, Site(Path(stacks), Path(log)))
-            while (job := channel.receive()) is not None:
+            backends = Backends(channel, RunnerFiles(Path(stacks), Path(log)))
+            while (command := channel.receive()) is not None:
                 try:
-                    answer = session.run(job)
+                    reply = backends.obey(command)
                     channel.rest()
-                    channel.send(answer)
-                except TROUBLES as error:
-                    channel.trouble(error)
-            session.close()
+                    channel.send(reply)
+                except HARMLESS as error:
+                    channel.report(error)
+            backends.close()
         except BaseException as error:  # noqa: BLE001 - reported, then the end
             channel.fail(error)
 

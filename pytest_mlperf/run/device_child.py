@@ -2,7 +2,7 @@
 
 Started by ``Fleet`` as ``python -m pytest_mlperf.run.device_child FD STACKS CPUS``.
 It is bound to its device's CPUs before anything else is imported, sees its device
-alone, follows ``orders`` and answers the batches that come through its ``slot``s.
+alone, obeys ``device_messages`` and answers the batches that come through its slots.
 """
 
 from __future__ import annotations
@@ -27,109 +27,103 @@ from typing import NoReturn
 from pytest_mlperf.machine.affinity import Binding
 from pytest_mlperf.machine.affinity import bind
 from pytest_mlperf.machine.host import parse_cpus
-from pytest_mlperf.machine.process import settle_in
+from pytest_mlperf.machine.process import set_up_child
 
 if TYPE_CHECKING:
     from pytest_mlperf.api.engine import Engine
-    from pytest_mlperf.runner.device_messages import Order
+    from pytest_mlperf.runner.device_messages import Command
     from pytest_mlperf.runner.device_messages import Report
+    from pytest_mlperf.runner.device_messages import ServeBatches
+    from pytest_mlperf.runner.messages import Task
     from pytest_mlperf.sut.shared_batch import Answerer
 
 BEAT_S = 0.25
-BROKEN = 70
-"""Exit status after a ``Broken`` was sent."""
+CRASHED = 70
+"""Exit status after a ``Crashed`` was sent."""
 
 
-class Device:
+class DeviceWorker:
     """One device's engines, and the pipe to the runner."""
 
     def __init__(self, connection: Connection, bound: Binding) -> None:
-        from pytest_mlperf.run.engine_backend import Workbench
+        from pytest_mlperf.run.engine_backend import EngineBackend
 
         self._connection = connection
         self._lock = threading.Lock()
         self._bound = bound
         self._steps = 0
-        self._workbench = Workbench(self._beat)
+        self._backend = EngineBackend(self._beat, str(bound))
         self._serving = ExitStack()
-        self._engines: list[Engine] = []
         threading.Thread(target=self._keep_beating, daemon=True).start()
 
-    def follow(self) -> None:
-        """Follow orders until the pipe closes."""
+    def serve(self) -> None:
+        """Obey commands until the pipe closes."""
         from pytest_mlperf.api.errors import BuildFailed
-        from pytest_mlperf.api.errors import Missing
+        from pytest_mlperf.api.errors import RequirementMissing
         from pytest_mlperf.core.errors import Refused
         from pytest_mlperf.runner.device_messages import Refusal
-        from pytest_mlperf.runner.device_messages import Said
+        from pytest_mlperf.runner.device_messages import Reply
 
         while True:
             try:
-                order = self._connection.recv()
+                command = self._connection.recv()
             except EOFError:
                 return
-            if order is None:
+            if command is None:
                 return
             try:
-                self._send(Said(self._obey(order)))
-            except (BuildFailed, Missing, Refused) as error:
+                self._send(Reply(self._obey(command)))
+            except (BuildFailed, RequirementMissing, Refused) as error:
                 # By its text alone: what it was raised from may not travel.
                 self._send(Refusal(type(error)(str(error))))
 
-    def _obey(self, order: Order) -> Any:
+    def _obey(self, command: Command) -> Any:
         from pytest_mlperf.runner import device_messages
 
-        bench, dataset = self._workbench, None
-        if not isinstance(
-            order,
-            device_messages.Open | device_messages.Build | device_messages.Measure,
-        ):
-            dataset = bench.built[1].request.workload.dataset
-        match order:
-            case device_messages.Open(job):
-                bench.workload(self._own(job))
+        backend = self._backend
+        match command:
+            case device_messages.OpenWorkload(task):
+                backend.open(self._own(task))
                 return str(self._bound)
-            case device_messages.Build(job):
-                return bench.build(self._own(job))
-            case device_messages.Measure(job):
-                return bench.measure(self._own(job))
-            case device_messages.Load(indices, keep) if dataset is not None:
-                (dataset.load if keep else dataset.unload)(indices)
-            case device_messages.Serve():
-                self._serve(order)
-            case device_messages.WarmUp(batch):
-                bench.warm_up(self._engines, batch)
-            case device_messages.Resident():
-                return bench.resident()
-            case device_messages.Timelines():
-                return bench.timelines(self._engines)
-            case device_messages.Rest():
+            case device_messages.BuildEngine(task):
+                return backend.build(self._own(task))
+            case device_messages.TimeEngine(task):
+                return backend.measure(self._own(task))
+            case device_messages.LoadSamples(indices, keep):
+                samples = backend.samples
+                (samples.load if keep else samples.unload)(indices)
+            case device_messages.ServeBatches():
+                self._serve_batches(command)
+            case device_messages.WarmUpStreams(batch):
+                backend.warm_up_streams(batch)
+            case device_messages.MeasureCopies():
+                return backend.resident_samples()
+            case device_messages.ReadTimelines():
+                return backend.timelines()
+            case device_messages.StopServing():
                 self._serving.close()
         return None
 
-    def _own(self, job: Any) -> Any:
-        """Return a job as this device alone has it."""
-        return replace(job, cpus=self._bound.cpus, seats=())
+    def _own(self, task: Task) -> Task:
+        """Return a task as this device alone has it."""
+        return replace(task, cpus=self._bound.cpus, slots=())
 
-    def _serve(self, order: Any) -> None:
+    def _serve_batches(self, command: ServeBatches) -> None:
         """Open an engine a stream, each with a thread that answers its slot."""
         from pytest_mlperf.sut.batch_sut import quiet_interpreter
         from pytest_mlperf.sut.shared_batch import Answerer
-        from pytest_mlperf.sut.shared_batch import Slot
-        from pytest_mlperf.tuning.server_load import Tuned
+        from pytest_mlperf.sut.shared_batch import BatchSlot
 
         ends = []
-        for _ in range(order.streams.count):
+        for _ in range(command.streams.count):
             descriptor = reduction.recv_handle(self._connection)
             line = socket(fileno=reduction.recv_handle(self._connection))
-            ends.append(Answerer(Slot(descriptor, order.most), line))
+            ends.append(Answerer(BatchSlot(descriptor, command.most), line))
         with ExitStack() as stack:
-            tuned = Tuned(order.streams, order.most)
-            self._engines = [*stack.enter_context(self._workbench.engines(tuned))]
+            opened = self._backend.open_engines(command.streams)
+            engines = stack.enter_context(opened)
             stack.enter_context(quiet_interpreter())
-            for number, (engine, end) in enumerate(
-                zip(self._engines, ends, strict=True)
-            ):
+            for number, (engine, end) in enumerate(zip(engines, ends, strict=True)):
                 thread = threading.Thread(
                     target=self._answer,
                     args=(engine, end),
@@ -143,14 +137,14 @@ class Device:
             self._serving = stack.pop_all()
 
     def _answer(self, engine: Engine, end: Answerer) -> None:
-        from pytest_mlperf.sut.completion import answering
+        from pytest_mlperf.sut.completion import batch_answerer
 
         try:
-            work = answering(engine, self._workbench.built[1].request.workload)
+            answer = batch_answerer(engine, self._backend.built.workload)
             while (indices := end.take()) is not None:
-                end.answer(*work(indices))
+                end.answer(answer(indices))
         except BaseException as error:  # noqa: BLE001 - reported, then the end
-            self.break_down(error)
+            self.crash(error)
 
     def _send(self, report: Report) -> None:
         with self._lock:
@@ -158,42 +152,42 @@ class Device:
                 self._connection.send(report)
             except OSError:
                 # The runner is gone.
-                os._exit(BROKEN)
+                os._exit(CRASHED)
 
     def _beat(self) -> None:
         self._steps += 1
 
     def _keep_beating(self) -> None:
-        from pytest_mlperf.runner.device_messages import Alive
+        from pytest_mlperf.runner.device_messages import DeviceHeartbeat
 
-        told = -1
+        reported = -1
         while True:
-            if told != self._steps:
-                told = self._steps
-                self._send(Alive(told))
+            if reported != self._steps:
+                reported = self._steps
+                self._send(DeviceHeartbeat(reported))
             time.sleep(BEAT_S)
 
-    def break_down(self, error: BaseException) -> NoReturn:
+    def crash(self, error: BaseException) -> NoReturn:
         """Report an exception and end the process; any thread may call this."""
-        from pytest_mlperf.runner.device_messages import Broken
+        from pytest_mlperf.runner.device_messages import Crashed
 
         text = "".join(traceback.format_exception(error))
-        self._send(Broken(f"{type(error).__name__}: {error}", text))
-        os._exit(BROKEN)
+        self._send(Crashed(f"{type(error).__name__}: {error}", text))
+        os._exit(CRASHED)
 
 
 def main(descriptor: int, stacks: str, cpus: str) -> None:
     """Serve one device until the pipe closes."""
     bound = bind(parse_cpus(cpus))
-    settle_in()
+    set_up_child()
     with Path(stacks).open("w") as file:
         faulthandler.enable(file, all_threads=True)
         faulthandler.register(signal.SIGUSR1, file, all_threads=True)
-        device = Device(Connection(descriptor), bound)
+        device = DeviceWorker(Connection(descriptor), bound)
         try:
-            device.follow()
+            device.serve()
         except BaseException as error:  # noqa: BLE001 - reported, then the end
-            device.break_down(error)
+            device.crash(error)
 
 
 if __name__ == "__main__":

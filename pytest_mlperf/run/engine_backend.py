@@ -1,4 +1,4 @@
-"""What a process that infers keeps between jobs: the workload and its engine builds."""
+"""The backend of one device: workload, builds and engines are in this process."""
 
 from __future__ import annotations
 
@@ -6,181 +6,391 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
-from pytest_mlperf.api import registry
-from pytest_mlperf.api.device_dataset import Kept
-from pytest_mlperf.api.device_dataset import engine_facts
-from pytest_mlperf.api.device_dataset import placed
+from pytest_mlperf.api.benchmark import Benchmark
+from pytest_mlperf.api.benchmark import Rehearsal
+from pytest_mlperf.api.device_dataset import ResidentSamples
+from pytest_mlperf.api.device_dataset import place_workload
+from pytest_mlperf.api.device_dataset import residency_texts
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import EngineProvider
-from pytest_mlperf.api.engine import opened
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.engine import Simulated
+from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.api.engine import facts_of_streams
+from pytest_mlperf.api.engine import open_streams
+from pytest_mlperf.api.engine import timelines_of
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.timeline import Timeline
-from pytest_mlperf.api.timeline import timelines
-from pytest_mlperf.api.workload import Benchmark
+from pytest_mlperf.api.timeline import summarize
 from pytest_mlperf.api.workload import Dataset
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.api.workload import input_types
 from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.residency.rules import Probe
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine import pinned_copy
-from pytest_mlperf.runner.messages import Job
-from pytest_mlperf.tuning.bare_loop import once
-from pytest_mlperf.tuning.engine_probe import Probe as EngineProbe
+from pytest_mlperf.run.backend import ShortRun
+from pytest_mlperf.runner.messages import Built
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.batch_sut import BatchSUT
+from pytest_mlperf.sut.batch_sut import policy_for
+from pytest_mlperf.sut.completion import TokenTiming
+from pytest_mlperf.tuning import saved
+from pytest_mlperf.tuning import simulated
+from pytest_mlperf.tuning.bare_loop import time_batch
+from pytest_mlperf.tuning.engine_probe import EngineProbe
+from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
-    """What is told of a build where the build itself is out of reach."""
+class BuiltEngine:
+    """A provider with its build, whose workload may lie on the device."""
 
-    digest: str
-    precision: str
-    report: str
-    facts: Mapping[str, str]
+    provider: EngineProvider
+    build: Build
+
+    @property
+    def workload(self) -> TensorWorkload:
+        return self.build.request.workload
 
 
-class Workbench:
+class TunedOnce:
+    """Tunings of a process, found once for every cell, build and choice of the user."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[object, ...], Tuned] = {}
+
+    def tune(
+        self,
+        task: Task,
+        digest: str,
+        provider: EngineProvider,
+        measure: Callable[[], Tuned],
+        trial: Callable[[Tuned, float], float],
+        beat: Callable[[], None],
+    ) -> Tuned:
+        """Return the task's tuning: layout and batch by the bare loop, then a load."""
+        scenario, bound = task.rule.scenario, task.rule.target_latency_ns
+        cell = (
+            task.provider, digest, task.cpus, task.devices, task.residency,
+            scenario, task.tuning, bound,
+        )  # fmt: skip
+        # Accuracy runs as its performance run did, where there was one.
+        measured = (*cell, Mode.PERFORMANCE)
+        key = measured if measured in self._found else (*cell, task.mode)
+        if key not in self._found:
+            performs = task.mode is Mode.PERFORMANCE
+            cpus = len(task.slots[0].cpus if task.slots else task.cpus)
+            search = LoadSearch(provider, cpus, beat, task.devices)
+            self._found[key] = search.find_load(
+                measure(), scenario, task.tuning, bound, trial if performs else None
+            )
+        return self._found[key]
+
+
+class EngineBackend:
     """Workload, builds and engines of the device that this process has."""
 
-    def __init__(self, beat: Callable[[], None]) -> None:
-        self._beat = beat
-        self._workloads: dict[tuple[object, ...], Workload] = {}
-        self._builds: dict[tuple[object, ...], Build] = {}
+    def __init__(self, beat: Callable[[], None], bound_to: str) -> None:
+        self._beat, self._bound_to = beat, bound_to
+        self._workloads: dict[tuple[object, ...], TensorWorkload] = {}
+        self._builds: dict[tuple[object, ...], BuiltEngine] = {}
         self._copies: list[Probe | None] = []
-        self._provider: EngineProvider | None = None
-        self._build: Build | None = None
+        self._tunings = TunedOnce()
+        self._built: BuiltEngine | None = None
+        self._engines: Sequence[Engine] = ()
+        self._bare = ExitStack()
+        self._bare_key: tuple[str, int] | None = None
+        """Build and batch of the stream that ``time_batches`` left open."""
 
-    def workload(self, job: Job) -> Workload:
-        """Open the job's workload. Raises ``Missing``, for the engine's needs too."""
-        reason = registry.engine(job.engine).unavailable()
-        if reason is not None:
-            raise Missing(reason)
-        return self.opened(job)
+    @property
+    def built(self) -> BuiltEngine:
+        """The engine that was built last."""
+        assert self._built is not None, "build() comes first"
+        return self._built
 
-    def opened(self, job: Job) -> Workload:
-        """Open the job's workload, whatever the engine needs."""
-        benchmark = benchmark_of(job)
-        key = (job.cell.benchmark, job.workload, job.scratch, benchmark)
+    @property
+    def samples(self) -> Dataset:
+        return self.built.workload.dataset
+
+    @contextmanager
+    def reserve(self, task: Task) -> Iterator[None]:  # noqa: ARG002 - one shape
+        """Nothing but this process's own device is needed."""
+        yield
+
+    def open(self, task: Task) -> TensorWorkload:
+        provider: EngineProvider = task.provider.load()
+        if (reason := provider.unavailable()) is not None:
+            raise RequirementMissing(reason)
+        return self.open_workload(task)
+
+    def open_workload(self, task: Task) -> TensorWorkload:
+        """Open the task's workload, whatever the engine needs."""
+        benchmark = benchmark_of(task)
+        key = (task.cell.benchmark, task.workload, task.scratch, benchmark)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
             self.forget()
-            scratch = Path(job.scratch) if job.scratch else None
-            self._workloads[key] = benchmark.workload(job.workload, scratch)
+            workload = benchmark.open_workload(task.workload, task.scratch)
+            if not isinstance(workload, TensorWorkload):
+                raise Refused(
+                    f"{workload.title} has no tensors, which engines take; choose a "
+                    "service that answers prompts with --mlperf-engine endpoint"
+                )
+            self._workloads[key] = workload
         return self._workloads[key]
 
     def forget(self) -> None:
-        """Let go of workload and builds."""
+        self._close_bare()
         self._workloads.clear()
         self._builds.clear()
 
-    def build(self, job: Job) -> Built:
-        """Build the job's engine. Raises ``Missing``, ``BuildFailed``, ``Refused``."""
-        workload, provider = self.opened(job), registry.engine(job.engine)
-        precision = precision_of(job)
-        if precision not in provider.precisions:
+    def close(self) -> None:
+        self._close_bare()
+
+    def build(self, task: Task) -> Built:
+        provider: EngineProvider = task.provider.load()
+        if task.precision not in provider.precisions:
             raise Refused(
-                f"the engine {job.cell.engine} has no precision {precision!r}; it has "
-                f"{', '.join(provider.precisions)}: choose with --mlperf-precision"
+                f"the engine {task.cell.engine} has no precision {task.precision!r}; "
+                f"it has {', '.join(provider.precisions)}: choose with "
+                "--mlperf-precision"
             )
-        options = dict(job.engine_options)
-        batch = job.tuning.batch
+        options = dict(task.engine_options)
         given = tuple(sorted(options.items()))
-        key = (job.engine, precision, given, batch, job.residency)
+        batch = task.tuning.batch
+        key = (task.provider, task.precision, given, batch, task.residency)
         if key not in self._builds:
-            cache = Path(job.cache)
             request = BuildRequest(
-                workload, precision, cache, options, batch, self._beat, job.residency
-            )
+                self.open_workload(task), task.precision, task.cache, options, batch,
+                self._beat, task.residency,
+            )  # fmt: skip
             build = replace(provider.build(request), request=request)
-            there = replace(request, workload=placed(provider, build))
-            self._builds[key] = replace(build, request=there)
-        self._provider, self._build = provider, self._builds[key]
-        build = self._build
-        return Built(build.digest, precision, build.report, dict(build.facts))
+            placed = replace(request, workload=place_workload(provider, build))
+            self._builds[key] = BuiltEngine(provider, replace(build, request=placed))
+        self._built = self._builds[key]
+        build = self._built.build
+        facts = {"bound to": self._bound_to, **build.facts}
+        return Built(build.digest, task.precision, build.report, facts, build.uses_gpu)
 
-    @property
-    def built(self) -> tuple[EngineProvider, Build]:
-        """The engine that was built last."""
-        assert self._provider is not None, "workload() comes first"
-        assert self._build is not None, "build() comes first"
-        return self._provider, self._build
+    def tune(
+        self,
+        task: Task,
+        settings: Callable[[Tuned], Settings],  # noqa: ARG002 - one shape
+        run: ShortRun[Tuned],
+    ) -> Tuned:
+        provider, build = self.built.provider, self.built.build
+        if isinstance(provider, Simulated):
+            return simulated.tune(
+                provider, task.rule.scenario, task.tuning, self.samples.total
+            )
+        return self._tunings.tune(
+            task, build.digest, provider, lambda: self.measure(task),
+            latency_trial(task, run), self._beat,
+        )  # fmt: skip
 
-    def measure(self, job: Job) -> Tuned:
+    def measure(self, task: Task) -> Tuned:
         """Time the bare engine: layout and batch, no load yet."""
-        provider, build = self.built
-        workload = build.request.workload
-        dataset = workload.dataset
+        self._close_bare()
+        built, dataset = self.built, self.samples
         probed = range(min(dataset.total, dataset.performance_count))
         dataset.load(probed)
-        probe = EngineProbe(provider, build, workload, len(job.cpus), self._beat)
-        tuned = probe.measure(job.cell.scenario, job.tuning, job.rule.target_latency_ns)
+        probe = EngineProbe(
+            built.provider, built.build, built.workload, len(task.cpus), self._beat
+        )
+        rule = task.rule
+        tuned = probe.measure(rule.scenario, task.tuning, rule.target_latency_ns)
         dataset.unload(probed)
         return tuned
 
+    def tuned_from(self, values: Mapping[str, Any]) -> Tuned:
+        return saved.engine_tuning(values)
+
     @contextmanager
-    def engines(self, tuned: Tuned) -> Iterator[Sequence[Engine]]:
+    def sut(
+        self,
+        task: Task,
+        tuned: Tuned,
+        settings: Settings,
+        fail: Callable[[BaseException], None],
+    ) -> Iterator[BatchSUT]:
+        self._close_bare()
+        with self.open_engines(tuned.streams) as engines:
+            yield batch_sut(task, tuned, settings, engines, self.built.workload, fail)
+
+    @contextmanager
+    def open_engines(self, streams: Streams) -> Iterator[Sequence[Engine]]:
         """Open one engine a stream."""
-        provider, build = self.built
-        with opened(provider, build, tuned.streams, self._beat) as engines:
+        built = self.built
+        with open_streams(built.provider, built.build, streams, self._beat) as engines:
+            self._engines = engines
             yield engines
 
-    def warm_up(self, engines: Sequence[Engine], batch: int) -> None:
+    def warm_up(self, task: Task, tuned: Tuned) -> None:  # noqa: ARG002 - one shape
+        self.warm_up_streams(tuned.batch)
+
+    def warm_up_streams(self, batch: int) -> None:
         """Run each stream once at size 1 and at full batch, untimed."""
-        workload = self.built[1].request.workload
+        workload = self.built.workload
         samples = list(range(min(batch, workload.dataset.total)))
         workload.dataset.load(samples)
-        for engine in engines:
+        for engine in self._engines:
             for size in sorted({1, len(samples)}):
-                once(engine, workload, samples[:size])
+                time_batch(engine, workload, samples[:size])
                 self._beat()
         workload.dataset.unload(samples)
-        for line in timelines(engines):
+        for line in self.timelines():
             line.clear()
 
-    @staticmethod
-    def timelines(engines: Sequence[Engine]) -> list[Timeline]:
+    def timelines(self) -> list[Timeline]:
         """Return what the streams' devices noted since the warm-up."""
-        return timelines(engines)
+        return timelines_of(self._engines)
 
-    def placed(self, workload: Workload) -> Workload:  # noqa: ARG002
-        """Return the workload as the build has it: its samples may be on the device."""
-        return self.built[1].request.workload
+    def facts(self, task: Task, tuned: Tuned) -> RunFacts:
+        built = self.built
+        facts = engine_facts(task, tuned, built.provider, built.build, built.workload)
+        measured = {**summarize(self.timelines()), **facts_of_streams(self._engines)}
+        texts = {"bound to": self._bound_to, **facts.texts, **measured}
+        return replace(facts, texts=texts)
 
-    def library(self, workload: Workload) -> Dataset:
-        """Return the samples as LoadGen is to load them."""
-        return self.placed(workload).dataset
-
-    def resident(self) -> Kept:
+    def resident_samples(self) -> ResidentSamples:
         """Return what lay on the device, and how fast its copies are; measured once."""
         if not self._copies:
             try:
-                self._copies.append(pinned_copy.measure())
-            except Missing:  # an engine of a device that neither package knows
+                self._copies.append(pinned_copy.measure_bandwidth())
+            except RequirementMissing:  # a device that neither package knows
                 self._copies.append(None)
-        return Kept.of(self.built[1].request.workload, self._copies[0])
+        return ResidentSamples.of(self.built.workload, self._copies[0])
 
-    @staticmethod
-    def facts(engines: Sequence[Engine], tuned: Tuned) -> dict[str, str]:  # noqa: ARG004
-        """Return what a run shows of its device."""
-        return engine_facts(engines)
+    def finish(self, task: Task, result: RunResult) -> RunResult:
+        result = replace(result, answers_only=self.built.provider.answers)
+        if not task.residency:
+            return result
+        return with_resident_samples(result, self.resident_samples())
+
+    def explain(self, error: BaseException) -> BaseException:
+        return error
+
+    def time_batches(self, task: Task, size: int, count: int) -> tuple[float, ...]:
+        workload, dataset = self.built.workload, self.samples
+        loaded = min(dataset.total, dataset.performance_count)
+        samples = [number % loaded for number in range(size)]
+        key = self.built.build.digest, size
+        if self._bare_key != key:
+            self._bare.close()
+            dataset.load(samples)
+            self._bare.callback(dataset.unload, samples)
+            latency = self.built.provider.layouts(len(task.cpus))[-1]
+            engines = self._bare.enter_context(self.open_engines(latency))
+            self._bare_key = key
+            time_batch(engines[0], workload, samples)  # warm
+        seconds = []
+        for _ in range(count):
+            seconds.append(time_batch(self._engines[0], workload, samples))
+            self._beat()
+        return tuple(seconds)
+
+    def _close_bare(self) -> None:
+        """Close the stream of the bare engine, if one was left open."""
+        self._bare.close()
+        self._bare_key = None
 
 
-def benchmark_of(job: Job) -> Benchmark:
-    """Return the job's benchmark; a rehearsal also has those that nobody installed."""
-    if job.workload == "synthetic":
-        return registry.rehearsed(job.rule, job.mode)
-    return registry.benchmark(job.cell.benchmark)
+def benchmark_of(task: Task) -> Benchmark:
+    """Return the task's benchmark; of a rehearsal, one made for its rule."""
+    loaded: Any = task.benchmark.load()
+    if hasattr(loaded, "rehearse"):
+        rehearsal: Rehearsal = loaded
+        return rehearsal.rehearse(task.rule, task.mode)
+    benchmark: Benchmark = loaded
+    return benchmark
 
 
-def precision_of(job: Job) -> str:
-    """Return the precision that was asked for, else the engine's for the target."""
-    default = benchmark_of(job).precision(job.cell.target)
-    provider = registry.engine(job.engine)
-    instead: Mapping[str, str] = getattr(provider, "precision_for", {})
-    return job.tuning.precision or instead.get(default, default)
+def batch_sut(
+    task: Task,
+    tuned: Tuned,
+    settings: Settings,
+    engines: Sequence[Engine],
+    workload: TensorWorkload,
+    fail: Callable[[BaseException], None],
+) -> BatchSUT:
+    """Return the engines' streams behind the scenario's policy."""
+    scenario = task.rule.scenario
+    policy = policy_for(scenario, tuned.batch, tuned.delay_s, tuned.preferred)
+    return BatchSUT(policy, engines, workload, fail, token_timing(settings))
+
+
+def token_timing(settings: Settings) -> TokenTiming:
+    """Return what LoadGen wants to hear of tokens."""
+    timed = settings.token_latencies
+    return TokenTiming(timed, timed and settings.scenario is not Scenario.OFFLINE)
+
+
+def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], float]:
+    """Return a short real Server run whose figure is the bounded latency, ns."""
+    percentile = (task.rule.percentile or 0.99) * 100
+    key = f"result_{percentile:.2f}_percentile_latency_ns"
+    if task.rule.use_token_latencies:
+        key = f"result_first_token_{percentile:.2f}_percentile_latency_ns"
+    return lambda tuned, seconds: run(tuned, seconds, lambda log: log.number(key))
+
+
+def engine_facts(
+    task: Task,
+    tuned: Tuned,
+    provider: EngineProvider,
+    build: Build | Built,
+    workload: TensorWorkload,
+) -> RunFacts:
+    """Return what a verdict says of engine, workload and tuning."""
+    texts = {
+        **build.facts,
+        "streams x threads": str(tuned.streams),
+        "batch": str(tuned.batch),
+        "tuning": tuned.note,
+        "engine build": build.report,
+        "cpus": str(len(task.cpus)),
+    }
+    if tuned.target_qps is not None:
+        texts["target_qps"] = f"{tuned.target_qps:.4g}"
+    loop = tuned.loop_rate
+    if loop is not None and not provider.answers:
+        # An engine that only answers has no rate of its own to multiply.
+        loop *= task.devices
+    return RunFacts(
+        device=build.facts.get("device", ""),
+        uses_gpu=build.uses_gpu,
+        devices=task.devices,
+        precision=task.precision,
+        input_types=input_types(workload.dataset),
+        workload=workload.title,
+        weights_file=workload.model.path.name if workload.model else "",
+        weight_transformations=build.facts.get("weight transformations", ""),
+        start_from_device=task.residency.start,
+        end_on_device=task.residency.end,
+        bare_loop_per_s=loop,
+        texts=texts,
+    )
+
+
+def with_resident_samples(result: RunResult, resident: ResidentSamples) -> RunResult:
+    """Return the result of a run that began or ended on the device."""
+    texts = {**result.facts.texts, **residency_texts(resident)}
+    return replace(
+        result,
+        facts=replace(result.facts, texts=texts),
+        type_bytes=resident.type_bytes,
+        copies=resident.copies,
+    )

@@ -1,49 +1,51 @@
-"""A workbench of several devices: what a ``Workbench`` does, done by all of them."""
+"""The backend of several devices, a process each behind one LoadGen."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
-from typing import Protocol
 
-from pytest_mlperf.api import registry
-from pytest_mlperf.api.device_dataset import Kept
-from pytest_mlperf.api.engine import Engine
-from pytest_mlperf.api.timeline import Timeline
+from pytest_mlperf.api.device_dataset import ResidentSamples
+from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.api.engine import Simulated
+from pytest_mlperf.api.timeline import summarize
 from pytest_mlperf.api.workload import Dataset
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import Refused
-from pytest_mlperf.run.engine_backend import Built
-from pytest_mlperf.run.engine_backend import Workbench
+from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.run.backend import ShortRun
+from pytest_mlperf.run.engine_backend import EngineBackend
+from pytest_mlperf.run.engine_backend import TunedOnce
+from pytest_mlperf.run.engine_backend import batch_sut
+from pytest_mlperf.run.engine_backend import engine_facts
+from pytest_mlperf.run.engine_backend import latency_trial
+from pytest_mlperf.run.engine_backend import with_resident_samples
 from pytest_mlperf.runner import device_messages
-from pytest_mlperf.runner.device_group import Fleet
-from pytest_mlperf.runner.device_group import RemoteStream
-from pytest_mlperf.runner.device_group import Site
-from pytest_mlperf.runner.messages import Job
-from pytest_mlperf.runner.messages import Part
+from pytest_mlperf.runner.device_group import DeviceGroup
+from pytest_mlperf.runner.device_group import RunnerFiles
+from pytest_mlperf.runner.messages import Built
+from pytest_mlperf.runner.messages import Channel
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.batch_sut import BatchSUT
+from pytest_mlperf.tuning import saved
+from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.server_load import Tuned
-
-
-class Channel(Protocol):
-    """What a fleet tells the parent."""
-
-    def beat(self) -> None: ...
-
-    def fail(self, error: BaseException) -> None: ...
-
-    def attend(self, parts: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class GroupSamples:
-    """The samples as LoadGen is to load them: on every device's process."""
+    """The samples as LoadGen is to load them: in every device's process."""
 
     dataset: Dataset
-    fleet: Fleet
+    group: DeviceGroup
 
     @property
     def total(self) -> int:
@@ -55,151 +57,201 @@ class GroupSamples:
 
     def load(self, indices: Sequence[int]) -> None:
         """Bring samples into the devices' memory; this process has none."""
-        self.fleet.ask(device_messages.Load(indices))
+        self.group.ask(device_messages.LoadSamples(indices))
 
     def unload(self, indices: Sequence[int]) -> None:
-        self.fleet.ask(device_messages.Load(indices, keep=False))
+        self.group.ask(device_messages.LoadSamples(indices, keep=False))
 
 
-class FleetBench:
+class DeviceGroupBackend:
     """The devices of an item that takes several, and the workload without samples."""
 
-    def __init__(self, channel: Channel, site: Site) -> None:
-        self._channel, self._site = channel, site
-        # Of its own: the engine is not touched here, only the workload's facts.
-        self._bench = Workbench(channel.beat)
-        self._fleet: Fleet | None = None
+    def __init__(self, channel: Channel, files: RunnerFiles) -> None:
+        self._channel, self._files = channel, files
+        # Its engine is not touched: it has the workload's facts.
+        self._local = EngineBackend(channel.beat, "")
+        self._tunings = TunedOnce()
+        self._running: DeviceGroup | None = None
         self._bound: list[str] = []
-        self._answers = False
+        self._workload: TensorWorkload | None = None
+        self._built: Built | None = None
+        self._provider: EngineProvider | None = None
 
     @property
-    def fleet(self) -> Fleet:
-        assert self._fleet is not None, "workload() comes first"
-        return self._fleet
+    def group(self) -> DeviceGroup:
+        assert self._running is not None, "open() comes first"
+        return self._running
 
-    def workload(self, job: Job) -> Workload:
-        """Open the job's workload, here and in every device's process."""
-        if self._fleet is None or self._fleet.seats != job.seats:
+    @property
+    def built(self) -> Built:
+        assert self._built is not None, "build() comes first"
+        return self._built
+
+    @property
+    def provider(self) -> EngineProvider:
+        assert self._provider is not None, "open() comes first"
+        return self._provider
+
+    @property
+    def workload(self) -> TensorWorkload:
+        assert self._workload is not None, "open() comes first"
+        return self._workload
+
+    @property
+    def samples(self) -> GroupSamples:
+        return GroupSamples(self.workload.dataset, self.group)
+
+    @contextmanager
+    def reserve(self, task: Task) -> Iterator[None]:  # noqa: ARG002 - one shape
+        try:
+            yield
+        except BaseException:
+            # Each device may have met it, or be at work still.
+            self.forget()
+            raise
+
+    def open(self, task: Task) -> TensorWorkload:
+        """Open the workload here, and in every device's process."""
+        if self._running is None or self._running.slots != task.slots:
             self.close()
             channel = self._channel
-            self._fleet = Fleet.start(job.seats, self._site, channel.beat, channel.fail)
-            channel.attend(self._fleet.parts)
-        self._answers = registry.engine(job.engine).answers
-        self.fleet.tell(device_messages.Open(job))
-        workload = self._bench.opened(job)
-        self._bound = self.fleet.answers()
-        return workload
+            self._running = DeviceGroup.start(
+                task.slots, self._files, channel.beat, channel.fail
+            )
+            channel.watch_devices(self._running.statuses)
+        self._provider = task.provider.load()
+        self.group.tell(device_messages.OpenWorkload(task))
+        self._workload = self._local.open_workload(task)
+        self._bound = self.group.replies()
+        return self._workload
 
-    def build(self, job: Job) -> Built:
-        """Build the job's engine on every device: once, where builds are cached."""
-        built: list[Built] = self.fleet.ask(device_messages.Build(job))
-        digests = [one.digest for one in built]
+    def build(self, task: Task) -> Built:
+        """Build the task's engine on every device: once, where builds are cached."""
+        each: list[Built] = self.group.ask(device_messages.BuildEngine(task))
+        digests = [built.digest for built in each]
         if len({*digests}) > 1:
-            each = ", ".join(
-                f"{member.name}: {digest[:12]}"
-                for member, digest in zip(self.fleet.members, digests, strict=True)
+            named = ", ".join(
+                f"{process.name}: {digest[:12]}"
+                for process, digest in zip(self.group.processes, digests, strict=True)
             )
             raise Refused(
-                f"the devices' engine builds differ ({each}), but one result needs "
+                f"the devices' engine builds differ ({named}), but one result needs "
                 "the same build on all: choose devices of one kind with "
                 "CUDA_VISIBLE_DEVICES, or take one with --mlperf-devices-per-item 1"
             )
-        first = built[0]
-        facts = {**first.facts, "bound to": "; ".join(self._named(self._bound))}
+        bound = (f"device {number}: {text}" for number, text in enumerate(self._bound))
+        facts = {**each[0].facts, "bound to": "; ".join(bound)}
         if "device" in facts:
-            facts["device"] = f"{len(built)} x {facts['device']}"
-        return replace(first, facts=facts)
+            facts["device"] = f"{len(each)} x {facts['device']}"
+        self._built = replace(each[0], facts=facts)
+        return self._built
 
-    def measure(self, job: Job) -> Tuned:
+    def tune(
+        self,
+        task: Task,
+        settings: Callable[[Tuned], Settings],  # noqa: ARG002 - one shape
+        run: ShortRun[Tuned],
+    ) -> Tuned:
+        provider = self.provider
+        if isinstance(provider, Simulated):
+            total = self.samples.total
+            return simulated.tune(provider, task.rule.scenario, task.tuning, total)
+        return self._tunings.tune(
+            task, self.built.digest, provider, lambda: self._measure(task),
+            latency_trial(task, run), self._channel.beat,
+        )  # fmt: skip
+
+    def _measure(self, task: Task) -> Tuned:
         """Time the bare engine on the first device, while the others rest."""
-        first = self.fleet.members[0]
-        first.tell(device_messages.Measure(job))
-        tuned: Tuned = first.answer()
+        first = self.group.processes[0]
+        first.tell(device_messages.TimeEngine(task))
+        tuned: Tuned = first.reply()
         return tuned
 
+    def tuned_from(self, values: Mapping[str, Any]) -> Tuned:
+        return saved.engine_tuning(values)
+
     @contextmanager
-    def engines(self, tuned: Tuned) -> Iterator[Sequence[RemoteStream]]:
-        """Open every device's engines; yields the streams to all of them."""
-        with self.fleet.serving(
-            device_messages.Serve(tuned.streams, tuned.batch)
-        ) as streams:
-            yield streams
+    def sut(
+        self,
+        task: Task,
+        tuned: Tuned,
+        settings: Settings,
+        fail: Callable[[BaseException], None],
+    ) -> Iterator[BatchSUT]:
+        serve = device_messages.ServeBatches(tuned.streams, tuned.batch)
+        with self.group.serving(serve) as streams:
+            yield batch_sut(task, tuned, settings, streams, self.workload, fail)
 
-    def warm_up(self, engines: Sequence[Engine], batch: int) -> None:  # noqa: ARG002
-        """Run each stream of each device once, untimed."""
-        self.fleet.ask(device_messages.WarmUp(batch))
+    def warm_up(self, task: Task, tuned: Tuned) -> None:  # noqa: ARG002 - one shape
+        self.group.ask(device_messages.WarmUpStreams(tuned.batch))
 
-    def timelines(self, engines: Sequence[Engine]) -> list[Timeline]:  # noqa: ARG002
-        """Return what the devices noted since the warm-up."""
-        return [
-            line
-            for lines in self.fleet.ask(device_messages.Timelines())
-            for line in lines
-        ]
+    def facts(self, task: Task, tuned: Tuned) -> RunFacts:
+        each = self.group.ask(device_messages.ReadTimelines())
+        lines = [line for lines in each for line in lines]
+        facts = engine_facts(task, tuned, self.provider, self.built, self.workload)
+        shares = self._shares(tuned)
+        return replace(facts, texts={**facts.texts, **summarize(lines), **shares})
 
-    @staticmethod
-    def placed(workload: Workload) -> Workload:
-        """Return the workload as this process has it: samples are with the devices."""
-        return workload
-
-    def resident(self) -> Kept:
-        """Return what lay on each device; their copies are measured at one time."""
-        return Kept.slowest(self.fleet.ask(device_messages.Resident()))
-
-    def library(self, workload: Workload) -> GroupSamples:
-        """Return the samples as LoadGen is to load them."""
-        return GroupSamples(workload.dataset, self.fleet)
-
-    def facts(self, engines: Sequence[Engine], tuned: Tuned) -> dict[str, str]:  # noqa: ARG002
-        """Return what each device did in a run, and how the rate scales with them."""
-        members = self.fleet.members
-        found = {"devices": str(len(members))}
-        streams = [s for m in members for s in m.streams if s.batches]
+    def _shares(self, tuned: Tuned) -> dict[str, str]:
+        """Return what each device did, and how the rate scales with them."""
+        processes = self.group.processes
+        streams = [s for p in processes for s in p.streams if s.batches]
         if not streams:
-            return found
+            return {}
+        texts = {}
         began = min(stream.first for stream in streams)
-        for member in members:
-            done = sum(stream.done for stream in member.streams)
-            batches = sum(stream.batches for stream in member.streams)
-            ended = max((stream.last for stream in member.streams), default=began)
-            name = member.name.partition(" (")[0]
+        for process in processes:
+            done = sum(stream.done for stream in process.streams)
+            batches = sum(stream.batches for stream in process.streams)
+            ended = max((stream.last for stream in process.streams), default=began)
+            name = process.name.partition(" (")[0]
             each = f"{done:,} samples in {batches:,} batches"
             seconds = ended - began
-            found[name] = f"{each}, {done / seconds:,.1f}/s" if seconds > 0 else each
+            texts[name] = f"{each}, {done / seconds:,.1f}/s" if seconds > 0 else each
         seconds = max(stream.last for stream in streams) - began
         total = sum(stream.done for stream in streams)
-        if tuned.loop_rate and seconds > 0 and not self._answers:
+        if tuned.loop_rate and seconds > 0 and not self.provider.answers:
             rate, alone = total / seconds, tuned.loop_rate
-            share = rate / (alone * len(members))
-            of = f"{rate:,.1f}/s of {len(members)} x {alone:,.1f}/s"
-            found["scaling"] = f"{share:.3f} ({of}, one device's bare loop)"
-        return found
+            share = rate / (alone * len(processes))
+            of = f"{rate:,.1f}/s of {len(processes)} x {alone:,.1f}/s"
+            texts["scaling"] = f"{share:.3f} ({of}, one device's bare loop)"
+        return texts
+
+    def finish(self, task: Task, result: RunResult) -> RunResult:
+        result = replace(result, answers_only=self.provider.answers)
+        if not task.residency:
+            return result
+        each = self.group.ask(device_messages.MeasureCopies())
+        return with_resident_samples(result, ResidentSamples.slowest(each))
+
+    def explain(self, error: BaseException) -> BaseException:
+        return error
+
+    def time_batches(
+        self,
+        task: Task,
+        size: int,
+        count: int,  # noqa: ARG002 - one shape
+    ) -> tuple[float, ...]:
+        raise Refused(
+            f"{task.cell.id} runs over {task.devices} devices, but the bare engine is "
+            "timed on one: use --mlperf-devices-per-item 1"
+        )
 
     def forget(self) -> None:
         """Let go of everything: the processes keep nothing once they have ended."""
-        self.kill()
-        self._bench.forget()
-
-    def kill(self) -> None:
-        """End the devices' processes at once."""
-        if self._fleet is not None:
-            self._fleet.kill()
-        self._gone()
+        if self._running is not None:
+            self._running.kill()
+        self._drop()
+        self._local.forget()
 
     def close(self) -> None:
         """End the devices' processes gently."""
-        if self._fleet is not None:
-            self._fleet.close()
-        self._gone()
+        if self._running is not None:
+            self._running.close()
+        self._drop()
 
-    def _gone(self) -> None:
-        self._fleet = None
-        self._channel.attend(no_parts)
-
-    def _named(self, texts: Sequence[str]) -> list[str]:
-        return [f"device {number}: {text}" for number, text in enumerate(texts)]
-
-
-def no_parts() -> tuple[Part, ...]:
-    """Return no devices: those of a run in one process are the runner itself."""
-    return ()
+    def _drop(self) -> None:
+        self._running = self._built = None
+        self._channel.watch_devices(tuple)

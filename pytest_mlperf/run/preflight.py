@@ -6,19 +6,19 @@ from pytest_mlperf.core.errors import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.machine import memory
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.machine.host import read_available_memory
+from pytest_mlperf.runner.messages import Task
 
 BYTES_PER_QUERY = 300
 """What LoadGen and the binding keep for one query or Offline sample (measured: 270)."""
 
 
-def check_build(job: Job, digest: str) -> None:
+def check_build(task: Task, digest: str) -> None:
     """Raise ``Refused`` for a compliance run on another build than its reference."""
-    if job.required_build not in ("", digest):
+    if task.required_build not in ("", digest):
         raise Refused(
-            f"{job.audit} found the engine build {digest[:12]}, but should run "
-            f"on that of its performance run, {job.required_build[:12]}; run "
+            f"{task.audit.name if task.audit else task.mode.value} found the engine build {digest[:12]}, but should run "
+            f"on that of its performance run, {task.required_build[:12]}; run "
             "performance, accuracy and compliance of this cell in one session"
         )
 
@@ -49,7 +49,7 @@ def check_memory(settings: Settings) -> None:
         count = int(2e9 * seconds / settings.expected_latency_ns)
         count *= settings.samples_per_query
     need = count * BYTES_PER_QUERY
-    free = memory.available()
+    free = read_available_memory()
     if need > free:
         raise Refused(
             f"LoadGen would prepare {count:,} samples, about {need / 2**30:.1f} GiB, "

@@ -17,29 +17,26 @@ from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from filelock import FileLock
 from filelock import Timeout
 
-from pytest_mlperf.api.errors import Missing
-from pytest_mlperf.api.registry import request_benchmark
-from pytest_mlperf.api.service import Target
-from pytest_mlperf.api.workload import RequestWorkload
+from pytest_mlperf.api.embedded_server import ServerRecipe
+from pytest_mlperf.api.embedded_server import StartsEmbeddedServer
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.api.service import ServiceTarget
+from pytest_mlperf.api.workload import PromptWorkload
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import Refused
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine import gpu_memory
-from pytest_mlperf.runner.messages import Job
-from pytest_mlperf.runner.messages import ServiceWish
-from pytest_mlperf.services.local import launch
-from pytest_mlperf.services.local import llama
+from pytest_mlperf.machine.server_process import LocalServer
+from pytest_mlperf.machine.server_process import ServerFailed
+from pytest_mlperf.machine.server_process import start_server
+from pytest_mlperf.runner.messages import Channel
+from pytest_mlperf.runner.messages import ServiceSpec
+from pytest_mlperf.runner.messages import Task
 
-if TYPE_CHECKING:
-    from pytest_mlperf.run.phases import Channel
-
-EMBEDDED_WAITING = 4
-"""Requests outstanding at the embedded server: it works on one and has the next ones
-there when that is done."""
 LOG = "server.log"
 LOCK_S = 0.5
 LAST_WORDS_S = 3.0
@@ -51,41 +48,44 @@ class Servers:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._server: launch.Server | None = None
-        self._recipe: launch.Recipe | None = None
+        self._server: LocalServer | None = None
+        self._recipe: ServerRecipe | None = None
         self._before: Mapping[str, int] | None = None
         self._memory = ""
         self.facts: dict[str, str] = {}
         """Of the server that answers now."""
         self.concurrency: int | None = None
         """What the server is built for, where that is known."""
+        self.is_used = False
+        """True once a run has begun on the server: the next one gets a fresh one."""
 
-    def target(self, job: Job, workload: RequestWorkload) -> Target:
-        """Return where the job's service is, started or found.
+    def target(
+        self, task: Task, workload: PromptWorkload | TensorWorkload
+    ) -> ServiceTarget:
+        """Return where the task's service is, started or found.
 
-        Raises ``Missing`` where there is none, and ``Refused`` for one that does not
-        start.
+        Raises ``RequirementMissing`` where there is none, and ``Refused`` for one that
+        does not start.
         """
-        wish = job.service
-        assert wish is not None, "a service answers this job"
+        spec = task.service
+        assert spec is not None, "a service answers this task"
         self.facts, self.concurrency = {}, None
-        if wish.urls:
+        if spec.urls:
             self.stop()
-            return target(wish, wish.urls)
-        recipe = self._recipe_for(job, wish, workload)
-        fresh = job.mode is Mode.PERFORMANCE
-        if self._server is None or fresh or recipe != self._recipe:
+            return service_target(spec, spec.urls)
+        recipe = self._recipe_for(task, spec, workload)
+        is_stale = self.is_used and task.mode is Mode.PERFORMANCE
+        if self._server is None or is_stale or recipe != self._recipe:
             self.stop()
-            self._start(recipe, Path(job.folder) / LOG, wish)
+            self._start(recipe, task.folder / LOG, spec)
         server = self._server
         assert server is not None, "started above"
-        self.facts["server"] = without_key(wish, " ".join(recipe.command))
+        self.facts["server"] = without_key(spec, " ".join(recipe.command))
         self.facts["server log"] = str(server.log)
         if self._memory:
             self.facts["GPU memory after the last server"] = self._memory
-        if job.service and job.service.server is None:
-            self.concurrency = EMBEDDED_WAITING
-        return target(wish, (server.url,))
+        self.concurrency = recipe.concurrency
+        return service_target(spec, (server.url,))
 
     def stop(self) -> None:
         """End the server; ``Refused`` when a GPU's memory does not come free."""
@@ -93,9 +93,9 @@ class Servers:
         self._recipe = None
         if server is None:
             return
-        used = gpu_memory.held(self._before, gpu_memory.in_use())
+        used = gpu_memory.describe_growth(self._before, gpu_memory.read_memory_in_use())
         server.stop()
-        free, seen = gpu_memory.freed(self._before, beat=self._channel.beat)
+        free, seen = gpu_memory.wait_until_free(self._before, beat=self._channel.beat)
         self._memory = f"{seen}; {used}" if used else seen
         if not free:
             raise Refused(
@@ -104,95 +104,83 @@ class Servers:
                 "measured beside it"
             )
 
-    def words(self, wish: ServiceWish) -> str:
+    def last_words(self, spec: ServiceSpec) -> str:
         """Return what became of the server, where that explains a failed request."""
         if self._server is None:
             return ""
         until = time.monotonic() + LAST_WORDS_S
         try:
             while self._server.health() != "200" and time.monotonic() < until:
-                self._server.check()
+                self._server.check_running()
                 time.sleep(0.1)
             self._server.check_healthy()
-        except launch.ServerFailed as error:
-            return without_key(wish, str(error))
+        except ServerFailed as error:
+            return without_key(spec, str(error))
         return ""
 
-    def _start(self, recipe: launch.Recipe, log: Path, wish: ServiceWish) -> None:
-        self._before = gpu_memory.in_use()
+    def _start(self, recipe: ServerRecipe, log: Path, spec: ServiceSpec) -> None:
+        self._before = gpu_memory.read_memory_in_use()
         try:
-            server = launch.Server(recipe, log)
-            try:
-                server.wait_ready(self._channel.beat)
-            except BaseException:
-                server.stop()
-                raise
-        except (launch.ServerFailed, ValueError) as error:
-            raise Refused(without_key(wish, str(error))) from None
-        self._server, self._recipe = server, recipe
+            server = start_server(recipe, log, self._channel.beat)
+        except (ServerFailed, ValueError) as error:
+            raise Refused(without_key(spec, str(error))) from None
+        self._server, self._recipe, self.is_used = server, recipe, False
 
     def _recipe_for(
-        self, job: Job, wish: ServiceWish, workload: RequestWorkload
-    ) -> launch.Recipe:
-        plan = wish.server
+        self, task: Task, spec: ServiceSpec, workload: PromptWorkload | TensorWorkload
+    ) -> ServerRecipe:
+        plan = spec.server
         if plan is not None:
-            return launch.Recipe(
+            return ServerRecipe(
                 plan.command,
-                model=wish.model,
+                model=spec.model,
                 devices=plan.devices,
                 port=plan.port,
                 health=plan.health,
                 ready_s=plan.ready_s,
                 grace_s=plan.grace_s,
             )
-        if workload.kind != "embedded":
-            raise Missing(
-                f"no server for {job.cell.model}: name a running one with "
+        provider = task.provider.load()
+        if workload.kind != "embedded" or not isinstance(
+            provider, StartsEmbeddedServer
+        ):
+            raise RequirementMissing(
+                f"no server for {task.cell.model}: name a running one with "
                 "--mlperf-endpoint URL, or how to start one in the system file's "
                 "[server] table"
             )
-        if (why := llama.unavailable()) is not None:
-            raise Missing(why)
-        benchmark = request_benchmark(job.cell.benchmark)
-        precision = job.tuning.precision or benchmark.precision(job.cell.target)
-        try:
-            model = llama.model_file(precision, Path(job.cache))
-        except ValueError as error:
-            raise Refused(str(error)) from None
-        # One CPU is for LoadGen and the client. The server's threads wait for each
-        # other at every layer: one that must share its CPU holds all of them up.
-        threads = min(max(1, len(job.cpus) - 1), llama.MOST_THREADS)
-        command = llama.command(model, threads=threads)
-        return launch.Recipe(tuple(command))
+        return provider.embedded_server(workload, task.precision, task.cache, task.cpus)
 
 
-def without_key(wish: ServiceWish, text: str) -> str:
+def without_key(spec: ServiceSpec, text: str) -> str:
     """Return a text without the bearer token, which a server's command may hold, and
     its own log repeat.
     """
-    key = os.environ.get(wish.token_env, "").strip()
-    return text.replace(key, f"${wish.token_env}") if key else text
+    key = os.environ.get(spec.token_env, "").strip()
+    return text.replace(key, f"${spec.token_env}") if key else text
 
 
-def target(wish: ServiceWish, urls: tuple[str, ...]) -> Target:
-    """Return the target of a wish; the token comes from the environment, here."""
-    key = os.environ.get(wish.token_env, "").strip()
-    made = Target(
+def service_target(spec: ServiceSpec, urls: tuple[str, ...]) -> ServiceTarget:
+    """Return the target of a service; the token comes from the environment, here."""
+    key = os.environ.get(spec.token_env, "").strip()
+    made = ServiceTarget(
         urls=urls,
-        model=wish.model,
-        balance=wish.balance,
-        chat=wish.chat,
-        timeout_s=wish.timeout_s,
-        stall_s=wish.stall_s,
+        model=spec.model,
+        balance=spec.balance,
+        chat=spec.chat,
+        timeout_s=spec.timeout_s,
+        stall_s=spec.stall_s,
         headers={"Authorization": f"Bearer {key}"} if key else {},
-        key_name=wish.token_env,
-        ca_file=wish.ca_file,
+        key_name=spec.token_env,
+        ca_file=spec.ca_file,
     )
-    return replace(made, concurrency=wish.concurrency or made.concurrency)
+    return replace(made, concurrency=spec.concurrency or made.concurrency)
 
 
 @contextmanager
-def held(urls: Sequence[str], cache: Path, beat: Callable[[], None]) -> Iterator[None]:
+def lock_endpoints(
+    urls: Sequence[str], cache: Path, beat: Callable[[], None]
+) -> Iterator[None]:
     """Keep other workers of this host off the endpoints: they would share the load.
 
     Waits for its turn for as long as it takes.

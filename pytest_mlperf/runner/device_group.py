@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
-from itertools import repeat
 from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
@@ -27,17 +26,19 @@ from pytest_mlperf.machine.numa import format_ids
 from pytest_mlperf.machine.process import Process
 from pytest_mlperf.runner import device_messages
 from pytest_mlperf.runner.messages import DeviceLost
-from pytest_mlperf.runner.messages import Part
-from pytest_mlperf.runner.messages import Seat
+from pytest_mlperf.runner.messages import DeviceSlot
+from pytest_mlperf.runner.messages import DeviceStatus
+from pytest_mlperf.sut.completion import CompleteBatch
+from pytest_mlperf.sut.completion import CompleteRows
 from pytest_mlperf.sut.shared_batch import Caller
 from pytest_mlperf.sut.shared_batch import Ended
-from pytest_mlperf.sut.shared_batch import pair
+from pytest_mlperf.sut.shared_batch import make_pair
 
 GONE = "the device process is gone"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class RunnerFiles:
     """Where the processes of a runner leave what they have to say."""
 
     stacks: Path
@@ -45,67 +46,67 @@ class Site:
     log: Path
 
 
-class Member:
+class DeviceProcess:
     """One device's process: what it was told, what it owes, how it ended."""
 
     def __init__(
         self,
         number: int,
-        seat: Seat,
-        site: Site,
+        slot: DeviceSlot,
+        files: RunnerFiles,
         beat: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self.name = f"device {number} ({seat.name})"
+        self.name = f"device {number} ({slot.name})"
         self.streams: list[RemoteStream] = []
         self._beat, self._on_failure = beat, on_failure
-        self._answers = queue.SimpleQueue[
-            device_messages.Said | device_messages.Refusal
+        self._replies = queue.SimpleQueue[
+            device_messages.Reply | device_messages.Refusal
         ]()
         self._steps = 0
-        self._asked = False
+        self._is_busy = False
         self._closing = False
         self.process = Process(
             "pytest_mlperf.run.device_child",
-            stacks=site.stacks.with_name(f"stacks-device{number}.txt"),
-            log=site.log.with_name(f"{site.log.stem}-device{number}.log"),
-            more=[format_ids(seat.cpus)],
-            environment=seat.environment,
+            stacks=files.stacks.with_name(f"stacks-device{number}.txt"),
+            log=files.log.with_name(f"{files.log.stem}-device{number}.log"),
+            more=[format_ids(slot.cpus)],
+            environment=slot.environment,
             # With the runner's group it ends when the runner does.
             own_group=False,
         )
         threading.Thread(target=self._listen, name=self.name, daemon=True).start()
 
     @property
-    def part(self) -> Part:
+    def status(self) -> DeviceStatus:
         """How the device is doing; asked for with every heartbeat."""
-        self.process.note_memory()
+        self.process.record_peak_memory()
         handed = sum(stream.handed for stream in self.streams)
         done = sum(stream.done for stream in self.streams)
-        return Part(
+        return DeviceStatus(
             self.name,
             self.process.pid,
             str(self.process.stacks_path),
             handed - done,
             done + self._steps,
-            self._asked,
+            self._is_busy,
         )
 
-    def tell(self, order: device_messages.Order) -> None:
-        """Give an order; ``answer`` waits for what it says."""
-        self._asked = True
+    def tell(self, command: device_messages.Command) -> None:
+        """Give a command; ``reply`` waits for what it says."""
+        self._is_busy = True
         try:
-            self.process.connection.send(order)
+            self.process.connection.send(command)
         except OSError:
             self.lost()
 
-    def answer(self) -> Any:
-        """Wait for the answer to the last order. Raises what the process refused."""
-        said = self._answers.get()
-        self._asked = False
-        if isinstance(said, device_messages.Refusal):
-            raise type(said.error)(f"{self.name}: {said.error}")
-        return said.value
+    def reply(self) -> Any:
+        """Wait for the answer to the last command. Raises what the process refused."""
+        answer = self._replies.get()
+        self._is_busy = False
+        if isinstance(answer, device_messages.Refusal):
+            raise type(answer.error)(f"{self.name}: {answer.error}")
+        return answer.value
 
     def lost(self) -> None:
         """Wait for the end: another thread tells why this device is gone."""
@@ -116,24 +117,26 @@ class Member:
         connection = self.process.connection
         while True:
             try:
-                self.process.note_memory()
+                self.process.record_peak_memory()
                 report = connection.recv()
             except (EOFError, OSError):
                 break
-            if isinstance(report, device_messages.Alive):
+            if isinstance(report, device_messages.DeviceHeartbeat):
                 self._steps = report.steps
                 self._beat()
-            elif isinstance(report, device_messages.Broken):
+            elif isinstance(report, device_messages.Crashed):
                 cause = f"{self.name}: {report.cause}"
                 self._on_failure(DeviceLost(cause, report.traceback))
             else:
-                self._answers.put(report)
+                self._replies.put(report)
         if self._closing:
             return
         self.process.wait(5)
         self.process.kill()
-        told = self.process.stacks() + self.process.last_words()
-        self._on_failure(DeviceLost(f"{self.name} {self.process.ending()}", told))
+        last_words = self.process.stacks() + self.process.read_last_output()
+        self._on_failure(
+            DeviceLost(f"{self.name} {self.process.describe_exit()}", last_words)
+        )
 
     def close(self) -> None:
         """End the process gently."""
@@ -154,7 +157,7 @@ class Member:
 class RemoteStream:
     """A device's stream as LoadGen's side sees it. Used from one thread at a time."""
 
-    member: Member
+    process: DeviceProcess
     caller: Caller
     handed: int = 0
     done: int = 0
@@ -164,33 +167,29 @@ class RemoteStream:
     """When the first batch was handed over and the last was answered."""
     answers: bool = False
 
-    def completion(
-        self, count: Callable[[int], None]
-    ) -> Callable[[list[int], list[int]], None]:
+    def complete_batch(
+        self, complete_rows: CompleteRows, count: Callable[[int], None]
+    ) -> CompleteBatch:
         """Return what has a batch answered, and completes it in one call."""
-        from pytest_mlperf.sut.loadgen import complete
-        from pytest_mlperf.sut.loadgen import response
+        ask, wait = self.caller.ask, self.caller.wait
 
-        ask, answers = self.caller.ask, self.caller.answers
-
-        def work(ids: list[int], indices: list[int]) -> None:
+        def complete_batch(ids: list[int], indices: list[int]) -> None:
             size = len(ids)
             self.first = self.first or time.monotonic()
             self.handed += size
             try:
                 ask(indices)
-                base, row, sizes = answers(size)
+                base, row, sizes, tokens = wait(size)
             except Ended:
-                self.member.lost()
+                self.process.lost()
                 return
-            spots = range(base, base + size * row, row) if row else repeat(base)
-            complete(list(map(response, ids, spots, sizes or repeat(row))))
+            complete_rows(ids, base, row, sizes, tokens)
             self.done += size
             self.batches += 1
             self.last = time.monotonic()
             count(size)
 
-        return work
+        return complete_batch
 
     def infer(self, batch: Any, size: int) -> Array:
         """Never called: batches go to the other process whole."""
@@ -202,49 +201,51 @@ class RemoteStream:
 
 
 @dataclass(slots=True)
-class Fleet:
+class DeviceGroup:
     """The processes of an item's devices."""
 
-    seats: tuple[Seat, ...]
-    members: list[Member] = field(default_factory=list)
+    slots: tuple[DeviceSlot, ...]
+    processes: list[DeviceProcess] = field(default_factory=list)
 
     @classmethod
     def start(
         cls,
-        seats: tuple[Seat, ...],
-        site: Site,
+        slots: tuple[DeviceSlot, ...],
+        files: RunnerFiles,
         beat: Callable[[], None],
         on_failure: Callable[[BaseException], None],
-    ) -> Fleet:
+    ) -> DeviceGroup:
         """Start a process a device; from a process's main thread (they die with it)."""
-        fleet = cls(seats)
-        for number, seat in enumerate(seats):
-            fleet.members.append(Member(number, seat, site, beat, on_failure))
+        fleet = cls(slots)
+        for number, slot in enumerate(slots):
+            fleet.processes.append(DeviceProcess(number, slot, files, beat, on_failure))
         return fleet
 
-    def parts(self) -> tuple[Part, ...]:
+    def statuses(self) -> tuple[DeviceStatus, ...]:
         """Return how each device is doing."""
-        return tuple(member.part for member in self.members)
+        return tuple(process.status for process in self.processes)
 
-    def ask(self, order: device_messages.Order) -> list[Any]:
-        """Give all devices an order; return their answers."""
-        self.tell(order)
-        return self.answers()
+    def ask(self, command: device_messages.Command) -> list[Any]:
+        """Give all devices a command; return their answers."""
+        self.tell(command)
+        return self.replies()
 
-    def tell(self, order: device_messages.Order) -> None:
-        """Give all devices an order; ``answers`` waits for what they say."""
-        for member in self.members:
-            member.tell(order)
+    def tell(self, command: device_messages.Command) -> None:
+        """Give all devices a command; ``replies`` waits for what they say."""
+        for process in self.processes:
+            process.tell(command)
 
-    def answers(self) -> list[Any]:
-        """Wait for the answers to the last order.
+    def replies(self) -> list[Any]:
+        """Wait for the answers to the last command.
 
         Raises what the first device in order refused with, naming it.
         """
-        return [member.answer() for member in self.members]
+        return [process.reply() for process in self.processes]
 
     @contextmanager
-    def serving(self, order: device_messages.Serve) -> Iterator[list[RemoteStream]]:
+    def serving(
+        self, command: device_messages.ServeBatches
+    ) -> Iterator[list[RemoteStream]]:
         """Open every device's engines, and yield the streams to all of them.
 
         Streams of different devices alternate.
@@ -252,35 +253,35 @@ class Fleet:
         rounds: list[list[RemoteStream]] = []
         with ExitStack() as stack:
             far = []
-            for member in self.members:
-                member.streams = []
-                member.tell(order)
-                for _ in range(order.streams.count):
-                    caller, line = pair(order.most)
-                    stream = RemoteStream(member, caller)
-                    member.streams.append(stream)
+            for process in self.processes:
+                process.streams = []
+                process.tell(command)
+                for _ in range(command.streams.count):
+                    caller, line = make_pair(command.most)
+                    stream = RemoteStream(process, caller)
+                    process.streams.append(stream)
                     stack.callback(stream.close)
                     far.append(line)
-                    connection, pid = member.process.connection, member.process.pid
+                    connection, pid = process.process.connection, process.process.pid
                     reduction.send_handle(connection, caller.slot.descriptor, pid)
                     reduction.send_handle(connection, line.fileno(), pid)
-            for member in self.members:
-                member.answer()
+            for process in self.processes:
+                process.reply()
             for line in far:
                 line.close()
             rounds = [
                 list(one)
-                for one in zip(*(m.streams for m in self.members), strict=True)
+                for one in zip(*(m.streams for m in self.processes), strict=True)
             ]
             yield [stream for one in rounds for stream in one]
-        self.ask(device_messages.Rest())
+        self.ask(device_messages.StopServing())
 
     def close(self) -> None:
         """End all processes gently."""
-        for member in self.members:
-            member.close()
+        for process in self.processes:
+            process.close()
 
     def kill(self) -> None:
         """End all processes at once."""
-        for member in self.members:
-            member.kill()
+        for process in self.processes:
+            process.kill()

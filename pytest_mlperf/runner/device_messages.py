@@ -1,6 +1,6 @@
 """What a runner tells its device processes to do, and what they say. All of it pickles.
 
-Every order has one answer. Batches do not go this way: they have ``slot``.
+Every command has one reply. Batches do not go this way: they have ``sut.shared_batch``.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ from dataclasses import dataclass
 from typing import Any
 
 from pytest_mlperf.api.engine import Streams
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import Task
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenWorkload:
     """Open the workload; the answer says what the process is bound to."""
 
-    job: Job
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)
-class Build:
+class BuildEngine:
     """Build the engine; the answer is a ``Built``."""
 
-    job: Job
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class TimeEngine:
     """Time the bare engine; the answer is a ``Tuned`` without a load."""
 
-    job: Job
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadSamples:
     """Bring samples into memory, or let go of them."""
 
     indices: Sequence[int]
@@ -43,7 +43,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Serve:
+class ServeBatches:
     """Open the engines and answer batches; a slot for each stream follows."""
 
     streams: Streams
@@ -52,58 +52,68 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True)
-class WarmUp:
+class WarmUpStreams:
     """Run each stream once, untimed."""
 
     batch: int
 
 
 @dataclass(frozen=True, slots=True)
-class Resident:
+class MeasureCopies:
     """Measure the device's copies; the answer is a ``Kept``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Timelines:
+class ReadTimelines:
     """Tell what the device noted since the warm-up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rest:
+class StopServing:
     """Close the engines; the slots are closed already."""
 
 
-Order = Open | Build | Measure | Load | Serve | WarmUp | Resident | Timelines | Rest
+Command = (
+    OpenWorkload
+    | BuildEngine
+    | TimeEngine
+    | LoadSamples
+    | ServeBatches
+    | WarmUpStreams
+    | MeasureCopies
+    | ReadTimelines
+    | StopServing
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Alive:
+class DeviceHeartbeat:
     """A sign of life: steps done so far."""
 
     steps: int
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """The answer to an order."""
+class Reply:
+    """The answer to a command."""
 
     value: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An order could not be followed; the process is as it was."""
+    """A command could not be followed; the process is as it was."""
 
     error: Exception
-    """``Missing``, ``BuildFailed`` or ``Refused``."""
+    """``RequirementMissing``, ``BuildFailed`` or ``RunRefused``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Crashed:
     """The process met an exception and is gone."""
 
     cause: str
     traceback: str
 
 
-Report = Alive | Said | Refusal | Broken
+Report = DeviceHeartbeat | Reply | Refusal | Crashed

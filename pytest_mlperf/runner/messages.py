@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 from typing import Protocol
 
+from pytest_mlperf.api.object_ref import ObjectRef
 from pytest_mlperf.api.service import TOKEN_ENV
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.compliance import Audit
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.residency.rules import Residency
-from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.tuning import Tuning
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Seeds
+from pytest_mlperf.sut.protocol import Counted
 
 
 @dataclass(frozen=True, slots=True)
-class ServerWish:
+class ServerSpec:
     """How a server is to be started: a system file's ``[server]`` table."""
 
     command: tuple[str, ...]
@@ -35,7 +41,7 @@ class ServerWish:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceWish:
+class ServiceSpec:
     """Where the service of a cell is and how it is to be asked.
 
     No secret is in it: the token stays in the environment variable that it names.
@@ -43,8 +49,8 @@ class ServiceWish:
 
     urls: tuple[str, ...] = ()
     """Of servers that run already; empty: one is started."""
-    server: ServerWish | None = None
-    """What is started; None: what the workload brings along."""
+    server: ServerSpec | None = None
+    """What is started; None: what the provider starts for an embedded workload."""
     model: str = ""
     """Empty takes the one that is served."""
     chat: bool = False
@@ -60,7 +66,7 @@ class ServiceWish:
 
 
 @dataclass(frozen=True, slots=True)
-class Seat:
+class DeviceSlot:
     """One of several devices of an item: what its process is bound to."""
 
     name: str
@@ -69,56 +75,104 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One LoadGen run: a cell in a mode, into a folder."""
+class Task:
+    """A cell in a mode, resolved: nothing below the planner looks anything up."""
 
     cell: Cell
     mode: Mode
-    rule: Rule
     seeds: Seeds
-    engine: str
-    """Installed name of engine or service, or ``module:object`` of one in
-    development."""
-    folder: str
+    provider: ObjectRef
+    """The engine or, where there is a ``service``, the service that answers."""
+    benchmark: ObjectRef
+    precision: str
+    """As chosen by the user, the benchmark or the engine; empty where a server's own
+    is not known."""
     workload: str
     """``official``, ``embedded``, ``generated`` or ``synthetic``."""
-    cache: str
+    cache: Path
     cpus: tuple[int, ...]
-    seats: tuple[Seat, ...] = ()
+    folder: Path
+    """For LoadGen's logs, one of the run's own."""
+    visible: tuple[str, ...] = ()
+    """The GPUs, as CUDA_VISIBLE_DEVICES names them; empty for CPUs."""
+    slots: tuple[DeviceSlot, ...] = ()
     """The devices of an item that takes several; empty: the runner's own."""
-    scratch: str | None = None
+    scratch: Path | None = None
     tuning: Tuning = field(default_factory=Tuning)
     engine_options: Mapping[str, str] = field(default_factory=dict)
-    service: ServiceWish | None = None
+    service: ServiceSpec | None = None
     """Where a service answers; None: an engine does."""
     residency: Residency = field(default_factory=Residency)
     shortening: Shortening | None = None
-    audit: str = ""
-    """Compliance: the test's name, ``TEST01``."""
+    audit: Audit | None = None
+    """Compliance: the test's settings for the cell's rule."""
     tuned: Mapping[str, Any] = field(default_factory=dict)
     """Compliance: how the reference run was tuned, instead of a probe."""
-    references: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, Path] = field(default_factory=dict)
     """Compliance: what the test needs -> the folder of that run."""
     required_build: str = ""
     """Compliance: content hash of the engine build that the reference ran on."""
 
-
-class Counted(Protocol):
-    """What the heartbeat reads."""
+    @property
+    def rule(self) -> Rule:
+        return self.cell.rule
 
     @property
-    def issued(self) -> int: ...
+    def devices(self) -> int:
+        """How many devices answer together."""
+        return max(1, len(self.slots))
 
-    @property
-    def completed(self) -> int: ...
 
-    @property
-    def pulse(self) -> int:
-        """Grows with signs of life between completions."""
+# What a runner is told to do with a task, in the order in which it happens.
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class OpenTask:
+    """Open the task's workload; answered by ``Opened``."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class BuildTask:
+    """Build the task's engine or start its server; answered by ``Built``."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class TuneTask:
+    """Find out how the task is to run; answered by ``TunedTask``."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class BareBatches:
+    """Run batches on the bare engine of a built task; answered by ``BatchTimes``."""
+
+    task: Task
+    size: int
+    """Samples of a batch."""
+    count: int
+    """Batches, one after another on one stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask:
+    """Do all of it under LoadGen; answered by ``RunResult``."""
+
+    task: Task
+
+
+Command = OpenTask | BuildTask | TuneTask | BareBatches | RunTask
+
+
+# What comes back.
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceStatus:
     """How one of several devices is doing."""
 
     name: str
@@ -129,21 +183,13 @@ class Part:
     """Samples that it was handed and has not answered."""
     progress: int = 0
     """Samples answered, and steps done."""
-    asked: bool = False
+    is_busy: bool = False
     """It was told to do something else than inference, and has not said it did."""
 
 
-class DeviceLost(Exception):
-    """One of several devices failed; the text names it, ``told`` is what it left."""
-
-    def __init__(self, cause: str, told: str = "") -> None:
-        super().__init__(cause)
-        self.told = told
-
-
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A heartbeat: where a runner is."""
+class Heartbeat:
+    """Where a runner is."""
 
     phase: str
     """``open``, ``build`` or ``server``, ``probe``, ``warm-up``, ``run``, ``score``."""
@@ -155,20 +201,63 @@ class Beat:
     expected_s: float | None = None
     marks: int = 0
     """Steps done in this phase; a watchdog sees life in it where nothing is issued."""
-    parts: tuple[Part, ...] = ()
+    devices: tuple[DeviceStatus, ...] = ()
     """Of a run over several devices."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A finished run; LoadGen's logs are in the job's folder."""
+class Opened:
+    """A workload is open in the runner."""
+
+    kind: str
+    title: str
+    digest: str
+    total: int
+    """Samples for accuracy."""
+    performance_count: int
+    """Samples in memory during a performance run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An engine is built, or a server answers."""
+
+    digest: str
+    """Content hash of what answers."""
+    precision: str
+    report: str
+    """One line for people: ``built in 3.1 s`` or ``cached``."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """Name -> words for people."""
+    uses_gpu: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TunedTask:
+    """How a task is going to run."""
+
+    note: str
+    values: Mapping[str, Any]
+    """As ``tuning.json`` has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTimes:
+    """What batches took on the bare engine."""
+
+    seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A finished run; LoadGen's logs are in the task's folder."""
 
     settings: Settings
     build: str
     reference: Mapping[str, float]
     dataset_total: int
     workload_kind: str
-    facts: Mapping[str, str]
+    facts: RunFacts
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Accuracy mode: metric -> value."""
     hopeless: str = ""
@@ -182,14 +271,14 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Unmet:
+class Skipped:
     """Something the cell needs is not on this machine: the item is skipped."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class RunError:
     """The run ended in an exception."""
 
     phase: str
@@ -197,8 +286,42 @@ class Failure:
     """Type and message of the exception."""
     traceback: str = ""
     """Empty where the cause says it all (a folder that cannot be written)."""
-    fatal: bool = True
+    is_fatal: bool = True
     """True when the runner that sends this has exited: LoadGen cannot be aborted."""
 
 
-Message = Beat | Done | Unmet | Failure
+RunnerReply = Opened | Built | TunedTask | BatchTimes | RunResult
+Message = Heartbeat | RunnerReply | Skipped | RunError
+
+
+class DeviceLost(Exception):
+    """One of several devices failed; the text names it."""
+
+    def __init__(self, cause: str, last_words: str = "") -> None:
+        super().__init__(cause)
+        self.last_words = last_words
+        """Its stacks and the end of its log."""
+
+
+class Channel(Protocol):
+    """What a run tells its parent."""
+
+    def watch(
+        self,
+        sut: Counted | None,
+        total: int | None = None,
+        expected_s: float | None = None,
+    ) -> None:
+        """Report the counters of ``sut`` from now on."""
+
+    def watch_devices(self, devices: Callable[[], tuple[DeviceStatus, ...]]) -> None:
+        """Report how each device of a run over several is doing from now on."""
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase."""
+
+    def beat(self) -> None:
+        """Show life between the steps of a phase that issues nothing."""
+
+    def fail(self, error: BaseException) -> None:
+        """Report an exception and end the process; any thread may call this."""

@@ -2,7 +2,7 @@
 
 One runner per device. LoadGen hangs when a sample is never completed and takes the
 process down on a bad id, so every such end is met here and becomes one ``RunFailed``
-that says what happened and shows the child's stacks; the next job gets a fresh child.
+that says what happened and shows the child's stacks; the next task gets a fresh child.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.machine.process import Process
 from pytest_mlperf.machine.process import dump_stacks
-from pytest_mlperf.runner.messages import Beat
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Failure
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import Command
+from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Message
-from pytest_mlperf.runner.messages import Unmet
+from pytest_mlperf.runner.messages import RunError
+from pytest_mlperf.runner.messages import RunnerReply
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import RunTask
+from pytest_mlperf.runner.messages import Skipped
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.watchdog import Watch
 from pytest_mlperf.runner.watchdog import progress_text
 
@@ -36,7 +39,12 @@ class RunFailed(Exception):
     """A run that did not end well: cause, stacks and where the logs are."""
 
     def __init__(
-        self, cause: str, *, folder: str, last: Beat | None = None, stacks: str = ""
+        self,
+        cause: str,
+        *,
+        folder: Path,
+        last: Heartbeat | None = None,
+        stacks: str = "",
     ) -> None:
         super().__init__(cause)
         self.cause = cause
@@ -52,6 +60,13 @@ class RunFailed(Exception):
         if self.stacks:
             lines += ["", "stacks of the runner:", self.stacks]
         return "\n".join(lines)
+
+
+OnBeat = Callable[[Heartbeat], None]
+
+
+def ignore_beat(beat: Heartbeat) -> None:
+    """Hear a heartbeat and do nothing."""
 
 
 class Runner:
@@ -77,52 +92,58 @@ class Runner:
         """The child's process id while one is alive."""
         return self._process.pid if self._process else None
 
-    def run(self, job: Job, on_beat: Callable[[Beat], None] = lambda _: None) -> Done:
-        """Run a job to its end.
+    def run(self, task: Task, on_beat: OnBeat = ignore_beat) -> RunResult:
+        """Run a task to its end, as ``obey`` does."""
+        result = self.obey(RunTask(task), on_beat)
+        assert isinstance(result, RunResult), "RunTask is answered by a RunResult"
+        return result
 
-        Raises ``Missing`` (skip), ``RunFailed`` (cause and stacks). On Ctrl-C, and
-        whatever else ``on_beat`` raises, the child is ended, what LoadGen wrote so far
-        is marked partial, and the exception goes on.
+    def obey(self, command: Command, on_beat: OnBeat = ignore_beat) -> RunnerReply:
+        """Have the child do what a command says, and return its reply.
+
+        Raises ``RequirementMissing`` (skip), ``RunFailed`` (cause and stacks). On
+        Ctrl-C, and whatever else ``on_beat`` raises, the child is ended, what LoadGen
+        wrote so far is marked partial, and the exception goes on.
         """
-        last: Beat | None = None
-        watch = Watch(self._stall_s, self._build_s)
+        last: Heartbeat | None = None
+        task, watch = command.task, Watch(self._stall_s, self._build_s)
         with suppress(OSError):  # of an earlier attempt at the same item
-            (Path(job.folder) / PARTIAL).unlink()
-        idle = self._process is not None
+            (task.folder / PARTIAL).unlink()
+        was_idle = self._process is not None
         try:
-            process = self._send(job)
+            process = self._send(command)
             while True:
                 message = self._next(process)
-                if isinstance(message, Beat):
+                if isinstance(message, Heartbeat):
                     last = message
                     watch.see(message)
                     on_beat(message)
-                elif isinstance(message, Done):
+                elif isinstance(message, Skipped):
+                    raise RequirementMissing(message.reason)
+                elif isinstance(message, RunError):
+                    raise self._failed(message, task, last)
+                elif message is not None:
                     return message
-                elif isinstance(message, Unmet):
-                    raise Missing(message.reason)
-                elif isinstance(message, Failure):
-                    raise self._failed(message, job, last)
-                elif process.gone:
-                    if not idle or last is not None:
-                        raise self._died(process, job, last)
-                    # It died while it waited for a job: not this job's doing.
-                    idle = False
+                elif process.has_ended:
+                    if not was_idle or last is not None:
+                        raise self._died(process, task, last)
+                    # It died while it waited for a command: not this one's doing.
+                    was_idle = False
                     self.kill()
-                    process = self._send(job)
+                    process = self._send(command)
                 elif complaint := watch.complaint():
                     stacks = stacks_of(process, watch)
                     self.kill()
                     raise RunFailed(
-                        complaint, folder=job.folder, last=last, stacks=stacks
+                        complaint, folder=task.folder, last=last, stacks=stacks
                     )
-        except Missing:
+        except RequirementMissing:
             raise
         except BaseException as error:
-            self._mark_partial(job, last, error)
+            self._mark_partial(task, last, error)
             if not isinstance(error, RunFailed):
-                # Ctrl-C, a test's timeout: the child is still at work on this job,
-                # and its answer would be taken for the next one's.
+                # Ctrl-C, a test's timeout: the child is still at work on this task,
+                # and its reply would be taken for the next one's.
                 self.kill()
             raise
 
@@ -143,16 +164,16 @@ class Runner:
             shutil.rmtree(self._scratch, ignore_errors=True)
         self._process = self._scratch = None
 
-    def _send(self, job: Job) -> Process:
-        if self._process is not None and self._process.gone:
+    def _send(self, command: Command) -> Process:
+        if self._process is not None and self._process.has_ended:
             self.kill()
         process = self._process or self._start()
         try:
-            process.connection.send(job)
+            process.connection.send(command)
         except OSError:  # it died since we looked
             self.kill()
             process = self._start()
-            process.connection.send(job)
+            process.connection.send(command)
         return process
 
     def _start(self) -> Process:
@@ -171,7 +192,7 @@ class Runner:
     @staticmethod
     def _next(process: Process) -> Message | None:
         """Return the next message; None when there is none for now."""
-        process.note_memory()
+        process.record_peak_memory()
         try:
             if process.connection.poll(POLL_S):
                 message: Message = process.connection.recv()
@@ -181,20 +202,22 @@ class Runner:
             process.wait(5)
         return None
 
-    def _failed(self, failure: Failure, job: Job, last: Beat | None) -> RunFailed:
-        if failure.fatal:
+    def _failed(
+        self, failure: RunError, task: Task, last: Heartbeat | None
+    ) -> RunFailed:
+        if failure.is_fatal:
             self.kill()
         cause = f"the run failed in phase {failure.phase or 'start'}: {failure.cause}"
-        return RunFailed(cause, folder=job.folder, last=last, stacks=failure.traceback)
+        return RunFailed(cause, folder=task.folder, last=last, stacks=failure.traceback)
 
-    def _died(self, process: Process, job: Job, last: Beat | None) -> RunFailed:
-        cause = f"the runner {process.ending()}"
-        stacks = process.stacks() + process.last_words()
+    def _died(self, process: Process, task: Task, last: Heartbeat | None) -> RunFailed:
+        cause = f"the runner {process.describe_exit()}"
+        stacks = process.stacks() + process.read_last_output()
         self.kill()
-        return RunFailed(cause, folder=job.folder, last=last, stacks=stacks)
+        return RunFailed(cause, folder=task.folder, last=last, stacks=stacks)
 
     @staticmethod
-    def _mark_partial(job: Job, last: Beat | None, error: BaseException) -> None:
+    def _mark_partial(task: Task, last: Heartbeat | None, error: BaseException) -> None:
         cause = f"interrupted by {type(error).__name__}: {error}".rstrip(": ")
         if isinstance(error, RunFailed):
             cause = error.cause
@@ -206,9 +229,9 @@ class Runner:
             "last": progress_text(last) if last else None,
         }
         with suppress(OSError):
-            Path(job.folder).mkdir(parents=True, exist_ok=True)
+            task.folder.mkdir(parents=True, exist_ok=True)
             text = json.dumps(note, indent=1) + "\n"
-            (Path(job.folder) / PARTIAL).write_text(text, encoding="utf-8")
+            (task.folder / PARTIAL).write_text(text, encoding="utf-8")
 
 
 def stacks_of(process: Process, watch: Watch) -> str:

@@ -36,11 +36,12 @@ import numpy as np
 
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.samples import Array
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.sut.completion import CompleteBatch
 from pytest_mlperf.sut.completion import Ids
-from pytest_mlperf.sut.completion import Work
-from pytest_mlperf.sut.completion import completion
+from pytest_mlperf.sut.completion import TokenTiming
+from pytest_mlperf.sut.completion import batch_completer
 
 SWITCH_INTERVAL_S = 0.0001
 """How long a thread may keep the GIL. Python's 5 ms would be the p99 of Server
@@ -99,6 +100,9 @@ class Window:
         return max((n for n in self.preferred if n <= most), default=most)
 
 
+WHOLE_ANSWERS = TokenTiming()
+"""Nobody times tokens."""
+
 Policy = Each | PerQuery | Fixed | Window
 
 
@@ -133,8 +137,9 @@ class BatchSUT:
         self,
         policy: Policy,
         engines: Sequence[Engine],
-        workload: Workload,
+        workload: TensorWorkload,
         on_failure: Callable[[BaseException], None],
+        timing: TokenTiming = WHOLE_ANSWERS,
     ) -> None:
         self.policy = policy
         self.engines = engines
@@ -142,11 +147,12 @@ class BatchSUT:
         self._done = [0] * len(engines)
         self._workload = workload
         self._on_failure = on_failure
+        self._timing = timing
         # C-implemented, no lock taken by Python code: 0.1 ms p99 at 50,000 queries/s.
         self._queue: queue.SimpleQueue[tuple[Ids, list[int]] | None]
         self._queue = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self.issue: Work
+        self.issue: CompleteBatch
         if isinstance(policy, Fixed):
             self.issue = self._guard(self._issue_fixed)
         elif isinstance(policy, Window):
@@ -165,10 +171,10 @@ class BatchSUT:
         loop = self._work_fixed
         if isinstance(self.policy, Window):
             loop = self._work_window
-        for number, engine in enumerate(self.engines):
+        for number in range(len(self.engines)):
             thread = threading.Thread(
                 target=self._guard(loop),
-                args=(completion(engine, self._workload, self._counter(number)),),
+                args=(self._completer(number),),
                 name=f"stream-{number}",
                 daemon=True,
             )
@@ -187,6 +193,11 @@ class BatchSUT:
     def completed(self) -> int:
         """Samples handed back to LoadGen so far."""
         return sum(self._done)
+
+    def _completer(self, stream: int) -> CompleteBatch:
+        return batch_completer(
+            self.engines[stream], self._workload, self._counter(stream), self._timing
+        )
 
     def _counter(self, stream: int) -> Callable[[int], None]:
         # A slot per stream: threads would lose increments of a shared one.
@@ -223,8 +234,8 @@ class BatchSUT:
         for batch in self.policy.batches(ids, indices, lengths):
             self._queue.put(batch)
 
-    def _issue_inline(self) -> Work:
-        work = completion(self.engines[0], self._workload, self._counter(0))
+    def _issue_inline(self) -> CompleteBatch:
+        work = self._completer(0)
         single = isinstance(self.policy, Each)
         fail = self._on_failure
 
@@ -243,12 +254,12 @@ class BatchSUT:
 
         return issue
 
-    def _work_fixed(self, work: Work) -> None:
+    def _work_fixed(self, work: CompleteBatch) -> None:
         take = self._queue.get
         while (batch := take()) is not None:
             work(*batch)
 
-    def _work_window(self, work: Work) -> None:
+    def _work_window(self, work: CompleteBatch) -> None:
         policy = self.policy
         assert isinstance(policy, Window)
         take = self._queue.get

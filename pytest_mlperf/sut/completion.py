@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 from typing import Protocol
@@ -11,119 +12,230 @@ from typing import runtime_checkable
 
 import numpy as np
 
+from pytest_mlperf.api.engine import DeviceOutputs
 from pytest_mlperf.api.engine import Engine
+from pytest_mlperf.api.engine import GathersItself
+from pytest_mlperf.api.engine import ends_on_device
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.workload import Dataset
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
 
 NO_BATCH: Batch = {}
 
 Ids = list[int]
-Work = Callable[[Ids, list[int]], None]
+CompleteBatch = Callable[[Ids, list[int]], None]
+"""(LoadGen's ids, sample indices) -> the batch is answered and completed."""
+CompleteRows = Callable[
+    [Ids, int, int, Sequence[int] | None, Sequence[int] | None], None
+]
+"""(ids, address of the first row, bytes of a row, bytes of each row that count, output
+tokens of each) -> all of them are completed in one call."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTiming:
+    """What LoadGen wants to hear of tokens."""
+
+    tokens: bool = False
+    """The round uses token latencies: every completion states its output tokens."""
+    firsts: bool = False
+    """LoadGen times first tokens: everywhere but in Offline."""
 
 
 @runtime_checkable
 class Remote(Protocol):
     """A stream whose engine is in another process: batches are handed over whole."""
 
-    def completion(self, count: Callable[[int], None]) -> Work:
+    def complete_batch(
+        self, complete_rows: CompleteRows, count: Callable[[int], None]
+    ) -> CompleteBatch:
         """Return the function that has a batch answered and completes it."""
 
 
-def completion(
-    engine: Engine, workload: Workload, count: Callable[[int], None]
-) -> Work:
-    """Return the function that gathers, infers and completes one batch.
-
-    A stream of another process has a way of its own.
+def row_completer(timing: TokenTiming) -> CompleteRows:
+    """Return the function that completes rows lying one after another.
 
     One ``QuerySamplesComplete`` a batch: the largest single gain of the Python
-    binding. LoadGen copies the bytes inside that call, so the answers need to live
-    no longer.
+    binding. LoadGen copies the bytes inside that call, so that they need to live no
+    longer. Without sizes the whole row counts.
+
+    An engine hands over whole answers: their first token arrives with the last.
+    """
+    from pytest_mlperf.sut.loadgen import complete
+    from pytest_mlperf.sut.loadgen import first_token
+    from pytest_mlperf.sut.loadgen import responses
+
+    def complete_rows(
+        ids: Ids,
+        base: int,
+        row: int,
+        sizes: Sequence[int] | None,
+        tokens: Sequence[int] | None,  # noqa: ARG001 - one shape
+    ) -> None:
+        spots = range(base, base + len(ids) * row, row) if row else repeat(base)
+        complete(responses(ids, spots, sizes or repeat(row)))
+
+    def complete_timed(
+        ids: Ids,
+        base: int,
+        row: int,
+        sizes: Sequence[int] | None,
+        tokens: Sequence[int] | None,
+    ) -> None:
+        if tokens is None:
+            raise ValueError(
+                "the workload's respond() gave no tokens, but the round times them: "
+                "return Responses(rows, sizes, tokens) with each answer's output tokens"
+            )
+        spots = range(base, base + len(ids) * row, row) if row else repeat(base)
+        made = responses(ids, spots, sizes or repeat(row), tokens)
+        if timing.firsts:
+            first_token(made)
+        complete(made)
+
+    return complete_timed if timing.tokens else complete_rows
+
+
+def batch_completer(
+    engine: Engine,
+    workload: TensorWorkload,
+    count: Callable[[int], None],
+    timing: TokenTiming,
+) -> CompleteBatch:
+    """Return the function that gathers, infers and completes one batch.
+
+    A stream of another process has a way of its own. ``count`` hears how many samples
+    were completed.
+    """
+    complete_rows = row_completer(timing)
+    if isinstance(engine, Remote):
+        return engine.complete_batch(complete_rows, count)
+    if engine.answers:
+        return _answer_completer(engine, complete_rows, count, timing)
+    gather = batch_gatherer(engine, workload.dataset)
+    if ends_on_device(engine):
+        return _late_completer(engine, workload, gather, count)
+    infer, respond = engine.infer, workload.respond
+
+    def complete_batch(ids: Ids, indices: list[int]) -> None:
+        size = len(ids)
+        rows, sizes, tokens = respond(infer(gather(indices), size), indices)
+        rows = check_rows(rows, size)
+        complete_rows(ids, address(rows), rows.nbytes // size, sizes, tokens)
+        count(size)
+
+    return complete_batch
+
+
+def _answer_completer(
+    engine: Engine,
+    complete_rows: CompleteRows,
+    count: Callable[[int], None],
+    timing: TokenTiming,
+) -> CompleteBatch:
+    """Return the completion of an engine that gives finished answers (``null``)."""
+    from pytest_mlperf.sut.loadgen import complete
+    from pytest_mlperf.sut.loadgen import response
+
+    infer, tokens = engine.infer, timing.tokens
+    last: Array | None = None
+    base = row = known = 0
+
+    def complete_batch(ids: Ids, indices: list[int]) -> None:  # noqa: ARG001 - one shape
+        nonlocal last, base, row, known
+        size = len(ids)
+        rows = infer(NO_BATCH, size)
+        if rows is not last or size != known:
+            last, known = check_rows(rows, size), size
+            base, row = address(last), last.nbytes // size
+        if size == 1 and not tokens:
+            # SingleStream's latency: one call less.
+            complete([response(ids[0], base, row)])
+        else:
+            complete_rows(ids, base, row, None, [1] * size if tokens else None)
+        count(size)
+
+    return complete_batch
+
+
+def _late_completer(
+    engine: Engine,
+    workload: TensorWorkload,
+    gather: Callable[[list[int]], Batch],
+    count: Callable[[int], None],
+) -> CompleteBatch:
+    """Return the completion of an engine whose outputs stay on the device.
+
+    LoadGen gets the time of the completion first. Only where it wants to see an answer
+    (accuracy runs, and the samples that an audit logs) does it call back for the
+    bytes, and only then are they copied to the host: loadgen.cc, ``SampleComplete``.
     """
     from pytest_mlperf.sut.loadgen import complete
     from pytest_mlperf.sut.loadgen import response
 
-    if isinstance(engine, Remote):
-        return engine.completion(count)
-    infer = engine.infer
-    if engine.answers:
-        last: Array | None = None
-        base = row = known = 0
-
-        def answer(ids: Ids, indices: list[int]) -> None:  # noqa: ARG001 - one shape
-            nonlocal last, base, row, known
-            size = len(ids)
-            rows = infer(NO_BATCH, size)
-            if rows is not last or size != known:
-                last, known = checked(rows, size), size
-                base, row = address(last), last.nbytes // size
-            if size == 1:
-                complete([response(ids[0], base, row)])
-            else:
-                spots = range(base, base + size * row, row) if row else repeat(base)
-                complete(list(map(response, ids, spots, repeat(row))))
-            count(size)
-
-        return answer
-
-    gather = gathering(engine, workload.dataset)
-    if ends_on_device(engine):
-        from pytest_mlperf.sut import late_answers
-
-        return late_answers.completion(engine, workload, gather, count)
-    respond = workload.respond
-
-    def work(ids: Ids, indices: list[int]) -> None:
+    def complete_batch(ids: Ids, indices: list[int]) -> None:
         size = len(ids)
-        outputs = infer(gather(indices), size)
-        rows, sizes = respond(outputs, indices)
-        rows = checked(rows, size)
-        base, row = address(rows), rows.nbytes // size
-        spots = range(base, base + size * row, row)
-        complete(list(map(response, ids, spots, sizes or repeat(row))))
+        outputs: DeviceOutputs = engine.infer(gather(indices), size)
+        spots: dict[int, tuple[int, int]] = {}
+        alive: list[Any] = []  # LoadGen copies from it inside the call
+        failures: list[BaseException] = []
+
+        def fetch(wanted: Any) -> None:
+            try:
+                if not spots:
+                    rows, sizes, _ = workload.respond(outputs.fetch(), indices)
+                    alive.append(check_rows(rows, size))
+                    base, row = address(rows), rows.nbytes // size
+                    for place, one in enumerate(ids):
+                        length = sizes[place] if sizes else row
+                        spots[one] = (base + place * row, length)
+                wanted.data, wanted.size = spots[wanted.id]
+            except BaseException as error:  # noqa: BLE001 - must not reach LoadGen
+                failures.append(error)
+
+        complete([response(one, 0, 0) for one in ids], fetch)
+        if failures:
+            raise failures[0]
         count(size)
 
-    return work
+    return complete_batch
 
 
-def answering(
-    engine: Engine, workload: Workload
-) -> Callable[[list[int]], tuple[Array, Sequence[int] | None]]:
+def batch_answerer(
+    engine: Engine, workload: TensorWorkload
+) -> Callable[[list[int]], Responses]:
     """Return the function that gathers, infers and answers one batch, for a process
-    that hands its answers on: rows, and how many bytes of each count (None: all).
+    that hands its answers on.
     """
     infer = engine.infer
     if engine.answers:
-        return lambda indices: (
-            checked(infer(NO_BATCH, len(indices)), len(indices)),
-            None,
-        )
-    gather = gathering(engine, workload.dataset)
+
+        def answer_blank(indices: list[int]) -> Responses:
+            size = len(indices)
+            rows = check_rows(infer(NO_BATCH, size), size)
+            return Responses(rows, None, [1] * size)
+
+        return answer_blank
+    gather = batch_gatherer(engine, workload.dataset)
     respond = workload.respond
 
-    def answer(indices: list[int]) -> tuple[Array, Sequence[int] | None]:
+    def answer(indices: list[int]) -> Responses:
         size = len(indices)
-        rows, sizes = respond(infer(gather(indices), size), indices)
-        return checked(rows, size), sizes
+        rows, sizes, tokens = respond(infer(gather(indices), size), indices)
+        return Responses(check_rows(rows, size), sizes, tokens)
 
     return answer
 
 
-def gathering(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:
+def batch_gatherer(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:
     """Return what gathers a batch: the engine's own way where it has one."""
-    own = getattr(engine, "gather_from", None)
-    found: Callable[[list[int]], Batch] | None = own(dataset) if own else None
-    return found or dataset.gather
+    own = engine.gather_from(dataset) if isinstance(engine, GathersItself) else None
+    return own or dataset.gather
 
 
-def ends_on_device(engine: Engine) -> bool:
-    """Return whether an engine's outputs stay where they are."""
-    return bool(getattr(engine, "ends_on_device", False))
-
-
-def checked(rows: Any, size: int) -> Array:
+def check_rows(rows: Any, size: int) -> Array:
     """Return answers that LoadGen may read by address, or raise ``ValueError``."""
     if not isinstance(rows, np.ndarray) or rows.ndim < 1 or len(rows) != size:
         found = getattr(rows, "shape", type(rows).__name__)

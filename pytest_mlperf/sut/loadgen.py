@@ -7,9 +7,9 @@ that raises aborts the process), so ``run`` belongs into a runner's child proces
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from typing import Protocol
 
 # Never `mlcommons_loadgen`: that stub replaces the real module in sys.modules.
 import mlperf_loadgen
@@ -17,42 +17,31 @@ import mlperf_loadgen
 from pytest_mlperf.core.errors import Refused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.sut.protocol import SUT
+from pytest_mlperf.sut.protocol import SampleLibrary
 
 complete = mlperf_loadgen.QuerySamplesComplete
 first_token = mlperf_loadgen.FirstTokenComplete
 response = mlperf_loadgen.QuerySampleResponse
+
+
+def responses(
+    ids: Iterable[int],
+    addresses: Iterable[int],
+    sizes: Iterable[int],
+    tokens: Iterable[int] | None = None,
+) -> list[Any]:
+    """Return LoadGen's responses: where each answer lies, its bytes, its tokens."""
+    if tokens is None:
+        return list(map(response, ids, addresses, sizes))
+    return list(map(response, ids, addresses, sizes, tokens))
+
 
 BUILT_IN_CONF = 0
 """``FromConfig`` conf_type: the mlperf.conf compiled into LoadGen."""
 PLAIN_CONF = 2
 """``FromConfig`` conf_type: this file only. Type 1 (user.conf) keeps a counter for the
 whole process and leaves out mlperf.conf from the second call on."""
-
-
-class SUT(Protocol):
-    """What LoadGen's callbacks call: a ``BatchSUT`` or a ``RequestSUT``."""
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def issue(self, ids: list[int], indices: list[int]) -> None: ...
-
-    def flush(self) -> None: ...
-
-
-class SampleLibrary(Protocol):
-    """The samples as LoadGen's QSL sees them; a ``Dataset`` is one."""
-
-    @property
-    def total(self) -> int: ...
-
-    @property
-    def performance_count(self) -> int: ...
-
-    def load(self, indices: list[int]) -> None: ...
-
-    def unload(self, indices: list[int]) -> None: ...
 
 
 def loadgen_settings(settings: Settings, user_conf: Path) -> Any:

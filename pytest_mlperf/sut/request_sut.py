@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from itertools import repeat
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,39 +21,46 @@ from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.service import EndpointStats
 from pytest_mlperf.api.service import Listener
 from pytest_mlperf.api.service import Service
+from pytest_mlperf.api.workload import PromptWorkload
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.sut.completion import Ids
+from pytest_mlperf.sut.completion import TokenTiming
 
-if TYPE_CHECKING:
-    from pytest_mlperf.sut.completion import Ids
+OpenService = Callable[[Listener], Service]
 
-Open = Callable[[Listener], Service]
-Encode = Callable[[Answer], bytes]
-"""What of an answer LoadGen keeps: token ids, or text."""
+
+@dataclass(frozen=True, slots=True)
+class AnswerEncoder:
+    """Makes a service's answers LoadGen's bytes."""
+
+    encode: Callable[[int, Answer], tuple[bytes, int]]
+    """(sample index, answer) -> what of it LoadGen keeps, and its output tokens."""
+    needs_sample: bool
+    """False where an answer alone is enough, and the index may be 0."""
 
 
 class RequestSUT:
     """A service behind LoadGen's callbacks.
 
-    ``issued`` and ``completed`` are read by the heartbeat. ``tokens``: the round uses
-    token latencies; ``firsts``: and LoadGen wants to hear of first tokens.
+    ``issued`` and ``completed`` are read by the heartbeat.
     """
 
     def __init__(
         self,
-        open_service: Open,
-        encode: Encode,
+        open_service: OpenService,
+        encode: AnswerEncoder,
         on_failure: Callable[[BaseException], None],
-        *,
-        tokens: bool,
-        firsts: bool,
+        timing: TokenTiming,
     ) -> None:
         self.issued = 0
         self.completed = 0
         self._open = open_service
         self._encode = encode
         self._on_failure = on_failure
-        self._tokens = tokens
-        self._firsts = firsts
+        self._timing = timing
         self._service: Service | None = None
+        self._samples: dict[int, int] = {}
+        """LoadGen's id of an outstanding query -> its sample; 0 where nobody asks."""
 
     @property
     def pulse(self) -> int:
@@ -80,6 +86,8 @@ class RequestSUT:
         assert self._service is not None, "start() comes before LoadGen"
         submit = self._service.submit
         self.issued += len(ids)
+        if self._encode.needs_sample:
+            self._samples.update(zip(ids, indices, strict=True))
         for ticket, sample in zip(ids, indices, strict=True):
             submit(ticket, sample)
 
@@ -88,7 +96,7 @@ class RequestSUT:
 
     def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
         """Tell LoadGen of first tokens."""
-        if not self._firsts:
+        if not self._timing.firsts:
             return
         from pytest_mlperf.sut.loadgen import first_token
 
@@ -99,6 +107,8 @@ class RequestSUT:
         from pytest_mlperf.sut.loadgen import complete
 
         complete(self._responses(answers))
+        for ticket, _ in answers if self._samples else ():
+            del self._samples[ticket]
         self.completed += len(answers)
 
     def failed(self, error: BaseException) -> None:
@@ -110,15 +120,39 @@ class RequestSUT:
 
         LoadGen copies inside the call.
         """
-        from pytest_mlperf.sut.loadgen import response
+        from pytest_mlperf.sut.loadgen import responses
 
-        data = [self._encode(answer) for _, answer in answers]
-        self._kept = np.frombuffer(b"".join(data) or b"\0", dtype=np.uint8)
+        sample_of, encode = self._samples.get, self._encode.encode
+        encoded = [encode(sample_of(ticket, 0), answer) for ticket, answer in answers]
+        data = [one for one, _ in encoded]
+        self._alive = np.frombuffer(b"".join(data) or b"\0", dtype=np.uint8)
         sizes = [len(one) for one in data]
-        base = self._kept.__array_interface__["data"][0]
+        base = self._alive.__array_interface__["data"][0]
         starts = np.cumsum([0, *sizes[:-1]]) + base
         ids = [ticket for ticket, _ in answers]
-        if not self._tokens:
-            return list(map(response, ids, starts.tolist(), sizes, repeat(0)))
-        counts = [answer.tokens for _, answer in answers]
-        return list(map(response, ids, starts.tolist(), sizes, counts))
+        tokens = [count for _, count in encoded] if self._timing.tokens else None
+        return responses(ids, starts.tolist(), sizes, tokens)
+
+
+def encoder_of(workload: PromptWorkload | TensorWorkload) -> AnswerEncoder:
+    """Return the function that makes a service's answers LoadGen's bytes.
+
+    A tensor workload responds to one sample's outputs, as it would to a batch's.
+    """
+    if isinstance(workload, PromptWorkload):
+        encode = workload.encode
+        return AnswerEncoder(lambda _, one: (encode(one), one.tokens), False)
+    respond = workload.respond
+
+    def encode_outputs(sample: int, answer: Answer) -> tuple[bytes, int]:
+        if answer.outputs is None:
+            raise ValueError(
+                f"the service answered sample {sample} without outputs, but should "
+                "return Answer(outputs=[…]): the model's arrays of one sample"
+            )
+        rows, sizes, tokens = respond(answer.outputs, [sample])
+        data = np.ascontiguousarray(rows[0]).tobytes()
+        size = sizes[0] if sizes else len(data)
+        return data[:size], tokens[0] if tokens else answer.tokens
+
+    return AnswerEncoder(encode_outputs, True)

@@ -19,13 +19,14 @@ from dataclasses import field
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.sut.completion import address
 
-ASKED = struct.Struct("<q")
+REQUEST = struct.Struct("<q")
 """Samples of the batch."""
-SAID = struct.Struct("<qq?")
-"""Bytes of the slot, bytes of a row, and whether each row says how many count."""
+REPLY = struct.Struct("<qq??")
+"""Bytes of the slot, bytes of a row, whether each row says how many of its bytes count,
+and whether it says its output tokens."""
 ROOM = 1 << 16
 """Bytes for answers that a slot begins with; it grows to what they need."""
 
@@ -35,14 +36,15 @@ class Ended(Exception):
 
 
 @dataclass(slots=True)
-class Slot:
-    """One batch's memory: its indices, the sizes of its answers, the answers."""
+class BatchSlot:
+    """One batch's memory: its indices, sizes and tokens of its answers, the answers."""
 
     descriptor: int
     most: int
     """Samples of the largest batch."""
     indices: NDArray[np.int32] = field(init=False)
     sizes: NDArray[np.int64] = field(init=False)
+    tokens: NDArray[np.int64] = field(init=False)
     rows: NDArray[np.uint8] = field(init=False)
     size: int = field(init=False, default=0)
 
@@ -52,7 +54,7 @@ class Slot:
     @property
     def at(self) -> int:
         """Where the answers begin."""
-        return -(-12 * self.most // mmap.PAGESIZE) * mmap.PAGESIZE
+        return -(-20 * self.most // mmap.PAGESIZE) * mmap.PAGESIZE
 
     def view(self, size: int) -> None:
         """Map so many bytes, and make the memory as large; it never shrinks."""
@@ -61,7 +63,8 @@ class Slot:
         memory = mmap.mmap(self.descriptor, size)
         # The arrays keep the map alive; a former one ends with its last view.
         self.sizes = np.frombuffer(memory, np.int64, self.most)
-        self.indices = np.frombuffer(memory, np.int32, self.most, 8 * self.most)
+        self.tokens = np.frombuffer(memory, np.int64, self.most, 8 * self.most)
+        self.indices = np.frombuffer(memory, np.int32, self.most, 16 * self.most)
         self.rows = np.frombuffer(memory, np.uint8, offset=self.at)
         self.size = size
 
@@ -74,7 +77,7 @@ class Slot:
 class Caller:
     """The end that hands batches over. Used from one thread at a time."""
 
-    slot: Slot
+    slot: BatchSlot
     line: socket.socket
 
     def ask(self, indices: Sequence[int]) -> None:
@@ -82,26 +85,27 @@ class Caller:
         size = len(indices)
         self.slot.indices[:size] = indices
         try:
-            self.line.send(ASKED.pack(size))
+            self.line.send(REQUEST.pack(size))
         except OSError as error:
             raise Ended from error
 
-    def answers(self, size: int) -> tuple[int, int, list[int] | None]:
-        """Wait; return the address of the answers, the bytes of a row, and how many of
-        each row count (None: all). Raises ``Ended``.
+    def wait(self, size: int) -> tuple[int, int, list[int] | None, list[int] | None]:
+        """Wait; return the address of the answers, the bytes of a row, how many of
+        each row count (None: all), and the output tokens. Raises ``Ended``.
         """
         try:
-            said = self.line.recv(SAID.size)
+            reply = self.line.recv(REPLY.size)
         except OSError as error:
             raise Ended from error
-        if not said:
+        if not reply:
             raise Ended
-        total, row, several = SAID.unpack(said)
+        total, row, has_sizes, has_tokens = REPLY.unpack(reply)
         slot = self.slot
         if total > slot.size:
             slot.view(total)
-        sizes = slot.sizes[:size].tolist() if several else None
-        return address(slot.rows), row, sizes
+        sizes = slot.sizes[:size].tolist() if has_sizes else None
+        tokens = slot.tokens[:size].tolist() if has_tokens else None
+        return address(slot.rows), row, sizes, tokens
 
     def close(self) -> None:
         """Tell the other side that there is no more."""
@@ -113,23 +117,24 @@ class Caller:
 class Answerer:
     """The end that takes batches. Used from one thread at a time."""
 
-    slot: Slot
+    slot: BatchSlot
     line: socket.socket
 
     def take(self) -> list[int] | None:
         """Wait for a batch and return its indices; None when there is no more."""
         try:
-            asked = self.line.recv(ASKED.size)
+            request = self.line.recv(REQUEST.size)
         except OSError:
             return None
-        if not asked:
+        if not request:
             return None
-        (size,) = ASKED.unpack(asked)
+        (size,) = REQUEST.unpack(request)
         indices: list[int] = self.slot.indices[:size].tolist()
         return indices
 
-    def answer(self, rows: Array, sizes: Sequence[int] | None) -> None:
-        """Hand answers back: C-contiguous, the first axis is the batch."""
+    def answer(self, responses: Responses) -> None:
+        """Hand answers back."""
+        rows, sizes, tokens = responses
         slot, size = self.slot, len(rows)
         total = slot.at + rows.nbytes
         if total > slot.size:
@@ -137,17 +142,20 @@ class Answerer:
         slot.rows[: rows.nbytes] = rows.reshape(-1).view(np.uint8)
         if sizes is not None:
             slot.sizes[:size] = sizes
-        self.line.send(SAID.pack(slot.size, rows.nbytes // size, sizes is not None))
+        if tokens is not None:
+            slot.tokens[:size] = tokens
+        flags = (sizes is not None, tokens is not None)
+        self.line.send(REPLY.pack(slot.size, rows.nbytes // size, *flags))
 
     def close(self) -> None:
         self.line.close()
         self.slot.close()
 
 
-def pair(most: int) -> tuple[Caller, socket.socket]:
+def make_pair(most: int) -> tuple[Caller, socket.socket]:
     """Return the near end of a slot, and the far end's socket; both share the slot's
     descriptor, which goes to the other process too.
     """
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     descriptor = os.memfd_create("pytest-mlperf-slot", os.MFD_CLOEXEC)
-    return Caller(Slot(descriptor, most), near), far
+    return Caller(BatchSlot(descriptor, most), near), far

@@ -10,14 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from pytest_mlperf.api.engine import Engine
-from pytest_mlperf.api.workload import Workload
-from pytest_mlperf.sut.completion import ends_on_device
-from pytest_mlperf.sut.completion import gathering
+from pytest_mlperf.api.engine import ends_on_device
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.sut.completion import batch_gatherer
 
 
 def bare_loop(
     engines: Sequence[Engine],
-    workload: Workload,
+    workload: TensorWorkload,
     batches: Sequence[list[int]],
     seconds: float,
     beat: Callable[[], None] = lambda: None,
@@ -42,7 +42,7 @@ def bare_loop(
 
 def _drain(
     engine: Engine,
-    workload: Workload,
+    workload: TensorWorkload,
     todo: queue.SimpleQueue[list[int]],
     beat: Callable[[], None],
 ) -> None:
@@ -51,17 +51,17 @@ def _drain(
             batch = todo.get(block=False)
         except queue.Empty:
             return
-        once(engine, workload, batch)
+        time_batch(engine, workload, batch)
         beat()
 
 
-def once(engine: Engine, workload: Workload, indices: list[int]) -> float:
+def time_batch(engine: Engine, workload: TensorWorkload, indices: list[int]) -> float:
     """Run one batch as the SUT would; return its seconds."""
     started = time.perf_counter()
     if engine.answers:
         engine.infer({}, len(indices))
     else:
-        gather = gathering(engine, workload.dataset)
+        gather = batch_gatherer(engine, workload.dataset)
         outputs = engine.infer(gather(indices), len(indices))
         if not ends_on_device(engine):
             workload.respond(outputs, indices)

@@ -18,14 +18,15 @@ import numpy as np
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.api.engine import NeedsSettling
 from pytest_mlperf.api.engine import Streams
-from pytest_mlperf.api.engine import opened
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.engine import open_streams
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.machine import memory
+from pytest_mlperf.machine.host import read_available_memory
 from pytest_mlperf.tuning.bare_loop import bare_loop
-from pytest_mlperf.tuning.bare_loop import once
+from pytest_mlperf.tuning.bare_loop import time_batch
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Trial
 from pytest_mlperf.tuning.server_load import Tuned
@@ -50,12 +51,12 @@ STREAM_ANSWER_NS = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class EngineProbe:
     """What a probe measures with."""
 
     provider: EngineProvider
     build: Build
-    workload: Workload
+    workload: TensorWorkload
     cpus: int
     beat: Callable[[], None]
     """Called between measurements, so that a watchdog sees life."""
@@ -70,7 +71,7 @@ class Probe:
         """Return the tuning of one cell; ``trial`` None (accuracy) skips Server's."""
         tuned = self.measure(scenario, given, bound_ns)
         search = LoadSearch(self.provider, self.cpus, self.beat)
-        return search.loaded(tuned, scenario, given, bound_ns, trial)
+        return search.find_load(tuned, scenario, given, bound_ns, trial)
 
     def measure(self, scenario: Scenario, given: Tuning, bound_ns: int | None) -> Tuned:
         """Return layout and batch by the bare loop; in streams, all of the tuning."""
@@ -90,13 +91,13 @@ class Probe:
         if self.provider.answers:
             expected = STREAM_ANSWER_NS * (1 if size == 1 else 4)
             return Tuned(streams, size, expected_latency_ns=expected, note="as told")
-        with opened(self.provider, self.build, streams, self.beat) as engines:
+        with open_streams(self.provider, self.build, streams, self.beat) as engines:
             batches = self._batches(size)
-            timed = [once(engines[0], self.workload, b) for b in batches[:2]]
+            timed = [time_batch(engines[0], self.workload, b) for b in batches[:2]]
             started = time.monotonic()
             while time.monotonic() - started < 2 * SLICE_S or len(timed) < 5:
                 chosen = batches[len(timed) % len(batches)]
-                timed.append(once(engines[0], self.workload, chosen))
+                timed.append(time_batch(engines[0], self.workload, chosen))
                 self.beat()
         middle = float(np.median(timed[2:]))
         # LoadGen lists twice the queries that this latency lets expect and ends with
@@ -127,9 +128,9 @@ class Probe:
                 again = self._sweep(streams, (size,), None, sort=sort)[size]
                 rates[streams, size] = max(rates[streams, size], again)
         streams, size = max(best, key=lambda key: rates[key])
-        settle_s = getattr(self.provider, "settle_s", 0.0)
-        if settle_s:
-            with opened(self.provider, self.build, streams, self.beat) as engines:
+        settles = self.provider if isinstance(self.provider, NeedsSettling) else None
+        if settles is not None and settles.settle_s:
+            with open_streams(self.provider, self.build, streams, self.beat) as engines:
                 batches = self._batches(size, streams.count, sort=sort)
                 batches = self._affordable(batches, engines)
                 # Streams run dry at a pass's end: short passes would show their ends.
@@ -137,7 +138,7 @@ class Probe:
                 batches *= max(1, int(LONG_PASS_S / pass_s))
                 for _ in range(2):  # the first pass is the one that warms it up
                     rates[streams, size] = bare_loop(
-                        engines, self.workload, batches, settle_s, self.beat
+                        engines, self.workload, batches, settles.settle_s, self.beat
                     )
         return streams, size, rates[streams, size]
 
@@ -148,7 +149,7 @@ class Probe:
         if path is None:
             return found
         # Every stream holds the weights, and room to work.
-        most = memory.available() // 2 // (2 * path.stat().st_size + 1)
+        most = read_available_memory() // 2 // (2 * path.stat().st_size + 1)
         return [s for s in found if s.count <= most] or found[-1:]
 
     def _sweep(
@@ -161,7 +162,7 @@ class Probe:
     ) -> dict[int, float]:
         """Return batch size -> samples/s of one layout, until it gets no better."""
         rates: dict[int, float] = {}
-        with opened(self.provider, self.build, streams, self.beat) as engines:
+        with open_streams(self.provider, self.build, streams, self.beat) as engines:
             for size in sizes:
                 batches = self._batches(size, streams.count, sort=sort)
                 batches = self._affordable(batches, engines)
@@ -181,9 +182,9 @@ class Probe:
     ) -> list[list[int]]:
         """Return an even pick of batches that a pass gets through in seconds."""
         for engine in engines:
-            once(engine, self.workload, batches[0])  # warm
+            time_batch(engine, self.workload, batches[0])  # warm
             self.beat()
-        seconds = once(engines[0], self.workload, batches[0])
+        seconds = time_batch(engines[0], self.workload, batches[0])
         most = max(2, int(PASS_S / seconds)) * len(engines)
         return batches[:: -(-len(batches) // most)]
 

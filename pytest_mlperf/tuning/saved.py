@@ -10,18 +10,23 @@ from typing import Any
 
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.tuning.server_load import Tuned
-from pytest_mlperf.tuning.service_probe import Load
+from pytest_mlperf.tuning.service_probe import ServiceTuned
 
 FILE = "tuning.json"
 
 
-def write(folder: Path, tuned: Tuned | Load) -> None:
+def values_of(tuned: Tuned | ServiceTuned) -> dict[str, Any]:
+    """Return a tuning as JSON values."""
+    return asdict(tuned)
+
+
+def write(folder: Path, tuned: Tuned | ServiceTuned) -> None:
     """Write ``tuning.json`` into a run's folder."""
-    text = json.dumps(asdict(tuned), indent=1) + "\n"
+    text = json.dumps(values_of(tuned), indent=1) + "\n"
     (folder / FILE).write_text(text, encoding="utf-8")
 
 
-def tuned_as(kept: Mapping[str, Any]) -> Tuned:
-    """Return the tuning of the contents of a ``tuning.json``."""
-    given = {**kept, "streams": Streams(**kept["streams"])}
-    return Tuned(**{**given, "preferred": tuple(kept["preferred"])})
+def engine_tuning(values: Mapping[str, Any]) -> Tuned:
+    """Return an engine's tuning from the contents of a ``tuning.json``."""
+    given = {**values, "streams": Streams(**values["streams"])}
+    return Tuned(**{**given, "preferred": tuple(values["preferred"])})

@@ -63,7 +63,7 @@ class LoadSearch:
     """Called between trials, so that a watchdog sees life."""
     devices: int = 1
 
-    def loaded(
+    def find_load(
         self,
         tuned: Tuned,
         scenario: Scenario,

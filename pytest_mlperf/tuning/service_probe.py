@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from dataclasses import replace
 from statistics import median
 
+from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.services.request_batch import Errand
 from pytest_mlperf.tuning.server_load import BOUND_SHARE
 from pytest_mlperf.tuning.server_load import CAUTION
 from pytest_mlperf.tuning.server_load import LOADS
@@ -51,7 +51,7 @@ than the run has to take."""
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ServiceTuned:
     """How a cell asks its service on this machine."""
 
     concurrency: int
@@ -64,9 +64,9 @@ class Load:
     """Why no load keeps the bounds, where the probe found none."""
 
 
-Loop = Callable[[int, int, float], Errand]
+Loop = Callable[[int, int, float], RequestBatch]
 """(outstanding, answers wanted, seconds at most) -> what became of them."""
-Trial = Callable[[Load, float], float]
+Trial = Callable[[ServiceTuned, float], float]
 """(load, seconds) -> the worst latency of a real Server run as a share of its bound."""
 
 
@@ -87,7 +87,7 @@ class ServiceProbe:
         given: Tuning,
         concurrency: int | None,
         queries: int = 1,
-    ) -> Load:
+    ) -> ServiceTuned:
         """Return how a cell runs; accuracy looks for nothing that has no part in it.
 
         ``queries``: that a Server run asks at least, and none of which may wait long.
@@ -98,7 +98,7 @@ class ServiceProbe:
         offline = rule.scenario is Scenario.OFFLINE
         if concurrency is None:
             concurrency, rate, latency_s = self._widest()
-        load = Load(concurrency, loop_rate=rate)
+        load = ServiceTuned(concurrency, loop_rate=rate)
         if given.target_qps is not None:
             return replace(load, target_qps=given.target_qps, note="as given")
         if offline and mode is Mode.ACCURACY:
@@ -137,12 +137,14 @@ class ServiceProbe:
         assert best is not None
         return best
 
-    def _server(self, load: Load, rate: float, latency_s: float, most: float) -> Load:
+    def _server(
+        self, load: ServiceTuned, rate: float, latency_s: float, most: float
+    ) -> ServiceTuned:
         """Return the heaviest load that a short real run keeps the bounds at.
 
         ``most``: share of the rate beyond which queues alone would miss them.
         """
-        tails: dict[float, Load] = {}
+        tails: dict[float, ServiceTuned] = {}
         heaviest = min(LOADS[0], max(most / CAUTION, LOADS[-1]))
         for share in (heaviest, *(s for s in LOADS if s < heaviest)):
             qps = rate * share
@@ -162,22 +164,22 @@ class ServiceProbe:
         )
         return replace(best, note=note, hopeless=note)
 
-    def _stream(self, given: Tuning, rule: Rule, mode: Mode) -> Load:
+    def _stream(self, given: Tuning, rule: Rule, mode: Mode) -> ServiceTuned:
         most = rule.samples_per_query
         if given.expected_latency_ms is not None:
             latency_ns = int(given.expected_latency_ms * 1e6)
-            return Load(most, expected_latency_ns=latency_ns, note="as given")
+            return ServiceTuned(most, expected_latency_ns=latency_ns, note="as given")
         if mode is Mode.ACCURACY:
-            return Load(most, note="one pass over the dataset")
+            return ServiceTuned(most, note="one pass over the dataset")
         found = self.loop(most, STREAM_ANSWERS * most, STREAM_S)
         middle = median(found.latencies)
         note = f"median {middle * 1e3:,.1f} ms in the probe"
         share = EQUAL_SHARE if rule.equal_issue else STREAM_SHARE
         latency_ns = max(1, int(middle * share * 1e9))
-        return Load(most, expected_latency_ns=latency_ns, note=note)
+        return ServiceTuned(most, expected_latency_ns=latency_ns, note=note)
 
 
-def paced(load: Load) -> Load:
+def pace(load: ServiceTuned) -> ServiceTuned:
     """Return how accuracy asks where nobody times it: faster than a bounded run."""
     if load.loop_rate is None or load.target_qps is None:
         return load

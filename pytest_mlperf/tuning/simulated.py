@@ -20,9 +20,7 @@ MANY = 100_000
 would otherwise take longer than the round's ten minutes."""
 
 
-def tuned(
-    provider: Simulated, scenario: Scenario, given: Tuning, samples: int
-) -> Tuned:
+def tune(provider: Simulated, scenario: Scenario, given: Tuning, samples: int) -> Tuned:
     """Return how a cell of a dataset of that size runs, without running anything."""
     streams = provider.layouts(1)[-1]
     fixed_ms = provider.service_s(0) * 1e3

@@ -1,4 +1,4 @@
-"""Requests outside LoadGen: a test completion, a warm-up, what a probe times."""
+"""Sends requests outside LoadGen: test completions, warm-ups, a probe's loops."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Open = Callable[[Listener], Service]
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """What became of some requests."""
+class RequestBatch:
+    """Some requests and how long they took."""
 
     answers: tuple[Answer, ...]
-    """In the order they came."""
+    """In the order in which they arrived."""
     seconds: float
-    """From the first request to the last of the answers that were wanted."""
+    """From the first request to the last answer that counts."""
     latencies: tuple[float, ...]
-    """Seconds of each answer, from being put in line."""
+    """Seconds of each answer, from queueing its request."""
     firsts: tuple[float, ...] = ()
-    """Seconds to the first token of each, where they are streamed."""
+    """Seconds to the first token of each streamed answer."""
 
     @property
     def rate(self) -> float:
@@ -37,7 +37,7 @@ class Errand:
         return len(self.answers) / max(self.seconds, 1e-9)
 
 
-def run(
+def send_all(
     open_service: Open,
     samples: Iterable[int],
     *,
@@ -45,30 +45,29 @@ def run(
     count: int,
     beat: Callable[[], None],
     limit_s: float = float("inf"),
-) -> Errand:
-    """Keep so many requests outstanding until ``count`` are answered, or for so long.
+) -> RequestBatch:
+    """Keep requests outstanding until ``count`` are answered or ``limit_s`` is over.
 
-    The samples are taken in turn, again from the first when they are used up. What is
-    still outstanding then is waited for and does not count. Raises what the service
-    fails with.
+    The samples are taken in turn, over and over. Requests that are outstanding at the
+    end are waited for and do not count. Raises the error that the service fails with.
     """
-    course = _Course(samples, outstanding, count)
-    service = open_service(course)
+    batch = _BatchListener(samples, outstanding, count)
+    service = open_service(batch)
     try:
-        course.begin(service)
-        while not course.over.wait(BEAT_S):
+        batch.begin(service)
+        while not batch.over.wait(BEAT_S):
             beat()
-            if time.monotonic() - course.started > limit_s:
-                course.enough()
+            if time.monotonic() - batch.started > limit_s:
+                batch.stop()
     finally:
         service.close()
-    if course.error is not None:
-        raise course.error
-    return course.errand()
+    if batch.error is not None:
+        raise batch.error
+    return batch.result()
 
 
-class _Course:
-    """The listener that sends the next request when one is answered."""
+class _BatchListener:
+    """Listens to a service, and sends the next request when one is answered."""
 
     def __init__(self, samples: Iterable[int], outstanding: int, count: int) -> None:
         self.over = threading.Event()
@@ -92,8 +91,8 @@ class _Course:
             for _ in range(self._outstanding):
                 self._send()
 
-    def enough(self) -> None:
-        """Take what is answered for all that was wanted."""
+    def stop(self) -> None:
+        """Send no more requests."""
         with self._lock:
             self._count = len(self._done)
             if not self._sent:
@@ -121,10 +120,10 @@ class _Course:
         self.error = error
         self.over.set()
 
-    def errand(self) -> Errand:
+    def result(self) -> RequestBatch:
         answers = tuple(answer for answer, _ in self._done)
         latencies = tuple(latency for _, latency in self._done)
-        return Errand(answers, self._seconds, latencies, tuple(self._firsts))
+        return RequestBatch(answers, self._seconds, latencies, tuple(self._firsts))
 
     def _send(self) -> None:
         assert self._service is not None, "begin() comes first"

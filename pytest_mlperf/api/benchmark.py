@@ -1,0 +1,70 @@
+"""What a benchmark must offer: a workload for each kind that was asked for.
+
+A benchmark is one file and one entry point (group ``pytest_mlperf.benchmarks``) that
+names an object with these members. Nothing is subclassed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+from typing import runtime_checkable
+
+from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.core.rounds.rule import Rule
+from pytest_mlperf.core.types import Mode
+
+
+class Benchmark(Protocol):
+    """A benchmark as it registers itself."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def aliases(self) -> tuple[str, ...]: ...
+
+    @property
+    def metric(self) -> str:
+        """The headline accuracy metric, as the round names it: ``F1``, ``acc``."""
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """``{"tensors"}``, ``{"prompts"}`` or both: what a provider must offer one of.
+
+        The workload then is a ``TensorWorkload``, a ``PromptWorkload`` or both.
+        """
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Rules of its own, each judged with the seeds of the round that it names; its
+        results are labelled "unofficial". Empty: the rounds' rules.
+        """
+
+    def precision(self, target: str) -> str:
+        """Default precision for an accuracy target: ``int8`` or ``fp32``.
+
+        Empty where the provider decides and nobody here knows.
+        """
+
+    def open_workload(self, kind: str, scratch: Path | None) -> Workload:
+        """Open the ``official``, ``embedded``, ``generated`` or ``synthetic`` workload.
+
+        Raises ``RequirementMissing`` with the files, their source and the expected
+        layout.
+        """
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """A benchmark that opens a ``synthetic`` workload of its own for rehearsals."""
+
+    @property
+    def rehearses(self) -> bool: ...
+
+
+class Rehearsal(Protocol):
+    """Makes the benchmark of a rehearsal from a rule alone."""
+
+    def rehearse(self, rule: Rule, mode: Mode) -> Benchmark:
+        """Return a benchmark whose synthetic workload is of the rule's size."""

@@ -1,0 +1,86 @@
+"""What a run's program decides on, as values; the text for people is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Any
+
+BARE_LOOP = "bare_loop_per_s"
+"""The text that says what the engines did alone, samples/s."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """One run's facts. Everything that code reads stands in a field of its own.
+
+    ``texts`` holds what only people read: its names and words may change at any time.
+    """
+
+    device: str = ""
+    """The device as NVML or the engine calls it; empty where the engine does not say."""
+    uses_gpu: bool = True
+    """False where the engine leaves a visible GPU alone."""
+    accelerators: int = 0
+    """GPUs that answered; 0 where CPUs or a service elsewhere did."""
+    devices: int = 1
+    """Devices that answered together behind one LoadGen."""
+    precision: str = ""
+    """``int8``, ``fp8`` …; empty where a server does not say."""
+    input_types: tuple[str, ...] = ()
+    """Types of a sample's arrays as submissions name them: ``fp32``."""
+    workload: str = ""
+    """Model and data in one line."""
+    weights_file: str = ""
+    weight_transformations: str = ""
+    start_from_device: bool = False
+    end_on_device: bool = False
+    bare_loop_per_s: float | None = None
+    """Samples/s of the engines alone, over all devices."""
+    is_disturbed: bool = False
+    """True where other programs took so much CPU time that the figure suffered."""
+    compared_with: Mapping[str, str] = field(default_factory=dict)
+    """Compliance: what the test needs -> the folder of that run."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Name -> words for people."""
+
+    @property
+    def on_device(self) -> tuple[str, ...]:
+        """The flags of a run that started from, or ended on, the device."""
+        flags = {
+            "start_from_device": self.start_from_device,
+            "end_on_device": self.end_on_device,
+        }
+        return tuple(flag for flag, is_set in flags.items() if is_set)
+
+    def to_texts(self) -> dict[str, str]:
+        """Return every fact in words, name -> text; empty ones are left out."""
+        loop = self.bare_loop_per_s
+        values = {
+            "device": self.device,
+            "accelerators": str(self.accelerators or ""),
+            "devices": str(self.devices) if self.devices > 1 else "",
+            "precision": self.precision,
+            "input types": ", ".join(self.input_types),
+            "workload": self.workload,
+            "weights file": self.weights_file,
+            "weight transformations": self.weight_transformations,
+            BARE_LOOP: "" if loop is None else f"{loop:.6g}",
+            **dict.fromkeys(self.on_device, "true"),
+            **{f"compared with {k}": path for k, path in self.compared_with.items()},
+        }
+        return {**{k: v for k, v in values.items() if v}, **self.texts}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values that ``from_dict`` reads back, without the texts."""
+        values = asdict(self)
+        del values["texts"]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunFacts:
+        """Return the facts of ``to_dict``'s values; ``TypeError`` for others."""
+        types = tuple(values.get("input_types", ()))
+        return cls(**{**values, "input_types": types})

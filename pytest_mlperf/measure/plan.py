@@ -1,0 +1,208 @@
+"""From a cell and the user's choices to a task that needs nothing looked up."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import fields
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.api import registry
+from pytest_mlperf.api.benchmark import Rehearses
+from pytest_mlperf.api.engine import ChoosesPrecision
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.api.object_ref import ObjectRef
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.tuning import Tuning
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.measure import residency
+from pytest_mlperf.measure.cells import installed_benchmarks
+from pytest_mlperf.measure.cells import why_not_installed
+from pytest_mlperf.measure.placement import VISIBLE
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import ServerSpec
+from pytest_mlperf.runner.messages import ServiceSpec
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import RunFailed
+
+STALL_SHARE = 0.75
+"""Of --mlperf-stall, after which a silent stream fails: before the watchdog, which
+cannot name the request."""
+STARTED = ("port", "health", "ready_s", "grace_s")
+ASKED = (
+    "model", "chat", "balance", "concurrency", "warm_up", "timeout_s", "token_env",
+)  # fmt: skip
+"""Keys of a system file's ``[server]`` table, by what they are about."""
+
+
+def plan_task(
+    session: MeasureSession,
+    placement: Placement,
+    cell: Cell,
+    mode: Mode,
+    folder: Path,
+) -> Task:
+    """Return the task of one cell in a mode, on these devices.
+
+    Raises ``RequirementMissing`` for a benchmark that is not installed, and
+    ``RunRefused`` for what the machine or the rules do not allow.
+    """
+    options = session.options
+    if why := why_not_installed(cell, options):
+        raise RequirementMissing(why)
+    spec = options.engine_spec(cell.engine)
+    kind = registry.provider_kind(spec)
+    service = plan_service(session, placement, cell) if kind == "service" else None
+    tuning = plan_tuning(session, cell)
+    return Task(
+        cell=cell,
+        mode=mode,
+        residency=residency.check_residency_allowed(
+            options, session.system, cell, placement.count
+        ),
+        seeds=rounds.get(cell.round).seeds,
+        provider=registry.reference(kind, spec),
+        benchmark=plan_benchmark(cell, options),
+        precision=plan_precision(cell, spec, tuning, service, options),
+        folder=folder,
+        workload=options.workload,
+        cache=options.cache,
+        cpus=placement.cpus,
+        visible=placement.visible,
+        slots=placement.slots if service is None else (),
+        scratch=options.scratch,
+        tuning=tuning,
+        engine_options=plan_engine_options(options),
+        shortening=options.shortening,
+        service=service,
+    )
+
+
+def plan_benchmark(cell: Cell, options: Options) -> ObjectRef:
+    """Return who opens the cell's workload; of a rehearsal, who makes it up."""
+    name = cell.benchmark
+    if not options.rehearsal:
+        return registry.reference("benchmark", name)
+    if name in installed_benchmarks():
+        benchmark = registry.benchmark(name)
+        if isinstance(benchmark, Rehearses) and benchmark.rehearses:
+            return registry.reference("benchmark", name)
+    return registry.reference("rehearsal", "synthetic")
+
+
+def plan_precision(
+    cell: Cell,
+    spec: str,
+    tuning: Tuning,
+    service: ServiceSpec | None,
+    options: Options,
+) -> str:
+    """Return the precision that was asked for, else the engine's for the target.
+
+    Empty for a server whose own precision nobody here knows.
+    """
+    if tuning.precision:
+        return tuning.precision
+    if service is not None and (service.urls or service.server):
+        return ""
+    if options.rehearsal and cell.benchmark not in installed_benchmarks():
+        default = "fp32"
+    else:
+        default = registry.benchmark(cell.benchmark).precision(cell.target)
+    provider = registry.provider(spec)
+    if isinstance(provider, ChoosesPrecision):
+        return provider.precision_for.get(default, default)
+    return default
+
+
+def plan_tuning(session: MeasureSession, cell: Cell) -> Tuning:
+    """Return the system file's tuning, overridden by the command line."""
+    options = session.options
+    given: Mapping[str, object] = {}
+    if not options.rehearsal:  # what a system file says is of engines that work
+        given = session.system.tuning.lookup(
+            cell.benchmark, cell.target, cell.scenario, cell.engine
+        )
+    known = {f.name for f in fields(Tuning)}
+    chosen: dict[str, Any] = {k: v for k, v in given.items() if k in known}
+    sizes = chosen.get("preferred")
+    if isinstance(sizes, list):
+        chosen["preferred"] = tuple(sorted(sizes))
+    return Tuning(**{**chosen, **options.tuning_for(cell.scenario)})
+
+
+def plan_engine_options(options: Options) -> dict[str, str]:
+    """Return what is passed on to the engine as it is."""
+    provider = {"provider": options.provider} if options.provider else {}
+    return {**dict(options.engine_options), **provider}
+
+
+def plan_service(
+    session: MeasureSession, placement: Placement, cell: Cell
+) -> ServiceSpec:
+    """Return where the service is: options win over the system file's table."""
+    options = session.options
+    table: dict[str, Any] = {
+        **session.system.server.lookup(cell.benchmark, cell.target)
+    }
+    spec = ServiceSpec(**{key: table[key] for key in ASKED if key in table})
+    if "command" in table and not options.endpoint:
+        command = table["command"]
+        words = shlex.split(command) if isinstance(command, str) else command
+        visible = placement.environment.get(VISIBLE, "")
+        start = {key: table[key] for key in STARTED if key in table}
+        spec = replace(spec, server=ServerSpec(tuple(words), visible, **start))
+    given: dict[str, Any] = {
+        "urls": options.endpoint or None,
+        "model": options.endpoint_model,
+        "chat": options.endpoint_chat or None,
+        "balance": options.endpoint_balance,
+        "concurrency": options.endpoint_concurrency,
+        "timeout_s": options.endpoint_timeout,
+        "token_env": options.endpoint_token_env,
+        "ca_file": str(options.endpoint_ca) if options.endpoint_ca else None,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return replace(spec, **chosen, stall_s=STALL_SHARE * options.stall)
+
+
+def logs_folder(reports: Path, cell: Cell, kind: str) -> Path:
+    """Return where LoadGen writes: a folder per cell, and mode or compliance test."""
+    # A third-party engine's name is its own; as a folder it may not climb.
+    name = re.sub(r"[^\w.-]", "_", cell.id)
+    return reports / "logs" / name / kind
+
+
+def make_folder(wanted: Path) -> Path:
+    """Make and return a folder of this run's own: ``performance``, then ``-2`` …
+
+    A repeated item must not write over the logs of the first, nor leave its own
+    among them when it fails. Raises ``RunFailed`` where none can be made.
+    """
+    for number in itertools.count(1):
+        folder = wanted.with_name(f"{wanted.name}-{number}") if number > 1 else wanted
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if folder.is_dir():
+                continue
+            raise RunFailed(
+                f"the logs folder {folder} is a file; it should be a folder of the "
+                "run's own: remove it, or choose another --mlperf-reports DIR",
+                folder=folder,
+            ) from None
+        except OSError as error:
+            raise RunFailed(
+                f"the logs folder {folder} cannot be made: {error.strerror}; give one "
+                "that can be written with --mlperf-reports DIR",
+                folder=folder,
+            ) from error
+        return folder
+    raise AssertionError("counting does not end")

@@ -1,0 +1,64 @@
+"""What measuring needs to know of a session, with or without pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from datetime import datetime
+from pathlib import Path
+
+from pytest_mlperf.api.observer import Observer
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.machine.system import System
+from pytest_mlperf.machine.system import detect_system
+from pytest_mlperf.measure.observe import find_observers
+from pytest_mlperf.reporting.progress import Progress
+from pytest_mlperf.reporting.results import plan_folder
+
+
+def ignore_progress(progress: Progress) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureSession:
+    """The user's choices, the machine, and where results go."""
+
+    options: Options
+    system: System
+    reports: Path
+    """Folder of the session; each run gets a folder below its ``logs``."""
+    observers: Mapping[str, Observer] = field(default_factory=dict)
+    """Name -> who watches every run."""
+    on_progress: Callable[[Progress], None] = ignore_progress
+    worker: int = 0
+    """Which of ``workers`` processes this is; each has its share of the devices."""
+    workers: int = 1
+
+    @classmethod
+    def start(
+        cls,
+        options: Options,
+        *,
+        folder: Path | None = None,
+        on_progress: Callable[[Progress], None] = ignore_progress,
+    ) -> MeasureSession:
+        """Return a session on this machine, alone on all of its devices.
+
+        ``folder``: of the system files' folder ``systems``; the working directory where
+        it is None. Raises ``ValueError`` for a bad system file or name.
+        """
+        system = detect_system(
+            options.system,
+            rootdir=folder or Path.cwd(),
+            numa_config=options.numa_config,
+        )
+        return cls(
+            options,
+            system,
+            plan_folder(options.reports, datetime.now()),
+            find_observers(options, system),
+            on_progress,
+        )

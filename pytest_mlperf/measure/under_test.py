@@ -1,0 +1,91 @@
+"""What the fixtures return: an engine or a server that is up, and how to ask it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.run import show_beat
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import BareBatches
+from pytest_mlperf.runner.messages import BatchTimes
+from pytest_mlperf.runner.messages import BuildTask
+from pytest_mlperf.runner.messages import Built
+from pytest_mlperf.runner.messages import Command
+from pytest_mlperf.runner.messages import Opened
+from pytest_mlperf.runner.messages import OpenTask
+from pytest_mlperf.runner.messages import RunnerReply
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.messages import TunedTask
+from pytest_mlperf.runner.messages import TuneTask
+from pytest_mlperf.runner.runner import Runner
+
+
+class Measure(Protocol):
+    """What the fixture ``measure`` returns."""
+
+    def __call__(self, cell: Cell, audit: str = "") -> Verdict:
+        """Run a cell, under a compliance test's settings where one is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnderTest:
+    """A task in a runner. Every method raises what ``Runner.obey`` raises."""
+
+    session: MeasureSession
+    runner: Runner
+    task: Task
+
+    def open(self) -> Opened:
+        """Open the workload."""
+        reply = self._obey(OpenTask(self.task))
+        assert isinstance(reply, Opened), "OpenTask is answered by Opened"
+        return reply
+
+    def build(self) -> Built:
+        """Build the engine, or have a server that answers."""
+        reply = self._obey(BuildTask(self.task))
+        assert isinstance(reply, Built), "BuildTask is answered by Built"
+        return reply
+
+    def tune(self) -> TunedTask:
+        """Find out streams, threads, batch and load."""
+        reply = self._obey(TuneTask(self.task))
+        assert isinstance(reply, TunedTask), "TuneTask is answered by TunedTask"
+        return reply
+
+    def time_batches(self, size: int, count: int = 1) -> tuple[float, ...]:
+        """Return the seconds of ``count`` batches of ``size`` samples on one stream of
+        the bare engine, without LoadGen. The stream stays open between calls.
+        """
+        reply = self._obey(BareBatches(self.task, size, count))
+        assert isinstance(reply, BatchTimes), "BareBatches is answered by BatchTimes"
+        return reply.seconds
+
+    def _obey(self, command: Command) -> RunnerReply:
+        on_progress = self.session.on_progress
+        return self.runner.obey(
+            command, lambda beat: on_progress(show_beat(self.task, beat))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnderTest:
+    """What the fixtures ``engine`` and ``server`` return."""
+
+    build: Built
+    under_test: UnderTest
+
+    @property
+    def digest(self) -> str:
+        """Content hash of the build."""
+        return self.build.digest
+
+    def time_batches(self, size: int, count: int = 1) -> tuple[float, ...]:
+        """Return the seconds of ``count`` batches of ``size`` samples, without LoadGen.
+
+        Raises ``RunFailed`` for a service, and for several devices.
+        """
+        return self.under_test.time_batches(size, count)

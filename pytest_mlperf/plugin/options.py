@@ -1,0 +1,181 @@
+"""Registers the options with pytest, and reads them back as ``Options``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+from typing import Literal
+
+import pytest
+
+from pytest_mlperf.api import registry
+from pytest_mlperf.config import aliases
+from pytest_mlperf.config.option_specs import SPECS
+from pytest_mlperf.config.options import Given
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.plugin import collection
+
+TYPED_ALIASES = "mlperf_aliases"
+"""Where the namespace keeps the other harnesses' spellings that were typed."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every option and its ini twin."""
+    group = parser.getgroup("mlperf", "MLPerf Inference")
+    for spec in SPECS.values():
+        also = ", ".join(aliases.list_spellings(spec.name))
+        shown = f"{spec.help}; also {also}" if also else spec.help
+        if spec.is_switch:
+            group.addoption(
+                spec.flag, action="store_true", default=None, dest=spec.dest, help=shown
+            )
+        else:
+            action = "append" if spec.repeats else "store"
+            group.addoption(
+                spec.flag, action=action, metavar=spec.metavar, dest=spec.dest,
+                help=shown,
+            )  # fmt: skip
+        kind: Literal["bool", "string"] = "bool" if spec.is_switch else "string"
+        parser.addini(spec.dest, f"twin of {spec.flag}", type=kind, default=None)
+
+
+def add_aliases(parser: pytest.Parser, args: Sequence[str]) -> None:
+    """Register the other harnesses' spellings among the arguments that nobody claims.
+
+    Only what was typed, so that other sessions know nothing of them.
+    """
+    group = parser.getgroup("mlperf")
+    for flag in dict.fromkeys(arg.partition("=")[0] for arg in args):
+        alias = aliases.find_alias(flag)
+        if alias is None or _is_claimed(parser, flag):
+            continue
+        spec = SPECS.get(alias.option)
+        # A switch needs no value, and may have one: --start_from_device=true.
+        valued = not (spec and spec.is_switch) or any(
+            arg.startswith(f"{flag}=") for arg in args
+        )
+        group.addoption(
+            flag, action=_AliasAction, nargs=None if valued else 0, dest=TYPED_ALIASES,
+            default=None, help=argparse.SUPPRESS,
+        )  # fmt: skip
+
+
+class _AliasAction(argparse.Action):
+    """Sets the option that a spelling stands for."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        del parser
+        flag = option_string or self.option_strings[0]
+        try:
+            name, text = aliases.translate(flag, "true" if self.nargs == 0 else values)
+        except ValueError as error:
+            raise pytest.UsageError(str(error)) from None
+        spec = SPECS[name]
+        value: object = text
+        if spec.is_switch:
+            value = spec.parse(text)
+        elif spec.repeats:
+            value = [*(getattr(namespace, spec.dest, None) or []), text]
+        setattr(namespace, spec.dest, value)
+        typed = getattr(namespace, self.dest, None) or []
+        setattr(namespace, self.dest, [*typed, flag])
+
+
+def _is_claimed(parser: pytest.Parser, flag: str) -> bool:
+    """Ask the parser itself: releases of pytest differ in how a clash shows."""
+    try:
+        _, unknown = parser.parse_known_and_unknown_args([flag])
+    except pytest.UsageError:  # somebody's option that wants a value
+        return True
+    return flag not in unknown
+
+
+def refuse_unused_aliases(config: pytest.Config) -> None:
+    """Raise ``UsageError`` for other harnesses' spellings in a session without items.
+
+    Without this plugin pytest would not know them either.
+    """
+    if typed := config.getoption(TYPED_ALIASES, default=None):
+        raise pytest.UsageError(
+            f"unrecognized arguments: {' '.join(typed)}: pytest-mlperf reads them, but "
+            "no MLPerf item was collected; name a folder that has some, or leave them "
+            "out"
+        )
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Return the user's choices; ``UsageError`` says what to change."""
+    try:
+        given = _find_given(config)
+        installed = _list_benchmarks() if "benchmark" in given else {}
+        return Options.from_given(
+            given,
+            here=config.invocation_params.dir,
+            root=config.rootpath,
+            installed=installed,
+        )
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def is_configured(config: pytest.Config) -> bool:
+    """Return whether the user gave any mlperf option or ini value."""
+    return any(one.text != "false" for one in _find_given(config).values())
+
+
+def _find_given(config: pytest.Config) -> dict[str, Given]:
+    """Return the texts of the options, else of their ini twins."""
+    found = {}
+    for name, spec in SPECS.items():
+        value, source = config.getoption(spec.dest), spec.flag
+        is_typed = value is not None
+        if not is_typed:
+            source = f"{spec.dest} in {config.inipath}"
+            try:
+                value = config.getini(spec.dest)
+            except (ValueError, pytest.UsageError) as error:
+                raise ValueError(f"{source}: {error}") from None
+        if value is None:
+            continue
+        if isinstance(value, list):
+            value = ",".join(value)
+        text = str(value).lower() if spec.is_switch else str(value)
+        found[name] = Given(text, source, is_typed)
+    return found
+
+
+def is_mlperf(item: pytest.Item) -> bool:
+    """Return whether an item asks for a cell, also where no cell is left for it."""
+    found = getattr(item, "callspec", None)
+    return bool(found and "cell" in found.params and collection.mode_of(item))
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item], options: Options) -> None:
+    """Take away the items that the options do not select."""
+    if not options.selections:
+        return
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        is_selected = not is_mlperf(item) or (
+            collection.cell_of(item) is not None
+            and options.selects_mode(Mode(collection.mode_of(item)))
+        )
+        (kept if is_selected else dropped).append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
+
+
+def _list_benchmarks() -> dict[str, str]:
+    """Return name or alias -> benchmark, of the installed packages."""
+    names = {name: name for name in registry.names("benchmark")}
+    return names | registry.aliases()

@@ -1,0 +1,49 @@
+"""What LoadGen drives: a system under test, and its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Counted(Protocol):
+    """What the heartbeat reads of a system under test."""
+
+    @property
+    def issued(self) -> int: ...
+
+    @property
+    def completed(self) -> int: ...
+
+    @property
+    def pulse(self) -> int:
+        """Grows with signs of life between completions."""
+
+
+class SUT(Counted, Protocol):
+    """What LoadGen's callbacks call: a ``BatchSUT`` or a ``RequestSUT``."""
+
+    @property
+    def issue(self) -> Callable[[list[int], list[int]], None]:
+        """Takes LoadGen's ids and sample indices, and returns at once."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class SampleLibrary(Protocol):
+    """The samples as LoadGen's QSL sees them; a ``Dataset`` is one."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def performance_count(self) -> int: ...
+
+    def load(self, indices: Sequence[int]) -> None: ...
+
+    def unload(self, indices: Sequence[int]) -> None: ...
