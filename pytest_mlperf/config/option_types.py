@@ -10,7 +10,18 @@ import os
 import re
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+
+from pytest_mlperf.core.types import Scenario
+
+PerScenario = float | tuple[tuple[str, float], ...]
+"""One number for all cells, or (scenario's slug, number) pairs; the slug is empty for
+the scenarios without a number of their own."""
+HIGHEST_CLOCK = "max"
+"""Stands for the highest clock that the GPU names."""
+FEWEST_MHZ, MOST_MHZ = 100, 10_000
 
 
 def suggest(name: str, legal: Iterable[str]) -> str:
@@ -19,7 +30,13 @@ def suggest(name: str, legal: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def number(text: str) -> float:
+def parse_switch(text: str) -> bool:
+    if text.strip().lower() not in ("true", "false"):
+        raise ValueError("true or false")
+    return text.strip().lower() == "true"
+
+
+def parse_number(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -29,34 +46,34 @@ def number(text: str) -> float:
     return value
 
 
-def whole(text: str) -> int:
+def parse_whole(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise ValueError("a whole number of at least 1")
     return int(text)
 
 
-def count(text: str) -> int | str:
+def parse_device_count(text: str) -> int | str:
     """How many devices: a number, or ``all``."""
     if text.strip() == "all":
         return "all"
     try:
-        return whole(text)
+        return parse_whole(text)
     except ValueError as error:
         raise ValueError(f"{error}, or all") from None
 
 
-def delay(text: str) -> float:
+def parse_delay(text: str) -> float:
     """A delay, where 0 is a legal choice: do not wait."""
-    return 0.0 if text.strip() in ("0", "0.0") else number(text)
+    return 0.0 if text.strip() in ("0", "0.0") else parse_number(text)
 
 
-def word(text: str) -> str:
+def parse_word(text: str) -> str:
     if not text.strip():
         raise ValueError("a name")
     return text.strip()
 
 
-def pairs(text: str) -> tuple[tuple[str, str], ...]:
+def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
     """Options of an engine: ``level=3,cuda-graphs=off``."""
     found = [part.partition("=") for part in text.split(",") if part.strip()]
     if not found or not all(name.strip() and sign for name, sign, _ in found):
@@ -64,7 +81,7 @@ def pairs(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), value.strip()) for name, _, value in found)
 
 
-def round_name(text: str) -> str:
+def parse_round(text: str) -> str:
     from pytest_mlperf.core.rounds import ROUNDS
 
     name = text if text.startswith("v") else f"v{text}"
@@ -82,13 +99,80 @@ def one_of(*legal: str) -> Callable[[str], str]:
     return parse
 
 
-def category(text: str) -> str:
+def list_of(parse: Callable[[str], str], what: str) -> Callable[[str], tuple[str, ...]]:
+    """Return the parser of a list separated by commas; each value counts once."""
+
+    def parse_list(text: str) -> tuple[str, ...]:
+        parts = [part.strip() for part in text.split(",")]
+        if not all(parts):
+            raise ValueError(f"{what} separated by commas, without an empty name")
+        return tuple(dict.fromkeys(map(parse, parts)))
+
+    return parse_list
+
+
+def parse_scenario(text: str) -> str:
+    """Return the slug of any usual spelling."""
+    try:
+        return Scenario.parse(text).slug
+    except ValueError:
+        legal = [scenario.slug for scenario in Scenario]
+        near = suggest(text.lower(), legal)
+        raise ValueError(f"one of {', '.join(legal)}.{near}") from None
+
+
+def per_scenario(*scenarios: Scenario) -> Callable[[str], PerScenario]:
+    """Return the parser of a number that scenarios may have each for themselves."""
+    slugs = tuple(scenario.slug for scenario in scenarios)
+
+    def parse(text: str) -> PerScenario:
+        if "=" not in text and "," not in text:
+            return parse_number(text)
+        found: dict[str, float] = {}
+        for part in text.split(","):
+            name, sign, value = part.rpartition("=")
+            scenario = one_of(*slugs)(parse_scenario(name)) if sign else ""
+            if scenario in found:
+                raise ValueError(f"one number for {scenario or 'all scenarios'}")
+            found[scenario] = parse_number(value)
+        return tuple(sorted(found.items()))
+
+    return parse
+
+
+def number_for(value: PerScenario | None, scenario: Scenario) -> float | None:
+    """Return the number that holds for a scenario; None leaves it to the probe."""
+    if not isinstance(value, tuple):
+        return value
+    numbers = dict(value)
+    return numbers.get(scenario.slug, numbers.get(""))
+
+
+def resolve_benchmark(name: str, installed: Mapping[str, str]) -> str:
+    """Return the canonical benchmark, ``bert``, or model, ``bert-99.9``, of a name.
+
+    ``installed``: name or alias -> benchmark, of the benchmarks that packages install.
+    """
+    from pytest_mlperf.core import catalog
+    from pytest_mlperf.core.rounds import names
+
+    if found := installed.get(name.lower()):
+        return found
+    if names.interactive(name):
+        raise ValueError("a benchmark; add --mlperf-scenario interactive to select it")
+    if canonical := names.canonical(name):
+        return "-".join(filter(None, canonical))
+    legal = sorted({*catalog.read_all(), *installed.values()})
+    raise ValueError(f"one of {', '.join(legal)}.{suggest(name.lower(), legal)}")
+
+
+def parse_category(text: str) -> str:
     legal = ("edge", "datacenter", "datacenter,edge")
     parts = sorted(part.strip() for part in text.split(","))
     return one_of(*legal)(",".join(parts))
 
 
-def org(text: str) -> str:
+def parse_org(text: str) -> str:
     from pytest_mlperf.core.submission.layout import folder_problem
 
     if problem := folder_problem(text):
@@ -96,29 +180,52 @@ def org(text: str) -> str:
     return text
 
 
-def folder(text: str) -> Path:
+def parse_path(text: str) -> Path:
     # Anybody's session comes here; Path.expanduser raises for a ~ that has no home.
-    return Path(os.path.expanduser(word(text)))  # noqa: PTH111
+    return Path(os.path.expanduser(parse_word(text)))  # noqa: PTH111
 
 
-def urls(text: str) -> tuple[str, ...]:
-    """URLs of endpoints, separated by commas; each is read as the client will."""
-    from pytest_mlperf.services.http.connection import Address
+def parse_clock(text: str) -> str:
+    """MHz, or ``HIGHEST_CLOCK``."""
+    clock = text.strip()
+    is_mhz = clock.isdecimal() and FEWEST_MHZ <= int(clock) <= MOST_MHZ
+    if clock != HIGHEST_CLOCK and not is_mhz:
+        raise ValueError(f"max, or MHz from {FEWEST_MHZ} to {MOST_MHZ}")
+    return clock
 
+
+def parse_urls(text: str) -> tuple[str, ...]:
+    """URLs of endpoints, separated by commas; the client parses them again."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise ValueError("URLs separated by commas, none of them empty")
     for part in parts:
-        try:
-            Address.parse(part)
-        except ValueError as error:
-            raise ValueError(f"http://host:port[,…] ({error})") from None
+        if problem := _find_url_problem(part):
+            raise ValueError(f"http://host:port[,…] ({problem})")
     if len(set(parts)) != len(parts):
         raise ValueError("URLs of which none is named twice")
     return tuple(parts)
 
 
-def variable(text: str) -> str:
+def _find_url_problem(url: str) -> str:
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        _ = parts.port
+    except ValueError as error:
+        return f"{url!r}: {error}; write http://host:port"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"{url!r} is no http:// or https:// URL with a host"
+    if parts.username or parts.password:
+        return (
+            f"{parts.hostname!r}: a password in a URL ends in logs; give a token by an "
+            "environment variable"
+        )
+    if parts.query or parts.fragment:
+        return f"{url!r}: an endpoint's URL has no ? and no #"
+    return ""
+
+
+def parse_variable(text: str) -> str:
     """The name of an environment variable, never the secret in it."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", text):
         raise ValueError(
@@ -137,8 +244,8 @@ CORE_TYPES = {
 """NVIDIA's names for how a harness reaches a model -> why it is refused."""
 
 
-def core_type(text: str) -> str:
-    """The name S4 has for an OpenAI-compatible server."""
+def parse_core_type(text: str) -> str:
+    """NVIDIA's name for an OpenAI-compatible server."""
     why = CORE_TYPES.get(text)
     if why:
         raise ValueError(

@@ -91,13 +91,15 @@ def detect_system(
     *,
     rootdir: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    numa_config: str | None = None,
 ) -> System:
     """Return this machine; never raises because of its hardware.
 
     ``name`` (else ``SYSTEM_NAME``) is a system's name or the path of a ``.toml`` file.
     ``root`` holds the /proc and /sys to read; ``rootdir`` (default: the current folder)
-    has the user's ``systems`` folder. Raises ``SystemFileError`` for a bad system file
-    and ``ValueError`` for a name that cannot name a folder.
+    has the user's ``systems`` folder. ``numa_config`` counts before the file's. Raises
+    ``SystemFileError`` for a bad system file and ``ValueError`` for a name that cannot
+    name a folder, and for a ``numa_config`` that is not this machine's.
     """
     environ = os.environ if environ is None else environ
     wanted = name or environ.get("SYSTEM_NAME", "").strip() or None
@@ -117,7 +119,7 @@ def detect_system(
     full = file.name if file else wanted or make_unregistered_name(host.arch, gpus)
     _check_name(full)
     detected = _describe(full, host, gpus)
-    gpus, numa, difference = _place_gpus(file, gpus, root)
+    gpus, numa, difference = _place_gpus(file, numa_config, gpus, root)
     notes += (difference,) * bool(difference)
     return System(
         **{one.name: getattr(host, one.name) for one in fields(Host)},
@@ -137,26 +139,32 @@ def detect_system(
 
 
 def _place_gpus(
-    file: SystemFile | None, gpus: tuple[Gpu, ...], root: Path
+    file: SystemFile | None, asked: str | None, gpus: tuple[Gpu, ...], root: Path
 ) -> tuple[tuple[Gpu, ...], str, str]:
     """Return the GPUs with their CPUs, the configuration, and how it differs.
 
-    Raises ``SystemFileError`` for the configuration of another machine.
+    Raises ``SystemFileError`` or ``ValueError`` for that of another machine.
     """
     detected = detect_numa(gpus, root)
-    if file is None or not file.numa:
+    config = asked or (file.numa if file else "")
+    if not config:
         return assign_cpus(gpus, detected), format_numa(detected), ""
-    if file.numa == OFF:
+    if config == OFF:
         return tuple(replace(gpu, cpus=()) for gpu in gpus), OFF, ""
     online = [cpu for cpus in read_numa_nodes(root).values() for cpu in cpus]
     try:
-        nodes = check_numa(parse_numa(file.numa), len(gpus), online)
+        nodes = check_numa(parse_numa(config), len(gpus), online)
     except NumaError as error:
+        if asked or file is None:
+            raise ValueError(f"--mlperf-numa-config: {error}") from None
         raise SystemFileError(file.path, "[numa]", str(error)) from None
     differing = list_differences(nodes, detected)
     note = ""
     if differing:
-        note = f"NUMA: {'; '.join(differing)}; see [numa] in {file.path}"
+        source = "--mlperf-numa-config"
+        if file and not asked:
+            source = f"[numa] in {file.path}"
+        note = f"NUMA: {'; '.join(differing)}; see {source}"
     return assign_cpus(gpus, nodes), format_numa(nodes), note
 
 

@@ -60,10 +60,8 @@ def describe_session(
     if options.devices_per_item:
         found[2] += f"; devices per item {options.devices_per_item}"
     seconds = options.min_duration_s
-    if seconds is not None and options.is_shortened:
-        how = "fast" if options.fast else "shortened"
-        text = f"{how}: {seconds:g} s minimum duration{_queries(cells)} instead"
-        found.insert(3, f"{text} of the round's: waived, not a submission result")
+    if options.is_shortened:
+        found.insert(3, _describe_shortening(cells, options))
     elif seconds is not None and seconds > ROUND_S:
         text = f"--mlperf-duration {seconds:g} lengthens nothing: the round's"
         found.insert(3, f"{text} {ROUND_S:g} s hold")
@@ -72,6 +70,18 @@ def describe_session(
             found.append(f"{flag}: needs the committee's approval (docs/systems.md)")
     found += [f"note: {note}" for note in notes]
     return [f"mlperf: {line}" for line in found]
+
+
+def _describe_shortening(cells: Iterable[Cell], options: Options) -> str:
+    seconds, count = options.min_duration_s, options.min_query_count
+    asked = f"a minimum query count of {count:,}" if count is not None else ""
+    if seconds is not None and seconds < ROUND_S:
+        queries = f" and {asked}" if asked else _queries(cells)
+        asked = f"{seconds:g} s minimum duration{queries}"
+    return (
+        f"{'fast' if options.fast else 'shortened'}: {asked} instead of the round's: "
+        "waived, not a submission result"
+    )
 
 
 def _queries(cells: Iterable[Cell]) -> str:

@@ -25,7 +25,7 @@ _LEGEND = {
     "embedded": "embedded: a small stand-in for the official model and data",
     "performance only": "performance only: generated weights, answers mean nothing",
     "fast": f"fast: {FAST_S:g} s minimum duration, not the round's, and few queries",
-    "shortened": "shortened: --mlperf-duration instead of the round's",
+    "shortened": "shortened: a duration or query count of the user's, not the round's",
     NULL: f"{NULL}: nothing was inferred, this measures the suite",
 }
 MODES = ("performance", "accuracy")

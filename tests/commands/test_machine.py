@@ -91,6 +91,24 @@ def test_another_machines_configuration_stops_with_its_file(tmp_path: Path) -> N
         machine(tmp_path, "2,0:0-3&1:4-7")
 
 
+def test_the_option_counts_before_the_file(tmp_path: Path) -> None:
+    """--mlperf-numa-config is checked against the machine as the file's [numa] is."""
+    assert machine(tmp_path, "off").numa_config == "off"
+
+    def detect(config: str) -> System:
+        root = tmp_path / "root"
+        return detect_system(
+            "lab", root, rootdir=tmp_path, environ={}, numa_config=config
+        )
+
+    found = detect("0:0-3&1:4-7")
+
+    assert [gpu.cpus for gpu in found.gpus] == [(0, 1, 2, 3), (4, 5, 6, 7)]
+    assert found.numa_note.endswith("; see --mlperf-numa-config")
+    with pytest.raises(ValueError, match=r"^--mlperf-numa-config: .*found GPU 2"):
+        detect("2,0:0-3&1:4-7")
+
+
 def test_machine_is_described_with_what_to_do(tmp_path: Path) -> None:
     """Name, devices, NUMA with both strings, and each setting with its remedy."""
     pages = "sys/kernel/mm/transparent_hugepage/enabled"

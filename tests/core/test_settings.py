@@ -137,6 +137,37 @@ def test_only_a_shorter_run_waives_anything(duration_ms: int) -> None:
     assert (1 if shorter else 100) == made.min_query_count
 
 
+@pytest.mark.parametrize(
+    ("duration_ms", "count", "waived", "expected"),
+    [
+        (None, 50, ["min_query_count"], (600_000, 50)),
+        (None, 500, [], (600_000, 500)),
+        (5000, 50, ["min_duration", "min_query_count"], (5000, 50)),
+        (5000, 500, ["min_duration"], (5000, 500)),
+    ],
+)
+def test_a_query_count_is_asked_for_as_it_is(
+    duration_ms: int | None, count: int, waived: list[str], expected: tuple[int, int]
+) -> None:
+    """Below the round's 100 it is waived; above it the run only takes longer."""
+    shortening = Shortening(duration_ms, "--mlperf-min-query-count", count)
+    made = planned(Scenario.SERVER, shortening=shortening)
+
+    assert sorted(made.waived) == waived
+    assert (made.min_duration_ms, made.min_query_count) == expected
+
+
+def test_a_query_count_of_offline_is_samples() -> None:
+    """Both of the round's counts are waived by name."""
+    shortening = Shortening(None, "--mlperf-min-query-count 10", 10)
+    made = planned(Scenario.OFFLINE, shortening=shortening)
+
+    assert made.waived == dict.fromkeys(
+        ("min_query_count", "min_sample_count"),
+        "--mlperf-min-query-count 10: 10 instead of 24,576",
+    )
+
+
 @given(available=st.integers(1, 3000))
 def test_a_small_dataset_waives_the_samples_in_memory(available: int) -> None:
     """LoadGen is asked for what there is, and the shortage is named."""

@@ -9,15 +9,16 @@ import pytest
 
 from pytest_mlperf.api.service import TOKEN_ENV
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.measure.placement import Slice
+from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.service_spec import service_for
-from pytest_mlperf.runner.messages import ServerWish
+from pytest_mlperf.plugin.options import read_options
+from pytest_mlperf.runner.messages import ServerSpec
 from tests.support.endpoint_double import serving
 from tests.support.service_doubles import ENTRY_POINT
 
 SUITES = Path(__file__).parents[2]
 """A wheel has them inside the package; here they are beside it."""
-DEVICE = Slice((0, 1), "cpu")
+DEVICE = Placement((0, 1), "cpu")
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_a_suite_runs_against_an_endpoint_and_its_table_has_tokens(
 
 
 def options(pytester: pytest.Pytester, *args: str) -> Options:
-    return Options.from_config(pytester.parseconfig(*args))
+    return read_options(pytester.parseconfig(*args))
 
 
 def test_options_win_over_the_system_files_table(pytester: pytest.Pytester) -> None:
@@ -172,12 +173,12 @@ def test_a_command_is_split_as_a_shell_does_and_knows_its_gpus(
     pytester: pytest.Pytester,
 ) -> None:
     """Braces are filled later, by who knows the port."""
-    device = Slice((0,), "gpu", {"CUDA_VISIBLE_DEVICES": "3"})
+    device = Placement((0,), "gpu", {"CUDA_VISIBLE_DEVICES": "3"})
     table = {"command": "serve '{model}' --port {port}", "ready_s": 9.0}
     wish = service_for(options(pytester), table, device)
 
     words = ("serve", "{model}", "--port", "{port}")
-    assert ServerWish(words, devices="3", ready_s=9.0) == wish.server
+    assert ServerSpec(words, devices="3", ready_s=9.0) == wish.server
 
 
 def test_a_silent_stream_fails_before_the_watchdog_steps_in(

@@ -1,0 +1,319 @@
+# ruff: noqa: RUF009 - option() and switch() return fields
+"""Every option, declared once: a field of ``OptionValues`` with its ``OptionSpec``.
+
+The field's name makes the option (``--mlperf-batch``) and its ini twin
+(``mlperf_batch``). Other harnesses' spellings of an option are in ``aliases``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.config.option_types import PerScenario
+from pytest_mlperf.config.option_types import list_of
+from pytest_mlperf.config.option_types import one_of
+from pytest_mlperf.config.option_types import parse_category
+from pytest_mlperf.config.option_types import parse_clock
+from pytest_mlperf.config.option_types import parse_core_type
+from pytest_mlperf.config.option_types import parse_delay
+from pytest_mlperf.config.option_types import parse_device_count
+from pytest_mlperf.config.option_types import parse_number
+from pytest_mlperf.config.option_types import parse_org
+from pytest_mlperf.config.option_types import parse_pairs
+from pytest_mlperf.config.option_types import parse_path
+from pytest_mlperf.config.option_types import parse_round
+from pytest_mlperf.config.option_types import parse_scenario
+from pytest_mlperf.config.option_types import parse_switch
+from pytest_mlperf.config.option_types import parse_urls
+from pytest_mlperf.config.option_types import parse_variable
+from pytest_mlperf.config.option_types import parse_whole
+from pytest_mlperf.config.option_types import parse_word
+from pytest_mlperf.config.option_types import per_scenario
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+
+DEFAULT_ENGINE = "onnxruntime"
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSpec:
+    """How an option is registered and read."""
+
+    parse: Callable[[str], Any]
+    """Raises ``ValueError`` whose text completes "but should be …"."""
+    metavar: str
+    """Empty for a switch."""
+    help: str
+    repeats: bool = False
+    """May be given several times; the texts are joined by commas."""
+    environment: str = ""
+    """Variable that counts where neither option nor ini value is given."""
+    name: str = ""
+
+    @property
+    def flag(self) -> str:
+        return f"--mlperf-{self.name.replace('_', '-')}"
+
+    @property
+    def dest(self) -> str:
+        """Name in pytest's namespace, and of the ini twin."""
+        return f"mlperf_{self.name}"
+
+    @property
+    def is_switch(self) -> bool:
+        return not self.metavar
+
+
+def option(
+    parse: Callable[[str], Any],
+    metavar: str,
+    help: str,  # noqa: A002 - argparse's own word
+    *,
+    default: Any = None,
+    unset: str = "",
+    repeats: bool = False,
+    environment: str = "",
+) -> Any:
+    """Return the field of an option; ``unset`` tells what holds where it is not given
+    and no default says it.
+    """
+    if isinstance(default, float) and not unset:
+        unset = f"{default:g}"
+    full = f"{help} (default: {unset or default})" if unset or default else help
+    spec = OptionSpec(parse, metavar, full, repeats, environment)
+    return field(default=default, metadata={"spec": spec})
+
+
+def switch(help: str) -> Any:  # noqa: A002 - argparse's own word
+    """Return the field of an option that is on or off."""
+    return field(default=False, metadata={"spec": OptionSpec(parse_switch, "", help)})
+
+
+@dataclass(frozen=True, slots=True)
+class OptionValues:
+    """The user's choices, validated; None is a choice left to what knows better.
+
+    Durations are seconds where the name has no unit.
+    """
+
+    fast: bool = switch(
+        "60 s minimum duration and a minimum query count of 1: shortened rules are "
+        "waived, never a submission result"
+    )
+    rehearsal: bool = switch(
+        "run everything but inference: the engine oracle answers from the ground truth "
+        "of synthetic data of the official size; nothing is measured, so -n may exceed "
+        "the devices"
+    )
+    compliance: bool = switch(
+        "collect the compliance tests of each cell's round too (always with a closed "
+        "--mlperf-submission and --mlperf-rehearsal); each is a run of its own"
+    )
+    benchmark: tuple[str, ...] = option(
+        list_of(parse_word, "benchmarks"), "NAME",
+        "run the cells of these benchmarks only; repeat it or separate by commas",
+        default=(), repeats=True,
+    )  # fmt: skip
+    accuracy_target: tuple[str, ...] = option(
+        list_of(one_of("default", "high"), "accuracy targets"), "KIND",
+        "run the cells of the benchmarks' default or high (99.9) accuracy targets only",
+        default=(), repeats=True,
+    )  # fmt: skip
+    scenario: tuple[str, ...] = option(
+        list_of(parse_scenario, "scenarios"), "NAME",
+        "run the cells of these scenarios only; repeat it or separate by commas",
+        default=(), repeats=True,
+    )  # fmt: skip
+    mode: tuple[str, ...] = option(
+        list_of(one_of(*(mode.value for mode in Mode)), "modes"), "MODE",
+        "run the items of these modes only: performance, accuracy, compliance",
+        default=(), repeats=True,
+    )  # fmt: skip
+    duration: float | None = option(
+        parse_number, "SECONDS",
+        "minimum duration of a run, for development: shortened rules are waived, never "
+        "a submission result",
+    )  # fmt: skip
+    min_query_count: int | None = option(
+        parse_whole, "N",
+        "minimum query count of a run (Offline: samples), for development: as "
+        "--mlperf-duration, never a submission result",
+    )  # fmt: skip
+    engine: tuple[str, ...] = option(
+        list_of(parse_word, "installed engines, or module:object,"), "NAME",
+        "engine to run on; repeat it or separate by commas; module:object for one in "
+        "development",
+        default=(DEFAULT_ENGINE,), unset=DEFAULT_ENGINE, repeats=True,
+    )  # fmt: skip
+    round: str | None = option(
+        parse_round, "vX.Y", "rules to judge by",
+        unset="the newest round that has the benchmark and scenario",
+    )  # fmt: skip
+    scratch: Path | None = option(
+        parse_path, "DIR", "folder of official models and data",
+        unset="MLPERF_SCRATCH_PATH", environment="MLPERF_SCRATCH_PATH",
+    )  # fmt: skip
+    workload: str = option(
+        one_of("auto", "embedded", "official", "generated"), "KIND",
+        "auto, embedded, official or generated (performance only)",
+        default="embedded", unset="auto: official with a scratch folder, else embedded",
+    )  # fmt: skip
+    """``auto`` is already decided; ``synthetic`` in a rehearsal."""
+    precision: str | None = option(
+        parse_word, "NAME", "precision of the engine, such as fp32 or int8",
+        unset="the benchmark's for its accuracy target",
+    )  # fmt: skip
+    target_qps: PerScenario | None = option(
+        per_scenario(Scenario.OFFLINE, Scenario.SERVER, Scenario.INTERACTIVE),
+        "X",
+        "queries a second LoadGen issues (Server), or samples a second it expects "
+        "(Offline); server=X,offline=Y for each its own",
+        repeats=True,
+    )
+    expected_latency_ms: PerScenario | None = option(
+        per_scenario(Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM), "X",
+        "latency LoadGen expects in SingleStream and MultiStream; "
+        "singlestream=X,multistream=Y for each its own",
+        repeats=True,
+    )  # fmt: skip
+    streams: int | None = option(
+        parse_whole, "N", "engine sessions that work side by side"
+    )
+    threads: int | None = option(parse_whole, "N", "threads of one session")
+    batch: int | None = option(parse_whole, "N", "largest batch")
+    max_delay_ms: float | None = option(
+        parse_delay, "X", "longest wait for a batch to fill (Server)"
+    )
+    provider: str | None = option(
+        parse_word, "NAME", "execution provider of onnxruntime"
+    )
+    engine_options: tuple[tuple[str, str], ...] = option(
+        parse_pairs, "K=V,...",
+        "what only one engine understands, such as workspace-mib=4096 (tensorrt)",
+        default=(),
+    )  # fmt: skip
+    system: str | None = option(
+        parse_word, "NAME", "name of this machine",
+        unset="SYSTEM_NAME, else what is detected", environment="SYSTEM_NAME",
+    )  # fmt: skip
+    numa_config: str | None = option(
+        parse_word, "GPUS:CPUS",
+        "which CPUs serve which GPUs, such as 1:0-15&0:16-31, or off",
+        unset="the system file's [numa], else what is detected",
+    )  # fmt: skip
+    cache: Path = option(
+        parse_path, "DIR", "folder of built engines", default=Path(),
+        unset="pytest-mlperf in XDG_CACHE_HOME or ~/.cache",
+    )  # fmt: skip
+    reports: Path = option(
+        parse_path, "DIR", "folder of reports", default=Path("reports"),
+        unset="reports in the root directory",
+    )  # fmt: skip
+    stall: float = option(
+        parse_number, "SECONDS", "give a run up after this long without progress",
+        default=120.0,
+    )  # fmt: skip
+    devices_per_item: int | str | None = option(
+        parse_device_count, "N",
+        "devices that one Offline or Server item runs over, a process each behind one "
+        "LoadGen: a number or all; without a GPU, shares of the CPUs",
+        unset="1",
+    )  # fmt: skip
+    lease_wait: float = option(
+        parse_delay, "SECONDS",
+        "wait this long for a GPU that another session measures on",
+        default=0.0, unset="0: fail, and say who",
+    )  # fmt: skip
+    build_timeout: float = option(
+        parse_number, "SECONDS", "give an engine build up after this long",
+        default=3600.0,
+    )  # fmt: skip
+    progress: str = option(
+        one_of("auto", "on", "off"), "WHEN",
+        "live progress: auto (on a terminal), on or off",
+        default="auto",
+    )  # fmt: skip
+    submission: str | None = option(
+        parse_org, "ORG",
+        "write a submission of this organisation from the session's runs, into the "
+        "reports folder",
+    )  # fmt: skip
+    tree: Path | None = option(
+        parse_path, "DIR",
+        "submission to complete, or an earlier session's reports folder whose runs "
+        "count too",
+    )  # fmt: skip
+    division: str = option(
+        one_of("closed", "open"), "NAME", "closed or open", default="closed"
+    )
+    category: str | None = option(
+        parse_category, "NAME", "edge, datacenter or datacenter,edge",
+        unset="system_type of the system file",
+    )  # fmt: skip
+    checker: Path | None = option(
+        parse_path, "DIR",
+        "clone of mlcommons/inference, whose submission checker judges the tree too",
+    )  # fmt: skip
+    endpoint: tuple[str, ...] = option(
+        parse_urls, "URL[,URL]",
+        "OpenAI-compatible servers that run already and answer the LLM benchmarks",
+        default=(), unset="the system file's [server], else the embedded one",
+    )  # fmt: skip
+    endpoint_model: str | None = option(
+        parse_word, "NAME", "model to ask the endpoints for", unset="the one they serve"
+    )
+    endpoint_chat: bool = switch(
+        "ask by /v1/chat/completions instead of /v1/completions"
+    )
+    endpoint_balance: str | None = option(
+        one_of("least", "round"), "HOW",
+        "share requests out to the endpoint with the least outstanding, or in rounds",
+        unset="least",
+    )  # fmt: skip
+    endpoint_concurrency: int | None = option(
+        parse_whole, "N", "requests outstanding at most, over all endpoints",
+        unset="found by the probe",
+    )  # fmt: skip
+    endpoint_timeout: float | None = option(
+        parse_number, "SECONDS",
+        "a request without its whole answer after this long fails the run",
+        unset="600",
+    )  # fmt: skip
+    endpoint_token_env: str | None = option(
+        parse_variable, "NAME",
+        "environment variable that holds the endpoints' bearer token",
+        unset="MLPERF_ENDPOINT_TOKEN",
+    )  # fmt: skip
+    endpoint_ca: Path | None = option(
+        parse_path, "FILE",
+        "certificates of the authority that signed the endpoints' own",
+        unset="the system's",
+    )  # fmt: skip
+    core_type: str | None = option(
+        parse_core_type, "NAME", "NVIDIA's name for an endpoint: trtllm_endpoint"
+    )
+    start_from_device: bool = switch(
+        "samples lie on the device before the run; refused unless the system file's "
+        "[on_device] has the evidence that the rules ask for"
+    )
+    end_on_device: bool = switch(
+        "results stay on the device; likewise, and for 3d-unet alone"
+    )
+    lock_clocks: str | None = option(
+        parse_clock, "MHZ",
+        "lock the GPU's clock during each run, max or MHz, and reset it after",
+        unset="the system file's [settings], else nothing is set",
+    )  # fmt: skip
+
+
+SPECS: dict[str, OptionSpec] = {
+    one.name: replace(one.metadata["spec"], name=one.name)
+    for one in fields(OptionValues)
+}
+"""Name of the field -> its option, in the order of ``pytest --help``."""
