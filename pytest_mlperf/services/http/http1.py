@@ -1,7 +1,7 @@
-"""HTTP/1.1 as a client needs it, without sockets: heads out, responses in.
+"""The client's part of HTTP/1.1, without sockets: request heads and response bodies.
 
-Written for the hot path: a response that arrives in one piece costs one search and
-one slice. Anything that is not HTTP/1.1 is a ``BadResponse`` that shows what came.
+This is the hot path: a response that arrives in one piece costs one search and one
+slice. Malformed responses raise ``BadResponse``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?$", re.DOTALL)
 
 
 class BadResponse(Exception):
-    """What came is no HTTP response; the text shows it."""
+    """The bytes are no HTTP response; the text shows them."""
 
 
-def head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
-    """Return a request's head up to where the body's own headers follow.
+def format_head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """Return a request's head, up to the headers of the body.
 
-    Raises ``ValueError`` for a header that would end the line.
+    Raises ``ValueError`` for a header with a line break.
     """
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
@@ -38,20 +38,20 @@ def head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes
     return ("\r\n".join(lines) + "\r\n").encode("latin-1")
 
 
-def body(content: bytes) -> bytes:
-    """Return what follows the head: the body's headers, and the body."""
+def format_body(content: bytes) -> bytes:
+    """Return what follows the head: the body's headers and the body."""
     return (
         b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(content)
     ) + content
 
 
 _KNOWN: dict[bytes, int] = {}
-"""Size lines that were read before: an answer's chunks are of much the same sizes."""
+"""Cache of size lines: the chunks of answers have much the same sizes."""
 _MOST_KNOWN = 1024
 
 
-def _size(line: bytes) -> int:
-    """Return a chunk's size; ``BadResponse`` for a line that says none."""
+def _parse_size(line: bytes) -> int:
+    """Return a chunk's size; raises ``BadResponse``."""
     match = _SIZE.match(line)
     if match is None:
         raise BadResponse(f"{line[:40]!r} instead of a chunk's size")
@@ -61,21 +61,21 @@ def _size(line: bytes) -> int:
     return length
 
 
-class Reader:
-    """Reads one response after the other off a connection."""
+class ResponseReader:
+    """Reads the responses of a connection, one after another."""
 
     __slots__ = ("_data", "_in_trailer", "_left", "chunked", "ended", "keep", "status")
 
     _data: bytes
     _left: int | None
-    """Bytes of the body, or of the chunk, that are to come; None: until it closes."""
+    """Bytes of the body or chunk still to come; None: until the connection closes."""
     status: int
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Be ready for the next response."""
+        """Prepare for the next response."""
         self._data = b""
         self._left = 0
         self._in_trailer = False
@@ -86,13 +86,13 @@ class Reader:
 
     @property
     def started(self) -> bool:
-        """True once a byte of the response has come."""
+        """True once a byte of the response has arrived."""
         return bool(self.status or self._data)
 
     def feed(self, data: bytes) -> bytes:
-        """Return the bytes of the body that are in ``data``; sets ``ended``.
+        """Return the bytes of the body in ``data``; sets ``ended``.
 
-        Raises ``BadResponse`` for what is no HTTP, and for bytes after the end.
+        Raises ``BadResponse`` for malformed HTTP and for bytes after the end.
         """
         if self.status:
             return self._body(data)
@@ -111,13 +111,13 @@ class Reader:
         return data
 
     def close(self) -> bool:
-        """Note that the connection has closed; True when that ends the response."""
+        """Note that the connection has closed; return whether that is the end."""
         if self.status and self._left is None and not self.chunked:
             self.ended = True
         return self.ended
 
     def _head(self, data: bytes) -> bytes | None:
-        """Read the head; return what follows it, or None while it is not whole."""
+        """Read the head; return what follows it, or None while incomplete."""
         data = self._data + data if self._data else data
         end = data.find(b"\r\n\r\n")
         if not b"HTTP/1.".startswith(data[:7]) or max(end, 0) > LONGEST_HEAD:
@@ -139,8 +139,8 @@ class Reader:
         self.keep = not _CLOSE.search(fields)
         if _CHUNKED.search(fields):
             self.chunked = True
-        elif found := _LENGTH.search(fields):
-            self._left = int(found[1])
+        elif length := _LENGTH.search(fields):
+            self._left = int(length[1])
         elif status not in BODILESS:
             self._left, self.keep = None, False
         return data
@@ -152,7 +152,7 @@ class Reader:
         spot, size = 0, len(data)
         while spot < size:
             if self._left:
-                # Of the chunk and its closing CRLF.
+                # Bytes of the chunk and its closing CRLF.
                 take = min(self._left, size - spot)
                 content = min(take, max(self._left - 2, 0))
                 parts.append(data[spot : spot + content])
@@ -175,11 +175,11 @@ class Reader:
                 continue
             length = _KNOWN.get(line, -1)
             if length < 0:
-                length = _size(line)
+                length = _parse_size(line)
             if not length:
                 self._in_trailer = True
             elif (stop := spot + length) + 2 <= size:
-                # All of it is here, as of most: no second look.
+                # The whole chunk is here, as most are.
                 parts.append(data[spot:stop])
                 spot = stop + 2
             else:

@@ -6,11 +6,11 @@ LONGEST_EVENT = 1 << 24
 
 
 class BadStream(Exception):
-    """What came is no event stream; the text shows it."""
+    """The bytes are no event stream; the text shows them."""
 
 
-class Events:
-    """Puts events together that arrive in pieces."""
+class EventReader:
+    """Joins events that arrive in pieces."""
 
     __slots__ = ("_rest",)
 
@@ -18,10 +18,10 @@ class Events:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the data of every event that is whole now.
+        """Return the data of every event that is complete now.
 
-        Comments and other fields are passed over. Raises ``BadStream`` for a line
-        that is no field, and for an event without end.
+        Comments and other fields are ignored. Raises ``BadStream`` for a line that is
+        no field, and for an event that is too long.
         """
         data = self._rest + data if self._rest else data
         if b"\r" in data:
@@ -30,27 +30,29 @@ class Events:
             data = data[: len(data) - len(tail)].replace(b"\r\n", b"\n") + tail
         end = data.rfind(b"\n\n")
         if end >= 0 and data.startswith(b"data: "):
-            # As servers write: one line an event. Then all line ends are between them.
+            # The usual form: one line an event, so that all line ends are between them.
             lines = data[6:end].split(b"\n\ndata: ")
             if data.count(b"\n", 0, end) == 2 * (len(lines) - 1):
                 self._rest = data[end + 2 :]
-                self._check()
+                self._check_size()
                 return lines
         *whole, self._rest = data.split(b"\n\n")
-        self._check()
-        return [found for event in whole if (found := self._data(event)) is not None]
+        self._check_size()
+        return [
+            found for event in whole if (found := self._read_data(event)) is not None
+        ]
 
-    def _check(self) -> None:
+    def _check_size(self) -> None:
         if len(self._rest) > LONGEST_EVENT:
             raise BadStream(f"an event of more than {LONGEST_EVENT:,} bytes")
 
     @property
-    def open(self) -> bool:
+    def is_partial(self) -> bool:
         """True when the stream ended in the middle of an event."""
         return bool(self._rest.strip())
 
     @staticmethod
-    def _data(event: bytes) -> bytes | None:
+    def _read_data(event: bytes) -> bytes | None:
         if event.startswith(b"data: ") and b"\n" not in event:
             return event[6:]
         parts = []

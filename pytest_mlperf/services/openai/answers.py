@@ -1,4 +1,4 @@
-"""What is in the JSON documents of an OpenAI-style answer, or of a stream's events."""
+"""Reads the JSON documents of OpenAI answers and of the events of a stream."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from typing import Any
 from pytest_mlperf.api.errors import BadAnswer
 
 SCAN = json.JSONDecoder().raw_decode
-"""The parser alone: ``json.loads`` takes as long again to look for an encoding."""
+"""The bare parser: ``json.loads`` takes twice as long, detecting an encoding."""
 BROKEN_OFF = ("abort", "cancelled", "content_filter", "error", "timeout")
-"""Reasons to end with which a server says that an answer is not whole: vLLM's and
-SGLang's, TensorRT-LLM's, OpenAI's."""
+"""Values of ``finish_reason`` for an answer that is not whole: from vLLM, SGLang,
+TensorRT-LLM and OpenAI."""
 
 
-def parse(data: bytes) -> dict[str, Any]:
-    """Return the JSON object; ``BadAnswer`` for anything else, or a server's error."""
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Return a JSON object; raises ``BadAnswer``, also for a server's error."""
     try:
         text = data.decode().strip()
-        found, end = SCAN(text)
+        document, end = SCAN(text)
     except (ValueError, RecursionError):
         raise BadAnswer(f"{data[:80]!r}, but should be a JSON object") from None
-    if type(found) is not dict or end != len(text):
+    if type(document) is not dict or end != len(text):
         raise BadAnswer(f"{data[:80]!r}, but should be a JSON object")
-    if "error" in found:
-        raise BadAnswer(f"the server's error {str(found['error'])[:200]}")
-    return found
+    if "error" in document:
+        raise BadAnswer(f"the server's error {str(document['error'])[:200]}")
+    return document
 
 
-def parse_all(events: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Return the JSON object of each event; ``BadAnswer`` as ``parse`` has it."""
+def parse_objects(events: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the JSON object of each event; raises ``BadAnswer``."""
     try:
         text = f"[{b','.join(events).decode()}]"
-        found, end = SCAN(text)
+        objects, end = SCAN(text)
     except (ValueError, RecursionError):
-        found, end, text = [], -1, ""
-    # Events that are objects only together are not what they should be.
-    alike = end == len(text) and len(found) == len(events)
-    if alike and all(type(one) is dict and "error" not in one for one in found):
-        return found  # type: ignore[no-any-return]
-    return [parse(event) for event in events]
+        objects, end, text = [], -1, ""
+    # Events that are valid only when joined are parsed one by one, and refused.
+    is_whole = end == len(text) and len(objects) == len(events)
+    if is_whole and all(type(one) is dict and "error" not in one for one in objects):
+        return objects  # type: ignore[no-any-return]
+    return [parse_object(event) for event in events]
 
 
-def first_choice(document: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the first choice, or None where there is none."""
+def read_choice(document: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the first choice, or None."""
     choices = document.get("choices")
     if not isinstance(choices, list) or not choices:
         return None
@@ -53,50 +53,50 @@ def first_choice(document: dict[str, Any]) -> dict[str, Any] | None:
     return choices[0]
 
 
-def content(choice: dict[str, Any], *, chat: bool, part: str) -> str:
-    """Return the text of a choice or of its delta; reasoning counts as text."""
+def read_text(choice: dict[str, Any], *, chat: bool, part: str) -> str:
+    """Return the text of a choice or its delta; reasoning counts as text."""
     if not chat:
-        found = choice.get("text")
+        text = choice.get("text")
     else:
         inner = choice.get(part)
         if not isinstance(inner, dict):
             raise BadAnswer(f"a choice without {part}; is this a chat endpoint?")
-        found = inner.get("content")
-        # vLLM's name for it changed to the second.
-        found = found or inner.get("reasoning_content") or inner.get("reasoning")
-    if found is None:
+        text = inner.get("content")
+        # vLLM renamed the field.
+        text = text or inner.get("reasoning_content") or inner.get("reasoning")
+    if text is None:
         return ""
-    if not isinstance(found, str):
-        raise BadAnswer(f"content that is {type(found).__name__}, but should be text")
-    return found
+    if not isinstance(text, str):
+        raise BadAnswer(f"content that is {type(text).__name__}, but should be text")
+    return text
 
 
-def usage(document: dict[str, Any]) -> int | None:
-    """Return usage.completion_tokens where the document has it."""
-    found = document.get("usage")
-    tokens = found.get("completion_tokens") if isinstance(found, dict) else None
+def read_token_count(document: dict[str, Any]) -> int | None:
+    """Return usage.completion_tokens, or None."""
+    usage = document.get("usage")
+    tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     if tokens is not None and (type(tokens) is not int or tokens < 0):
         raise BadAnswer(f"usage.completion_tokens {str(tokens)[:40]!r}, no count")
     return tokens
 
 
-def token_ids(choice: dict[str, Any]) -> tuple[int, ...] | None:
-    """Return the token ids that a service tells on request.
+def read_token_ids(choice: dict[str, Any]) -> tuple[int, ...] | None:
+    """Return the token ids, or None; services send them on request.
 
-    vLLM and others as ``token_ids``; llama.cpp beside the probability of each token.
+    vLLM and others send ``token_ids``; llama.cpp sends ``id`` in each token's logprobs.
     """
-    found = choice.get("token_ids")
-    if found is None and isinstance(beside := choice.get("logprobs"), dict):
-        tokens = beside.get("content")
+    ids = choice.get("token_ids")
+    if ids is None and isinstance(logprobs := choice.get("logprobs"), dict):
+        tokens = logprobs.get("content")
         if isinstance(tokens, list) and all(isinstance(t, dict) for t in tokens):
-            found = [token.get("id") for token in tokens]
-    if not isinstance(found, Sequence) or not all(type(i) is int for i in found):
+            ids = [token.get("id") for token in tokens]
+    if not isinstance(ids, Sequence) or not all(type(i) is int for i in ids):
         return None
-    return tuple(found)
+    return tuple(ids)
 
 
-def check_tokens(tokens: int, most: int, chunks: int) -> None:
-    """Raise ``BadAnswer`` for a count of tokens that cannot be."""
+def check_token_count(tokens: int, most: int, chunks: int) -> None:
+    """Raise ``BadAnswer`` for an impossible count of tokens."""
     if tokens < 1:
         raise BadAnswer("an answer without a token, but should have one at least")
     if tokens > most:
@@ -105,8 +105,8 @@ def check_tokens(tokens: int, most: int, chunks: int) -> None:
         raise BadAnswer(f"{tokens} tokens by its usage, but {chunks} chunks with text")
 
 
-def check_reason(reason: str) -> None:
-    """Raise ``BadAnswer`` for an answer that the server broke off."""
+def check_finish_reason(reason: str) -> None:
+    """Raise ``BadAnswer`` for an answer that the server ended early."""
     if reason in BROKEN_OFF:
         raise BadAnswer(
             f"an answer that the server broke off (finish_reason {reason!r}), but "

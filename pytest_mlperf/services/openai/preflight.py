@@ -1,7 +1,7 @@
-"""What an endpoint says of itself before a run: is it up, and what does it serve?
+"""Checks of an endpoint before a run: is it healthy, which models does it serve?
 
-Blocking and without haste; each mistake of a person has words here, so that it is
-found before LoadGen starts.
+Blocking. Every mistake that a user can make has a message of its own here, before
+LoadGen starts.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.core.errors import Refused
-from pytest_mlperf.services.http.connection import Address
+from pytest_mlperf.services.http.address import Address
 
-LIMIT_S = 10.0
-SHOWN = 200
-MOST = 1 << 22
-"""Bytes of an answer that are read."""
+TIMEOUT_S = 10.0
+SHOWN_BYTES = 200
+MOST_BYTES = 1 << 22
+"""Bytes of a reply that are read, at most."""
 HEALTH = "/health"
 MODELS = "/v1/models"
 NO_KEY = (401, 403)
@@ -30,8 +30,8 @@ NO_PATH = (404, 405, 501)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """An endpoint's answer to a GET."""
+class HttpReply:
+    """An endpoint's reply to a GET."""
 
     status: int
     body: bytes
@@ -39,16 +39,18 @@ class Said:
     @property
     def shown(self) -> str:
         """Status and the beginning of the body, for a message."""
-        text = self.body[:SHOWN].decode("utf-8", "replace").strip()
+        text = self.body[:SHOWN_BYTES].decode("utf-8", "replace").strip()
         return f"HTTP {self.status}: {text}" if text else f"HTTP {self.status}"
 
 
-def get(address: Address, path: str, headers: Mapping[str, str]) -> Said:
-    """Return what a GET brings; ``Refused`` where there is no HTTP server."""
+def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpReply:
+    """Return the reply to a GET; raises ``Refused`` where no HTTP server replies."""
     where = f"{address.url}{path}"
     try:
-        # Connected here: http.client would not know the CA file's own errors apart.
-        plain = socket.create_connection((address.host, address.port), timeout=LIMIT_S)
+        # Connected as the client does it: with the address's own TLS context.
+        plain = socket.create_connection(
+            (address.host, address.port), timeout=TIMEOUT_S
+        )
         with plain:
             wrapped = plain
             if address.context is not None:
@@ -58,8 +60,8 @@ def get(address: Address, path: str, headers: Mapping[str, str]) -> Said:
                 connection.sock = wrapped
                 fields = {**headers, "Host": address.authority}
                 connection.request("GET", f"{address.base}{path}", headers=fields)
-                answer = connection.getresponse()
-                return Said(answer.status, answer.read(MOST))
+                reply = connection.getresponse()
+                return HttpReply(reply.status, reply.read(MOST_BYTES))
     except ssl.SSLCertVerificationError as error:
         raise Refused(
             f"{where}: the certificate is not trusted ({error.verify_message}); name "
@@ -83,18 +85,10 @@ def get(address: Address, path: str, headers: Mapping[str, str]) -> Said:
         ) from None
 
 
-def is_ready(address: Address, path: str, headers: Mapping[str, str]) -> bool:
-    """Return whether an endpoint calls itself ready; not to be is no mistake yet."""
-    try:
-        return get(address, path, headers).status == http.client.OK
-    except Refused:
-        return False
-
-
-def look(address: Address, headers: Mapping[str, str], key_name: str) -> None:
-    """Raise ``Refused`` for an endpoint that is not well or wants another key."""
-    health = get(address, HEALTH, headers)
-    admit(address, HEALTH, health, headers, key_name)
+def check_health(address: Address, headers: Mapping[str, str], key_name: str) -> None:
+    """Raise ``Refused`` for an endpoint that is not healthy or refuses the key."""
+    health = send_get(address, HEALTH, headers)
+    check_key(address, HEALTH, health, headers, key_name)
     if health.status >= http.client.INTERNAL_SERVER_ERROR and (
         health.status not in NO_PATH
     ):
@@ -104,62 +98,66 @@ def look(address: Address, headers: Mapping[str, str], key_name: str) -> None:
         )
 
 
-def admit(
-    address: Address, path: str, said: Said, headers: Mapping[str, str], key_name: str
+def check_key(
+    address: Address,
+    path: str,
+    reply: HttpReply,
+    headers: Mapping[str, str],
+    key_name: str,
 ) -> None:
-    """Raise ``Refused`` for an endpoint that does not let us in."""
-    if said.status not in NO_KEY:
+    """Raise ``Refused`` for a reply that demands another key."""
+    if reply.status not in NO_KEY:
         return
     what = f"the endpoint wants a key, and the environment variable {key_name} has none"
     if "Authorization" in headers:
         what = f"the endpoint refuses the key in the environment variable {key_name}"
     raise Refused(
-        f"{address.url}{path}: HTTP {said.status}: {what}; put the right one there, or "
-        "name another variable with --mlperf-endpoint-token-env NAME"
+        f"{address.url}{path}: HTTP {reply.status}: {what}; put the right one there, "
+        "or name another variable with --mlperf-endpoint-token-env NAME"
     )
 
 
-def models(
+def list_models(
     address: Address, headers: Mapping[str, str], key_name: str
 ) -> tuple[str, ...] | None:
-    """Return the models that an endpoint lists; None where it has no list.
+    """Return the models that an endpoint lists; None where it has no such page.
 
-    Raises ``Refused`` for anything but a list.
+    Raises ``Refused`` for a malformed list.
     """
-    said = get(address, MODELS, headers)
-    admit(address, MODELS, said, headers, key_name)
-    if said.status in NO_PATH:
+    reply = send_get(address, MODELS, headers)
+    check_key(address, MODELS, reply, headers, key_name)
+    if reply.status in NO_PATH:
         return None
     try:
-        listed = json.loads(said.body)["data"]
+        listed = json.loads(reply.body)["data"]
         names = tuple(str(one["id"]) for one in listed)
     except (ValueError, TypeError, KeyError, RecursionError):
         names = ()
-    if said.status != http.client.OK or not names:
+    if reply.status != http.client.OK or not names:
         raise Refused(
-            f"{address.url}{MODELS}: found {said.shown}, but should be a list of the "
+            f"{address.url}{MODELS}: found {reply.shown}, but should be a list of the "
             "models that an OpenAI-compatible server has; correct the URL (without "
             "/v1), or look into the server's log"
         )
     return names
 
 
-def chosen(
-    wanted: str, address: Address, served: Iterable[str] | None, taken: str
+def choose_model(
+    wanted: str, address: Address, served: Iterable[str] | None, others: str
 ) -> str:
-    """Return the model to ask for: the one that is wanted, or the only one served.
+    """Return the model to ask for: the wanted one, or the only one served.
 
-    ``taken``: what the endpoints before this one serve. Raises ``Refused``.
+    ``others``: the model of the endpoints before this one. Raises ``Refused``.
     """
     if served is None:
-        if wanted or taken:
-            return wanted or taken
+        if wanted or others:
+            return wanted or others
         raise Refused(
             f"{address.url}{MODELS}: not there (404), but should list the models; "
             "correct the URL, or name the model with --mlperf-endpoint-model NAME"
         )
     names = tuple(served)
-    asked = wanted or taken
+    asked = wanted or others
     if asked and asked not in names:
         whose = "" if wanted else " (what the other endpoints serve)"
         raise Refused(

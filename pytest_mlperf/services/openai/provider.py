@@ -1,7 +1,7 @@
 """The service ``endpoint``: OpenAI-compatible servers, one or many.
 
-trtllm-serve, vLLM, SGLang, llama.cpp and whatever else speaks ``/v1/completions`` or
-``/v1/chat/completions``. Several URLs are one system: the requests are shared out.
+trtllm-serve, vLLM, SGLang, llama.cpp and others that serve ``/v1/completions`` or
+``/v1/chat/completions``. Several URLs are one system that shares the requests.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.api.service import Listener
-from pytest_mlperf.api.service import Service
-from pytest_mlperf.api.service import Target
+from pytest_mlperf.api.service import Requests
+from pytest_mlperf.api.service import ServiceProvider
+from pytest_mlperf.api.service import ServiceTarget
+from pytest_mlperf.api.workload import PromptWorkload
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.api.workload import Workload
 from pytest_mlperf.core.errors import Refused
-from pytest_mlperf.services import request_batch
-from pytest_mlperf.services.http import client
 from pytest_mlperf.services.http import http1
-from pytest_mlperf.services.http.connection import Address
+from pytest_mlperf.services.http.address import Address
+from pytest_mlperf.services.http.client import HttpClient
+from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai import preflight
 from pytest_mlperf.services.openai.protocol import Dialect
-
-if TYPE_CHECKING:
-    from pytest_mlperf.api.workload import RequestWorkload
 
 TRIAL_S = 120.0
 """How long a test completion may take: the first one may compile kernels."""
@@ -41,12 +44,12 @@ ASK_IDS: tuple[Fields, ...] = (
     {"logprobs": 1, "post_sampling_probs": True},
     {"detokenize": False},
 )
-"""How token ids are asked for: of vLLM and those that follow it; of llama.cpp, which
-tells them with the probability that the sampler left (no cost: greedy leaves one); of
-trtllm-serve, which tells them in the place of the text."""
+"""Fields that ask for token ids: from vLLM and those that follow it; from llama.cpp,
+which sends them with the probabilities after sampling (free: greedy leaves one token);
+from trtllm-serve, which sends them in the place of the text."""
 NO_TOP_K, TENSORRT_NO_TOP_K = -1, 0
-"""How a request says that any token may be sampled: to vLLM and SGLang, and to
-TensorRT-LLM, which refuses the other's word."""
+"""The ``top_k`` that allows every token: for vLLM and SGLang, and for TensorRT-LLM,
+which refuses -1."""
 
 
 @dataclass(slots=True)
@@ -59,11 +62,12 @@ class EndpointRequests:
     performance_count: int
     bodies: dict[int, bytes] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
-    """Sample -> tokens that its answer may have."""
+    """Sample -> tokens of its answer, at most."""
 
     def load(self, indices: Sequence[int]) -> None:
-        """Write the requests of these samples; ``Refused`` for a prompt of ids alone
-        in a conversation.
+        """Write the requests of these samples.
+
+        Raises ``Refused`` for a prompt of ids alone in a conversation.
         """
         for index in indices:
             if index in self.bodies:
@@ -74,7 +78,7 @@ class EndpointRequests:
                     f"sample {index} has token ids and no text, but a conversation "
                     "takes text; leave out --mlperf-endpoint-chat"
                 )
-            self.bodies[index] = http1.body(self.dialect.request(prompt))
+            self.bodies[index] = http1.format_body(self.dialect.request(prompt))
             self.lengths[index] = prompt.max_tokens
 
     def unload(self, indices: Sequence[int]) -> None:
@@ -86,58 +90,65 @@ class EndpointRequests:
 
 @dataclass(frozen=True, slots=True)
 class OpenAIEndpoint:
-    """A ``ServiceProvider``; see there for its methods."""
+    """A ``ServiceProvider`` that ``StartsEmbeddedServer``."""
+
+    offers: frozenset[str] = frozenset({"prompts"})
 
     def check(
-        self, target: Target, prompt: Prompt, beat: Callable[[], None]
-    ) -> tuple[Target, Mapping[str, str]]:
+        self,
+        target: ServiceTarget,
+        workload: PromptWorkload | TensorWorkload,
+        beat: Callable[[], None],
+    ) -> tuple[ServiceTarget, Mapping[str, str]]:
         """Ask every endpoint for its health, its models and a short answer."""
-        addresses = [parsed(url, target.ca_file) for url in target.urls]
+        prompt = prompts_of(workload).prompt(0)
+        addresses = [parse_address(url, target.ca_file) for url in target.urls]
         model = ""
         for address in addresses:
-            preflight.look(address, target.headers, target.key_name)
-            served = preflight.models(address, target.headers, target.key_name)
-            model = preflight.chosen(target.model, address, served, model)
+            preflight.check_health(address, target.headers, target.key_name)
+            served = preflight.list_models(address, target.headers, target.key_name)
+            model = preflight.choose_model(target.model, address, served, model)
             beat()
         target = replace(target, model=model)
         short = replace(prompt, max_tokens=min(prompt.max_tokens, TRIAL_TOKENS))
         try:
-            told = self._told(target, short, beat)
+            id_fields = self._find_id_fields(target, short, beat)
         except Refused:
             if target.fields.get("top_k") != NO_TOP_K:
                 raise
             fields = {**target.fields, "top_k": TENSORRT_NO_TOP_K}
             target = replace(target, fields=fields)
-            told = self._told(target, short, beat)
-        # One run asks all endpoints alike.
-        if told and None not in told and all(how == told[0] for how in told):
-            target = replace(target, asks_ids=told[0] or {})
+            id_fields = self._find_id_fields(target, short, beat)
+        # One run sends all endpoints the same fields.
+        first = id_fields[0] if id_fields else None
+        if first is not None and all(fields == first for fields in id_fields):
+            target = replace(target, asks_ids=first)
         ids = "yes" if target.asks_ids else "no, text alone"
         return target, {"model served": model, "token ids": ids}
 
-    def _told(
-        self, target: Target, prompt: Prompt, beat: Callable[[], None]
+    def _find_id_fields(
+        self, target: ServiceTarget, prompt: Prompt, beat: Callable[[], None]
     ) -> list[Fields | None]:
-        """Return what each endpoint tells token ids for."""
+        """Return for each endpoint the fields that it sends token ids for."""
         each = [replace(target, urls=(url,)) for url in target.urls]
-        return [self._complete(one, prompt, beat) for one in each]
+        return [self._try_id_fields(one, prompt, beat) for one in each]
 
-    def _complete(
-        self, target: Target, prompt: Prompt, beat: Callable[[], None]
+    def _try_id_fields(
+        self, target: ServiceTarget, prompt: Prompt, beat: Callable[[], None]
     ) -> Fields | None:
-        """Return what a short answer came with token ids for, if it did for anything.
+        """Return the fields that an endpoint sends token ids for, or None.
 
-        Raises ``Refused`` where no answer comes.
+        Raises ``Refused`` when the endpoint answers no test completion.
         """
-        answered = False
+        has_answered = False
         for fields in (*ASK_IDS, {}):
-            if answered and not fields:
+            if has_answered and not fields:
                 break
             one = replace(target, fields={**target.fields, **fields})
             try:
-                answer = self._ask(one, prompt, beat)
+                answer = self._complete(one, prompt, beat)
             except RequestFailed as error:
-                # Some refuse a field that they do not know.
+                # Strict servers refuse a field that they do not know.
                 if fields and error.problem.startswith(("HTTP 400", "HTTP 422")):
                     continue
                 raise Refused(
@@ -146,47 +157,66 @@ class OpenAIEndpoint:
                     "be answered before a run is worth starting; look into the "
                     "server's log"
                 ) from None
-            answered = True
+            has_answered = True
             if answer.token_ids is not None:
                 return fields
         return None
 
-    def _ask(self, target: Target, prompt: Prompt, beat: Callable[[], None]) -> Answer:
-        requests = EndpointRequests(dialect(target), lambda _: prompt, 1, 1)
+    def _complete(
+        self, target: ServiceTarget, prompt: Prompt, beat: Callable[[], None]
+    ) -> Answer:
+        requests = EndpointRequests(make_dialect(target), lambda _: prompt, 1, 1)
         requests.load([0])
         patient = replace(target, timeout_s=min(TRIAL_S, target.timeout_s))
-        found = request_batch.run(
+        batch = send_all(
             lambda listener: self.open(patient, requests, listener),
             [0], outstanding=1, count=1, beat=beat,
         )  # fmt: skip
-        return found.answers[0]
+        return batch.answers[0]
 
-    def requests(self, target: Target, workload: RequestWorkload) -> EndpointRequests:
+    def embedded_server(
+        self,
+        workload: Workload,  # noqa: ARG002 - there is one embedded LLM
+        precision: str,
+        cache: Path,
+        cpus: Sequence[int],
+    ) -> ServerRecipe:
+        """Return how llama.cpp serves the embedded LLM."""
+        # Imported here: most sessions never start it.
+        from pytest_mlperf.services.local.llama import make_server_recipe
+
+        return make_server_recipe(precision, cache, cpus)
+
+    def requests(
+        self, target: ServiceTarget, workload: PromptWorkload | TensorWorkload
+    ) -> EndpointRequests:
         """Return the workload's requests in this dialect."""
-        fields = {**workload.sampling, **target.fields, **target.asks_ids}
+        prompts = prompts_of(workload)
+        fields = {**prompts.sampling, **target.fields, **target.asks_ids}
         return EndpointRequests(
-            dialect(replace(target, fields=fields)),
-            workload.prompt,
-            workload.total,
-            workload.performance_count,
+            make_dialect(replace(target, fields=fields)),
+            prompts.prompt,
+            prompts.total,
+            prompts.performance_count,
         )
 
     def open(
-        self, target: Target, requests: EndpointRequests, listener: Listener
-    ) -> Service:
-        """Return the client of all endpoints, which share its concurrency."""
+        self, target: ServiceTarget, requests: Requests, listener: Listener
+    ) -> HttpClient:
+        """Return the client of all endpoints; they share the target's concurrency."""
+        assert isinstance(requests, EndpointRequests), "made by requests()"
         limit = max(1, -(-target.concurrency // len(target.urls)))
         endpoints = []
         for url in target.urls:
-            address = parsed(url, target.ca_file)
+            address = parse_address(url, target.ca_file)
             path = f"{address.base}{requests.dialect.path}"
-            head = http1.head("POST", path, address.authority, target.headers)
-            endpoints.append(client.Endpoint(address, head, limit))
-        make, lengths = requests.dialect.exchange, requests.lengths
-        return client.Pool(
+            head = http1.format_head("POST", path, address.authority, target.headers)
+            endpoints.append(Endpoint(address, head, limit))
+        open_reader, lengths = requests.dialect.open_reader, requests.lengths
+        return HttpClient(
             endpoints,
             requests.bodies,
-            lambda sample: make(lengths[sample]),
+            lambda sample: open_reader(lengths[sample]),
             listener,
             balance=target.balance,
             whole=not target.stream,
@@ -195,17 +225,27 @@ class OpenAIEndpoint:
         )
 
 
-def dialect(target: Target) -> Dialect:
+def make_dialect(target: ServiceTarget) -> Dialect:
     """Return how this target's requests are written."""
     return Dialect(target.model, target.chat, target.stream, dict(target.fields))
 
 
-def parsed(url: str, ca_file: str | None) -> Address:
-    """Return an address; ``Refused`` for a URL that is none."""
+def parse_address(url: str, ca_file: str | None) -> Address:
+    """Return an endpoint's address; raises ``Refused`` for a malformed URL."""
     try:
         return Address.parse(url, ca_file)
     except ValueError as error:
         raise Refused(f"--mlperf-endpoint: {error}") from None
 
 
-ENDPOINT = OpenAIEndpoint()
+def prompts_of(workload: PromptWorkload | TensorWorkload) -> PromptWorkload:
+    """Return a workload that has prompts; raises ``Refused`` for another one."""
+    if isinstance(workload, PromptWorkload):
+        return workload
+    raise Refused(
+        f"{workload.title} has tensors, but an OpenAI-compatible endpoint takes "
+        "prompts; choose another provider with --mlperf-engine"
+    )
+
+
+ENDPOINT: ServiceProvider = OpenAIEndpoint()

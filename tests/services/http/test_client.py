@@ -20,10 +20,10 @@ from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.services.http import http1
-from pytest_mlperf.services.http.client import IDLE_S
-from pytest_mlperf.services.http.client import Endpoint
-from pytest_mlperf.services.http.client import Pool
-from pytest_mlperf.services.http.connection import Address
+from pytest_mlperf.services.http.address import Address
+from pytest_mlperf.services.http.client import HttpClient
+from pytest_mlperf.services.http.connection import IDLE_S
+from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai.protocol import Dialect
 from tests.support.endpoint_double import END
 from tests.support.endpoint_double import START
@@ -74,23 +74,31 @@ class Ears:
 def client(
     urls: Sequence[str], ears: Ears, *, limit: int = 8, ca: str | None = None,
     headers: dict[str, str] | None = None, **options: Any,
-) -> Iterator[Pool]:  # fmt: skip
+) -> Iterator[HttpClient]:  # fmt: skip
     """Open a client of these endpoints; every sample asks for at most 8 tokens."""
     dialect = Dialect("m")
     addresses = [Address.parse(url, ca) for url in urls]
     endpoints = [
-        Endpoint(a, http1.head("POST", dialect.path, a.authority, headers or {}), limit)
+        Endpoint(
+            a,
+            http1.format_head("POST", dialect.path, a.authority, headers or {}),
+            limit,
+        )
         for a in addresses
     ]
-    requests = {i: http1.body(dialect.request(Prompt(f"q{i}"))) for i in range(200)}
-    pool = Pool(endpoints, requests, lambda _: dialect.exchange(8), ears, **options)
+    requests = {
+        i: http1.format_body(dialect.request(Prompt(f"q{i}"))) for i in range(200)
+    }
+    pool = HttpClient(
+        endpoints, requests, lambda _: dialect.open_reader(8), ears, **options
+    )
     try:
         yield pool
     finally:
         pool.close()
 
 
-def ask(urls: Sequence[str], count: int, **options: Any) -> tuple[Ears, Pool]:
+def ask(urls: Sequence[str], count: int, **options: Any) -> tuple[Ears, HttpClient]:
     """Send that many requests and wait for the end."""
     ears = Ears(count)
     with client(urls, ears, **options) as pool:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.services.http.http1 import BadResponse
-from pytest_mlperf.services.http.http1 import Reader
-from pytest_mlperf.services.http.http1 import body
-from pytest_mlperf.services.http.http1 import head
+from pytest_mlperf.services.http.http1 import ResponseReader
+from pytest_mlperf.services.http.http1 import format_body
+from pytest_mlperf.services.http.http1 import format_head
 
 pieces = st.lists(st.binary(max_size=40), max_size=6)
 cuts = st.lists(st.integers(0, 400), max_size=12)
@@ -35,7 +35,7 @@ def test_a_chunked_body_comes_out_whole_however_it_is_cut(
 ) -> None:
     """The network may cut anywhere, in the middle of a chunk's size too."""
     start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    reader = Reader()
+    reader = ResponseReader()
     found = b"".join(reader.feed(p) for p in cut(start + chunked(parts), places))
 
     assert b"".join(parts) == found
@@ -49,7 +49,7 @@ def test_a_sized_body_comes_out_whole_however_it_is_cut(
 ) -> None:
     """The length may come in any case of letters."""
     start = b"HTTP/1.1 200 OK\r\nconTENT-length: %d\r\n\r\n" % len(content)
-    reader = Reader()
+    reader = ResponseReader()
     found = b"".join(reader.feed(p) for p in cut(start + content, places))
 
     assert content == found
@@ -61,7 +61,7 @@ def test_noise_is_a_bad_response_or_no_response_yet(
     noise: bytes, places: list[int]
 ) -> None:
     """Nothing but HTTP ends as an answer, and nothing raises anything else."""
-    reader = Reader()
+    reader = ResponseReader()
     try:
         for piece in cut(noise, places):
             reader.feed(piece)
@@ -85,12 +85,12 @@ def test_noise_is_a_bad_response_or_no_response_yet(
 def test_what_is_no_http_is_refused(data: bytes) -> None:
     """The text shows what came instead."""
     with pytest.raises(BadResponse):
-        Reader().feed(data)
+        ResponseReader().feed(data)
 
 
 def test_a_second_response_follows_on_the_same_connection() -> None:
     """Kept connections carry one response after the other."""
-    reader = Reader()
+    reader = ResponseReader()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
     first = reader.feed(answer + b"a")
     reader.begin()
@@ -102,7 +102,7 @@ def test_a_second_response_follows_on_the_same_connection() -> None:
 
 def test_a_body_without_length_ends_with_the_connection() -> None:
     """HTTP/1.0 servers do that; such a connection is not kept."""
-    reader = Reader()
+    reader = ResponseReader()
     found = reader.feed(b"HTTP/1.0 200 OK\r\n\r\nab")
 
     assert not reader.ended
@@ -113,7 +113,7 @@ def test_a_body_without_length_ends_with_the_connection() -> None:
 
 def test_a_connection_that_closes_in_a_chunked_body_is_no_end() -> None:
     """Half an answer must not count as one."""
-    reader = Reader()
+    reader = ResponseReader()
     reader.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab")
 
     assert not reader.close()
@@ -121,7 +121,7 @@ def test_a_connection_that_closes_in_a_chunked_body_is_no_end() -> None:
 
 def test_a_response_that_asks_to_close_is_not_kept() -> None:
     """``Connection: close`` holds for this connection."""
-    reader = Reader()
+    reader = ResponseReader()
     reader.feed(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 
     assert reader.ended
@@ -130,7 +130,7 @@ def test_a_response_that_asks_to_close_is_not_kept() -> None:
 
 def test_an_interim_response_is_passed_over() -> None:
     """100 Continue is no answer."""
-    reader = Reader()
+    reader = ResponseReader()
     interim = b"HTTP/1.1 100 Continue\r\n\r\n"
     found = reader.feed(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
 
@@ -140,9 +140,11 @@ def test_an_interim_response_is_passed_over() -> None:
 
 def test_a_request_says_host_length_and_headers() -> None:
     """The body's headers follow the head."""
-    made = head("POST", "/v1/completions", "host:8000", {"Authorization": "Bearer t"})
+    made = format_head(
+        "POST", "/v1/completions", "host:8000", {"Authorization": "Bearer t"}
+    )
 
-    assert made + body(b"{}") == (
+    assert made + format_body(b"{}") == (
         b"POST /v1/completions HTTP/1.1\r\nHost: host:8000\r\n"
         b"Authorization: Bearer t\r\nContent-Type: application/json\r\n"
         b"Content-Length: 2\r\n\r\n{}"
@@ -152,6 +154,6 @@ def test_a_request_says_host_length_and_headers() -> None:
 def test_a_header_with_a_line_break_is_refused_without_its_value() -> None:
     """A token with a newline would smuggle a header; its value stays secret."""
     with pytest.raises(ValueError, match="'Authorization' has a line break") as caught:
-        head("POST", "/", "host", {"Authorization": "Bearer sec\nret"})
+        format_head("POST", "/", "host", {"Authorization": "Bearer sec\nret"})
 
     assert "sec" not in str(caught.value)

@@ -87,7 +87,7 @@ def test_the_model_completes_the_line_and_counts_its_tokens(tmp_path: Path) -> N
     with start_server(made, tmp_path / "log") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         head = {"Content-Type": "application/json"}
-        reader = dialect.exchange(prompt.max_tokens)
+        reader = dialect.open_reader(prompt.max_tokens)
         with closing(connection):
             connection.request("POST", dialect.path, dialect.request(prompt), head)
             reader.feed(connection.getresponse().read())

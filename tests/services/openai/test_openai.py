@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from pytest_mlperf.api.errors import BadAnswer
 from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.services.http.sse import BadStream
-from pytest_mlperf.services.http.sse import Events
+from pytest_mlperf.services.http.sse import EventReader
 from pytest_mlperf.services.openai import protocol
 from pytest_mlperf.services.openai.protocol import Dialect
-from pytest_mlperf.services.openai.protocol import Stream
-from pytest_mlperf.services.openai.protocol import Whole
+from pytest_mlperf.services.openai.protocol import DocumentReader
+from pytest_mlperf.services.openai.protocol import StreamReader
 
 
 def event(document: dict[str, Any] | str) -> bytes:
@@ -47,7 +47,7 @@ def test_a_stream_gives_the_same_answer_however_it_is_cut(
     """The first token is told exactly once, and the text is whole."""
     data = b": a comment\n\n" + b"".join(map(delta, texts)) + usage(len(texts)) + DONE
     data = data.replace(b"\n", b"\r\n") if crlf else data
-    stream = Stream(chat=True, max_tokens=99)
+    stream = StreamReader(chat=True, max_tokens=99)
     edges = sorted({0, len(data), *(p % len(data) for p in places)})
     firsts = [
         stream.feed(data[a:b]) for a, b in itertools.pairwise(edges)
@@ -62,7 +62,7 @@ def test_a_stream_gives_the_same_answer_however_it_is_cut(
 
 def test_a_role_alone_is_no_first_token() -> None:
     """Chat streams begin with a chunk that has no content."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
 
     assert not stream.feed(event({"choices": [{"delta": {"role": "assistant"}}]}))
     assert stream.feed(delta("a"))
@@ -71,7 +71,7 @@ def test_a_role_alone_is_no_first_token() -> None:
 
 def test_an_answer_without_text_has_its_first_token_at_its_end() -> None:
     """A special token alone has no text; LoadGen has to hear of it all the same."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     before = stream.feed(delta("", finish_reason="stop") + usage(1))
 
     assert not before
@@ -81,7 +81,7 @@ def test_an_answer_without_text_has_its_first_token_at_its_end() -> None:
 
 def test_a_token_whose_text_is_still_to_come_is_the_first() -> None:
     """Half a letter has an id and no text yet; it came no later for that."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
 
     assert stream.feed(delta("", token_ids=[5]))
     assert (stream.first.text, stream.first.token_ids) == ("", (5,))
@@ -91,14 +91,14 @@ def test_a_token_whose_text_is_still_to_come_is_the_first() -> None:
 @pytest.mark.parametrize("name", ["content", "reasoning_content", "reasoning"])
 def test_reasoning_is_text_under_either_of_its_names(name: str) -> None:
     """Its tokens are in the usage, so its first one is the answer's."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
 
     assert stream.feed(event({"choices": [{"delta": {name: "hm"}}]}))
 
 
 def test_several_tokens_in_one_event_are_counted_by_the_usage() -> None:
     """Servers put several into one where they stream at intervals."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a b c") + delta(" d", finish_reason="stop") + usage(7) + DONE)
     answer = stream.finish()
 
@@ -108,7 +108,7 @@ def test_several_tokens_in_one_event_are_counted_by_the_usage() -> None:
 
 def test_token_ids_are_kept_where_the_server_tells_them() -> None:
     """They are what the official accuracy logs hold."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a", token_ids=[5]) + delta("b", token_ids=[6]) + DONE)
     answer = stream.finish()
 
@@ -123,7 +123,7 @@ def beside(*ids: int) -> dict[str, Any]:
 
 def test_token_ids_are_kept_where_they_stand_beside_probabilities() -> None:
     """llama.cpp has no other place for them; its last chunk has none."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a", logprobs=beside(5)) + delta("b", logprobs=beside(6, 7)))
     stream.feed(delta("", logprobs=None, finish_reason="length") + usage(3) + DONE)
 
@@ -136,7 +136,7 @@ def test_token_ids_are_kept_where_they_stand_beside_probabilities() -> None:
 )
 def test_probabilities_without_ids_are_no_token_ids(told: object) -> None:
     """Others than llama.cpp answer the same field in their own way."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a", logprobs=told) + usage(1) + DONE)
 
     assert stream.finish().token_ids is None
@@ -169,7 +169,7 @@ def test_a_broken_stream_is_no_answer(data: bytes, found: str) -> None:
     """Each says what it found."""
 
     def read() -> None:
-        stream = Stream(chat=True, max_tokens=9)
+        stream = StreamReader(chat=True, max_tokens=9)
         stream.feed(data)
         stream.finish()
 
@@ -198,7 +198,7 @@ def test_a_broken_stream_is_no_answer(data: bytes, found: str) -> None:
 )
 def test_a_broken_document_is_no_answer(document: object, found: str) -> None:
     """An answer that is not streamed comes as one document."""
-    whole = Whole(chat=False, max_tokens=9)
+    whole = DocumentReader(chat=False, max_tokens=9)
     whole.feed(json.dumps(document).encode())
     with pytest.raises(BadAnswer) as caught:
         whole.finish()
@@ -208,7 +208,7 @@ def test_a_broken_document_is_no_answer(document: object, found: str) -> None:
 
 def test_a_whole_answer_has_text_and_tokens() -> None:
     """The text of a completion, and the usage's count."""
-    whole = Whole(chat=False, max_tokens=9)
+    whole = DocumentReader(chat=False, max_tokens=9)
     usage = {"completion_tokens": 3}
     data = json.dumps({"choices": [{"text": "abc"}], "usage": usage}).encode()
     first = [whole.feed(data[:20]), whole.feed(data[20:])]
@@ -241,7 +241,7 @@ def test_token_ids_are_sent_instead_of_text() -> None:
 def test_no_bytes_crash_the_event_reader(data: bytes) -> None:
     """They are events, or a stream that is none."""
     try:
-        found = Events().feed(data)
+        found = EventReader().feed(data)
     except BadStream:
         return
 
@@ -252,7 +252,7 @@ def test_an_event_may_have_several_lines_of_data() -> None:
     """They are joined with line breaks; names and ids are passed over."""
     data = b"event: message\nid: 1\ndata: a\ndata:b\n\n"
 
-    assert Events().feed(data) == [b"a\nb"]
+    assert EventReader().feed(data) == [b"a\nb"]
 
 
 @given(
@@ -273,7 +273,7 @@ def test_events_are_the_same_together_and_one_by_one(
     """What is quick for events of one line changes nothing."""
 
     def read(pieces: list[bytes]) -> list[bytes] | None:
-        reader = Events()
+        reader = EventReader()
         try:
             return [one for piece in pieces for one in reader.feed(piece)]
         except BadStream:
@@ -287,7 +287,7 @@ def test_events_are_the_same_together_and_one_by_one(
 
 def test_a_servers_error_is_told_when_it_comes() -> None:
     """It may leave the connection open, and nothing else comes."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a"))
     stream.feed(delta("b"))
 
@@ -297,7 +297,7 @@ def test_a_servers_error_is_told_when_it_comes() -> None:
 
 def test_an_error_that_comes_in_pieces_is_told_at_the_end() -> None:
     """It is the cause, not that the stream ended early."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     data = event({"error": "out of blocks"})
     for piece in (delta("a"), data[:10], data[10:]):
         stream.feed(piece)
@@ -318,7 +318,7 @@ def test_an_error_that_comes_in_pieces_is_told_at_the_end() -> None:
 )
 def test_events_that_are_objects_only_together_are_refused(later: bytes) -> None:
     """Each event has to be one, though they are parsed at one go."""
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a"))
     stream.feed(later + DONE)
 
@@ -331,7 +331,7 @@ def test_a_stream_without_end_is_looked_at_meanwhile(
 ) -> None:
     """What is kept for the end is bounded."""
     monkeypatch.setattr(protocol, "MOST_UNREAD", 1000)
-    stream = Stream(chat=True, max_tokens=9)
+    stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a"))
 
     def read() -> None:

@@ -1,0 +1,220 @@
+"""The open connections of all endpoints: requests out, answers in.
+
+This is the hot path of a service, on the client's one thread. A request costs one
+object, the reader of its answer.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from collections.abc import Mapping
+
+from pytest_mlperf.api.errors import BadAnswer
+from pytest_mlperf.api.samples import Answer
+from pytest_mlperf.services.http.connection import IDLE_S
+from pytest_mlperf.services.http.connection import SHOWN_BYTES
+from pytest_mlperf.services.http.connection import AnswerReader
+from pytest_mlperf.services.http.connection import Connection
+from pytest_mlperf.services.http.connection import Endpoint
+from pytest_mlperf.services.http.http1 import BadResponse
+
+RECEIVE_BYTES = 1 << 16
+WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class ConnectionPool:
+    """Sends requests on idle connections and collects what arrives.
+
+    ``requests`` holds what follows the head: the body's headers and the body.
+    ``waiting`` is the client's queue: a request goes back to its front when a kept
+    connection turns out to be closed. Methods raise ``RequestFailed``.
+    """
+
+    def __init__(
+        self,
+        epoll: select.epoll,
+        requests: Mapping[int, bytes],
+        open_reader: Callable[[int], AnswerReader],
+        waiting: deque[tuple[int, int]],
+    ) -> None:
+        self.connections: dict[int, Connection] = {}
+        """File descriptor -> connection."""
+        self.busy: dict[int, Connection] = {}
+        """Those that carry a request."""
+        self.firsts: list[tuple[int, Answer]] = []
+        self.answers: list[tuple[int, Answer]] = []
+        self.pulse = 0
+        self._epoll = epoll
+        self._requests = requests
+        self._open_reader = open_reader
+        self._waiting = waiting
+
+    def add(self, connected: socket.socket, endpoint: Endpoint) -> None:
+        """Take a connected socket that does not block."""
+        connection = Connection(connected, endpoint)
+        self.connections[connection.fd] = connection
+        self._epoll.register(connection.fd, select.EPOLLIN)
+        endpoint.connections += 1
+        endpoint.idle.append(connection)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in self.connections.values():
+            connection.socket.close()
+        self.connections.clear()
+
+    def send(self, connection: Connection, ticket: int, sample: int) -> None:
+        """Send a sample's request on an idle connection."""
+        endpoint = connection.endpoint
+        connection.ticket, connection.sample = ticket, sample
+        connection.reader = self._open_reader(sample)
+        connection.sent_s = connection.last_s = time.monotonic()
+        connection.refusal = b""
+        connection.has_begun = False
+        self.busy[connection.fd] = connection
+        stats = endpoint.stats
+        stats.sent += 1
+        stats.outstanding += 1
+        if stats.outstanding > stats.most_outstanding:
+            stats.most_outstanding = stats.outstanding
+        self._push(connection, endpoint.head + self._requests[sample])
+
+    def _push(self, connection: Connection, data: bytes) -> None:
+        try:
+            sent = connection.socket.send(data)
+        except WOULD_BLOCK:
+            sent = 0
+        except OSError as error:
+            self._break(connection, f"the connection broke while sending ({error})")
+            return
+        if sent < len(data):
+            if not connection.unsent:
+                both = select.EPOLLIN | select.EPOLLOUT
+                self._epoll.modify(connection.fd, both)
+            connection.unsent = data[sent:]
+        elif connection.unsent:
+            connection.unsent = b""
+            self._epoll.modify(connection.fd, select.EPOLLIN)
+
+    def handle(self, connection: Connection, mask: int) -> None:
+        """Send and receive what epoll reports as possible."""
+        if connection.unsent and mask & select.EPOLLOUT:
+            self._push(connection, connection.unsent)
+        if not mask & ~select.EPOLLOUT or connection.fd not in self.connections:
+            return
+        while True:
+            try:
+                data = connection.socket.recv(RECEIVE_BYTES)
+            except WOULD_BLOCK:
+                return
+            except OSError as error:
+                problem = f"the connection broke ({error.strerror or error})"
+                self._break(connection, problem)
+                return
+            if not data:
+                self._end(connection)
+                return
+            self._receive(connection, data)
+            # TLS may hold data that the kernel does not report.
+            if len(data) < RECEIVE_BYTES and (
+                connection.endpoint.address.context is None
+            ):
+                return
+            if connection.fd not in self.connections:
+                return
+
+    def _receive(self, connection: Connection, data: bytes) -> None:
+        reader, response = connection.reader, connection.response
+        self.pulse += 1
+        if reader is None:
+            self._drop(connection)  # bytes that answer no request: out of step
+            return
+        try:
+            content = response.feed(data)
+            if response.status == 200:
+                if content and reader.feed(content):
+                    self._begin_answer(connection, reader.first)
+                connection.last_s = time.monotonic()
+                if response.ended:
+                    self._finish_answer(connection, reader.finish())
+                return
+        except (BadResponse, BadAnswer) as error:
+            raise connection.failure(str(error)) from None
+        connection.refusal += content[:SHOWN_BYTES]
+        if response.ended or len(connection.refusal) >= SHOWN_BYTES:
+            raise connection.refusal_failure()
+
+    def _begin_answer(self, connection: Connection, first: Answer) -> None:
+        self.firsts.append((connection.ticket, first))
+        connection.has_begun = True
+        waited_s = time.monotonic() - connection.sent_s
+        connection.endpoint.stats.first_token_s += waited_s
+
+    def _finish_answer(self, connection: Connection, answer: Answer) -> None:
+        stats = connection.endpoint.stats
+        stats.answered += 1
+        stats.outstanding -= 1
+        stats.tokens += answer.tokens
+        stats.answer_s += connection.last_s - connection.sent_s
+        self.answers.append((connection.ticket, answer))
+        del self.busy[connection.fd]
+        connection.reader = None
+        connection.is_reused = True
+        if connection.response.keep:
+            connection.response.begin()
+            connection.endpoint.idle.append(connection)
+        else:
+            self._drop(connection)
+
+    def _end(self, connection: Connection) -> None:
+        """Handle that the server has closed the connection."""
+        reader, response = connection.reader, connection.response
+        if reader is None:
+            self._drop(connection)
+        elif response.close():
+            if response.status != 200:
+                raise connection.refusal_failure()
+            try:
+                self._finish_answer(connection, reader.finish())
+            except BadAnswer as error:
+                raise connection.failure(str(error)) from None
+        else:
+            self._break(connection, "the server closed the connection")
+
+    def _break(self, connection: Connection, problem: str) -> None:
+        """Fail, or send again where an idle connection had been closed unnoticed.
+
+        RFC 9112 9.3.1: a server may close a kept connection just as a request is on
+        its way. Sending again is counted, and the time before it counts too.
+        """
+        if connection.reader is None:
+            self._drop(connection)
+            return
+        was_received = time.monotonic() - connection.sent_s > IDLE_S
+        has_started = connection.response.started
+        if not connection.is_reused or has_started or was_received:
+            place = "in the middle of" if has_started else "before"
+            raise connection.failure(f"{problem} {place} the answer")
+        stats = connection.endpoint.stats
+        stats.reconnected += 1
+        stats.sent -= 1
+        stats.outstanding -= 1
+        del self.busy[connection.fd]
+        connection.reader = None
+        self._waiting.appendleft((connection.ticket, connection.sample))
+        self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if self.connections.pop(connection.fd, None) is None:
+            return
+        self._epoll.unregister(connection.fd)
+        connection.socket.close()
+        endpoint = connection.endpoint
+        endpoint.connections -= 1
+        if connection in endpoint.idle:
+            endpoint.idle.remove(connection)
