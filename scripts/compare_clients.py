@@ -36,7 +36,7 @@ ATTEMPTS = 4
 
 
 @contextmanager
-def server(python: str, source: str, *, stream: bool) -> Iterator[int]:
+def run_server(python: str, source: str, *, stream: bool) -> Iterator[int]:
     """Run the other project's server and yield its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -59,23 +59,23 @@ def server(python: str, source: str, *, stream: bool) -> Iterator[int]:
         process.wait()
 
 
-def ours(python: str, port: int, seconds: float, *args: str) -> dict[str, float]:
+def drive_ours(python: str, port: int, seconds: float, *args: str) -> dict[str, float]:
     """Drive our client on the other project's Python."""
     command = [python, "-m", "perf.client_drive", "ours", str(port), "--chat"]
     command += ["--seconds", str(seconds), "--width", str(WIDTH), *args]
-    return said(command, str(ROOT))
+    return read_figures(command, str(ROOT))
 
 
-def theirs(
+def drive_theirs(
     python: str, source: str, port: int, seconds: float, *args: str
 ) -> dict[str, float]:
     """Drive the other client on its Python."""
     command = [python, str(Path(__file__).resolve()), "--drive", str(port)]
     command += ["--seconds", str(seconds), *args]
-    return said(command, source)
+    return read_figures(command, source)
 
 
-def said(command: list[str], folder: str) -> dict[str, float]:
+def read_figures(command: list[str], folder: str) -> dict[str, float]:
     """Return what a drive prints; a client that fails is told of and tried again."""
     for _ in range(ATTEMPTS):
         done = subprocess.run(
@@ -88,23 +88,23 @@ def said(command: list[str], folder: str) -> dict[str, float]:
             timeout=120,
         )
         if not done.returncode:
-            found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-            return found
+            figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+            return figures
         last = done.stderr.strip().splitlines()[-1:]
         print(f"  failed: {' '.join(command[1:4])}: {last}", flush=True)
     raise SystemExit("failed every time")
 
 
-def drive(given: argparse.Namespace) -> dict[str, float]:
+def drive(options: argparse.Namespace) -> dict[str, float]:
     """Drive the other project's client in this process, as its own benchmark does."""
     from inference_endpoint.core.types import Query  # type: ignore[import-not-found]
     from inference_endpoint.core.types import QueryResult
     from inference_endpoint.utils import benchmark_httpclient as bench  # type: ignore[import-not-found]
 
-    url = f"http://127.0.0.1:{given.drive}/v1/chat/completions"
+    url = f"http://127.0.0.1:{options.drive}/v1/chat/completions"
     prompt = "what is the capital of France " * 8
     client, query = bench._create_client(
-        url, given.workers, WIDTH, given.stream, prompt, False, verbose=False
+        url, options.workers, WIDTH, options.stream, prompt, False, verbose=False
     )
     state: dict[str, Any] = {"sent": {}, "latencies": [], "answered": 0}
 
@@ -140,7 +140,7 @@ def drive(given: argparse.Namespace) -> dict[str, float]:
         # As its own benchmark does: bursts of 32, as far as there is room.
         begun, handed = time.monotonic(), 0
         while time.monotonic() - begun < seconds:
-            room = given.room - len(state["sent"])
+            room = options.room - len(state["sent"])
             for _ in range(min(32, room)):
                 handed += 1
                 name = str(handed)
@@ -151,50 +151,56 @@ def drive(given: argparse.Namespace) -> dict[str, float]:
 
     async def run() -> float:
         receiver = asyncio.ensure_future(receive())
-        if given.rate is None:
+        if options.rate is None:
             await pace(200, 0.5)
             state.update(sent={}, latencies=[], answered=0)
-            rate = await flood(given.seconds)
+            rate = await flood(options.seconds)
         else:
-            await pace(min(given.rate, 200), 0.5)
+            await pace(min(options.rate, 200), 0.5)
             state.update(sent={}, latencies=[], answered=0)
-            rate = await pace(given.rate, given.seconds)
+            rate = await pace(options.rate, options.seconds)
         receiver.cancel()
         return rate
 
     rate = asyncio.run_coroutine_threadsafe(run(), client.loop).result()
     latencies = sorted(state["latencies"])
     client.shutdown()
-    places = {"p50": 0.5, "p99": 0.99}
+    percentiles = {"p50": 0.5, "p99": 0.99}
     last = len(latencies) - 1
     return {"rate": rate} | {
         name: latencies[min(int(len(latencies) * part), last)] * 1e3
-        for name, part in places.items()
+        for name, part in percentiles.items()
     }
 
 
-def compare(given: argparse.Namespace) -> None:
+def compare(options: argparse.Namespace) -> None:
     """Print the medians of both clients, turn about."""
-    print(f"{given.runs} runs of {given.seconds:g} s; load {os.getloadavg()[0]:.1f}")
-    for stream in KINDS[given.only]:
+    print(
+        f"{options.runs} runs of {options.seconds:g} s; load {os.getloadavg()[0]:.1f}"
+    )
+    for stream in KINDS[options.only]:
         mark = ["--stream"] * stream
         what = f"streams of {LENGTH // INTERVAL} events" if stream else "whole answers"
-        with server(given.python, given.source, stream=stream) as port:
+        with run_server(options.python, options.source, stream=stream) as port:
             for rate in (None, *RATES[stream]):
-                asked = mark if rate is None else [*mark, "--rate", str(rate)]
-                found: dict[str, list[dict[str, float]]] = {}
-                for _ in range(given.runs):
-                    sides = {"ours": ours(given.python, port, given.seconds, *asked)}
+                flags = mark if rate is None else [*mark, "--rate", str(rate)]
+                results: dict[str, list[dict[str, float]]] = {}
+                for _ in range(options.runs):
+                    sides = {
+                        "ours": drive_ours(
+                            options.python, port, options.seconds, *flags
+                        )
+                    }
                     for workers in (1, 2):
-                        sides[f"theirs, {workers} workers"] = theirs(
-                            given.python, given.source, port, given.seconds,
-                            *asked, "--workers", str(workers),
+                        sides[f"theirs, {workers} workers"] = drive_theirs(
+                            options.python, options.source, port, options.seconds,
+                            *flags, "--workers", str(workers),
                         )  # fmt: skip
                     for name, one in sides.items():
-                        found.setdefault(name, []).append(one)
+                        results.setdefault(name, []).append(one)
                 title = "as fast as it can" if rate is None else f"{rate}/s"
                 print(f"{what}, {title}; load {os.getloadavg()[0]:.1f}", flush=True)
-                for name, runs in found.items():
+                for name, runs in results.items():
                     middle = {k: median(r[k] for r in runs) for k in runs[0]}
                     print(
                         f"  {name:18} {middle['rate']:10,.0f} /s"
@@ -215,11 +221,11 @@ def main() -> None:
     parser.add_argument("--room", type=int, default=WIDTH, help=argparse.SUPPRESS)
     parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--stream", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.drive:
-        print(json.dumps(drive(given)))
+    options = parser.parse_args()
+    if options.drive:
+        print(json.dumps(drive(options)))
     else:
-        compare(given)
+        compare(options)
 
 
 if __name__ == "__main__":

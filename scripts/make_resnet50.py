@@ -34,39 +34,39 @@ SIDE = 256  # what the evaluation resizes to: it only crops then
 QUALITY = 82
 
 
-def resource_files(path: Path) -> dict[str, bytes]:
+def read_resources(path: Path) -> dict[str, bytes]:
     """Read a Qt binary resource: name without folder and suffix -> content."""
     blob = path.read_bytes()
     if blob[:4] != b"qres":
         raise SystemExit(f"{path} is not a Qt resource file (no 'qres' at its start)")
     version, tree, data, names = struct.unpack(">IIII", blob[4:20])
     node = 22 if version >= 2 else 14
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
 
     def walk(index: int) -> None:
-        at = tree + index * node
-        name_at, flags = struct.unpack(">IH", blob[at : at + 6])
+        entry = tree + index * node
+        name_at, flags = struct.unpack(">IH", blob[entry : entry + 6])
         if flags & 2:
-            count, first = struct.unpack(">II", blob[at + 6 : at + 14])
+            count, first = struct.unpack(">II", blob[entry + 6 : entry + 14])
             for child in range(first, first + count):
                 walk(child)
             return
         start = names + name_at
         length = struct.unpack(">H", blob[start : start + 2])[0]
         name = blob[start + 6 : start + 6 + 2 * length].decode("utf-16-be")
-        begin = data + struct.unpack(">I", blob[at + 10 : at + 14])[0]
+        begin = data + struct.unpack(">I", blob[entry + 10 : entry + 14])[0]
         size = struct.unpack(">I", blob[begin : begin + 4])[0]
         content = blob[begin + 4 : begin + 4 + size]
         if flags & 1:
             content = zlib.decompress(content[4:])
         if name.endswith(".webp") and not flags & 4:
-            found[name.removesuffix(".webp")] = content
+            contents[name.removesuffix(".webp")] = content
 
     walk(0)
-    return found
+    return contents
 
 
-def cropped(content: bytes, across: float) -> bytes:
+def crop_photo(content: bytes, across: float) -> bytes:
     """Cut to at most 4:3 around the subject, shorter side ``SIDE``, as JPEG."""
     from PIL import Image
 
@@ -94,8 +94,8 @@ def make_photos(deb: Path, entries: list[dict[str, Any]]) -> None:
         resources = Path(folder) / "usr/share/gcompris-qt/rcc"
         for entry in entries:
             source = Path(entry["package_file"])
-            held = resource_files(resources / f"{source.parent}.rcc")
-            jpeg = cropped(held[source.stem], entry["across"])
+            photos = read_resources(resources / f"{source.parent}.rcc")
+            jpeg = crop_photo(photos[source.stem], entry["across"])
             target = OUT / entry["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(jpeg)
@@ -191,7 +191,7 @@ def measure() -> float:
     answers: dict[int, bytes] = {}
     for index in range(workload.dataset.total):
         outputs = session.run(None, workload.dataset.gather([index]))
-        answers[index] = workload.respond(outputs, [index])[0][0].tobytes()
+        answers[index] = workload.respond(outputs, [index]).rows[0].tobytes()
     return workload.score(answers)["acc"]
 
 

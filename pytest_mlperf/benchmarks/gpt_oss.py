@@ -62,9 +62,12 @@ def open_official(
 
     ``samples``: how many each set must have; the official numbers when None.
     """
-    asked, scored = samples or (PERFORMANCE.samples, ACCURACY.samples)
+    performance_samples, accuracy_samples = samples or (
+        PERFORMANCE.samples,
+        ACCURACY.samples,
+    )
     path, table = official.read_dataset(
-        "gpt-oss-120b", PERFORMANCE, scratch, asked, (), optional=TOKENS
+        "gpt-oss-120b", PERFORMANCE, scratch, performance_samples, (), optional=TOKENS
     )
     ids = _convert_ids(table, path)
 
@@ -85,7 +88,7 @@ def open_official(
         recipe="gpt-oss-120b performance",
         keep_special=True,
         sampling=SAMPLING,
-        accuracy=lambda: open_accuracy(scratch, scored),
+        accuracy=lambda: open_accuracy(scratch, accuracy_samples),
     )
 
 

@@ -46,15 +46,17 @@ def _float(text: str, *, commas: bool = True) -> float | None:
 
 def grade_needle(answer: str, expected: str) -> float:
     """Grade identifiers in order: the mean share of each that is right."""
-    found, wanted = _UUID.findall(answer), _UUID.findall(expected)
-    if not found:
+    identifiers, expected_ones = _UUID.findall(answer), _UUID.findall(expected)
+    if not identifiers:
         return 0.0
     hits = 0.0
-    for one, other in zip(found, wanted, strict=False):
+    for identifier, expected_one in zip(identifiers, expected_ones, strict=False):
         # The reference compares letter by letter: the share of the expected
         # identifier's characters that the found one holds anywhere.
-        hits += sum(c in one.lower() for c in other.lower()) / len(other)
-    return round(hits / len(found) * 100, 2) / 100
+        hits += sum(c in identifier.lower() for c in expected_one.lower()) / len(
+            expected_one
+        )
+    return round(hits / len(identifiers) * 100, 2) / 100
 
 
 def grade_alternatives(answer: str, expected: str) -> float:
@@ -75,13 +77,13 @@ def _plain(text: str) -> str:
 
 def grade_aime(answer: str, expected: str) -> float:
     """Grade an AIME answer: the last boxed number, else the last ``Answer: n``."""
-    found = _BOXED_NUMBER.findall(answer) or _ANSWER_NUMBER.findall(answer)
+    numbers = _BOXED_NUMBER.findall(answer) or _ANSWER_NUMBER.findall(answer)
     try:
-        number = int(found[-1]) if found else None
-        wanted = int(expected)
+        number = int(numbers[-1]) if numbers else None
+        right = int(expected)
     except ValueError:
         return 0.0
-    return float(number is not None and number <= _LARGEST_AIME and number == wanted)
+    return float(number is not None and number <= _LARGEST_AIME and number == right)
 
 
 def make_choice_grader(last: str) -> Grader:
@@ -94,8 +96,8 @@ def make_choice_grader(last: str) -> Grader:
 
     def grade(answer: str, expected: str) -> float:
         text = _clean(answer.strip())
-        found = pattern.findall(text) or (alone.findall(text) if alone else [])
-        return float(bool(found) and found[-1].upper() == expected.upper())
+        letters = pattern.findall(text) or (alone.findall(text) if alone else [])
+        return float(bool(letters) and letters[-1].upper() == expected.upper())
 
     return grade
 
@@ -105,10 +107,10 @@ def grade_harmony_choice(answer: str, expected: str) -> float:
     text = answer.strip()
     final = _FINAL.search(text)
     section = _clean(_BOLD.sub(r"\1", final[1].strip() if final else text)).strip()
-    found = re.match(r"[^a-zA-Z]*([A-D])(?:[^a-zA-Z]|$)", section, re.IGNORECASE)
-    found = found or re.search(r"\banswer\s*[:.]?\s*([A-D])\b", section, re.IGNORECASE)
+    match = re.match(r"[^a-zA-Z]*([A-D])(?:[^a-zA-Z]|$)", section, re.IGNORECASE)
+    match = match or re.search(r"\banswer\s*[:.]?\s*([A-D])\b", section, re.IGNORECASE)
     whole = text.replace(r"\n", "\n").replace(r"\'", "'")
-    letters = [found[1]] if found else _answer_pattern("D").findall(whole)
+    letters = [match[1]] if match else _answer_pattern("D").findall(whole)
     return float(bool(letters) and letters[-1].upper() == expected.upper())
 
 

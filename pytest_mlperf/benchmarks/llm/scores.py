@@ -119,21 +119,21 @@ def make_subset_scorer(
 
     def score(answers: Sequence[LoggedAnswer]) -> dict[str, float]:
         right = dict.fromkeys(kinds, 0.0)
-        asked = dict.fromkeys(kinds, 0)
+        counts = dict.fromkeys(kinds, 0)
         for one in answers:
             kind = kinds[one.index]
             grade = subsets[kind]
-            asked[kind] += 1
+            counts[kind] += 1
             right[kind] += grade(one.text, str(targets[one.index])) if grade else 1.0
-        weight = {kind: 1 / (repeats or {}).get(kind, 1) for kind in asked}
-        best = sum(asked[kind] * weight[kind] for kind in asked)
-        reached = sum(right[kind] * weight[kind] for kind in asked) / best * 100
+        weight = {kind: 1 / (repeats or {}).get(kind, 1) for kind in counts}
+        best = sum(counts[kind] * weight[kind] for kind in counts)
+        reached = sum(right[kind] * weight[kind] for kind in counts) / best * 100
         metrics = {
-            kind: round(right[kind] / asked[kind] * 100, 4)
+            kind: round(right[kind] / counts[kind] * 100, 4)
             for kind, grade in subsets.items()
-            if grade and asked.get(kind)
+            if grade and counts.get(kind)
         }
-        is_whole = all(subsets[kind] for kind in asked)
+        is_whole = all(subsets[kind] for kind in counts)
         metrics["exact_match" if is_whole else "exact_match_at_most"] = round(
             reached, 4
         )

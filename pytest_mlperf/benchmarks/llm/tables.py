@@ -108,8 +108,8 @@ def read_table(
             f" have {', '.join(absent)}. Take the dataset as its official source"
             " offers it."
         )
-    wanted = [*columns, *(name for name in optional if name in table)]
-    return {name: table[name] for name in wanted}
+    present = [*columns, *(name for name in optional if name in table)]
+    return {name: table[name] for name in present}
 
 
 def _open_file(path: Path) -> IO[bytes]:

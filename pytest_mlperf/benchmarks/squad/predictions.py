@@ -71,8 +71,8 @@ def _keeps_positions(words: str) -> bool:
     """Tell whether lower-casing and accent-stripping keep every character's place."""
     solid = _BLANKS.sub("", words)
     folded = unicodedata.normalize("NFD", solid.lower())
-    kept = [c for c in folded if unicodedata.category(c)[0] not in "CZ"]
-    return len(solid) == sum(unicodedata.category(c) != "Mn" for c in kept)
+    letters = [c for c in folded if unicodedata.category(c)[0] not in "CZ"]
+    return len(solid) == sum(unicodedata.category(c) != "Mn" for c in letters)
 
 
 def extract_text(context: str, begin: int, end: int, *, whole_words: bool) -> str:
@@ -106,34 +106,34 @@ def predict(features: Features, logits: Mapping[int, NDArray[Any]]) -> dict[int,
         siblings = np.flatnonzero(features.owners == owner)
         context_tokens = features.lengths[siblings] - features.heads[siblings] - 1
         parts = list(zip(features.firsts[siblings], context_tokens, strict=True))
-        shown_best = find_most_context(parts)
-        found: tuple[float, int, int] | None = None
-        whole = False
+        best_windows = find_most_context(parts)
+        winner: tuple[float, int, int] | None = None
+        has_unknown = False
         for window in present:
             head, length = int(features.heads[window]), int(features.lengths[window])
             first = int(features.firsts[window])
             values = np.full((length, 2), ABSENT)
-            given = logits[window][:length]
-            values[: len(given)] = given
+            window_logits = logits[window][:length]
+            values[: len(window_logits)] = window_logits
             inside = np.zeros(length, bool)
             inside[head : length - 1] = True
             legal = inside.copy()
-            mine = window - int(siblings[0])
-            legal[head:-1] = shown_best[first : first + length - head - 1] == mine
-            best = find_best_span(values, legal, inside)
-            if best is not None and (found is None or best[0] > found[0]):
-                score, a, b = best
-                found = score, a - head + first, b - head + first
-                whole = features.unknown in features.ids[window, a : b + 1]
-        if found is None:
+            position = window - int(siblings[0])
+            legal[head:-1] = best_windows[first : first + length - head - 1] == position
+            span = find_best_span(values, legal, inside)
+            if span is not None and (winner is None or span[0] > winner[0]):
+                score, a, b = span
+                winner = score, a - head + first, b - head + first
+                has_unknown = features.unknown in features.ids[window, a : b + 1]
+        if winner is None:
             answers[owner] = NO_ANSWER
             continue
-        places = features.spans[owner]
+        offsets = features.spans[owner]
         answers[owner] = extract_text(
             features.questions[owner].context,
-            int(places[found[1], 0]),
-            int(places[found[2], 1]),
-            whole_words=bool(whole),
+            int(offsets[winner[1], 0]),
+            int(offsets[winner[2], 1]),
+            whole_words=bool(has_unknown),
         )
     return answers
 
@@ -150,9 +150,9 @@ def is_exact_match(prediction: str, answer: str) -> bool:
 
 def compute_f1(prediction: str, answer: str) -> float:
     """Return the harmonic mean of precision and recall over words, 0 to 1."""
-    got, wanted = normalize(prediction).split(), normalize(answer).split()
-    same = sum((Counter(got) & Counter(wanted)).values())
-    return 2 * same / (len(got) + len(wanted)) if same else 0.0
+    words, expected = normalize(prediction).split(), normalize(answer).split()
+    same = sum((Counter(words) & Counter(expected)).values())
+    return 2 * same / (len(words) + len(expected)) if same else 0.0
 
 
 def evaluate(

@@ -90,15 +90,15 @@ def read_questions(path: Path) -> list[Question]:
 
 def cut_windows(tokens: int, room: int) -> list[tuple[int, int]]:
     """Return (first, count) of every window of ``room`` over the context's tokens."""
-    found = []
+    spans = []
     first = 0
     while first < tokens:
         count = min(tokens - first, room)
-        found.append((first, count))
+        spans.append((first, count))
         if first + count == tokens:
             break
         first += min(count, STRIDE)
-    return found
+    return spans
 
 
 def tokenize(questions: Sequence[Question], vocab: Path) -> Features:
@@ -125,12 +125,12 @@ def tokenize(questions: Sequence[Question], vocab: Path) -> Features:
     for number, question in enumerate(questions):
         if question.context not in contexts:
             encoding = tokenizer.encode(question.context, add_special_tokens=False)
-            places = np.array(encoding.offsets, np.int32).reshape(-1, 2)
-            contexts[question.context] = encoding.ids, places
-        text, places = contexts[question.context]
-        asked = tokenizer.encode(question.text, add_special_tokens=False).ids
-        head = [cls, *asked[:MAX_QUESTION], sep]
-        spans.append(places)
+            offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
+            contexts[question.context] = encoding.ids, offsets
+        text, offsets = contexts[question.context]
+        question_ids = tokenizer.encode(question.text, add_special_tokens=False).ids
+        head = [cls, *question_ids[:MAX_QUESTION], sep]
+        spans.append(offsets)
         for first, count in cut_windows(len(text), MAX_TOKENS - len(head) - 1):
             rows.append([*head, *text[first : first + count], sep])
             heads.append(len(head))

@@ -145,8 +145,8 @@ class SquadWorkload:
                     " [mlperf_log_accuracy.json]. Run the accuracy mode again."
                 )
             logits[index] = np.frombuffer(raw, "<f4").reshape(-1, 2)
-        found = predictions.predict(self.features, logits)
-        return predictions.evaluate(self.features.questions, found)
+        texts = predictions.predict(self.features, logits)
+        return predictions.evaluate(self.features.questions, texts)
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
         """Return the line as evaluate_v1.1.py prints it: exact match first."""

@@ -134,10 +134,10 @@ class SyntheticWorkload:
     def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
         """Return the truth as it came: [batch, *shape of an answer]."""
         answers = outputs[0]
-        wanted = (len(indices), *answer_type(self.rule.benchmark)[1])
-        if answers.shape != wanted:
+        required = (len(indices), *answer_type(self.rule.benchmark)[1])
+        if answers.shape != required:
             raise ValueError(
-                f"the output has the shape {answers.shape}, but should be {wanted}: "
+                f"the output has the shape {answers.shape}, but should be {required}: "
                 "one answer a sample; only the engine oracle runs a synthetic workload"
             )
         return Responses(np.ascontiguousarray(answers))

@@ -48,7 +48,7 @@ def make_questions() -> tuple[list[Question], list[NDArray[np.int64]], list[Span
     window.
     """
     rng = np.random.default_rng(SEED)
-    made: list[Question] = []
+    questions: list[Question] = []
     contexts: list[NDArray[np.int64]] = []
     answers: list[Span] = []
     surplus = WINDOWS - QUESTIONS
@@ -62,13 +62,15 @@ def make_questions() -> tuple[list[Question], list[NDArray[np.int64]], list[Span
             text = " ".join(WORDS[w] for w in words)
         first = int(rng.integers(0, min(len(words) - 6, 100)))
         last = first + int(rng.integers(0, 5))
-        asked = rng.integers(0, len(WORDS), int(rng.integers(6, 20)))
+        question_words = rng.integers(0, len(WORDS), int(rng.integers(6, 20)))
         answer = " ".join(WORDS[w] for w in words[first : last + 1])
-        asks = " ".join(WORDS[w] for w in asked)
-        made.append(Question(f"synthetic-{number:05}", asks, text, (answer,)))
+        question_text = " ".join(WORDS[w] for w in question_words)
+        questions.append(
+            Question(f"synthetic-{number:05}", question_text, text, (answer,))
+        )
         contexts.append(words)
         answers.append((first, last))
-    return made, contexts, answers
+    return questions, contexts, answers
 
 
 def make_features() -> tuple[Features, NDArray[np.int32]]:
@@ -76,32 +78,32 @@ def make_features() -> tuple[Features, NDArray[np.int32]]:
 
     A window that does not show the answer has 0, 0 there.
     """
-    made, contexts, answers = make_questions()
+    questions, contexts, answers = make_questions()
     rows: list[list[int]] = []
-    places: list[tuple[int, int, int, int, int]] = []
+    table_rows: list[tuple[int, int, int, int, int]] = []
     spans = []
-    for number, question in enumerate(made):
+    for number, question in enumerate(questions):
         words = contexts[number]
         ends = np.arange(1, len(words) + 1) * 5 - 1  # four letters and a blank
         spans.append(np.stack([ends - 4, ends], axis=1).astype(np.int32))
-        asked = [FIRST_ID + WORDS_AT[word] for word in question.text.split()]
-        head = [CLS, *asked, SEP]
+        question_ids = [FIRST_ID + WORDS_AT[word] for word in question.text.split()]
+        head = [CLS, *question_ids, SEP]
         first, last = answers[number]
         for start, count in cut_windows(len(words), MAX_TOKENS - len(head) - 1):
-            shown = words[start : start + count]
-            rows.append([*head, *(FIRST_ID + shown).tolist(), SEP])
-            seen = start <= first and last < start + count
-            spot = len(head) - start
-            ends_at = (first + spot, last + spot) if seen else (0, 0)
-            places.append((len(head), number, start, *ends_at))
+            context_words = words[start : start + count]
+            rows.append([*head, *(FIRST_ID + context_words).tolist(), SEP])
+            is_shown = start <= first and last < start + count
+            offset = len(head) - start
+            answer_ends = (first + offset, last + offset) if is_shown else (0, 0)
+            table_rows.append((len(head), number, start, *answer_ends))
     lengths = np.array([len(row) for row in rows], np.int32)
     # 16 bits are enough for these words, and a quarter of a tokeniser's 64.
     ids: NDArray[Any] = np.zeros((len(rows), int(lengths.max())), np.int16)
     for row, tokens in zip(ids, rows, strict=True):
         row[: len(tokens)] = tokens
-    table = np.array(places, np.int32)
-    found = Features(
-        questions=made,
+    table = np.array(table_rows, np.int32)
+    features = Features(
+        questions=questions,
         ids=ids,
         lengths=lengths,
         heads=table[:, 0].copy(),
@@ -110,14 +112,14 @@ def make_features() -> tuple[Features, NDArray[np.int32]]:
         spans=spans,
         unknown=UNKNOWN,
     )
-    return found, table[:, 3:].copy()
+    return features, table[:, 3:].copy()
 
 
 class TrueLogits(SquadDataset):
     """Windows that gather the logits of a model that is never wrong."""
 
-    def __init__(self, made: Features, answers: NDArray[np.int32]) -> None:
-        super().__init__(made, {}, dtype=np.dtype(np.int16))
+    def __init__(self, features: Features, answers: NDArray[np.int32]) -> None:
+        super().__init__(features, {}, dtype=np.dtype(np.int16))
         self._answers = answers
 
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
@@ -136,14 +138,14 @@ class TrueLogits(SquadDataset):
 
 def open_synthetic() -> SquadWorkload:
     """Return the workload of a rehearsal."""
-    made, answers = make_features()
+    features, answers = make_features()
     return SquadWorkload(
         kind="synthetic",
         title=f"synthetic: {QUESTIONS:,} made-up questions, {WINDOWS:,} windows",
         model=MODEL,
-        dataset=TrueLogits(made, answers),
+        dataset=TrueLogits(features, answers),
         reference={"F1": 100.0},
-        features=made,
+        features=features,
         files=(Path(__file__),),
     )
 

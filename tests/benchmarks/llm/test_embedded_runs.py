@@ -106,27 +106,26 @@ def test_every_answer_has_all_its_tokens_and_tells_their_ids(
     assert choice["finish_reason"] == "length"
 
 
-def job(
+def make_task(
     folder: Path, cache: Path, scenario: Scenario, mode: Mode, **changes: Any
 ) -> Task:
     """Return a job of the embedded server."""
-    made = doubles.job(
+    made = doubles.make_task(
         folder, [], scenario, mode, tuning=Tuning(),
         spec="pytest_mlperf.benchmarks.llama:LLAMA3_1_8B", concurrency=None,
     )  # fmt: skip
-    return replace(made, cache=str(cache), **changes)
+    return replace(made, cache=cache, **changes)
 
 
 def verdict_of(job: Task, done: RunResult) -> Verdict:
     """Judge a run as the measure fixture does."""
-    audit = compliance.find(job.audit, job.rule) if job.audit else None
     context = Context(
         settings=done.settings,
         reference=dict(done.reference),
         build=done.build,
         dataset_total=done.dataset_total,
-        facts=done.facts,
-        audit=audit,
+        run=done.facts,
+        audit=job.audit,
     )
     found = rounds.get("v6.1")
     return judge(Path(job.folder), job.cell, job.mode, job.rule, found, context)
@@ -136,7 +135,7 @@ def test_eight_bits_keep_the_rounds_share_of_the_references_accuracy(
     runner: Runner, tmp_path: Path, cache: Path
 ) -> None:
     """Five metrics of a hundred answers, by the official definitions."""
-    one = job(tmp_path, cache, Scenario.OFFLINE, Mode.ACCURACY)
+    one = make_task(tmp_path, cache, Scenario.OFFLINE, Mode.ACCURACY)
     done = runner.run(one)
     verdict = verdict_of(one, done)
 
@@ -144,7 +143,7 @@ def test_eight_bits_keep_the_rounds_share_of_the_references_accuracy(
     judged = {c.name for c in verdict.checks if c.name.startswith("accuracy_")}
     metrics = {"ROUGE1", "ROUGE2", "ROUGEL", "ROUGELSUM", "GEN_LEN", "hash"}
     assert judged == {f"accuracy_{metric}" for metric in metrics}
-    assert done.facts["precision"] == "q8_0"
+    assert done.facts.to_texts()["precision"] == "q8_0"
     assert done.reference == open_embedded().reference
 
 
@@ -152,7 +151,7 @@ def test_test06_holds_for_the_embedded_server(
     runner: Runner, tmp_path: Path, cache: Path
 ) -> None:
     """First token, end of sequence and length of a hundred streamed answers."""
-    one = job(
+    one = make_task(
         tmp_path, cache, Scenario.INTERACTIVE, Mode.COMPLIANCE, audit="TEST06",
         tuned={"concurrency": 4, "target_qps": 50.0},
     )  # fmt: skip

@@ -30,12 +30,12 @@ WORDS = st.lists(st.sampled_from(VOCABULARY))
 @given(text=st.text(), tokens=st.integers(1, 9999))
 def test_a_text_comes_back_with_its_token_count(text: str, tokens: int) -> None:
     """A zero byte is the only thing a text cannot keep."""
-    said = workload.decode_answer(7, workload.encode_answer(Answer(text, tokens)), None)
-    kept = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    logged = workload.encode_answer(Answer(text, tokens))
+    answer = workload.decode_answer(7, logged, None)
+    printable = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    expected = printable.encode("utf-8", "replace").decode()
 
-    assert (
-        said == workload.LoggedAnswer(7, kept.encode("utf-8", "replace").decode(), tokens)
-    )
+    assert answer == workload.LoggedAnswer(7, expected, tokens)
 
 
 @given(st.lists(st.integers(0, workload.MOST_IDS - 1), min_size=1, max_size=50))
