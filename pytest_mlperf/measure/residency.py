@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.device import DIAGRAM
 from pytest_mlperf.core.checks.device import PROOF
 from pytest_mlperf.core.checks.device import decision
@@ -92,7 +92,9 @@ def write_proof(system: System, task: Task, context: Context) -> None:
         return
     folder, table = task.folder, rounds.get(task.cell.round)
     with suppress(LogError, ValueError, OSError):  # the verdict says the same
-        run = Run(Log.read(folder), task.cell, task.mode, task.rule, table, context)
+        run = JudgedRun(
+            Log.read(folder), task.cell, task.mode, task.rule, table, context
+        )
         (folder / PROOF).write_text(proof(decision(run)), encoding="utf-8")
         drawing = find_diagram(system)
         if drawing is not None:

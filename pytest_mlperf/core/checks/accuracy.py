@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from operator import mul
 
 from pytest_mlperf.core.catalog.metrics import METRICS
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import ACCURACY as ACCURACY_MODE
+from pytest_mlperf.core.checks.rule_check import NamedJudges
+from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.rule_check import check_each
+from pytest_mlperf.core.checks.rule_check import check_limit
+from pytest_mlperf.core.checks.rule_check import waive
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.accuracy import Accuracy
@@ -24,7 +31,7 @@ from pytest_mlperf.core.rounds import AccuracyLimit
 from pytest_mlperf.core.verdict import Check
 
 
-def total(run: Run) -> int:
+def total(run: JudgedRun) -> int:
     """Return how many samples the workload has."""
     if run.context.dataset_total is not None:
         return run.context.dataset_total
@@ -36,7 +43,8 @@ def total(run: Run) -> int:
     return run.log.integer(key)
 
 
-def whole_dataset(run: Run) -> Check:
+@check("whole_dataset", modes=ACCURACY_MODE)
+def whole_dataset(run: JudgedRun) -> Check:
     """Every sample was answered, and no other (LoadGen, AccuracyOnly).
 
     Of a log that was cut for publication, what is left has to be in order, and the
@@ -59,7 +67,7 @@ def whole_dataset(run: Run) -> Check:
     )
 
 
-def amiss(run: Run, shown: Survey, expected: int) -> Iterator[str]:
+def amiss(run: JudgedRun, shown: Survey, expected: int) -> Iterator[str]:
     """Yield what keeps an accuracy log from being the whole dataset's."""
     if not expected > 0:
         yield "of a dataset that has none"
@@ -83,7 +91,7 @@ def amiss(run: Run, shown: Survey, expected: int) -> Iterator[str]:
         yield f"only {asked:,} asked for"
 
 
-def generated(run: Run) -> int:
+def generated(run: JudgedRun) -> int:
     """Return how many samples LoadGen asked for, set after set.
 
     The two counts of a set stand in lines that may come in any order.
@@ -93,7 +101,13 @@ def generated(run: Run) -> int:
     return sum(map(mul, sorted(queries), sorted(each)))
 
 
-def dataset_size(run: Run, required: int) -> Check:
+@check_limit(
+    "dataset_size",
+    required=lambda run: run.rule.accuracy_sample_count,
+    planned=lambda known: known.dataset_total,
+    modes=ACCURACY_MODE,
+)
+def dataset_size(run: JudgedRun, required: int) -> Check:
     """The dataset has the round's size exactly (submission checker)."""
     found = total(run)
     return make_check(
@@ -106,7 +120,7 @@ def dataset_size(run: Run, required: int) -> Check:
     )
 
 
-def limits(run: Run) -> tuple[AccuracyLimit, ...]:
+def limits(run: JudgedRun) -> tuple[AccuracyLimit, ...]:
     """Return the round's limits, of the workload's own reference where it has one.
 
     A metric without such a reference keeps the round's: it is not dropped.
@@ -118,7 +132,19 @@ def limits(run: Run) -> tuple[AccuracyLimit, ...]:
     )
 
 
-def accuracy(limit: AccuracyLimit, measured: Accuracy) -> Check:
+@check_each("accuracy", modes=ACCURACY_MODE)
+def accuracy_targets(run: JudgedRun) -> NamedJudges:
+    """Yield a check for each metric; a waiver turns it into a report."""
+    for limit in limits(run):
+        yield f"accuracy_{limit.metric}", partial(judge_metric, limit)
+
+
+def judge_metric(limit: AccuracyLimit, run: JudgedRun) -> Check:
+    """Judge one metric of accuracy.txt, or waive it."""
+    return waive(run, check_metric(limit, read_accuracy_txt(run.log.folder)))
+
+
+def check_metric(limit: AccuracyLimit, measured: Accuracy) -> Check:
     """One metric reaches its share of the reference (submission checker, accuracy)."""
     name = f"accuracy_{limit.metric}"
     where = measured.where(limit.metric)
@@ -141,7 +167,8 @@ def accuracy(limit: AccuracyLimit, measured: Accuracy) -> Check:
     return make_check(name, ok, f"{value:g}", required, where, remedy)
 
 
-def accuracy_hash(run: Run) -> Check:
+@check("accuracy_hash", modes=ACCURACY_MODE)
+def accuracy_hash(run: JudgedRun) -> Check:
     """accuracy.txt was computed from this very log (submission checker, hash).
 
     Of a log that was cut for publication the hash is the whole one's, and only has

@@ -7,22 +7,18 @@ mlcommons/inference b66003e1, submission_checker/checks/compliance_check.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from pytest_mlperf.core.checks import settings
-from pytest_mlperf.core.checks.context import Judge
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import COMPLIANCE
+from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 
-ALLOWED = ("no_audit_config", "issue_modes")
-"""Checks of a performance run that a compliance run answers in ``audit_settings``."""
 
-
-def reseeded(run: Run) -> Run:
+def use_audit_seeds(run: JudgedRun) -> JudgedRun:
     """Return the run, held to the seeds of its test where that has its own."""
     audit = run.context.audit
     seeds = audit.test.seeds(run.round.seeds) if audit else None
@@ -31,15 +27,8 @@ def reseeded(run: Run) -> Run:
     return replace(run, round=replace(run.round, seeds=seeds))
 
 
-def own(run: Run) -> Iterator[tuple[str, Judge]]:
-    """Yield the checks of a compliance run that is no performance run as well."""
-    for judge_one in settings.ALWAYS:
-        if judge_one.__name__ not in ALLOWED:
-            yield judge_one.__name__, judge_one
-    del run
-
-
-def audit_settings(run: Run) -> Check:
+@check("audit_settings", modes=COMPLIANCE)
+def audit_settings(run: JudgedRun) -> Check:
     """LoadGen found audit.config, and what it set was in force.
 
     Of somebody else's log the settings alone count: some apply the file themselves.
@@ -71,7 +60,7 @@ def audit_settings(run: Run) -> Check:
     return make_check(name, True, f"{audit.name}'s", f"{audit.name}'s", where)
 
 
-def logged_as(run: Run, key: str) -> str:
+def logged_as(run: JudgedRun, key: str) -> str:
     """Return the key of the detail log for one of audit.config; empty for none."""
     if key == "mode":
         return ""  # test_mode looks at it.

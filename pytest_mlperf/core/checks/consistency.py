@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from dataclasses import replace
 
 from pytest_mlperf.core.checks.context import STREAMS
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import PERFORMANCE
+from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.keys import SETTINGS
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.samples import ENDS
@@ -75,7 +77,8 @@ def apart(
         yield Contradiction(f"{key} {value:,.8g}", required, log.where(key))
 
 
-def requested_settings(run: Run) -> Check:
+@check("requested_settings", any_scenario=True)
+def requested_settings(run: JudgedRun) -> Check:
     """Effective settings are the requested ones (LoadGen, TestSettingsInternal)."""
     log = run.log
     wrong = next(unlike_requested(log), None) or next(resolved(log), None)
@@ -164,7 +167,8 @@ def counts(log: Log, queries: int, per_query: int) -> Iterator[Contradiction]:
         yield from same(log, "effective_min_query_count", key, asked)
 
 
-def loaded_samples(run: Run) -> Check:
+@check("loaded_samples", any_scenario=True)
+def loaded_samples(run: JudgedRun) -> Check:
     """The loaded sets are samples of the dataset, each once (GenerateLoadableSets).
 
     MultiStream repeats a set's first 7, so that its queries do not overflow.
@@ -174,7 +178,7 @@ def loaded_samples(run: Run) -> Check:
     return told("loaded_samples", wrong, f"{run.log.covered:,} samples", where)
 
 
-def misloaded(run: Run) -> Iterator[Contradiction]:
+def misloaded(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what is wrong with the loaded sets."""
     log, key = run.log, "loaded_qsl_set"
     where, total = log.where(key), log.integer("qsl_reported_total_count")
@@ -205,7 +209,8 @@ def unpadded(log: Log, one: Loaded) -> Loaded:
     return replace(one, size=one.size - padding)
 
 
-def generated_queries(run: Run) -> Check:
+@check("generated_queries", modes=PERFORMANCE)
+def generated_queries(run: JudgedRun) -> Check:
     """What was issued is what LoadGen had generated (loadgen.cc, GenerateQueries)."""
     log = run.log
     key = "generated_samples_per_query"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import UTC
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
@@ -21,11 +20,6 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.verdict import Check
-
-if TYPE_CHECKING:
-    # Its verification reads logs through this module.
-    from pytest_mlperf.core.compliance.audit import Audit
 
 MOST_QUERIES = 10**10
 """More than LoadGen can issue in an hour on any machine."""
@@ -74,7 +68,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class JudgedRun:
     """A log with everything that decides how to judge it."""
 
     log: Log
@@ -112,17 +106,13 @@ class Run:
         return f"result_{percentile * 100:.2f}_percentile_{kind}_ns"
 
 
-Judge = Callable[[Run], Check]
-"""One rule: a pure function of a run."""
-
-
 def elapsed_s(log: Log) -> float:
     """Return the seconds between LoadGen's power_begin and power_end (UTC, ms)."""
     begin, end = min(moments(log, "power_begin")), max(moments(log, "power_end"))
     return (end - begin).total_seconds()
 
 
-def final_s(run: Run) -> float:
+def final_s(run: JudgedRun) -> float:
     """Return what LoadGen holds against the minimum duration, in seconds.
 
     Offline: the last answer. Server: the last scheduled query. Streams: the last
@@ -143,7 +133,7 @@ def final_s(run: Run) -> float:
     return final
 
 
-def spread(run: Run) -> tuple[float, float]:
+def spread(run: JudgedRun) -> tuple[float, float]:
     """Return the least and the most seconds that the measured run can have taken."""
     log, final = run.log, final_s(run)
     if run.scenario is Scenario.OFFLINE:

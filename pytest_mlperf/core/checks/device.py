@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import spread
+from pytest_mlperf.core.checks.rule_check import PERFORMANCE
+from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.residency.rules import Decision
 from pytest_mlperf.core.verdict import Check
@@ -16,20 +18,21 @@ DIAGRAM = "on_device_diagram"
 """Beside it, with the drawing's own ending."""
 
 
-def measured(run: Run) -> float:
+def measured(run: JudgedRun) -> float:
     """Return the run's samples a second, by the shortest time it can have taken."""
     shortest, _ = spread(run)
     return run.samples / shortest if shortest > 0 else float("inf")
 
 
-def decision(run: Run) -> Decision:
+def decision(run: JudgedRun) -> Decision:
     """Return whether the claim holds at the throughput that LoadGen measured."""
     claim = run.context.claim
     assert claim is not None, "only such a run has this check"
     return claim.decide(run.cell.benchmark, measured(run) / run.context.devices)
 
 
-def on_device(run: Run) -> Check:
+@check(NAME, modes=PERFORMANCE, when=lambda run: run.context.claim is not None)
+def on_device(run: JudgedRun) -> Check:
     """The direct path carries what this throughput takes."""
     found = decision(run)
     assert run.context.claim is not None, "only such a run has this check"

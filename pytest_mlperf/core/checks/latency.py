@@ -15,9 +15,13 @@ from pytest_mlperf.core.checks.consistency import REMEDY
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import STREAMS
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import ms
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import PERFORMANCE
+from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.rule_check import is_bounded
+from pytest_mlperf.core.checks.rule_check import is_not_offline
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -27,7 +31,8 @@ MULTI_STREAM_SHARE = 0.99
 """LoadGen adds this estimate to SingleStream's own, for the inference from it."""
 
 
-def early_stopping_check(run: Run) -> Check:
+@check("early_stopping", modes=PERFORMANCE, when=is_not_offline)
+def early_stopping_met(run: JudgedRun) -> Check:
     """The queries prove the percentile, recomputed (loadgen/early_stopping.cc)."""
     name, log, percentile = "early_stopping", run.log, run.rule.percentile or 0.99
     queries, over = run.queries, late_queries(run, percentile)
@@ -53,7 +58,7 @@ def early_stopping_check(run: Run) -> Check:
     return make_check(name, True, found, required, where)
 
 
-def late_queries(run: Run, percentile: float) -> int:
+def late_queries(run: JudgedRun, percentile: float) -> int:
     """Return how many queries were late; of tokens, the fewest that can have been."""
     if run.scenario in STREAMS:
         return 1
@@ -63,7 +68,7 @@ def late_queries(run: Run, percentile: float) -> int:
     return run.log.integer("result_overlatency_query_count")
 
 
-def misreported(run: Run, percentile: float) -> Iterator[Contradiction]:
+def misreported(run: JudgedRun, percentile: float) -> Iterator[Contradiction]:
     """Yield what LoadGen's reports say that is not what its numbers give."""
     log = run.log
     tokens = log.get("requested_use_token_latencies") is True
@@ -81,7 +86,7 @@ def misreported(run: Run, percentile: float) -> Iterator[Contradiction]:
 
 
 def misestimated(
-    run: Run, percentile: float, key: str, said: early_stopping_text.Said
+    run: JudgedRun, percentile: float, key: str, said: early_stopping_text.Said
 ) -> Iterator[Contradiction]:
     """Yield what a stream's report says of its estimate that does not come out so."""
     log, queries = run.log, run.queries
@@ -105,7 +110,7 @@ def misestimated(
             yield Contradiction(f"{name} {log.get(name)}", required, log.where(name))
 
 
-def estimate_keys(run: Run, percentile: float) -> Mapping[float, str]:
+def estimate_keys(run: JudgedRun, percentile: float) -> Mapping[float, str]:
     """Return the percentiles that a stream's estimates are of, and their keys."""
     if run.scenario is Scenario.MULTI_STREAM:
         return {percentile: "early_stopping_latency_ms"}
@@ -115,7 +120,7 @@ def estimate_keys(run: Run, percentile: float) -> Mapping[float, str]:
     }
 
 
-def miscounted(run: Run) -> Iterator[Contradiction]:
+def miscounted(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield Server's count of late queries where the percentiles do not admit it."""
     log, key = run.log, "result_overlatency_query_count"
     over, bound = log.integer(key), log.integer("effective_target_latency_ns")
@@ -135,7 +140,8 @@ def latencies(log: Log) -> dict[float, int]:
     return {share: log.integer(key) for share, key in shares.items()}
 
 
-def latency_bound(run: Run) -> Check:
+@check("latency_bound", modes=PERFORMANCE, when=is_bounded)
+def latency_bound(run: JudgedRun) -> Check:
     """The measured percentile is within the round's bound, whatever the log's is.
 
     Rules, Server latency constraint. Equality passes, as in LoadGen.

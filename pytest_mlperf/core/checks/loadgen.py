@@ -7,14 +7,17 @@ inference_rules.adoc.
 
 from __future__ import annotations
 
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.rule_check import is_not_audited
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.verdict import Check
 
 
-def loadgen_unmodified(run: Run) -> Check:
+@check("loadgen_unmodified", any_scenario=True)
+def loadgen_unmodified(run: JudgedRun) -> Check:
     """LoadGen was built from committed sources (rules, LoadGen must not change)."""
     log = run.log
     key = "loadgen_git_status_message"
@@ -29,7 +32,8 @@ def loadgen_unmodified(run: Run) -> Check:
     return make_check("loadgen_unmodified", ok, found, "clean sources", where, remedy)
 
 
-def no_audit_config(run: Run) -> Check:
+@check("no_audit_config", when=is_not_audited, any_scenario=True)
+def no_audit_config(run: JudgedRun) -> Check:
     """No audit.config altered the settings (LoadGen reads a stray one silently).
 
     Our own runs must be free of it. In somebody else's log, what a compliance test
@@ -56,7 +60,8 @@ AUDITED = (
 """What the audit.config of a compliance test sets, one or another."""
 
 
-def no_errors(run: Run) -> Check:
+@check("no_errors", any_scenario=True)
+def no_errors(run: JudgedRun) -> Check:
     """LoadGen logged no error (accuracy check of the submission checker).
 
     Changed sources are ``loadgen_unmodified``'s business. num_errors counts only what

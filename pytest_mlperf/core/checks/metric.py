@@ -16,10 +16,12 @@ from pytest_mlperf.core.checks.consistency import WRAPS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import apart
 from pytest_mlperf.core.checks.context import STREAMS
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import final_s
 from pytest_mlperf.core.checks.latency import estimate_keys
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import PERFORMANCE
+from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.checks.tokens import of_tokens
 from pytest_mlperf.core.checks.tokens import talkative
 from pytest_mlperf.core.logs.keys import SHARES
@@ -31,7 +33,8 @@ GAPS = 40
 """Mean gaps that one exponential gap between two Server queries never reaches."""
 
 
-def metric_present(run: Run) -> Check:
+@check("metric_present", modes=PERFORMANCE)
+def metric_present(run: JudgedRun) -> Check:
     """The reported figure is there, finite, above zero, and fits the same log.
 
     Counts, times and percentiles have to tell one story; no official checker looks.
@@ -84,7 +87,7 @@ FORMS = {
 }
 
 
-def distribution(run: Run, kind: str) -> Distribution:
+def distribution(run: JudgedRun, kind: str) -> Distribution:
     """Read the figures of one kind; ``LogError`` where one is missing."""
     log, (ends, percentile) = run.log, FORMS[kind]
     names = [ends.format("min")]
@@ -96,7 +99,7 @@ def distribution(run: Run, kind: str) -> Distribution:
     return Distribution(count, tuple(names), values, mean, log.integer(mean))
 
 
-def distributions(run: Run) -> dict[str, Distribution]:
+def distributions(run: JudgedRun) -> dict[str, Distribution]:
     """Return the kinds that a run of this scenario has."""
     kinds = ["sample"]
     if run.scenario is Scenario.MULTI_STREAM:
@@ -107,7 +110,7 @@ def distributions(run: Run) -> dict[str, Distribution]:
     return {kind: distribution(run, kind) for kind in kinds}
 
 
-def distorted(run: Run) -> Iterator[Contradiction]:
+def distorted(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what no list of latencies can have given."""
     found = distributions(run)
     log, whole = run.log, found["sample"]
@@ -143,7 +146,7 @@ def mean_off(log: Log, own: Distribution) -> Iterator[Contradiction]:
         yield Contradiction(f"{key} {own.mean}", required, log.where(key))
 
 
-def implausible(run: Run) -> Iterator[Contradiction]:
+def implausible(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield figures that counts and times contradict."""
     if run.scenario in STREAMS:
         yield from of_stream(run)
@@ -154,7 +157,7 @@ def implausible(run: Run) -> Iterator[Contradiction]:
     yield from talkative(run)
 
 
-def of_stream(run: Run) -> Iterator[Contradiction]:
+def of_stream(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what is wrong with the figures of SingleStream and MultiStream."""
     log, queries = run.log, run.queries
     kinds = distributions(run)
@@ -198,7 +201,7 @@ def around(own: Distribution, rank: int) -> tuple[int, int]:
     return low, min(above, default=own.values[-1])
 
 
-def of_offline(run: Run) -> Iterator[Contradiction]:
+def of_offline(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what is wrong with Offline's figures."""
     log = run.log
     rate = run.samples * 1e9 / max(log.integer("result_max_latency_ns"), 1)
@@ -210,7 +213,7 @@ def of_offline(run: Run) -> Iterator[Contradiction]:
         yield Contradiction(f"{key} {log.get(key)}", required, log.where(key))
 
 
-def of_server(run: Run) -> Iterator[Contradiction]:
+def of_server(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what is wrong with the figures of Server and Interactive."""
     log, gaps = run.log, run.queries - 1
     made = log.integer("generated_query_duration") / 1e9

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core.checks.context import STREAMS
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import ms
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.types import Scenario
@@ -24,7 +24,7 @@ SPARE = 1.02
 """More than the minimum, because no two runs are equally fast."""
 
 
-def expected_s(run: Run) -> float | None:
+def expected_s(run: JudgedRun) -> float | None:
     """Return how long the run should have taken, were its settings right.
 
     From the log's own ``effective_*`` settings: the expected rate or latency beside
@@ -48,7 +48,7 @@ def expected_s(run: Run) -> float | None:
     return max(seconds, count / qps)
 
 
-def too_short(run: Run, required_ms: int) -> str:
+def too_short(run: JudgedRun, required_ms: int) -> str:
     """Say how to make the run last long enough."""
     log = run.log
     setting = log.integer("effective_min_duration_ms")
@@ -84,7 +84,7 @@ def offline_qps(actual: float, min_duration_ms: int) -> float:
     return max(actual, whole / (SLACK * seconds)) if seconds else actual
 
 
-def stream_latency_ns(run: Run) -> tuple[float, str]:
+def stream_latency_ns(run: JudgedRun) -> tuple[float, str]:
     """Return the expected latency to try, and what it is."""
     log = run.log
     percentile = run.rule.percentile or 0.9
@@ -105,7 +105,7 @@ def next_latency_ns(measured: int, mean: int) -> int:
     return mean if SPARE * measured > 2 * mean > 0 else measured
 
 
-def over_bound(run: Run) -> str:
+def over_bound(run: JudgedRun) -> str:
     """Say which load to try next where the latency is over the bound."""
     log = run.log
     if run.context.hopeless:
@@ -158,7 +158,7 @@ def next_server_qps(
     return (0.95 if few else 0.85) * asked
 
 
-def fastest(run: Run) -> list[tuple[str, int, str]]:
+def fastest(run: JudgedRun) -> list[tuple[str, int, str]]:
     """Return the key of the best case of each bounded latency, the bound, its name."""
     rule = run.rule
     bounds = [
@@ -169,7 +169,7 @@ def fastest(run: Run) -> list[tuple[str, int, str]]:
     return [(key, bound, what) for key, bound, what in bounds if bound is not None]
 
 
-def token_hint(run: Run) -> str:
+def token_hint(run: JudgedRun) -> str:
     """Return what to change for the token bound that was missed; empty for none."""
     percent = early_stopping_text.percent(run.rule.percentile or 0.99)
     first = run.log.get(f"result_first_token_{percent}_latency_ns")
@@ -183,7 +183,7 @@ def token_hint(run: Run) -> str:
     return hint
 
 
-def over_share(run: Run) -> float | None:
+def over_share(run: JudgedRun) -> float | None:
     """Return the share of queries that LoadGen counted as late; None without one.
 
     In token runs its count is of whole answers, against a bound of 0.
@@ -194,7 +194,7 @@ def over_share(run: Run) -> float | None:
     return over / run.queries
 
 
-def too_few_for_percentile(run: Run, over: int, needed: int) -> str:
+def too_few_for_percentile(run: JudgedRun, over: int, needed: int) -> str:
     """Say what early stopping still wants, in numbers."""
     queries, percentile = run.queries, run.rule.percentile or 0.99
     more = max(needed - queries, 0)
@@ -219,7 +219,7 @@ def too_few_for_percentile(run: Run, over: int, needed: int) -> str:
     return f"{text}; {longer(run, enough)}"
 
 
-def longer(run: Run, queries: int) -> str:
+def longer(run: JudgedRun, queries: int) -> str:
     """Return the settings that make a run issue so many queries."""
     asked = run.log.integer("effective_min_duration_ms")
     lasting = math.ceil(asked * 1.05 * queries / max(run.queries, 1))
@@ -229,7 +229,7 @@ def longer(run: Run, queries: int) -> str:
     )
 
 
-def too_few_queries(run: Run, required: int) -> str:
+def too_few_queries(run: JudgedRun, required: int) -> str:
     """Say how to issue enough queries or samples."""
     if run.scenario is Scenario.OFFLINE:
         return f"set min_query_count to {required:,}; Offline reads it as samples"

@@ -14,11 +14,16 @@ from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import told
 from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import STREAMS
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import elapsed_s
 from pytest_mlperf.core.checks.context import final_s
 from pytest_mlperf.core.checks.context import spread
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import PERFORMANCE
+from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.rule_check import check_limit
+from pytest_mlperf.core.checks.rule_check import is_not_offline
+from pytest_mlperf.core.checks.rule_check import is_offline
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -32,7 +37,8 @@ MARGIN_S = 1.0
 """Between the last answer and the time stamp after it, on a machine that swaps."""
 
 
-def loadgen_validity(run: Run) -> Check:
+@check("loadgen_validity", modes=PERFORMANCE)
+def loadgen_validity(run: JudgedRun) -> Check:
     """LoadGen itself calls the run VALID, and so do its parts (results.cc)."""
     log = run.log
     flags = ["result_min_duration_met", "result_min_queries_met", "early_stopping_met"]
@@ -54,14 +60,15 @@ def loadgen_validity(run: Run) -> Check:
     return make_check("loadgen_validity", False, found, "VALID", where, remedy)
 
 
-def flags_agree(run: Run) -> Check:
+@check("flags_agree", modes=PERFORMANCE)
+def flags_agree(run: JudgedRun) -> Check:
     """What LoadGen calls met is met, by its own settings and numbers (results.cc)."""
     log = run.log
     wrong = next(unmet(run), None)
     return told("flags_agree", wrong, "as computed", log.where("result_validity"))
 
 
-def unmet(run: Run) -> Iterator[Contradiction]:
+def unmet(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield flags that say met against the log's own settings and numbers."""
     log = run.log
     asked = log.integer("effective_min_duration_ms") * (1 - SIX_DIGITS)
@@ -82,7 +89,7 @@ def unmet(run: Run) -> Iterator[Contradiction]:
         yield from late(run, share)
 
 
-def late(run: Run, share: float) -> Iterator[Contradiction]:
+def late(run: JudgedRun, share: float) -> Iterator[Contradiction]:
     """Yield Server's flags that say met against the log's own bounds."""
     log, flag = run.log, "result_perf_constraints_met"
     percent = f"{share * 100:.2f}_percentile"
@@ -107,7 +114,13 @@ def claim(log: Log, flag: str, found: float, least: float) -> Iterator[Contradic
         yield Contradiction(f"{flag} true", required, log.where(flag))
 
 
-def min_duration(run: Run, required_ms: int) -> Check:
+@check_limit(
+    "min_duration",
+    required=lambda run: run.rule.min_duration_ms,
+    planned=lambda known: known.settings.min_duration_ms if known.settings else None,
+    modes=PERFORMANCE,
+)
+def min_duration(run: JudgedRun, required_ms: int) -> Check:
     """The run was set to last, and did last, the minimum (rules, 600 s)."""
     log = run.log
     key = "effective_min_duration_ms"
@@ -128,13 +141,13 @@ def min_duration(run: Run, required_ms: int) -> Check:
     return make_check("min_duration", False, found, required, where, remedy)
 
 
-def slack(run: Run) -> float:
+def slack(run: JudgedRun) -> float:
     """Return how far, relatively, LoadGen's clock may be from the system's."""
     told_so = any("clock differ by more than" in e.text for e in run.log.warnings)
     return TOLD_SLACK if told_so else CLOCK_SLACK
 
 
-def duration_key(run: Run) -> str:
+def duration_key(run: JudgedRun) -> str:
     """Return where the log says how long the run was."""
     return {
         Scenario.OFFLINE: "result_max_latency_ns",
@@ -143,7 +156,8 @@ def duration_key(run: Run) -> str:
     }.get(run.scenario, "generated_query_duration")
 
 
-def wall_time(run: Run) -> Check:
+@check("wall_time", modes=PERFORMANCE)
+def wall_time(run: JudgedRun) -> Check:
     """The time stamps leave room for what was measured, and no more (loadgen.cc)."""
     elapsed, (least, most) = elapsed_s(run.log), spread(run)
     room = slack(run) * max(elapsed, most) + MARGIN_S
@@ -157,7 +171,14 @@ def wall_time(run: Run) -> Check:
     return told("wall_time", wrong, f"{elapsed:,.1f} s", where)
 
 
-def min_query_count(run: Run, required: int) -> Check:
+@check_limit(
+    "min_query_count",
+    required=lambda run: run.rule.min_query_count,
+    planned=lambda known: known.settings.min_query_count if known.settings else None,
+    modes=PERFORMANCE,
+    when=is_not_offline,
+)
+def min_query_count(run: JudgedRun, required: int) -> Check:
     """Enough queries were issued (LoadGen, min_query_count).
 
     Since v2.0 early stopping decides how many the percentile needs: the checker
@@ -180,7 +201,14 @@ def min_query_count(run: Run, required: int) -> Check:
     )
 
 
-def min_sample_count(run: Run, required: int) -> Check:
+@check_limit(
+    "min_sample_count",
+    required=lambda run: run.rule.min_sample_count,
+    planned=lambda known: known.settings.min_query_count if known.settings else None,
+    modes=PERFORMANCE,
+    when=is_offline,
+)
+def min_sample_count(run: JudgedRun, required: int) -> Check:
     """The Offline query held enough samples (submission checker, OFFLINE_MIN_SPQ)."""
     found = run.samples
     return make_check(

@@ -7,18 +7,20 @@ mlcommons/inference_policies inference_rules.adoc.
 
 from __future__ import annotations
 
-from pytest_mlperf.core.checks.consistency import loaded_samples
-from pytest_mlperf.core.checks.consistency import requested_settings
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import ms
-from pytest_mlperf.core.checks.loadgen import loadgen_unmodified
-from pytest_mlperf.core.checks.loadgen import no_audit_config
-from pytest_mlperf.core.checks.loadgen import no_errors
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import PERFORMANCE
+from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.rule_check import check_limit
+from pytest_mlperf.core.checks.rule_check import is_bounded
+from pytest_mlperf.core.checks.rule_check import is_not_audited
+from pytest_mlperf.core.checks.rule_check import is_not_offline
 from pytest_mlperf.core.verdict import Check
 
 
-def test_mode(run: Run) -> Check:
+@check("test_mode", any_scenario=True)
+def test_mode(run: JudgedRun) -> Check:
     """The run is of the mode it is judged as (LoadGen, TestMode)."""
     key = "effective_test_mode"
     found, required = run.log.text(key), run.mode.loadgen
@@ -28,7 +30,8 @@ def test_mode(run: Run) -> Check:
     )
 
 
-def scenario(run: Run) -> Check:
+@check("scenario", any_scenario=True)
+def scenario(run: JudgedRun) -> Check:
     """LoadGen ran the cell's scenario (submission checker, scenario)."""
     key = "effective_scenario"
     found, required = run.log.text(key), run.scenario.loadgen
@@ -38,7 +41,8 @@ def scenario(run: Run) -> Check:
     )
 
 
-def seeds(run: Run) -> Check:
+@check("seeds", modes=PERFORMANCE, any_scenario=True)
+def seeds(run: JudgedRun) -> Check:
     """The three seeds are the round's (submission checker, seeds)."""
     log, wanted = run.log, run.round.seeds
     pairs = {
@@ -60,7 +64,8 @@ def seeds(run: Run) -> Check:
     )
 
 
-def target_latency_setting(run: Run) -> Check:
+@check("target_latency_setting", modes=PERFORMANCE, when=is_bounded)
+def target_latency_setting(run: JudgedRun) -> Check:
     """LoadGen counted late queries against the round's bound or a stricter one.
 
     Submission checker, latency constraint.
@@ -95,7 +100,8 @@ def target_latency_setting(run: Run) -> Check:
     )
 
 
-def target_percentile(run: Run) -> Check:
+@check("target_percentile", modes=PERFORMANCE, when=is_not_offline)
+def target_percentile(run: JudgedRun) -> Check:
     """LoadGen estimated the round's percentile (rules, scenarios)."""
     key = "effective_target_latency_percentile"
     found, required = run.log.number(key), run.rule.percentile or 0.0
@@ -111,7 +117,8 @@ def target_percentile(run: Run) -> Check:
     )
 
 
-def samples_per_query(run: Run) -> Check:
+@check("samples_per_query", modes=PERFORMANCE, when=is_not_offline)
+def samples_per_query(run: JudgedRun) -> Check:
     """MultiStream sends 8 samples a query, SingleStream and Server 1 (rules)."""
     key = "generated_samples_per_query"
     found, required = run.log.integer(key), run.rule.samples_per_query
@@ -126,7 +133,15 @@ def samples_per_query(run: Run) -> Check:
     )
 
 
-def performance_sample_count(run: Run, required: int) -> Check:
+@check_limit(
+    "performance_sample_count",
+    required=lambda run: run.rule.performance_sample_count,
+    planned=lambda known: (
+        known.settings.performance_sample_count if known.settings else None
+    ),
+    modes=PERFORMANCE,
+)
+def performance_sample_count(run: JudgedRun, required: int) -> Check:
     """So many samples were in memory, as set and as loaded (submission checker).
 
     Of a dataset that has fewer, all: its size is an accuracy run's business.
@@ -148,7 +163,8 @@ def performance_sample_count(run: Run, required: int) -> Check:
     )
 
 
-def issue_modes(run: Run) -> Check:
+@check("issue_modes", modes=PERFORMANCE, when=is_not_audited)
+def issue_modes(run: JudgedRun) -> Check:
     """Samples came as the scenario draws them: neither all the same nor all unlike.
 
     In equal shares where the round says so (rules, equal issue mode).
@@ -169,7 +185,8 @@ def issue_modes(run: Run) -> Check:
     return make_check("issue_modes", ok, found, required, log.where(key), remedy)
 
 
-def token_latencies(run: Run) -> Check:
+@check("token_latencies", modes=PERFORMANCE)
+def token_latencies(run: JudgedRun) -> Check:
     """Token latencies are used where the round measures tokens, and only there.
 
     Submission checker, LLM check.
@@ -185,15 +202,3 @@ def token_latencies(run: Run) -> Check:
         run.log.where(key),
         remedy,
     )
-
-
-ALWAYS = (
-    test_mode,
-    scenario,
-    requested_settings,
-    loaded_samples,
-    loadgen_unmodified,
-    no_audit_config,
-    no_errors,
-)
-"""Of every run."""

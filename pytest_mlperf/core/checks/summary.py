@@ -9,8 +9,10 @@ from pytest_mlperf.core.checks.consistency import REMEDY
 from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import told
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.rule_check import PERFORMANCE
+from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
@@ -37,7 +39,8 @@ TWO_PLACES = 0.00501
 RESULT = re.compile(r"result_.*latency_ns")
 
 
-def summary_agrees(run: Run) -> Check:
+@check("summary_agrees", modes=PERFORMANCE, any_scenario=True)
+def summary_agrees(run: JudgedRun) -> Check:
     """Summary and detail tell of the same run.
 
     ``LogError`` where most of what was measured differs, which is two runs' files,

@@ -11,7 +11,7 @@ from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import WRAPS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import apart
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import final_s
 from pytest_mlperf.core.types import Scenario
 
@@ -20,7 +20,7 @@ LENGTHS = 4 / 3
 either way, in all of round v5.1."""
 
 
-def of_tokens(run: Run, most_s: float, least_s: float) -> Iterator[Contradiction]:
+def of_tokens(run: JudgedRun, most_s: float, least_s: float) -> Iterator[Contradiction]:
     """Yield token rates that are not of one number of tokens."""
     log, key = run.log, "result_completed_tokens_per_second"
     mean = log.integer("result_mean_latency_ns")
@@ -40,7 +40,7 @@ def of_tokens(run: Run, most_s: float, least_s: float) -> Iterator[Contradiction
     yield from apart(log, key, low, high * (1 + SIX_DIGITS), why)
 
 
-def talkative(run: Run) -> Iterator[Contradiction]:
+def talkative(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield answers much shorter or longer than an accurate model's.
 
     The accuracy run may be 10 % off the reference; where it has the same samples,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.checks import accuracy
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import elapsed_s
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.logs.lines import LogError
@@ -16,7 +16,7 @@ from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Verdict
 
 
-def report(run: Run, verdict: Verdict) -> Verdict:
+def add_figures(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Return the verdict with figure, bound and times, as far as the log has them."""
     figure = score if run.mode is Mode.ACCURACY else figures
     audit = run.context.audit
@@ -29,12 +29,12 @@ def report(run: Run, verdict: Verdict) -> Verdict:
     return verdict
 
 
-def times(run: Run, verdict: Verdict) -> Verdict:
+def times(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Add how long the run really took."""
     return replace(verdict, actual_s=elapsed_s(run.log))
 
 
-def figures(run: Run, verdict: Verdict) -> Verdict:
+def figures(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Add the reported figure, the bound and the latency measured at its percentile."""
     log, rule = run.log, run.rule
     value, unit = log.number(rule.result_key), rule.unit
@@ -67,7 +67,7 @@ def figures(run: Run, verdict: Verdict) -> Verdict:
     )
 
 
-def unbounded(run: Run) -> dict[str, Metric]:
+def unbounded(run: JudgedRun) -> dict[str, Metric]:
     """Return what people ask of an LLM server and no rule of this scenario bounds."""
     log, rule, ns = run.log, run.rule, 1e-6
     share = f"{(rule.percentile or 0.99) * 100:.2f}_percentile"
@@ -93,7 +93,7 @@ def unbounded(run: Run) -> dict[str, Metric]:
     return {label: m for label, m in found.items() if m.key != rule.result_key}
 
 
-def score(run: Run, verdict: Verdict) -> Verdict:
+def score(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Add the first accuracy metric and the threshold it was held to."""
     measured = read_accuracy_txt(run.log.folder)
     for limit in accuracy.limits(run):

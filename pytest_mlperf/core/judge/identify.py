@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.checks.context import Context
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import check_unreadable
-from pytest_mlperf.core.checks.settings import ALWAYS
-from pytest_mlperf.core.checks.settings import seeds
-from pytest_mlperf.core.checks.summary import summary_agrees
+from pytest_mlperf.core.checks.table import CHECKS
 from pytest_mlperf.core.judge import inferred
-from pytest_mlperf.core.judge.judge import attempt
 from pytest_mlperf.core.judge.judge import judge_log
 from pytest_mlperf.core.logs.discover import Place
 from pytest_mlperf.core.logs.lines import LogError
@@ -156,7 +154,7 @@ def held_to(place: Place, log: Log, ran: Scenario, name: str, how: str) -> Verdi
     )
     cell = Cell(rule, "")
     if not legal:
-        run = Run(log, cell, mode, rule, round_, context)
+        run = JudgedRun(log, cell, mode, rule, round_, context)
         verdict = of_another_scenario(run, place, ran)
     else:
         verdict = judge_log(log, cell, mode, rule, round_, context)
@@ -178,13 +176,13 @@ def whose(log: Log, place: Place, check: Check) -> Check:
     return replace(check, remedy=hint) if name else check
 
 
-def of_another_scenario(run: Run, place: Place, ran: Scenario) -> Verdict:
+def of_another_scenario(run: JudgedRun, place: Place, ran: Scenario) -> Verdict:
     """Return the verdict of a run that can stand for no run of its folder's scenario.
 
     Only what does not depend on a scenario is checked beside that.
     """
-    judges = {judge.__name__: judge for judge in (*ALWAYS, summary_agrees, seeds)}
-    checks = tuple(attempt(run, name, judge) for name, judge in judges.items())
+    outcomes = (rule.check(run) for rule in CHECKS if rule.any_scenario)
+    checks = tuple(chain.from_iterable(outcomes))
     verdict = replace(untold(place, run.round.name, checks[0]), checks=checks)
     verdict = replace(verdict, facts=dict(run.context.facts))
     check = inferred.scenario_check(run.log, ran, run.scenario, place.category)

@@ -10,12 +10,12 @@ import pytest
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from tests.support import logs
+from tests.support.cells import cell_of
 from tests.support.judging import SLOW
 from tests.support.judging import failed
 from tests.support.judging import is_refused
@@ -34,7 +34,7 @@ def llama(folder: Path, scenario: Scenario) -> Verdict:
     table = rounds.get("v5.1")
     rule = table.find("llama2-70b", "99", scenario)
     assert rule is not None
-    cell = Cell("llama2-70b", "99", scenario, "null", "v5.1")
+    cell = cell_of("llama2-70b", "99", scenario, "null", "v5.1")
     return judge(folder, cell, Mode.PERFORMANCE, rule, table, Context())
 
 

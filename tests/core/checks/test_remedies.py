@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.checks import remedies
 from pytest_mlperf.core.checks.context import Context
-from pytest_mlperf.core.checks.context import Run
+from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.early_stopping import AFFORDABLE
 from pytest_mlperf.core.early_stopping import proven
 from pytest_mlperf.core.early_stopping import proves
 from pytest_mlperf.core.early_stopping import queries_needed
 from pytest_mlperf.core.early_stopping import steady
 from pytest_mlperf.core.logs.log import Log
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from tests.support import logs
 from tests.support import scripted
+from tests.support.cells import cell_of
 
 RATES = st.floats(0.01, 1e7)
 DURATIONS = st.integers(100, 3_600_000)
@@ -135,13 +135,13 @@ def test_a_rate_is_typed_with_three_digits(value: float, expected: str) -> None:
     assert expected == remedies.rate(value)
 
 
-def a_run(folder: Path, scenario: str) -> Run:
+def a_run(folder: Path, scenario: str) -> JudgedRun:
     """Return a built log as evidence."""
     kind = Scenario.parse(scenario)
     rule = scripted.rule_of("resnet50", kind)
-    cell = Cell("resnet50", "", kind, "null", "v6.1")
+    cell = cell_of("resnet50", "", kind, "null", "v6.1")
     table = rounds.get("v6.1")
-    return Run(Log.read(folder), cell, Mode.PERFORMANCE, rule, table, Context())
+    return JudgedRun(Log.read(folder), cell, Mode.PERFORMANCE, rule, table, Context())
 
 
 @pytest.mark.parametrize(
