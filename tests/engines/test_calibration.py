@@ -31,7 +31,7 @@ def test_calibration_that_shares_nothing_is_said_to() -> None:
     one = read_calibration(world(rows(-1, -2), rows(-3)), "int8")
     other = read_calibration(world(rows(-3, -1, -2)), "int8")
 
-    assert f"3 samples, none of the {doubles.SAMPLES} that are evaluated" == one.summary
+    assert one.summary == f"3 samples, none of the {doubles.SAMPLES} that are evaluated"
     assert one == other
     assert one.digest != read_calibration(world(rows(-3, -1)), "int8").digest
 

@@ -105,13 +105,13 @@ def test_a_build_is_cached_by_content(world: World) -> None:
     second = ONNXRUNTIME.build(world.request())
 
     assert first.report.startswith(f"built {first.digest[:12]} in ")
-    assert f"cached build {first.digest[:12]}" == second.report
+    assert second.report == f"cached build {first.digest[:12]}"
     assert first.digest == second.digest
     assert first.path == second.path
-    assert stamp == second.path.stat().st_mtime_ns
-    assert [first.path] == world.built()
+    assert second.path.stat().st_mtime_ns == stamp
+    assert world.built() == [first.path]
     facts = {"provider": CPU, "onnxruntime": onnxruntime.__version__, "device": "CPU"}
-    assert facts == first.facts
+    assert first.facts == facts
 
 
 def test_whatever_decides_an_answer_is_in_the_digest(world: World) -> None:
@@ -126,8 +126,8 @@ def test_whatever_decides_an_answer_is_in_the_digest(world: World) -> None:
     ]
     builds = [ONNXRUNTIME.build(request) for request in requests]
 
-    assert len(requests) == len({build.digest for build in builds})
-    assert len(requests) == len(world.built())
+    assert len({build.digest for build in builds}) == len(requests)
+    assert len(world.built()) == len(requests)
 
 
 @pytest.mark.parametrize("name", ["cpu", "CPU", "CPUExecutionProvider"])
@@ -240,8 +240,8 @@ def test_two_processes_that_build_at_once_end_with_one_build(world: World) -> No
     assert ready == ["ready\n", "ready\n"]
     assert [process.returncode for process in both] == [0, 0]
     assert reports[0].startswith("built ")
-    assert f"cached build {build.digest[:12]}\n" == reports[1]
-    assert [build.path] == world.built()
+    assert reports[1] == f"cached build {build.digest[:12]}\n"
+    assert world.built() == [build.path]
     assert outputs[0].shape == (2, 4)
 
 
@@ -269,7 +269,7 @@ def test_layouts_fit_the_cpus_and_end_with_the_one_for_latency(cpus: int) -> Non
     assert all(1 <= s.count * s.threads <= cpus for s in layouts)
     assert min(cpus, MAX_STREAMS) == layouts[0].count
     assert all(s.count * (s.threads + 1) > cpus for s in layouts)
-    assert (Streams(1, 1),) == NULL.layouts(cpus)
+    assert NULL.layouts(cpus) == (Streams(1, 1),)
 
 
 WITHOUT = """
@@ -328,13 +328,13 @@ def test_null_answers_keep_their_shape_and_size(size: int, blank: list[int]) -> 
     engine = NULL.open(NULL.build(request), 1)
     rows = engine.infer({}, size)
 
-    assert (size, len(blank)) == rows.shape
-    assert np.int32 == rows.dtype
+    assert rows.shape == (size, len(blank))
+    assert rows.dtype == np.int32
     assert (rows == np.array(blank)).all()
     assert rows.flags.c_contiguous
     assert rows is engine.infer({}, size)
     engine.close()
-    assert (size, len(blank)) == engine.infer({}, size).shape
+    assert engine.infer({}, size).shape == (size, len(blank))
 
 
 @given(parts=st.dictionaries(st.text(max_size=5), st.text(max_size=5), min_size=1))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pytest_mlperf.api.device_dataset import DeviceDataset
-from pytest_mlperf.api.timeline import summary
+from pytest_mlperf.api.timeline import summarize
 from pytest_mlperf.api.workload import ArrayDataset
 from pytest_mlperf.engines.tensorrt import cuda
 from pytest_mlperf.engines.tensorrt.cuda import CudaDevice
@@ -62,7 +62,7 @@ def test_batches_of_many_sizes_come_back_right(graphs: bool) -> None:
     said = plan.graph_report
     stream.close()
 
-    assert ("5 a slot" if graphs else "off") == said
+    assert said == ("5 a slot" if graphs else "off")
     assert plan.closed
 
 
@@ -107,7 +107,7 @@ def test_times_are_the_devices_own() -> None:
     for _ in range(5):
         stream.infer(batch_of(16, 3000), 16)
     rows = stream.timeline.rows
-    facts = summary([stream.timeline])
+    facts = summarize([stream.timeline])
     stream.close()
 
     assert len(rows) == 5

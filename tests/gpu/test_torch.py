@@ -6,7 +6,6 @@ Skipped without one. There: ``pytest tests/gpu/test_torch.py -p no:cacheprovider
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.torch.provider import TORCH
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
@@ -34,19 +33,23 @@ def runner() -> Iterator[Runner]:
     runner.close()
 
 
-def job(folder: Path, task: str, target: str, residency: Residency) -> Job:
-    """Return an accuracy job of an embedded workload."""
+def make_task(folder: Path, benchmark: str, target: str, residency: Residency) -> Task:
+    """Return an accuracy task of an embedded workload."""
     tuning = Tuning(batch=48, streams=2, threads=1, target_qps=1000, precision="fp16")
-    made = doubles.job(
-        folder, "torch", benchmark=task, mode=Mode.ACCURACY, tuning=tuning
-    )
-    found = next(
-        (name, rule)
+    rule = next(
+        rule
         for name in ("v6.1", "v5.1", "v4.1", "v2.0")
-        if (rule := rounds.get(name).find(task, target, Scenario.OFFLINE))
+        if (rule := rounds.get(name).find(benchmark, target, Scenario.OFFLINE))
     )
-    cell = replace(made.cell, target=target, round=found[0])
-    return replace(made, cell=cell, rule=found[1], residency=residency)
+    return doubles.make_task(
+        folder,
+        "torch",
+        benchmark=benchmark,
+        mode=Mode.ACCURACY,
+        rule=rule,
+        tuning=tuning,
+        residency=residency,
+    )
 
 
 def test_pictures_and_scores_may_stay_on_the_device(
@@ -55,10 +58,10 @@ def test_pictures_and_scores_may_stay_on_the_device(
     """Top-1 is the same wherever samples come from and scores stay."""
     ways = [Residency(), Residency(True), Residency(False, True), Residency(True, True)]
     done = [
-        runner.run(job(tmp_path / str(n), "resnet50", "", way))
+        runner.run(make_task(tmp_path / str(n), "resnet50", "", way))
         for n, way in enumerate(ways)
     ]
-    flags = [{k for k in one.facts if k.endswith("_device")} for one in done]
+    flags = [{k for k in one.facts.to_texts() if k.endswith("_device")} for one in done]
 
     assert len({tuple(one.metrics.items()) for one in done}) == 1
     assert [set(way.flags) for way in ways] == flags
@@ -72,15 +75,15 @@ def test_a_berts_tokens_may_lie_on_the_device(runner: Runner, tmp_path: Path) ->
     """F1 is the same; the packed layout is made there."""
     ways = [Residency(), Residency(True)]
     done = [
-        runner.run(job(tmp_path / str(n), "bert", "99", way))
+        runner.run(make_task(tmp_path / str(n), "bert", "99", way))
         for n, way in enumerate(ways)
     ]
 
     assert done[0].metrics == done[1].metrics
-    assert "samples" in done[1].facts["samples on the device"]
+    assert "samples" in done[1].facts.to_texts()["samples on the device"]
 
 
 def test_an_encoders_results_are_refused(runner: Runner, tmp_path: Path) -> None:
     """The rules have no such benchmark, and the engine packs them on the host."""
     with pytest.raises(RunFailed, match="results of an encoder do not stay"):
-        runner.run(job(tmp_path, "bert", "99", Residency(False, True)))
+        runner.run(make_task(tmp_path, "bert", "99", Residency(False, True)))

@@ -1,5 +1,5 @@
-"""Matrix products by cuBLASLt with what PyTorch's own calls leave out: GELU and a
-residual inside the product, and fp8 in and out. The library is the one PyTorch loaded.
+"""Matrix products by cuBLASLt with what PyTorch's own calls lack: GELU and a residual
+inside the product, and fp8 in and out. The library is the one that PyTorch has loaded.
 
 Row-major throughout: ``out[rows, n] = act(x[rows, k] @ weight[n, k].T + bias) + add``.
 Names and numbers are those of NVIDIA's cublasLt.h.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 WORKSPACE = 64 << 20
@@ -34,37 +35,38 @@ class _Heuristic(ctypes.Structure):
     )
 
 
-class BlasError(Exception):
+class CublasLtError(Exception):
     """cuBLASLt refused; the text names call, status and problem."""
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One product's shape and types; plans are kept by it."""
+class GemmProblem:
+    """One product's shape and types; the key of its plans."""
 
     rows: int
     n: int
     k: int
-    into: Any
-    """torch dtype of ``out``."""
-    of: Any
+    out_dtype: Any
+    in_dtype: Any
     """torch dtype of ``x`` and ``weight``."""
     activation: str | None
     add: bool
 
 
-class Blas:
+class CublasLt:
     """A cuBLASLt handle with its workspace: one a stream, used by one thread."""
 
-    def __init__(self, device: Any, choices: dict[Problem, int] | None = None) -> None:
+    def __init__(
+        self, device: Any, choices: dict[GemmProblem, int] | None = None
+    ) -> None:
         import torch
 
         self._torch = torch
-        self._lib = _library()
+        self._lib = _load_library()
         self._handle = _Word()
         self._call("cublasLtCreate", ctypes.byref(self._handle))
         self.workspace = torch.empty(WORKSPACE, dtype=torch.uint8, device=device)
-        self._codes = {
+        self._type_codes = {
             torch.float32: 0,
             torch.float16: 2,
             torch.bfloat16: 14,
@@ -72,14 +74,14 @@ class Blas:
         }
         self.choices = {} if choices is None else choices
         """Problem -> the algorithm that ``tune`` found fastest; may be shared."""
-        self._plans: dict[tuple[Problem, int, int], tuple[Any, ...]] = {}
-        self._found: dict[Problem, list[_Heuristic]] = {}
+        self._plans: dict[tuple[GemmProblem, int, int], tuple[Any, ...]] = {}
+        self._algorithms: dict[GemmProblem, list[_Heuristic]] = {}
         self._one, self._zero = ctypes.c_float(1.0), ctypes.c_float(0.0)
 
     def _call(self, name: str, *arguments: Any) -> None:
         status = getattr(self._lib, name)(*arguments)
         if status:
-            raise BlasError(f"{name} returned status {status}, but should return 0")
+            raise CublasLtError(f"{name} returned status {status}, but should return 0")
 
     def _set(self, descriptor: Any, attribute: int, value: Any) -> None:
         self._call(
@@ -108,18 +110,18 @@ class Blas:
         are multiplied by, and that ``out`` is multiplied by where it is fp8.
         """
         rows, n = out.shape
-        problem = Problem(
+        problem = GemmProblem(
             rows, n, x.shape[1], out.dtype, x.dtype, activation, add is not None
         )
         if choice is None:
             choice = self.choices.get(problem, 0)
-        # A plan holds pointers to bias and scales: those of one layer.
+        # A plan holds pointers to one layer's bias and scales.
         key = (problem, bias.data_ptr(), choice)
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = self._plan(problem, bias, scales, choice)
-        product, a, b, c, d, found = plan
-        # Unread where nothing is added; it may not be ``out`` itself when types differ.
+        product, a, b, c, d, heuristic = plan
+        # Unread where nothing is added; it must not be ``out`` where types differ.
         source = self.workspace if add is None else add
         status = self._lib.cublasLtMatmul(
             self._handle,
@@ -134,38 +136,40 @@ class Blas:
             c,
             _Word(out.data_ptr()),
             d,
-            ctypes.byref(found.algorithm),
+            ctypes.byref(heuristic.algorithm),
             _Word(self.workspace.data_ptr()),
             ctypes.c_size_t(WORKSPACE),
             _Word(self._torch.cuda.current_stream().cuda_stream),
         )
         if status:
-            raise BlasError(f"cublasLtMatmul returned status {status} for {problem}")
+            raise CublasLtError(
+                f"cublasLtMatmul returned status {status} for {problem}"
+            )
 
-    def tune(self, x: Any, weight: Any, bias: Any, out: Any, **more: Any) -> None:
-        """Time the proposed algorithms for one product and keep the fastest."""
+    def tune(self, x: Any, weight: Any, bias: Any, out: Any, **options: Any) -> None:
+        """Time the proposed algorithms for one product and choose the fastest."""
         torch = self._torch
         rows, n = out.shape
-        added, activation = more.get("add") is not None, more.get("activation")
-        problem = Problem(rows, n, x.shape[1], out.dtype, x.dtype, activation, added)
+        activation, add = options.get("activation"), options.get("add") is not None
+        problem = GemmProblem(rows, n, x.shape[1], out.dtype, x.dtype, activation, add)
         if problem in self.choices:
             return
         times = []
         for choice in range(CANDIDATES):
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            self.linear(x, weight, bias, out, choice=choice, **more)
-            # The device waits while the calls are queued: their own cost is hidden.
+            self.linear(x, weight, bias, out, choice=choice, **options)
+            # The device waits while the calls are queued: launch cost is hidden.
             torch.cuda._sleep(100_000)
             start.record()
             for _ in range(4):
-                self.linear(x, weight, bias, out, choice=choice, **more)
+                self.linear(x, weight, bias, out, choice=choice, **options)
             end.record()
             end.synchronize()
             times.append((start.elapsed_time(end), choice))
         self.choices[problem] = min(times)[1]
 
     def _plan(
-        self, problem: Problem, bias: Any, scales: Any, choice: int
+        self, problem: GemmProblem, bias: Any, scales: Any, choice: int
     ) -> tuple[Any, ...]:
         product = _Word()
         self._call(
@@ -174,31 +178,31 @@ class Blas:
         self._set(product, _TRANSA, ctypes.c_int32(_OP_T))
         self._set(product, _EPILOGUE, ctypes.c_uint32(_EPILOGUES[problem.activation]))
         self._set(product, _BIAS, ctypes.c_uint64(bias.data_ptr()))
-        self._set(product, _BIAS_TYPE, ctypes.c_int32(self._codes[bias.dtype]))
+        self._set(product, _BIAS_TYPE, ctypes.c_int32(self._type_codes[bias.dtype]))
         if scales is not None:
             self._set(product, _FAST_ACCUM, ctypes.c_int8(1))
             self._set(product, _SCALE_A, ctypes.c_uint64(scales[1].data_ptr()))
             self._set(product, _SCALE_B, ctypes.c_uint64(scales[0].data_ptr()))
-            if problem.into == self._torch.float8_e4m3fn:
+            if problem.out_dtype == self._torch.float8_e4m3fn:
                 self._set(product, _SCALE_D, ctypes.c_uint64(scales[2].data_ptr()))
-        a = self._layout(problem.of, problem.k, problem.n)
-        b = self._layout(problem.of, problem.k, problem.rows)
-        d = self._layout(problem.into, problem.n, problem.rows)
+        a = self._layout(problem.in_dtype, problem.k, problem.n)
+        b = self._layout(problem.in_dtype, problem.k, problem.rows)
+        d = self._layout(problem.out_dtype, problem.n, problem.rows)
         c = d
-        if problem.into == self._torch.float8_e4m3fn:
+        if problem.out_dtype == self._torch.float8_e4m3fn:
             # An fp8 result is described with a source of the bias's type.
             c = self._layout(bias.dtype, problem.n, problem.rows)
-        if problem not in self._found:
-            self._found[problem] = self._search(problem, product, (a, b, c, d))
-        found = self._found[problem]
-        return product, a, b, c, d, found[min(choice, len(found) - 1)]
+        if problem not in self._algorithms:
+            self._algorithms[problem] = self._search(problem, product, (a, b, c, d))
+        algorithms = self._algorithms[problem]
+        return product, a, b, c, d, algorithms[min(choice, len(algorithms) - 1)]
 
     def _layout(self, dtype: Any, rows: int, columns: int) -> Any:
         layout = _Word()
         self._call(
             "cublasLtMatrixLayoutCreate",
             ctypes.byref(layout),
-            self._codes[dtype],
+            self._type_codes[dtype],
             ctypes.c_uint64(rows),
             ctypes.c_uint64(columns),
             ctypes.c_int64(rows),
@@ -206,46 +210,43 @@ class Blas:
         return layout
 
     def _search(
-        self, problem: Problem, product: Any, layouts: tuple[Any, ...]
+        self, problem: GemmProblem, product: Any, layouts: tuple[Any, ...]
     ) -> list[_Heuristic]:
         preference = _Word()
         self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(preference))
-        room = ctypes.c_size_t(WORKSPACE)
+        workspace = ctypes.c_size_t(WORKSPACE)
         self._call(
             "cublasLtMatmulPreferenceSetAttribute",
             preference,
             _PREFER_WORKSPACE,
-            ctypes.byref(room),
-            ctypes.c_size_t(ctypes.sizeof(room)),
+            ctypes.byref(workspace),
+            ctypes.c_size_t(ctypes.sizeof(workspace)),
         )
-        found = (_Heuristic * CANDIDATES)()
+        proposed = (_Heuristic * CANDIDATES)()
         count = ctypes.c_int()
         status = self._lib.cublasLtMatmulAlgoGetHeuristic(
             self._handle, product, *layouts, preference,
-            CANDIDATES, found, ctypes.byref(count),
+            CANDIDATES, proposed, ctypes.byref(count),
         )  # fmt: skip
         if status or not count.value:
-            raise BlasError(
+            raise CublasLtError(
                 f"cuBLASLt has no algorithm (status {status}) for {problem}"
             )
-        return list(found[: count.value])
+        return list(proposed[: count.value])
 
 
-def _library() -> Any:
+def _load_library() -> Any:
     """Return the cuBLASLt that this process has loaded with PyTorch."""
-    from pathlib import Path
-
-    names = ["libcublasLt.so.13", "libcublasLt.so.12"]
     maps = Path("/proc/self/maps").read_text(errors="replace").split()
-    names = sorted({m for m in maps if "libcublasLt.so" in m}) + names
-    for name in names:
+    loaded = sorted({m for m in maps if "libcublasLt.so" in m})
+    for name in (*loaded, "libcublasLt.so.13", "libcublasLt.so.12"):
         try:
             lib = ctypes.CDLL(name)
         except OSError:
             continue
         lib.cublasLtMatmul.restype = ctypes.c_int
         return lib
-    raise BlasError(
+    raise CublasLtError(
         "libcublasLt.so is not loaded, but PyTorch's CUDA build should bring it; "
         "install torch with CUDA"
     )

@@ -1,65 +1,67 @@
-"""Joins convolution, sum and ReLU into the one call that cuDNN has for them."""
+"""Fuses convolution, sum and ReLU into the one call that cuDNN has for them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_mlperf.engines.torch import ops
-from pytest_mlperf.engines.torch.cublaslt import Blas
-from pytest_mlperf.engines.torch.onnx_graph import Graph
+from pytest_mlperf.engines.torch.conv.fp8 import run_max_pool
+from pytest_mlperf.engines.torch.cublaslt import CublasLt
 from pytest_mlperf.engines.torch.onnx_graph import Node
+from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
+from pytest_mlperf.engines.torch.onnx_graph import is_halving_pool
 
 
-def fused(graph: Graph) -> Graph:
+def fuse_convolutions(graph: OnnxGraph) -> OnnxGraph:
     """Return the graph with ``ConvRelu`` and ``ConvAddRelu`` where they fit.
 
     A sum takes the later of two convolutions, whose other operand is then there.
     """
     users = graph.users()
     place = {out: i for i, n in enumerate(graph.nodes) for out in n.outputs}
-    joined: dict[int, Node] = {}
-    gone: set[int] = set()
+    fused: dict[int, Node] = {}
+    removed: set[int] = set()
 
-    def only(name: str, kind: str) -> Node | None:
+    def only_user(name: str, kind: str) -> Node | None:
         after = users.get(name, [])
         if len(after) == 1 and after[0].kind == kind and name not in graph.outputs:
             return after[0]
         return None
 
     for number, node in enumerate(graph.nodes):
-        if not _suits(node):
+        if not _is_fusible(node):
             continue
-        relu = only(node.outputs[0], "Relu")
+        relu = only_user(node.outputs[0], "Relu")
         if relu is not None:
-            joined[place[relu.outputs[0]]] = Node(
+            fused[place[relu.outputs[0]]] = Node(
                 "ConvRelu", node.name, node.inputs, relu.outputs, node.attributes
             )
-            gone.add(number)
+            removed.add(number)
             continue
-        add = only(node.outputs[0], "Add")
-        relu = only(add.outputs[0], "Relu") if add is not None else None
+        add = only_user(node.outputs[0], "Add")
+        relu = only_user(add.outputs[0], "Relu") if add is not None else None
         if add is None or relu is None:
             continue
-        other = next(i for i in add.inputs if i != node.outputs[0])
+        shortcut = next(i for i in add.inputs if i != node.outputs[0])
         spot = place[relu.outputs[0]]
-        earlier = joined.get(spot)
-        if earlier is not None or other in graph.constants:
+        if spot in fused or shortcut in graph.constants:
             continue
-        joined[spot] = Node(
-            "ConvAddRelu", node.name, (*node.inputs, other), relu.outputs,
-            node.attributes,
-        )  # fmt: skip
-        gone |= {number, place[add.outputs[0]]}
+        inputs = (*node.inputs, shortcut)
+        fused[spot] = Node(
+            "ConvAddRelu", node.name, inputs, relu.outputs, node.attributes
+        )
+        removed |= {number, place[add.outputs[0]]}
     nodes = [
-        joined.get(i, node)
+        fused.get(i, node)
         for i, node in enumerate(graph.nodes)
-        if i not in gone or i in joined
+        if i not in removed or i in fused
     ]
-    return Graph(nodes, graph.constants, graph.inputs, graph.outputs)
+    return OnnxGraph(nodes, graph.constants, graph.inputs, graph.outputs)
 
 
-def _suits(node: Node) -> bool:
-    """Tell whether a convolution is one that the joined calls take."""
+def _is_fusible(node: Node) -> bool:
+    """Tell whether a convolution is one that the fused calls take."""
     pads = list(node.attributes.get("pads", [0, 0, 0, 0]))
     return (
         node.kind == "Conv"
@@ -70,86 +72,94 @@ def _suits(node: Node) -> bool:
     )
 
 
-def is_halving(at: dict[str, Any], channels: int) -> bool:
-    """Tell whether a pooling is the one that has a kernel of its own."""
-    return (
-        list(at["kernel_shape"]) == [3, 3]
-        and list(at.get("strides", ())) == [2, 2]
-        and list(at.get("pads", ())) == [1, 1, 1, 1]
-        and not at.get("ceil_mode", 0)
-        and channels & (channels - 1) == 0
-    )
+class FusedOperators:
+    """The fused operators: cuDNN's and cuBLASLt's on the device, plain on the CPU."""
 
+    def __init__(self) -> None:
+        import torch
 
-def operators() -> dict[str, Any]:
-    """Return the joined operators: cuDNN's on the device, plain ones on the CPU."""
-    import torch
+        self._torch = torch
+        self._blas: dict[int, CublasLt] = {}
+        """CUDA stream -> handle; each has a workspace of its own, so that products of
+        two streams overlap."""
 
-    from pytest_mlperf.engines.torch.conv.fp8 import pooled
+    def table(self) -> dict[str, Any]:
+        return {
+            "ConvRelu": self.conv_relu,
+            "ConvAddRelu": self.conv_add_relu,
+            "MaxPool": self.max_pool,
+        }
 
-    def settings(at: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
-        pads = list(at.get("pads", [0, 0, 0, 0]))
-        strides, holes = at.get("strides", [1, 1]), at.get("dilations", [1, 1])
-        return list(strides), pads[: len(pads) // 2], list(holes)
+    def max_pool(self, attributes: Mapping[str, Any], x: Any) -> Any:
+        if not self._is_half_on_gpu(x) or not is_halving_pool(attributes, x.shape[1]):
+            return ops.max_pool(attributes, x)
+        return run_max_pool(x, x.dtype, 1.0, self._torch.finfo(x.dtype).max)
 
-    products: dict[int, Blas] = {}
-    plain_pool = ops.operators()["MaxPool"]
+    def conv_relu(self, attributes: Mapping[str, Any], x: Any, w: Any, b: Any) -> Any:
+        settings, torch = _read_settings(attributes), self._torch
+        product = self._run_as_product(settings, x, w, b)
+        if product is not None:
+            return product
+        if x.device.type == "cuda":
+            return torch.ops.aten.cudnn_convolution_relu(x, w, b, *settings, 1)
+        return torch.conv2d(x, w, b, *settings).relu()
 
-    def as_product(
-        at: dict[str, Any], x: Any, w: Any, b: Any, z: Any = None
+    def conv_add_relu(
+        self, attributes: Mapping[str, Any], x: Any, w: Any, b: Any, shortcut: Any
+    ) -> Any:
+        settings, torch = _read_settings(attributes), self._torch
+        product = self._run_as_product(settings, x, w, b, shortcut)
+        if product is not None:
+            return product
+        if x.device.type == "cuda":
+            call = torch.ops.aten.cudnn_convolution_add_relu
+            return call(x, w, shortcut, 1.0, b, *settings, 1)
+        return (torch.conv2d(x, w, b, *settings) + shortcut).relu()
+
+    def _is_half_on_gpu(self, x: Any) -> bool:
+        half = (self._torch.float16, self._torch.bfloat16)
+        return bool(x.device.type == "cuda" and x.dtype in half)
+
+    def _run_as_product(
+        self,
+        settings: tuple[list[int], list[int], list[int]],
+        x: Any,
+        w: Any,
+        b: Any,
+        shortcut: Any = None,
     ) -> Any | None:
         """Run a 1x1 convolution as a matrix product; None where it is not one."""
-        half = x.dtype in (torch.float16, torch.bfloat16)
-        if x.device.type != "cuda" or not half or w.shape[2:] != (1, 1):
+        torch = self._torch
+        if not self._is_half_on_gpu(x) or w.shape[2:] != (1, 1):
             return None
-        if settings(at)[:2] != ([1, 1], [0, 0]) or w.shape[0] % 8 or w.shape[1] % 8:
+        if settings[:2] != ([1, 1], [0, 0]) or w.shape[0] % 8 or w.shape[1] % 8:
             return None
-        # A stream has a workspace of its own: products of two streams overlap.
         stream = torch.cuda.current_stream().cuda_stream
-        if stream not in products:
-            products[stream] = Blas(x.device)
-        blas = products[stream]
-        batch, into, height, width = x.shape
-        last = torch.channels_last
+        if stream not in self._blas:
+            self._blas[stream] = CublasLt(x.device)
+        batch, in_channels, height, width = x.shape
+        channels_last = torch.channels_last
         out = torch.empty(
             (batch, w.shape[0], height, width),
-            dtype=x.dtype, device=x.device, memory_format=last,
+            dtype=x.dtype, device=x.device, memory_format=channels_last,
         )  # fmt: skip
 
-        def flat(value: Any) -> Any:
-            value = value.contiguous(memory_format=last)
+        def flatten(value: Any) -> Any:
+            value = value.contiguous(memory_format=channels_last)
             return value.permute(0, 2, 3, 1).reshape(-1, value.shape[1])
 
-        blas.linear(
-            flat(x), w.reshape(w.shape[0], into), b, flat(out),
-            activation="relu", add=None if z is None else flat(z),
+        self._blas[stream].linear(
+            flatten(x), w.reshape(w.shape[0], in_channels), b, flatten(out),
+            activation="relu", add=None if shortcut is None else flatten(shortcut),
         )  # fmt: skip
         return out
 
-    def max_pool(at: dict[str, Any], x: Any) -> Any:
-        half = x.dtype in (torch.float16, torch.bfloat16)
-        if x.device.type != "cuda" or not half or not is_halving(at, x.shape[1]):
-            return plain_pool(at, x)
-        return pooled(x, x.dtype, 1.0, torch.finfo(x.dtype).max)
 
-    def conv_relu(at: dict[str, Any], x: Any, w: Any, b: Any) -> Any:
-        strides, pads, holes = settings(at)
-        found = as_product(at, x, w, b)
-        if found is not None:
-            return found
-        if x.device.type == "cuda":
-            call = torch.ops.aten.cudnn_convolution_relu
-            return call(x, w, b, strides, pads, holes, 1)
-        return torch.conv2d(x, w, b, strides, pads, holes).relu()
-
-    def conv_add_relu(at: dict[str, Any], x: Any, w: Any, b: Any, z: Any) -> Any:
-        strides, pads, holes = settings(at)
-        found = as_product(at, x, w, b, z)
-        if found is not None:
-            return found
-        if x.device.type == "cuda":
-            call = torch.ops.aten.cudnn_convolution_add_relu
-            return call(x, w, z, 1.0, b, strides, pads, holes, 1)
-        return (torch.conv2d(x, w, b, strides, pads, holes) + z).relu()
-
-    return {"ConvRelu": conv_relu, "ConvAddRelu": conv_add_relu, "MaxPool": max_pool}
+def _read_settings(
+    attributes: Mapping[str, Any],
+) -> tuple[list[int], list[int], list[int]]:
+    """Return strides, padding and dilations."""
+    pads = list(attributes.get("pads", [0, 0, 0, 0]))
+    strides = list(attributes.get("strides", [1, 1]))
+    dilations = list(attributes.get("dilations", [1, 1]))
+    return strides, pads[: len(pads) // 2], dilations

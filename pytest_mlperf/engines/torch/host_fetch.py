@@ -1,9 +1,9 @@
 """Samples in pinned host memory that the device fetches by index.
 
 Gathering a batch of pictures on the host is a copy of gigabytes a second that no core
-keeps up with; here the host hands the driver a list of addresses, in one call that
-gives up the GIL once. Every sample still crosses the bus for every query: nothing is
-kept on the device.
+keeps up with. Instead the host hands the driver a list of addresses, in one call that
+releases the GIL once. Every sample still crosses the bus for every query: nothing stays
+on the device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from pytest_mlperf.api.samples import Array
 
 INDICES = "indices of the library"
-"""The one entry of a batch that is to be fetched."""
+"""The only entry of a batch that the device fetches."""
 BATCH_SINCE = 12080
 """CUDA runtime that brought ``cudaMemcpyBatchAsync``."""
 NO_FAIL_INDEX_SINCE = 13000
@@ -39,7 +39,7 @@ Copy = Callable[[Array, Array, Array, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Copier:
+class HostCopier:
     """How this process enqueues many copies."""
 
     copy: Copy
@@ -47,17 +47,17 @@ class Copier:
 
 
 @dataclass(slots=True)
-class CudaRuntime:
+class RegisteredArrays:
     """A dataset's arrays, registered with the driver: copies need no host core."""
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
     _refused: int = 0
     _registering: Any = field(default_factory=threading.Lock)
 
-    def hold(self, arrays: Mapping[str, Array]) -> bool:
+    def register(self, arrays: Mapping[str, Array]) -> bool:
         """Register arrays once; False where the driver or their layout refuses.
 
-        Streams may ask at the same time: the first one registers, the others wait.
+        Streams may call at the same time: the first one registers, the others wait.
         """
         with self._registering:
             if self.arrays is arrays:
@@ -65,7 +65,7 @@ class CudaRuntime:
             if self._refused == id(arrays):
                 return False
             self.release()
-            usable = copier() is not None
+            usable = find_copier() is not None
             for array in arrays.values():
                 if not usable or not array.flags.c_contiguous or not _pin(array):
                     self.release()
@@ -75,20 +75,21 @@ class CudaRuntime:
             self.arrays = arrays
             return True
 
-    def fetch(self, chosen: Array, places: Mapping[str, Any], stream: int) -> None:
-        """Enqueue the copies of chosen samples into device tensors' first rows.
+    def fetch(self, indices: Array, targets: Mapping[str, Any], stream: int) -> None:
+        """Enqueue the copies of samples into device tensors' first rows.
 
         Raises ``RuntimeError`` with the driver's code.
         """
-        how = copier()
-        assert how is not None, "hold() said that nothing can be fetched"
-        for name, place in places.items():
+        copier = find_copier()
+        assert copier is not None, "register() has returned False"
+        for name, target in targets.items():
             array = self.arrays[name]
             row = array.nbytes // len(array)
-            how.copy(*spans(chosen, place.data_ptr(), array.ctypes.data, row), stream)
+            spans = find_spans(indices, target.data_ptr(), array.ctypes.data, row)
+            copier.copy(*spans, stream)
 
     def release(self) -> None:
-        """Give the arrays back to the system."""
+        """Unregister the arrays."""
         import torch
 
         for array in self.arrays.values():
@@ -96,78 +97,78 @@ class CudaRuntime:
         self.arrays = {}
 
 
-LIBRARY = CudaRuntime()
-"""The process's one: memory can be registered once only."""
+REGISTERED = RegisteredArrays()
+"""The only one of the process: memory can be registered once."""
 
 
-def spans(
-    chosen: Array, target: int, source: int, row: int
+def find_spans(
+    indices: Array, target: int, source: int, row: int
 ) -> tuple[Array, Array, Array]:
     """Return targets, sources and sizes (uint64, bytes) that copy samples to rows.
 
-    Neighbours in the library that are neighbours in the batch are one copy.
+    Samples that are neighbours in the dataset and in the batch are one copy.
     """
-    chosen = np.asarray(chosen, np.int64)
-    starts = np.flatnonzero(np.diff(chosen, prepend=chosen[:1] - 2) != 1)
-    counts = np.diff(starts, append=len(chosen))
-    places = (starts * row).astype(np.uint64) + np.uint64(target)
-    samples = (chosen[starts] * row).astype(np.uint64) + np.uint64(source)
-    return places, samples, (counts * row).astype(np.uint64)
+    indices = np.asarray(indices, np.int64)
+    starts = np.flatnonzero(np.diff(indices, prepend=indices[:1] - 2) != 1)
+    counts = np.diff(starts, append=len(indices))
+    targets = (starts * row).astype(np.uint64) + np.uint64(target)
+    sources = (indices[starts] * row).astype(np.uint64) + np.uint64(source)
+    return targets, sources, (counts * row).astype(np.uint64)
 
 
 @cache
-def copier() -> Copier | None:
+def find_copier() -> HostCopier | None:
     """Return the fastest way to enqueue copies that the loaded CUDA runtime has."""
     try:
         maps = Path("/proc/self/maps").read_text(errors="replace").split()
         name = min({m for m in maps if "libcudart" in m and ".so" in m})
-        return chosen_copier(name)
+        return choose_copier(name)
     except (OSError, ValueError, AttributeError) as error:
         print(f"samples are gathered on the host: {error!r}", file=sys.stderr)  # noqa: T201
         return None
 
 
-def chosen_copier(path: str) -> Copier:
-    """Return how to copy with a CUDA runtime; a file or a library that is loaded.
+def choose_copier(path: str) -> HostCopier:
+    """Return how to copy with a CUDA runtime, named by its file.
 
-    Raises ``OSError`` and ``AttributeError`` for what is none.
+    Raises ``OSError`` or ``AttributeError`` for a file that is not a CUDA runtime.
     """
-    # CDLL gives up the GIL for the call, once a batch. PyDLL keeps it: one copy's call
-    # is shorter than giving it up and taking it again.
-    free, kept = ctypes.CDLL(path), ctypes.PyDLL(path)
+    # CDLL releases the GIL for the call, once a batch. PyDLL holds it: one copy's call
+    # is shorter than releasing it and taking it again.
+    runtime, runtime_with_gil = ctypes.CDLL(path), ctypes.PyDLL(path)
     version, driver = ctypes.c_int(), ctypes.c_int()
-    free.cudaRuntimeGetVersion(ctypes.byref(version))
-    free.cudaDriverGetVersion(ctypes.byref(driver))
+    runtime.cudaRuntimeGetVersion(ctypes.byref(version))
+    runtime.cudaDriverGetVersion(ctypes.byref(driver))
     # A runtime may be newer than its driver, which then refuses what it does not know.
-    known = min(version.value, driver.value)
-    if known >= BATCH_SINCE and hasattr(free, "cudaMemcpyBatchAsync"):
-        return Copier(
-            _in_one(free, version.value),
+    common = min(version.value, driver.value)
+    if common >= BATCH_SINCE and hasattr(runtime, "cudaMemcpyBatchAsync"):
+        return HostCopier(
+            _copy_in_one_call(runtime, version.value),
             "one cudaMemcpyBatchAsync a batch",
         )
-    return Copier(
-        _one_by_one(kept),
-        f"a cudaMemcpyAsync a sample (CUDA {known} has no batches of copies)",
+    return HostCopier(
+        _copy_one_by_one(runtime_with_gil),
+        f"a cudaMemcpyAsync a sample (CUDA {common} has no batches of copies)",
     )
 
 
-def _in_one(library: Any, version: int) -> Copy:
+def _copy_in_one_call(library: Any, version: int) -> Copy:
     call = library.cudaMemcpyBatchAsync
     pointer, size = ctypes.c_void_p, ctypes.c_size_t
-    failed = (pointer,) if version < NO_FAIL_INDEX_SINCE else ()
-    call.argtypes = (pointer, pointer, pointer, size, pointer, pointer, size, *failed,
-                     pointer)  # fmt: skip
+    fail_index = (pointer,) if version < NO_FAIL_INDEX_SINCE else ()
+    call.argtypes = (pointer, pointer, pointer, size, pointer, pointer, size,
+                     *fail_index, pointer)  # fmt: skip
     call.restype = ctypes.c_int
     # struct cudaMemcpyAttributes: access order, two locations of (type, id), flags.
     order = np.array([_IN_STREAM_ORDER, 0, 0, 0, 0, _BESIDE_COMPUTE], np.int32)
     first = np.zeros(1, np.uintp)
 
     def copy(targets: Array, sources: Array, sizes: Array, stream: int) -> None:
-        bad = np.zeros(1, np.uintp)
+        failed = np.zeros(1, np.uintp)
         code = call(
             targets.ctypes.data, sources.ctypes.data, sizes.ctypes.data, len(sizes),
             order.ctypes.data, first.ctypes.data, 1,
-            *((bad.ctypes.data,) if failed else ()), stream,
+            *((failed.ctypes.data,) if fail_index else ()), stream,
         )  # fmt: skip
         if code:
             raise RuntimeError(
@@ -178,7 +179,7 @@ def _in_one(library: Any, version: int) -> Copy:
     return copy
 
 
-def _one_by_one(library: Any) -> Copy:
+def _copy_one_by_one(library: Any) -> Copy:
     call = library.cudaMemcpyAsync
     pointer = ctypes.c_void_p
     call.argtypes = (pointer, pointer, ctypes.c_size_t, ctypes.c_int, pointer)
@@ -200,6 +201,6 @@ def _pin(array: Array) -> bool:
     code = torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
     if int(code):
         with contextlib.suppress(RuntimeError):
-            torch.zeros(1, device="cuda")  # takes the error away from the next call
+            torch.zeros(1, device="cuda")  # clears the error before the next call
         return False
     return True

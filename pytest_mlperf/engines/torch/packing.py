@@ -1,4 +1,4 @@
-"""Packing: sequences of a batch laid end to end, so that nothing is padded. Pure numpy.
+"""Packs the sequences of a batch end to end, so that nothing is padded. Pure numpy.
 
 A *chunk* is what one pass over the device takes: at most so many tokens. A *bucket* is
 a number of tokens that a pass is prepared for (buffers, CUDA graph); a chunk runs in
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pytest_mlperf.api.samples import Array
 
-ROWS = 64
-"""Queries that one attention program takes: sequences are cut into blocks of them."""
+BLOCK_QUERIES = 64
+"""Queries of one attention program: sequences are cut into blocks of them."""
 STEP = 512
 """Small buckets are multiples of this; larger ones grow by about an eighth."""
 
@@ -33,81 +33,82 @@ class Chunk:
     blocks: int
 
 
-def buckets(most: int) -> tuple[int, ...]:
-    """Return the prepared token counts, ascending, the last one ``most``."""
-    found, size = [], STEP
-    while size < most:
-        found.append(size)
+def choose_buckets(max_tokens: int) -> tuple[int, ...]:
+    """Return the prepared token counts, ascending, the last one ``max_tokens``."""
+    sizes, size = [], STEP
+    while size < max_tokens:
+        sizes.append(size)
         step = max(STEP, size // 8 // STEP * STEP)
         size += step
-    return (*found, most)
+    return (*sizes, max_tokens)
 
 
-def capacity(bucket: int) -> int:
+def block_capacity(bucket: int) -> int:
     """Return how many attention blocks a bucket has room for.
 
     Sequences of half a block fill it with tokens; shorter ones fill it with blocks.
     """
-    return 2 * bucket // ROWS + 1
+    return 2 * bucket // BLOCK_QUERIES + 1
 
 
-def bucket_for(chunk: Chunk, prepared: Sequence[int]) -> int:
+def find_bucket(chunk: Chunk, prepared: Sequence[int]) -> int:
     """Return the smallest prepared bucket that holds a chunk."""
     for bucket in prepared:
-        if chunk.tokens <= bucket and chunk.blocks <= capacity(bucket):
+        if chunk.tokens <= bucket and chunk.blocks <= block_capacity(bucket):
             return bucket
     raise ValueError(
         f"a chunk of {chunk.tokens} tokens in {chunk.blocks} blocks should fit into "
-        f"{max(prepared)} tokens and {capacity(max(prepared))} blocks; prepare a "
+        f"{max(prepared)} tokens and {block_capacity(max(prepared))} blocks; prepare a "
         "larger bucket (engine option max_tokens)"
     )
 
 
-def chunks(lengths: Ints, most: int) -> list[Chunk]:
-    """Cut a batch into neighbouring rows of at most ``most`` tokens.
+def cut_chunks(lengths: Ints, max_tokens: int) -> list[Chunk]:
+    """Cut a batch into neighbouring rows of at most ``max_tokens`` tokens.
 
-    Even parts, where more than one is needed: a small rest would run badly.
+    Parts are of even size, where more than one is needed: a small rest would run badly.
     """
     tokens = np.cumsum(lengths)
-    blocks = np.cumsum(-(-lengths // ROWS))
+    blocks = np.cumsum(-(-lengths // BLOCK_QUERIES))
     if not len(lengths):
         return []
-    room = capacity(most)
-    parts = max(-(-int(tokens[-1]) // most), -(-int(blocks[-1]) // room))
+    max_blocks = block_capacity(max_tokens)
+    parts = max(-(-int(tokens[-1]) // max_tokens), -(-int(blocks[-1]) // max_blocks))
     share = int(tokens[-1]) / parts
-    found: list[Chunk] = []
+    chunks: list[Chunk] = []
     start, t0, b0 = 0, 0, 0
     for row in range(len(lengths)):
         t, b = int(tokens[row]) - t0, int(blocks[row]) - b0
-        over = t > most or b > room
+        over = t > max_tokens or b > max_blocks
         if row > start and (over or t > share + int(lengths[row]) / 2):
             end_t, end_b = int(tokens[row - 1]), int(blocks[row - 1])
-            found.append(Chunk(start, row, end_t - t0, end_b - b0))
+            chunks.append(Chunk(start, row, end_t - t0, end_b - b0))
             start, t0, b0 = row, end_t, end_b
-    found.append(Chunk(start, len(lengths), int(tokens[-1]) - t0, int(blocks[-1]) - b0))
-    return found
+    rest_t, rest_b = int(tokens[-1]) - t0, int(blocks[-1]) - b0
+    chunks.append(Chunk(start, len(lengths), rest_t, rest_b))
+    return chunks
 
 
-def block_map(lengths: Ints) -> Ints:
+def map_blocks(lengths: Ints) -> Ints:
     """Return [block, 3]: its sequence's first token and length, and its first row."""
-    counts = -(-lengths // ROWS)
+    counts = -(-lengths // BLOCK_QUERIES)
     firsts = np.cumsum(lengths) - lengths
     owners = np.repeat(np.arange(len(lengths)), counts)
     before = np.repeat(np.cumsum(counts) - counts, counts)
-    found = np.empty((len(owners), 3), np.int32)
-    found[:, 0] = firsts[owners]
-    found[:, 1] = lengths[owners]
-    found[:, 2] = (np.arange(len(owners)) - before) * ROWS
-    return found
+    blocks = np.empty((len(owners), 3), np.int32)
+    blocks[:, 0] = firsts[owners]
+    blocks[:, 1] = lengths[owners]
+    blocks[:, 2] = (np.arange(len(owners)) - before) * BLOCK_QUERIES
+    return blocks
 
 
 def lay_out(
-    ids: Array, mask: Array, kinds: Array, lengths: Ints, into: Ints, bucket: int
+    ids: Array, mask: Array, token_types: Array, lengths: Ints, into: Ints, bucket: int
 ) -> None:
-    """Write a chunk's tokens, places, kinds and block map into one flat int32 array.
+    """Write a chunk's ids, positions, token types and block map into a flat array.
 
-    ``into`` holds ``flat_size(bucket)`` numbers; what a chunk does not fill is zero:
-    token 0 at place 0, which nothing looks at, and blocks of length 0.
+    ``into`` holds ``flat_size(bucket)`` int32 numbers; what a chunk does not fill is
+    zero: token 0 at position 0, which nothing reads, and blocks of length 0.
     """
     inside = mask.astype(bool, copy=False)
     total = int(lengths.sum())
@@ -115,17 +116,22 @@ def lay_out(
     table[0, :total] = ids[inside]
     firsts = np.cumsum(lengths) - lengths
     table[1, :total] = np.arange(total) - np.repeat(firsts, lengths)
-    table[2, :total] = kinds[inside]
+    table[2, :total] = token_types[inside]
     table[:, total:] = 0
-    found = block_map(lengths)
-    spots = into[3 * bucket : flat_size(bucket)].reshape(-1, 3)
-    spots[: len(found)] = found
-    spots[len(found) :] = 0
+    write_block_map(lengths, into, bucket)
+
+
+def write_block_map(lengths: Ints, into: Ints, bucket: int) -> None:
+    """Write a chunk's block map behind its three rows of tokens."""
+    blocks = map_blocks(lengths)
+    table = into[3 * bucket : flat_size(bucket)].reshape(-1, 3)
+    table[: len(blocks)] = blocks
+    table[len(blocks) :] = 0
 
 
 def flat_size(bucket: int) -> int:
     """Return how many int32 numbers describe a chunk of a bucket."""
-    return 3 * bucket + 3 * capacity(bucket)
+    return 3 * bucket + 3 * block_capacity(bucket)
 
 
 def unpack(packed: Array, mask: Array) -> tuple[Array, Array]:

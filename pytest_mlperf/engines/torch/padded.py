@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
@@ -13,19 +14,23 @@ import numpy as np
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
-from pytest_mlperf.engines.torch import device_samples as resident
+from pytest_mlperf.api.workload import ArrayDataset
+from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.engines.torch.device_samples import RowStore
+from pytest_mlperf.engines.torch.device_samples import TorchOutputs
+from pytest_mlperf.engines.torch.device_samples import as_picked
 from pytest_mlperf.engines.torch.host_fetch import INDICES
-from pytest_mlperf.engines.torch.host_fetch import LIBRARY
+from pytest_mlperf.engines.torch.host_fetch import REGISTERED
 from pytest_mlperf.engines.torch.onnx_graph import Program
-from pytest_mlperf.engines.torch.timeline import Marks
+from pytest_mlperf.engines.torch.timeline import BatchEvents
 
 GRAPH_SIZES = (
     1, 2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 384, 512,
 )  # fmt: skip
 """Batch sizes that are recorded; a batch runs in the smallest that holds it."""
 RECORDING = threading.Lock()
-"""Streams record one after another: who begins to record waits for the whole device,
-and that spoils what another thread is recording.
+"""Streams record one after another: a stream that begins to record waits for the whole
+device, and that spoils what another thread is recording.
 """
 
 
@@ -43,32 +48,32 @@ class PaddedModel:
     _compute: Any = None
     _turn: Any = field(default_factory=threading.Lock)
 
-    def open(self, *, ends: bool = False) -> PaddedStream:
-        return PaddedStream(self, ends=ends)
+    def open(self, *, ends_on_device: bool = False) -> PaddedStream:
+        return PaddedStream(self, ends_on_device=ends_on_device)
 
-    def store(self) -> resident.Rows:
-        """Return where samples are kept on the device."""
-        return resident.Rows()
+    def store(self) -> RowStore:
+        """Return a store for samples on the device."""
+        return RowStore()
 
-    def replay(self, graph: Any, marks: Marks, stream: Any) -> None:
-        """Enqueue a recorded batch between two marks of its stream."""
+    def replay(self, graph: Any, events: BatchEvents, stream: Any) -> None:
+        """Enqueue a recorded batch between two events of its stream."""
         import torch
 
         if not self.in_turn:
             graph.replay()
-            marks.mark(2)
+            events.mark(2)
             return
         with self._turn:
             self._compute = self._compute or torch.cuda.Stream()
-            self._compute.wait_event(marks.events[1])
+            self._compute.wait_event(events.events[1])
             with torch.cuda.stream(self._compute):
                 graph.replay()
-                marks.mark(2)
-        stream.wait_event(marks.events[2])
+                events.mark(2)
+        stream.wait_event(events.events[2])
 
 
 @dataclass(slots=True)
-class Slot:
+class BatchBuffers:
     """Memory of one batch size: pinned in, on the device, pinned out."""
 
     staged: dict[str, Any]
@@ -83,90 +88,85 @@ class PaddedStream:
 
     answers = False
 
-    def __init__(self, model: PaddedModel, *, ends: bool = False) -> None:
+    def __init__(self, model: PaddedModel, *, ends_on_device: bool = False) -> None:
         import torch
 
-        self.ends_on_device = ends
+        self.ends_on_device = ends_on_device
         self.model, self._torch = model, torch
         self.stream = torch.cuda.Stream()
-        self.marks = Marks()
-        self.timeline = self.marks.timeline
-        self._slots: dict[int, Slot] = {}
+        self.events = BatchEvents()
+        self.timeline = self.events.timeline
+        self._buffers: dict[int, BatchBuffers] = {}
         self._pool: Any = None
 
-    def gather_from(self, dataset: Any) -> Any:
-        """Let the device fetch samples that lie in arrays; None where they do not."""
-        arrays = getattr(dataset, "arrays", None)
-        if arrays is None or not self.model.fixed:
+    def gather_from(self, dataset: Dataset) -> Callable[[list[int]], Batch] | None:
+        """Let the device fetch samples of an array dataset; None for any other."""
+        if not isinstance(dataset, ArrayDataset) or not self.model.fixed:
             return None
-        if not LIBRARY.hold(arrays):
+        if not REGISTERED.register(dataset.arrays):
             return None
+        return lambda indices: {INDICES: np.array(indices, np.int32)}
 
-        def chosen(indices: list[int]) -> Batch:
-            return {INDICES: np.array(indices, np.int32)}
-
-        return chosen
-
-    def infer(self, batch: Batch, size: int) -> list[Array] | resident.Outputs:
-        there = resident.picked(batch)
-        chosen = batch.get(INDICES)
+    def infer(self, batch: Batch, size: int) -> list[Array] | TorchOutputs:
+        on_device = as_picked(batch)
+        indices = batch.get(INDICES)
         if not self.model.fixed or size > GRAPH_SIZES[-1]:
-            if chosen is not None:
-                batch = {name: a[chosen] for name, a in LIBRARY.arrays.items()}
-            return self._eager(batch, size)
-        spot = next(s for s in GRAPH_SIZES if s >= size)
-        if chosen is not None:
-            batch = LIBRARY.arrays
-        if there is not None:
-            batch = there.store.sample
-        slot = self._slots.get(spot) or self._prepare(batch, spot)
-        if chosen is None and there is None:
-            for name in slot.inputs:
-                np.copyto(slot.staged[name].numpy()[:size], batch[name])
+            if indices is not None:
+                batch = {name: a[indices] for name, a in REGISTERED.arrays.items()}
+            return self._run_eagerly(batch, size)
+        graph_size = next(s for s in GRAPH_SIZES if s >= size)
+        if indices is not None:
+            batch = REGISTERED.arrays
+        if on_device is not None:
+            batch = on_device.store.sample
+        buffers = self._buffers.get(graph_size) or self._prepare(batch, graph_size)
+        if indices is None and on_device is None:
+            for name in buffers.inputs:
+                np.copyto(buffers.staged[name].numpy()[:size], batch[name])
         with self._torch.cuda.stream(self.stream):
-            self.marks.start()
-            if there is not None:
-                there.store.fetch(there.rows, slot.inputs)
-            elif chosen is not None:
-                LIBRARY.fetch(chosen, slot.inputs, self.stream.cuda_stream)
+            self.events.start()
+            if on_device is not None:
+                on_device.store.fetch(on_device.rows, buffers.inputs)
+            elif indices is not None:
+                REGISTERED.fetch(indices, buffers.inputs, self.stream.cuda_stream)
             else:
-                for name, place in slot.inputs.items():
-                    place.copy_(slot.staged[name], non_blocking=True)
-            self.marks.mark(1)
-            outputs = slot.outputs
-            if slot.graph is None:
-                outputs = self.model.program.run(slot.inputs)
-                self.marks.mark(2)
+                for name, tensor in buffers.inputs.items():
+                    tensor.copy_(buffers.staged[name], non_blocking=True)
+            self.events.mark(1)
+            outputs = buffers.outputs
+            if buffers.graph is None:
+                outputs = self.model.program.run(buffers.inputs)
+                self.events.mark(2)
             else:
-                self.model.replay(slot.graph, self.marks, self.stream)
+                self.model.replay(buffers.graph, self.events, self.stream)
             if not self.ends_on_device:
-                for result, output in zip(slot.results, outputs, strict=True):
+                for result, output in zip(buffers.results, outputs, strict=True):
                     result.copy_(output, non_blocking=True)
-            self.marks.mark(3)
-        self.marks.finish(size)
+            self.events.mark(3)
+        self.events.finish(size)
         if self.ends_on_device:
-            return resident.Outputs(outputs, size)
-        return [result.numpy()[:size] for result in slot.results]
+            return TorchOutputs(outputs, size)
+        return [result.numpy()[:size] for result in buffers.results]
 
-    def _prepare(self, batch: Batch, spot: int) -> Slot:
-        """Make slots for this size and the smaller ones: later batches vary."""
+    def _prepare(self, batch: Batch, graph_size: int) -> BatchBuffers:
+        """Record this size and the smaller ones: later batches vary."""
         with RECORDING:
             for size in GRAPH_SIZES:
-                if size <= spot and size not in self._slots:
-                    self._slots[size] = self._slot(batch, size)
-        return self._slots[spot]
+                if size <= graph_size and size not in self._buffers:
+                    self._buffers[size] = self._allocate(batch, size)
+        return self._buffers[graph_size]
 
-    def _slot(self, batch: Batch, size: int) -> Slot:
+    def _allocate(self, batch: Batch, size: int) -> BatchBuffers:
         torch, run = self._torch, self.model.program.run
         staged, inputs = {}, {}
         with torch.cuda.stream(self.stream):
             for name, array in batch.items():
-                kind = torch.from_numpy(array[:1]).dtype
+                dtype = torch.from_numpy(array[:1]).dtype
                 shape = (size, *array.shape[1:])
-                staged[name] = torch.zeros(shape, dtype=kind, pin_memory=True)
-                inputs[name] = torch.zeros(shape, dtype=kind, device="cuda")
-            slot = Slot(staged, inputs, run(inputs), [])
-            run(inputs)  # twice: libraries choose their algorithms in the first ones
+                staged[name] = torch.zeros(shape, dtype=dtype, pin_memory=True)
+                inputs[name] = torch.zeros(shape, dtype=dtype, device="cuda")
+            buffers = BatchBuffers(staged, inputs, run(inputs), [])
+            run(inputs)  # a second time: libraries choose algorithms in the first runs
             self.stream.synchronize()
             try:
                 graph = torch.cuda.CUDAGraph()
@@ -177,23 +177,23 @@ class PaddedStream:
                     stream=self.stream,
                     capture_error_mode="thread_local",
                 ):
-                    slot.outputs = [o.float() for o in run(inputs)]
-                slot.graph = graph
-                said = "one a batch size"
+                    buffers.outputs = [o.float() for o in run(inputs)]
+                buffers.graph = graph
+                report = "one a batch size"
             except (RuntimeError, BuildFailed) as error:
-                said = f"off: {str(error).splitlines()[0]}"
-            self.model.facts["cuda graphs"] = said
-            slot.results = [
+                report = f"off: {str(error).splitlines()[0]}"
+            self.model.facts["cuda graphs"] = report
+            buffers.results = [
                 torch.zeros(o.shape, dtype=torch.float32, pin_memory=True)
-                for o in slot.outputs
+                for o in buffers.outputs
             ]
-        return slot
+        return buffers
 
-    def _eager(self, batch: Batch, size: int) -> list[Array] | resident.Outputs:
-        torch, there = self._torch, resident.picked(batch)
+    def _run_eagerly(self, batch: Batch, size: int) -> list[Array] | TorchOutputs:
+        torch, on_device = self._torch, as_picked(batch)
         with torch.cuda.stream(self.stream):
-            self.marks.start()
-            if there is None:
+            self.events.start()
+            if on_device is None:
                 feeds = {
                     name: torch.from_numpy(array).pin_memory().cuda(non_blocking=True)
                     for name, array in batch.items()
@@ -202,30 +202,30 @@ class PaddedStream:
                 feeds = {
                     name: torch.empty((size, *array.shape[1:]), dtype=array.dtype,
                                       device="cuda")
-                    for name, array in there.store.arrays.items()
+                    for name, array in on_device.store.arrays.items()
                 }  # fmt: skip
-                there.store.fetch(there.rows, feeds)
-            self.marks.mark(1)
+                on_device.store.fetch(on_device.rows, feeds)
+            self.events.mark(1)
             outputs = self.model.program.run(feeds)
-            self.marks.mark(2)
+            self.events.mark(2)
             if self.ends_on_device:
-                self.marks.mark(3)
-                self.marks.finish(size)
-                return resident.Outputs(outputs, size)
+                self.events.mark(3)
+                self.events.finish(size)
+                return TorchOutputs(outputs, size)
             results = [o.float().to("cpu", non_blocking=True) for o in outputs]
-            self.marks.mark(3)
-        self.marks.finish(size)
+            self.events.mark(3)
+        self.events.finish(size)
         return [result.numpy() for result in results]
 
     def close(self) -> None:
-        """Let go of graphs and buffers."""
+        """Release graphs and buffers."""
         self.stream.synchronize()
-        self._slots.clear()
+        self._buffers.clear()
         self._pool = None
 
 
 def tensors_of(model: PaddedModel) -> Mapping[str, Any]:
-    """Return what should be on the device, for the check that it is."""
+    """Return the weights that must be on the device."""
     return {
         name: value
         for name, value in model.program.values.items()

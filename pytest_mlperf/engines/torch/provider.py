@@ -1,7 +1,7 @@
 """The torch engine: PyTorch on one CUDA device, fp32 down to fp8.
 
-Encoders run packed (``torch_packed``), every other graph padded (``torch_padded``).
-Both are proved at build time: their answers are compared with the graph's in fp32.
+Encoders run packed (``bert.stream``), every other graph padded (``padded``). Both are
+checked at build time: their outputs are compared with the graph's in fp32.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from typing import TYPE_CHECKING
+from typing import Any
 
 from pytest_mlperf.api.device_dataset import DeviceDataset
 from pytest_mlperf.api.engine import Build
@@ -20,12 +21,16 @@ from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import model_file
 
 if TYPE_CHECKING:
     from pytest_mlperf.engines.torch.bert.stream import PackedModel
+    from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
+    from pytest_mlperf.engines.torch.onnx_graph import Program
     from pytest_mlperf.engines.torch.padded import PaddedModel
-
-    Model = PackedModel | PaddedModel
 
 FP8_CAPABILITY = (8, 9)
 """Compute capability from which matrix units take fp8: Ada and Hopper."""
@@ -46,8 +51,10 @@ class TorchProvider:
     precision_for: Mapping[str, str] = field(
         default_factory=lambda: {"int8": "fp16", "fp32": "fp16"}
     )
-    """Benchmark's default precision -> this engine's, held to the same accuracy."""
-    _models: dict[str, Model] = field(default_factory=dict, repr=False)
+    """Benchmark's default precision -> this engine's, with the same accuracy target."""
+    _models: dict[str, PackedModel | PaddedModel] = field(
+        default_factory=dict, repr=False
+    )
 
     def unavailable(self) -> str | None:
         if not importlib.util.find_spec("torch"):
@@ -88,7 +95,7 @@ class TorchProvider:
             self._models.clear()
             torch.cuda.empty_cache()
             try:
-                self._models[digest] = made(request)
+                self._models[digest] = load_model(request)
             except torch.OutOfMemoryError as error:
                 raise BuildFailed(
                     f"the model does not fit into the memory of {name}: {error}; try "
@@ -108,20 +115,17 @@ class TorchProvider:
         from pytest_mlperf.engines.torch.padded import PaddedModel
 
         model = self._models[build.digest]
-        engine: Engine
-        if build.request.residency.end:
-            if not isinstance(model, PaddedModel):
-                raise BuildFailed(
-                    "results of an encoder do not stay on the device: the engine "
-                    "torch packs them on the host; leave --mlperf-end-on-device away"
-                )
-            engine = model.open(ends=True)
-        else:
-            engine = model.open()
-        return engine
+        if not build.request.residency.end:
+            return model.open()
+        if not isinstance(model, PaddedModel):
+            raise BuildFailed(
+                "results of an encoder do not stay on the device: the engine torch "
+                "packs them on the host; leave --mlperf-end-on-device away"
+            )
+        return model.open(ends_on_device=True)
 
     def place(self, build: Build) -> DeviceDataset:
-        """Return the dataset as one that is kept on the device."""
+        """Return the dataset as one whose samples lie on the device."""
         dataset = build.request.workload.dataset
         return DeviceDataset(dataset, self._models[build.digest].store())
 
@@ -139,77 +143,98 @@ def _check_precision(precision: str, name: str, capability: tuple[int, int]) -> 
         )
 
 
-def made(request: BuildRequest) -> Model:
+def load_model(request: BuildRequest) -> PackedModel | PaddedModel:
     """Read the graph and put the model on the device, packed where it is a BERT."""
     import torch
 
-    from pytest_mlperf.engines.torch import fuse
-    from pytest_mlperf.engines.torch import host_fetch
     from pytest_mlperf.engines.torch import onnx_graph
     from pytest_mlperf.engines.torch import padded
     from pytest_mlperf.engines.torch import verify
-    from pytest_mlperf.engines.torch.bert import recognise
-    from pytest_mlperf.engines.torch.bert import stream
-    from pytest_mlperf.engines.torch.bert.encoder import Bert
-    from pytest_mlperf.engines.torch.conv import fp8
-    from pytest_mlperf.engines.torch.conv import stem
-    from pytest_mlperf.engines.torch.conv import tail
+    from pytest_mlperf.engines.torch.bert import recognize
+    from pytest_mlperf.engines.torch.host_fetch import find_copier
 
-    # Not the process's defaults: fp32 is to be fp32, whatever an environment says.
+    # Set here, whatever the environment says: fp32 must not become TF32.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
-    device = torch.device("cuda")
-    model = request.workload.model
-    graph = onnx_graph.read(model.path, model.inputs, model.outputs)
-    samples = verify.samples(request.workload)
-    reference = onnx_graph.Program(graph, device, torch.float32)
-    wanted = verify.answers(reference, samples)
+    device, precision = torch.device("cuda"), request.precision
+    model = model_file(request.workload, "torch")
+    graph = onnx_graph.read_graph(model.path, model.inputs, model.outputs)
+    samples = verify.gather_samples(request.workload)
+    program = onnx_graph.Program(graph, device, torch.float32)
+    reference = verify.run_program(program, samples)
     # Timing every algorithm takes half a minute in fp32, which nobody measures.
-    torch.backends.cudnn.benchmark = request.precision != "fp32"
-    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    kind = kinds.get(request.precision, torch.float16)
-    weights = recognise.bert(graph) if request.precision != "fp32" else None
-    names = recognise.roles(model.inputs)
-    made: Model
-    if weights is not None and names is not None:
-        made = stream.PackedModel(Bert(weights, kind, False, device), names)
-        if request.precision == "fp8":
-            made.calibrate()
-        verify.on_device(stream.tensors_of(made))
-        verify.agree(made, samples, wanted, request.precision)
-        made.facts["path"] = "packed encoder"
-        return made
-    program, said = reference, {}
-    if request.precision != "fp32":
-        graph, more = fuse.fused(graph), fuse.operators()
-        if request.precision == "fp8":
-            if model.calibration is None:
-                raise BuildFailed(
-                    f"{model.path.name} is no encoder that the engine torch knows, and "
-                    "its workload has no calibration samples, which fp8 needs: use "
-                    "--mlperf-precision fp16"
-                )
-            batches = model.calibration()
-            graph, count = fp8.calibrated(graph, device, batches, more)
-            said = {"calibration": f"{count} samples that are in no evaluation"}
-            more = {
-                **more,
-                **fp8.operators(),
-                **stem.operators(),
-                **tail.operators(),
-            }
-        program = onnx_graph.Program(graph, device, kind, more)
+    torch.backends.cudnn.benchmark = precision != "fp32"
+    facts: dict[str, str] = {}
+    if precision != "fp32":
+        weights = recognize.find_bert(graph)
+        names = recognize.find_inputs(model.inputs)
+        if weights is not None and names is not None:
+            return _load_encoder(weights, names, precision, samples, reference)
+        program, facts = _load_program(graph, model, precision)
     fixed = not model.dynamic_length
-    copies = host_fetch.copier() if fixed else None
-    if copies is not None:
-        said["samples fetched by"] = copies.name
-    made = padded.PaddedModel(program, fixed, facts=said)
-    verify.on_device(padded.tensors_of(made))
-    farthest = verify.FARTHEST_PICTURES
-    verify.agree(made, samples, wanted, request.precision, farthest)
-    made.facts["path"] = "padded graph"
-    return made
+    copier = find_copier() if fixed else None
+    if copier is not None:
+        facts["samples fetched by"] = copier.name
+    loaded = padded.PaddedModel(program, fixed, facts=facts)
+    verify.check_on_device(padded.tensors_of(loaded))
+    max_error = verify.MAX_ERROR_PICTURES
+    verify.check_agreement(loaded, samples, reference, precision, max_error)
+    loaded.facts["path"] = "padded graph"
+    return loaded
+
+
+def _load_encoder(
+    weights: Any,
+    names: tuple[str, str, str],
+    precision: str,
+    samples: Batch,
+    reference: list[Array],
+) -> PackedModel:
+    import torch
+
+    from pytest_mlperf.engines.torch import verify
+    from pytest_mlperf.engines.torch.bert import stream
+    from pytest_mlperf.engines.torch.bert.encoder import BertEncoder
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    encoder = BertEncoder(weights, dtype, False, torch.device("cuda"))
+    model = stream.PackedModel(encoder, names)
+    if precision == "fp8":
+        model.calibrate()
+    verify.check_on_device(stream.tensors_of(model))
+    verify.check_agreement(model, samples, reference, precision)
+    model.facts["path"] = "packed encoder"
+    return model
+
+
+def _load_program(
+    graph: OnnxGraph, model: ModelFile, precision: str
+) -> tuple[Program, dict[str, str]]:
+    """Return the graph in a precision below fp32, and facts about it."""
+    import torch
+
+    from pytest_mlperf.engines.torch import fuse
+    from pytest_mlperf.engines.torch.conv import fp8
+    from pytest_mlperf.engines.torch.conv import stem
+    from pytest_mlperf.engines.torch.conv import tail
+    from pytest_mlperf.engines.torch.onnx_graph import Program
+
+    device = torch.device("cuda")
+    graph, operators = fuse.fuse_convolutions(graph), fuse.FusedOperators().table()
+    if precision != "fp8":
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+        return Program(graph, device, dtype, operators), {}
+    if model.calibration is None:
+        raise BuildFailed(
+            f"{model.path.name} is no encoder that the engine torch knows, and its "
+            "workload has no calibration samples, which fp8 needs: use "
+            "--mlperf-precision fp16"
+        )
+    graph, count = fp8.calibrate(graph, device, model.calibration(), operators)
+    operators |= fp8.make_operators() | stem.make_operators() | tail.make_operators()
+    facts = {"calibration": f"{count} samples that are in no evaluation"}
+    return Program(graph, device, torch.float16, operators), facts
 
 
 TORCH = TorchProvider()

@@ -7,8 +7,8 @@ import time
 from pytest_mlperf.api.timeline import Timeline
 
 
-class Marks:
-    """The events of one stream, used again for each of its batches."""
+class BatchEvents:
+    """The events of one stream, reused for each of its batches."""
 
     def __init__(self) -> None:
         import torch

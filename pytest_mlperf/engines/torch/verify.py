@@ -1,4 +1,4 @@
-"""Proves a build: where it is, and that it answers what the graph answers in fp32."""
+"""Checks a build: its weights are on the device, and it agrees with the fp32 graph."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import TensorWorkload
 
 SAMPLES = 16
-FARTHEST = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "fp8": 0.6}
+MAX_ERROR = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "fp8": 0.6}
 """Relative error (L2 of the difference over L2 of the reference's spread) beyond which
 a build is broken. Whether it is good enough is for the accuracy run to say."""
-FARTHEST_PICTURES = {**FARTHEST, "fp8": 0.2}
+MAX_ERROR_PICTURES = {**MAX_ERROR, "fp8": 0.2}
 """The same of a graph that is no encoder: ResNet-50 in fp8 is at 0.05, and at 0.27 with
 three of its products wrong. An encoder that was never trained is at 0.43 with none."""
 
 
-def samples(workload: TensorWorkload) -> Batch:
+def gather_samples(workload: TensorWorkload) -> Batch:
     """Return one small batch of the dataset."""
     dataset = workload.dataset
     indices = list(range(min(SAMPLES, dataset.total, dataset.performance_count)))
@@ -32,7 +32,7 @@ def samples(workload: TensorWorkload) -> Batch:
     return batch
 
 
-def answers(program: Any, batch: Batch) -> list[Array]:
+def run_program(program: Any, batch: Batch) -> list[Array]:
     """Run a program on a batch; return float32 arrays."""
     import torch
 
@@ -40,7 +40,7 @@ def answers(program: Any, batch: Batch) -> list[Array]:
     return [output.float().cpu().numpy() for output in program.run(feeds)]
 
 
-def on_device(tensors: Mapping[str, Any]) -> None:
+def check_on_device(tensors: Mapping[str, Any]) -> None:
     """Raise ``BuildFailed`` for a weight that is not on the CUDA device."""
     strays = [n for n, t in tensors.items() if getattr(t, "device", None) is None
               or t.device.type != "cuda"]  # fmt: skip
@@ -52,48 +52,47 @@ def on_device(tensors: Mapping[str, Any]) -> None:
         )
 
 
-def agree(
+def check_agreement(
     model: Any,
     batch: Batch,
-    wanted: Sequence[Array],
+    reference: Sequence[Array],
     precision: str,
-    farthest: Mapping[str, float] = FARTHEST,
+    max_error: Mapping[str, float] = MAX_ERROR,
 ) -> None:
     """Note how well a model agrees with fp32; raise ``BuildFailed`` if it does not."""
     size = len(next(iter(batch.values())))
     engine = model.open()
     try:
-        found = [np.array(a) for a in engine.infer(batch, size)]
+        outputs = [np.array(a) for a in engine.infer(batch, size)]
     finally:
         engine.close()
     mask = next((batch[n].astype(bool) for n in batch if "mask" in n), None)
-    error, same = distance(wanted, found, mask)
+    error, same = measure_error(reference, outputs, mask)
     model.facts["agreement with fp32"] = (
         f"relative error {error:.2g}, same winner in {same:.1%} of {size} samples"
     )
-    if not error <= farthest[precision]:
+    if not error <= max_error[precision]:
         raise BuildFailed(
             f"in {precision} the outputs differ from fp32 by {error:.2g} of their "
-            f"spread, but should by at most {farthest[precision]} [{size} samples]: "
+            f"spread, but should by at most {max_error[precision]} [{size} samples]: "
             "the model is not what the engine torch took it for, or overflows; try "
             "--mlperf-precision fp32, and --mlperf-engine onnxruntime to compare"
         )
 
 
-def distance(
-    wanted: Sequence[Array], found: Sequence[Array], mask: Array | None
+def measure_error(
+    reference: Sequence[Array], outputs: Sequence[Array], mask: Array | None
 ) -> tuple[float, float]:
     """Return relative error and the share of rows with the same largest value.
 
     Padding (mask 0) counts for neither.
     """
-    above = below = 0.0
+    difference = spread = 0.0
     same: list[Array] = []
-    for a, b in zip(wanted, found, strict=True):
+    for a, b in zip(reference, outputs, strict=True):
         inside = np.ones(a.shape, bool) if mask is None else mask
-        spread = a[inside] - a[inside].mean()
-        below += float((spread**2).sum())
-        above += float(((a - b)[inside] ** 2).sum())
+        spread += float(((a[inside] - a[inside].mean()) ** 2).sum())
+        difference += float(((a - b)[inside] ** 2).sum())
         winners = [np.where(inside, x, -np.inf).argmax(axis=1) for x in (a, b)]
         same.append(winners[0] == winners[1])
-    return float(np.sqrt(above / below)), float(np.mean(same))
+    return float(np.sqrt(difference / spread)), float(np.mean(same))

@@ -154,11 +154,11 @@ def test_a_plan_is_built_once_and_again_for_a_reason(world: World) -> None:
     again = world.build(model)
 
     assert "no engine was built for this workload yet" in first.facts["why built"]
-    assert f"cached plan {first.path.name}" == second.report
+    assert second.report == f"cached plan {first.path.name}"
     assert "why built" not in second.facts
     assert "setting changed: batch 4 → 8" in batch.facts["why built"]
     assert level.facts["why built"] == "builder settings changed: level -1 → 2"
-    assert f"the engine was deleted: {first.path.name}" == again.facts["why built"]
+    assert again.facts["why built"] == f"the engine was deleted: {first.path.name}"
     assert len({b.digest for b in (first, second, batch, level, again)}) == 3
 
 
@@ -177,7 +177,7 @@ def test_the_largest_batch_that_fits_the_workspace_is_built(world: World) -> Non
     assert "OutOfMemory (Requested size was" in build.facts["larger batches"]
     assert build.facts["cuda graphs"] == "one a batch size"
     assert again.report.startswith("cached plan")
-    assert tried == again.facts["tried batches"]
+    assert again.facts["tried batches"] == tried
 
 
 def test_nothing_fits_no_workspace_at_all(world: World) -> None:

@@ -94,8 +94,8 @@ def test_memory_comes_back_while_a_stream_is_open() -> None:
         counts.append(len(cuda.memory))
     samples.unload([1, 2])
 
-    assert [before + 1] * 3 == counts
-    assert before == len(cuda.memory)
+    assert counts == [before + 1] * 3
+    assert len(cuda.memory) == before
     stream.close()
 
 
@@ -113,7 +113,7 @@ def test_runs_of_neighbours_are_the_samples_in_their_order(chosen: list[int]) ->
     found = find_runs(np.array(chosen, np.int32))
     copied = [first + i for _, first, count in found for i in range(count)]
 
-    assert chosen == copied
+    assert copied == chosen
     assert [start for start, _, _ in found] == [
         sum(count for _, _, count in found[:i]) for i in range(len(found))
     ]

@@ -79,7 +79,7 @@ def test_a_deleted_plan_is_said_to_be_deleted(tmp_path: Path) -> None:
     assert "no engine was built for this workload yet (or the cache was" in empty
     assert known == PlanRecord({"a": "b"}, cuda_graphs=False)
     assert entry.read() is None
-    assert f"the engine was deleted: {entry.plan.name}" == entry.explain_miss()
+    assert entry.explain_miss() == f"the engine was deleted: {entry.plan.name}"
 
 
 def test_the_nearest_of_several_plans_explains(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_profiles_hold_every_batch_and_length(most: int, longest: int) -> None:
     """The last one holds everything, the first one a single short sample."""
     found = choose_profiles(most, longest)
 
-    assert most == found[-1].batch
-    assert longest == found[-1].length
+    assert found[-1].batch == most
+    assert found[-1].length == longest
     assert found[0].batch == 1
     assert len(found) == len(set(found)) <= 9
     assert all(1 <= s.batch <= most for s in found)
@@ -173,7 +173,7 @@ def test_recorded_batches_reach_the_largest(most: int) -> None:
     sizes = choose_graph_batches(most)
 
     assert sizes[0] == 1
-    assert most == sizes[-1]
+    assert sizes[-1] == most
     assert sorted(set(sizes)) == list(sizes)
     assert all(b <= 2 * a for a, b in itertools.pairwise(sizes))
     assert all(round_up(n, sizes) < 2 * n for n in range(1, most + 1))
@@ -191,8 +191,8 @@ def test_engine_options_become_settings(tmp_path: Path) -> None:
         "provider": "cpu",
     }
 
-    assert BuildSettings(512, 3, False, (str(library),)) == read_settings(options)
-    assert BuildSettings() == read_settings({})
+    assert read_settings(options) == BuildSettings(512, 3, False, (str(library),))
+    assert read_settings({}) == BuildSettings()
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_memory_that_is_merely_reported_is_no_failure_of_memory() -> None:
     """Every log of TensorRT speaks of memory; its informations decide nothing."""
     printed = [line for line in KERNEL_FAILS.splitlines() if "INFO" in line]
 
-    assert Cause.UNKNOWN is classify_failure(printed, 3).cause
+    assert classify_failure(printed, 3).cause is Cause.UNKNOWN
 
 
 def memory(batch: int) -> BuildFailure:
@@ -164,7 +164,7 @@ def test_the_largest_batch_that_builds_is_found(
     holds = data.draw(st.integers(1, wanted))
     found = search(wanted, holds, holds)
 
-    assert holds == found.batch
+    assert found.batch == holds
     assert found.plan == f"{holds} True"
     assert len(found.tried) <= max(1, 2 * math.ceil(math.log2(wanted)))
     assert (holds, "built") in found.tried
@@ -179,9 +179,9 @@ def test_cuda_graphs_go_when_nothing_builds_with_them(
     holds = data.draw(st.integers(0, wanted))
     found = search(wanted, 0, holds)
 
-    assert holds == found.batch
+    assert found.batch == holds
     assert not found.cuda_graphs
-    assert (f"{holds} False" if holds else None) == found.plan
+    assert found.plan == (f"{holds} False" if holds else None)
     assert all("without CUDA graphs" in said for _, said in found.tried[2:])
 
 
@@ -190,7 +190,7 @@ def test_the_order_is_the_wanted_batch_then_doubling_then_bisection() -> None:
     found = search(64, 21, 64)
 
     assert [b for b, _ in found.tried] == [64, 1, 2, 4, 8, 16, 32, 24, 20, 22, 21]
-    assert memory(22) == found.failure
+    assert found.failure == memory(22)
     assert found.cuda_graphs
 
 
@@ -286,7 +286,7 @@ def test_a_plan_that_would_fail_at_its_largest_shapes_is_a_failure(
     found = run_build(order, lambda: None, python(code))
 
     assert isinstance(found, BuildFailure)
-    assert Cause.PROFILE is found.cause
+    assert found.cause is Cause.PROFILE
     assert "1000 != 384" in found.line
 
 

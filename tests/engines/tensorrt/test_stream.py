@@ -184,7 +184,7 @@ def test_memory_that_runs_out_while_opening_says_so() -> None:
         open_stream(plan, model(dynamic=False))
 
     assert "opening a stream: CudaError: out of memory" in str(caught.value)
-    assert Cause.MEMORY is classify_failure([str(caught.value)], 1).cause
+    assert classify_failure([str(caught.value)], 1).cause is Cause.MEMORY
 
 
 def test_the_fake_device_shows_a_missing_wait() -> None:

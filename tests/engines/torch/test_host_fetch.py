@@ -62,23 +62,23 @@ def samples() -> Any:
 def test_every_runtime_fetches_the_chosen_samples(runtime: tuple[int, str]) -> None:
     """The two signatures of the batch call, and one call a sample before it."""
     version, path = runtime
-    copier = host_fetch.chosen_copier(path)
+    copier = host_fetch.choose_copier(path)
     chosen, library, place = np.array([7, 3, 4, 19, 0], np.int32), samples(), Place(6)
-    spans = host_fetch.spans(chosen, place.data_ptr(), library.ctypes.data, ROW)
+    spans = host_fetch.find_spans(chosen, place.data_ptr(), library.ctypes.data, ROW)
     copier.copy(*spans, STREAM)
     calls = ctypes.c_int.in_dll(ctypes.CDLL(path), "calls")
 
     assert library[chosen].tolist() == place.memory[:5].tolist()
     assert not place.memory[5].any()
-    assert (1 if version >= host_fetch.BATCH_SINCE else 4) == calls.value
+    assert calls.value == (1 if version >= host_fetch.BATCH_SINCE else 4)
     assert ("Batch" in copier.name) == (version >= host_fetch.BATCH_SINCE)
 
 
 def test_a_refused_copy_is_an_error_with_its_code(runtime: tuple[int, str]) -> None:
     """The double refuses what has no stream, as it would any wrong parameter."""
-    copier = host_fetch.chosen_copier(runtime[1])
+    copier = host_fetch.choose_copier(runtime[1])
     library, place = samples(), Place(1)
-    spans = host_fetch.spans(
+    spans = host_fetch.find_spans(
         np.zeros(1, np.int32), place.data_ptr(), library.ctypes.data, ROW
     )
 
@@ -89,14 +89,14 @@ def test_a_refused_copy_is_an_error_with_its_code(runtime: tuple[int, str]) -> N
 def test_what_is_no_cuda_runtime_is_no_copier() -> None:
     """A library without its calls is told from one with them."""
     with pytest.raises(AttributeError):
-        host_fetch.chosen_copier("libc.so.6")
+        host_fetch.choose_copier("libc.so.6")
 
 
 @given(st.lists(st.integers(0, 50), max_size=60))
 def test_spans_are_the_samples_in_their_order(chosen: list[int]) -> None:
     """One copy a run of neighbours moves exactly what one a sample would."""
     target, source = 1 << 40, 1 << 33
-    places, firsts, sizes = host_fetch.spans(
+    places, firsts, sizes = host_fetch.find_spans(
         np.array(chosen, np.int32), target, source, ROW
     )
     copied = [
@@ -108,14 +108,14 @@ def test_spans_are_the_samples_in_their_order(chosen: list[int]) -> None:
     ]
     wanted = [(target + i * ROW, source + n * ROW) for i, n in enumerate(chosen)]
 
-    assert wanted == copied
+    assert copied == wanted
     assert all(kind == np.uint64 for kind in (places.dtype, firsts.dtype, sizes.dtype))
 
 
 @given(st.integers(0, 49), st.integers(1, 50))
 def test_neighbours_are_one_copy(first: int, count: int) -> None:
     """Samples in the library's order cross the bus in one transfer."""
-    _, _, sizes = host_fetch.spans(np.arange(first, first + count), 0, 0, ROW)
+    _, _, sizes = host_fetch.find_spans(np.arange(first, first + count), 0, 0, ROW)
 
     assert sizes.tolist() == [count * ROW]
 
@@ -135,18 +135,18 @@ def test_streams_that_ask_at_once_register_the_samples_once(
         return True
 
     monkeypatch.setattr(host_fetch, "_pin", pin)
-    monkeypatch.setattr(host_fetch, "copier", lambda: host_fetch.Copier)
-    monkeypatch.setattr(host_fetch.CudaRuntime, "release", lambda _: None)
+    monkeypatch.setattr(host_fetch, "find_copier", lambda: host_fetch.HostCopier)
+    monkeypatch.setattr(host_fetch.RegisteredArrays, "release", lambda _: None)
     library, arrays = (
-        host_fetch.CudaRuntime(),
+        host_fetch.RegisteredArrays(),
         {"pictures": samples(), "more": samples()},
     )
     with ThreadPoolExecutor(6) as pool:
-        held = list(pool.map(library.hold, [arrays] * 6))
+        held = list(pool.map(library.register, [arrays] * 6))
 
     assert held == [True] * 6
-    assert len(arrays) == len(registered)
-    assert arrays is library.arrays
+    assert len(registered) == len(arrays)
+    assert library.arrays is arrays
 
 
 class Eager(padded.PaddedStream):
@@ -155,7 +155,7 @@ class Eager(padded.PaddedStream):
     def __init__(self) -> None:
         self.model = padded.PaddedModel(None, fixed=True)  # type: ignore[arg-type]
 
-    def _eager(self, batch: Batch, size: int) -> Any:
+    def _run_eagerly(self, batch: Batch, size: int) -> Any:
         return batch, size
 
 
@@ -163,13 +163,13 @@ def test_a_batch_beyond_every_graph_is_gathered_on_the_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its indices are not what the model is fed."""
-    library = host_fetch.CudaRuntime({"pictures": samples()})
-    monkeypatch.setattr(padded, "LIBRARY", library)
+    library = host_fetch.RegisteredArrays({"pictures": samples()})
+    monkeypatch.setattr(padded, "REGISTERED", library)
     size = padded.GRAPH_SIZES[-1] + 1
     chosen = np.arange(size, dtype=np.int32) % 20
     found: Any = Eager().infer({host_fetch.INDICES: chosen}, size)
     batch, count = found
 
-    assert size == count
+    assert count == size
     assert list(batch) == ["pictures"]
     assert np.array_equal(samples()[chosen], batch["pictures"])

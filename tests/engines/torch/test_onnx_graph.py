@@ -10,6 +10,7 @@ import pytest
 
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.benchmarks import bert
 from pytest_mlperf.benchmarks import resnet50
 from pytest_mlperf.benchmarks.standins import generated
@@ -23,22 +24,23 @@ onnx = pytest.importorskip("onnx")
 from pytest_mlperf.engines.torch import fuse  # noqa: E402
 from pytest_mlperf.engines.torch import onnx_graph  # noqa: E402
 from pytest_mlperf.engines.torch import verify  # noqa: E402
-from pytest_mlperf.engines.torch.bert import recognise  # noqa: E402
+from pytest_mlperf.engines.torch.bert import recognize  # noqa: E402
 from pytest_mlperf.engines.torch.conv import fp8  # noqa: E402
 from pytest_mlperf.engines.torch.conv import stem  # noqa: E402
 from pytest_mlperf.engines.torch.conv import tail  # noqa: E402
+from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph  # noqa: E402
 
 SMALL = BertSize(2, 64, 128, heads=2, vocabulary=1500, positions=384)
 
 
-def graph_of(workload: TensorWorkload) -> onnx_graph.Graph:
-    model = workload.model
-    return onnx_graph.read(model.path, model.inputs, model.outputs)
+def graph_of(workload: TensorWorkload) -> OnnxGraph:
+    model = model_file(workload, "torch")
+    return onnx_graph.read_graph(model.path, model.inputs, model.outputs)
 
 
-def run(graph: onnx_graph.Graph, batch: Any, more: Any = None) -> list[Any]:
-    program = onnx_graph.Program(graph, "cpu", torch.float32, more)
-    return verify.answers(program, batch)
+def run(graph: OnnxGraph, batch: Any, operators: Any = None) -> list[Any]:
+    program = onnx_graph.Program(graph, "cpu", torch.float32, operators)
+    return verify.run_program(program, batch)
 
 
 @pytest.mark.parametrize("opened", [bert.open_embedded, resnet50.open_embedded])
@@ -51,44 +53,49 @@ def test_embedded_models_answer_as_in_onnxruntime(opened: Any) -> None:
     found = run(graph_of(workload), batch)
 
     for a, b in zip(wanted, found, strict=True):
-        assert a == pytest.approx(b, rel=1e-4, abs=1e-4)
+        assert b == pytest.approx(a, rel=1e-4, abs=1e-4)
 
 
-def test_a_bert_is_recognised_with_all_its_weights(tmp_path: Path) -> None:
+def test_a_bert_is_recognized_with_all_its_weights(tmp_path: Path) -> None:
     """What the packed encoder takes is what was drawn: order, shape and heads."""
     workload = generated.open_bert(SMALL, 4, tmp_path)
-    found = recognise.bert(graph_of(workload))
+    found = recognize.find_bert(graph_of(workload))
 
     assert found is not None
-    assert (found.heads, found.hidden, found.wide, len(found.layers)) == (2, 64, 128, 2)
+    assert (
+        found.heads,
+        found.hidden_size,
+        found.intermediate_size,
+        len(found.layers),
+    ) == (2, 64, 128, 2)
     assert found.layers[0]["qkv"][0].shape == (192, 64)
     assert (
-        found.words.shape,
-        found.places.shape,
-        found.kinds.shape,
+        found.word_embeddings.shape,
+        found.position_embeddings.shape,
+        found.token_type_embeddings.shape,
     ) == ((1500, 64), (384, 64), (2, 64))
-    assert pytest.approx(found.eps, rel=1e-3) == 1e-12
+    assert found.eps == pytest.approx(1e-12, rel=1e-3)
 
 
-def test_the_embedded_bert_is_recognised() -> None:
+def test_the_embedded_bert_is_recognized() -> None:
     """Its exporter wrote other names and Casts in front of every weight."""
-    found = recognise.bert(graph_of(open_embedded()))
+    found = recognize.find_bert(graph_of(bert.open_embedded()))
 
     assert found is not None
-    assert (found.heads, found.hidden, len(found.layers)) == (12, 384, 4)
+    assert (found.heads, found.hidden_size, len(found.layers)) == (12, 384, 4)
 
 
 def test_a_picture_model_is_no_bert() -> None:
     """It runs padded, as any graph."""
-    assert recognise.bert(graph_of(resnet50.open_embedded())) is None
+    assert recognize.find_bert(graph_of(resnet50.open_embedded())) is None
 
 
 @pytest.fixture
-def resnet(tmp_path: Path) -> onnx_graph.Graph:
+def resnet(tmp_path: Path) -> OnnxGraph:
     """A residual net of two blocks, small enough for a test."""
     path = tmp_path / "resnet.onnx"
     graphs.write_resnet(path, (1, 1), 32)
-    return onnx_graph.read(path, ("pictures",), ("scores",))
+    return onnx_graph.read_graph(path, ("pictures",), ("scores",))
 
 
 def pictures() -> dict[str, Any]:
@@ -96,42 +103,47 @@ def pictures() -> dict[str, Any]:
     return {"pictures": random.integers(-128, 128, (2, 32, 32, 3), dtype=np.int8)}
 
 
-def test_joined_convolutions_answer_as_apart(resnet: onnx_graph.Graph) -> None:
+def test_joined_convolutions_answer_as_apart(resnet: OnnxGraph) -> None:
     """Convolution, sum and ReLU in one call are still that, in the same order."""
-    joined = fuse.fused(resnet)
+    joined = fuse.fuse_convolutions(resnet)
     kinds = [node.kind for node in joined.nodes]
     (wanted,) = run(resnet, pictures())
-    (found,) = run(joined, pictures(), fuse.operators())
+    (found,) = run(joined, pictures(), fuse.FusedOperators().table())
 
     assert kinds.count("ConvAddRelu") == 2
     assert "Relu" not in kinds
-    assert wanted == pytest.approx(found, rel=1e-5, abs=1e-6)
+    assert found == pytest.approx(wanted, rel=1e-5, abs=1e-6)
 
 
-def test_a_net_in_fp8_keeps_its_first_and_last_layers(resnet: onnx_graph.Graph) -> None:
+def test_a_net_in_fp8_keeps_its_first_and_last_layers(
+    resnet: OnnxGraph,
+) -> None:
     """Everything between pooling and mean is fp8, with finite scales."""
-    quantised = low(resnet)
-    convolutions = [node for node in quantised.nodes if node.kind == "LowConv"]
+    quantized = low(resnet)
+    convolutions = [node for node in quantized.nodes if node.kind == "Fp8Conv"]
 
     assert len(convolutions) == 8
-    assert next(n.kind for n in quantised.nodes if "Conv" in n.kind) == "ConvRelu"
-    assert [n.kind for n in quantised.nodes][-5:-3] == ["Raise", "GlobalAveragePool"]
-    assert all(0 < node.attributes["back"] < np.inf for node in convolutions)
+    assert next(n.kind for n in quantized.nodes if "Conv" in n.kind) == "ConvRelu"
+    assert [n.kind for n in quantized.nodes][-5:-3] == [
+        "Dequantize",
+        "GlobalAveragePool",
+    ]
+    assert all(0 < node.attributes["dequantize"] < np.inf for node in convolutions)
 
 
-def low(graph: onnx_graph.Graph) -> onnx_graph.Graph:
-    joined = fuse.fused(graph)
-    seen = fp8.observed(joined)
-    return fp8.quantised(joined, dict.fromkeys(seen.outputs, 3.0))
+def low(graph: OnnxGraph) -> OnnxGraph:
+    joined = fuse.fuse_convolutions(graph)
+    seen = fp8.observe_activations(joined)
+    return fp8.quantize(joined, dict.fromkeys(seen.outputs, 3.0))
 
 
 def test_ends_of_blocks_take_their_shortcuts_product_along(
-    resnet: onnx_graph.Graph,
+    resnet: OnnxGraph,
 ) -> None:
     """Two blocks of 64 and 128 channels: both shortcuts are products, none is left."""
     apart = low(resnet)
-    joined = tail.joined(apart)
-    tails = [node for node in joined.nodes if node.kind == "LowTail"]
+    joined = tail.join_tails(apart)
+    tails = [node for node in joined.nodes if node.kind == "ResidualTail"]
     made = [{n.outputs[0]: n for n in graph.nodes} for graph in (apart, joined)]
 
     assert [node.attributes["stride"] for node in tails] == [1, 2]
@@ -145,24 +157,26 @@ def test_ends_of_blocks_take_their_shortcuts_product_along(
         assert torch.equal(joined.constants[node.inputs[2]], biases[0] + biases[1])
 
 
-def test_only_int8_pictures_get_the_stem_of_blocks(resnet: onnx_graph.Graph) -> None:
+def test_only_int8_pictures_get_the_stem_of_blocks(
+    resnet: OnnxGraph,
+) -> None:
     """Of other pictures the first convolution stays as it is; the mean never does."""
     apart = low(resnet)
-    kinds = [n.kind for n in stem.replaced(apart, {"pictures"}).nodes]
-    others = [n.kind for n in stem.replaced(apart, set()).nodes]
+    kinds = [n.kind for n in stem.replace_ends(apart, {"pictures"}).nodes]
+    others = [n.kind for n in stem.replace_ends(apart, set()).nodes]
 
-    assert kinds[:2] == ["LowStem", "LowPool"]
-    assert others[:4] == ["Cast", "Transpose", "ConvRelu", "LowPool"]
-    assert "LowMean" in kinds
-    assert "LowMean" in others
-    assert not {"Raise", "GlobalAveragePool"} & {*kinds, *others}
+    assert kinds[:2] == ["Int8Stem", "Fp8MaxPool"]
+    assert others[:4] == ["Cast", "Transpose", "ConvRelu", "Fp8MaxPool"]
+    assert "Fp8Mean" in kinds
+    assert "Fp8Mean" in others
+    assert not {"Dequantize", "GlobalAveragePool"} & {*kinds, *others}
 
 
 def test_blocks_of_pixels_are_the_first_convolution() -> None:
     """A product over blocks of 2x2 pixels is the convolution of 7x7 and stride 2."""
     weight = torch.randn(16, 3, 7, 7, generator=torch.Generator().manual_seed(1))
     pictures = torch.randint(-128, 128, (2, 3, 12, 10)).float()
-    blocks, scale = stem.as_blocks(weight)
+    blocks, scale = stem.fold_weights(weight)
     padded = torch.nn.functional.pad(pictures, (4, 2, 4, 2))
     folded = padded.reshape(2, 3, 9, 2, 8, 2).permute(0, 3, 5, 1, 2, 4)
     kernel = blocks.reshape(16, 4, 4, 16)[..., :12].permute(0, 3, 1, 2).float()
@@ -183,10 +197,10 @@ def test_unknown_operators_are_named(tmp_path: Path) -> None:
     onnx.save(onnx.helper.make_model(graph), path)
 
     with pytest.raises(BuildFailed, match=r"odd\.onnx uses the operators Celu"):
-        onnx_graph.read(path, ("x",), ("y",))
+        onnx_graph.read_graph(path, ("x",), ("y",))
 
 
 def test_a_weight_on_the_cpu_is_refused() -> None:
     """A silent fallback to the CPU would be measured as the device."""
     with pytest.raises(BuildFailed, match="1 of 1 weights are on the CPU"):
-        verify.on_device({"layer.0": torch.zeros(1)})
+        verify.check_on_device({"layer.0": torch.zeros(1)})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mlperf.engines.torch import packing as packing
+from pytest_mlperf.engines.torch import packing
 
 MOST = 2048
 LENGTHS = st.lists(st.integers(1, 384), min_size=1, max_size=80).map(
@@ -20,26 +20,26 @@ LENGTHS = st.lists(st.integers(1, 384), min_size=1, max_size=80).map(
 @given(LENGTHS)
 def test_chunks_take_every_row_once_and_fit_their_bucket(lengths: packing.Ints) -> None:
     """Rows stay in order, and a chunk never asks for more than was prepared."""
-    prepared = packing.buckets(MOST)
-    found = packing.chunks(lengths, MOST)
+    prepared = packing.choose_buckets(MOST)
+    found = packing.cut_chunks(lengths, MOST)
     ends = [0, *(chunk.end for chunk in found)]
 
     assert [chunk.start for chunk in found] == ends[:-1]
-    assert len(lengths) == ends[-1]
+    assert ends[-1] == len(lengths)
     for chunk in found:
         mine = lengths[chunk.start : chunk.end]
-        assert mine.sum() == chunk.tokens <= packing.bucket_for(chunk, prepared)
-        assert int((-(-mine // packing.ROWS)).sum()) == chunk.blocks
+        assert mine.sum() == chunk.tokens <= packing.find_bucket(chunk, prepared)
+        assert int((-(-mine // packing.BLOCK_QUERIES)).sum()) == chunk.blocks
 
 
 @given(LENGTHS)
 def test_the_block_map_covers_every_token_once(lengths: packing.Ints) -> None:
     """Attention computes each query of each sequence, and no other."""
     seen = np.zeros(int(lengths.sum()), int)
-    for first, length, start in packing.block_map(lengths):
-        seen[first + start : first + min(start + packing.ROWS, length)] += 1
+    for first, length, start in packing.map_blocks(lengths):
+        seen[first + start : first + min(start + packing.BLOCK_QUERIES, length)] += 1
 
-    assert np.ones(len(seen), int).tolist() == seen.tolist()
+    assert seen.tolist() == np.ones(len(seen), int).tolist()
 
 
 @given(LENGTHS.filter(lambda found: found.sum() <= MOST))
@@ -55,15 +55,15 @@ def test_what_is_laid_out_comes_back_where_it_was(lengths: packing.Ints) -> None
     first, last = packing.unpack(table[[0, 2], :total].T.astype(np.float32), mask)
     places = np.concatenate([np.arange(n) for n in lengths])
 
-    assert (ids * mask).tolist() == first.tolist()
-    assert (mask * 2).tolist() == last.tolist()
+    assert first.tolist() == (ids * mask).tolist()
+    assert last.tolist() == (mask * 2).tolist()
     assert places.tolist() == table[1, :total].tolist()
     assert not table[:, total:].any()
 
 
 def test_buckets_ascend_in_steps_of_an_eighth_at_most() -> None:
     """A chunk wastes little of the bucket that it runs in."""
-    found = packing.buckets(16384)
+    found = packing.choose_buckets(16384)
     waste = [b / a for a, b in itertools.pairwise(found[8:])]
 
     assert sorted(set(found)) == list(found)
@@ -78,4 +78,4 @@ def test_a_chunk_that_was_not_prepared_for_is_refused_in_numbers() -> None:
     with pytest.raises(
         ValueError, match=r"900 tokens in 15 blocks should fit into 512"
     ):
-        packing.bucket_for(chunk, (512,))
+        packing.find_bucket(chunk, (512,))

@@ -14,8 +14,8 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.engines.torch.provider import TORCH
 from pytest_mlperf.engines.torch.provider import _check_precision
-from pytest_mlperf.engines.torch.verify import distance
-from pytest_mlperf.sut.completion import gathering
+from pytest_mlperf.engines.torch.verify import measure_error
+from pytest_mlperf.sut.completion import batch_gatherer
 from tests.support import doubles
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -71,17 +71,17 @@ def test_padding_does_not_count_in_the_agreement() -> None:
     found = np.array([[1.0, 2.0, -9.0]])
     mask = np.array([[True, True, False]])
 
-    assert distance([wanted], [found], mask) == (0.0, 1.0)
-    assert distance([wanted], [found], None)[0] > 1
+    assert measure_error([wanted], [found], mask) == (0.0, 1.0)
+    assert measure_error([wanted], [found], None)[0] > 1
 
 
 def test_agreement_is_relative_to_the_spread() -> None:
     """A constant that all outputs share hides no difference."""
     wanted = np.array([[100.0, 102.0]])
     found = np.array([[101.0, 101.0]])
-    error, same = distance([wanted], [found], None)
+    error, same = measure_error([wanted], [found], None)
 
-    assert pytest.approx(error) == 1.0
+    assert error == pytest.approx(1.0)
     assert same == 0.0
 
 
@@ -105,7 +105,7 @@ class Fetching:
 
 def test_an_engine_may_gather_by_itself() -> None:
     """The hot path hands it the indices and nothing else."""
-    gather = gathering(Fetching(), doubles.numbers())
+    gather = batch_gatherer(Fetching(), doubles.numbers())
 
     assert gather([3, 1])["chosen"].tolist() == [3, 1]
 
@@ -113,6 +113,6 @@ def test_an_engine_may_gather_by_itself() -> None:
 def test_an_engine_that_does_not_gets_the_datasets_batch() -> None:
     """The default is unchanged."""
     dataset = doubles.numbers()
-    gather = gathering(doubles.Stream(doubles.echo), dataset)
+    gather = batch_gatherer(doubles.Stream(doubles.echo), dataset)
 
     assert gather([3, 1])["number"][:, 0].tolist() == [3.0, 1.0]

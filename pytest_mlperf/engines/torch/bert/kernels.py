@@ -1,4 +1,4 @@
-"""Triton kernels of the packed encoder: embedding, LayerNorm, attention, head.
+"""Triton kernels of the packed encoder: embedding, LayerNorm, attention, logits.
 
 Imports triton at its top: this module is imported by functions only.
 """
@@ -10,56 +10,59 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-FP8_MAX = 448.0
-"""Largest float8_e4m3fn."""
-
 
 @triton.jit
-def _store(values, spot, inside, scaled, scale, FP8: tl.constexpr, BOTH: tl.constexpr):
+def _store(values, out, inside, out_fp8, scale, FP8: tl.constexpr, BOTH: tl.constexpr):
     """Store rows in the working type, in fp8, or in both."""
     if BOTH:
-        tl.store(spot, values.to(spot.dtype.element_ty), mask=inside)
+        tl.store(out, values.to(out.dtype.element_ty), mask=inside)
     if FP8:
-        low = tl.clamp(values * tl.load(scale), -448.0, 448.0)
-        tl.store(scaled, low.to(scaled.dtype.element_ty), mask=inside)
+        scaled = tl.clamp(values * tl.load(scale), -448.0, 448.0)
+        tl.store(out_fp8, scaled.to(out_fp8.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _normalise(x, inside, gamma, beta, columns, H: tl.constexpr, eps):
+def _normalize(x, inside, gamma, beta, columns, H: tl.constexpr, eps):
     mean = tl.sum(x, 0) / H
-    centred = tl.where(inside, x - mean, 0.0)
-    spread = tl.rsqrt(tl.sum(centred * centred, 0) / H + eps)
+    centered = tl.where(inside, x - mean, 0.0)
+    inverse_std = tl.rsqrt(tl.sum(centered * centered, 0) / H + eps)
     g = tl.load(gamma + columns, mask=inside, other=0.0).to(tl.float32)
     b = tl.load(beta + columns, mask=inside, other=0.0).to(tl.float32)
-    return centred * spread * g + b
+    return centered * inverse_std * g + b
 
 
 @triton.jit
 def embed(
-    tokens, words, places, kinds, gamma, beta, out, low, scale, stride, eps,
+    tokens, word_embeddings, position_embeddings, token_type_embeddings, gamma, beta,
+    out, out_fp8, scale, stride, eps,
     H: tl.constexpr, BLOCK: tl.constexpr, FP8: tl.constexpr,
 ):  # fmt: skip
-    """Sum the three embeddings of a token and normalise; one program a token.
+    """Sum the three embeddings of a token and normalize; one program a token.
 
-    ``tokens`` is int32 [3, stride]: word, place, kind.
+    ``tokens`` is int32 [3, stride]: token id, position, token type.
     """
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < H
-    word = tl.load(tokens + row).to(tl.int64)
-    place = tl.load(tokens + stride + row)
-    kind = tl.load(tokens + 2 * stride + row)
-    x = tl.load(words + word * H + columns, mask=inside, other=0.0).to(tl.float32)
-    x += tl.load(kinds + kind * H + columns, mask=inside, other=0.0).to(tl.float32)
-    x += tl.load(places + place * H + columns, mask=inside, other=0.0).to(tl.float32)
-    y = _normalise(x, inside, gamma, beta, columns, H, eps)
+    token = tl.load(tokens + row).to(tl.int64)
+    position = tl.load(tokens + stride + row)
+    token_type = tl.load(tokens + 2 * stride + row)
+    x = tl.load(word_embeddings + token * H + columns, mask=inside, other=0.0)
+    x = x.to(tl.float32)
+    y = tl.load(
+        token_type_embeddings + token_type * H + columns, mask=inside, other=0.0
+    )
+    x += y.to(tl.float32)
+    y = tl.load(position_embeddings + position * H + columns, mask=inside, other=0.0)
+    x += y.to(tl.float32)
+    x = _normalize(x, inside, gamma, beta, columns, H, eps)
     at = row.to(tl.int64) * H + columns
-    _store(y, out + at, inside, low + at, scale, FP8, True)
+    _store(x, out + at, inside, out_fp8 + at, scale, FP8, True)
 
 
 @triton.jit
-def normalise(
-    x, gamma, beta, out, low, scale, rows, eps,
+def normalize(
+    x, gamma, beta, out, out_fp8, scale, rows, eps,
     H: tl.constexpr, BLOCK: tl.constexpr, FP8: tl.constexpr,
 ):  # fmt: skip
     """LayerNorm of each row, in the working type and (FP8) scaled to fp8 too."""
@@ -68,13 +71,13 @@ def normalise(
     inside = columns < H
     at = row.to(tl.int64) * H + columns
     y = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    y = _normalise(y, inside, gamma, beta, columns, H, eps)
-    _store(y, out + at, inside, low + at, scale, FP8, True)
+    y = _normalize(y, inside, gamma, beta, columns, H, eps)
+    _store(y, out + at, inside, out_fp8 + at, scale, FP8, True)
 
 
 @triton.jit
 def attend(
-    qkv, out, low, scale, blocks, sm_scale,
+    qkv, out, out_fp8, scale, blocks, softmax_scale,
     H: tl.constexpr, D: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
     FP8: tl.constexpr,
 ):  # fmt: skip
@@ -82,7 +85,7 @@ def attend(
 
     ``qkv`` is [tokens, 3, H]; ``blocks`` int32 [programs, 3]: the sequence's first
     token, its length, and the first query's place in it; length 0 does nothing.
-    ``sm_scale`` holds log2(e) too, because exp2 is what the hardware has.
+    ``softmax_scale`` includes log2(e) because the hardware has exp2.
     """
     first = tl.load(blocks + tl.program_id(0) * 3).to(tl.int64)
     length = tl.load(blocks + tl.program_id(0) * 3 + 1)
@@ -90,54 +93,54 @@ def attend(
     if length == 0:
         return
     head = tl.program_id(1) * D
-    depth = tl.arange(0, D)
-    rows = start + tl.arange(0, M)
+    dims = tl.arange(0, D)
+    queries = start + tl.arange(0, M)
     keys = tl.arange(0, N)
     base = qkv + first * 3 * H + head
     q = tl.load(
-        base + rows[:, None] * (3 * H) + depth[None, :],
-        mask=rows[:, None] < length,
+        base + queries[:, None] * (3 * H) + dims[None, :],
+        mask=queries[:, None] < length,
         other=0.0,
     )
-    top = tl.full([M], -1e30, tl.float32)
-    total = tl.zeros([M], tl.float32)
-    mixed = tl.zeros([M, D], tl.float32)
+    running_max = tl.full([M], -1e30, tl.float32)
+    denominator = tl.zeros([M], tl.float32)
+    context = tl.zeros([M, D], tl.float32)
     for begin in range(0, length, N):
         inside = begin + keys < length
         at = (begin + keys) * (3 * H)
         k = tl.load(
-            base + H + at[None, :] + depth[:, None], mask=inside[None, :], other=0.0
+            base + H + at[None, :] + dims[:, None], mask=inside[None, :], other=0.0
         )
-        score = tl.dot(q, k) * sm_scale
+        score = tl.dot(q, k) * softmax_scale
         score = tl.where(inside[None, :], score, -1e30)
-        peak = tl.maximum(top, tl.max(score, 1))
-        weight = tl.exp2(score - peak[:, None])
-        shrink = tl.exp2(top - peak)
-        total = total * shrink + tl.sum(weight, 1)
+        new_max = tl.maximum(running_max, tl.max(score, 1))
+        probability = tl.exp2(score - new_max[:, None])
+        rescale = tl.exp2(running_max - new_max)
+        denominator = denominator * rescale + tl.sum(probability, 1)
         v = tl.load(
-            base + 2 * H + at[:, None] + depth[None, :], mask=inside[:, None], other=0.0
+            base + 2 * H + at[:, None] + dims[None, :], mask=inside[:, None], other=0.0
         )
-        mixed = mixed * shrink[:, None]
-        mixed = tl.dot(weight.to(v.dtype), v, mixed)
-        top = peak
-    mixed = mixed / total[:, None]
-    at = (first + rows[:, None]) * H + head + depth[None, :]
-    inside = (rows[:, None] < length) & (depth[None, :] < D)
-    _store(mixed, out + at, inside, low + at, scale, FP8, not FP8)
+        context = context * rescale[:, None]
+        context = tl.dot(probability.to(v.dtype), v, context)
+        running_max = new_max
+    context = context / denominator[:, None]
+    at = (first + queries[:, None]) * H + head + dims[None, :]
+    inside = (queries[:, None] < length) & (dims[None, :] < D)
+    _store(context, out + at, inside, out_fp8 + at, scale, FP8, not FP8)
 
 
 @triton.jit
-def head(
+def qa_logits(
     x, weight, bias, out,
     H: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Two logits a token: float32 [tokens, 2]."""
+    """Start and end logit of each token: float32 [tokens, 2]."""
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < H
     at = row.to(tl.int64) * H + columns
     y = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    for which in tl.static_range(2):
-        w = tl.load(weight + which * H + columns, mask=inside, other=0.0)
-        logit = tl.sum(y * w.to(tl.float32), 0) + tl.load(bias + which).to(tl.float32)
-        tl.store(out + row * 2 + which, logit)
+    for end in tl.static_range(2):
+        w = tl.load(weight + end * H + columns, mask=inside, other=0.0)
+        logit = tl.sum(y * w.to(tl.float32), 0) + tl.load(bias + end).to(tl.float32)
+        tl.store(out + row * 2 + end, logit)

@@ -1,8 +1,7 @@
 """Finds a question-answering BERT in an ONNX graph: weights by their order and shape.
 
-Exporters write the same encoder in many ways; its weight matrices come in one order.
-What is found is a claim that the build proves with numbers: it compares the packed
-encoder's answers with the graph's own.
+Exporters write the same encoder in many ways, but its weight matrices always come in
+one order. The build then compares the packed encoder's outputs with the graph's own.
 """
 
 from __future__ import annotations
@@ -10,115 +9,119 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_mlperf.engines.torch.bert.encoder import BertWeights
-from pytest_mlperf.engines.torch.onnx_graph import Graph
 from pytest_mlperf.engines.torch.onnx_graph import Node
+from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
 IDS = ("input_ids",)
-KINDS = ("token_type_ids", "segment_ids")
+TOKEN_TYPES = ("token_type_ids", "segment_ids")
 MASKS = ("attention_mask", "input_mask")
-LARGE = {1024: 16, 768: 12, 384: 12}
-"""Heads of well-known widths, where the graph computes its shapes and hides them."""
+KNOWN_HEADS = {1024: 16, 768: 12, 384: 12}
+"""Hidden size -> heads, where the graph computes its shapes and hides them."""
 
 
-def roles(inputs: tuple[str, ...]) -> tuple[str, str, str] | None:
-    """Return the names of token ids, mask and segments among a graph's inputs."""
-    found = [
-        next((n for n in inputs if n in legal), "") for legal in (IDS, MASKS, KINDS)
+def find_inputs(inputs: tuple[str, ...]) -> tuple[str, str, str] | None:
+    """Return the names of token ids, mask and token types among a graph's inputs."""
+    names = [
+        next((name for name in inputs if name in known), "")
+        for known in (IDS, MASKS, TOKEN_TYPES)
     ]
-    if len(inputs) != 3 or not all(found):
+    if len(inputs) != 3 or not all(names):
         return None
-    return found[0], found[1], found[2]
+    return names[0], names[1], names[2]
 
 
-def bert(graph: Graph) -> BertWeights | None:
+def find_bert(graph: OnnxGraph) -> BertWeights | None:
     """Return the weights of a BERT with two logits a token, or None."""
-    named = roles(graph.inputs)
-    if named is None or len(graph.outputs) != 2:
+    inputs = find_inputs(graph.inputs)
+    if inputs is None or len(graph.outputs) != 2:
         return None
     users = graph.users()
-    tables = _tables(graph, named)
-    dense = _dense(graph, users)
-    norms = _norms(graph, users)
-    if tables is None or len(dense) < 7 or len(dense) % 6 != 1:
+    embeddings = _find_embeddings(graph, inputs)
+    dense = _find_dense(graph, users)
+    norms = _find_norms(graph, users)
+    if embeddings is None or len(dense) < 7 or len(dense) % 6 != 1:
         return None
     count = len(dense) // 6
-    hidden = tables[0].shape[1]
+    hidden = embeddings[0].shape[1]
     if len(norms) != 1 + 2 * count or dense[-1][0].shape != (2, hidden):
         return None
     layers = []
     for n in range(count):
-        q, k, v, mix, up, down = dense[6 * n : 6 * n + 6]
+        q, k, v, attention_output, intermediate, output = dense[6 * n : 6 * n + 6]
         square = (hidden, hidden)
-        if {m[0].shape for m in (q, k, v, mix)} != {square}:
+        if {m[0].shape for m in (q, k, v, attention_output)} != {square}:
             return None
-        if up[0].shape[1] != hidden or down[0].shape != up[0].T.shape:
+        if intermediate[0].shape[1] != hidden:
+            return None
+        if output[0].shape != intermediate[0].T.shape:
             return None
         layers.append(
             {
-                "qkv": _stacked(q, k, v),
-                "mix": mix,
-                "up": up,
-                "down": down,
-                "norm1": norms[1 + 2 * n][:2],
-                "norm2": norms[2 + 2 * n][:2],
+                "qkv": _stack(q, k, v),
+                "attention_output": attention_output,
+                "intermediate": intermediate,
+                "output": output,
+                "attention_norm": norms[1 + 2 * n][:2],
+                "output_norm": norms[2 + 2 * n][:2],
             }
         )
     return BertWeights(
-        words=tables[0],
-        places=tables[1],
-        kinds=tables[2],
-        norm=norms[0][:2],
+        *embeddings,
+        embedding_norm=norms[0][:2],
         layers=layers,
-        head=dense[-1],
-        heads=_heads(graph, hidden),
+        qa_outputs=dense[-1],
+        heads=_find_heads(graph, hidden),
         eps=norms[0][2],
     )
 
 
-def _stacked(*parts: tuple[Any, Any]) -> tuple[Any, Any]:
+def _stack(*parts: tuple[Any, Any]) -> tuple[Any, Any]:
     import numpy as np
 
     return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def _tables(graph: Graph, named: tuple[str, str, str]) -> tuple[Any, Any, Any] | None:
-    """Return words, places and kinds."""
-    ids, _, kinds = named
-    found: dict[str, Any] = {}
+def _find_embeddings(
+    graph: OnnxGraph, inputs: tuple[str, str, str]
+) -> tuple[Any, Any, Any] | None:
+    """Return word, position and token type embeddings."""
+    ids, _, token_types = inputs
+    tables: dict[str, Any] = {}
     for node in graph.nodes:
         table = graph.constants.get(node.inputs[0]) if node.inputs else None
         if node.kind == "Gather" and table is not None and table.ndim == 2:
-            source = _origin(graph, node.inputs[1])
-            if source in (ids, kinds):
-                found["words" if source == ids else "kinds"] = table.numpy()
-    if set(found) != {"words", "kinds"}:
+            tables[_find_origin(graph, node.inputs[1])] = table.numpy()
+    if ids not in tables or token_types not in tables:
         return None
-    taken = found["words"].shape, found["kinds"].shape
+    words, types = tables[ids], tables[token_types]
     for node in graph.nodes:
+        # Looked up, cut, or (positions folded) added as [1, length, hidden].
+        if node.kind not in ("Gather", "Slice", "Add"):
+            continue
         for name in node.inputs:
             table = graph.constants.get(name)
             if table is None or table.ndim < 2 or not table.is_floating_point():
                 continue
-            # Looked up, cut, or (positions folded) added as [1, length, hidden].
             flat = table.reshape(-1, table.shape[-1]).numpy()
-            if node.kind not in ("Gather", "Slice", "Add"):
-                continue
-            if flat.shape[1] == taken[0][1] and flat.shape not in taken:
-                return found["words"], flat, found["kinds"]
+            is_other = flat.shape not in (words.shape, types.shape)
+            if flat.shape[1] == words.shape[1] and is_other:
+                return words, flat, types
     return None
 
 
-def _origin(graph: Graph, name: str) -> str:
+def _find_origin(graph: OnnxGraph, name: str) -> str:
     """Follow casts and squeezes back to where a value comes from."""
-    makers = {out: node for node in graph.nodes for out in node.outputs}
+    makers = graph.makers()
     while name in makers and makers[name].kind in ("Cast", "Identity", "Squeeze"):
         name = makers[name].inputs[0]
     return name
 
 
-def _dense(graph: Graph, users: dict[str, list[Node]]) -> list[tuple[Any, Any]]:
+def _find_dense(
+    graph: OnnxGraph, users: dict[str, list[Node]]
+) -> list[tuple[Any, Any]]:
     """Return (weight [out, in], bias) of each product with a constant, in order."""
-    found = []
+    layers = []
     for node in graph.nodes:
         if node.kind not in ("MatMul", "Gemm"):
             continue
@@ -136,17 +139,19 @@ def _dense(graph: Graph, users: dict[str, list[Node]]) -> list[tuple[Any, Any]]:
                         bias = value
         if bias is None:
             return []
-        found.append((weight.numpy(), bias.numpy()))
-    return found
+        layers.append((weight.numpy(), bias.numpy()))
+    return layers
 
 
-def _norms(graph: Graph, users: dict[str, list[Node]]) -> list[tuple[Any, Any, float]]:
-    """Return (gamma, beta, epsilon) of each LayerNorm, whole or taken apart."""
-    found = []
+def _find_norms(
+    graph: OnnxGraph, users: dict[str, list[Node]]
+) -> list[tuple[Any, Any, float]]:
+    """Return (gamma, beta, epsilon) of each LayerNorm, one operator or several."""
+    norms = []
     for node in graph.nodes:
         if node.kind == "LayerNormalization":
             gamma, beta = (graph.constants[name].numpy() for name in node.inputs[1:3])
-            found.append((gamma, beta, node.attributes.get("epsilon", 1e-5)))
+            norms.append((gamma, beta, node.attributes.get("epsilon", 1e-5)))
         if node.kind != "Mul":
             continue
         scale = [c for n in node.inputs if (c := graph.constants.get(n)) is not None]
@@ -155,14 +160,14 @@ def _norms(graph: Graph, users: dict[str, list[Node]]) -> list[tuple[Any, Any, f
             continue
         if len(after) == 1 and after[0].kind == "Add":
             shift = [graph.constants.get(n) for n in after[0].inputs]
-            known = [c for c in shift if c is not None and c.shape == scale[0].shape]
-            if known:
-                found.append((scale[0].numpy(), known[0].numpy(), 1e-12))
-    return found
+            fitting = [c for c in shift if c is not None and c.shape == scale[0].shape]
+            if fitting:
+                norms.append((scale[0].numpy(), fitting[0].numpy(), 1e-12))
+    return norms
 
 
-def _heads(graph: Graph, hidden: int) -> int:
-    """Read the number of heads off the shape that queries are split to."""
+def _find_heads(graph: OnnxGraph, hidden: int) -> int:
+    """Read the number of heads from the shape that queries are split to."""
     for node in graph.nodes:
         if node.kind != "Reshape":
             continue
@@ -171,4 +176,4 @@ def _heads(graph: Graph, hidden: int) -> int:
             heads, depth = (int(v) for v in shape.reshape(-1)[2:])
             if heads * depth == hidden:
                 return heads
-    return LARGE.get(hidden, max(1, hidden // 64))
+    return KNOWN_HEADS.get(hidden, max(1, hidden // 64))

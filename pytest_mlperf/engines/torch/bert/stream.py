@@ -11,15 +11,18 @@ import numpy as np
 
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
-from pytest_mlperf.engines.torch import device_samples as resident
-from pytest_mlperf.engines.torch import packing as packing
+from pytest_mlperf.engines.torch import packing
 from pytest_mlperf.engines.torch.bert.encoder import SITES
-from pytest_mlperf.engines.torch.bert.encoder import Bert
-from pytest_mlperf.engines.torch.bert.encoder import BertStream
-from pytest_mlperf.engines.torch.cublaslt import Blas
-from pytest_mlperf.engines.torch.timeline import Marks
+from pytest_mlperf.engines.torch.bert.encoder import BertEncoder
+from pytest_mlperf.engines.torch.bert.encoder import EncoderBuffers
+from pytest_mlperf.engines.torch.bert.encoder import Observe
+from pytest_mlperf.engines.torch.cublaslt import CublasLt
+from pytest_mlperf.engines.torch.device_samples import TokenStore
+from pytest_mlperf.engines.torch.device_samples import as_picked
+from pytest_mlperf.engines.torch.device_samples import make_mask
+from pytest_mlperf.engines.torch.timeline import BatchEvents
 
-MOST_TOKENS = 16384
+MAX_TOKENS = 16384
 """Tokens of one pass: enough to fill the device; more gains nothing."""
 CALIBRATION_TOKENS = 4096
 
@@ -28,54 +31,46 @@ CALIBRATION_TOKENS = 4096
 class PackedModel:
     """An encoder on the device, and what its streams share."""
 
-    bert: Bert
+    encoder: BertEncoder
     names: tuple[str, str, str]
-    """The batch's arrays: ids, mask, kinds."""
-    most: int = MOST_TOKENS
+    """The batch's arrays: ids, mask, token types."""
+    max_tokens: int = MAX_TOKENS
     choices: dict[Any, int] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
 
     def open(self) -> PackedStream:
         return PackedStream(self)
 
-    def store(self) -> resident.Tokens:
-        """Return where samples are kept on the device."""
-        return resident.Tokens(self.names)
+    def store(self) -> TokenStore:
+        """Return a store for samples on the device."""
+        return TokenStore(self.names)
 
     def calibrate(self) -> None:
-        """Find activations' ranges on random tokens, and turn to fp8.
+        """Find the activations' ranges on random tokens, and turn to fp8.
 
-        No sample of any dataset is looked at. A floating-point format needs its scale
-        to the nearest power of two or so, which random tokens give.
+        This reads no sample of any dataset. A floating-point format needs its scale to
+        the nearest power of two or so, which random tokens give.
         """
         import torch
 
-        stream = PackedStream(self, prepare=False)
-        layers = len(self.bert.shape.layers)
-        maxima = torch.zeros(layers, len(SITES), device=self.bert.device)
+        stream, encoder = PackedStream(self, prepare=False), self.encoder
+        layers = len(encoder.weights.layers)
+        maxima = torch.zeros(layers, len(SITES), device=encoder.device)
 
         def observe(layer: int, site: str, values: Any) -> None:
             place = SITES.index(site)
-            top = values[:CALIBRATION_TOKENS].abs().max().float()
-            maxima[layer, place] = torch.maximum(maxima[layer, place], top)
+            largest = values[:CALIBRATION_TOKENS].abs().max().float()
+            maxima[layer, place] = torch.maximum(maxima[layer, place], largest)
 
         random = np.random.default_rng(7)
-        length = min(256, len(self.bert.shape.places))
+        length = min(256, len(encoder.weights.position_embeddings))
         shape = (CALIBRATION_TOKENS // length, length)
-        words = len(self.bert.shape.words)
-        batch = dict(
-            zip(
-                self.names,
-                (
-                    random.integers(0, words, shape),
-                    np.ones(shape, np.int64),
-                    np.zeros(shape, np.int64) + (np.arange(length) > length // 10),
-                ),
-                strict=True,
-            )
-        )
+        ids = random.integers(0, len(encoder.weights.word_embeddings), shape)
+        mask = np.ones(shape, np.int64)
+        token_types = np.zeros(shape, np.int64) + (np.arange(length) > length // 10)
+        batch = dict(zip(self.names, (ids, mask, token_types), strict=True))
         stream.infer(batch, shape[0], observe)
-        self.bert.quantise(maxima)
+        encoder.quantize(maxima)
         self.facts["calibration"] = f"{CALIBRATION_TOKENS} random tokens"
 
 
@@ -89,110 +84,110 @@ class PackedStream:
 
         self.model, self._torch = model, torch
         self.stream = torch.cuda.Stream()
-        self.marks = Marks()
-        self.timeline = self.marks.timeline
+        self.events = BatchEvents()
+        self.timeline = self.events.timeline
         with torch.cuda.stream(self.stream):
-            blas = Blas(model.bert.device, model.choices)
-            self.device = BertStream(model.bert, model.most, blas)
-        self.prepared = packing.buckets(model.most)
-        self._slots: list[tuple[Any, Any, Any]] = []
+            blas = CublasLt(model.encoder.device, model.choices)
+            self.buffers = EncoderBuffers(model.encoder, model.max_tokens, blas)
+        self.buckets = packing.choose_buckets(model.max_tokens)
+        self._staging: list[tuple[Any, Any, Any]] = []
         self._graphs: dict[int, Any] = {}
         if prepare:
             self._prepare()
 
     def _prepare(self) -> None:
         """Choose algorithms and record a CUDA graph for every bucket."""
-        torch, device = self._torch, self.device
+        torch, buffers = self._torch, self.buffers
         with torch.cuda.stream(self.stream):
-            for bucket in self.prepared:
-                device.tune(bucket)
-                device.launch(bucket)  # compiles kernels, before a graph may record
+            for bucket in self.buckets:
+                buffers.tune(bucket)
+                buffers.launch(bucket)  # compiles kernels, before a graph may record
             self.stream.synchronize()
             try:
-                for bucket in self.prepared:
+                for bucket in self.buckets:
                     graph = torch.cuda.CUDAGraph()
                     with torch.cuda.graph(
                         graph, stream=self.stream, capture_error_mode="thread_local"
                     ):
-                        device.launch(bucket)
+                        buffers.launch(bucket)
                     self._graphs[bucket] = graph
-                said = f"{len(self._graphs)} buckets"
+                report = f"{len(self._graphs)} buckets"
             except RuntimeError as error:
                 self._graphs.clear()
-                said = f"off: {str(error).splitlines()[0]}"
-        self.model.facts["cuda graphs"] = said
+                report = f"off: {str(error).splitlines()[0]}"
+        self.model.facts["cuda graphs"] = report
 
     def infer(
-        self, batch: Batch, size: int, observe: Any = None
+        self, batch: Batch, size: int, observe: Observe | None = None
     ) -> tuple[Array, Array]:
         """Return start and end logits, float32 [size, width] each."""
-        there = resident.picked(batch)
-        if there is None:
-            ids, mask, kinds = (batch[name] for name in self.model.names)
+        on_device = as_picked(batch)
+        if on_device is None:
+            ids, mask, token_types = (batch[name] for name in self.model.names)
             lengths = mask.sum(axis=1, dtype=np.int32)
         else:
-            lengths = there.store.lengths[there.rows]
-            mask = resident.mask_of(lengths)
-        parts = packing.chunks(lengths, self.model.most)
+            lengths = on_device.store.lengths[on_device.rows]
+            mask = make_mask(lengths)
+        chunks = packing.cut_chunks(lengths, self.model.max_tokens)
         with self._torch.cuda.stream(self.stream):
-            for number, part in enumerate(parts):
-                rows = slice(part.start, part.end)
-                bucket = packing.bucket_for(part, self.prepared)
-                staged, numbers, results = self._slot(number)
-                if there is None:
+            for number, chunk in enumerate(chunks):
+                rows = slice(chunk.start, chunk.end)
+                bucket = packing.find_bucket(chunk, self.buckets)
+                staged, numbers, results = self._stage(number)
+                if on_device is None:
                     packing.lay_out(
-                        ids[rows], mask[rows], kinds[rows], lengths[rows], numbers,
-                        bucket,
+                        ids[rows], mask[rows], token_types[rows], lengths[rows],
+                        numbers, bucket,
                     )  # fmt: skip
                 if not number:
-                    self.marks.start()
-                if there is None:
+                    self.events.start()
+                if on_device is None:
                     flat = packing.flat_size(bucket)
-                    self.device.flat[:flat].copy_(staged[:flat], non_blocking=True)
+                    self.buffers.flat[:flat].copy_(staged[:flat], non_blocking=True)
                 else:
-                    there.store.lay_out(
-                        there.rows[rows], staged, numbers, self.device.flat, bucket
+                    on_device.store.lay_out(
+                        on_device.rows[rows], staged, numbers, self.buffers.flat, bucket
                     )
                 if not number:
-                    self.marks.mark(1)
+                    self.events.mark(1)
                 graph = None if observe else self._graphs.get(bucket)
                 if graph is None:
-                    self.device.launch(bucket, observe)
+                    self.buffers.launch(bucket, observe)
                 else:
                     graph.replay()
-                if number == len(parts) - 1:
-                    self.marks.mark(2)
-                logits = self.device.logits[: part.tokens]
-                results[: part.tokens].copy_(logits, non_blocking=True)
-            self.marks.mark(3)
-        self.marks.finish(size)
-        found = [
-            results[: part.tokens].numpy()
-            for part, (_, _, results) in zip(parts, self._slots, strict=False)
+                if number == len(chunks) - 1:
+                    self.events.mark(2)
+                logits = self.buffers.logits[: chunk.tokens]
+                results[: chunk.tokens].copy_(logits, non_blocking=True)
+            self.events.mark(3)
+        self.events.finish(size)
+        parts = [
+            results[: chunk.tokens].numpy()
+            for chunk, (_, _, results) in zip(chunks, self._staging, strict=False)
         ]
-        packed = found[0] if len(found) == 1 else np.concatenate(found)
+        packed = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return packing.unpack(packed, mask)
 
-    def _slot(self, number: int) -> tuple[Any, Any, Any]:
+    def _stage(self, number: int) -> tuple[Any, Any, Any]:
         """Return a chunk's pinned memory: numbers in (as tensor and array), logits."""
         torch = self._torch
-        while len(self._slots) <= number:
-            most = self.model.most
+        while len(self._staging) <= number:
+            most = self.model.max_tokens
             staged = torch.zeros(
                 packing.flat_size(most), dtype=torch.int32, pin_memory=True
             )
             results = torch.zeros(most, 2, dtype=torch.float32, pin_memory=True)
-            self._slots.append((staged, staged.numpy(), results))
-        return self._slots[number]
+            self._staging.append((staged, staged.numpy(), results))
+        return self._staging[number]
 
     def close(self) -> None:
-        """Let go of graphs and buffers."""
+        """Release graphs and buffers."""
         self.stream.synchronize()
         self._graphs.clear()
-        self._slots.clear()
-        del self.device
+        self._staging.clear()
+        del self.buffers
 
 
 def tensors_of(model: PackedModel) -> Mapping[str, Any]:
-    """Return what should be on the device, for the check that it is."""
-    return model.bert.tensors
+    """Return the weights that must be on the device."""
+    return model.encoder.tensors
