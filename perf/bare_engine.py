@@ -22,7 +22,7 @@ from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.sut.batch_sut import quiet_interpreter
 from pytest_mlperf.tuning.bare_loop import bare_loop
 
@@ -30,7 +30,7 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 
 
 def index_batches(
-    workload: Workload, batch: int, samples: int, *, order: bool
+    workload: TensorWorkload, batch: int, samples: int, *, order: bool
 ) -> list[list[int]]:
     """Return as many samples as asked for, as LoadGen repeats them, in batches."""
     dataset = workload.dataset
@@ -42,7 +42,7 @@ def index_batches(
     return [indices[i : i + batch] for i in range(0, len(indices), batch)]
 
 
-def padded(workload: Workload, length: int) -> Workload:
+def padded(workload: TensorWorkload, length: int) -> TensorWorkload:
     """Return the question-answering workload with every input padded to a length."""
     from pytest_mlperf.benchmarks.squad.workload import SquadDataset
     from pytest_mlperf.benchmarks.squad.workload import SquadWorkload
@@ -55,7 +55,7 @@ def padded(workload: Workload, length: int) -> Workload:
 def rates(
     provider: EngineProvider,
     build: Build,
-    workload: Workload,
+    workload: TensorWorkload,
     streams: Streams,
     batches: Sequence[int],
     args: argparse.Namespace,
@@ -94,8 +94,8 @@ def main() -> None:
     parser.add_argument("--pad", type=int, help="pad every input to this length")
     args = parser.parse_args()
     benchmark = registry.benchmark(args.benchmark)
-    provider = registry.engine("onnxruntime")
-    workload: Any = benchmark.workload("embedded", None)
+    provider: EngineProvider = registry.load("engine", "onnxruntime")
+    workload: Any = benchmark.open_workload("embedded", None)
     precision = benchmark.precision(args.target)
     build = provider.build(BuildRequest(workload, precision, args.cache))
     if args.pad:

@@ -13,7 +13,7 @@ import pytest
 from perf.ratio import Row
 from perf.ratio import render
 from perf.suite_run import Bench
-from pytest_mlperf.measure.placement import slice_of
+from pytest_mlperf.measure.placement import place
 from pytest_mlperf.plugin.session import State
 
 ROWS = pytest.StashKey[list[Row]]()
@@ -50,7 +50,7 @@ def bench(
     return Bench(
         folder=tmp_path_factory.mktemp("speed"),
         cache=state.options.cache,
-        cpus=slice_of(state).cpus,
+        cpus=place(state.measuring).cpus,
         runs=pytestconfig.getoption("--ratio-runs"),
         scale=pytestconfig.getoption("--ratio-scale"),
     )

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.api import registry
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.tuning import Tuning
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
 
 SPEED = ("result_min_duration_met", "result_perf_constraints_met", "early_stopping_met")
@@ -27,7 +28,7 @@ class Result:
     """A finished run."""
 
     log: Log
-    done: Done
+    done: RunResult
     folder: Path
 
     @property
@@ -53,7 +54,7 @@ class Bench:
         made.mkdir()
         return made
 
-    def job(
+    def make_task(
         self,
         benchmark: str,
         target: str,
@@ -63,7 +64,7 @@ class Bench:
         seconds: float,
         tuning: Tuning | None = None,
         bound_ns: int | None = None,
-    ) -> Job:
+    ) -> Task:
         """Return a performance run on the embedded workload, shortened."""
         found = rounds.newest(benchmark, target, scenario)
         assert found is not None
@@ -71,23 +72,25 @@ class Bench:
         assert rule is not None
         if bound_ns is not None:
             rule = replace(rule, target_latency_ns=bound_ns)
-        cell = Cell(benchmark, target, scenario, engine, found.name)
-        return Job(
+        cell, tuning = Cell(rule, engine), tuning or Tuning()
+        default = registry.benchmark(benchmark).precision(target)
+        return Task(
             cell=cell,
             mode=Mode.PERFORMANCE,
-            rule=rule,
             seeds=found.seeds,
-            engine=engine,
-            folder=str(self.fresh(cell.id)),
+            provider=registry.reference("engine", engine),
+            benchmark=registry.reference("benchmark", benchmark),
+            precision=tuning.precision or default,
+            folder=self.fresh(cell.id),
             workload="embedded",
-            cache=str(self.cache),
+            cache=self.cache,
             cpus=self.cpus,
-            tuning=tuning or Tuning(),
+            tuning=tuning,
             shortening=Shortening(int(seconds * self.scale * 1000), "benchmark"),
         )
 
 
-def run(job: Job, runner: Runner | None = None) -> Result:
+def run(job: Task, runner: Runner | None = None) -> Result:
     """Run a job, in a fresh runner unless one is given, and read its log.
 
     Asserts that the run is right whatever its speed.
@@ -98,7 +101,7 @@ def run(job: Job, runner: Runner | None = None) -> Result:
     finally:
         if runner is None:
             used.close()
-    folder = Path(job.folder)
+    folder = job.folder
     log = Log.read(folder)
     assert_sound(log)
     return Result(log, done, folder)

@@ -121,7 +121,7 @@ def at(bench: Bench, model: Model, point: Point, rate: float, *options: str) -> 
 
 def offline(bench: Bench, model: Model, tuning: Tuning, seen: list[Result]) -> float:
     """Return samples/s of one Offline run through the suite."""
-    job = bench.job(
+    job = bench.make_task(
         model.name,
         model.target,
         Scenario.OFFLINE,
@@ -150,7 +150,7 @@ def test_offline(model: Model, bench: Bench, record: Record) -> None:
     )
 
     chosen = [
-        f"{r.done.facts['streams x threads']}, batch {r.done.facts['batch']}"
+        f"{r.done.facts.to_texts()['streams x threads']}, batch {r.done.facts.to_texts()['batch']}"
         for r in probed_runs
     ]
     where = f"{point.streams} x {point.threads}, batch {point.batch}"
@@ -205,8 +205,8 @@ def test_bert_padding(bench: Bench, record: Record) -> None:
 def test_server(model: Model, bench: Bench, record: Record) -> None:
     """Bisects for the largest load that LoadGen calls VALID at the stated bound."""
     rate = max(grid(bench, model).values())
-    job = partial(
-        bench.job,
+    make_task = partial(
+        bench.make_task,
         model.name,
         model.target,
         Scenario.SERVER,
@@ -224,11 +224,11 @@ def test_server(model: Model, bench: Bench, record: Record) -> None:
         given = tuning or Tuning()
         seconds = max(SECONDS, ENOUGH / qps / bench.scale)
         result = run(
-            job(seconds=seconds, tuning=replace(given, target_qps=qps)), runner
+            make_task(seconds=seconds, tuning=replace(given, target_qps=qps)), runner
         )
         if tuning is None:
             # The layout that the suite chose itself, kept for the other runs.
-            facts = result.done.facts
+            facts = result.done.facts.to_texts()
             text = f"{facts['streams x threads']}, batch {facts['batch']}"
             tuning = Point.parse(text).tuning
         tail = result.log.number("result_99.00_percentile_latency_ns") / 1e6

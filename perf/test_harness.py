@@ -59,7 +59,9 @@ def suite(bench: Bench, scenario: Scenario, rate: float) -> Log:
         target_qps=None if latency else rate,
         expected_latency_ms=latency / 1e6 if latency else None,
     )
-    job = bench.job("resnet50", "", scenario, "null", seconds=SECONDS, tuning=tuning)
+    job = bench.make_task(
+        "resnet50", "", scenario, "null", seconds=SECONDS, tuning=tuning
+    )
     return run(job).log
 
 

@@ -16,12 +16,12 @@ from perf.suite_run import Bench
 from perf.suite_run import Result
 from perf.suite_run import run
 from pytest_mlperf.api import registry
-from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.tuning import Tuning
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.null import NullEngine
@@ -29,7 +29,8 @@ from pytest_mlperf.sut import loadgen
 from pytest_mlperf.sut.batch_sut import BatchSUT
 from pytest_mlperf.sut.batch_sut import Fixed
 from pytest_mlperf.sut.batch_sut import Window
-from pytest_mlperf.sut.completion import completion
+from pytest_mlperf.sut.completion import TokenTiming
+from pytest_mlperf.sut.completion import batch_completer
 
 MANY = 100_000
 BATCH = 1024
@@ -37,10 +38,13 @@ NAMES = ("resnet50", "bert")
 
 
 @pytest.fixture(scope="module")
-def workloads() -> dict[str, Workload]:
+def workloads() -> dict[str, TensorWorkload]:
     """The embedded workloads, their samples in memory."""
-    opened = {n: registry.benchmark(n).workload("embedded", None) for n in NAMES}
-    for workload in opened.values():
+    opened: dict[str, TensorWorkload] = {}
+    for name in NAMES:
+        workload = registry.benchmark(name).open_workload("embedded", None)
+        assert isinstance(workload, TensorWorkload)
+        opened[name] = workload
         workload.dataset.load(range(workload.dataset.performance_count))
     return opened
 
@@ -58,7 +62,9 @@ def server_run(bench: Bench) -> Result:
     """A real Server run of a second, whose log can be judged."""
     tuning = Tuning(target_qps=5000.0)
     return run(
-        bench.job("bert", "99", Scenario.SERVER, "null", seconds=1.0, tuning=tuning)
+        bench.make_task(
+            "bert", "99", Scenario.SERVER, "null", seconds=1.0, tuning=tuning
+        )
     )
 
 
@@ -86,7 +92,7 @@ def test_fixed_batches_sorted(benchmark: Any) -> None:
 
 
 def test_window_take(
-    benchmark: Any, workloads: dict[str, Workload], sink: list[int]
+    benchmark: Any, workloads: dict[str, TensorWorkload], sink: list[int]
 ) -> None:
     """10,000 waiting queries of one sample become batches of at most 32.
 
@@ -110,12 +116,12 @@ def test_window_take(
 
 @pytest.mark.parametrize("size", [1, BATCH])
 def test_completion(
-    size: int, benchmark: Any, workloads: dict[str, Workload], sink: list[int]
+    size: int, benchmark: Any, workloads: dict[str, TensorWorkload], sink: list[int]
 ) -> None:
     """One batch of the null engine becomes one call with a response a sample."""
     workload = workloads["resnet50"]
     engine = NullEngine(np.ascontiguousarray(workload.blank))
-    work = completion(engine, workload, lambda _: None)
+    work = batch_completer(engine, workload, lambda _: None, TokenTiming())
     ids = list(range(size))
     benchmark(work, ids, ids)
 
@@ -123,7 +129,9 @@ def test_completion(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gather(name: str, benchmark: Any, workloads: dict[str, Workload]) -> None:
+def test_gather(
+    name: str, benchmark: Any, workloads: dict[str, TensorWorkload]
+) -> None:
     """Gathering a batch of 8 returns 8 contiguous rows of every input."""
     batch = benchmark(workloads[name].dataset.gather, list(range(8)))
 
@@ -131,7 +139,9 @@ def test_gather(name: str, benchmark: Any, workloads: dict[str, Workload]) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_respond(name: str, benchmark: Any, workloads: dict[str, Workload]) -> None:
+def test_respond(
+    name: str, benchmark: Any, workloads: dict[str, TensorWorkload]
+) -> None:
     """A batch of 8 outputs becomes 8 answers."""
     workload = workloads[name]
     shapes: dict[str, Callable[[], list[Any]]] = {
@@ -151,7 +161,7 @@ def test_judge(benchmark: Any, server_run: Result) -> None:
     assert rule is not None
     done = server_run.done
     context = Context(settings=done.settings, reference=dict(done.reference))
-    cell = Cell("bert", "99", Scenario.SERVER, "null", found.name)
+    cell = Cell(rule, "null")
     verdict = benchmark(
         judge, server_run.folder, cell, Mode.PERFORMANCE, rule, found, context
     )

@@ -59,7 +59,10 @@ def plan_task(
         raise RequirementMissing(why)
     spec = options.engine_spec(cell.engine)
     kind = registry.provider_kind(spec)
-    service = plan_service(session, placement, cell) if kind == "service" else None
+    service = None
+    if kind == "service":
+        table = session.system.server.lookup(cell.benchmark, cell.target)
+        service = plan_service(options, table, placement)
     tuning = plan_tuning(session, cell)
     return Task(
         cell=cell,
@@ -145,13 +148,10 @@ def plan_engine_options(options: Options) -> dict[str, str]:
 
 
 def plan_service(
-    session: MeasureSession, placement: Placement, cell: Cell
+    options: Options, given: Mapping[str, Any], placement: Placement
 ) -> ServiceSpec:
     """Return where the service is: options win over the system file's table."""
-    options = session.options
-    table: dict[str, Any] = {
-        **session.system.server.lookup(cell.benchmark, cell.target)
-    }
+    table = dict(given)
     spec = ServiceSpec(**{key: table[key] for key in ASKED if key in table})
     if "command" in table and not options.endpoint:
         command = table["command"]
@@ -159,7 +159,7 @@ def plan_service(
         visible = placement.environment.get(VISIBLE, "")
         start = {key: table[key] for key in STARTED if key in table}
         spec = replace(spec, server=ServerSpec(tuple(words), visible, **start))
-    given: dict[str, Any] = {
+    own: dict[str, Any] = {
         "urls": options.endpoint or None,
         "model": options.endpoint_model,
         "chat": options.endpoint_chat or None,
@@ -169,7 +169,7 @@ def plan_service(
         "token_env": options.endpoint_token_env,
         "ca_file": str(options.endpoint_ca) if options.endpoint_ca else None,
     }
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = {name: value for name, value in own.items() if value is not None}
     return replace(spec, **chosen, stall_s=STALL_SHARE * options.stall)
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from pytest_mlperf.api.device_dataset import CHUNK
 from pytest_mlperf.api.device_dataset import DeviceDataset
-from pytest_mlperf.api.device_dataset import Kept
 from pytest_mlperf.api.device_dataset import PlacedWorkload
-from pytest_mlperf.api.device_dataset import placed
-from pytest_mlperf.api.device_dataset import resident_facts
+from pytest_mlperf.api.device_dataset import ResidentSamples
+from pytest_mlperf.api.device_dataset import place_workload
+from pytest_mlperf.api.device_dataset import residency_texts
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.errors import BuildFailed
@@ -38,7 +38,7 @@ def test_each_sample_is_brought_once_and_found_by_its_index() -> None:
     assert rows == [601, 0, 1]
     assert brought[rows].tolist() == [999, 7, 3]
     assert len(shelf.kept) == -(-602 // CHUNK)
-    assert library.said == "602 samples, 4,816 bytes"
+    assert library.amount == "602 samples, 4,816 bytes"
 
 
 def test_a_sample_that_is_not_there_is_an_error() -> None:
@@ -64,7 +64,7 @@ def test_memory_is_given_back_between_sets() -> None:
 
 
 def build_with(residency: Residency) -> Build:
-    workload = doubles.NUMBERS.workload("embedded", None)
+    workload = doubles.NUMBERS.open_workload("embedded", None)
     request = BuildRequest(workload, "fp32", Path(), residency=residency)
     return Build("digest", None, request, "made up")
 
@@ -80,31 +80,29 @@ def build_with(residency: Residency) -> Build:
 def test_an_engine_that_cannot_is_refused(residency: Residency, flags: str) -> None:
     """With what it lacks, and the engines that can."""
     with pytest.raises(BuildFailed, match=f"cannot do {flags} .it can: neither"):
-        placed(NULL, build_with(residency))
+        place_workload(NULL, build_with(residency))
 
 
 def test_nothing_asked_leaves_the_workload_alone() -> None:
     """Both are off by default."""
     build = build_with(Residency())
 
-    assert build.request.workload is placed(NULL, build)
-    assert resident_facts(Residency(), Kept()) == {}
+    assert build.request.workload is place_workload(NULL, build)
 
 
 def test_only_the_dataset_of_a_placed_workload_is_another() -> None:
     """Answers, reference, score and digest are the workload's own."""
-    workload = doubles.NUMBERS.workload("embedded", None)
+    workload = doubles.NUMBERS.open_workload("embedded", None)
     library = DeviceDataset(workload.dataset, Shelf())
     library.load([0, 1])
     there = PlacedWorkload(workload, library)
-    kept = Kept.of(there, Probe(2e9, 1e9, 3e9, "G", 1))
-    facts = resident_facts(Residency(start=True), kept)
+    kept = ResidentSamples.of(there, Probe(2e9, 1e9, 3e9, "G", 1))
+    facts = residency_texts(kept)
 
     for name in ("kind", "title", "digest", "model", "reference"):
         assert getattr(workload, name) == getattr(there, name), name
     assert library is there.dataset
     assert facts == {
-        "start_from_device": "true",
         "samples on the device": "2 samples, 16 bytes",
         "pinned copies": "in 2.00, out 1.00, both 3.00 GB/s",
     }
@@ -113,9 +111,12 @@ def test_only_the_dataset_of_a_placed_workload_is_another() -> None:
 def test_of_several_devices_the_slowest_counts() -> None:
     """A path that one of them lacks is none; a device that nobody measured neither."""
     fast, slow = Probe(4e9, 1e9, 5e9, "G", 1), Probe(2e9, 3e9, 4e9, "G", 1)
-    each = [Kept(1.0, "2 samples", fast), Kept(4.0, "2 samples", slow)]
+    each = [
+        ResidentSamples(1.0, "2 samples", fast),
+        ResidentSamples(4.0, "2 samples", slow),
+    ]
 
-    assert Kept(4.0, "2 samples on each", Probe(2e9, 1e9, 4e9, "G", 1)) == Kept.slowest(
-        each
-    )
-    assert Kept.slowest([*each, Kept()]).copies is None
+    assert ResidentSamples(
+        4.0, "2 samples on each", Probe(2e9, 1e9, 4e9, "G", 1)
+    ) == ResidentSamples.slowest(each)
+    assert ResidentSamples.slowest([*each, ResidentSamples()]).copies is None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_mlperf.api.engine import timelines_of
 from pytest_mlperf.api.timeline import Timeline
-from pytest_mlperf.api.timeline import summary
-from pytest_mlperf.api.timeline import timelines
+from pytest_mlperf.api.timeline import summarize
 
 
 @dataclass
@@ -22,7 +22,7 @@ def test_the_summary_has_median_and_tail_of_each_part() -> None:
     for _ in range(4):
         line.note(10.0, 1.0, 5.0, 2.0, 32)
 
-    assert summary([line]) == {
+    assert summarize([line]) == {
         "device ms p50 / p99": "queue 2.00 / 2.00, copy in 1.00 / 1.00, "
         "compute 5.00 / 5.00, copy out 2.00 / 2.00",
         "device batches": "4 of 32.0 samples",
@@ -43,11 +43,11 @@ def test_what_warm_up_left_is_forgotten() -> None:
     line.note(1.0, 0.1, 0.1, 0.1, 1)
     line.clear()
 
-    assert summary([line]) == {}
+    assert summarize([line]) == {}
 
 
 def test_only_engines_with_a_timeline_have_one() -> None:
     """An engine without is measured as before."""
     line = Timeline()
 
-    assert timelines([object(), Timed(line)]) == [line]
+    assert timelines_of([object(), Timed(line)]) == [line]

@@ -30,7 +30,7 @@ concurrency = 8
 warm_up = 2
 """
 pytestmark = pytest.mark.skipif(
-    gpu_memory.in_use() is None, reason="nvidia-smi shows no GPU"
+    gpu_memory.read_memory_in_use() is None, reason="nvidia-smi shows no GPU"
 )
 
 
@@ -76,7 +76,7 @@ def test_memory_is_free_again_before_the_next_server(
     tmp_path: Path, left: Path
 ) -> None:
     """The second verdict says what the first server held, and that it is free."""
-    before = gpu_memory.in_use()
+    before = gpu_memory.read_memory_in_use()
     records = session(tmp_path, left)
     facts = [json.dumps(one) for one in records]
 
@@ -84,7 +84,7 @@ def test_memory_is_free_again_before_the_next_server(
     assert "GPU memory after the last server" not in facts[0]
     assert "free again" in facts[1]
     assert f"it held {GIB}," in facts[1]
-    assert gpu_memory.freed(before)[0]
+    assert gpu_memory.wait_until_free(before)[0]
 
 
 def test_memory_that_stays_in_use_fails_the_next_item(
@@ -93,7 +93,7 @@ def test_memory_that_stays_in_use_fails_the_next_item(
     """It names the GPU and what to do; nothing is measured beside what holds it."""
     records = session(tmp_path, left, more=', "left"')
     said = json.dumps(records[1])
-    (gpu,) = gpu_memory.in_use() or {"none": 0}
+    (gpu,) = gpu_memory.read_memory_in_use() or {"none": 0}
 
     assert "left GPU memory in use" in said
     assert f"{gpu} holds {GIB}," in said

@@ -19,25 +19,28 @@ from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.plan import plan
 from pytest_mlperf.core.residency.rules import Evidence
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.machine.system import System
 from pytest_mlperf.measure.audit import ATTEMPTS
-from pytest_mlperf.measure.audit import basis_for
+from pytest_mlperf.measure.audit import find_basis
 from pytest_mlperf.measure.audit import run_audit
-from pytest_mlperf.measure.placement import Slice
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.plan import logs_folder
+from pytest_mlperf.measure.plan import make_folder
+from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.run import VERDICT
-from pytest_mlperf.measure.run import keep
-from pytest_mlperf.measure.run import logs_folder
-from pytest_mlperf.plugin.session import State
-from pytest_mlperf.runner.messages import Beat
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.measure.run import write_verdict
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import Heartbeat
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
@@ -46,8 +49,9 @@ from tests.support.audits import FOUND
 from tests.support.audits import SAME
 from tests.support.audits import outcome
 from tests.support.audits import rule_of
+from tests.support.cells import cell_of
 
-CELL = Cell("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
+CELL = cell_of("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
 OFFICIAL = Options(workload="official", scratch=Path("/data"))
 TUNED = {"streams": {"count": 1, "threads": 1}, "batch": 8, "preferred": []}
 
@@ -60,7 +64,7 @@ def kept(home: Path, make: Make, kind: str, *, number: int = 1, **changes: Any) 
     folder = wanted.with_name(f"{kind}-{number}") if number > 1 else wanted
     folder.mkdir(parents=True)
     fields = {"mode": kind, "round": "v6.1", "build": "b1", "folder": str(folder)}
-    keep(make(**{**fields, **changes}))
+    write_verdict(make(**{**fields, **changes}))
     os.utime(folder / VERDICT, (number, number))
     (folder / "tuning.json").write_text(json.dumps(TUNED))
     return folder
@@ -78,7 +82,7 @@ def test_the_newest_valid_runs_of_one_build_are_the_reference(
     second = kept(tmp_path, make_verdict, "performance", number=2)
     accuracy = kept(tmp_path, make_verdict, "accuracy")
     kept(tmp_path, make_verdict, "performance", number=3, checks=(BAD,))
-    basis = basis_for(OFFICIAL, tmp_path, CELL, TEST01)
+    basis = find_basis(OFFICIAL, tmp_path, CELL, TEST01)
 
     assert basis.folders == {"performance": second, "accuracy": accuracy}
     assert basis.build == "b1"
@@ -104,7 +108,7 @@ def test_without_a_reference_the_run_is_refused_in_words(
         kept(tmp_path, make_verdict, "accuracy", **accuracy)
 
     with pytest.raises(Refused, match=said) as caught:
-        basis_for(OFFICIAL, tmp_path, CELL, TEST01)
+        find_basis(OFFICIAL, tmp_path, CELL, TEST01)
     assert '-k "resnet50 and offline"' in str(caught.value)
     assert "--mlperf-tree DIR" in str(caught.value)
 
@@ -117,7 +121,7 @@ def test_an_earlier_session_serves_when_it_is_named(
     kept(earlier, make_verdict, "performance")
     kept(earlier, make_verdict, "accuracy")
     options = replace(OFFICIAL, tree=earlier)
-    basis = basis_for(options, tmp_path / "now", CELL, TEST01)
+    basis = find_basis(options, tmp_path / "now", CELL, TEST01)
 
     assert logs_folder(earlier, CELL, "performance") == basis.folders["performance"]
 
@@ -130,11 +134,11 @@ def test_runs_on_another_number_of_devices_are_no_reference(
     facts = {"devices": str(ran)} if ran > 1 else {}
     performance = kept(tmp_path, make_verdict, "performance", facts=facts)
     kept(tmp_path, make_verdict, "accuracy", facts=facts)
-    same = basis_for(OFFICIAL, tmp_path, CELL, TEST01, ran)
+    same = find_basis(OFFICIAL, tmp_path, CELL, TEST01, ran)
 
     assert performance == same.folders["performance"]
     with pytest.raises(Refused, match="no VALID performance and no accuracy run") as no:
-        basis_for(OFFICIAL, tmp_path, CELL, TEST01, asked)
+        find_basis(OFFICIAL, tmp_path, CELL, TEST01, asked)
     assert ("on 2 devices" in str(no.value)) == (asked == 2)
 
 
@@ -147,7 +151,7 @@ def test_a_run_that_cannot_say_its_tuning_is_no_reference(
     (folder / "tuning.json").unlink()
 
     with pytest.raises(Refused, match=r"tuning\.json in .* cannot be read"):
-        basis_for(OFFICIAL, tmp_path, CELL, TEST01)
+        find_basis(OFFICIAL, tmp_path, CELL, TEST01)
 
 
 class Scripted:
@@ -155,18 +159,18 @@ class Scripted:
 
     def __init__(self, speeds: Sequence[float]) -> None:
         self.speeds = list(speeds)
-        self.jobs: list[Job] = []
+        self.jobs: list[Task] = []
 
-    def run(self, job: Job, on_beat: Callable[[Beat], None]) -> Done:
+    def run(self, job: Task, on_beat: Callable[[Heartbeat], None]) -> RunResult:
         """Write TEST04's logs as LoadGen would."""
         del on_beat
         self.jobs.append(job)
-        audit = find(job.audit, job.rule)
-        speed_of(Path(job.folder), self.speeds.pop(0), **SAME)
+        speed_of(job.folder, self.speeds.pop(0), **SAME)
         settings = plan(
-            job.rule, job.seeds, job.mode, available=10**6, audit=audit, target_qps=9.0
-        )
-        return Done(settings, "b1", {}, 50_000, "official", {})
+            job.rule, job.seeds, job.mode, available=10**6, audit=job.audit,
+            target_qps=9.0,
+        )  # fmt: skip
+        return RunResult(settings, "b1", {}, 50_000, "official", RunFacts())
 
 
 def speed_of(folder: Path, figure: float, **change: object) -> Path:
@@ -189,17 +193,11 @@ def attempted(
         name="box", tuning=tuning, numa_note="", numa_config="", settings={},
         on_device=Evidence(),
     )  # fmt: skip
-    state = SimpleNamespace(
-        options=chosen, reports=tmp_path, system=system, progress=lambda _: None
-    )
-    runner = Scripted(speeds)
-    verdict = run_audit(
-        cast("State", state),
-        cast("Runner", runner),
-        Slice((0,), "CPU"),
-        CELL,
-        "TEST04",
-    )
+    session = MeasureSession(chosen, cast("System", system), tmp_path)
+    runner, placement = Scripted(speeds), Placement((0,), "CPU")
+    folder = make_folder(logs_folder(tmp_path, CELL, "TEST04"))
+    task = plan_task(session, placement, CELL, Mode.COMPLIANCE, folder)
+    verdict = run_audit(session, cast("Runner", runner), placement, task, "TEST04")
     return verdict, runner
 
 
@@ -212,8 +210,8 @@ def test_a_missed_tolerance_is_tried_again_and_told(
 
     assert verdict.valid, verdict.explain()
     assert told.startswith(f"attempt 2 of {ATTEMPTS}: attempt 1 had 130 against 100")
-    assert [Path(job.folder).name for job in runner.jobs] == ["TEST04", "TEST04-2"]
-    assert all((Path(job.folder) / VERDICT).is_file() for job in runner.jobs)
+    assert [job.folder.name for job in runner.jobs] == ["TEST04", "TEST04-2"]
+    assert all((job.folder / VERDICT).is_file() for job in runner.jobs)
 
 
 def test_attempts_are_bounded(tmp_path: Path, make_verdict: Make) -> None:
@@ -242,7 +240,8 @@ def test_the_audited_run_has_its_performance_runs_tuning_and_build(
     _, runner = attempted(tmp_path, make_verdict, [100.0])
     (job,) = runner.jobs
 
-    assert (job.tuned, job.required_build, job.audit) == (TUNED, "b1", "TEST04")
+    assert job.audit is not None
+    assert (job.tuned, job.required_build, job.audit.name) == (TUNED, "b1", "TEST04")
 
 
 @pytest.fixture(scope="module")
@@ -258,15 +257,15 @@ def prepared(runner: Runner, folder: Path) -> dict[str, str]:
     references = {}
     for mode in (Mode.PERFORMANCE, Mode.ACCURACY):
         home = folder / mode.value
-        runner.run(doubles.job(home, mode=mode))
+        runner.run(doubles.make_task(home, mode=mode))
         references[mode.value] = str(home / "logs")
     return references
 
 
-def audited(folder: Path, references: dict[str, str], **changes: Any) -> Job:
+def audited(folder: Path, references: dict[str, str], **changes: Any) -> Task:
     """Return a TEST01 job tuned as its reference."""
     tuned = json.loads((Path(references["performance"]) / "tuning.json").read_text())
-    return doubles.job(
+    return doubles.make_task(
         folder / "TEST01",
         mode=Mode.COMPLIANCE,
         audit="TEST01",
@@ -282,7 +281,7 @@ def test_real_loadgen_samples_the_answers_of_a_performance_run(
     """What an honest engine answers in performance mode is what it always answers."""
     references = prepared(runner, tmp_path)
     done = runner.run(job := audited(tmp_path, references))
-    folder = Path(job.folder)
+    folder = job.folder
     paths = {name: Path(path) for name, path in references.items()}
     answers, _ = verify(find("TEST01", job.rule), job.rule, folder, paths)
 
@@ -301,7 +300,7 @@ def test_answers_that_differ_are_scored_in_both_modes(
     """An engine that is wrong in performance mode alone is found out by its score."""
     references = prepared(runner, tmp_path)
     runner.run(job := audited(tmp_path, references, engine="ALWAYS_WRONG"))
-    folder = Path(job.folder)
+    folder = job.folder
     paths = {name: Path(path) for name, path in references.items()}
     answers, _ = verify(find("TEST01", job.rule), job.rule, folder, paths)
 
@@ -321,7 +320,7 @@ def test_another_build_is_refused_before_loadgen_starts(
         RunFailed, match=r"TEST01 found the engine build .* cccccccccccc"
     ):
         runner.run(job)
-    assert not (Path(job.folder) / "mlperf_log_detail.txt").exists()
+    assert not (job.folder / "mlperf_log_detail.txt").exists()
 
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"

@@ -12,28 +12,28 @@ import pytest
 
 from pytest_mlperf.machine.lease import DeviceHeld
 from pytest_mlperf.measure import device_pool as module
-from pytest_mlperf.measure.device_pool import Workplace
-from pytest_mlperf.measure.exclusive import Gate
+from pytest_mlperf.measure.device_pool import DevicePool
+from pytest_mlperf.measure.exclusive import ExclusiveLock
 from pytest_mlperf.measure.placement import VISIBLE
-from pytest_mlperf.measure.placement import Slice
+from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.runner.runner import Runner
 
-ONE = Slice((0,), "one", {VISIBLE: "GPU-a"})
-OTHER = Slice((0,), "other", {VISIBLE: "GPU-b"})
-BOTH = Slice((0,), "both", {VISIBLE: "GPU-a,GPU-b"}, alone=True)
+ONE = Placement((0,), "one", {VISIBLE: "GPU-a"})
+OTHER = Placement((0,), "other", {VISIBLE: "GPU-b"})
+BOTH = Placement((0,), "both", {VISIBLE: "GPU-a,GPU-b"}, alone=True)
 WORKER = """
 import json, sys, time
 from pathlib import Path
-from pytest_mlperf.measure.exclusive import Gate
+from pytest_mlperf.measure.exclusive import ExclusiveLock
 from pytest_mlperf.measure.placement import VISIBLE, Slice
 from pytest_mlperf.runner.runner import Runner
-from pytest_mlperf.measure.device_pool import Workplace
+from pytest_mlperf.measure.device_pool import DevicePool
 
 folder, own, script = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 one = Slice((0,), own, {VISIBLE: f"GPU-{own}"})
 both = Slice((0,), "both", {VISIBLE: "GPU-a,GPU-b"}, alone=True)
 items = [one if letter == "1" else both for letter in script]
-place = Workplace(lambda _: Runner(), "reports/x", gate=Gate(folder / "gate"),
+place = DevicePool(lambda _: Runner(), "reports/x", lock=ExclusiveLock(folder / "gate"),
                   folder=folder / "leases")
 seen = []
 for item, following in zip(items, [*items[1:], None]):
@@ -75,11 +75,11 @@ def test_who_takes_all_devices_measures_alone_and_nobody_waits_for_ever(
     assert not any(True in pair for pair in overlaps)
 
 
-def place(tmp_path: Path, *, gate: bool = True, wait_s: float = 0) -> Workplace:
-    return Workplace(
+def place(tmp_path: Path, *, gate: bool = True, wait_s: float = 0) -> DevicePool:
+    return DevicePool(
         lambda _: Runner(),
         "reports/x",
-        gate=Gate(tmp_path / "gate") if gate else None,
+        lock=ExclusiveLock(tmp_path / "gate") if gate else None,
         wait_s=wait_s,
         folder=tmp_path / "leases",
     )

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.core.errors import Refused
-from pytest_mlperf.machine.gpus import Device
+from pytest_mlperf.machine.devices import Device
 from pytest_mlperf.measure.placement import ALL
 from pytest_mlperf.measure.placement import Count
-from pytest_mlperf.measure.placement import Slice
-from pytest_mlperf.measure.placement import of_cpus
-from pytest_mlperf.measure.placement import of_gpus
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.placement import place_on_cpus
+from pytest_mlperf.measure.placement import place_on_gpus
 
 NODES = (tuple(range(8)), tuple(range(8, 16)))
 
@@ -37,16 +37,18 @@ def test_workers_that_go_side_by_side_share_no_gpu(shape: tuple[int, int, int]) 
     count, workers, wanted = shape
     found = gpus(count)
     every = [
-        of_gpus(found, n, workers, worker).visible
+        place_on_gpus(found, n, workers, worker).visible
         for worker in range(workers)
         for n in {1, wanted}
-        if not of_gpus(found, n, workers, worker).alone
+        if not place_on_gpus(found, n, workers, worker).alone
     ]
-    by_worker = [set(of_gpus(found, 1, workers, w).visible) for w in range(workers)]
+    by_worker = [
+        set(place_on_gpus(found, 1, workers, w).visible) for w in range(workers)
+    ]
 
     assert all(not first & other for first, other in pairwise(by_worker))
     assert all(len(set(one)) == len(one) for one in every)
-    wide = [of_gpus(found, wanted, workers, worker) for worker in range(workers)]
+    wide = [place_on_gpus(found, wanted, workers, worker) for worker in range(workers)]
     assert {len(one.visible) for one in wide} == {wanted}
     if not any(one.alone for one in wide):
         together = [name for one in wide for name in one.visible]
@@ -70,18 +72,18 @@ def test_an_item_that_takes_more_than_its_workers_share_is_alone(
     wanted: Count, workers: int, mine: int, expected: str, alone: bool
 ) -> None:
     """On four GPUs."""
-    found = of_gpus(gpus(4), wanted, workers, mine)
+    found = place_on_gpus(gpus(4), wanted, workers, mine)
 
     assert tuple(f"GPU-{n}" for n in expected) == found.visible
     assert alone == found.alone
-    assert len(found.seats) == (0 if len(expected) == 1 else len(expected))
+    assert len(found.slots) == (0 if len(expected) == 1 else len(expected))
 
 
 def test_gpus_of_one_node_share_its_cpus_out() -> None:
     """Every device process has CPUs of its own, all of its GPU's node."""
-    found = of_gpus(gpus(4), ALL, 1, 0)
+    found = place_on_gpus(gpus(4), ALL, 1, 0)
 
-    assert [seat.cpus for seat in found.seats] == [
+    assert [seat.cpus for seat in found.slots] == [
         (0, 1, 2, 3),
         (4, 5, 6, 7),
         (8, 9, 10, 11),
@@ -89,34 +91,34 @@ def test_gpus_of_one_node_share_its_cpus_out() -> None:
     ]
     assert tuple(range(16)) == found.cpus
     assert [{"CUDA_VISIBLE_DEVICES": f"GPU-{n}"} for n in range(4)] == [
-        dict(seat.environment) for seat in found.seats
+        dict(seat.environment) for seat in found.slots
     ]
     assert found.name == "4 x H200"
 
 
 def test_a_stream_gets_the_first_of_several_devices() -> None:
     """SingleStream and MultiStream wait for each answer: one device is all they use."""
-    found = of_gpus(gpus(4), 2, 1, 0).single
+    found = place_on_gpus(gpus(4), 2, 1, 0).single
 
-    assert (found.visible, found.seats, found.name) == (("GPU-0",), (), "H200")
+    assert (found.visible, found.slots, found.name) == (("GPU-0",), (), "H200")
 
 
 @pytest.mark.parametrize(
     ("wanted", "workers", "mine", "expected"),
     [
-        (1, 1, 0, Slice(tuple(range(16)), "CPU")),
-        (1, 2, 1, Slice(NODES[1], "8 of 16 CPUs")),
-        (ALL, 2, 1, Slice(tuple(range(16)), "2 shares of 16 CPUs", alone=True)),
-        (2, 2, 1, Slice(NODES[1], "2 shares of 8 CPUs")),
-        (9, 2, 1, Slice(tuple(range(16)), "9 shares of 16 CPUs", alone=True)),
+        (1, 1, 0, Placement(tuple(range(16)), "CPU")),
+        (1, 2, 1, Placement(NODES[1], "8 of 16 CPUs")),
+        (ALL, 2, 1, Placement(tuple(range(16)), "2 shares of 16 CPUs", alone=True)),
+        (2, 2, 1, Placement(NODES[1], "2 shares of 8 CPUs")),
+        (9, 2, 1, Placement(tuple(range(16)), "9 shares of 16 CPUs", alone=True)),
     ],
 )
 def test_without_a_gpu_devices_are_shares_of_the_cpus(
-    wanted: Count, workers: int, mine: int, expected: Slice
+    wanted: Count, workers: int, mine: int, expected: Placement
 ) -> None:
     """A worker's own CPUs are cut up; ``all`` is a device a NUMA node, alone."""
-    found = of_cpus("CPU", range(16), NODES, wanted, workers, mine)
-    shares = [cpu for seat in found.seats for cpu in seat.cpus]
+    found = place_on_cpus("CPU", range(16), NODES, wanted, workers, mine)
+    shares = [cpu for seat in found.slots for cpu in seat.cpus]
 
     assert (expected.cpus, expected.name, expected.alone) == (
         found.cpus,
@@ -124,19 +126,19 @@ def test_without_a_gpu_devices_are_shares_of_the_cpus(
         found.alone,
     )
     assert shares in ([], list(found.cpus))
-    assert len(found.seats) == {1: 0, ALL: 2}.get(wanted, wanted)
+    assert len(found.slots) == {1: 0, ALL: 2}.get(wanted, wanted)
 
 
 def test_all_cpus_of_one_node_are_one_device() -> None:
     """There is nothing to split; under xdist the item still runs alone."""
-    found = of_cpus("CPU", range(8), NODES[:1], ALL, 2, 0)
+    found = place_on_cpus("CPU", range(8), NODES[:1], ALL, 2, 0)
 
-    assert Slice(NODES[0], "CPU", alone=True) == found
+    assert Placement(NODES[0], "CPU", alone=True) == found
 
 
 def test_more_devices_than_there_are_is_refused_with_the_number() -> None:
     """Whether GPUs or shares of CPUs."""
     with pytest.raises(Refused, match="take 5 devices, but this machine has 4 dev"):
-        of_gpus(gpus(4), 5, 1, 0)
+        place_on_gpus(gpus(4), 5, 1, 0)
     with pytest.raises(Refused, match=r"take 17 .*has 16 usable CPUs and no GPU"):
-        of_cpus("CPU", range(16), NODES, 17, 1, 0)
+        place_on_cpus("CPU", range(16), NODES, 17, 1, 0)

@@ -21,25 +21,25 @@ from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.residency.rules import Claim
 from pytest_mlperf.core.residency.rules import Evidence
 from pytest_mlperf.core.residency.rules import Residency
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.system import System
-from pytest_mlperf.machine.system_file import Tuning
-from pytest_mlperf.measure.residency import claim_for
-from pytest_mlperf.measure.residency import granted
+from pytest_mlperf.machine.system_file import TuningTables
+from pytest_mlperf.measure.residency import check_residency_allowed
+from pytest_mlperf.measure.residency import make_claim
 from pytest_mlperf.measure.residency import write_proof
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
+from tests.support.cells import cell_of
 from tests.support.residency import GOOD
 
 START, END = Residency(start=True), Residency(end=True)
-CELL = Cell("resnet50", "", Scenario.OFFLINE, "torch", "v6.1")
+CELL = cell_of("resnet50", "", Scenario.OFFLINE, "torch", "v6.1")
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Lab:
 
     name: str = "lab"
     on_device: Evidence = GOOD
-    tuning: Tuning = field(default_factory=Tuning)
+    tuning: TuningTables = field(default_factory=TuningTables)
 
 
 def lab(folder: Path, evidence: Evidence = GOOD, *, drawn: bool = True) -> System:
@@ -57,7 +57,7 @@ def lab(folder: Path, evidence: Evidence = GOOD, *, drawn: bool = True) -> Syste
     if drawn:
         (folder / "systems/topology.png").write_bytes(b"a drawing")
     path = folder / "systems/lab.toml"
-    return cast("System", Lab(on_device=evidence, tuning=Tuning(path=path)))
+    return cast("System", Lab(on_device=evidence, tuning=TuningTables(path=path)))
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
     runner.close()
 
 
-def job(folder: Path, residency: Residency, **changes: Any) -> Job:
+def make_task(folder: Path, residency: Residency, **changes: Any) -> Task:
     engine = changes.pop("engine", "tests.support.resident_doubles:PLACING")
     changes = {"seconds": 0.5, **changes}
-    return doubles.job(folder, engine, residency=residency, **changes)
+    return doubles.make_task(folder, engine, residency=residency, **changes)
 
 
 def said(folder: Path, word: str) -> int:
@@ -83,31 +83,33 @@ def test_a_placed_run_answers_every_sample_right(
     runner: Runner, tmp_path: Path, residency: Residency
 ) -> None:
     """Accuracy takes the same path; LoadGen calls for each answer it wants to see."""
-    done = runner.run(job(tmp_path, residency, mode=Mode.ACCURACY))
+    done = runner.run(make_task(tmp_path, residency, mode=Mode.ACCURACY))
     wanted = dict.fromkeys(residency.flags, "true")
 
     assert done.metrics == {"acc": 100.0}
-    assert wanted == {k: v for k, v in done.facts.items() if k.endswith("_device")}
+    assert wanted == {
+        k: v for k, v in done.facts.to_texts().items() if k.endswith("_device")
+    }
     assert bool(said(tmp_path, "picked")) == residency.start
     assert (said(tmp_path, "fetched") == doubles.SAMPLES / 8) == residency.end
-    assert done.facts["graphs"] == "none"
+    assert done.facts.to_texts()["graphs"] == "none"
 
 
 def test_a_performance_run_fetches_no_result(runner: Runner, tmp_path: Path) -> None:
     """LoadGen does not look at answers there, so none leaves the device."""
-    done = runner.run(job(tmp_path, END))
+    done = runner.run(make_task(tmp_path, END))
 
     assert said(tmp_path, "fetched") == 0
-    assert done.facts["end_on_device"] == "true"
-    assert "start_from_device" not in done.facts
+    assert done.facts.to_texts()["end_on_device"] == "true"
+    assert "start_from_device" not in done.facts.to_texts()
 
 
 def test_an_unasked_run_says_nothing_of_it(runner: Runner, tmp_path: Path) -> None:
     """The same engine as every other: batches come from the host."""
-    done = runner.run(job(tmp_path, Residency()))
+    done = runner.run(make_task(tmp_path, Residency()))
 
     assert said(tmp_path, "picked") + said(tmp_path, "fetched") == 0
-    assert not [k for k in done.facts if "device" in k and k != "device"]
+    assert not [k for k in done.facts.to_texts() if "device" in k and k != "device"]
     assert done.copies is None
 
 
@@ -115,7 +117,7 @@ def test_a_result_that_cannot_be_fetched_ends_the_run(
     runner: Runner, tmp_path: Path
 ) -> None:
     """It never becomes a fast answer."""
-    wish = job(
+    wish = make_task(
         tmp_path,
         END,
         mode=Mode.ACCURACY,
@@ -130,7 +132,7 @@ def test_an_engine_without_it_fails_with_the_remedy(
 ) -> None:
     """Before LoadGen starts; the flag is not silently without effect."""
     with pytest.raises(RunFailed, match=r"cannot do start_from_device .it can: n"):
-        runner.run(job(tmp_path, START, engine="ECHO"))
+        runner.run(make_task(tmp_path, START, engine="ECHO"))
 
 
 def options(**changes: Any) -> Options:
@@ -139,9 +141,9 @@ def options(**changes: Any) -> Options:
 
 def test_a_documented_system_may_try(tmp_path: Path) -> None:
     """Both flags are off by default, and then nothing is asked of the system."""
-    nothing = granted(Options(), lab(tmp_path, Evidence()), CELL)
+    nothing = check_residency_allowed(Options(), lab(tmp_path, Evidence()), CELL)
 
-    assert granted(options(), lab(tmp_path), CELL) == START
+    assert check_residency_allowed(options(), lab(tmp_path), CELL) == START
     assert Residency() == nothing
     assert not nothing
 
@@ -178,7 +180,7 @@ def test_what_no_throughput_can_mend_is_refused_before_the_run(
     """Each with its reason, beside all the others."""
     system = lab(tmp_path, replace(GOOD, **change))
     with pytest.raises(Refused) as refused:
-        granted(options(**asked), system, CELL)
+        check_residency_allowed(options(**asked), system, CELL)
 
     assert f"\n  - {reason}" in str(refused.value).replace("[on_device] ", "")
     assert f"of {CELL.id} is refused:" in str(refused.value)
@@ -188,33 +190,40 @@ def test_what_no_throughput_can_mend_is_refused_before_the_run(
 def test_benchmarks_without_a_formula_are_refused(tmp_path: Path, task: str) -> None:
     """The tuning guide lists those that may start from the device."""
     with pytest.raises(Refused, match=f"start_from_device is not allowed for {task};"):
-        granted(options(), lab(tmp_path), replace(CELL, benchmark=task))
+        cell = replace(CELL, rule=replace(CELL.rule, benchmark=task))
+        check_residency_allowed(options(), lab(tmp_path), cell)
 
 
-def judged(wish: Job, done: Done, claim: Claim | None) -> Verdict:
+def as_resnet50(task: Task) -> Task:
+    """Return a double's task as the benchmark that may start from the device."""
+    rule = replace(task.rule, benchmark="resnet50")
+    return replace(task, cell=replace(task.cell, rule=rule))
+
+
+def judged(wish: Task, done: RunResult, claim: Claim | None) -> Verdict:
     found = rounds.get("v6.1")
     context = Context(settings=done.settings, claim=claim)
-    cell = replace(wish.cell, benchmark="resnet50")
-    return judge(Path(wish.folder), cell, wish.mode, wish.rule, found, context)
+    cell = as_resnet50(wish).cell
+    return judge(wish.folder, cell, wish.mode, wish.rule, found, context)
 
 
 def test_the_throughput_decides_and_the_proof_says_how(
     runner: Runner, tmp_path: Path
 ) -> None:
     """A path that carries it passes; a narrow one makes the run INVALID."""
-    wish = job(tmp_path, START)
+    wish = make_task(tmp_path, START)
     done = runner.run(wish)
     wide, narrow = (
         lab(tmp_path, replace(GOOD, ingress_gb_s=speed)) for speed in (1e6, 1e-7)
     )
-    named = replace(wish, cell=replace(wish.cell, benchmark="resnet50"))
+    named = as_resnet50(wish)
     checks, proofs = [], []
     for system in (wide, narrow):
-        claim = claim_for(system, wish, done)
+        claim = make_claim(system, wish, done)
         verdict = judged(wish, done, claim)
         checks.append(next(c for c in verdict.checks if c.name == "on_device"))
         write_proof(system, named, Context(settings=done.settings, claim=claim))
-        proofs.append((Path(wish.folder) / PROOF).read_text())
+        proofs.append((wish.folder / PROOF).read_text())
     plain = {c.name for c in judged(wish, done, None).checks}
     good, bad = checks
 
@@ -224,5 +233,5 @@ def test_the_throughput_decides_and_the_proof_says_how(
     assert bad.remedy == "see on_device.txt in the run's folder"
     assert "start_from_device of resnet50 on lab: granted" in proofs[0]
     assert "resnet50 on lab: refused" in proofs[1]
-    assert (Path(wish.folder) / "on_device_diagram.png").read_bytes() == b"a drawing"
+    assert (wish.folder / "on_device_diagram.png").read_bytes() == b"a drawing"
     assert "on_device" not in plain

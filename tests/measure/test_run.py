@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,70 +12,91 @@ import pytest
 
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.plan import plan
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.measure.placement import Slice
-from pytest_mlperf.measure.run import accelerators
-from pytest_mlperf.measure.run import context_for
-from pytest_mlperf.measure.run import new_folder
-from pytest_mlperf.measure.run import tuning_for
-from pytest_mlperf.plugin.session import State
-from pytest_mlperf.runner.messages import Done
+from pytest_mlperf.machine.system import System
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.plan import make_folder
+from pytest_mlperf.measure.plan import plan_tuning
+from pytest_mlperf.measure.run import complete_facts
+from pytest_mlperf.measure.run import make_context
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import ServerSpec
+from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.runner import RunFailed
+from tests.support import doubles
 
 ROUND = rounds.get("v6.1")
 RULE = ROUND.find("resnet50", "", Scenario.OFFLINE)
-GPU = Slice((0,), "NVIDIA H100", {"CUDA_VISIBLE_DEVICES": "GPU-1"})
-SHARE = Slice((0,), "1 of 2 CPUs")
+GPU = Placement((0,), "NVIDIA H100", {"CUDA_VISIBLE_DEVICES": "GPU-1"})
+SHARE = Placement((0,), "1 of 2 CPUs")
 
 
-def done(kind: str = "embedded", **changes: Any) -> Done:
+def make_result(kind: str = "embedded", **changes: Any) -> RunResult:
     assert RULE is not None
     settings = plan(RULE, ROUND.seeds, Mode.PERFORMANCE, available=100)
-    facts = {"provider": "CPUExecutionProvider", "device": "CPU"}
+    facts = RunFacts(device="CPU", uses_gpu=False)
     values = {"reference": {"acc": 97.0}, "dataset_total": 100, "facts": facts}
-    return Done(settings, "digest", workload_kind=kind, **{**values, **changes})
+    return RunResult(settings, "digest", workload_kind=kind, **{**values, **changes})
 
 
-def state(**options: Any) -> State:
-    made = SimpleNamespace(options=Options(**options))
-    made.system = SimpleNamespace(name="box")
-    return cast("State", made)
+def make_session(**options: Any) -> MeasureSession:
+    system = cast("System", SimpleNamespace(name="box"))
+    return MeasureSession(Options(**options), system, Path("reports"))
+
+
+TASK = doubles.make_task(Path("anywhere"), rule=RULE)
 
 
 @pytest.mark.parametrize(("device", "used"), [(GPU, "CPU"), (SHARE, "1 of 2 CPUs")])
-def test_a_verdict_names_the_device_that_worked(device: Slice, used: str) -> None:
+def test_a_verdict_names_the_device_that_worked(device: Placement, used: str) -> None:
     """The CPU provider on a machine with a GPU is no GPU result."""
-    context = context_for(state(), device, done())
+    facts = complete_facts(make_session(), device, TASK, make_result())
 
-    assert used == context.facts["device"]
-    assert context.facts["system"] == "box"
+    assert facts.device == used
+    assert facts.to_texts()["device"] == used
+    assert facts.texts["system"] == "box"
 
 
 @pytest.mark.parametrize(
-    ("visible", "said", "used"),
-    [
-        ("GPU-1", "NVIDIA H100", {"accelerators": "1"}),
-        ("GPU-1,GPU-2", "2 x NVIDIA H100", {"accelerators": "2"}),
-        ("GPU-1,GPU-2", "2 x CPU", {}),
-        ("", "CPU", {}),
-    ],
-)
+    ("visible", "uses_gpu", "count"),
+    [("GPU-1", True, 1), ("GPU-1,GPU-2", True, 2), ("GPU-1,GPU-2", False, 0),
+     ("", False, 0)],
+)  # fmt: skip
 def test_a_verdict_counts_the_accelerators_that_worked(
-    visible: str, said: str, used: dict[str, str]
+    visible: str, uses_gpu: bool, count: int
 ) -> None:
     """None where the engine left the GPUs alone."""
-    device = Slice((0,), "some", {"CUDA_VISIBLE_DEVICES": visible})
+    device = Placement((0,), "some", {"CUDA_VISIBLE_DEVICES": visible})
+    result = make_result(facts=RunFacts(device="some", uses_gpu=uses_gpu))
+    facts = complete_facts(make_session(), device, TASK, result)
 
-    assert used == accelerators(device, done(facts={"device": said}))
+    assert facts.accelerators == count
+    assert facts.to_texts().get("accelerators", "") == str(count or "")
+
+
+@pytest.mark.parametrize(
+    ("service", "count"),
+    [(ServiceSpec(urls=("http://far:1",)), 0), (ServiceSpec(server=ServerSpec(())), 1)],
+)
+def test_a_server_somewhere_else_uses_no_accelerator_of_this_machine(
+    service: ServiceSpec, count: int
+) -> None:
+    """One that is started here does."""
+    task = replace(TASK, service=service)
+    facts = complete_facts(make_session(), GPU, task, make_result(facts=RunFacts()))
+
+    assert facts.accelerators == count
 
 
 def test_labels_follow_what_ran_not_what_was_asked() -> None:
     """An embedded workload and an engine that infers nothing say so, always."""
-    asked_official = state(workload="official", scratch=Path("/data"))
-    embedded = context_for(asked_official, SHARE, done(answers_only=True))
-    official = context_for(asked_official, SHARE, done("official"))
+    session = make_session(workload="official", scratch=Path("/data"))
+    embedded = make_context(session, TASK, make_result(answers_only=True))
+    official = make_context(session, TASK, make_result("official"))
 
     assert embedded.labels == ("embedded", "null answers")
     assert embedded.reference == {"acc": 97.0}
@@ -85,7 +107,9 @@ def test_labels_follow_what_ran_not_what_was_asked() -> None:
 def test_the_command_line_wins_over_the_system_file() -> None:
     """Key by key; what neither gives is left to the probe."""
     given = {"batch": 4, "streams": 2, "preferred": [8, 1, 4]}
-    tuning = tuning_for(Options(batch=16), given)
+    session = make_session(batch=16)
+    session.system.tuning = SimpleNamespace(lookup=lambda *_: given)  # type: ignore[misc, assignment]
+    tuning = plan_tuning(session, TASK.cell)
 
     assert (tuning.batch, tuning.streams, tuning.preferred) == (16, 2, (1, 4, 8))
     assert tuning.threads is None
@@ -93,7 +117,7 @@ def test_the_command_line_wins_over_the_system_file() -> None:
 
 def test_every_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
     """A repeated item does not write over the logs of the first."""
-    made = [new_folder(tmp_path / "cell" / "performance") for _ in range(3)]
+    made = [make_folder(tmp_path / "cell" / "performance") for _ in range(3)]
 
     names = ["performance", "performance-2", "performance-3"]
     assert names == [folder.name for folder in made]
@@ -105,4 +129,4 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, below: str) -> No
     """With the option that mends it."""
     (tmp_path / below.partition("/")[0]).write_text("a file", encoding="utf-8")
     with pytest.raises(RunFailed, match="--mlperf-reports DIR"):
-        new_folder(tmp_path / below)
+        make_folder(tmp_path / below)

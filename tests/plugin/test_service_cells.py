@@ -10,10 +10,10 @@ import pytest
 from pytest_mlperf.api.service import TOKEN_ENV
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.service_spec import service_for
+from pytest_mlperf.measure.plan import plan_service
 from pytest_mlperf.plugin.options import read_options
 from pytest_mlperf.runner.messages import ServerSpec
-from tests.support.endpoint_double import serving
+from tests.support.endpoint_double import serve_endpoint
 from tests.support.service_doubles import ENTRY_POINT
 
 SUITES = Path(__file__).parents[2]
@@ -135,7 +135,7 @@ def test_a_suite_runs_against_an_endpoint_and_its_table_has_tokens(
     pytester: pytest.Pytester,
 ) -> None:
     """From the option to the table: tokens/s, TTFT and TPOT in percent of the limit."""
-    with serving() as server:
+    with serve_endpoint() as server:
         result = pytester.runpytest_subprocess(
             str(SUITES / "suites"), "-k", "llama3.1-8b and interactive and performance",
             "--trtllm_server_urls", server.url.removeprefix("http://"),
@@ -162,11 +162,11 @@ def test_options_win_over_the_system_files_table(pytester: pytest.Pytester) -> N
     given = options(
         pytester, "--mlperf-endpoint", "a:1,b:2", "--mlperf-endpoint-concurrency=64"
     )
-    wish = service_for(given, {**table, "command": "serve {model}"}, DEVICE)
+    spec = plan_service(given, {**table, "command": "serve {model}"}, DEVICE)
 
-    assert wish.urls == ("a:1", "b:2")
-    assert wish.server is None
-    assert (wish.model, wish.concurrency, wish.balance) == ("big", 64, "round")
+    assert spec.urls == ("a:1", "b:2")
+    assert spec.server is None
+    assert (spec.model, spec.concurrency, spec.balance) == ("big", 64, "round")
 
 
 def test_a_command_is_split_as_a_shell_does_and_knows_its_gpus(
@@ -175,10 +175,10 @@ def test_a_command_is_split_as_a_shell_does_and_knows_its_gpus(
     """Braces are filled later, by who knows the port."""
     device = Placement((0,), "gpu", {"CUDA_VISIBLE_DEVICES": "3"})
     table = {"command": "serve '{model}' --port {port}", "ready_s": 9.0}
-    wish = service_for(options(pytester), table, device)
+    spec = plan_service(options(pytester), table, device)
 
     words = ("serve", "{model}", "--port", "{port}")
-    assert ServerSpec(words, devices="3", ready_s=9.0) == wish.server
+    assert ServerSpec(words, devices="3", ready_s=9.0) == spec.server
 
 
 def test_a_silent_stream_fails_before_the_watchdog_steps_in(
@@ -187,7 +187,7 @@ def test_a_silent_stream_fails_before_the_watchdog_steps_in(
     """The client can name the request, the watchdog cannot."""
     given = options(pytester, "--mlperf-stall", "40")
 
-    assert 40 > service_for(given, {}, DEVICE).stall_s > 20
+    assert 40 > plan_service(given, {}, DEVICE).stall_s > 20
 
 
 @pytest.mark.parametrize(

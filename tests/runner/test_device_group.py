@@ -12,24 +12,24 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.log import read_accuracy
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.runner.messages import Beat
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Job
-from pytest_mlperf.runner.messages import Seat
+from pytest_mlperf.runner.messages import DeviceSlot
+from pytest_mlperf.runner.messages import Heartbeat
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
 
 CPUS = sorted(os.sched_getaffinity(0))
 NEAR, FAR = (
-    Seat("first", (CPUS[0],), {"DOUBLE_SAYS": "first"}),
-    Seat("second", (CPUS[-1],), {"DOUBLE_SAYS": "second", doubles.FAULTY: "1"}),
+    DeviceSlot("first", (CPUS[0],), {"DOUBLE_SAYS": "first"}),
+    DeviceSlot("second", (CPUS[-1],), {"DOUBLE_SAYS": "second", doubles.FAULTY: "1"}),
 )
 BOTH = (NEAR, FAR)
 STALL_S = 3.0
@@ -43,12 +43,12 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
     runner.close()
 
 
-def over_both(folder: Path, engine: str = "ECHO", **changes: Any) -> Job:
+def over_both(folder: Path, engine: str = "ECHO", **changes: Any) -> Task:
     """Return a job over two devices."""
-    return doubles.job(folder, engine, **{"seats": BOTH, **changes})
+    return doubles.make_task(folder, engine, **{"seats": BOTH, **changes})
 
 
-def answers(job: Job) -> dict[int, bytes]:
+def answers(job: Task) -> dict[int, bytes]:
     return read_accuracy(Path(job.folder))
 
 
@@ -77,23 +77,24 @@ def test_answers_are_those_of_one_device_sample_by_sample(
         "tuning": replace(doubles.QUICK, target_qps=300),
         "cache": str(tmp_path / "cache"),
     }
-    one = doubles.job(tmp_path / "one", "onnxruntime", **changes)
+    one = doubles.make_task(tmp_path / "one", "onnxruntime", **changes)
     two = over_both(tmp_path / "two", "onnxruntime", **changes)
     single, double = runner.run(one), runner.run(two)
 
     assert answers(one) == answers(two)
     assert single.metrics == double.metrics
     assert single.build == double.build
-    assert double.facts["engine build"].startswith("cached")
-    assert double.facts["devices"] == "2"
+    assert double.facts.to_texts()["engine build"].startswith("cached")
+    assert double.facts.to_texts()["devices"] == "2"
 
 
-def shares(done: Done) -> list[tuple[int, int]]:
+def shares(done: RunResult) -> list[tuple[int, int]]:
     """Return samples and batches of each device."""
     found = []
-    for number in range(int(done.facts["devices"])):
+    for number in range(int(done.facts.to_texts()["devices"])):
         said = re.match(
-            r"([\d,]+) samples in ([\d,]+) batches", done.facts[f"device {number}"]
+            r"([\d,]+) samples in ([\d,]+) batches",
+            done.facts.to_texts()[f"device {number}"],
         )
         assert said is not None
         samples, batches = (int(text.replace(",", "")) for text in said.groups())
@@ -114,7 +115,9 @@ def test_every_sample_is_some_devices_and_the_scaling_is_said(
     issued = log.number("generated_query_count")
     issued *= log.number("generated_samples_per_query")
     rate = log.number(job.rule.result_key)
-    said = re.match(r"([\d.]+) \(([\d,.]+)/s of 2 x ([\d,.]+)/s", done.facts["scaling"])
+    said = re.match(
+        r"([\d.]+) \(([\d,.]+)/s of 2 x ([\d,.]+)/s", done.facts.to_texts()["scaling"]
+    )
 
     assert all(batches > 0 for _, batches in told)
     assert issued == sum(samples for samples, _ in told)
@@ -122,10 +125,12 @@ def test_every_sample_is_some_devices_and_the_scaling_is_said(
     share, found, alone = (float(one.replace(",", "")) for one in said.groups())
     assert share == pytest.approx(found / (2 * alone), abs=1e-3)
     assert found == pytest.approx(rate, rel=0.1)
-    assert float(done.facts["bare_loop_per_s"]) == pytest.approx(2 * alone, rel=1e-3)
-    assert f"bare loop {alone:,.1f}/s x 2 devices" == done.facts["tuning"] or (
-        "of the bare loop kept" in done.facts["tuning"]
+    assert float(done.facts.to_texts()["bare_loop_per_s"]) == pytest.approx(
+        2 * alone, rel=1e-3
     )
+    assert f"bare loop {alone:,.1f}/s x 2 devices" == done.facts.to_texts()[
+        "tuning"
+    ] or ("of the bare loop kept" in done.facts.to_texts()["tuning"])
 
 
 def test_a_slow_device_gets_less_to_do(runner: Runner, tmp_path: Path) -> None:
@@ -142,10 +147,10 @@ def test_phases_are_those_of_one_device_and_both_are_watched(
     runner: Runner, tmp_path: Path
 ) -> None:
     """The parent hears of each phase, and in a run how each device is doing."""
-    beats: list[Beat] = []
+    beats: list[Heartbeat] = []
     runner.run(over_both(tmp_path, "SLOW_SAMPLE"), beats.append)
     running = [beat for beat in beats if beat.phase == "run"]
-    names = {tuple(part.name for part in beat.parts) for beat in running}
+    names = {tuple(part.name for part in beat.devices) for beat in running}
 
     assert list(dict.fromkeys(beat.phase for beat in beats)) == [
         "open",
@@ -155,7 +160,7 @@ def test_phases_are_those_of_one_device_and_both_are_watched(
         "run",
     ]
     assert names == {("device 0 (first)", "device 1 (second)")}
-    assert any(all(part.owed for part in beat.parts) for beat in running)
+    assert any(all(part.owed for part in beat.devices) for beat in running)
 
 
 def test_each_process_sees_its_device_alone_and_is_bound_to_its_cpus(
@@ -170,7 +175,8 @@ def test_each_process_sees_its_device_alone_and_is_bound_to_its_cpus(
 
     assert logs == [{"engine says first"}, {"engine says second"}]
     assert (
-        f"device 0: CPUs {CPUS[0]}; device 1: CPUs {CPUS[-1]}" == done.facts["bound to"]
+        f"device 0: CPUs {CPUS[0]}; device 1: CPUs {CPUS[-1]}"
+        == done.facts.to_texts()["bound to"]
     )
 
 
@@ -183,7 +189,7 @@ def test_processes_are_kept_between_jobs_and_gone_with_the_runner(
     first = processes(runner.pid)
     runner.run(over_both(tmp_path / "b", mode=Mode.ACCURACY))
     second = processes(runner.pid)
-    runner.run(doubles.job(tmp_path / "c", mode=Mode.ACCURACY))
+    runner.run(doubles.make_task(tmp_path / "c", mode=Mode.ACCURACY))
     third = processes(runner.pid)
     runner.run(over_both(tmp_path / "d", mode=Mode.ACCURACY))
     last = processes(runner.pid)
@@ -240,8 +246,8 @@ def test_a_fault_of_one_device_is_one_failure_that_names_it(
     """Nothing is left running, and the next item over both gets fresh processes."""
     pids: set[int] = set()
 
-    def note(beat: Beat) -> None:
-        pids.update(part.pid for part in beat.parts)
+    def note(beat: Heartbeat) -> None:
+        pids.update(part.pid for part in beat.devices)
 
     with pytest.raises(RunFailed) as caught:
         runner.run(over_both(tmp_path / "a", engine), note)
@@ -262,12 +268,12 @@ def test_a_hang_is_seen_while_the_other_device_goes_on(
 ) -> None:
     """Samples that one device answers are no excuse for those that the other keeps."""
     job = over_both(tmp_path, "ONE_SLEEPS", scenario=Scenario.SERVER, seconds=40)
-    last: list[Beat] = []
+    last: list[Heartbeat] = []
     with pytest.raises(RunFailed, match=r"no progress of device 1 \(second\)"):
         runner.run(job, last.append)
 
     assert last[-1].elapsed_s < 30
-    assert last[-1].parts[0].progress > last[-1].parts[1].progress
+    assert last[-1].devices[0].progress > last[-1].devices[1].progress
 
 
 def test_whatever_interrupts_the_parent_ends_all_processes(
@@ -276,8 +282,8 @@ def test_whatever_interrupts_the_parent_ends_all_processes(
     """Ctrl-C in the middle of a run leaves nothing at work on any device."""
     pids: set[int] = set()
 
-    def interrupt(beat: Beat) -> None:
-        pids.update(part.pid for part in beat.parts)
+    def interrupt(beat: Heartbeat) -> None:
+        pids.update(part.pid for part in beat.devices)
         if beat.phase == "run":
             raise KeyboardInterrupt
 
@@ -296,8 +302,8 @@ def test_device_processes_end_with_a_runner_that_is_killed(
     """Whoever kills it, and however: nobody is left to tell them to stop."""
     pids: set[int] = set()
 
-    def kill(beat: Beat) -> None:
-        pids.update(part.pid for part in beat.parts)
+    def kill(beat: Heartbeat) -> None:
+        pids.update(part.pid for part in beat.devices)
         if beat.phase == "run" and runner.pid:
             os.kill(runner.pid, signal.SIGKILL)
 
@@ -312,7 +318,7 @@ def test_device_processes_end_with_a_runner_that_is_killed(
 
 def test_what_a_device_lacks_is_a_skip(runner: Runner, tmp_path: Path) -> None:
     """The reason names the device and the remedy, as for one device."""
-    with pytest.raises(Missing, match=r"device 0 .*plug it in"):
+    with pytest.raises(RequirementMissing, match=r"device 0 .*plug it in"):
         runner.run(over_both(tmp_path, "UNAVAILABLE"))
 
 
@@ -322,5 +328,5 @@ def test_a_cells_given_load_is_that_of_all_devices(
     """``--mlperf-target-qps`` is what LoadGen issues; nothing multiplies it."""
     done = runner.run(over_both(tmp_path, tuning=Tuning(target_qps=500, batch=4)))
 
-    assert done.facts["target_qps"] == "500"
+    assert done.facts.to_texts()["target_qps"] == "500"
     assert done.settings.target_qps == 500

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.reporting import results
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Task
@@ -54,7 +54,7 @@ def fails(runner: Runner, job: Task, after: Path | None = None) -> RunFailed:
         runner.run(job)
     died = runner.pid is None
     folder = after or Path(job.folder).parent / "next"
-    honest = doubles.job(folder, mode=Mode.ACCURACY)
+    honest = doubles.make_task(folder, mode=Mode.ACCURACY)
     following = runner.run(honest)
 
     assert following.metrics == {"acc": 100.0}
@@ -98,7 +98,7 @@ def test_a_fault_in_the_run_is_named_and_the_next_job_runs(
     runner: Runner, tmp_path: Path, engine: str, scenario: Scenario
 ) -> None:
     """In a worker thread and in LoadGen's own: cause, stacks, a mark, a new child."""
-    job = doubles.job(tmp_path, engine, scenario=scenario)
+    job = doubles.make_task(tmp_path, engine, scenario=scenario)
     failed = fails(runner, job)
     cause, stacks = FAULTS[engine]
 
@@ -118,7 +118,7 @@ def test_bad_answers_of_a_real_workload_are_named(
     runner: Runner, tmp_path: Path, engine: str
 ) -> None:
     """resnet50 says which output is wrong and what it should be."""
-    failed = fails(runner, doubles.job(tmp_path, engine, benchmark="resnet50"))
+    failed = fails(runner, doubles.make_task(tmp_path, engine, benchmark="resnet50"))
 
     assert "in phase run: ValueError: output logits" in failed.cause
     assert "but should " in failed.cause
@@ -132,7 +132,7 @@ def test_an_engine_that_never_works_fails_before_loadgen(
     runner: Runner, tmp_path: Path, scenario: Scenario, phase: str
 ) -> None:
     """The first batch fails in the probe, or in the warm-up where nothing is probed."""
-    job = doubles.job(tmp_path, "RAISING_EARLY", scenario=scenario)
+    job = doubles.make_task(tmp_path, "RAISING_EARLY", scenario=scenario)
     failed = fails(runner, job)
 
     assert f"failed in phase {phase}: RuntimeError: the third-party" in failed.cause
@@ -145,7 +145,7 @@ def test_samples_completed_twice_never_make_an_accurate_run(
     runner: Runner, tmp_path: Path, scenario: Scenario
 ) -> None:
     """Two answers in the log, or a crash where LoadGen reused the id: it is said."""
-    job = doubles.job(tmp_path, "TWICE", scenario=scenario, mode=Mode.ACCURACY)
+    job = doubles.make_task(tmp_path, "TWICE", scenario=scenario, mode=Mode.ACCURACY)
     failed = fails(runner, job)
     second = "in phase score: LogError: .* second, different answer for sample"
     crash = "ended by SIGSEGV: .*a sample was completed twice"
@@ -165,7 +165,7 @@ def test_a_dataset_that_does_not_load_is_named(
     runner: Runner, tmp_path: Path, data: str, cause: str
 ) -> None:
     """Whether it is the probe that asks for it or LoadGen itself."""
-    job = doubles.job(tmp_path, benchmark=data)
+    job = doubles.make_task(tmp_path, benchmark=data)
     failed = fails(runner, job)
 
     assert notes(failed) == ["died"]
@@ -186,15 +186,15 @@ def test_what_is_missing_is_no_failure(
     runner: Runner, tmp_path: Path, changes: dict[str, str], reason: str
 ) -> None:
     """The item will be skipped for that reason; the child lives on, nothing is left."""
-    runner.run(doubles.job(tmp_path / "before", mode=Mode.ACCURACY))
+    runner.run(doubles.make_task(tmp_path / "before", mode=Mode.ACCURACY))
     pid = runner.pid
-    job = doubles.job(tmp_path, **changes)  # type: ignore[arg-type]
+    job = doubles.make_task(tmp_path, **changes)  # type: ignore[arg-type]
     with pytest.raises(RequirementMissing, match=reason):
         runner.run(job)
 
     assert pid == runner.pid
     assert not Path(job.folder).exists()
-    assert runner.run(doubles.job(tmp_path / "next", mode=Mode.ACCURACY))
+    assert runner.run(doubles.make_task(tmp_path / "next", mode=Mode.ACCURACY))
     assert pid == runner.pid
 
 
@@ -203,7 +203,7 @@ def test_a_folder_that_cannot_be_written_costs_one_item(
 ) -> None:
     """Below a regular file nobody can write; LoadGen itself would abort."""
     (tmp_path / "file").write_text("")
-    job = replace(doubles.job(tmp_path), folder=str(tmp_path / "file" / "logs"))
+    job = replace(doubles.make_task(tmp_path), folder=tmp_path / "file" / "logs")
     failed = fails(runner, job, tmp_path / "next")
 
     assert notes(failed) == ["lived"]
@@ -214,7 +214,7 @@ def test_a_folder_that_cannot_be_written_costs_one_item(
 
 def test_a_failed_build_costs_one_item(runner: Runner, tmp_path: Path) -> None:
     """The engine's own words, without a traceback; the child lives on."""
-    failed = fails(runner, doubles.job(tmp_path, "BUILD_FAILS"))
+    failed = fails(runner, doubles.make_task(tmp_path, "BUILD_FAILS"))
 
     assert notes(failed) == ["lived"]
     assert failed.stacks == ""
@@ -229,7 +229,7 @@ def test_a_precision_the_engine_lacks_is_refused(
 ) -> None:
     """A slip of the pen fails: skipped, every item of a session would be green."""
     tuning = replace(doubles.QUICK, precision="fp4")
-    failed = fails(runner, doubles.job(tmp_path, tuning=tuning))
+    failed = fails(runner, doubles.make_task(tmp_path, tuning=tuning))
 
     assert notes(failed) == ["lived"]
     assert "no precision 'fp4'; it has fp32, int8: choose with" in failed.cause
@@ -240,16 +240,18 @@ def test_an_engine_may_replace_a_default_precision(
 ) -> None:
     """A device that has fp16 where the benchmark says fp32 runs, and says so."""
     tuning = replace(doubles.QUICK, precision=None)
-    done = runner.run(doubles.job(tmp_path, "OTHER_PRECISION", tuning=tuning))
+    done = runner.run(doubles.make_task(tmp_path, "OTHER_PRECISION", tuning=tuning))
 
-    assert done.facts["precision"] == "fp16"
+    assert done.facts.to_texts()["precision"] == "fp16"
 
 
 def test_generated_data_have_no_accuracy(runner: Runner, tmp_path: Path) -> None:
     """The item is skipped with what to run instead, never scored."""
-    job = doubles.job(tmp_path, mode=Mode.ACCURACY, workload="generated")
+    job = doubles.make_task(tmp_path, mode=Mode.ACCURACY, workload="generated")
 
-    with pytest.raises(RequirementMissing, match=r"has no accuracy.*--mlperf-workload embedded"):
+    with pytest.raises(
+        RequirementMissing, match=r"has no accuracy.*--mlperf-workload embedded"
+    ):
         runner.run(job)
 
 
@@ -258,7 +260,7 @@ def test_more_queries_than_memory_holds_are_refused(
 ) -> None:
     """An absurd rate ends before LoadGen lists its queries; the child lives on."""
     tuning = replace(doubles.QUICK, target_qps=1e12)
-    failed = fails(runner, doubles.job(tmp_path, tuning=tuning))
+    failed = fails(runner, doubles.make_task(tmp_path, tuning=tuning))
 
     assert notes(failed) == ["lived"]
     assert "LoadGen would prepare 1,100,000,000,000" in failed.cause
@@ -277,7 +279,7 @@ def test_ctrl_c_ends_the_child_and_keeps_what_there_is(
             pids.append(runner.pid)
             raise KeyboardInterrupt
 
-    job = doubles.job(tmp_path, "SLEEPING")
+    job = doubles.make_task(tmp_path, "SLEEPING")
     with pytest.raises(KeyboardInterrupt):
         runner.run(job, interrupt)
     kept = {path.name for path in Path(job.folder).iterdir()}
@@ -287,7 +289,7 @@ def test_ctrl_c_ends_the_child_and_keeps_what_there_is(
     assert note_of(job)["cause"] == "interrupted by the user"
     assert "440 samples issued, 0 completed" in str(note_of(job)["last"])
     assert {"mlperf_log_detail.txt", "user.conf", PARTIAL} <= kept
-    assert runner.run(doubles.job(tmp_path / "next", mode=Mode.ACCURACY))
+    assert runner.run(doubles.make_task(tmp_path / "next", mode=Mode.ACCURACY))
 
 
 PARENT = """
@@ -305,8 +307,8 @@ def tell(beat):
 
 folder = Path(sys.argv[2])
 if sys.argv[1] == "busy":
-    runner.run(doubles.job(folder, "SLEEPING"), tell)
-runner.run(doubles.job(folder, mode=Mode.ACCURACY))
+    runner.run(doubles.make_task(folder, "SLEEPING"), tell)
+runner.run(doubles.make_task(folder, mode=Mode.ACCURACY))
 print(runner.pid, flush=True)
 time.sleep(600)
 """

@@ -14,8 +14,8 @@ import pytest
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.runner import watchdog
-from pytest_mlperf.runner.messages import Beat
-from pytest_mlperf.runner.messages import Part
+from pytest_mlperf.runner.messages import DeviceStatus
+from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.runner import PARTIAL
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
@@ -48,7 +48,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def watched(clock: Clock, *beats: tuple[float, Beat], at: float) -> str | None:
+def watched(clock: Clock, *beats: tuple[float, Heartbeat], at: float) -> str | None:
     """Return the complaint at a time, after beats at theirs; stall 10 s, build 100."""
     watch = Watch(10, 100, _changed=0.0, _heard=0.0)
     for when, beat in beats:
@@ -58,28 +58,28 @@ def watched(clock: Clock, *beats: tuple[float, Beat], at: float) -> str | None:
     return watch.complaint()
 
 
-RUNNING = Beat("run", issued=10, completed=4)
-RESTING = Beat("run", issued=10, completed=10)
+RUNNING = Heartbeat("run", issued=10, completed=4)
+RESTING = Heartbeat("run", issued=10, completed=10)
 
 
 @pytest.mark.parametrize(
     "beats",
     [
         # Builds and downloads may be silent for long.
-        [(1.0, Beat("build"))],
-        [(1.0, Beat("open"))],
+        [(1.0, Heartbeat("build"))],
+        [(1.0, Heartbeat("open"))],
         # A probe shows life by its marks.
-        [(float(t), Beat("probe", marks=t)) for t in range(1, 99, 4)],
+        [(float(t), Heartbeat("probe", marks=t)) for t in range(1, 99, 4)],
         # A run shows it by what it completes.
-        [(float(t), Beat("run", issued=99, completed=t)) for t in range(1, 99, 4)],
+        [(float(t), Heartbeat("run", issued=99, completed=t)) for t in range(1, 99, 4)],
         # A light load rests between two queries, and LoadGen takes its time to list
         # them beforehand and to write its logs afterwards.
         [(float(t), RESTING) for t in range(1, 99)],
-        [(float(t), Beat("run")) for t in range(1, 99)],
+        [(float(t), Heartbeat("run")) for t in range(1, 99)],
     ],
 )
 def test_the_watchdog_lets_slow_runs_be(
-    clock: Clock, beats: list[tuple[float, Beat]]
+    clock: Clock, beats: list[tuple[float, Heartbeat]]
 ) -> None:
     """Nothing is said of what is rightly quiet for 99 s."""
     assert watched(clock, *beats, at=99) is None
@@ -89,14 +89,14 @@ def test_the_watchdog_lets_slow_runs_be(
     ("beats", "at", "text"),
     [
         ([], 100, "no sign of life for 100 s in phase start"),
-        ([(1.0, Beat("build"))], 101, "no sign of life for 100 s in phase build"),
+        ([(1.0, Heartbeat("build"))], 101, "no sign of life for 100 s in phase build"),
         (
-            [(float(t), Beat("build")) for t in range(1, 120)],
+            [(float(t), Heartbeat("build")) for t in range(1, 120)],
             120,
             r"no progress for 100 s in phase build.*--mlperf-build-timeout SECONDS",
         ),
-        ([(1.0, Beat("probe"))], 11, "no sign of life for 10 s in phase probe"),
-        ([(1.0, Beat("run"))], 11, "no sign of life for 10 s in phase run"),
+        ([(1.0, Heartbeat("probe"))], 11, "no sign of life for 10 s in phase probe"),
+        ([(1.0, Heartbeat("run"))], 11, "no sign of life for 10 s in phase run"),
         ([(1.0, RESTING)], 11, "no sign of life for 10 s in phase run"),
         (
             [(float(t), RUNNING) for t in range(1, 12)],
@@ -111,7 +111,7 @@ def test_the_watchdog_lets_slow_runs_be(
     ],
 )
 def test_the_watchdog_names_what_is_quiet_and_how_to_wait_longer(
-    clock: Clock, beats: list[tuple[float, Beat]], at: float, text: str
+    clock: Clock, beats: list[tuple[float, Heartbeat]], at: float, text: str
 ) -> None:
     """A silent child and one that gets nothing done are told apart."""
     complaint = watched(clock, *beats, at=at)
@@ -124,14 +124,18 @@ def test_the_watchdog_names_what_is_quiet_and_how_to_wait_longer(
 def test_progress_after_a_rest_starts_a_new_patience(clock: Clock) -> None:
     """A query that comes after a long rest has the whole stall time to be answered."""
     beats = [(float(t), RESTING) for t in range(1, 50)]
-    busy = Beat("run", issued=11, completed=10)
+    busy = Heartbeat("run", issued=11, completed=10)
 
     assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=59.5) is None
     assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=60.5) is not None
 
 
-def part(number: int, *, owed: int = 0, progress: int = 0, asked: bool = False) -> Part:
-    return Part(f"device {number}", 100 + number, "stacks.txt", owed, progress, asked)
+def part(
+    number: int, *, owed: int = 0, progress: int = 0, asked: bool = False
+) -> DeviceStatus:
+    return DeviceStatus(
+        f"device {number}", 100 + number, "stacks.txt", owed, progress, asked
+    )
 
 
 def test_the_watchdog_names_the_one_device_that_gets_nothing_done(
@@ -141,11 +145,11 @@ def test_the_watchdog_names_the_one_device_that_gets_nothing_done(
     beats = [
         (
             float(t),
-            Beat(
+            Heartbeat(
                 "run",
                 issued=9 * t,
                 completed=t,
-                parts=(part(0, owed=8, progress=t), part(1, owed=8 * t, progress=5)),
+                devices=(part(0, owed=8, progress=t), part(1, owed=8 * t, progress=5)),
             ),
         )
         for t in range(1, 12)
@@ -166,10 +170,10 @@ def test_the_watchdog_names_the_one_device_that_gets_nothing_done(
     ],
 )
 def test_a_device_that_owes_nothing_may_be_quiet(
-    clock: Clock, parts: tuple[Part, ...]
+    clock: Clock, parts: tuple[DeviceStatus, ...]
 ) -> None:
     """A light load leaves devices idle."""
-    beats = [(float(t), Beat("run", 10, 10, parts=parts)) for t in range(1, 99)]
+    beats = [(float(t), Heartbeat("run", 10, 10, devices=parts)) for t in range(1, 99)]
 
     assert watched(clock, *beats, at=99) is None
 
@@ -179,7 +183,7 @@ def test_a_build_that_hangs_names_the_device_that_has_not_answered(
 ) -> None:
     """It is given the time of a build."""
     parts = (part(0, progress=3), part(1, progress=3, asked=True))
-    beats = [(float(t), Beat("build", parts=parts)) for t in range(1, 120)]
+    beats = [(float(t), Heartbeat("build", devices=parts)) for t in range(1, 120)]
     complaint = watched(clock, *beats, at=120)
 
     assert complaint is not None
@@ -188,8 +192,8 @@ def test_a_build_that_hangs_names_the_device_that_has_not_answered(
 
 def test_a_failed_run_says_cause_last_life_logs_and_stacks() -> None:
     """The text of the exception is the whole report of the item."""
-    last = Beat("run", issued=1200, completed=1100, elapsed_s=3.25)
-    failed = RunFailed("it broke", folder="logs/x", last=last, stacks="File here")
+    last = Heartbeat("run", issued=1200, completed=1100, elapsed_s=3.25)
+    failed = RunFailed("it broke", folder=Path("logs/x"), last=last, stacks="File here")
 
     assert str(failed).splitlines() == [
         "it broke",
@@ -199,7 +203,7 @@ def test_a_failed_run_says_cause_last_life_logs_and_stacks() -> None:
         "stacks of the runner:",
         "File here",
     ]
-    assert progress_text(Beat("")) == "phase start after 0.0 s"
+    assert progress_text(Heartbeat("")) == "phase start after 0.0 s"
     assert "1,200 samples issued, 1,100 completed" in progress_text(last)
 
 
@@ -208,8 +212,8 @@ def test_heartbeats_tell_every_phase_in_order(
     runner: Runner, tmp_path: Path, mode: Mode
 ) -> None:
     """The parent hears of each phase as it begins; counters never fall in a run."""
-    beats: list[Beat] = []
-    job = doubles.job(
+    beats: list[Heartbeat] = []
+    job = doubles.make_task(
         tmp_path, "SLOW_SAMPLE", mode=mode, scenario=Scenario.SERVER, seconds=0.6
     )
     runner.run(job, beats.append)
@@ -237,7 +241,7 @@ def test_a_child_lives_from_the_first_job_to_close(
     """No process before, one for all jobs, none and no folder afterwards."""
     pids = [runner.pid]
     for _ in range(2):
-        runner.run(doubles.job(tmp_path, mode=Mode.ACCURACY))
+        runner.run(doubles.make_task(tmp_path, mode=Mode.ACCURACY))
         pids.append(runner.pid)
     child, scratch = runner.pid, runner._scratch
     assert child is not None
@@ -257,12 +261,12 @@ def test_a_child_that_died_between_jobs_is_replaced(
     runner: Runner, tmp_path: Path
 ) -> None:
     """The next job runs in a new child, as if nothing had happened."""
-    runner.run(doubles.job(tmp_path, mode=Mode.ACCURACY))
+    runner.run(doubles.make_task(tmp_path, mode=Mode.ACCURACY))
     first = runner.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
     doubles.await_true(lambda: not doubles.alive(first), "the child's end")
-    done = runner.run(doubles.job(tmp_path, mode=Mode.ACCURACY))
+    done = runner.run(doubles.make_task(tmp_path, mode=Mode.ACCURACY))
 
     assert done.metrics == {"acc": 100.0}
     assert first != runner.pid
@@ -272,7 +276,7 @@ def test_the_child_has_the_devices_environment_and_a_log(tmp_path: Path) -> None
     """What the engine prints is kept, and it sees the variables of its device."""
     log = tmp_path / "runner.log"
     runner = Runner(stall_s=60, log=log, environment={"DOUBLE_SAYS": "device 3"})
-    runner.run(doubles.job(tmp_path, "TALKING", mode=Mode.ACCURACY))
+    runner.run(doubles.make_task(tmp_path, "TALKING", mode=Mode.ACCURACY))
     runner.close()
 
     assert set(log.read_text().splitlines()) == {"engine says device 3"}
@@ -285,17 +289,17 @@ def test_whatever_interrupts_the_parent_ends_the_job(
     """A half-done job's answer is never taken for that of the next job."""
     pids: list[int] = []
 
-    def interrupt(beat: Beat) -> None:
+    def interrupt(beat: Heartbeat) -> None:
         if beat.phase == "run":
             assert runner.pid is not None
             pids.append(runner.pid)
             raise error
 
-    job = doubles.job(tmp_path / "a", "SLEEPING")
+    job = doubles.make_task(tmp_path / "a", "SLEEPING")
     with pytest.raises(type(error)):
         runner.run(job, interrupt)
     note = json.loads((Path(job.folder) / PARTIAL).read_text())
-    done = runner.run(doubles.job(tmp_path / "b", mode=Mode.ACCURACY))
+    done = runner.run(doubles.make_task(tmp_path / "b", mode=Mode.ACCURACY))
 
     assert not doubles.alive(pids[0])
     assert f"interrupted by {type(error).__name__}: {error}" == note["cause"]

@@ -25,28 +25,30 @@ from typing import Any
 
 import numpy as np
 
+from pytest_mlperf.api import registry
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
-from pytest_mlperf.api.errors import Missing
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.registry import short_name
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.workload import ArrayDataset
 from pytest_mlperf.api.workload import Dataset
-from pytest_mlperf.api.workload import Model
+from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.tuning import Tuning
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import Task
 
 FOREVER_S = 3600
-MODEL = Model(Path("echo.onnx"), ("number",), ("number",))
+MODEL = ModelFile(Path("echo.onnx"), ("number",), ("number",))
 SAMPLES = 64
 NOT_IN_RUN: list[int] = []
 FAULTY = "DOUBLE_FAULTY"
@@ -300,16 +302,14 @@ class Echo:
     kind: str = "embedded"
     title: str = "echo"
     digest: str = "echo"
-    model: Model = MODEL
+    model: ModelFile = MODEL
     reference: Mapping[str, float] = field(default_factory=lambda: {"acc": 100.0})
 
     @property
     def blank(self) -> Array:
         return np.zeros(1, np.int32)
 
-    def respond(
-        self, outputs: Sequence[Array], indices: Sequence[int]
-    ) -> tuple[Array, list[int] | None]:
+    def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
         """Return int32 [batch, 1]."""
         values = outputs[0]
         if values.shape != (len(indices), 1):
@@ -319,7 +319,7 @@ class Echo:
             )
         if not np.isfinite(values).all():
             raise ValueError("the output has a NaN, but should be finite")
-        return values.astype(np.int32), None
+        return Responses(values.astype(np.int32))
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
         """Return the share of samples that came back as they went, percent."""
@@ -350,14 +350,16 @@ class EchoBenchmark:
     name: str = "echo"
     aliases: tuple[str, ...] = ()
     metric: str = "acc"
+    takes: frozenset[str] = frozenset({"tensors"})
+    rules: tuple[Rule, ...] = ()
     missing: str | None = None
 
     def precision(self, target: str) -> str:  # noqa: ARG002
         return "fp32"
 
-    def workload(self, kind: str, scratch: Path | None) -> Echo:  # noqa: ARG002
+    def open_workload(self, kind: str, scratch: Path | None) -> Echo:  # noqa: ARG002
         if self.missing:
-            raise Missing(self.missing)
+            raise RequirementMissing(self.missing)
         return Echo(self.make(), kind)
 
 
@@ -412,7 +414,7 @@ QUICK = Tuning(
 """All that a probe would look for."""
 
 
-def job(
+def make_task(
     folder: Path,
     engine: str = "ECHO",
     *,
@@ -420,22 +422,25 @@ def job(
     scenario: Scenario = Scenario.OFFLINE,
     mode: Mode = Mode.PERFORMANCE,
     seconds: float = 1,
+    rule: Rule | None = None,
     **changes: Any,
-) -> Job:
-    """Return a job of a second or so; a name in capitals is a double of this module."""
+) -> Task:
+    """Return a task of a second or so; a name in capitals is a double of this module."""
     from pytest_mlperf.core.plan import Shortening
 
     engine = spec(engine) if engine.isupper() else engine
     benchmark = spec(benchmark) if benchmark.isupper() else benchmark
-    made = Job(
-        cell=Cell(benchmark, "", scenario, short_name(engine), "v6.1"),
+    tuning = changes.get("tuning", QUICK)
+    made = Task(
+        cell=Cell(rule or rule_for(scenario), short_name(engine)),
         mode=mode,
-        rule=rule_for(scenario),
         seeds=rounds.get("v6.1").seeds,
-        engine=engine,
-        folder=str(folder / "logs"),
+        provider=registry.reference("engine", engine),
+        benchmark=registry.reference("benchmark", benchmark),
+        precision=tuning.precision or "fp32",
+        folder=folder / "logs",
         workload="embedded",
-        cache=str(folder / "cache"),
+        cache=folder / "cache",
         cpus=tuple(sorted(os.sched_getaffinity(0))),
         tuning=QUICK,
         shortening=Shortening(int(seconds * 1000), f"--mlperf-duration {seconds:g}"),

@@ -22,7 +22,7 @@ TOKENS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Send:
+class Sender:
     """Sends the parts of one answer."""
 
     sock: socket.socket
@@ -37,69 +37,69 @@ class Send:
         return b'"stream":false' not in self.request
 
 
-Behaviour = Callable[[Send, int], bool]
+Behavior = Callable[[Sender, int], bool]
 """Answers request number n; False closes the connection after it."""
 
 
-def chunk(data: bytes) -> bytes:
+def format_chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def event(document: object) -> bytes:
+def format_event(document: object) -> bytes:
     text = document if isinstance(document, str) else json.dumps(document)
-    return chunk(f"data: {text}\n\n".encode())
+    return format_chunk(f"data: {text}\n\n".encode())
 
 
-def token(text: str) -> bytes:
-    return event({"choices": [{"index": 0, "text": text}]})
+def format_token(text: str) -> bytes:
+    return format_event({"choices": [{"index": 0, "text": text}]})
 
 
 START = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-USAGE = event({"choices": [], "usage": {"completion_tokens": TOKENS}})
-END = event("[DONE]") + b"0\r\n\r\n"
+USAGE = format_event({"choices": [], "usage": {"completion_tokens": TOKENS}})
+END = format_event("[DONE]") + b"0\r\n\r\n"
 
 
-def good(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
+def answer_well(send: Sender, number: int) -> bool:  # noqa: ARG001 - one shape
     """Answer with three tokens, as they come or as one document."""
     if not send.streams:
         choice = {"text": "abc", "message": {"content": "abc"}}
         usage = {"completion_tokens": TOKENS}
-        send(page(200, json.dumps({"choices": [choice], "usage": usage})))
+        send(format_page(200, json.dumps({"choices": [choice], "usage": usage})))
         return True
     send(START)
     for text in "abc":
-        send(token(text))
+        send(format_token(text))
     send(USAGE + END)
     return True
 
 
-def page(code: int, text: str) -> bytes:
+def format_page(code: int, text: str) -> bytes:
     body = text.encode()
     return b"HTTP/1.1 %d Is\r\nContent-Length: %d\r\n\r\n" % (code, len(body)) + body
 
 
-def listing(*models: str) -> bytes:
-    return page(200, json.dumps({"data": [{"id": name} for name in models]}))
+def format_model_list(*models: str) -> bytes:
+    return format_page(200, json.dumps({"data": [{"id": name} for name in models]}))
 
 
-PAGES = {"/health": page(200, ""), "/v1/models": listing("m")}
+PAGES = {"/health": format_page(200, ""), "/v1/models": format_model_list("m")}
 """What GET brings."""
 
 
-def status(code: int, text: str) -> Behaviour:
+def answer_status(code: int, text: str) -> Behavior:
     """Answer with an error status."""
 
-    def answer(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
-        send(page(code, text))
+    def answer(send: Sender, number: int) -> bool:  # noqa: ARG001 - one shape
+        send(format_page(code, text))
         return True
 
     return answer
 
 
-def says(*parts: bytes, keep: bool = False) -> Behaviour:
+def send_parts(*parts: bytes, keep: bool = False) -> Behavior:
     """Answer with these bytes and, unless ``keep``, close."""
 
-    def answer(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
+    def answer(send: Sender, number: int) -> bool:  # noqa: ARG001 - one shape
         for part in parts:
             send(part)
         return keep
@@ -107,24 +107,24 @@ def says(*parts: bytes, keep: bool = False) -> Behaviour:
     return answer
 
 
-def after(count: int, then: Behaviour) -> Behaviour:
+def answer_well_until(count: int, then: Behavior) -> Behavior:
     """Answer well that many times, then otherwise."""
 
-    def answer(send: Send, number: int) -> bool:
-        return (good if number < count else then)(send, number)
+    def answer(send: Sender, number: int) -> bool:
+        return (answer_well if number < count else then)(send, number)
 
     return answer
 
 
-def stall(send: Send, number: int) -> bool:  # noqa: ARG001 - one shape
+def stall(send: Sender, number: int) -> bool:  # noqa: ARG001 - one shape
     """Send one token, and nothing more for a while."""
-    send(START + token("a"))
+    send(START + format_token("a"))
     time.sleep(2)
     return False
 
 
 @dataclass
-class Double:
+class EndpointDouble:
     """A running server."""
 
     port: int
@@ -140,19 +140,19 @@ class Double:
 
 
 @contextmanager
-def serving(
-    behaviour: Behaviour = good,
+def serve_endpoint(
+    behaviour: Behaviour = answer_well,
     context: ssl.SSLContext | None = None,
     pages: Mapping[str, bytes] = PAGES,
     key: str = "",
     port: int = 0,
-) -> Iterator[Double]:
+) -> Iterator[EndpointDouble]:
     """Serve on loopback until the block ends, on a free port or on this one.
 
     ``key``: the bearer token that every request has to bring.
     """
     listener = socket.create_server(("127.0.0.1", port), backlog=256)
-    double = Double(listener.getsockname()[1], "https" if context else "http")
+    double = EndpointDouble(listener.getsockname()[1], "https" if context else "http")
     lock = threading.Lock()
     threads: list[threading.Thread] = []
 
@@ -181,11 +181,11 @@ def serving(
                 data += more
             head, _, data = data.partition(b"\r\n\r\n")
             if key and f"Authorization: Bearer {key}".encode() not in head:
-                sock.sendall(page(401, "who are you?"))
+                sock.sendall(format_page(401, "who are you?"))
                 return
             if head.startswith(b"GET "):
                 path = head.split()[1].decode()
-                sock.sendall(pages.get(path, page(404, "no such page")))
+                sock.sendall(pages.get(path, format_page(404, "no such page")))
                 continue
             length = int(head.lower().partition(b"content-length: ")[2].split()[0])
             while len(data) < length:
@@ -195,7 +195,7 @@ def serving(
                 request = head + b"\r\n\r\n" + data[:length]
                 double.requests.append(request)
             data = data[length:]
-            keep = behaviour(Send(sock, request), number)
+            keep = behaviour(Sender(sock, request), number)
 
     def accept() -> None:
         with suppress(OSError):

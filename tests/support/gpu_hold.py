@@ -55,9 +55,9 @@ def main(arguments: list[str]) -> None:
     else:
         hold(gib)
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    from tests.support.endpoint_double import serving
+    from tests.support.endpoint_double import serve_endpoint
 
-    with serving(port=int(arguments[1])):
+    with serve_endpoint(port=int(arguments[1])):
         time.sleep(LEFT_S)
 
 

@@ -8,13 +8,13 @@ from pytest_mlperf.core import rounds
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from tests.support import logs
+from tests.support.cells import cell_of
 
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 SLOW = logs.rising(60_500, 5_000_000, 30_000_000)
@@ -30,7 +30,7 @@ def verdict(
 ) -> Verdict:
     """Judge a folder as resnet50 under v6.1."""
     kind = Scenario.parse(scenario)
-    cell = Cell(name, "", kind, "null", "v6.1")
+    cell = cell_of(name, "", kind, "null", "v6.1")
     table = rounds.get("v6.1")
     rule = table.find(name, "", kind)
     assert rule is not None

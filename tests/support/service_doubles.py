@@ -15,17 +15,19 @@ from typing import Any
 
 import numpy as np
 
+from pytest_mlperf.api import registry
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
+from pytest_mlperf.core import compliance
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.tuning import Tuning
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.runner.messages import Job
-from pytest_mlperf.runner.messages import ServiceWish
+from pytest_mlperf.runner.messages import ServiceSpec
+from pytest_mlperf.runner.messages import Task
 
 SAMPLES = 64
 TOKENS = 8
@@ -86,7 +88,7 @@ class AskingBenchmark:
     def precision(self, target: str) -> str:  # noqa: ARG002 - one shape
         return "q8_0"
 
-    def workload(self, kind: str, scratch: Path | None) -> Asking:  # noqa: ARG002
+    def open_workload(self, kind: str, scratch: Path | None) -> Asking:  # noqa: ARG002
         return Asking(kind=self.kind, **self.changes)
 
 
@@ -106,7 +108,7 @@ def rule_for(scenario: Scenario) -> Rule:
     return found
 
 
-def job(
+def make_task(
     folder: Path,
     urls: Sequence[str],
     scenario: Scenario = Scenario.INTERACTIVE,
@@ -118,24 +120,26 @@ def job(
     rule: Rule | None = None,
     audit: str = "",
     tuned: Mapping[str, Any] | None = None,
-    **wish: Any,
-) -> Job:
+    **changes: Any,
+) -> Task:
     """Return a job of half a second against these endpoints."""
-    given: dict[str, Any] = {"concurrency": 8, "warm_up": 0, **wish}
-    return Job(
-        cell=Cell(spec, "", scenario, "endpoint", "v6.1"),
+    given: dict[str, Any] = {"concurrency": 8, "warm_up": 0, **changes}
+    rule = rule or rule_for(scenario)
+    return Task(
+        cell=Cell(rule, "endpoint"),
         mode=mode,
-        rule=rule or rule_for(scenario),
         seeds=rounds.get("v6.1").seeds,
-        engine="pytest_mlperf.services.openai.provider:ENDPOINT",
-        folder=str(folder / "logs"),
+        provider=registry.reference("service", "endpoint"),
+        benchmark=registry.reference("benchmark", spec),
+        precision="",
+        folder=folder / "logs",
         workload="embedded",
-        cache=str(folder / "cache"),
+        cache=folder / "cache",
         cpus=tuple(sorted(os.sched_getaffinity(0))),
         tuning=tuning or Tuning(target_qps=1200, expected_latency_ms=2),
         shortening=Shortening(int(seconds * 1000), f"--mlperf-duration {seconds:g}"),
-        service=ServiceWish(urls=tuple(urls), **given),
-        audit=audit,
+        service=ServiceSpec(urls=tuple(urls), **given),
+        audit=compliance.find(audit, rule) if audit else None,
         tuned=tuned or {},
     )
 

@@ -20,6 +20,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.null import NullEngine
 from pytest_mlperf.sut import loadgen
@@ -32,7 +33,7 @@ from pytest_mlperf.sut.batch_sut import Policy
 from pytest_mlperf.sut.batch_sut import Window
 from pytest_mlperf.sut.batch_sut import policy_for
 from pytest_mlperf.sut.batch_sut import quiet_interpreter
-from pytest_mlperf.sut.completion import checked
+from pytest_mlperf.sut.completion import check_rows
 from tests.support import doubles
 
 SIZES = st.integers(1, 40)
@@ -240,11 +241,9 @@ def test_only_the_bytes_that_count_are_handed_over(recorder: Recorder) -> None:
     """Answers of unlike length share an array; each id gets its own bytes."""
 
     class Trimmed(doubles.Echo):
-        def respond(
-            self, outputs: Sequence[Array], indices: Sequence[int]
-        ) -> tuple[Array, list[int] | None]:
-            rows, _ = super().respond(outputs, indices)
-            return rows, [1 + index % 2 for index in indices]
+        def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
+            rows = super().respond(outputs, indices).rows
+            return Responses(rows, [1 + index % 2 for index in indices])
 
     workload = Trimmed(doubles.numbers())
     sut = BatchSUT(PerQuery(), [doubles.Stream(doubles.echo)], workload, fail)
@@ -318,7 +317,7 @@ def test_answers_are_checked_before_their_address_is_taken(
 ) -> None:
     """A wrong count, a list and a strided view say what they are and should be."""
     with pytest.raises(ValueError, match=text):
-        checked(rows, 4)
+        check_rows(rows, 4)
 
 
 def test_an_engine_that_answers_is_called_without_input(recorder: Recorder) -> None:

@@ -23,8 +23,8 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.runner.messages import Done
-from pytest_mlperf.runner.messages import Job
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import PARTIAL
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
@@ -62,15 +62,15 @@ def runner() -> Iterator[Runner]:
 
 def cell(
     folder: Path, scenario: Scenario, mode: Mode, engine: str = "null", **changes: Any
-) -> Job:
+) -> Task:
     """Return a job of the embedded resnet50."""
     changes = {"tuning": TUNED, **CASES[scenario], **changes}
-    return doubles.job(
+    return doubles.make_task(
         folder, engine, benchmark="resnet50", scenario=scenario, mode=mode, **changes
     )
 
 
-def verdict_of(job: Job, done: Done) -> Verdict:
+def verdict_of(job: Task, done: RunResult) -> Verdict:
     """Judge a run as the measure fixture does."""
     context = Context(
         settings=done.settings,
@@ -86,7 +86,7 @@ def by_name(verdict: Verdict, status: Status) -> set[str]:
     return {check.name for check in verdict.checks if check.status is status}
 
 
-def files(job: Job) -> set[str]:
+def files(job: Task) -> set[str]:
     return {path.name for path in Path(job.folder).iterdir()}
 
 
@@ -200,7 +200,7 @@ def test_a_third_partys_engine_and_benchmark_run_by_dotted_spec(
     runner: Runner, tmp_path: Path
 ) -> None:
     """An honest engine that no entry point names reaches 100 % of its own workload."""
-    job = doubles.job(tmp_path, "ECHO", mode=Mode.ACCURACY)
+    job = doubles.make_task(tmp_path, "ECHO", mode=Mode.ACCURACY)
     done = runner.run(job)
     verdict = verdict_of(job, done)
 
@@ -269,7 +269,7 @@ def test_an_underrated_engine_is_told_its_tuning(
     tuning, verdicts = UNDERRATED[scenario], list[Verdict]()
     # A run of a few queries measures little: its advice may be one of two.
     while not (verdicts and verdicts[-1].valid) and len(verdicts) < 4:
-        job = doubles.job(
+        job = doubles.make_task(
             tmp_path / str(len(verdicts)),
             "SLOW_SAMPLE",
             scenario=scenario,
@@ -312,7 +312,7 @@ def test_a_stray_audit_config_changes_nothing(
     monkeypatch.chdir(tmp_path)
     subprocess.run([sys.executable, "-c", BARE], check=True, timeout=60)
     runner = Runner(stall_s=60, build_s=60)
-    job = doubles.job(
+    job = doubles.make_task(
         tmp_path,
         scenario=Scenario.SINGLE_STREAM,
         seconds=0.3,
@@ -336,7 +336,7 @@ def test_samples_are_completed_twice_only_in_an_invalid_run(
     or is killed by them, which is one failed item.
     """
     tuning = replace(doubles.QUICK, expected_latency_ms=0.02)
-    job = doubles.job(
+    job = doubles.make_task(
         tmp_path, "TWICE", scenario=Scenario.SINGLE_STREAM, seconds=0.3, tuning=tuning
     )
     try:
@@ -353,7 +353,7 @@ def test_a_finished_run_leaves_no_mark_of_an_earlier_attempt(
     runner: Runner, tmp_path: Path
 ) -> None:
     """A folder that was partial is whole once its run has ended."""
-    job = doubles.job(tmp_path, seconds=0.1)
+    job = doubles.make_task(tmp_path, seconds=0.1)
     Path(job.folder).mkdir()
     (Path(job.folder) / PARTIAL).write_text("{}\n")
     runner.run(job)

@@ -14,11 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.sut.shared_batch import Answerer
 from pytest_mlperf.sut.shared_batch import Caller
 from pytest_mlperf.sut.shared_batch import Ended
-from pytest_mlperf.sut.shared_batch import Slot
-from pytest_mlperf.sut.shared_batch import pair
+from pytest_mlperf.sut.shared_batch import BatchSlot
+from pytest_mlperf.sut.shared_batch import make_pair
 
 MOST = 64
 
@@ -26,8 +27,8 @@ MOST = 64
 @pytest.fixture(scope="module")
 def ends() -> Iterator[tuple[Caller, Answerer]]:
     """Both ends, each with a map of its own, as two processes have it."""
-    caller, far = pair(MOST)
-    answerer = Answerer(Slot(os.dup(caller.slot.descriptor), MOST), far)
+    caller, far = make_pair(MOST)
+    answerer = Answerer(BatchSlot(os.dup(caller.slot.descriptor), MOST), far)
     yield caller, answerer
     caller.close()
     answerer.close()
@@ -54,15 +55,16 @@ def test_a_batch_arrives_whole_and_its_answers_come_back(
     size = len(indices)
     lengths = st.lists(st.integers(0, width), min_size=size, max_size=size)
     sizes = data.draw(st.none() | lengths)
+    tokens = data.draw(st.none() | lengths)
     rows: Array = np.random.default_rng(size).integers(0, 255, (size, width), np.uint8)
     caller.ask(indices)
     taken = answerer.take()
-    answerer.answer(rows, sizes)
-    base, row, counts = caller.answers(size)
+    answerer.answer(Responses(rows, sizes, tokens))
+    base, row, counts, told = caller.wait(size)
 
     assert indices == taken
     assert width == row
-    assert sizes == counts
+    assert (counts, told) == (sizes, tokens)
     each = counts or [row] * size
     assert [rows[i, : each[i]].tobytes() for i in range(size)] == read(base, row, each)
 
@@ -71,18 +73,18 @@ def test_the_end_of_one_side_is_told_to_the_other() -> None:
     """Who waits for answers learns that there will be none, and who waits for batches
     that there are no more.
     """
-    caller, far = pair(MOST)
-    answerer = Answerer(Slot(os.dup(caller.slot.descriptor), MOST), far)
+    caller, far = make_pair(MOST)
+    answerer = Answerer(BatchSlot(os.dup(caller.slot.descriptor), MOST), far)
     caller.ask([1])
     answerer.take()
     answerer.close()
     with pytest.raises(Ended):
-        caller.answers(1)
+        caller.wait(1)
     with pytest.raises(Ended):
         caller.ask([2])
-    other, far = pair(MOST)
+    other, far = make_pair(MOST)
     found: list[list[int] | None] = []
-    waiting = Answerer(Slot(os.dup(other.slot.descriptor), MOST), far)
+    waiting = Answerer(BatchSlot(os.dup(other.slot.descriptor), MOST), far)
     thread = threading.Thread(target=lambda: found.append(waiting.take()))
     thread.start()
     other.close()

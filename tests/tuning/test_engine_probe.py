@@ -26,7 +26,7 @@ from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning import engine_probe as probe_module
 from pytest_mlperf.tuning.bare_loop import bare_loop
 from pytest_mlperf.tuning.engine_probe import ANSWER_RATES
-from pytest_mlperf.tuning.engine_probe import Probe
+from pytest_mlperf.tuning.engine_probe import EngineProbe
 from pytest_mlperf.tuning.server_load import CAUTION
 from pytest_mlperf.tuning.server_load import LOADS
 from pytest_mlperf.tuning.server_load import LONGEST_TRIAL_S
@@ -63,10 +63,10 @@ def probe_of(
     cpus: int = 2,
     beat: Callable[[], None] = lambda: None,
     lengths: Array | None = None,
-) -> Probe:
+) -> EngineProbe:
     workload = doubles.Echo(doubles.numbers(lengths))
     build = provider.build(BuildRequest(workload, "fp32", Path("unused")))
-    return Probe(provider, build, workload, cpus, beat)
+    return EngineProbe(provider, build, workload, cpus, beat)
 
 
 def tune(
@@ -349,15 +349,16 @@ def test_a_server_run_is_tuned_by_real_trials_and_accuracy_takes_its_tuning(
     """A short LoadGen run at 85 % keeps a second's bound; both modes run with that."""
     rule = replace(doubles.rule_for(Scenario.SERVER), target_latency_ns=10**9)
     changes = {"scenario": Scenario.SERVER, "rule": rule, "tuning": Tuning(batch=8)}
-    job = doubles.job(tmp_path / "p", "SLOW_BATCH", **changes)  # type: ignore[arg-type]
+    job = doubles.make_task(tmp_path / "p", "SLOW_BATCH", **changes)  # type: ignore[arg-type]
     performed = runner.run(job)
-    job = replace(job, mode=Mode.ACCURACY, folder=str(tmp_path / "a"))
+    job = replace(job, mode=Mode.ACCURACY, folder=tmp_path / "a")
     scored = runner.run(job)
 
-    assert performed.facts["tuning"] == "85% of the bare loop kept 1000 ms, less 20%"
+    texts = performed.facts.to_texts()
+    assert texts["tuning"] == "85% of the bare loop kept 1000 ms, less 20%"
     assert performed.settings.target_qps == scored.settings.target_qps
-    loop_rate = float(performed.facts["bare_loop_per_s"])
+    loop_rate = float(performed.facts.to_texts()["bare_loop_per_s"])
     qps = pytest.approx(CAUTION * 0.85 * loop_rate, rel=1e-4)
     assert performed.settings.target_qps == qps
-    assert performed.facts["tuning"] == scored.facts["tuning"]
+    assert performed.facts.to_texts()["tuning"] == scored.facts.to_texts()["tuning"]
     assert scored.metrics == {"acc": 100.0}

@@ -10,24 +10,24 @@ from random import Random
 
 import pytest
 
+from pytest_mlperf.api import request_batch
 from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.service import EndpointStats
 from pytest_mlperf.api.service import Listener
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.services import request_batch
-from pytest_mlperf.services.request_batch import Errand
 from pytest_mlperf.tuning.server_load import BOUND_SHARE
 from pytest_mlperf.tuning.server_load import CAUTION
 from pytest_mlperf.tuning.server_load import LOADS
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
 from pytest_mlperf.tuning.server_load import PACED
 from pytest_mlperf.tuning.service_probe import LEVELS
-from pytest_mlperf.tuning.service_probe import Load
 from pytest_mlperf.tuning.service_probe import ServiceProbe
-from pytest_mlperf.tuning.service_probe import paced
+from pytest_mlperf.tuning.service_probe import ServiceTuned
+from pytest_mlperf.tuning.service_probe import pace
 from pytest_mlperf.tuning.service_probe import roomy
 from pytest_mlperf.tuning.service_probe import share_of_bounds
 from tests.support.service_doubles import rule_for
@@ -50,13 +50,13 @@ class Formula:
     def rate(self) -> float:
         return self.slots / SECONDS
 
-    def loop(self, outstanding: int, count: int, limit_s: float) -> Errand:
+    def loop(self, outstanding: int, count: int, limit_s: float) -> RequestBatch:
         del limit_s
         rate = min(outstanding, self.slots) / SECONDS
         latency = outstanding / rate
-        return Errand((ANSWER,) * count, count / rate, (latency,) * count)
+        return RequestBatch((ANSWER,) * count, count / rate, (latency,) * count)
 
-    def trial(self, load: Load, seconds: float) -> float:
+    def trial(self, load: ServiceTuned, seconds: float) -> float:
         del seconds
         assert load.target_qps is not None
         self.tried.append(load.target_qps)
@@ -68,7 +68,7 @@ class Formula:
         mode: Mode = Mode.PERFORMANCE,
         given: Tuning | None = None,
         concurrency: int | None = None,
-    ) -> Load:
+    ) -> ServiceTuned:
         probe = ServiceProbe(self.loop, self.trial)
         return probe.tune(rule_for(scenario), mode, given or Tuning(), concurrency)
 
@@ -142,11 +142,11 @@ def test_a_queue_that_would_be_too_long_is_not_tried() -> None:
 
 def test_accuracy_asks_faster_than_a_run_that_is_bounded() -> None:
     """Nobody times it, and a hundred slow answers take long enough."""
-    bounded = Load(4, target_qps=3.0, loop_rate=10.0)
+    bounded = ServiceTuned(4, target_qps=3.0, loop_rate=10.0)
 
-    assert paced(bounded).target_qps == 10.0 * PACED
-    assert paced(replace(bounded, target_qps=9.0)).target_qps == 9.0
-    assert Load(4) == paced(Load(4))
+    assert pace(bounded).target_qps == 10.0 * PACED
+    assert pace(replace(bounded, target_qps=9.0)).target_qps == 9.0
+    assert ServiceTuned(4) == pace(ServiceTuned(4))
 
 
 def test_what_is_tried_is_told() -> None:
@@ -253,7 +253,9 @@ class Echoing:
         self.closed = True
 
 
-def errands(count: int, outstanding: int, fails_at: int = -1) -> tuple[Errand, Echoing]:
+def errands(
+    count: int, outstanding: int, fails_at: int = -1
+) -> tuple[RequestBatch, Echoing]:
     """Run an errand over three samples."""
     import threading
 
@@ -264,7 +266,7 @@ def errands(count: int, outstanding: int, fails_at: int = -1) -> tuple[Errand, E
         threading.Timer(0.05, made[0].answer).start()
         return made[0]
 
-    found = request_batch.run(
+    found = request_batch.send_all(
         open_service,  # type: ignore[arg-type]
         range(3), outstanding=outstanding, count=count, beat=lambda: None,
     )  # fmt: skip
