@@ -99,6 +99,6 @@ class Observer(Protocol):
     def around(self, task: ObservedRun, /) -> AbstractContextManager[Observed]:
         """Return a context that is entered before the run and left after it.
 
-        ``core.errors.Refused`` on entering fails the item: nothing has run then. Any
+        ``core.errors.RunRefused`` on entering fails the item: nothing has run then. Any
         other exception, at any time, is told in the verdict's facts and fails nothing.
         """

@@ -20,7 +20,7 @@ from pytest_mlperf.api.observer import ObservedRun
 from pytest_mlperf.api.observer import Observer
 from pytest_mlperf.api.observer import RunHeartbeat
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.machine.clocks import choose_clock
 from pytest_mlperf.machine.system import System
@@ -85,7 +85,7 @@ class GuardedObserver:
             context = self._observer.around(self._task)
             self._observed = context.__enter__()
             self._context = context
-        except Refused:
+        except RunRefused:
             raise
         except Exception as error:  # noqa: BLE001 - whatever an observer raises
             self._fail(error)
@@ -163,7 +163,7 @@ class Observation:
 def observe(
     observers: Mapping[str, Observer], task: ObservedRun
 ) -> Iterator[Observation]:
-    """Observe a run while the block runs it; raises ``Refused`` before it does."""
+    """Observe a run while the block runs it; raises ``RunRefused`` before it does."""
     with ExitStack() as stack:
         guarded = [
             stack.enter_context(GuardedObserver(name, observer, task))

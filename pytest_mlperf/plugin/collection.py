@@ -150,9 +150,12 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
             f"{error}"
         ) from None
     try:
+        import_providers(options)
+    except ValueError as error:
+        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
+    try:
         register_compliance_tests()
         every = find_cells(options)
-        import_providers(options)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
     register_markers(metafunc.config, options)

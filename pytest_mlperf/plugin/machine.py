@@ -9,7 +9,7 @@ import pytest
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 
 if TYPE_CHECKING:
     from pytest_mlperf.machine.system import System
@@ -49,5 +49,5 @@ def refuse_too_many_devices(session: MeasureSession) -> None:
 
     try:
         place(session, session.options.devices_per_item or 1)
-    except Refused as error:
+    except RunRefused as error:
         raise pytest.UsageError(str(error)) from None

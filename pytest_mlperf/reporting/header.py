@@ -10,7 +10,7 @@ from datetime import timedelta
 from pytest_mlperf.config.options import ROUND_S
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
-from pytest_mlperf.core.plan import enough
+from pytest_mlperf.core.plan import count_enough_queries
 from pytest_mlperf.core.types import Mode
 
 
@@ -87,7 +87,7 @@ def _describe_shortening(cells: Iterable[Cell], options: Options) -> str:
 def _queries(cells: Iterable[Cell]) -> str:
     """Return how few queries shortened runs ask, where that is below the round's."""
     rules = [cell.rule for cell in cells]
-    found = {enough(rule) for rule in rules if rule}
+    found = {count_enough_queries(rule) for rule in rules if rule}
     if found and 1 not in found:
         return ""
     more = sorted(found - {1})

@@ -20,7 +20,7 @@ from pytest_mlperf.api.observer import Observer
 from pytest_mlperf.api.observer import RunHeartbeat
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.cpu_usage import CpuTime
@@ -134,14 +134,14 @@ class Refusing:
     """Asks for root."""
 
     def around(self, task: ObservedRun) -> AbstractContextManager[Observed]:
-        raise Refused(f"{task.cell.id}: be root")
+        raise RunRefused(f"{task.cell.id}: be root")
 
 
 def test_a_refusal_comes_before_the_run_and_ends_what_had_begun() -> None:
     """The item fails with the observer's own words."""
     log: list[str] = []
     with (
-        pytest.raises(Refused, match="be root"),
+        pytest.raises(RunRefused, match="be root"),
         observe({"no": Refusing(), "a": Counter("a", log)}, Run()),
     ):
         log.append("ran")
@@ -219,7 +219,7 @@ def test_a_session_has_the_suites_observers(tmp_path: Path) -> None:
 def test_clocks_without_a_gpu_refuse_the_run() -> None:
     """The option says what to lock, and there is nothing."""
     with (
-        pytest.raises(Refused, match="there is no GPU to lock the clock of"),
+        pytest.raises(RunRefused, match="there is no GPU to lock the clock of"),
         observe({"clocks": ClockLock("1500")}, Run()),
     ):
         pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ET
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -280,10 +279,6 @@ def test_other_peoples_sessions_are_left_alone(pytester: pytest.Pytester) -> Non
 
 def test_measure_without_a_mode_says_what_to_write(pytester: pytest.Pytester) -> None:
     """The mark tells the fixture what to measure; a test without one has no mode."""
-    home = (
-        "pytest_mlperf.fixtures" if find_spec("pytest_mlperf.fixtures") else "fixtures"
-    )
-    pytester.makeconftest(f"pytest_plugins = ['{home}.device', '{home}.run']")
     pytester.makepyfile("def test_mine(measure): measure(None)")
     result = pytester.runpytest_subprocess()
 

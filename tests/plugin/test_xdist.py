@@ -6,7 +6,6 @@ import json
 import os
 from collections import defaultdict
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 
@@ -20,7 +19,6 @@ pytest.importorskip("xdist")
 from pytest_mlperf.plugin.xdist import count_room
 from pytest_mlperf.plugin.xdist import is_mlperf_session
 
-HOME = "pytest_mlperf.fixtures" if find_spec("pytest_mlperf.fixtures") else "fixtures"
 CPUS = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(CPUS < 2, reason="two workers need two CPUs")
 
@@ -189,7 +187,6 @@ from pathlib import Path
 import pytest
 from pytest_mlperf.runner.runner import Runner
 
-pytest_plugins = [f"{HOME}.device", f"{HOME}.run"]
 run = Runner.run
 
 def noted(self, job, on_beat=lambda _: None):
@@ -197,7 +194,7 @@ def noted(self, job, on_beat=lambda _: None):
     try:
         return run(self, job, on_beat)
     finally:
-        line = [len(job.cpus), len(job.seats), began, time.monotonic(), os.getpid()]
+        line = [len(job.cpus), len(job.slots), began, time.monotonic(), os.getpid()]
         with Path("NOTES").open("a") as file:
             file.write(json.dumps(line) + "\\n")
 
@@ -228,8 +225,7 @@ def test_an_item_of_all_devices_runs_beside_no_other(
     them while nobody else measures, and the others go side by side.
     """
     notes = pytester.path / "notes.jsonl"
-    conftest = BESIDE.replace("NOTES", str(notes))
-    pytester.makeconftest(f"HOME = {HOME!r}\n{conftest}")
+    pytester.makeconftest(BESIDE.replace("NOTES", str(notes)))
     pytester.makepyfile(test_suite=MIXED.replace("DEVICES", str(CPUS)))
     engines = (
         "--mlperf-engine=tests.support.doubles:SLOW_BATCH,tests.support.doubles:COLD"

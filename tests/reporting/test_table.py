@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
@@ -281,8 +282,8 @@ def test_the_header_says_what_a_duration_changes(
 def test_a_row_says_over_how_many_devices_it_ran(make_verdict: Make) -> None:
     """One device is not worth a word; two are another thing to compare with."""
     one, two = (
-        make_verdict(facts={"devices": "1"}),
-        make_verdict(facts={"devices": "2"}),
+        make_verdict(run=RunFacts(devices=1)),
+        make_verdict(run=RunFacts(devices=2)),
     )
     first, second = report_table.make_rows([one, two])
 
