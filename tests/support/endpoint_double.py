@@ -1,6 +1,6 @@
-"""A small real HTTP server that answers as an LLM endpoint does, or wrongly.
+"""A small real HTTP server on loopback that answers like an LLM endpoint, or wrongly.
 
-Speaks as much HTTP as the tests need, on loopback, one thread a connection.
+It has one thread for each connection.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from dataclasses import dataclass
 from dataclasses import field
 
 TOKENS = 3
+ANSWERED_WELL = 6
+"""Requests that a faulty server answers well: the test completion, and some of a
+run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Sends the parts of one answer."""
+    """Sends the parts of one answer to the request that it holds."""
 
     sock: socket.socket
     request: bytes
@@ -33,12 +36,12 @@ class Sender:
 
     @property
     def streams(self) -> bool:
-        """Whether the answer was asked for as a stream."""
+        """Whether the request asks for a stream."""
         return b'"stream":false' not in self.request
 
 
 Behavior = Callable[[Sender, int], bool]
-"""Answers request number n; False closes the connection after it."""
+"""Answers request number n; returning False closes the connection."""
 
 
 def format_chunk(data: bytes) -> bytes:
@@ -59,8 +62,14 @@ USAGE = format_event({"choices": [], "usage": {"completion_tokens": TOKENS}})
 END = format_event("[DONE]") + b"0\r\n\r\n"
 
 
+def format_stream(*choices: object) -> bytes:
+    """Return a whole answer with one event for each choice."""
+    events = [format_event({"choices": [choice]}) for choice in choices]
+    return START + b"".join(events) + USAGE + END
+
+
 def answer_well(send: Sender, number: int) -> bool:  # noqa: ARG001 - one shape
-    """Answer with three tokens, as they come or as one document."""
+    """Answer with three tokens, as a stream or as one document."""
     if not send.streams:
         choice = {"text": "abc", "message": {"content": "abc"}}
         usage = {"completion_tokens": TOKENS}
@@ -83,7 +92,7 @@ def format_model_list(*models: str) -> bytes:
 
 
 PAGES = {"/health": format_page(200, ""), "/v1/models": format_model_list("m")}
-"""What GET brings."""
+"""Path -> reply to a GET."""
 
 
 def answer_status(code: int, text: str) -> Behavior:
@@ -97,7 +106,7 @@ def answer_status(code: int, text: str) -> Behavior:
 
 
 def send_parts(*parts: bytes, keep: bool = False) -> Behavior:
-    """Answer with these bytes and, unless ``keep``, close."""
+    """Answer with these bytes; close the connection unless ``keep``."""
 
     def answer(send: Sender, number: int) -> bool:  # noqa: ARG001 - one shape
         for part in parts:
@@ -108,7 +117,7 @@ def send_parts(*parts: bytes, keep: bool = False) -> Behavior:
 
 
 def answer_well_until(count: int, then: Behavior) -> Behavior:
-    """Answer well that many times, then otherwise."""
+    """Answer ``count`` requests well, and later ones with ``then``."""
 
     def answer(send: Sender, number: int) -> bool:
         return (answer_well if number < count else then)(send, number)
@@ -117,7 +126,7 @@ def answer_well_until(count: int, then: Behavior) -> Behavior:
 
 
 def stall(send: Sender, number: int) -> bool:  # noqa: ARG001 - one shape
-    """Send one token, and nothing more for a while."""
+    """Send one token, and nothing else for two seconds."""
     send(START + format_token("a"))
     time.sleep(2)
     return False
@@ -130,7 +139,7 @@ class EndpointDouble:
     port: int
     scheme: str = "http"
     requests: list[bytes] = field(default_factory=list)
-    """The posted ones."""
+    """The posted requests."""
     most_connections: int = 0
     _open: list[socket.socket] = field(default_factory=list)
 
@@ -139,17 +148,21 @@ class EndpointDouble:
         return f"{self.scheme}://localhost:{self.port}"
 
 
+ServeEndpoint = Callable[..., EndpointDouble]
+"""The fixture ``serve``: ``serve_endpoint`` until the test ends."""
+
+
 @contextmanager
 def serve_endpoint(
-    behaviour: Behaviour = answer_well,
+    behavior: Behavior = answer_well,
     context: ssl.SSLContext | None = None,
     pages: Mapping[str, bytes] = PAGES,
     key: str = "",
     port: int = 0,
 ) -> Iterator[EndpointDouble]:
-    """Serve on loopback until the block ends, on a free port or on this one.
+    """Serve until the block ends; port 0 takes a free one.
 
-    ``key``: the bearer token that every request has to bring.
+    ``key``: the bearer token that every request must have.
     """
     listener = socket.create_server(("127.0.0.1", port), backlog=256)
     double = EndpointDouble(listener.getsockname()[1], "https" if context else "http")
@@ -195,13 +208,13 @@ def serve_endpoint(
                 request = head + b"\r\n\r\n" + data[:length]
                 double.requests.append(request)
             data = data[length:]
-            keep = behaviour(Sender(sock, request), number)
+            keep = behavior(Sender(sock, request), number)
 
     def accept() -> None:
         with suppress(OSError):
             while True:
                 plain, _ = listener.accept()
-                # Else every second part of an answer waits for the client's kernel.
+                # Otherwise every second part of an answer waits for the client's ACK.
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 thread = threading.Thread(target=connection, args=(plain,), daemon=True)
                 threads.append(thread)

@@ -1,4 +1,4 @@
-"""A benchmark that services answer: sample ``i`` asks ``q<i>``; any answer will do.
+"""A benchmark for services: the prompt of sample ``i`` is ``q<i>``; any answer will do.
 
 Named by dotted spec (``tests.support.service_doubles:ASKING``), as in ``doubles``.
 """
@@ -6,6 +6,7 @@ Named by dotted spec (``tests.support.service_doubles:ASKING``), as in ``doubles
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.samples import Answer
@@ -21,13 +23,19 @@ from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.judge.judge import Context
+from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.runner.runner import Runner
 
 SAMPLES = 64
 TOKENS = 8
@@ -122,7 +130,7 @@ def make_task(
     tuned: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Task:
-    """Return a job of half a second against these endpoints."""
+    """Return a task of half a second against these endpoints."""
     given: dict[str, Any] = {"concurrency": 8, "warm_up": 0, **changes}
     rule = rule or rule_for(scenario)
     return Task(
@@ -142,6 +150,34 @@ def make_task(
         audit=compliance.find(audit, rule) if audit else None,
         tuned=tuned or {},
     )
+
+
+MakeTask = Callable[..., Task]
+"""The fixture ``make_task``: ``make_task`` below the test's own folder."""
+
+
+def judge_run(task: Task, result: RunResult) -> Verdict:
+    """Judge a run as the ``measure`` fixture does."""
+    context = Context(
+        settings=result.settings,
+        reference=dict(result.reference),
+        build=result.build,
+        dataset_total=result.dataset_total,
+        run=result.facts,
+        audit=task.audit,
+    )
+    table = rounds.get("v6.1")
+    return judge(task.folder, task.cell, task.mode, task.rule, table, context)
+
+
+def read_refusal(runner: Runner, task: Task) -> str:
+    """Run a task that is refused before LoadGen starts; return the reason."""
+    with pytest.raises(RunFailed) as caught:
+        runner.run(task)
+    assert "phase check" in str(caught.value)
+    assert runner.pid is not None, "the runner is still alive"
+    assert not (task.folder / "mlperf_log_detail.txt").exists()
+    return str(caught.value)
 
 
 ENTRY_POINT = """

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequirementMissing
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.services.local import gguf
 
 PRECISIONS = {"f16": gguf.F16, "q8_0": gguf.Q8_0, "q4_1": None}
@@ -107,7 +107,7 @@ def make_server_recipe(
     try:
         model = prepare_model(precision, cache)
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise RunRefused(str(error)) from None
     # One processor is left to LoadGen and the client. llama.cpp's threads wait for
     # each other at every layer, spinning: one that shares its processor stops all.
     threads = min(max(1, len(cpus) - 1), MOST_THREADS)

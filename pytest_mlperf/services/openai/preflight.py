@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from pytest_mlperf.config.option_types import suggest
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.services.http.address import Address
 
 TIMEOUT_S = 10.0
@@ -63,23 +63,23 @@ def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpRep
                 reply = connection.getresponse()
                 return HttpReply(reply.status, reply.read(MOST_BYTES))
     except ssl.SSLCertVerificationError as error:
-        raise Refused(
+        raise RunRefused(
             f"{where}: the certificate is not trusted ({error.verify_message}); name "
             "the file of the authority that signed it with --mlperf-endpoint-ca FILE"
         ) from None
     except ssl.SSLError as error:
-        raise Refused(
+        raise RunRefused(
             f"{where}: no TLS there ({error.reason or error}); write http:// if the "
             "server speaks without it"
         ) from None
     except (http.client.HTTPException, ValueError) as error:
-        raise Refused(
+        raise RunRefused(
             f"{where}: found no HTTP server ({type(error).__name__}: {error}), but "
             "should be an OpenAI-compatible one; correct the URL or its port"
         ) from None
     except OSError as error:
         why = error.strerror or str(error) or type(error).__name__
-        raise Refused(
+        raise RunRefused(
             f"{where}: nobody answers ({why}); start the server, or correct the URL "
             "(--mlperf-endpoint)"
         ) from None
@@ -92,7 +92,7 @@ def check_health(address: Address, headers: Mapping[str, str], key_name: str) ->
     if health.status >= http.client.INTERNAL_SERVER_ERROR and (
         health.status not in NO_PATH
     ):
-        raise Refused(
+        raise RunRefused(
             f"{address.url}{HEALTH}: found {health.shown}, but should be 200; wait "
             "until the server has loaded its model, or look into its log"
         )
@@ -111,7 +111,7 @@ def check_key(
     what = f"the endpoint wants a key, and the environment variable {key_name} has none"
     if "Authorization" in headers:
         what = f"the endpoint refuses the key in the environment variable {key_name}"
-    raise Refused(
+    raise RunRefused(
         f"{address.url}{path}: HTTP {reply.status}: {what}; put the right one there, "
         "or name another variable with --mlperf-endpoint-token-env NAME"
     )
@@ -134,7 +134,7 @@ def list_models(
     except (ValueError, TypeError, KeyError, RecursionError):
         names = ()
     if reply.status != http.client.OK or not names:
-        raise Refused(
+        raise RunRefused(
             f"{address.url}{MODELS}: found {reply.shown}, but should be a list of the "
             "models that an OpenAI-compatible server has; correct the URL (without "
             "/v1), or look into the server's log"
@@ -152,7 +152,7 @@ def choose_model(
     if served is None:
         if wanted or others:
             return wanted or others
-        raise Refused(
+        raise RunRefused(
             f"{address.url}{MODELS}: not there (404), but should list the models; "
             "correct the URL, or name the model with --mlperf-endpoint-model NAME"
         )
@@ -160,13 +160,13 @@ def choose_model(
     asked = wanted or others
     if asked and asked not in names:
         whose = "" if wanted else " (what the other endpoints serve)"
-        raise Refused(
+        raise RunRefused(
             f"{address.url} does not serve the model {asked!r}{whose}; it serves "
             f"{', '.join(map(repr, names))}.{suggest(asked, names)} Name one with "
             "--mlperf-endpoint-model NAME"
         )
     if not asked and len(names) > 1:
-        raise Refused(
+        raise RunRefused(
             f"{address.url} serves {', '.join(map(repr, names))}; say which is meant "
             "with --mlperf-endpoint-model NAME"
         )

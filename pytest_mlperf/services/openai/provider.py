@@ -27,7 +27,7 @@ from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import Workload
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.services.http import http1
 from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.http.client import HttpClient
@@ -74,7 +74,7 @@ class EndpointRequests:
                 continue
             prompt = self.prompt_of(index)
             if self.dialect.chat and not prompt.text:
-                raise Refused(
+                raise RunRefused(
                     f"sample {index} has token ids and no text, but a conversation "
                     "takes text; leave out --mlperf-endpoint-chat"
                 )
@@ -113,7 +113,7 @@ class OpenAIEndpoint:
         short = replace(prompt, max_tokens=min(prompt.max_tokens, TRIAL_TOKENS))
         try:
             id_fields = self._find_id_fields(target, short, beat)
-        except Refused:
+        except RunRefused:
             if target.fields.get("top_k") != NO_TOP_K:
                 raise
             fields = {**target.fields, "top_k": TENSORRT_NO_TOP_K}
@@ -151,7 +151,7 @@ class OpenAIEndpoint:
                 # Strict servers refuse a field that they do not know.
                 if fields and error.problem.startswith(("HTTP 400", "HTTP 422")):
                     continue
-                raise Refused(
+                raise RunRefused(
                     f"{error.url}: a test completion of {prompt.max_tokens} tokens "
                     f"failed after {error.after_s:.3f} s: {error.problem}. It should "
                     "be answered before a run is worth starting; look into the "
@@ -235,14 +235,14 @@ def parse_address(url: str, ca_file: str | None) -> Address:
     try:
         return Address.parse(url, ca_file)
     except ValueError as error:
-        raise Refused(f"--mlperf-endpoint: {error}") from None
+        raise RunRefused(f"--mlperf-endpoint: {error}") from None
 
 
 def prompts_of(workload: PromptWorkload | TensorWorkload) -> PromptWorkload:
     """Return a workload that has prompts; raises ``Refused`` for another one."""
     if isinstance(workload, PromptWorkload):
         return workload
-    raise Refused(
+    raise RunRefused(
         f"{workload.title} has tensors, but an OpenAI-compatible endpoint takes "
         "prompts; choose another provider with --mlperf-engine"
     )

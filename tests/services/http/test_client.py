@@ -25,25 +25,14 @@ from pytest_mlperf.services.http.client import HttpClient
 from pytest_mlperf.services.http.connection import IDLE_S
 from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai.protocol import Dialect
-from tests.support.endpoint_double import END
-from tests.support.endpoint_double import START
-from tests.support.endpoint_double import USAGE
-from tests.support.endpoint_double import Behaviour
-from tests.support.endpoint_double import after
-from tests.support.endpoint_double import chunk
-from tests.support.endpoint_double import event
-from tests.support.endpoint_double import good
-from tests.support.endpoint_double import says
-from tests.support.endpoint_double import serving
-from tests.support.endpoint_double import stall
-from tests.support.endpoint_double import status
-from tests.support.endpoint_double import token
+from tests.support import endpoint_double as endpoint
+from tests.support.endpoint_double import ServeEndpoint
 
 WAIT_S = 20.0
 
 
-class Ears:
-    """Keeps what the client tells, and wakes who waits for it."""
+class RecordingListener:
+    """A ``Listener`` that records its calls; ``wait`` returns after the last one."""
 
     def __init__(self, wanted: int) -> None:
         self.firsts: list[int] = []
@@ -71,209 +60,227 @@ class Ears:
 
 
 @contextmanager
-def client(
-    urls: Sequence[str], ears: Ears, *, limit: int = 8, ca: str | None = None,
-    headers: dict[str, str] | None = None, **options: Any,
-) -> Iterator[HttpClient]:  # fmt: skip
+def open_client(
+    urls: Sequence[str],
+    listener: RecordingListener,
+    *,
+    limit: int = 8,
+    ca: str | None = None,
+    headers: dict[str, str] | None = None,
+    **options: Any,
+) -> Iterator[HttpClient]:
     """Open a client of these endpoints; every sample asks for at most 8 tokens."""
     dialect = Dialect("m")
-    addresses = [Address.parse(url, ca) for url in urls]
-    endpoints = [
-        Endpoint(
-            a,
-            http1.format_head("POST", dialect.path, a.authority, headers or {}),
-            limit,
-        )
-        for a in addresses
-    ]
-    requests = {
-        i: http1.format_body(dialect.request(Prompt(f"q{i}"))) for i in range(200)
-    }
-    pool = HttpClient(
-        endpoints, requests, lambda _: dialect.open_reader(8), ears, **options
+    endpoints = []
+    for url in urls:
+        address = Address.parse(url, ca)
+        head = http1.format_head("POST", dialect.path, address.authority, headers or {})
+        endpoints.append(Endpoint(address, head, limit))
+    prompts = [Prompt(f"q{sample}") for sample in range(200)]
+    bodies = [http1.format_body(dialect.request(prompt)) for prompt in prompts]
+    requests = dict(enumerate(bodies))
+    client = HttpClient(
+        endpoints, requests, lambda _: dialect.open_reader(8), listener, **options
     )
     try:
-        yield pool
+        yield client
     finally:
-        pool.close()
+        client.close()
 
 
-def ask(urls: Sequence[str], count: int, **options: Any) -> tuple[Ears, HttpClient]:
-    """Send that many requests and wait for the end."""
-    ears = Ears(count)
-    with client(urls, ears, **options) as pool:
+def send_requests(
+    urls: Sequence[str], count: int, **options: Any
+) -> tuple[RecordingListener, HttpClient]:
+    """Send ``count`` requests and wait until all are answered or one has failed."""
+    listener = RecordingListener(count)
+    with open_client(urls, listener, **options) as client:
         for number in range(count):
-            pool.submit(1000 + number, number)
-        ears.wait()
-    return ears, pool
+            client.submit(1000 + number, number)
+        listener.wait()
+    return listener, client
 
 
-def test_every_request_gets_its_own_answer() -> None:
-    """Tickets come back once each, after their first token."""
-    with serving() as server:
-        ears, pool = ask([server.url], 100)
+def test_every_request_gets_its_own_answer(serve: ServeEndpoint) -> None:
+    """Each ticket returns once, after its first token."""
+    server = serve()
+    listener, client = send_requests([server.url], 100)
 
-    assert set(range(1000, 1100)) == set(ears.answers)
-    assert set(ears.firsts) == set(ears.answers)
-    assert {(a.text, a.tokens) for a in ears.answers.values()} == {("abc", 3)}
+    assert set(range(1000, 1100)) == set(listener.answers)
+    assert set(listener.firsts) == set(listener.answers)
+    assert {(a.text, a.tokens) for a in listener.answers.values()} == {("abc", 3)}
     assert (
-        pool.stats()[0].sent, pool.stats()[0].answered, pool.stats()[0].tokens,
+        client.stats()[0].sent, client.stats()[0].answered, client.stats()[0].tokens,
     ) == (100, 100, 300)  # fmt: skip
 
 
-def test_no_more_requests_are_outstanding_than_allowed() -> None:
-    """What is too much waits in line: back-pressure, not a refusal."""
-    with serving() as server:
-        ears, pool = ask([server.url], 60, limit=3)
+def test_no_more_requests_are_outstanding_than_allowed(serve: ServeEndpoint) -> None:
+    """Further requests wait in the client's queue."""
+    server = serve()
+    listener, client = send_requests([server.url], 60, limit=3)
 
-    assert ears.error is None
-    assert len(ears.answers) == 60
+    assert listener.error is None
+    assert len(listener.answers) == 60
     assert server.most_connections <= 3
-    assert pool.stats()[0].most_outstanding <= 3
+    assert client.stats()[0].most_outstanding <= 3
 
 
-def test_connections_are_kept() -> None:
-    """Opening one a request would be the client's own latency."""
-    with serving() as server:
-        ears, _ = ask([server.url], 50, limit=1)
+def test_connections_are_kept(serve: ServeEndpoint) -> None:
+    """Opening one for each request would add the client's own latency."""
+    server = serve()
+    listener, _ = send_requests([server.url], 50, limit=1)
 
-    assert len(ears.answers) == 50
+    assert len(listener.answers) == 50
     assert server.most_connections == 1
 
 
 @pytest.mark.parametrize("balance", ["round", "least"])
-def test_several_endpoints_share_the_requests(balance: str) -> None:
-    """Round robin to the letter; least outstanding about evenly."""
-    with serving() as one, serving() as two:
-        ears, pool = ask([one.url, two.url], 80, balance=balance)
+def test_several_endpoints_share_the_requests(
+    serve: ServeEndpoint, balance: str
+) -> None:
+    """Round robin exactly; least outstanding about evenly."""
+    one = serve()
+    two = serve()
+    listener, client = send_requests([one.url, two.url], 80, balance=balance)
 
-    shares = [stats.answered for stats in pool.stats()]
-    assert 80 == len(ears.answers) == sum(shares)
+    shares = [stats.answered for stats in client.stats()]
+    assert 80 == len(listener.answers) == sum(shares)
     if balance == "round":
         assert shares == [40, 40]
     else:
         assert min(shares) > 0
 
 
+send_parts = endpoint.send_parts
+START, END = endpoint.START, endpoint.END
+TOKEN = endpoint.format_token("a")
+NO_CHOICE = endpoint.format_event({"choices": []})
+TOO_MANY = endpoint.format_event({"choices": [], "usage": {"completion_tokens": 99}})
+ERROR = endpoint.format_event({"error": "no such model"})
+HALF_CLOSED = "closed the connection in the middle"
+
+
 @pytest.mark.parametrize(
-    ("behaviour", "found"),
+    ("behavior", "found"),
     [
-        (status(429, "slow down"), "HTTP 429: slow down"),
-        (status(500, "cuda out of memory"), "HTTP 500: cuda out of memory"),
-        (status(404, ""), "HTTP 404"),
-        (says(b""), "closed the connection before the answer"),
-        (says(START, token("a")), "closed the connection in the middle"),
-        (says(START, token("a"), USAGE, END), None),
-        (says(START, token("a"), END), "without usage.completion_tokens"),
-        (says(START, b"5\r\nda"), "closed the connection in the middle"),
-        (says(START, chunk(b"nonsense\n\n")), "malformed event stream"),
-        (says(START, event({"choices": []})), "empty choices"),
-        (says(START, token("a"), b"0\r\n\r\n", keep=True), "ended early"),
+        (endpoint.answer_status(429, "slow down"), "HTTP 429: slow down"),
+        (endpoint.answer_status(500, "out of memory"), "HTTP 500: out of memory"),
+        (endpoint.answer_status(404, ""), "HTTP 404"),
+        (send_parts(b""), "closed the connection before the answer"),
+        (send_parts(START, TOKEN), HALF_CLOSED),
+        (send_parts(START, TOKEN, endpoint.USAGE, END), None),
+        (send_parts(START, TOKEN, END), "without usage.completion_tokens"),
+        (send_parts(START, b"5\r\nda"), HALF_CLOSED),
         (
-            says(START, token("a"), event({"choices": [], "usage": {
-                "completion_tokens": 99}}), END, keep=True),
-            "max_tokens allows 8",
+            send_parts(START, endpoint.format_chunk(b"nonsense\n\n")),
+            "malformed event stream",
         ),
-        (says(START, event({"error": "no such model"})), "no such model"),
-        (says(b"SSH-2.0-OpenSSH\r\n\r\n"), "instead of an HTTP/1.1 response"),
-        (after(5, says(START, token("a"))), "closed the connection in the middle"),
+        (send_parts(START, NO_CHOICE), "empty choices"),
+        (send_parts(START, TOKEN, b"0\r\n\r\n", keep=True), "ended early"),
+        (send_parts(START, TOKEN, TOO_MANY, END, keep=True), "max_tokens allows 8"),
+        (send_parts(START, ERROR), "no such model"),
+        (send_parts(b"SSH-2.0-OpenSSH\r\n\r\n"), "instead of an HTTP/1.1 response"),
+        (endpoint.answer_well_until(5, send_parts(START, TOKEN)), HALF_CLOSED),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_answer_is_one_failure_with_endpoint_request_and_time(
-    behaviour: Behaviour, found: str | None
+    serve: ServeEndpoint, behavior: endpoint.Behavior, found: str | None
 ) -> None:
-    """Nothing is tried again into a better number."""
-    with serving(behaviour) as server:
-        ears, _ = ask([server.url], 20 if found else 1, limit=1)
+    """No request is sent again."""
+    server = serve(behavior)
+    listener, _ = send_requests([server.url], 20 if found else 1, limit=1)
 
     if found is None:
-        assert ears.error is None
+        assert listener.error is None
         return
-    assert isinstance(ears.error, RequestFailed)
-    assert found in str(ears.error)
-    assert server.url in str(ears.error)
-    assert "request for sample" in str(ears.error)
-    assert " s: " in str(ears.error)
+    assert isinstance(listener.error, RequestFailed)
+    assert found in str(listener.error)
+    assert server.url in str(listener.error)
+    assert "request for sample" in str(listener.error)
+    assert " s: " in str(listener.error)
 
 
-def test_a_stall_in_the_middle_of_a_stream_is_a_failure() -> None:
+def test_a_stall_in_the_middle_of_a_stream_is_a_failure(serve: ServeEndpoint) -> None:
     """A server that hangs must not hang the run."""
-    with serving(stall) as server:
-        ears, _ = ask([server.url], 1, stall_s=0.3)
+    server = serve(endpoint.stall)
+    listener, _ = send_requests([server.url], 1, stall_s=0.3)
 
-    assert isinstance(ears.error, RequestFailed)
-    assert "nothing came for 0.3 s" in str(ears.error)
+    assert isinstance(listener.error, RequestFailed)
+    assert "nothing came for 0.3 s" in str(listener.error)
 
 
-def test_a_stream_that_never_ends_is_a_failure() -> None:
-    """Each token restarts the stall's clock, but not the request's."""
+def test_a_stream_that_never_ends_is_a_failure(serve: ServeEndpoint) -> None:
+    """Each piece restarts the stall's clock, but not the request's."""
 
-    def drip(send: Any, number: int) -> bool:  # noqa: ARG001 - one shape
-        send(START)
+    def drip(send: endpoint.Sender, number: int) -> bool:  # noqa: ARG001 - one shape
+        send(endpoint.START)
         while True:
-            send(chunk(b": still here\n\n"))
+            send(endpoint.format_chunk(b": still here\n\n"))
             threading.Event().wait(0.05)
 
-    with serving(drip) as server:
-        ears, _ = ask([server.url], 1, timeout_s=0.5, stall_s=5)
+    server = serve(drip)
+    listener, _ = send_requests([server.url], 1, timeout_s=0.5, stall_s=5)
 
-    assert "no whole answer in 0.5 s" in str(ears.error)
+    assert "no whole answer in 0.5 s" in str(listener.error)
 
 
-def test_nobody_at_the_port_is_a_failure() -> None:
-    """A dead endpoint is named."""
+def test_a_port_without_a_server_is_a_failure() -> None:
+    """The error names the endpoint."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    ears, _ = ask([f"127.0.0.1:{port}"], 1)
+    listener, _ = send_requests([f"127.0.0.1:{port}"], 1)
 
-    assert isinstance(ears.error, RequestFailed)
-    assert f"127.0.0.1:{port}" in str(ears.error)
-    assert "cannot connect (Connection refused)" in str(ears.error)
+    assert isinstance(listener.error, RequestFailed)
+    assert f"127.0.0.1:{port}" in str(listener.error)
+    assert "cannot connect (Connection refused)" in str(listener.error)
 
 
-def test_one_dead_endpoint_of_two_fails_the_run() -> None:
-    """The other must not quietly do all the work."""
+def test_one_dead_endpoint_of_two_fails_the_run(serve: ServeEndpoint) -> None:
+    """The other endpoint must not do all the work unnoticed."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with serving() as server:
-        ears, _ = ask([server.url, f"127.0.0.1:{port}"], 20)
+    server = serve()
+    listener, _ = send_requests([server.url, f"127.0.0.1:{port}"], 20)
 
-    assert str(port) in str(ears.error)
+    assert str(port) in str(listener.error)
 
 
-def test_a_kept_connection_that_was_closed_is_opened_again_and_counted() -> None:
-    """HTTP allows a server to close between requests; no answer had begun."""
+def test_a_kept_connection_that_was_closed_is_opened_again_and_counted(
+    serve: ServeEndpoint,
+) -> None:
+    """HTTP allows a server to close between requests, before an answer begins."""
 
-    def once(send: Any, number: int) -> bool:
-        good(send, number)
-        return False  # closes without having said so
+    def close_after_one(send: endpoint.Sender, number: int) -> bool:
+        endpoint.answer_well(send, number)
+        return False  # without Connection: close
 
-    with serving(once) as server:
-        ears = Ears(2)
-        with client([server.url], ears, limit=1) as pool:
-            pool.submit(1, 0)
-            pool.submit(2, 1)
-            ears.wait()
-            stats = pool.stats()[0]
+    server = serve(close_after_one)
+    listener = RecordingListener(2)
+    with open_client([server.url], listener, limit=1) as client:
+        client.submit(1, 0)
+        client.submit(2, 1)
+        listener.wait()
+        stats = client.stats()[0]
 
-    assert ears.error is None
-    assert set(ears.answers) == {1, 2}
+    assert listener.error is None
+    assert set(listener.answers) == {1, 2}
     assert 2 == stats.answered == stats.sent
 
 
-def test_a_request_that_the_server_held_and_dropped_is_a_failure() -> None:
-    """Its connection was not idle: sending it again would hide that it was lost."""
+def test_a_request_that_the_server_received_and_dropped_is_a_failure(
+    serve: ServeEndpoint,
+) -> None:
+    """Its connection was not idle; sending it again would hide the loss."""
 
-    def drops(send: Any, number: int) -> bool:
+    def drop_second(send: endpoint.Sender, number: int) -> bool:
         if number == 1:
             time.sleep(IDLE_S + 0.3)
             return False
-        return good(send, number)
+        return endpoint.answer_well(send, number)
 
-    with serving(drops) as server:
-        ears, _ = ask([server.url], 2, limit=1)
+    server = serve(drop_second)
+    listener, _ = send_requests([server.url], 2, limit=1)
 
-    assert "closed the connection before the answer" in str(ears.error)
+    assert "closed the connection before the answer" in str(listener.error)
 
 
 @pytest.fixture(scope="session")
@@ -293,29 +300,35 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_tls_and_bearer_tokens_reach_the_server(certificate: Path) -> None:
-    """Over TLS with a CA file of one's own; the token is in no text of ours."""
+def test_tls_and_bearer_tokens_reach_the_server(
+    serve: ServeEndpoint, certificate: Path
+) -> None:
+    """Over TLS with a private CA file; the token is in none of our texts."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    with serving(context=context) as server:
-        headers = {"Authorization": "Bearer secret"}
-        ears, pool = ask([server.url], 20, ca=str(certificate), headers=headers)
+    server = serve(context=context)
+    headers = {"Authorization": "Bearer secret"}
+    listener, client = send_requests(
+        [server.url], 20, ca=str(certificate), headers=headers
+    )
 
-    assert ears.error is None
-    assert len(ears.answers) == 20
+    assert listener.error is None
+    assert len(listener.answers) == 20
     assert all(b"Authorization: Bearer secret" in r for r in server.requests)
-    assert "secret" not in repr(pool.stats())
+    assert "secret" not in repr(client.stats())
 
 
-def test_an_unknown_certificate_is_a_failure(certificate: Path) -> None:
-    """No answer is taken from whoever is at the port."""
+def test_an_unknown_certificate_is_a_failure(
+    serve: ServeEndpoint, certificate: Path
+) -> None:
+    """A server that cannot be verified gets no request."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
-    with serving(context=context) as server:
-        ears, _ = ask([server.url], 1)
+    server = serve(context=context)
+    listener, _ = send_requests([server.url], 1)
 
-    assert "cannot connect" in str(ears.error)
-    assert "certificate" in str(ears.error).lower()
+    assert "cannot connect" in str(listener.error)
+    assert "certificate" in str(listener.error).lower()
 
 
 @pytest.mark.parametrize(
@@ -329,7 +342,7 @@ def test_an_unknown_certificate_is_a_failure(certificate: Path) -> None:
     ],
 )
 def test_a_wrong_url_is_refused(url: str, found: str) -> None:
-    """Before anything is run."""
+    """The error does not repeat a password."""
     with pytest.raises(ValueError, match=re.escape(found)) as caught:
         Address.parse(url)
 

@@ -1,0 +1,48 @@
+"""A runner, and real small endpoints for the tests of services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import Runner
+from tests.support import service_doubles
+from tests.support.endpoint_double import EndpointDouble
+from tests.support.endpoint_double import ServeEndpoint
+from tests.support.endpoint_double import serve_endpoint
+from tests.support.service_doubles import MakeTask
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """One child for the module; a failed run ends it, and the next one starts it."""
+    runner = Runner(stall_s=20, build_s=60)
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[ServeEndpoint]:
+    """Starts endpoints, which end with the test; arguments as ``serve_endpoint``."""
+    with ExitStack() as stack:
+
+        def start(*args: Any, **options: Any) -> EndpointDouble:
+            return stack.enter_context(serve_endpoint(*args, **options))
+
+        yield start
+
+
+@pytest.fixture
+def make_task(tmp_path: Path) -> MakeTask:
+    """Makes tasks with a folder of the test's; see ``service_doubles.make_task``."""
+
+    def make(urls: Sequence[str], *args: Any, folder: str = "", **options: Any) -> Task:
+        return service_doubles.make_task(tmp_path / folder, urls, *args, **options)
+
+    return make
