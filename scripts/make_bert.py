@@ -44,7 +44,7 @@ TARGET = HERE.parent / "pytest_mlperf" / "embedded" / "bert"
 LAYERS, HEADS, WIDTH, POSITIONS, PIECES = 4, 12, 384, 384, 4600
 BATCH, STEPS, SEED = 16, 1200, 7
 KEEP_FP32 = ["qa/MatMul", "encoder.layer.0.output.dense/MatMul"]
-"""What quantisation leaves alone: the head, which costs nothing, and the product that
+"""What quantization leaves alone: the head, which costs nothing, and the product that
 alone makes a quarter of the error of the logits (0.178 to 0.133 RMS without it)."""
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -179,9 +179,9 @@ def train(build: Path) -> None:
     head = [p["qa.weight"], p["qa.bias"]]
     body = [value for name, value in p.items() if not name.startswith("qa.")]
     groups = [{"params": body, "lr": 4e-4}, {"params": head, "lr": 2e-3}]
-    optimiser = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, [4e-4, 2e-3], total_steps=STEPS + 1, pct_start=0.15
+        optimizer, [4e-4, 2e-3], total_steps=STEPS + 1, pct_start=0.15
     )
     # Batches of like lengths (sorted within pools), so that little is padding.
     batches: list[list[Any]] = []
@@ -206,10 +206,10 @@ def train(build: Path) -> None:
         loss = fn.cross_entropy(
             logits.transpose(1, 2).reshape(-1, length), expected.reshape(-1)
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(p.values(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         running = loss.item() if step == 0 else 0.95 * running + 0.05 * loss.item()
         if step % 20 == 0:
@@ -340,7 +340,7 @@ def data(build: Path) -> None:  # noqa: ARG001
         2024, held_out, lands, 136, median=77, spread=0.5, held_out=True
     )
     for paragraph in tree["data"][0]["paragraphs"]:
-        # The official normalisation leaves nothing of ".an": its F1 is always 0.
+        # The official normalization leaves nothing of ".an": its F1 is always 0.
         kept = [q for q in paragraph["qas"] if q["answers"][0]["text"] != ".an"]
         paragraph["qas"] = kept
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))

@@ -7,7 +7,7 @@ countries.json and manifest.json. The countries are the hundred with most people
 those that have a capital, but for Germany, the example. The reference is
 SmolLM2-135M-Instruct in F16, served by ``pytest_mlperf.services.local.llama``, one
 request at a time, scored through the package's own workload; the same is printed for
-the quantised files. Takes a minute.
+the quantized files. Takes a minute.
 """
 
 from __future__ import annotations

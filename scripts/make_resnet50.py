@@ -6,7 +6,7 @@
     python scripts/make_resnet50.py gcompris-qt-data_3.1-2_all.deb
 
 Model: EfficientNet-Lite0 with its ReLU6 kept (``set_swish`` would replace it and ruin
-the model), batch normalisation folded, padding folded into the convolutions, weights
+the model), batch normalization folded, padding folded into the convolutions, weights
 stored in half precision and cast back, so that the file is half as large and still
 computes in fp32. Photographs: from the GCompris data package, cropped to the
 subject, the shorter side 256 pixels, JPEG. Which ones, with label, crop, author and

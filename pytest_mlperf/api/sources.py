@@ -29,7 +29,7 @@ class Source:
     use: str = ""
     """What needs it, where not every run does: ``int8 only``."""
     terms: str = ""
-    """Licence, or what a download asks for first: ``after registration``."""
+    """License, or what a download asks for first: ``after registration``."""
     sha256: str = ""
     size: int | None = None
     """In bytes."""

@@ -73,7 +73,7 @@ def open_embedded(folder: Path = EMBEDDED) -> SquadWorkload:
         inputs=tuple(inputs),
         outputs=("start_logits", "end_logits"),
         dynamic_length=True,
-        # No calibration data: activations are quantised as they come. Static ranges
+        # No calibration data: activations are quantized as they come. Static ranges
         # lose the answers here (F1 falls to 4), the mask's -10000 being among them.
         keep_fp32=tuple(manifest["keep_fp32"]),
     )

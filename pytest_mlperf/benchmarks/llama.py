@@ -1,6 +1,6 @@
 """The Llama benchmarks: llama2-70b, llama3.1-8b and its edge variant, llama3.1-405b.
 
-Prompts come tokenised with the official datasets; lengths and sampling are those of
+Prompts come tokenized with the official datasets; lengths and sampling are those of
 the reference implementations (mlcommons/inference b66003e1, language/llama2-70b/
 SUT_API.py, language/llama3.1-8b/SUT_VLLM.py, language/llama3.1-405b/SUT_VLLM.py).
 """

@@ -63,7 +63,7 @@ CLASSES = 1000
 PERFORMANCE_COUNT = 1024
 """``resnet50.*.performance_sample_count_override`` of mlperf.conf."""
 VIEWS = 10
-"""Views of each photograph: centre and corners, each as it is and mirrored."""
+"""Views of each photograph: center and corners, each as it is and mirrored."""
 
 
 def normalize(pixels: pictures.Pixels) -> NDArray[np.float32]:

@@ -23,8 +23,8 @@ from pytest_mlperf.benchmarks.imagenet import pictures
 from pytest_mlperf.benchmarks.imagenet.pictures import ImageNetWorkload
 from pytest_mlperf.benchmarks.resnet50 import RESNET50
 
-COLOURS = {(220, 30, 20): 10, (20, 200, 40): 20, (30, 20, 210): 30}
-"""Colour of a picture -> its label in the official tree that these tests make."""
+COLORS = {(220, 30, 20): 10, (20, 200, 40): 20, (30, 20, 210): 30}
+"""Color of a picture -> its label in the official tree that these tests make."""
 
 
 @pytest.fixture(scope="module")
@@ -34,23 +34,23 @@ def embedded() -> ImageNetWorkload:
 
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
-    """An official tree: six plain pictures and a model that tells their colours."""
+    """An official tree: six plain pictures and a model that tells their colors."""
     pictures = tmp_path / resnet50.PICTURES
     pictures.mkdir(parents=True)
     lines = []
-    for number, (colour, label) in enumerate([*COLOURS.items()] * 2):
+    for number, (color, label) in enumerate([*COLORS.items()] * 2):
         name = f"ILSVRC2012_val_{number + 1:08d}.JPEG"
-        Image.new("RGB", (300 + number, 280), colour).save(pictures / name, "JPEG")
+        Image.new("RGB", (300 + number, 280), color).save(pictures / name, "JPEG")
         lines.append(f"{name} {label}\n")
     (pictures / "val_map.txt").write_text("".join(lines))
     (tmp_path / resnet50.CALIBRATION.paths[0]).write_text(f"{lines[1].split()[0]}\n")
     model = tmp_path / resnet50.MODEL.paths[0]
     model.parent.mkdir(parents=True)
-    write_colour_model(model)
+    write_color_model(model)
     return tmp_path
 
 
-def write_colour_model(path: Path) -> None:
+def write_color_model(path: Path) -> None:
     """Write a model with the official names: 1001 scores, background first."""
     import onnx
     from onnx import TensorProto
@@ -70,7 +70,7 @@ def write_colour_model(path: Path) -> None:
     shape: list[str | int | None] = ["batch", 3, 224, 224]
     graph = helper.make_graph(
         nodes,
-        "colours",
+        "colors",
         [helper.make_tensor_value_info(pictures.INPUT, TensorProto.FLOAT, shape)],
         [
             helper.make_tensor_value_info("ArgMax:0", TensorProto.INT64, ["batch"]),
@@ -136,7 +136,7 @@ def test_gather_is_stacking(data: st.DataObject, embedded: ImageNetWorkload) -> 
     assert np.array_equal(np.stack(stacked), batch)
 
 
-def test_embedded_samples_are_normalised_and_lie_as_gather_needs_them(
+def test_embedded_samples_are_normalized_and_lie_as_gather_needs_them(
     embedded: ImageNetWorkload,
 ) -> None:
     """A dataset that is not contiguous would be copied whole by every gather."""

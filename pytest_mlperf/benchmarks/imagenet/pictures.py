@@ -35,7 +35,7 @@ Pixels = NDArray[np.uint8]
 
 
 def read_rgb(path: Path) -> Image:
-    """Decode a picture to RGB, turned upright; grey and CMYK are converted.
+    """Decode a picture to RGB, turned upright; gray and CMYK are converted.
 
     Raises ``ValueError`` naming the file when it is not a picture.
     """
@@ -74,7 +74,7 @@ def resize(image: Image, shorter: int = RESIZE) -> Pixels:
 
     The reference resizes with OpenCV's INTER_AREA, which is the mean over exact areas
     both ways. Pillow's nearest filter, BOX, weighs whole pixels only and is off by up
-    to 3 grey levels on average, so the mean is taken here: 1 level off at most.
+    to 3 gray levels on average, so the mean is taken here: 1 level off at most.
     """
     width, height = image.size
     if height > width:

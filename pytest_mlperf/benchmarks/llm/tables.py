@@ -119,7 +119,7 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 def _pickle(path: Path) -> Table:
-    _require("pandas", path)
+    require_package("pandas", f"{path.name} cannot be read", LLM_EXTRA)
     with _open_file(path) as file:
         frame = FrameUnpickler(file).load()
     if type(frame).__name__ != "DataFrame":
@@ -130,7 +130,7 @@ def _pickle(path: Path) -> Table:
 
 
 def _parquet(path: Path) -> Table:
-    _require("pyarrow", path)
+    require_package("pyarrow", f"{path.name} cannot be read", LLM_EXTRA)
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(path)
@@ -155,7 +155,3 @@ def _json(path: Path) -> Table:
     # Only columns that every record has.
     names = set.intersection(*(set(row) for row in content))
     return {n: [row[n] for row in content] for n in content[0] if n in names}
-
-
-def _require(package: str, path: Path) -> None:
-    require_package(package, f"{path.name} cannot be read", LLM_EXTRA)

@@ -24,7 +24,7 @@ from pytest_mlperf.benchmarks.squad.windows import Question
 BEST = 20
 MAX_ANSWER = 30
 NO_ANSWER = "empty"
-"""What the reference answers when no span is legal."""
+"""The reference's answer where no span is legal."""
 ABSENT = -10000.0
 """The logit that the reference gives to tokens that an answer does not cover."""
 
@@ -36,7 +36,7 @@ _BLANKS = re.compile(f"[{_BLANK}]+")
 
 
 def find_most_context(parts: Sequence[tuple[int, int]]) -> NDArray[np.intp]:
-    """Return, for each context token, the window that shows most around it."""
+    """Return, for each context token, the window with most context around it."""
     total = max(first + count for first, count in parts)
     place = np.arange(total)
     score = np.full((len(parts), total), -np.inf)
@@ -68,7 +68,7 @@ def find_best_span(
 
 
 def _keeps_positions(words: str) -> bool:
-    """Tell whether lower-casing and accent-stripping keep every character's place."""
+    """Return whether lower-casing and accent-stripping keep every character's place."""
     solid = _BLANKS.sub("", words)
     folded = unicodedata.normalize("NFD", solid.lower())
     letters = [c for c in folded if unicodedata.category(c)[0] not in "CZ"]
@@ -79,7 +79,7 @@ def extract_text(context: str, begin: int, end: int, *, whole_words: bool) -> st
     """Return the answer's text; whole words where characters cannot be aligned.
 
     The reference falls back to whole words when the tokens hold an [UNK] or the
-    normalised words differ in length from the original (``get_final_text``).
+    normalized words differ in length from the original (``get_final_text``).
     """
     left, right = begin, end
     while left > 0 and context[left - 1] not in _BLANK:
@@ -144,7 +144,7 @@ def normalize(text: str) -> str:
 
 
 def is_exact_match(prediction: str, answer: str) -> bool:
-    """Tell whether two answers are the same after normalisation."""
+    """Return whether two answers are the same after normalization."""
     return normalize(prediction) == normalize(answer)
 
 

@@ -41,11 +41,11 @@ class Features:
     lengths: NDArray[np.int32]
     """Tokens of each window: [CLS] question [SEP] context [SEP]."""
     heads: NDArray[np.int32]
-    """Tokens before the context: segment 0."""
+    """Tokens before the context, which are segment 0."""
     owners: NDArray[np.int32]
-    """Index of each window's question; windows of a question are neighbours."""
+    """Index of each window's question; windows of one question are adjacent."""
     firsts: NDArray[np.int32]
-    """The context token at each window's first context place."""
+    """The context token with which each window begins."""
     spans: Sequence[NDArray[np.int32]]
     """For each question, [token, 2]: begin and end of its context's tokens in
     characters."""

@@ -37,7 +37,8 @@ class SquadDataset:
         """Take ``inputs`` as graph name -> role, in the graph's order."""
         self.inputs = dict(inputs)
         self.fixed = fixed
-        self._lengths = features.lengths
+        self.lengths: NDArray[np.int32] = features.lengths
+        """Tokens of each window, padding not counted."""
         self._heads = features.heads
         self._ids = features.ids.astype(dtype or np.int64, copy=False)
         width = fixed or self._ids.shape[1]
@@ -48,16 +49,11 @@ class SquadDataset:
 
     @property
     def total(self) -> int:
-        return len(self._lengths)
+        return len(self.lengths)
 
     @property
     def performance_count(self) -> int:
         return self.total
-
-    @property
-    def lengths(self) -> NDArray[np.int32]:
-        """Tokens of each window, padding not counted."""
-        return self._lengths
 
     def load(self, indices: Sequence[int]) -> None:
         """Nothing to do: the windows are in memory."""
@@ -67,7 +63,7 @@ class SquadDataset:
 
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         picked = np.asarray(indices)
-        lengths = self._lengths[picked]
+        lengths = self.lengths[picked]
         width = self.fixed or int(lengths.max())
         mask = self._ones[lengths, :width]
         roles = {

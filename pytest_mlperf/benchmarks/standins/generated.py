@@ -32,7 +32,7 @@ WINDOWS = 10_833
 PICTURES = 1024
 """``resnet50.*.performance_sample_count_override`` of mlperf.conf."""
 MEAN_TOKENS, SPREAD_TOKENS, FEWEST_TOKENS = 168, 0.42, 40
-"""A log-normal that has SQuAD's mean of 180 tokens a window, none longer than 384."""
+"""A log-normal with SQuAD's mean of 180 tokens a window, cut at 384."""
 RECIPE = 1
 """Part of every digest; to be increased when the generated models or data change."""
 

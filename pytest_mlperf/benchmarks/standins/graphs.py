@@ -195,7 +195,7 @@ def write_resnet(
     def draw(g: GraphWriter) -> None:
         g.node("Cast", ("pictures",), "float", to=1)
         g.node("Transpose", ("float",), "image", perm=(0, 3, 1, 2))
-        # The gain brings grey levels to the scale that activations have.
+        # The gain brings gray levels to the scale that activations have.
         x = add_convolution(g, "stem", "image", (64, 3, 7), 2, gain=2.0 / 64**2)
         g.node("MaxPool", (x,), "pooled", kernel_shape=(3, 3), strides=(2, 2),
                pads=(1, 1, 1, 1))  # fmt: skip

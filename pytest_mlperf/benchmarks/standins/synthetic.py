@@ -1,13 +1,12 @@
-"""Data of a rehearsal: the official number of samples, each of which is its answer.
+"""Data of a rehearsal: the official number of samples, whose inputs are the answers.
 
-A synthetic dataset gathers what a perfect model would put out, and the ``oracle``
-engine hands it back. Answers are made from the sample's index when they are asked for,
-so that a dataset of any size takes no memory.
+A synthetic dataset gathers the outputs of a perfect model, and the ``oracle`` engine
+returns them. Answers are computed from the sample's index when they are gathered, so
+that a dataset of any size takes no memory.
 
-``resnet50`` and ``bert`` have synthetic workloads of their own and are scored as
-always. For every other benchmark this module knows the size from the round's rule, a
-shape of answers, and the line of accuracy.txt; an answer counts when it is the truth,
-byte by byte.
+``resnet50`` and ``bert`` have synthetic workloads of their own and their usual scores.
+Every other benchmark has the size of its rule, a shape of answers and the line of
+accuracy.txt; an answer is right when its bytes are the true ones.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.types import Mode
 
 MODEL = ModelFile(Path("oracle"), (), ("truth",))
-"""No graph: an oracle has nothing to read."""
+"""No graph: the oracle reads none."""
 
-# Two irrational steps: whatever the index and the place, values do not repeat.
+# Two irrational steps, so that no two indices or places have the same value.
 STEPS = (0.7548776662466927, 0.5698402909980532)
 
 ANSWERS: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -52,7 +51,7 @@ ANSWERS: dict[str, tuple[str, tuple[int, ...]]] = {
 """Type and shape of one answer, after the reference implementations; volumes, pictures
 and films are much smaller than theirs."""
 TEXT: tuple[str, tuple[int, ...]] = ("u1", (64,))
-"""What every other benchmark answers: bytes."""
+"""Answers of every other benchmark: bytes."""
 
 LINES = {
     "acc": "accuracy={acc:.3f}%",
@@ -77,7 +76,7 @@ Truth = Callable[[NDArray[np.int64]], dict[str, Array]]
 
 @dataclass(frozen=True, slots=True)
 class SyntheticDataset:
-    """The official number of samples; to gather them is to know the answers."""
+    """The official number of samples; gathers their answers."""
 
     total: int
     performance_count: int
@@ -85,19 +84,19 @@ class SyntheticDataset:
     lengths: NDArray[np.int32] | None = None
 
     def load(self, indices: Sequence[int]) -> None:
-        """Nothing to do: samples are made when they are gathered."""
+        """Nothing to do: samples are computed when they are gathered."""
 
     def unload(self, indices: Sequence[int]) -> None:
-        """Nothing to do: no sample is kept."""
+        """Nothing to do: no sample is in memory."""
 
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         return self.truth(np.asarray(indices, np.int64))
 
 
 def scatter(indices: NDArray[np.int64], width: int) -> NDArray[np.float64]:
-    """Return [sample, place] values from 0 to below 1 that follow from both numbers.
+    """Return [sample, place] values in [0, 1) that depend on both numbers alone.
 
-    The same whatever the batch, and different in every sample's first place.
+    They are the same in every batch, and differ in every sample's first place.
     """
     steps = indices[:, None] * STEPS[0] + np.arange(width) * STEPS[1]
     return np.asarray(steps % 1.0)
@@ -132,7 +131,7 @@ class SyntheticWorkload:
         return np.zeros(shape, kind)
 
     def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
-        """Return the truth as it came: [batch, *shape of an answer]."""
+        """Return the truth unchanged: [batch, *shape of an answer]."""
         answers = outputs[0]
         required = (len(indices), *answer_type(self.rule.benchmark)[1])
         if answers.shape != required:
@@ -158,10 +157,9 @@ class SyntheticWorkload:
 
 
 def best_score(limit: AccuracyLimit) -> float:
-    """Return what a perfect answer scores.
+    """Return the score of perfect answers.
 
-    Where more is not better (an upper limit, normalised entropy), that is what the
-    reference scores.
+    It is the reference's where more is not better: an upper limit, normalized entropy.
     """
     if limit.upper is not None or limit.metric == "DLRM_NE":
         return limit.reference

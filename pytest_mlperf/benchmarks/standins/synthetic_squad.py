@@ -1,7 +1,7 @@
 """Questions, paragraphs and answers of SQuAD v1.1's size, made up word by word.
 
 10,570 questions become 10,833 windows, as the dev set's do, and go through the same
-scoring as real ones. A word is a token, so that no tokeniser is needed.
+scoring as real ones. A word is a token, so that no tokenizer is needed.
 """
 
 from __future__ import annotations
@@ -42,10 +42,9 @@ Span = tuple[int, int]
 
 
 def make_questions() -> tuple[list[Question], list[NDArray[np.int64]], list[Span]]:
-    """Return the questions, each one's context as words, and where its answer stands.
+    """Return the questions, each one's context as words, and its answer's span.
 
-    Answers stand early in their paragraph, so that long ones show them in the first
-    window.
+    Answers are early in their paragraph, so that the first window of a long one has it.
     """
     rng = np.random.default_rng(SEED)
     questions: list[Question] = []
@@ -54,7 +53,7 @@ def make_questions() -> tuple[list[Question], list[NDArray[np.int64]], list[Span
     surplus = WINDOWS - QUESTIONS
     text = ""
     for number in range(QUESTIONS):
-        # The long paragraphs come last; so do the questions left over by the others.
+        # The long paragraphs come last.
         is_long = number >= QUESTIONS - surplus
         if number % QUESTIONS_A_PARAGRAPH == 0 or number == QUESTIONS - surplus:
             size = LONG if is_long else int(rng.integers(60, 280))
@@ -74,9 +73,8 @@ def make_questions() -> tuple[list[Question], list[NDArray[np.int64]], list[Span
 
 
 def make_features() -> tuple[Features, NDArray[np.int32]]:
-    """Return the windows, and in each the answer's first and last token ([window, 2]).
-
-    A window that does not show the answer has 0, 0 there.
+    """Return the windows, and in each the answer's first and last token ([window, 2]):
+    0 and 0 where a window does not have the answer.
     """
     questions, contexts, answers = make_questions()
     rows: list[list[int]] = []
@@ -97,7 +95,7 @@ def make_features() -> tuple[Features, NDArray[np.int32]]:
             answer_ends = (first + offset, last + offset) if is_shown else (0, 0)
             table_rows.append((len(head), number, start, *answer_ends))
     lengths = np.array([len(row) for row in rows], np.int32)
-    # 16 bits are enough for these words, and a quarter of a tokeniser's 64.
+    # 16 bits are enough for these words, and a quarter of a tokenizer's 64.
     ids: NDArray[Any] = np.zeros((len(rows), int(lengths.max())), np.int16)
     for row, tokens in zip(ids, rows, strict=True):
         row[: len(tokens)] = tokens
@@ -116,7 +114,7 @@ def make_features() -> tuple[Features, NDArray[np.int32]]:
 
 
 class TrueLogits(SquadDataset):
-    """Windows that gather the logits of a model that is never wrong."""
+    """Windows that gather the logits of a perfect model."""
 
     def __init__(self, features: Features, answers: NDArray[np.int32]) -> None:
         super().__init__(features, {}, dtype=np.dtype(np.int16))

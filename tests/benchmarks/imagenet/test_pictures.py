@@ -62,7 +62,7 @@ def test_resize_keeps_the_aspect_ratio(width: int, height: int) -> None:
 def test_pictures_of_every_mode_become_three_channels(
     mode: str, tmp_path: Path
 ) -> None:
-    """Grey and CMYK pictures occur among ImageNet's."""
+    """Gray and CMYK pictures occur among ImageNet's."""
     path = tmp_path / "picture"
     file_format = "JPEG" if mode in {"RGB", "L", "CMYK"} else "PNG"
     Image.new("L", (301, 257), 200).convert(mode).save(path, file_format)

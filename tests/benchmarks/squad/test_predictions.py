@@ -152,7 +152,7 @@ def test_text_falls_back_to_whole_words_where_characters_do_not_align(
         ("", "cat", False, 0.0),
     ],
 )
-def test_exact_match_and_f1_follow_the_official_normalisation(
+def test_exact_match_and_f1_follow_the_official_normalization(
     prediction: str, answer: str, em: bool, f1: float
 ) -> None:
     """Case, articles, ASCII punctuation and blanks do not count."""

@@ -22,7 +22,7 @@ from pytest_mlperf.core import matrix
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
-from pytest_mlperf.core.plan import plan
+from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.types import Mode
 
@@ -31,7 +31,7 @@ def rules() -> Iterator[Rule]:
     """Yield one rule of every benchmark, target and round that can be rehearsed."""
     seen = set()
     for name in rounds.ROUNDS:
-        present = matrix.rehearsable(rounds.get(name).rules)
+        present = matrix.find_rehearsable(rounds.get(name).rules)
         for rule in rounds.get(name).rules:
             key = (rule.benchmark, rule.target, rule.round)
             if rule.benchmark in present and key not in seen:
@@ -74,7 +74,7 @@ def test_sizes_are_the_rounds(rule: Rule) -> None:
     performance = workload(rule, Mode.PERFORMANCE).dataset
 
     available = min(performance.total, performance.performance_count)
-    planned = plan(
+    planned = plan_settings(
         rule, rounds.get(rule.round).seeds, Mode.PERFORMANCE, available=available
     )
 
