@@ -19,26 +19,28 @@ from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.choose import choose
-from pytest_mlperf.core.submission.documents import Session
-from pytest_mlperf.core.submission.request import Ask
+from pytest_mlperf.core.submission.documents import SubmissionSession
+from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import code
 from pytest_mlperf.submission import tree
 from tests.support import sessions
 
-SESSION = Session(["suites", "-n", "8"], ["--mlperf-round=v6.1"], ["SYSTEM_NAME"])
+SESSION = SubmissionSession(
+    ["suites", "-n", "8"], ["--mlperf-round=v6.1"], ["SYSTEM_NAME"]
+)
 BERT = (("bert", "99", ("SingleStream", "Offline")),)
 CLONE = "MLPERF_INFERENCE"
 """Environment variable: a clone of mlcommons/inference, to be judged by it too."""
 
 
-def ask_of(round_name: str = "v6.1", **fields: object) -> Ask:
-    ask = Ask("ACME", round_name, "closed", "edge", "box")
+def ask_of(round_name: str = "v6.1", **fields: object) -> SubmissionRequest:
+    ask = SubmissionRequest("ACME", round_name, "closed", "edge", "box")
     return replace(ask, **fields)  # type: ignore[arg-type]
 
 
-def content(runs: list[Run], ask: Ask, **fields: object) -> tree.Content:
+def content(runs: list[Run], ask: SubmissionRequest, **fields: object) -> tree.Content:
     """Return what a tree of these runs is written from."""
     choice = choose(runs, ask)
     assert choice.refusals == ()
@@ -46,7 +48,7 @@ def content(runs: list[Run], ask: Ask, **fields: object) -> tree.Content:
     return replace(made, **fields)  # type: ignore[arg-type]
 
 
-def description(ask: Ask) -> str:
+def description(ask: SubmissionRequest) -> str:
     """Return systems/box.json with a value in every field."""
     from pytest_mlperf.core.submission import description as described
 
@@ -581,8 +583,8 @@ def test_the_readme_names_no_place_of_the_machine(
         "--mlperf-engine-options=plan=/data/models/x",
         "/home/me/suites/test_accuracy.py::test_accuracy[a-b]", "--mlperf-tree=/data/t",
     ]  # fmt: skip
-    shown = documents.public(command, Path("/data/models"))
-    made = content(bert, ask_of(), session=Session(shown, []))
+    shown = documents.hide_places(command, Path("/data/models"))
+    made = content(bert, ask_of(), session=SubmissionSession(shown, []))
     root = tree.write_tree(made, tmp_path / "submission").path
     text = (root / "closed/ACME/results/box/bert-99/Offline/README.md").read_text()
 
@@ -602,7 +604,7 @@ def test_the_seal_has_no_file_outside_the_tree(tmp_path: Path, bert: list[Run]) 
     (home / "documentation/notes.txt").symlink_to(tmp_path / "outside")
     before = (home / seal.FILE).read_text()
 
-    seal.write(Listing.of(root), "closed/ACME")
+    seal.write_seal(Listing.of(root), "closed/ACME")
 
     assert before == (home / seal.FILE).read_text()
 
@@ -667,8 +669,8 @@ def on_device(run: Run) -> Run:
     """Return a run that started from the device, with its proof beside its logs."""
     (run.folder / "on_device.txt").write_text("granted\n")
     (run.folder / "on_device_diagram.png").write_bytes(b"a drawing")
-    facts = {**run.verdict.facts, "start_from_device": "true"}
-    return replace(run, verdict=replace(run.verdict, facts=facts))
+    facts = replace(run.verdict.run, start_from_device=True)
+    return replace(run, verdict=replace(run.verdict, run=facts))
 
 
 def test_what_entitles_a_run_to_the_device_goes_with_it(

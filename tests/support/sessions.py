@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.runs import VERDICT
 from pytest_mlperf.core.submission.runs import Run
@@ -24,7 +24,7 @@ from pytest_mlperf.core.verdict import Verdict
 from tests.support import logs
 from tests.support import trees
 
-FACTS = {"precision": "int8", "workload": "synthetic", "input types": "fp32"}
+FACTS = RunFacts(precision="int8", workload="synthetic", input_types=("fp32",))
 EDGE = (
     ("resnet50", "", ("SingleStream", "MultiStream", "Offline")),
     ("bert", "99", ("SingleStream", "Offline")),
@@ -140,7 +140,7 @@ def state(
     labels: tuple[str, ...] = (),
     build: str = BUILD,
     status: Status = Status.PASS,
-    facts: Mapping[str, str] | None = None,
+    facts: RunFacts = FACTS,
 ) -> Run:
     """Leave a verdict in a run's folder and return the run."""
     metric = None
@@ -158,7 +158,8 @@ def state(
         labels=labels,
         folder=str(folder),
         build=build,
-        facts={**FACTS, **(facts or {})},
+        facts=facts.to_texts(),
+        run=facts,
     )
     (folder / VERDICT).write_text(verdict.to_json())
     return read_run(folder)

@@ -17,10 +17,10 @@ from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.request import STREAMS
-from pytest_mlperf.core.submission.request import Ask
 from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.request import Key
-from pytest_mlperf.core.submission.request import missing
+from pytest_mlperf.core.submission.request import SubmissionRequest
+from pytest_mlperf.core.submission.request import find_missing
 from pytest_mlperf.core.submission.runs import ACCURACY
 from pytest_mlperf.core.submission.runs import PERFORMANCE
 from pytest_mlperf.core.submission.runs import REHEARSAL
@@ -42,7 +42,7 @@ class Choice:
 
 def choose(
     runs: Sequence[Run],
-    ask: Ask,
+    ask: SubmissionRequest,
     there: Iterable[Key] = (),
     earlier: Sequence[Run] = (),
 ) -> Choice:
@@ -58,19 +58,19 @@ def choose(
     refusals: list[str] = []
     usable: dict[Key, list[Run]] = {}
     for run in [*earlier, *runs]:
-        if reason := unfit(run, ask):
+        if reason := explain_unfit(run, ask):
             others.append((run, reason))
         else:
             usable.setdefault(run.key, []).append(run)
-    wanted = {*there, *rows_of(runs, ask)}
+    wanted = {*there, *list_rows(runs, ask)}
     lacking: list[Rule] = []
-    for key in rows_of([*earlier, *runs], ask):
-        rule = rule_of(table, key)
+    for key in list_rows([*earlier, *runs], ask):
+        rule = find_rule(table, key)
         if rule is None or ask.table not in rule.categories:
             why = f"{ask.round} has no {' '.join(key)} for {ask.category}"
             others += [(run, why) for run in usable.get(key, [])]
             continue
-        entry, left = best(rule, usable.get(key, []), ask)
+        entry, left = choose_entry(rule, usable.get(key, []), ask)
         others += left
         if entry:
             entries.append(entry)
@@ -83,9 +83,9 @@ def choose(
         for rule in (r for r in lacking if r.model == model):
             key = (model, rule.scenario.value)
             if key in wanted or ask.table in rule.required_in:
-                found.append(_why_none(key, others))
+                found.append(_explain_none(key, others))
                 rows.add(key)
-        found += missing(table, ask, rows)
+        found += find_missing(table, ask, rows)
         if rows & wanted:
             refusals += found
         elif found:
@@ -94,17 +94,17 @@ def choose(
             entries = [entry for entry in entries if entry.rule.model != model]
             others += [(run, why) for entry in left_out for run in entry.runs]
     if not entries and not refusals:
-        refusals.append(_nothing(ask, others))
+        refusals.append(_explain_nothing(ask, others))
     return Choice(tuple(entries), tuple(others), tuple(dict.fromkeys(refusals)))
 
 
-def rows_of(runs: Iterable[Run], ask: Ask) -> list[Key]:
+def list_rows(runs: Iterable[Run], ask: SubmissionRequest) -> list[Key]:
     """Return the rows that were run for the round, each once, in their order."""
     found = (run.key for run in runs if run.verdict.round == ask.round)
     return list(dict.fromkeys(found))
 
 
-def unfit(run: Run, ask: Ask) -> str:
+def explain_unfit(run: Run, ask: SubmissionRequest) -> str:
     """Return why a run cannot be part of the submission; empty where it can."""
     verdict = run.verdict
     if verdict.round != ask.round:
@@ -123,8 +123,8 @@ def unfit(run: Run, ask: Ask) -> str:
     return ""
 
 
-def best(
-    rule: Rule, runs: Sequence[Run], ask: Ask
+def choose_entry(
+    rule: Rule, runs: Sequence[Run], ask: SubmissionRequest
 ) -> tuple[Entry | None, list[tuple[Run, str]]]:
     """Return the entry with the best performance run whose set is complete.
 
@@ -134,12 +134,12 @@ def best(
     reasons: dict[int, str] = {}
     chosen: Entry | None = None
     tests = rule.compliance if ask.is_strict else ()
-    for run in ranked(rule, [r for r in runs if r.mode == PERFORMANCE]):
+    for run in rank_runs(rule, [r for r in runs if r.mode == PERFORMANCE]):
         if chosen:
             than = f"is not better than {chosen.performance.score}"
             reasons[id(run)] = f"{run.score} {than}"
             continue
-        found = completed(rule, run, runs, tests)
+        found = complete_entry(rule, run, runs, tests)
         if isinstance(found, Entry):
             chosen = found
         else:
@@ -152,7 +152,7 @@ def best(
     return chosen, left
 
 
-def completed(
+def complete_entry(
     rule: Rule, run: Run, runs: Sequence[Run], tests: Sequence[str]
 ) -> Entry | str:
     """Return a performance run with all that belongs to it, or what is lacking."""
@@ -163,8 +163,8 @@ def completed(
     for mode in (ACCURACY, *tests):
         why = ""
         for kin in (r for r in same if r.mode == mode):
-            findings = confirmed(rule, kin, taken)
-            bad = next((c for f in findings for c in f.checks if not ok(c)), None)
+            findings = verify_again(rule, kin, taken)
+            bad = next((c for f in findings for c in f.checks if not is_ok(c)), None)
             if bad is None:
                 taken[mode] = kin
                 if findings:
@@ -172,23 +172,21 @@ def completed(
                 break
             why = why or f"{kin.folder.name} does not confirm this run: {bad}"
         if mode not in taken:
-            texts.append(why or _lacking(run, mode, runs))
+            texts.append(why or _explain_lacking(run, mode, runs))
     if texts:
         return f"{'; '.join(texts)}: run them in one session with one engine build"
     audits = {test: taken[test] for test in tests}
     return Entry(rule, run, taken[ACCURACY], audits, verified)
 
 
-def confirmed(
+def verify_again(
     rule: Rule, run: Run, taken: Mapping[str, Run]
 ) -> tuple[AuditFinding, ...]:
     """Return an audit's verification against the runs taken, if it had others."""
     if run.mode not in rule.compliance:
         return ()
-    compared = {
-        name: run.verdict.facts.get(f"compared with {name}", "") for name in taken
-    }
-    if all(path in ("", str(taken[name].folder)) for name, path in compared.items()):
+    compared = run.verdict.run.compared_with
+    if all(compared.get(name, "") in ("", str(taken[name].folder)) for name in taken):
         return ()
     folders = {name: one.folder for name, one in taken.items()}
     audit = find(run.mode, rule)
@@ -197,11 +195,11 @@ def confirmed(
     return verify(audit, rule, run.folder, folders)
 
 
-def ok(check: Check) -> bool:
+def is_ok(check: Check) -> bool:
     return check.status in (Status.PASS, Status.WAIVED)
 
 
-def ranked(rule: Rule, runs: Iterable[Run]) -> list[Run]:
+def rank_runs(rule: Rule, runs: Iterable[Run]) -> list[Run]:
     """Return performance runs, the best first; of equals the newer."""
     sign = 1 if rule.scenario in STREAMS else -1
 
@@ -212,21 +210,22 @@ def ranked(rule: Rule, runs: Iterable[Run]) -> list[Run]:
     return sorted(newest_first, key=key)
 
 
-def rule_of(table: Round, key: Key) -> Rule | None:
+def find_rule(table: Round, key: Key) -> Rule | None:
     """Return the rule of a row; None where the round does not have it."""
     found = (r for r in table.rules if (r.model, r.scenario.value) == key)
     return next(found, None)
 
 
-def _lacking(run: Run, mode: str, runs: Sequence[Run]) -> str:
+def _explain_lacking(run: Run, mode: str, runs: Sequence[Run]) -> str:
     """Say that a performance run lacks another, and which build has one."""
     others = [r for r in runs if r.mode == mode]
     if others:
-        return f"{mode} ran {_build(others[-1])}, performance ran {_build(run)}"
+        other, own = _describe_build(others[-1]), _describe_build(run)
+        return f"{mode} ran {other}, performance ran {own}"
     return f"no usable {mode} run"
 
 
-def _why_none(key: Key, others: Iterable[tuple[Run, str]]) -> str:
+def _explain_none(key: Key, others: Iterable[tuple[Run, str]]) -> str:
     """Return the refusal of a row that has no complete set: each reason once."""
     reasons: dict[str, list[str]] = {}
     for run, reason in others:
@@ -240,7 +239,7 @@ def _why_none(key: Key, others: Iterable[tuple[Run, str]]) -> str:
     return f"{' '.join(key)}: {'; '.join(texts)}"
 
 
-def _nothing(ask: Ask, others: Iterable[tuple[Run, str]]) -> str:
+def _explain_nothing(ask: SubmissionRequest, others: Iterable[tuple[Run, str]]) -> str:
     """Return the refusal of runs that make no entry: why each of them does not."""
     texts = [f"{run.name}: {why}" for run, why in others if why != INCOMPLETE]
     return (
@@ -249,7 +248,7 @@ def _nothing(ask: Ask, others: Iterable[tuple[Run, str]]) -> str:
     )
 
 
-def _build(run: Run) -> str:
+def _describe_build(run: Run) -> str:
     engine, build, devices, *where = run.build
     several = f" on {devices} devices" * (devices != "1")
     return f"{engine} build {build[:12] or 'unknown'}{several}" + "".join(

@@ -15,10 +15,11 @@ from pathlib import PurePath
 from typing import Any
 
 from pytest_mlperf.core import catalog
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.choose import Choice
-from pytest_mlperf.core.submission.request import Ask
 from pytest_mlperf.core.submission.request import Entry
+from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.core.submission.runs import REHEARSAL
 
 NOTICE = (
@@ -40,11 +41,13 @@ _PLACES = """
 """
 PLACES = frozenset(_PLACES.split())
 """Options whose value is a place on the machine and says nothing of a run."""
+DEFAULT_PRECISION = "fp32"
+"""Of a run that does not report any."""
 TESTS = {"performance": "test_performance", "accuracy": "test_accuracy"}
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SubmissionSession:
     """How the runs came about, as far as a reader can repeat it."""
 
     command: Sequence[str]
@@ -56,7 +59,7 @@ class Session:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
-def notices(labels: Iterable[str]) -> list[str]:
+def list_notices(labels: Iterable[str]) -> list[str]:
     """Return what a reader must know before any number."""
     own = [label for label in labels if label != REHEARSAL]
     found = [NOTICE] * (REHEARSAL in labels)
@@ -65,53 +68,55 @@ def notices(labels: Iterable[str]) -> list[str]:
     return found
 
 
-def measurements(entry: Entry) -> str:
+def format_measurements(entry: Entry) -> str:
     """Return the measurements JSON: five required fields, then what else is known.
 
     Field names: SYSTEM_IMP_REQUIRED_FILES of the checker; it allows others.
     """
     verdict = entry.performance.verdict
-    facts = verdict.facts
-    precision = facts.get("precision", "fp32")
-    weights = facts.get("weights file", "")
+    run = verdict.run
+    precision = run.precision or DEFAULT_PRECISION
+    weights = run.weights_file
     if REHEARSAL in verdict.labels:
         weights = "none: answers come from the ground truth"
     data = {
-        "input_data_types": facts.get("input types") or precision,
+        "input_data_types": ", ".join(run.input_types) or precision,
         "weight_data_types": precision,
         "retraining": "no",
-        "starting_weights_filename": weights or facts.get("workload", "unknown"),
-        "weight_transformations": transformations(facts),
+        "starting_weights_filename": weights or run.workload or "unknown",
+        "weight_transformations": describe_transformations(run),
         "engine": verdict.engine,
         "engine_build": verdict.build,
     }
-    if said := " ".join(notices(verdict.labels)):
+    if said := " ".join(list_notices(verdict.labels)):
         data["notes"] = said
     return json.dumps(data, indent=2) + "\n"
 
 
-def transformations(facts: Mapping[str, str]) -> str:
+def describe_transformations(run: RunFacts) -> str:
     """Return what was done to the weights, by the precision they ended in."""
-    if known := facts.get("weight transformations"):
-        return known
-    precision = facts.get("precision", "fp32")
+    if run.weight_transformations:
+        return run.weight_transformations
+    precision = run.precision or DEFAULT_PRECISION
     if precision in ("int8", "fp8", "fp4", "int4"):
         return f"quantization to {precision}"
     return "none" if precision == "fp32" else f"conversion to {precision}"
 
 
-def user_conf(text: str, labels: Iterable[str]) -> str:
+def format_user_conf(text: str, labels: Iterable[str]) -> str:
     """Return the user.conf of the run, with the labels as comments before it."""
-    return "\n".join([*(f"# {line}" for line in notices(labels)), text])
+    return "\n".join([*(f"# {line}" for line in list_notices(labels)), text])
 
 
-def readme(entry: Entry, ask: Ask, session: Session, full_log: str) -> str:
+def format_readme(
+    entry: Entry, ask: SubmissionRequest, session: SubmissionSession, full_log: str
+) -> str:
     """Return the README of one result: how it came about and how to repeat it."""
     verdict = entry.performance.verdict
     name = f"{entry.rule.model} {entry.rule.scenario.value}"
     cell = f"{entry.rule.model}-{entry.rule.scenario.slug}-{verdict.engine}"
     lines = [f"# {name}, {ask.division} division, {ask.round}", ""]
-    for notice in notices(verdict.labels):
+    for notice in list_notices(verdict.labels):
         lines += [f"**{notice}**", ""]
     lines += [
         (f"{ask.org}, system `{ask.system}`, engine `{verdict.engine}` "
@@ -125,10 +130,10 @@ def readme(entry: Entry, ask: Ask, session: Session, full_log: str) -> str:
     for run in entry.runs:
         test = TESTS.get(run.mode, "test_compliance")
         node = cell if run.mode in TESTS else f"{cell}-{run.mode}"
-        nodes.append(f"  {quoted(f'suites/{test}.py::{test}[{node}]')}")
-    head = " ".join(["pytest", *map(quoted, session.options)])
+        nodes.append(f"  {quote(f'suites/{test}.py::{test}[{node}]')}")
+    head = " ".join(["pytest", *map(quote, session.options)])
     lines += [" \\\n".join([head, *nodes]), "```", "", "It ran as part of", "", "```"]
-    lines += [" ".join(["pytest", *map(quoted, session.command)]), "```", ""]
+    lines += [" ".join(["pytest", *map(quote, session.command)]), "```", ""]
     if session.environment:
         names = ", ".join(f"`{name}`" for name in session.environment)
         lines += [f"Environment variables that were set: {names}.", ""]
@@ -143,7 +148,7 @@ def readme(entry: Entry, ask: Ask, session: Session, full_log: str) -> str:
     return "\n".join(lines)
 
 
-def public(command: Iterable[str], scratch: Path | None = None) -> list[str]:
+def hide_places(command: Iterable[str], scratch: Path | None = None) -> list[str]:
     """Return pytest's arguments without what names places on this machine.
 
     The folder of models becomes its variable; paths of files keep their name alone.
@@ -165,43 +170,43 @@ def public(command: Iterable[str], scratch: Path | None = None) -> list[str]:
     return found
 
 
-def quoted(word: str) -> str:
+def quote(word: str) -> str:
     """Return a word as a shell takes it, where a variable keeps its meaning."""
     plain = re.fullmatch(r"[\w@%+=:,./$-]+", word)
     return word if plain else shlex.quote(word)
 
 
-def calibration(
+def format_calibration(
     entries: Sequence[Entry], labels: Iterable[str], before: str = ""
 ) -> str:
     """Return calibration.md: what was quantised, and by which data.
 
     ``before`` is the document of the tree that is completed: rows are added to it.
     """
-    rows = [_calibrated(entry) for entry in entries]
+    rows = [_format_row(entry) for entry in entries]
     if before:
         new = [row for row in rows if row not in before]
         return "\n".join([before.rstrip("\n"), *new, ""])
     lines = ["# Calibration and quantisation", ""]
-    for notice in notices(labels):
+    for notice in list_notices(labels):
         lines += [f"**{notice}**", ""]
     lines += [CALIBRATION, "", "| benchmark | scenario | engine | precision | done |"]
     return "\n".join([*lines, "|---|---|---|---|---|", *rows, ""])
 
 
-def _calibrated(entry: Entry) -> str:
+def _format_row(entry: Entry) -> str:
     verdict = entry.performance.verdict
     cells = [
         entry.rule.model,
         entry.rule.scenario.value,
         verdict.engine,
-        verdict.facts.get("precision", "fp32"),
-        transformations(verdict.facts),
+        verdict.run.precision or DEFAULT_PRECISION,
+        describe_transformations(verdict.run),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def kept(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+def describe_unchanged(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     """Say that a description is kept, and what this session would have written."""
     unlike = [
         f"{name} is {there.get(name)!r} there and {value!r} here"
@@ -216,23 +221,25 @@ def kept(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     )
 
 
-def model_mapping(entries: Iterable[Entry], ask: Ask) -> dict[str, str]:
+def map_models(entries: Iterable[Entry], ask: SubmissionRequest) -> dict[str, str]:
     """Return folder -> official model of the open entries whose model is another."""
     return {
         custom: catalog.get(entry.rule.benchmark).checker_name or entry.rule.model
         for entry in entries
-        if (custom := own_folder(entry, ask))
+        if (custom := find_own_folder(entry, ask))
     }
 
 
-def own_folder(entry: Entry, ask: Ask) -> str:
+def find_own_folder(entry: Entry, ask: SubmissionRequest) -> str:
     """Return the folder of an open entry whose model is not the official one."""
     if ask.is_strict or "embedded" not in entry.performance.verdict.labels:
         return ""
     return f"{entry.rule.model}{OWN_MODEL}"
 
 
-def report(choice: Choice, ask: Ask, full_logs: Mapping[str, str]) -> str:
+def format_report(
+    choice: Choice, ask: SubmissionRequest, full_logs: Mapping[str, str]
+) -> str:
     """Return submission.md: what was taken, what was not and why.
 
     ``full_logs`` maps the folder of each whole accuracy log to its sha256.
@@ -244,7 +251,8 @@ def report(choice: Choice, ask: Ask, full_logs: Mapping[str, str]) -> str:
         lines.append(f"- refused: {text}")
     lines += ["", "## Taken", ""]
     for entry in choice.entries:
-        lines.append(f"- {entry.rule.model} {entry.rule.scenario.value}: {_of(entry)}")
+        name = f"{entry.rule.model} {entry.rule.scenario.value}"
+        lines.append(f"- {name}: {_describe_entry(entry)}")
         lines += [f"  - {run.mode}: {run.folder}" for run in entry.runs]
     lines += ["", "## Not taken", ""]
     lines += [f"- {run.name}: {reason} ({run.folder})" for run, reason in choice.others]
@@ -255,12 +263,12 @@ def report(choice: Choice, ask: Ask, full_logs: Mapping[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _of(entry: Entry) -> str:
+def _describe_entry(entry: Entry) -> str:
     """Return an entry's figure and engine."""
     return f"{entry.performance.score} on {entry.performance.verdict.engine}"
 
 
-def mlperf_conf(rule: Rule) -> str:
+def format_mlperf_conf(rule: Rule) -> str:
     """Return what the round fixes, for rounds that want a mlperf.conf beside user.conf.
 
     LoadGen takes none of it from a file: the suite sets it on TestSettings.

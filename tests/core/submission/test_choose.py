@@ -9,14 +9,14 @@ import pytest
 
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.choose import choose
-from pytest_mlperf.core.submission.request import Ask
+from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.submission.runs import read_runs
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from tests.support import sessions
 
-ASK = Ask("ACME", "v6.1", "closed", "edge", "box")
+ASK = SubmissionRequest("ACME", "v6.1", "closed", "edge", "box")
 BERT = (("bert", "99", ("SingleStream", "Offline")),)
 OFFLINE = sessions.rule_of("v6.1", "bert", "99", "Offline")
 
@@ -119,9 +119,9 @@ def test_accuracy_must_be_of_the_same_build(bert: list[Run]) -> None:
 def test_accuracy_must_be_of_as_many_devices(bert: list[Run]) -> None:
     """What two devices did is no part of one device's result."""
     accuracy = folder_of(bert, "Offline", "accuracy")
-    facts = next(r.verdict.facts for r in bert if r.folder == accuracy)
+    facts = next(r.verdict.run for r in bert if r.folder == accuracy)
 
-    choice = choose(changed(bert, accuracy, facts={**facts, "devices": "2"}), ASK)
+    choice = choose(changed(bert, accuracy, run=replace(facts, devices=2)), ASK)
 
     [refusal] = choice.refusals
     assert "accuracy ran onnxruntime build bbbbbbbbbbbb on 2 devices" in refusal
@@ -152,15 +152,17 @@ def test_a_scenario_that_was_never_run_is_refused(bert: list[Run]) -> None:
 def test_one_of_server_and_interactive_is_enough_but_needed() -> None:
     """A round that leaves the choice still asks for one of them."""
     from pytest_mlperf.core import rounds
-    from pytest_mlperf.core.submission.request import missing
+    from pytest_mlperf.core.submission.request import find_missing
 
     ask = replace(ASK, round="v5.1", category="datacenter")
     table = rounds.get("v5.1")
     offline = {("llama3.1-8b", "Offline")}
 
-    assert len(list(missing(table, ask, offline))) == 1
+    assert len(list(find_missing(table, ask, offline))) == 1
     for scenario in ("Server", "Interactive"):
-        assert list(missing(table, ask, {*offline, ("llama3.1-8b", scenario)})) == []
+        assert (
+            list(find_missing(table, ask, {*offline, ("llama3.1-8b", scenario)})) == []
+        )
 
 
 @pytest.mark.parametrize(
