@@ -66,7 +66,7 @@ class Bench:
         bound_ns: int | None = None,
     ) -> Task:
         """Return a performance run on the embedded workload, shortened."""
-        found = rounds.newest(benchmark, target, scenario)
+        found = rounds.find_newest(benchmark, target, scenario)
         assert found is not None
         rule = found.find(benchmark, target, scenario)
         assert rule is not None

@@ -155,7 +155,7 @@ def test_respond(
 
 def test_judge(benchmark: Any, server_run: Result) -> None:
     """Judging a Server log comes to a verdict with every check of the round."""
-    found = rounds.newest("bert", "99", Scenario.SERVER)
+    found = rounds.find_newest("bert", "99", Scenario.SERVER)
     assert found is not None
     rule = found.find("bert", "99", Scenario.SERVER)
     assert rule is not None

@@ -55,7 +55,7 @@ def check_all(root: Path) -> float:
 def test_1400_results(bench: Bench, record: Record) -> None:
     """Every log of every result is judged in less than a minute."""
     root = large(bench.folder / "submission")
-    tree, _ = check.read(root)
+    tree, _ = check.read_tree(root)
     ours, plain = interleaved(
         bench.runs, lambda: check_all(root), lambda: read_all(root)
     )

@@ -22,11 +22,11 @@ from pytest_mlperf.commands.shared.arguments import parse_round
 from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.judge.identify import appraise
-from pytest_mlperf.core.logs.discover import Place
-from pytest_mlperf.core.logs.discover import find
-from pytest_mlperf.core.logs.discover import named
-from pytest_mlperf.core.rounds.names import canonical
+from pytest_mlperf.core.judge.identify import identify
+from pytest_mlperf.core.logs.discover import FoundRun
+from pytest_mlperf.core.logs.discover import add_benchmark
+from pytest_mlperf.core.logs.discover import find_runs
+from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
 
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def parse_benchmark(details: str) -> str:
     """Return the name of a benchmark that some round knows, as it is spelled."""
-    if canonical(details) is None:
+    if resolve_benchmark(details) is None:
         legal = ", ".join(catalog.read_all())
         raise argparse.ArgumentTypeError(f"{details!r} is no benchmark; legal: {legal}")
     return details
@@ -106,20 +106,20 @@ def judge_runs(paths: Sequence[Path], overrides: Overrides) -> Iterator[Verdict]
     """Yield the verdict of every run below the paths, each once."""
     seen = set()
     for path in paths:
-        for place in find(path):
+        for place in find_runs(path):
             if place.path not in seen:
                 seen.add(place.path)
                 yield judge_run(place, overrides)
 
 
-def judge_run(place: Place, overrides: Overrides) -> Verdict:
+def judge_run(place: FoundRun, overrides: Overrides) -> Verdict:
     """Return one run's verdict, in the context that a report of this suite recorded."""
     if overrides.scenario:
         place = replace(place, scenario=overrides.scenario)
     if overrides.benchmark:
-        place = named(place, overrides.benchmark)
+        place = add_benchmark(place, overrides.benchmark)
     return judge_as_recorded(
-        place, lambda name: appraise(place, overrides.round or name)
+        place, lambda name: identify(place, overrides.round or name)
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.residency.rules import decide
-from pytest_mlperf.core.residency.rules import proof
+from pytest_mlperf.core.residency.rules import format_proof
 from pytest_mlperf.machine import host_checks
 from pytest_mlperf.machine.devices import find_devices
 from pytest_mlperf.machine.numa import OFF
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         type_bytes=arguments.type_bytes,
         probe=probe,
     )
-    sys.stdout.write(f"\n{proof(decision)}")
+    sys.stdout.write(f"\n{format_proof(decision)}")
     return GOOD if decision.granted else ADVISED
 
 

@@ -101,7 +101,7 @@ def open_tree(arguments: argparse.Namespace) -> tuple[Tree, list[Problem]]:
     if not root.is_dir():
         what = "no folder" if root.exists() else "no such folder"
         raise Impossible(f"{root}: {what}; name the folder that holds closed/ or open/")
-    tree, problems = check.read(
+    tree, problems = check.read_tree(
         root,
         getattr(arguments, "round", None),
         # Packing takes the whole tree, and checks all of it.
@@ -186,11 +186,11 @@ def run_pack(arguments: argparse.Namespace) -> int:
     label = "-with-problems" if problems else ""
     name = f"{root.name}{label}.tar.gz{'.enc' * encrypt}"
     output = arguments.output or root.with_name(name)
-    password = encryption.password_of(arguments.password_file) if encrypt else None
+    password = encryption.get_password(arguments.password_file) if encrypt else None
     text = "".join(f"- {problem}\n" for problem in problems)
     if text:
         text = f"# Packed with problems\n\n{format_summary(tree, problems)}\n\n{text}"
-    packed = pack.pack(root, output, password=password, problems=text)
+    packed = pack.pack_tree(root, output, password=password, problems=text)
     for line in (
         f"{packed.path}: {packed.files} files, read back and compared",
         f"sha1    {packed.sha1}",
@@ -211,5 +211,5 @@ def run_seal(arguments: argparse.Namespace) -> int:
     if not tree.homes:
         raise Impossible(f"{arguments.tree}: no submitter's folder in it")
     for home in tree.homes:
-        print_text(f"sealed: {seal.write(tree.listing, home.path)}")
+        print_text(f"sealed: {seal.write_seal(tree.listing, home.path)}")
     return CLEAN

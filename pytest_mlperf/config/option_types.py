@@ -158,9 +158,9 @@ def resolve_benchmark(name: str, installed: Mapping[str, str]) -> str:
 
     if found := installed.get(name.lower()):
         return found
-    if names.interactive(name):
+    if names.is_interactive(name):
         raise ValueError("a benchmark; add --mlperf-scenario interactive to select it")
-    if canonical := names.canonical(name):
+    if canonical := names.resolve_benchmark(name):
         return "-".join(filter(None, canonical))
     legal = sorted({*catalog.read_all(), *installed.values()})
     raise ValueError(f"one of {', '.join(legal)}.{suggest(name.lower(), legal)}")

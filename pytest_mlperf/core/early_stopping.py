@@ -57,73 +57,67 @@ def _fraction(p: float, a: float, b: float) -> float:
     return value
 
 
-def chance(under: int, over: int, percentile: float) -> float:
+def compute_chance(under: int, over: int, percentile: float) -> float:
     """Return P[at most ``over`` of ``under + over`` are late], were p exactly true."""
     return beta(percentile, under, over + 1)
 
 
-def proves(queries: int, over: int, percentile: float) -> bool:
+def is_proof(queries: int, over: int, percentile: float) -> bool:
     """True when ``over`` late ones of ``queries`` are few enough."""
     under = queries - over
-    return under > 0 and chance(under, over, percentile) < 1 - CONFIDENCE
+    return under > 0 and compute_chance(under, over, percentile) < 1 - CONFIDENCE
 
 
 @lru_cache(maxsize=4096)
-def queries_needed(over: int, percentile: float) -> int:
+def count_queries_needed(over: int, percentile: float) -> int:
     """Return N(t, p): the fewest queries that prove p with ``over`` late ones."""
     low, high = 0, max(1, math.ceil(over * percentile / (1 - percentile)))
-    while not proves(high + over, over, percentile):
+    while not is_proof(high + over, over, percentile):
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        if proves(middle + over, over, percentile):
+        if is_proof(middle + over, over, percentile):
             high = middle
         else:
             low = middle
     return high + over
 
 
-def most_over(queries: int, percentile: float) -> int | None:
+def count_most_over(queries: int, percentile: float) -> int | None:
     """Return the largest t with N(t, p) <= ``queries``; None when not even t = 0."""
-    if not proves(queries, 0, percentile):
+    if not is_proof(queries, 0, percentile):
         return None
     low, high = 0, max(1, math.ceil(queries * (1 - percentile)))
     while high - low > 1:
         middle = (low + high) // 2
-        if proves(queries, middle, percentile):
+        if is_proof(queries, middle, percentile):
             low = middle
         else:
             high = middle
     return low
 
 
-def discarded(queries: int, percentile: float) -> int | None:
+def count_discarded(queries: int, percentile: float) -> int | None:
     """Return how many of the highest latencies a stream's estimate leaves out.
 
     The estimate is the highest that remains. None when the run is too short for one:
     SingleStream and MultiStream need N(1, p) queries.
     """
-    most = most_over(queries, percentile)
+    most = count_most_over(queries, percentile)
     return None if not most else most - 1
 
 
-def effective_percentile(queries: int, percentile: float) -> float | None:
-    """Return the percentile that a stream's estimate really is; None without one."""
-    most = most_over(queries, percentile)
-    return None if not most else (queries - most + 1) / queries
-
-
-def steady(queries: int, over: int, percentile: float) -> int | None:
+def count_steady_queries(queries: int, over: int, percentile: float) -> int | None:
     """Return how many queries prove the percentile if late ones come as they did.
 
     A tenth more of them, because that share is an estimate itself. None where a run
     of ``AFFORDABLE`` times the length does not: then too many are late.
     """
     share = 1.1 * over / queries if queries else 1.0
-    needed = queries_needed(over, percentile)
-    most = max(AFFORDABLE * queries, queries_needed(0, percentile))
+    needed = count_queries_needed(over, percentile)
+    most = max(AFFORDABLE * queries, count_queries_needed(0, percentile))
     while share < 1 - percentile and needed <= most:
-        again = queries_needed(math.ceil(share * needed), percentile)
+        again = count_queries_needed(math.ceil(share * needed), percentile)
         if again <= needed:
             return needed
         # In steps of 5 % at least: close to 1 - p the sum converges slowly.
@@ -131,19 +125,19 @@ def steady(queries: int, over: int, percentile: float) -> int | None:
     return None
 
 
-def proven(queries: int, over: int) -> float:
+def find_proven_percentile(queries: int, over: int) -> float:
     """Return the highest percentile, as a share, that so few late ones prove."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        if proves(queries, over, middle):
+        if is_proof(queries, over, middle):
             low = middle
         else:
             high = middle
     return low
 
 
-def late_between(
+def count_late_range(
     queries: int, points: Mapping[float, int], bound: int
 ) -> tuple[int, int]:
     """Return the fewest and the most queries over a bound that percentiles admit.

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class Refused(Exception):
+class RunRefused(Exception):
     """A run that cannot be started as asked; the text says why and what to change."""

@@ -22,7 +22,7 @@ ORDER = (
 )
 
 
-def cells(
+def make_cells(
     benchmarks: Iterable[tuple[str, Sequence[str]]],
     engines: Iterable[str],
     rounds: Sequence[str] | None = None,
@@ -45,7 +45,7 @@ def newest_rules(
     rounds, that has it. A combination that none has is left out.
     """
     names = ROUNDS if rounds is None else tuple(rounds)
-    tables = [get(name) for name in sorted(names, key=age, reverse=True)]
+    tables = [get(name) for name in sorted(names, key=read_age, reverse=True)]
     rules = []
     for benchmark, targets in benchmarks:
         for target in targets:
@@ -57,7 +57,7 @@ def newest_rules(
     return rules
 
 
-def rehearsable(rules: Iterable[Rule]) -> set[str]:
+def find_rehearsable(rules: Iterable[Rule]) -> set[str]:
     """Return the benchmarks that an oracle can answer: no rule of theirs counts or
     times tokens.
     """
@@ -66,7 +66,7 @@ def rehearsable(rules: Iterable[Rule]) -> set[str]:
     return {rule.benchmark for rule in every} - timed
 
 
-def age(name: str) -> int:
+def read_age(name: str) -> int:
     """Return a round's place in time; ``get`` words the error for an unknown one."""
     get(name)
     return ROUNDS.index(name)

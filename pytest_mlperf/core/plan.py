@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 
 from pytest_mlperf.core.compliance.audit import Audit
-from pytest_mlperf.core.early_stopping import queries_needed
+from pytest_mlperf.core.early_stopping import count_queries_needed
 from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
@@ -26,7 +26,7 @@ class Shortening:
     """None asks for as few as can be VALID."""
 
 
-def plan(
+def plan_settings(
     rule: Rule,
     seeds: Seeds,
     mode: Mode,
@@ -42,25 +42,7 @@ def plan(
     ``available`` is how many samples the dataset can keep in memory. What the round
     asks and the run does not give is named in ``waived``: it is never passed over.
     """
-    waived: dict[str, str] = {}
-    duration = rule.min_duration_ms
-    # LoadGen reads Offline's query count as samples of its one query.
-    queries = max(rule.min_query_count, rule.min_sample_count)
-    least = queries
-    asked_ms = (shortening.duration_ms if shortening else None) or duration
-    if shortening and asked_ms < duration:
-        least = enough(rule)
-        duration = asked_ms
-        seconds = f"{duration / 1000:g} s instead of {rule.min_duration_ms / 1000:g} s"
-        waived["min_duration"] = f"{shortening.why}: {seconds}"
-    if shortening:
-        least = shortening.query_count or least
-        counts = f"{shortening.why}: {least:,} instead of {queries:,}"
-        if least < queries:
-            waived["min_query_count"] = counts
-        if least < rule.min_sample_count:
-            waived["min_sample_count"] = counts
-        queries = least
+    duration_ms, queries, waived = plan_length(rule, shortening)
     samples = rule.performance_sample_count
     if available < samples:
         samples = available
@@ -68,12 +50,12 @@ def plan(
             f"runs draw from {available:,} samples instead of "
             f"{rule.performance_sample_count:,}"
         )
-    found = Settings(
+    settings = Settings(
         model=rule.loadgen_model,
         scenario=rule.scenario,
         mode=mode,
         seeds=seeds,
-        min_duration_ms=duration,
+        min_duration_ms=duration_ms,
         min_query_count=queries,
         performance_sample_count=samples,
         target_qps=target_qps,
@@ -90,10 +72,36 @@ def plan(
         coalesce=rule.scenario is Scenario.SERVER and not rule.use_token_latencies,
         waived=waived,
     )
-    return audited(found, audit) if audit else found
+    return apply_audit(settings, audit) if audit else settings
 
 
-def enough(rule: Rule) -> int:
+def plan_length(
+    rule: Rule, shortening: Shortening | None
+) -> tuple[int, int, dict[str, str]]:
+    """Return a run's milliseconds and queries, and the checks that this waives."""
+    waived: dict[str, str] = {}
+    duration_ms = rule.min_duration_ms
+    # LoadGen reads Offline's query count as samples of its one query.
+    queries = max(rule.min_query_count, rule.min_sample_count)
+    if shortening is None:
+        return duration_ms, queries, waived
+    least = queries
+    if (shortening.duration_ms or duration_ms) < duration_ms:
+        least = count_enough_queries(rule)
+        duration_ms = shortening.duration_ms or duration_ms
+        seconds = f"{duration_ms / 1000:g} s instead of"
+        seconds += f" {rule.min_duration_ms / 1000:g} s"
+        waived["min_duration"] = f"{shortening.why}: {seconds}"
+    least = shortening.query_count or least
+    counts = f"{shortening.why}: {least:,} instead of {queries:,}"
+    if least < queries:
+        waived["min_query_count"] = counts
+    if least < rule.min_sample_count:
+        waived["min_sample_count"] = counts
+    return duration_ms, least, waived
+
+
+def count_enough_queries(rule: Rule) -> int:
     """Return the queries of a shortened run: 1, where a run of any length may be VALID.
 
     LLM servers are slow, and so are queries of eight samples. Early stopping needs so
@@ -103,13 +111,13 @@ def enough(rule: Rule) -> int:
         return 1
     if rule.scenario is Scenario.MULTI_STREAM:
         # An estimate of the percentile takes as many as allow one late query.
-        return queries_needed(1, rule.percentile)
+        return count_queries_needed(1, rule.percentile)
     if rule.ttft_ns is None:
         return 1
-    return queries_needed(0, rule.percentile)
+    return count_queries_needed(0, rule.percentile)
 
 
-def audited(settings: Settings, audit: Audit) -> Settings:
+def apply_audit(settings: Settings, audit: Audit) -> Settings:
     """Return a performance run's settings as a compliance test changes them."""
     asked = audit.values
     equal = asked.get("sample_concatenate_permutation", settings.equal_issue)

@@ -108,25 +108,25 @@ _TABLE: Mapping[str, Mapping[_Key, Published]] = {
 }  # fmt: skip
 
 
-def family(device: str) -> str:
+def find_family(device: str) -> str:
     """Return what the tables call a device, or an empty string."""
     if re.search(r"\bMIG\b", device):  # a part of one
         return ""
     return next((name for like, name in _FAMILIES if re.search(like, device)), "")
 
 
-def find(device: str, benchmark: str, scenario: Scenario) -> Published | None:
+def find_result(device: str, benchmark: str, scenario: Scenario) -> Published | None:
     """Return the best published result of a device's kind, None where none is known.
 
     ``benchmark`` with its target, as submissions name it: ``bert-99.9``.
     """
-    results = _TABLE.get(family(device), {})
+    results = _TABLE.get(find_family(device), {})
     if benchmark.startswith("llama2-70b"):  # one result, submitted under both targets
         benchmark = "llama2-70b-99"
     return results.get((benchmark, scenario))
 
 
-def comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:
+def list_comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:
     """Return facts that set a performance result beside others: its own bare loop, and
     the best published one where the true architecture ran on a known accelerator.
     """
@@ -153,4 +153,4 @@ def _find_for(verdict: Verdict, scenario: Scenario) -> Published | None:
     # A stand-in is another model, and what only answers is none.
     if {"embedded", "null answers", "rehearsal"} & {*verdict.labels}:
         return None
-    return find(verdict.run.device, verdict.benchmark, scenario)
+    return find_result(verdict.run.device, verdict.benchmark, scenario)

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_mlperf.config.option_types import HIGHEST_CLOCK
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.machine import clock_reset
 from pytest_mlperf.machine.nvml import LIBRARY
 from pytest_mlperf.machine.nvml import Nvml
@@ -30,7 +30,7 @@ TIMEOUT_S = 30.0
 _PERMISSION = ("permission", "not permitted", "insufficient")
 
 
-class NoAnswer(Refused):
+class NoAnswer(RunRefused):
     """nvidia-smi did not answer in time."""
 
 
@@ -56,7 +56,7 @@ def lock_clock(clock: str | None, visible: str) -> Iterator[Mapping[str, str]]:
     """Lock a GPU's clock while the block runs; yields the facts of the verdict.
 
     ``clock``: MHz, or ``HIGHEST_CLOCK``; None does nothing. ``visible``: the device's
-    ``CUDA_VISIBLE_DEVICES`` value. Raises ``Refused`` when nothing could be locked.
+    ``CUDA_VISIBLE_DEVICES`` value. Raises ``RunRefused`` when nothing could be locked.
     """
     if clock is None:
         yield {}
@@ -84,7 +84,7 @@ def lock_clock(clock: str | None, visible: str) -> Iterator[Mapping[str, str]]:
         try:
             purpose = f"locking the clock of {uuid} at {mhz} MHz"
             answer = _run_smi(lock, purpose, uuid, mhz)
-        except Refused as refused:
+        except RunRefused as refused:
             # A refusal has changed nothing, and a reset would be a change. A command
             # that never answered, or was interrupted, may have locked the clock.
             if not isinstance(refused, NoAnswer):
@@ -123,14 +123,14 @@ def lock_clocks(
 
 def _find_gpu(visible: str) -> str:
     if not visible:
-        raise Refused(
+        raise RunRefused(
             "--mlperf-lock-clocks: there is no GPU to lock the clock of; omit the "
             "option (or lock_clocks in the system file)"
         )
     if not visible.startswith("MIG-"):
         return visible
     parent = find_parent_gpu(visible)
-    raise Refused(
+    raise RunRefused(
         f"--mlperf-lock-clocks: {visible} is a part of the GPU {parent or 'it is on'}, "
         "whose clock its other instances share; omit the option, or measure on the "
         "whole GPU"
@@ -138,10 +138,10 @@ def _find_gpu(visible: str) -> str:
 
 
 def _refuse_if_set(uuid: str, library: str = LIBRARY) -> None:
-    """Raise ``Refused`` when the clocks are set already: they cannot be restored."""
+    """Raise ``RunRefused`` when the clocks are set already: they cannot be restored."""
     with suppress(NvmlError), closing(Nvml(uuid, library)) as gpu:
         if gpu.read().locked:
-            raise Refused(
+            raise RunRefused(
                 f"--mlperf-lock-clocks: somebody has set the clocks of {uuid} already "
                 "(NVML's reason: applications clocks setting), and what they were set "
                 f"to would be lost; omit the option, or: sudo nvidia-smi -i {uuid} -rgc"
@@ -153,7 +153,7 @@ def _read_highest_mhz(uuid: str) -> int:
     query.append("--format=csv,noheader,nounits")
     answer = _run_smi(query, f"the highest clock of {uuid}", uuid, None)
     if not answer.isdecimal():
-        raise Refused(
+        raise RunRefused(
             f"{' '.join(query)}: found {answer!r}, but it should be MHz; name them: "
             "--mlperf-lock-clocks MHZ"
         )
@@ -161,7 +161,7 @@ def _read_highest_mhz(uuid: str) -> int:
 
 
 def _run_smi(command: list[str], purpose: str, uuid: str, mhz: int | None) -> str:
-    """Return the last line that nvidia-smi prints; ``Refused`` when it fails."""
+    """Return the last line that nvidia-smi prints; ``RunRefused`` when it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
@@ -172,7 +172,7 @@ def _run_smi(command: list[str], purpose: str, uuid: str, mhz: int | None) -> st
             "the option"
         ) from None
     except OSError as error:
-        raise Refused(
+        raise RunRefused(
             f"{purpose} failed: {error}; clocks are locked through nvidia-smi, which "
             "should be on PATH; or omit the option"
         ) from None
@@ -189,7 +189,7 @@ def _run_smi(command: list[str], purpose: str, uuid: str, mhz: int | None) -> st
         )
     else:
         remedy = "look at nvidia-smi -q -d SUPPORTED_CLOCKS; or omit the option"
-    raise Refused(
+    raise RunRefused(
         f"{purpose} failed: {' '.join(command)} ended with status {done.returncode} "
         f"({output or 'no output'}); {remedy}"
     )

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.core.residency.rules import Evidence
+from pytest_mlperf.core.residency.rules import DirectPath
 from pytest_mlperf.machine.gpus import Gpu
 from pytest_mlperf.machine.gpus import find_gpus
 from pytest_mlperf.machine.host import Host
@@ -60,7 +60,7 @@ class System(Host):
     """Which CPUs serve which GPUs: from the file, else as detected; or ``off``."""
     numa_note: str = ""
     """Where the file's configuration differs from the detected one."""
-    on_device: Evidence = field(default_factory=Evidence)
+    on_device: DirectPath = field(default_factory=DirectPath)
     """The file's evidence for data that start or end on a device."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the file asks to be set on the device during a run."""
@@ -132,7 +132,7 @@ def detect_system(
         registered=file is not None,
         numa_config=numa,
         numa_note=difference,
-        on_device=file.on_device if file else Evidence(),
+        on_device=file.on_device if file else DirectPath(),
         settings=file.settings if file else {},
         notes=notes,
     )

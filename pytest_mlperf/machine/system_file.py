@@ -18,7 +18,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.core.residency.rules import Evidence
+from pytest_mlperf.core.residency.rules import DirectPath
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.gpus import Gpu
 from pytest_mlperf.machine.host import Host
@@ -167,7 +167,7 @@ class SystemFile:
     server: ServerTables = field(default_factory=ServerTables)
     numa: str = ""
     """Which CPUs serve which GPUs, or ``off``; empty: as detected."""
-    on_device: Evidence = field(default_factory=Evidence)
+    on_device: DirectPath = field(default_factory=DirectPath)
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the device during a run; they are reset afterwards."""
 
@@ -212,7 +212,7 @@ def load_system_file(path: Path) -> SystemFile:
         tuning=TuningTables(tuning, path),
         server=ServerTables(servers, path),
         numa=str(numa.get("config", "")),
-        on_device=Evidence(**on_device),
+        on_device=DirectPath(**on_device),
         settings=settings,
     )
 

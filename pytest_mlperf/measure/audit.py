@@ -22,7 +22,7 @@ from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.compliance import write
 from pytest_mlperf.core.compliance.speed import TOLERANCE
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.placement import Placement
@@ -136,7 +136,7 @@ def find_basis(
     """Return what a compliance run is compared with: the newest VALID runs.
 
     They are of one build and as many devices, of this session, else of the earlier
-    one whose reports folder ``--mlperf-tree`` names. Raises ``Refused`` that says what
+    one whose reports folder ``--mlperf-tree`` names. Raises ``RunRefused`` that says what
     to select.
     """
     needs = tuple(dict.fromkeys(("performance", *audit.needs)))
@@ -154,7 +154,7 @@ def find_basis(
         if len(chosen) == len(needs):
             folder = chosen["performance"]
             return Basis(chosen, first.build, read_tuning(folder, audit))
-    raise Refused(describe_missing_basis(audit, cell, found, devices))
+    raise RunRefused(describe_missing_basis(audit, cell, found, devices))
 
 
 def valid_verdicts(
@@ -185,11 +185,11 @@ def valid_verdicts(
 
 
 def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
-    """Return how a run was tuned; ``Refused`` where its folder does not say."""
+    """Return how a run was tuned; ``RunRefused`` where its folder does not say."""
     try:
         tuned: Mapping[str, Any] = json.loads((folder / TUNING).read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise Refused(
+        raise RunRefused(
             f"{audit.name} has to be tuned as its performance run was, but {TUNING} in "
             f"{folder} cannot be read ({error}); run performance, accuracy and "
             "compliance of this cell in one session"

@@ -54,7 +54,7 @@ def _cells(
     names = (round_name,) if round_name else rounds.ROUNDS
     every = [rule for name in names for rule in rounds.get(name).rules]
     if rehearsal:
-        present = matrix.rehearsable(every)
+        present = matrix.find_rehearsable(every)
     else:
         present = {rule.benchmark for rule in every} | installed_benchmarks()
     cells = []

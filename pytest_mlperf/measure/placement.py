@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.machine.devices import Device
 from pytest_mlperf.machine.devices import find_devices
 from pytest_mlperf.machine.devices import split_cpus
@@ -70,7 +70,7 @@ class Placement:
 def place(session: MeasureSession, count: Count = 1) -> Placement:
     """Return the devices of an item that takes so many.
 
-    Raises ``Refused`` when the machine has fewer.
+    Raises ``RunRefused`` when the machine has fewer.
     """
     devices = find_devices(session.system)
     if session.options.rehearsal:
@@ -154,9 +154,9 @@ def place_on_cpus(
 
 
 def refuse_too_few(wanted: int, there: int, what: str) -> None:
-    """Raise ``Refused`` for an item that takes more devices than there are."""
+    """Raise ``RunRefused`` for an item that takes more devices than there are."""
     if wanted > there:
-        raise Refused(
+        raise RunRefused(
             f"an item is to take {wanted} devices, but this machine has {there} {what}"
             f": use --mlperf-devices-per-item {there} or all, or see what "
             f"{VISIBLE} hides"

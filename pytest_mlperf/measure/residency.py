@@ -16,16 +16,16 @@ from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.device import DIAGRAM
 from pytest_mlperf.core.checks.device import PROOF
-from pytest_mlperf.core.checks.device import decision
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.checks.device import decide_claim
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.residency.rules import Claim
 from pytest_mlperf.core.residency.rules import Residency
-from pytest_mlperf.core.residency.rules import proof
-from pytest_mlperf.core.residency.rules import standing
-from pytest_mlperf.core.residency.rules import undeclared
+from pytest_mlperf.core.residency.rules import find_refusals
+from pytest_mlperf.core.residency.rules import find_undeclared
+from pytest_mlperf.core.residency.rules import format_proof
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
@@ -43,12 +43,12 @@ def requested_residency(options: Options) -> Residency:
 def check_residency_allowed(
     options: Options, system: System, cell: Cell, devices: int = 1
 ) -> Residency:
-    """Return what a cell may try; ``Refused`` with every reason at once."""
+    """Return what a cell may try; ``RunRefused`` with every reason at once."""
     wanted = requested_residency(options)
     if not wanted:
         return wanted
-    reasons = standing(system.name, system.on_device, cell.benchmark, wanted)
-    reasons += undeclared(system.on_device, wanted)
+    reasons = find_refusals(system.name, system.on_device, cell.benchmark, wanted)
+    reasons += find_undeclared(system.on_device, wanted)
     drawing = system.on_device.diagram
     if drawing and find_diagram(system) is None:
         reasons.append(
@@ -63,7 +63,9 @@ def check_residency_allowed(
         )
     if reasons:
         listed = "".join(f"\n  - {why}" for why in reasons)
-        raise Refused(f"{' and '.join(wanted.flags)} of {cell.id} is refused:{listed}")
+        raise RunRefused(
+            f"{' and '.join(wanted.flags)} of {cell.id} is refused:{listed}"
+        )
     return wanted
 
 
@@ -95,7 +97,7 @@ def write_proof(system: System, task: Task, context: Context) -> None:
         run = JudgedRun(
             Log.read(folder), task.cell, task.mode, task.rule, table, context
         )
-        (folder / PROOF).write_text(proof(decision(run)), encoding="utf-8")
+        (folder / PROOF).write_text(format_proof(decide_claim(run)), encoding="utf-8")
         drawing = find_diagram(system)
         if drawing is not None:
             shutil.copyfile(drawing, folder / f"{DIAGRAM}{drawing.suffix}")

@@ -95,7 +95,7 @@ def judge_run(
     residency.write_proof(session.system, task, context)
     cell, table = task.cell, rounds.get(task.cell.round)
     verdict = judge(task.folder, cell, task.mode, task.rule, table, context)
-    beside = published.comparisons(verdict, cell.scenario)
+    beside = published.list_comparisons(verdict, cell.scenario)
     return replace(verdict, facts={**verdict.facts, **beside})
 
 

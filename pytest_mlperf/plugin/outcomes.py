@@ -10,7 +10,7 @@ import pytest
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.cell import Cell
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.lease import DeviceHeld
@@ -25,7 +25,7 @@ from pytest_mlperf.runner.runner import RunFailed
 
 SPREAD = (Scenario.OFFLINE, Scenario.SERVER, Scenario.INTERACTIVE)
 """Scenarios that can use several devices; a stream waits for each of its answers."""
-FAILURES = (RunFailed, Refused, BuildFailed, DeviceHeld, LeaseError)
+FAILURES = (RunFailed, RunRefused, BuildFailed, DeviceHeld, LeaseError)
 
 
 @contextmanager
@@ -69,7 +69,7 @@ def require_cell(item: pytest.Item) -> Cell:
 def place_item(session: MeasureSession, item: pytest.Item | None) -> Placement | None:
     """Return the devices that an item takes; None for anybody else's item.
 
-    Raises ``Refused`` where the machine has fewer.
+    Raises ``RunRefused`` where the machine has fewer.
     """
     cell = cell_of(item) if item else None
     if item is None or cell is None:

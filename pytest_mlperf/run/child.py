@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequestFailed
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.machine.process import set_up_child
 from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import DeviceLost
@@ -37,7 +37,7 @@ FAILED = 70
 """Exit status after a ``RunError`` was sent."""
 
 
-HARMLESS = (BuildFailed, Refused)
+HARMLESS = (BuildFailed, RunRefused)
 """Errors whose text says it all; LoadGen has not started, so the child lives on."""
 
 

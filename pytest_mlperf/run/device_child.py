@@ -60,7 +60,7 @@ class DeviceWorker:
         """Obey commands until the pipe closes."""
         from pytest_mlperf.api.errors import BuildFailed
         from pytest_mlperf.api.errors import RequirementMissing
-        from pytest_mlperf.core.errors import Refused
+        from pytest_mlperf.core.errors import RunRefused
         from pytest_mlperf.runner.device_messages import Refusal
         from pytest_mlperf.runner.device_messages import Reply
 
@@ -73,7 +73,7 @@ class DeviceWorker:
                 return
             try:
                 self._send(Reply(self._obey(command)))
-            except (BuildFailed, RequirementMissing, Refused) as error:
+            except (BuildFailed, RequirementMissing, RunRefused) as error:
                 # By its text alone: what it was raised from may not travel.
                 self._send(Refusal(type(error)(str(error))))
 

@@ -32,7 +32,7 @@ from pytest_mlperf.api.timeline import summarize
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import input_types
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.settings import Settings
@@ -145,7 +145,7 @@ class EngineBackend:
             self.forget()
             workload = benchmark.open_workload(task.workload, task.scratch)
             if not isinstance(workload, TensorWorkload):
-                raise Refused(
+                raise RunRefused(
                     f"{workload.title} has no tensors, which engines take; choose a "
                     "service that answers prompts with --mlperf-engine endpoint"
                 )
@@ -163,7 +163,7 @@ class EngineBackend:
     def build(self, task: Task) -> Built:
         provider: EngineProvider = task.provider.load()
         if task.precision not in provider.precisions:
-            raise Refused(
+            raise RunRefused(
                 f"the engine {task.cell.engine} has no precision {task.precision!r}; "
                 f"it has {', '.join(provider.precisions)}: choose with "
                 "--mlperf-precision"

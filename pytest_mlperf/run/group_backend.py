@@ -17,7 +17,7 @@ from pytest_mlperf.api.engine import Simulated
 from pytest_mlperf.api.timeline import summarize
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import TensorWorkload
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.run.backend import ShortRun
@@ -134,7 +134,7 @@ class DeviceGroupBackend:
                 f"{process.name}: {digest[:12]}"
                 for process, digest in zip(self.group.processes, digests, strict=True)
             )
-            raise Refused(
+            raise RunRefused(
                 f"the devices' engine builds differ ({named}), but one result needs "
                 "the same build on all: choose devices of one kind with "
                 "CUDA_VISIBLE_DEVICES, or take one with --mlperf-devices-per-item 1"
@@ -234,7 +234,7 @@ class DeviceGroupBackend:
         size: int,
         count: int,  # noqa: ARG002 - one shape
     ) -> tuple[float, ...]:
-        raise Refused(
+        raise RunRefused(
             f"{task.cell.id} runs over {task.devices} devices, but the bare engine is "
             "timed on one: use --mlperf-devices-per-item 1"
         )

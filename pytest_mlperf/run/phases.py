@@ -13,7 +13,7 @@ from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import Workload
 from pytest_mlperf.core.logs.log import Log
-from pytest_mlperf.core.plan import plan
+from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.run.backend import Backend
@@ -162,7 +162,7 @@ def drive_loadgen(
 def settings_of(task: Task, backend: Backend[T], tuned: T) -> Settings:
     """Return what LoadGen is asked for."""
     samples = backend.samples
-    return plan(
+    return plan_settings(
         task.rule,
         task.seeds,
         task.mode,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -14,9 +14,9 @@ BYTES_PER_QUERY = 300
 
 
 def check_build(task: Task, digest: str) -> None:
-    """Raise ``Refused`` for a compliance run on another build than its reference."""
+    """Raise ``RunRefused`` for a compliance run on another build than its reference."""
     if task.required_build not in ("", digest):
-        raise Refused(
+        raise RunRefused(
             f"{task.audit.name if task.audit else task.mode.value} found the engine build {digest[:12]}, but should run "
             f"on that of its performance run, {task.required_build[:12]}; run "
             "performance, accuracy and compliance of this cell in one session"
@@ -37,7 +37,7 @@ def planned_samples(settings: Settings, dataset_total: int) -> int | None:
 
 
 def check_memory(settings: Settings) -> None:
-    """Raise ``Refused`` when LoadGen's query list would not fit.
+    """Raise ``RunRefused`` when LoadGen's query list would not fit.
 
     LoadGen makes all queries before it starts; asked for too many, the process would
     be killed minutes later.
@@ -51,7 +51,7 @@ def check_memory(settings: Settings) -> None:
     need = count * BYTES_PER_QUERY
     free = read_available_memory()
     if need > free:
-        raise Refused(
+        raise RunRefused(
             f"LoadGen would prepare {count:,} samples, about {need / 2**30:.1f} GiB, "
             f"but {free / 2**30:.1f} GiB are free: shorten the run (--fast, "
             "--mlperf-duration) or lower --mlperf-target-qps (raise "

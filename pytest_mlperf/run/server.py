@@ -27,7 +27,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine import gpu_memory
 from pytest_mlperf.machine.server_process import LocalServer
@@ -64,7 +64,7 @@ class Servers:
     ) -> ServiceTarget:
         """Return where the task's service is, started or found.
 
-        Raises ``RequirementMissing`` where there is none, and ``Refused`` for one that
+        Raises ``RequirementMissing`` where there is none, and ``RunRefused`` for one that
         does not start.
         """
         spec = task.service
@@ -88,7 +88,7 @@ class Servers:
         return service_target(spec, (server.url,))
 
     def stop(self) -> None:
-        """End the server; ``Refused`` when a GPU's memory does not come free."""
+        """End the server; ``RunRefused`` when a GPU's memory does not come free."""
         server, self._server = self._server, None
         self._recipe = None
         if server is None:
@@ -98,7 +98,7 @@ class Servers:
         free, seen = gpu_memory.wait_until_free(self._before, beat=self._channel.beat)
         self._memory = f"{seen}; {used}" if used else seen
         if not free:
-            raise Refused(
+            raise RunRefused(
                 f"the server that was ended left GPU memory in use: {seen}; end what "
                 "holds it (nvidia-smi shows the processes), or the next run would be "
                 "measured beside it"
@@ -123,7 +123,7 @@ class Servers:
         try:
             server = start_server(recipe, log, self._channel.beat)
         except (ServerFailed, ValueError) as error:
-            raise Refused(without_key(spec, str(error))) from None
+            raise RunRefused(without_key(spec, str(error))) from None
         self._server, self._recipe, self.is_used = server, recipe, False
 
     def _recipe_for(

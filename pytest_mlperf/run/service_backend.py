@@ -22,7 +22,7 @@ from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import input_types
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
@@ -102,7 +102,7 @@ class ServiceBackend:
             self._tunings.clear()
             opened = benchmark_of(task).open_workload(task.workload, task.scratch)
             if not isinstance(opened, PromptWorkload | TensorWorkload):
-                raise Refused(
+                raise RunRefused(
                     f"{opened.title} has neither prompts nor tensors to send; it "
                     "should be a PromptWorkload or a TensorWorkload (docs/extend)"
                 )
@@ -289,7 +289,7 @@ class ServiceBackend:
         size: int,
         count: int,  # noqa: ARG002 - one shape
     ) -> tuple[float, ...]:
-        raise Refused(
+        raise RunRefused(
             f"{task.cell.id} is answered by a service, which has no bare engine here; "
             "choose an engine with --mlperf-engine"
         )

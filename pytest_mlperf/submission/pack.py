@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pytest_mlperf.core.submission.check.listing import Kind
+from pytest_mlperf.core.submission.check.listing import EntryKind
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.submission import encryption
 
@@ -128,9 +128,9 @@ def list_contents(root: Path) -> dict[str, bool]:
     for path, entry in sorted(listing.entries.items()):
         if path.partition("/")[0] in OUT:
             continue
-        if entry.kind is Kind.FOLDER:
+        if entry.kind is EntryKind.FOLDER:
             continue
-        if entry.kind is not Kind.FILE:
+        if entry.kind is not EntryKind.FILE:
             what = f"{entry.kind.value} {entry.link or entry.why}".strip()
             text = f"{path or root}: {what}; put a regular file there, or remove it"
             raise PackError(text)

@@ -21,8 +21,8 @@ from pytest_mlperf.core.submission.layout import LOGS
 from pytest_mlperf.core.submission.layout import Layout
 from pytest_mlperf.core.submission.layout import folder_name
 from pytest_mlperf.core.submission.layout import scenario_folder
-from pytest_mlperf.core.submission.request import Ask
 from pytest_mlperf.core.submission.request import Entry
+from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.core.submission.runs import Run
 
 PICTURES = ("images", "videos")
@@ -51,7 +51,9 @@ class ResultPlace:
         return self.division, self.org, self.system, self.benchmark, self.scenario
 
     @classmethod
-    def of(cls, root: Path, ask: Ask, entry: Entry, benchmark: str = "") -> ResultPlace:
+    def of(
+        cls, root: Path, ask: SubmissionRequest, entry: Entry, benchmark: str = ""
+    ) -> ResultPlace:
         """Return an entry's place; ``benchmark``: its folder in the tree, if any."""
         rule = entry.rule
         name = folder_name(rule.benchmark, rule.target, ask.round, rule.scenario)
@@ -61,7 +63,7 @@ class ResultPlace:
             ask.division,
             ask.org,
             ask.system,
-            benchmark or documents.own_folder(entry, ask) or name,
+            benchmark or documents.find_own_folder(entry, ask) or name,
             scenario_folder(rule.scenario, ask.round),
         )
 
@@ -76,7 +78,10 @@ class ResultPlace:
 
 
 def write_result(
-    place: ResultPlace, entry: Entry, ask: Ask, session: documents.Session
+    place: ResultPlace,
+    entry: Entry,
+    ask: SubmissionRequest,
+    session: documents.SubmissionSession,
 ) -> str:
     """Write one result, replacing an older one.
 
@@ -102,15 +107,15 @@ def write_result(
     labels = entry.performance.verdict.labels
     conf = (entry.performance.folder / "user.conf").read_text(encoding="utf-8")
     texts = {
-        "user.conf": documents.user_conf(conf, labels),
-        "README.md": documents.readme(entry, ask, session, whole),
+        "user.conf": documents.format_user_conf(conf, labels),
+        "README.md": documents.format_readme(entry, ask, session, whole),
     }
     if ask.round in CONF_ROUNDS:
-        texts["mlperf.conf"] = documents.mlperf_conf(entry.rule)
+        texts["mlperf.conf"] = documents.format_mlperf_conf(entry.rule)
     for name, text in texts.items():
         (measured / name).write_text(text, encoding="utf-8")
     file = place.path(layout.measurements_json(*names))
-    file.write_text(documents.measurements(entry), encoding="utf-8")
+    file.write_text(documents.format_measurements(entry), encoding="utf-8")
     for pattern in POWER_SETTINGS:
         found = entry.performance.folder.glob(pattern)
         copy_files(entry.performance.folder, measured, [path.name for path in found])
@@ -185,11 +190,11 @@ def _truncate_log(source: Path, target: Path) -> str:
     """Write a truncated accuracy log, and accuracy.txt with the whole log's hash."""
     target.mkdir(parents=True, exist_ok=True)
     log = source / ACCURACY_LOG
-    sha256 = seal.digest(log)
+    sha256 = seal.digest_file(log)
     (target / ACCURACY_LOG).write_bytes(truncate.read_ends(log))
     scored = source / "accuracy.txt"
     text = scored.read_text(encoding="utf-8") if scored.is_file() else ""
-    (target / "accuracy.txt").write_text(truncate.signed(text, sha256), "utf-8")
+    (target / "accuracy.txt").write_text(truncate.sign_text(text, sha256), "utf-8")
     return sha256
 
 

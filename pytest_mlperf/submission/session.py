@@ -14,8 +14,8 @@ from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.choose import choose
 from pytest_mlperf.core.submission.description import to_json
-from pytest_mlperf.core.submission.request import Ask
 from pytest_mlperf.core.submission.request import Entry
+from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.submission.runs import read_runs
@@ -65,9 +65,9 @@ class Submission:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def ask(self) -> Ask:
+    def ask(self) -> SubmissionRequest:
         options = self.options
-        return Ask(
+        return SubmissionRequest(
             org=options.submission or "",
             round=options.round or "",
             division=options.division,
@@ -188,18 +188,18 @@ class Submission:
         return check_description(values, self.system, self.reports)
 
     def _report(self, choice: Choice, full_logs: Mapping[str, str]) -> None:
-        text = documents.report(choice, self.ask, full_logs)
+        text = documents.format_report(choice, self.ask, full_logs)
         self.reports.mkdir(parents=True, exist_ok=True)
         (self.reports / REPORT).write_text(text, encoding="utf-8")
 
-    def _document_session(self) -> documents.Session:
+    def _document_session(self) -> documents.SubmissionSession:
         names = [name for name in VARIABLES if self.environ.get(name)]
         scratch = self.options.scratch
         if scratch and SCRATCH not in names:
             names.insert(0, SCRATCH)
-        command = documents.public(self.command, scratch)
+        command = documents.hide_places(self.command, scratch)
         options = list_options(self.options, self.system)
-        return documents.Session(command, options, names, self.versions)
+        return documents.SubmissionSession(command, options, names, self.versions)
 
     def _list_system_files(self) -> list[Path]:
         file = self.system.tuning.path

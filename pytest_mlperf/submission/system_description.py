@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mlperf.core.submission import description
-from pytest_mlperf.core.submission.request import Ask
 from pytest_mlperf.core.submission.request import Entry
+from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.machine import description_hints
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def find_category(options: Options, system: System) -> str:
 
 
 def describe_system(
-    ask: Ask,
+    ask: SubmissionRequest,
     system: System,
     *,
     engines: Sequence[str],
@@ -67,7 +67,7 @@ def describe_system(
         division=ask.division,
         category=ask.category,
     )
-    return description.rehearsed(values) if ask.rehearsal else values
+    return description.fill_for_rehearsal(values) if ask.rehearsal else values
 
 
 def count_accelerators(entries: Iterable[Entry]) -> int:
@@ -80,13 +80,13 @@ def check_description(values: Mapping[str, str], system: System, reports: Path) 
 
     Empty when nothing is missing. Raises ``OSError`` when the form cannot be written.
     """
-    empty = description.empty(values)
-    wrong = [name for name in description.unreadable(values) if name not in empty]
+    empty = description.find_empty(values)
+    wrong = [name for name in description.find_unreadable(values) if name not in empty]
     if not empty and not wrong:
         return ""
     reports.mkdir(parents=True, exist_ok=True)
     form = reports / FORM
-    text = description.form(values, description_hints.propose_values())
+    text = description.format_form(values, description_hints.propose_values())
     form.write_text(text, encoding="utf-8")
     texts = []
     if empty:

@@ -19,19 +19,19 @@ from typing import Any
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import Log
-from pytest_mlperf.core.rounds.names import canonical
+from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.submission import check
 from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.tree import Home
-from pytest_mlperf.core.submission.check.tree import seeded
+from pytest_mlperf.core.submission.check.tree import find_round_of_seeds
 from pytest_mlperf.core.submission.layout import Layout
 from pytest_mlperf.core.submission.layout import scenario_folder
 from pytest_mlperf.core.submission.request import STREAMS
-from pytest_mlperf.core.submission.request import Ask
 from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.request import Key
+from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import code
@@ -46,11 +46,11 @@ OLD = ".old"
 class Content:
     """All that a tree is written from."""
 
-    ask: Ask
+    ask: SubmissionRequest
     entries: Sequence[Entry]
     description: str
     """systems/<system>.json as text."""
-    session: documents.Session
+    session: documents.SubmissionSession
     engines: Sequence[str] = ()
     """``module:object`` of engines in development: their source goes with the code."""
     system_files: Sequence[Path] = ()
@@ -80,7 +80,7 @@ def write_tree(content: Content, target: Path, before: Path | None = None) -> Wr
             shutil.copytree(before, root, symlinks=True, dirs_exist_ok=True)
         there = list_rows(root, content.ask) if before else {}
         # Read before anything is written: the old tree is what is checked.
-        present = check.read(root, content.ask.round)[0] if there else None
+        present = check.read_tree(root, content.ask.round)[0] if there else None
         labels = {REHEARSAL} if content.ask.rehearsal else set()
         for entry in content.entries:
             folder = find_counterpart(there, entry, content.ask)
@@ -96,7 +96,7 @@ def write_tree(content: Content, target: Path, before: Path | None = None) -> Wr
         _write_common(root, content, labels, written.notes)
         ask = content.ask
         home = Layout.of(ask.round).home(ask.division, ask.org)
-        seal.write(Listing.of(root), str(home))
+        seal.write_seal(Listing.of(root), str(home))
     return written
 
 
@@ -139,7 +139,7 @@ def read_identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def list_rows(root: Path, ask: Ask) -> dict[Key, list[str]]:
+def list_rows(root: Path, ask: SubmissionRequest) -> dict[Key, list[str]]:
     """Return a tree's rows of this system -> their benchmark's folders.
 
     A row has several if an open tree has a model beside the official one.
@@ -148,7 +148,7 @@ def list_rows(root: Path, ask: Ask) -> dict[Key, list[str]]:
     home = root / layout.results(ask.division, ask.org) / ask.system
     rows: dict[Key, list[str]] = {}
     for folder in sorted(home.glob("*/")):
-        name = canonical(folder.name, ask.round)
+        name = resolve_benchmark(folder.name, ask.round)
         for rule in rounds.get(ask.round).rules if name else ():
             scenario = folder / scenario_folder(rule.scenario, ask.round)
             if (rule.benchmark, rule.target) == name and scenario.is_dir():
@@ -157,12 +157,14 @@ def list_rows(root: Path, ask: Ask) -> dict[Key, list[str]]:
     return rows
 
 
-def find_counterpart(there: Mapping[Key, Sequence[str]], entry: Entry, ask: Ask) -> str:
+def find_counterpart(
+    there: Mapping[Key, Sequence[str]], entry: Entry, ask: SubmissionRequest
+) -> str:
     """Return the tree's folder of an entry's model; empty if there is none.
 
     A stand-in for the model and the official one never replace each other.
     """
-    own = documents.own_folder(entry, ask)
+    own = documents.find_own_folder(entry, ask)
     folders = there.get((entry.rule.model, entry.rule.scenario.value), ())
     if own:
         return own if own in folders else ""
@@ -198,7 +200,7 @@ def is_better(
     return better
 
 
-def find_clash(tree: Path, ask: Ask) -> str:
+def find_clash(tree: Path, ask: SubmissionRequest) -> str:
     """Return why this session cannot complete a tree; empty if it can."""
     layout = Layout.of(ask.round)
     home = tree / layout.home(ask.division, ask.org)
@@ -222,7 +224,7 @@ def find_clash(tree: Path, ask: Ask) -> str:
             f"for {ask.round}; give the tree's --mlperf-round"
         )
     homes = (Home(ask.division, ask.org),)
-    own = seeded(Listing.of(tree), homes)
+    own = find_round_of_seeds(Listing.of(tree), homes)
     if own not in (None, layout.round):
         return (
             f"the logs of {tree} have the seeds of {own} and this session is for "
@@ -258,7 +260,9 @@ def _write_common(
         result_files.refuse_links(root, root / place)
     file = root / layout.system_json(*names, ask.system)
     if file.exists():
-        note = documents.kept(read_json(file), json.loads(content.description))
+        note = documents.describe_unchanged(
+            read_json(file), json.loads(content.description)
+        )
         notes.append(f"{file.relative_to(root)}: {note}")
     else:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +270,7 @@ def _write_common(
     for path in content.system_files:
         if path.name.endswith("_power.yaml"):
             shutil.copyfile(path, file.with_name(f"{ask.system}_power.yaml"))
-    notice = " ".join(documents.notices(labels))
+    notice = " ".join(documents.list_notices(labels))
     own = [path for path in content.system_files if path.suffix == ".toml"]
     sources = root / layout.code(*names)
     made = code.write_code(
@@ -277,9 +281,9 @@ def _write_common(
     calibration = root / layout.calibration(*names)
     calibration.parent.mkdir(parents=True, exist_ok=True)
     old = calibration.read_text("utf-8") if calibration.exists() else ""
-    text = documents.calibration(content.entries, labels, old)
+    text = documents.format_calibration(content.entries, labels, old)
     calibration.write_text(text, encoding="utf-8")
-    mapping = documents.model_mapping(content.entries, ask)
+    mapping = documents.map_models(content.entries, ask)
     if mapping:
         file = root / layout.model_mapping(*names)
         merged = {**read_json(file), **mapping}
@@ -287,7 +291,7 @@ def _write_common(
 
 
 def _write_code_notes(
-    sources: Path, name: str, entries: Sequence[Entry], ask: Ask
+    sources: Path, name: str, entries: Sequence[Entry], ask: SubmissionRequest
 ) -> None:
     """Write each benchmark the folder that checkers before v6.0 require."""
     for entry in entries:

@@ -14,7 +14,7 @@ from typing import Any
 # Never `mlcommons_loadgen`: that stub replaces the real module in sys.modules.
 import mlperf_loadgen
 
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.sut.protocol import SUT
@@ -107,7 +107,7 @@ def run(
     """Run LoadGen once; its four logs and user.conf are in ``folder`` afterwards.
 
     Blocks until LoadGen is done. Callback errors go to ``on_failure``, never into
-    LoadGen. Raises ``Refused`` when the folder cannot be written: LoadGen itself
+    LoadGen. Raises ``RunRefused`` when the folder cannot be written: LoadGen itself
     would abort the process at its next run.
     """
     user_conf = folder / "user.conf"
@@ -121,7 +121,7 @@ def run(
             audit = str(folder / "audit.config")
             Path(audit).write_text(settings.audit_config, encoding="utf-8")
     except OSError as error:
-        raise Refused(
+        raise RunRefused(
             f"cannot write LoadGen's logs into {folder}: {error.strerror}; give a "
             "folder that can be written with --mlperf-reports DIR"
         ) from error

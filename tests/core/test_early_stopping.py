@@ -14,12 +14,11 @@ from scipy.special import betainc
 from scipy.stats import binom
 
 from pytest_mlperf.core.early_stopping import beta
-from pytest_mlperf.core.early_stopping import discarded
-from pytest_mlperf.core.early_stopping import effective_percentile
-from pytest_mlperf.core.early_stopping import late_between
-from pytest_mlperf.core.early_stopping import most_over
-from pytest_mlperf.core.early_stopping import proves
-from pytest_mlperf.core.early_stopping import queries_needed
+from pytest_mlperf.core.early_stopping import count_discarded
+from pytest_mlperf.core.early_stopping import count_late_range
+from pytest_mlperf.core.early_stopping import count_most_over
+from pytest_mlperf.core.early_stopping import count_queries_needed
+from pytest_mlperf.core.early_stopping import is_proof
 
 OVER = (0, 1, 2, 3, 5, 10, 20, 50, 100, 1000)
 NEEDED = {
@@ -52,10 +51,16 @@ LONG = [
 ]
 
 
+def effective_percentile(queries: int, percentile: float) -> float | None:
+    """Return the percentile that a stream's estimate really is; None without one."""
+    most = count_most_over(queries, percentile)
+    return None if not most else (queries - most + 1) / queries
+
+
 @pytest.mark.parametrize("percentile", sorted(NEEDED))
 def test_needed_queries_are_those_of_loadgen(percentile: float) -> None:
     """The table was read off LoadGen's early stopping."""
-    found = tuple(queries_needed(over, percentile) for over in OVER)
+    found = tuple(count_queries_needed(over, percentile) for over in OVER)
 
     assert found == NEEDED[percentile]
 
@@ -75,13 +80,13 @@ def test_estimates_leave_out_what_loadgen_leaves_out(
     queries: int, percentile: float, expected: int
 ) -> None:
     """Counts from real runs: 'Would discard N highest latency queries'."""
-    assert discarded(queries, percentile) == expected
+    assert count_discarded(queries, percentile) == expected
 
 
 def test_no_estimate_below_the_least_number_of_queries() -> None:
     """63 queries are too few for the 90th percentile, 64 are enough."""
-    assert discarded(63, 0.9) is None
-    assert discarded(64, 0.9) == 0
+    assert count_discarded(63, 0.9) is None
+    assert count_discarded(64, 0.9) == 0
     assert effective_percentile(63, 0.9) is None
     assert effective_percentile(64, 0.9) == 1.0
 
@@ -91,7 +96,7 @@ def test_needed_queries_of_long_runs_are_those_of_loadgen(
     percentile: float, over: int, expected: int
 ) -> None:
     """Tens of millions of queries: the output of LoadGen's own early_stopping.cc."""
-    assert expected == queries_needed(over, percentile)
+    assert expected == count_queries_needed(over, percentile)
 
 
 def exact(over: int, queries: int, percentile: float) -> Fraction:
@@ -110,7 +115,7 @@ def test_needed_is_the_first_count_that_exact_arithmetic_admits(
     over: int, percentile: float
 ) -> None:
     """At N the chance of so few late ones is under 1 %; at N - 1 it is not."""
-    needed = queries_needed(over, percentile)
+    needed = count_queries_needed(over, percentile)
 
     assert exact(over, needed, percentile) < Fraction(1, 100)
     assert exact(over, needed - 1, percentile) >= Fraction(1, 100)
@@ -122,7 +127,7 @@ def test_needed_is_the_first_count_that_the_binomial_admits(
     over: int, percentile: float
 ) -> None:
     """The same of any number of late ones, by scipy's binomial distribution."""
-    needed = queries_needed(over, percentile)
+    needed = count_queries_needed(over, percentile)
 
     assert binom.cdf(over, needed, 1 - percentile) < 0.01
     assert binom.cdf(over, needed - 1, 1 - percentile) >= 0.01
@@ -135,9 +140,12 @@ def test_more_late_ones_and_higher_percentiles_need_more_queries(
 ) -> None:
     """N(t, p) rises with t, by more than the queries that are late, and with p."""
     higher = [p for p in sorted(NEEDED) if p >= percentile]
-    needed = [queries_needed(over, p) for p in higher]
+    needed = [count_queries_needed(over, p) for p in higher]
 
-    assert queries_needed(over + 1, percentile) > queries_needed(over, percentile) + 1
+    assert (
+        count_queries_needed(over + 1, percentile)
+        > count_queries_needed(over, percentile) + 1
+    )
     assert all(low < high for low, high in pairwise(needed))
     assert over / needed[0] < 1 - percentile
 
@@ -149,12 +157,12 @@ def test_a_proof_survives_more_queries_and_fewer_late_ones(
 ) -> None:
     """What is proved stays proved when the added queries are in time."""
     over = min(over, queries)
-    if proves(queries, over, percentile):
-        assert queries >= queries_needed(over, percentile)
-        assert proves(queries + 1, over, percentile)
-        assert over == 0 or proves(queries, over - 1, percentile)
+    if is_proof(queries, over, percentile):
+        assert queries >= count_queries_needed(over, percentile)
+        assert is_proof(queries + 1, over, percentile)
+        assert over == 0 or is_proof(queries, over - 1, percentile)
     else:
-        assert queries < queries_needed(over, percentile)
+        assert queries < count_queries_needed(over, percentile)
 
 
 @given(st.integers(44, 5_000_000), PERCENTILES)
@@ -163,13 +171,13 @@ def test_most_late_ones_and_needed_queries_are_inverse(
     queries: int, percentile: float
 ) -> None:
     """The largest passing count passes and the next one does not."""
-    most = most_over(queries, percentile)
+    most = count_most_over(queries, percentile)
 
     if most is None:
-        assert queries < queries_needed(0, percentile)
+        assert queries < count_queries_needed(0, percentile)
     else:
-        assert queries_needed(most, percentile) <= queries
-        assert queries < queries_needed(most + 1, percentile)
+        assert count_queries_needed(most, percentile) <= queries
+        assert queries < count_queries_needed(most + 1, percentile)
 
 
 @given(st.integers(44, 10**7), PERCENTILES)
@@ -178,17 +186,17 @@ def test_a_streams_estimate_leaves_out_all_it_may(
     queries: int, percentile: float
 ) -> None:
     """One more left out would not be proved, and the share left stays above p."""
-    left_out = discarded(queries, percentile)
+    left_out = count_discarded(queries, percentile)
     effective = effective_percentile(queries, percentile)
 
-    if queries < queries_needed(1, percentile):
+    if queries < count_queries_needed(1, percentile):
         assert left_out is None
         assert effective is None
     else:
         assert left_out is not None
         assert effective is not None
-        assert queries_needed(left_out + 1, percentile) <= queries
-        assert queries < queries_needed(left_out + 2, percentile)
+        assert count_queries_needed(left_out + 1, percentile) <= queries
+        assert queries < count_queries_needed(left_out + 2, percentile)
         assert percentile < effective <= 1
         assert effective == pytest.approx((queries - left_out) / queries)
 
@@ -226,7 +234,7 @@ def test_percentiles_enclose_the_number_of_late_ones(
     """However few percentiles are known, the truth is between fewest and most."""
     taken, count = sorted(latencies), len(latencies)
     points = {p: taken[min(int(count * p), count - 1)] for p in shares}
-    fewest, most = late_between(count, points, bound)
+    fewest, most = count_late_range(count, points, bound)
 
     assert 0 <= fewest <= sum(x > bound for x in latencies) <= most <= count
     if not points:
@@ -235,13 +243,13 @@ def test_percentiles_enclose_the_number_of_late_ones(
 
 def test_all_queries_late_prove_nothing() -> None:
     """No number of late queries shows that a percentile holds."""
-    assert not proves(10_000, 10_000, 0.99)
-    assert not proves(0, 0, 0.99)
+    assert not is_proof(10_000, 10_000, 0.99)
+    assert not is_proof(0, 0, 0.99)
 
 
 def test_a_very_long_run_is_judged_at_once() -> None:
     """Six hundred million queries neither overflow nor run away."""
-    most = most_over(600_000_000, 0.99)
+    most = count_most_over(600_000_000, 0.99)
 
     assert most is not None
     assert 5_990_000 < most < 6_000_000

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
-from pytest_mlperf.core.types import Cell
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
 from tests.support import logs
 from tests.support import mutations
+from tests.support.cells import cell_of
 from tests.support.judging import SCENARIOS
 from tests.support.judging import fast
 from tests.support.judging import verdict
@@ -37,7 +37,7 @@ EACH = INPUTS // BLOCKS
 
 TABLE = rounds.get("v5.1")
 RULE = TABLE.find("deepseek-r1", "", Scenario.SERVER)
-CELL = Cell("deepseek-r1", "", Scenario.SERVER, "null", "v5.1")
+CELL = cell_of("deepseek-r1", "", Scenario.SERVER, "null", "v5.1")
 
 
 OF_SAMPLES = re.compile(r"result_(min|max|mean|[\d.]+_percentile)_latency_ns")

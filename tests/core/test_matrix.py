@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_mlperf.core.matrix import cells
+from pytest_mlperf.core.matrix import make_cells
 
 BOTH = [("resnet50", ("",)), ("bert", ("99", "99.9"))]
 
 
 def test_every_combination_that_a_round_has_is_a_cell() -> None:
     """MultiStream is not of bert; all else is there, grouped by what is built once."""
-    ids = [cell.id for cell in cells(BOTH, ["onnxruntime"])]
+    ids = [cell.id for cell in make_cells(BOTH, ["onnxruntime"])]
 
     assert ids == [
         "bert-99-singlestream-onnxruntime",
@@ -29,7 +29,7 @@ def test_every_combination_that_a_round_has_is_a_cell() -> None:
 
 def test_each_cell_names_the_newest_round_that_has_it() -> None:
     """The Server cells of bert are judged by v4.1, all else by v6.1."""
-    rounds = {cell.id: cell.round for cell in cells(BOTH, ["null"])}
+    rounds = {cell.id: cell.round for cell in make_cells(BOTH, ["null"])}
 
     assert {k for k, v in rounds.items() if v == "v4.1"} == {
         "bert-99-server-null",
@@ -40,7 +40,7 @@ def test_each_cell_names_the_newest_round_that_has_it() -> None:
 
 def test_one_round_asked_for_judges_all_or_has_no_cell() -> None:
     """v2.0 asks bert-99.9 of datacenter systems alone: no SingleStream."""
-    found = cells([("bert", ("99.9",))], ["null"], rounds=["v2.0"])
+    found = make_cells([("bert", ("99.9",))], ["null"], rounds=["v2.0"])
 
     assert [(cell.scenario.slug, cell.round) for cell in found] == [
         ("offline", "v2.0"),
@@ -50,7 +50,7 @@ def test_one_round_asked_for_judges_all_or_has_no_cell() -> None:
 
 def test_engines_stand_together_whatever_order_they_come_in() -> None:
     """Two engines double the cells, and no engine is returned to."""
-    found = [cell.engine for cell in cells(BOTH, ["onnxruntime", "null"])]
+    found = [cell.engine for cell in make_cells(BOTH, ["onnxruntime", "null"])]
 
     assert found == sorted(found)
     assert found.count("null") == found.count("onnxruntime") == 10
@@ -59,9 +59,9 @@ def test_engines_stand_together_whatever_order_they_come_in() -> None:
 def test_an_unknown_round_is_refused_with_the_legal_names() -> None:
     """The error of the rounds comes through."""
     with pytest.raises(ValueError, match="'v3' is not a round"):
-        cells(BOTH, ["null"], rounds=["v3"])
+        make_cells(BOTH, ["null"], rounds=["v3"])
 
 
 def test_an_unknown_benchmark_has_no_cells() -> None:
     """A benchmark that no round knows is not an error of the matrix."""
-    assert cells([("mnist", ("",))], ["null"]) == []
+    assert make_cells([("mnist", ("",))], ["null"]) == []

@@ -28,7 +28,7 @@ from pytest_mlperf.core.verdict import Verdict
 )
 def test_a_kind_is_known_by_nvml_s_name(device: str, family: str) -> None:
     """Boards of another power or bus are another kind."""
-    assert family == published.family(device)
+    assert family == published.find_family(device)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_results_are_per_accelerator(
     device: str, name: str, scenario: Scenario, each: float
 ) -> None:
     """A system of eight is divided by eight."""
-    found = published.find(device, name, scenario)
+    found = published.find_result(device, name, scenario)
 
     assert found is not None
     assert found.each == pytest.approx(each, rel=1e-5)
@@ -62,12 +62,12 @@ def test_what_nobody_published_is_not_compared(
     device: str, name: str, scenario: Scenario
 ) -> None:
     """None is no zero."""
-    assert published.find(device, name, scenario) is None
+    assert published.find_result(device, name, scenario) is None
 
 
 def test_the_comparison_says_with_whom() -> None:
     """Share, figure, round, submitter and how many accelerators it was taken on."""
-    found = published.find("NVIDIA H200", "bert-99", Scenario.OFFLINE)
+    found = published.find_result("NVIDIA H200", "bert-99", Scenario.OFFLINE)
     assert found is not None
 
     assert found.beside(18_447.75, 4, "samples/s") == (
@@ -85,7 +85,7 @@ H100 = {
 
 def compare(make: Callable[..., Verdict], **changes: object) -> dict[str, str]:
     fields = {"metric": RATE, "facts": H100, "labels": ("performance only",)}
-    return published.comparisons(make(**(fields | changes)), Scenario.OFFLINE)
+    return published.list_comparisons(make(**(fields | changes)), Scenario.OFFLINE)
 
 
 def test_a_result_stands_beside_its_bare_loop_and_the_best_published_one(
@@ -140,8 +140,10 @@ def test_a_rate_that_an_engine_was_told_is_no_bare_loop(
 
 def test_figures_of_all_sizes_are_written_out() -> None:
     """No exponent, and two digits of small ones."""
-    large = published.find("NVIDIA H100 80GB HBM3", "resnet50", Scenario.OFFLINE)
-    small = published.find("NVIDIA H100 80GB HBM3", "llama3.1-405b", Scenario.OFFLINE)
+    large = published.find_result("NVIDIA H100 80GB HBM3", "resnet50", Scenario.OFFLINE)
+    small = published.find_result(
+        "NVIDIA H100 80GB HBM3", "llama3.1-405b", Scenario.OFFLINE
+    )
     assert large is not None
     assert small is not None
 

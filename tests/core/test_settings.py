@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.plan import Shortening
-from pytest_mlperf.core.plan import enough
-from pytest_mlperf.core.plan import plan
+from pytest_mlperf.core.plan import count_enough_queries
+from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -58,7 +58,7 @@ def planned(
 ) -> Settings:
     """Return the settings of a resnet50 run with a tuning."""
     stream = scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
-    return plan(
+    return plan_settings(
         rule_for(scenario),
         SEEDS,
         mode,
@@ -107,7 +107,7 @@ def test_a_shortened_llm_run_still_asks_enough_to_be_valid(scenario: Scenario) -
     """Early stopping proves nothing with fewer than 459 queries, however long."""
     rule = rounds.get("v6.1").find("llama3.1-8b", "", scenario)
     assert rule is not None
-    made = plan(
+    made = plan_settings(
         rule, SEEDS, Mode.PERFORMANCE, available=20, shortening=FAST, target_qps=4.0
     )
 
@@ -185,7 +185,7 @@ def test_a_small_dataset_waives_the_samples_in_memory(available: int) -> None:
 def test_the_seeds_are_those_of_the_round(name: str) -> None:
     """Each round's own seeds go through unchanged, and no two rounds share them."""
     found = rounds.get(name)
-    made = plan(found.rules[0], found.seeds, Mode.PERFORMANCE, available=1)
+    made = plan_settings(found.rules[0], found.seeds, Mode.PERFORMANCE, available=1)
     others = [rounds.get(other).seeds for other in rounds.ROUNDS if other != name]
 
     assert found.seeds == made.seeds
@@ -214,7 +214,9 @@ def test_server_hands_over_late_queries_together_unless_tokens_are_timed() -> No
     """A service's users ask one by one; an engine's batch takes what is due."""
     for name in rounds.ROUNDS:
         for rule in rounds.get(name).rules:
-            made = plan(rule, rounds.get(name).seeds, Mode.PERFORMANCE, available=1)
+            made = plan_settings(
+                rule, rounds.get(name).seeds, Mode.PERFORMANCE, available=1
+            )
             server = rule.scenario is Scenario.SERVER and not rule.use_token_latencies
 
             assert server == made.coalesce
@@ -295,7 +297,7 @@ def test_loadgen_reads_every_scenarios_user_conf(
 
     assert found["code"] == 0
     assert conf["min_duration_ms"] == 60_000
-    assert enough(rule_for(scenario)) == conf["min_query_count"]
+    assert count_enough_queries(rule_for(scenario)) == conf["min_query_count"]
     assert conf["performance_sample_count_override"] == 270
     if scenario is Scenario.SERVER:
         assert conf["server_target_qps"] == 123.456
@@ -339,7 +341,7 @@ def test_a_round_that_says_equal_issue_gets_it() -> None:
     """The rule's equal issue mode goes into the settings."""
     rule = replace(rule_for(Scenario.SERVER), equal_issue=True)
 
-    assert plan(rule, SEEDS, Mode.PERFORMANCE, available=ENOUGH).equal_issue
+    assert plan_settings(rule, SEEDS, Mode.PERFORMANCE, available=ENOUGH).equal_issue
     assert not planned(Scenario.SERVER).equal_issue
 
 
@@ -370,7 +372,7 @@ def test_a_query_list_beyond_the_memory_is_refused_with_advice() -> None:
     absurd = replace(planned(Scenario.OFFLINE), target_qps=1e12)
 
     for asked in (greedy, absurd):
-        with pytest.raises(Refused, match=r"GiB are free: shorten the run"):
+        with pytest.raises(RunRefused, match=r"GiB are free: shorten the run"):
             check_memory(asked)
 
 

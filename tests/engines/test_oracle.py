@@ -16,7 +16,7 @@ from pytest_mlperf.api.engine import Simulated
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.plan import plan
+from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -125,7 +125,7 @@ def test_an_offline_run_lasts_ten_minutes_and_not_much_more(samples: int) -> Non
     rule = rule_for(Scenario.OFFLINE)
     found = simulated.tune(ORACLE, Scenario.OFFLINE, Tuning(), samples)
     seeds = rounds.get("v6.1").seeds
-    settings = plan(
+    settings = plan_settings(
         replace(rule, min_sample_count=samples),
         seeds,
         Mode.PERFORMANCE,

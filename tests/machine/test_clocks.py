@@ -18,7 +18,7 @@ import pytest
 
 from pytest_mlperf.config.option_types import HIGHEST_CLOCK
 from pytest_mlperf.config.option_types import parse_clock
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.machine import clocks
 from pytest_mlperf.machine.clocks import choose_clock
 from pytest_mlperf.machine.clocks import lock_clock
@@ -142,7 +142,7 @@ def test_a_lock_that_never_answers_is_reset_too(
     asked = smi(slow=2)
 
     with (
-        pytest.raises(Refused, match="timed out after"),
+        pytest.raises(RunRefused, match="timed out after"),
         lock_clock("1590", UUID),
     ):
         pass
@@ -158,7 +158,7 @@ def test_without_permission_nothing_is_changed_and_the_remedy_is_root(
         "00000000:19:00.0. Terminating early due to previous errors."
     )
     asked = smi(lock=said, status=4)
-    with pytest.raises(Refused) as refused, lock_clock("1590", UUID):
+    with pytest.raises(RunRefused) as refused, lock_clock("1590", UUID):
         pass
 
     assert "ended with status 4 (The current user does not" in str(refused.value)
@@ -183,7 +183,7 @@ def test_a_device_that_cannot_is_refused(
 ) -> None:
     """Also where nvidia-smi says so with status 0, which it does."""
     smi(**told)
-    with pytest.raises(Refused, match=said), lock_clock(clock, UUID):
+    with pytest.raises(RunRefused, match=said), lock_clock(clock, UUID):
         pass
 
 
@@ -207,11 +207,11 @@ def test_without_nvidia_smi_or_gpu_the_option_is_refused(
 ) -> None:
     """With what is missing."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Refused, match=r"nvidia-smi, which should be on PATH"):
+    with pytest.raises(RunRefused, match=r"nvidia-smi, which should be on PATH"):
         lock_clock("1590", UUID).__enter__()
-    with pytest.raises(Refused, match="there is no GPU to lock the clock of"):
+    with pytest.raises(RunRefused, match="there is no GPU to lock the clock of"):
         lock_clock("1590", "").__enter__()
-    with pytest.raises(Refused, match="MIG-1 is a part of the GPU it is on, whose"):
+    with pytest.raises(RunRefused, match="MIG-1 is a part of the GPU it is on, whose"):
         lock_clock("1590", "MIG-1").__enter__()
 
 
@@ -223,7 +223,7 @@ def test_clocks_that_somebody_set_are_left_alone(
     library = compiled_nvml(tmp_path)
     look = partial(clocks._refuse_if_set, library=library)
     monkeypatch.setattr(clocks, "_refuse_if_set", look)
-    with pytest.raises(Refused, match="the clocks of GPU-a already"):
+    with pytest.raises(RunRefused, match="the clocks of GPU-a already"):
         lock_clock("1590", "GPU-a").__enter__()
     none = asked()
     with lock_clock("1590", UUID):  # which that library does not know

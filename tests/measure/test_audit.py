@@ -18,10 +18,10 @@ import pytest
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
-from pytest_mlperf.core.plan import plan
-from pytest_mlperf.core.residency.rules import Evidence
+from pytest_mlperf.core.plan import plan_settings
+from pytest_mlperf.core.residency.rules import DirectPath
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
@@ -107,7 +107,7 @@ def test_without_a_reference_the_run_is_refused_in_words(
     if accuracy is not None:
         kept(tmp_path, make_verdict, "accuracy", **accuracy)
 
-    with pytest.raises(Refused, match=said) as caught:
+    with pytest.raises(RunRefused, match=said) as caught:
         find_basis(OFFICIAL, tmp_path, CELL, TEST01)
     assert '-k "resnet50 and offline"' in str(caught.value)
     assert "--mlperf-tree DIR" in str(caught.value)
@@ -137,7 +137,9 @@ def test_runs_on_another_number_of_devices_are_no_reference(
     same = find_basis(OFFICIAL, tmp_path, CELL, TEST01, ran)
 
     assert performance == same.folders["performance"]
-    with pytest.raises(Refused, match="no VALID performance and no accuracy run") as no:
+    with pytest.raises(
+        RunRefused, match="no VALID performance and no accuracy run"
+    ) as no:
         find_basis(OFFICIAL, tmp_path, CELL, TEST01, asked)
     assert ("on 2 devices" in str(no.value)) == (asked == 2)
 
@@ -150,7 +152,7 @@ def test_a_run_that_cannot_say_its_tuning_is_no_reference(
     kept(tmp_path, make_verdict, "accuracy")
     (folder / "tuning.json").unlink()
 
-    with pytest.raises(Refused, match=r"tuning\.json in .* cannot be read"):
+    with pytest.raises(RunRefused, match=r"tuning\.json in .* cannot be read"):
         find_basis(OFFICIAL, tmp_path, CELL, TEST01)
 
 
@@ -166,7 +168,7 @@ class Scripted:
         del on_beat
         self.jobs.append(job)
         speed_of(job.folder, self.speeds.pop(0), **SAME)
-        settings = plan(
+        settings = plan_settings(
             job.rule, job.seeds, job.mode, available=10**6, audit=job.audit,
             target_qps=9.0,
         )  # fmt: skip
@@ -191,7 +193,7 @@ def attempted(
     tuning = SimpleNamespace(lookup=lambda *_: {})
     system = SimpleNamespace(
         name="box", tuning=tuning, numa_note="", numa_config="", settings={},
-        on_device=Evidence(),
+        on_device=DirectPath(),
     )  # fmt: skip
     session = MeasureSession(chosen, cast("System", system), tmp_path)
     runner, placement = Scripted(speeds), Placement((0,), "CPU")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.machine.devices import Device
 from pytest_mlperf.measure.placement import ALL
 from pytest_mlperf.measure.placement import Count
@@ -138,7 +138,7 @@ def test_all_cpus_of_one_node_are_one_device() -> None:
 
 def test_more_devices_than_there_are_is_refused_with_the_number() -> None:
     """Whether GPUs or shares of CPUs."""
-    with pytest.raises(Refused, match="take 5 devices, but this machine has 4 dev"):
+    with pytest.raises(RunRefused, match="take 5 devices, but this machine has 4 dev"):
         place_on_gpus(gpus(4), 5, 1, 0)
-    with pytest.raises(Refused, match=r"take 17 .*has 16 usable CPUs and no GPU"):
+    with pytest.raises(RunRefused, match=r"take 17 .*has 16 usable CPUs and no GPU"):
         place_on_cpus("CPU", range(16), NODES, 17, 1, 0)

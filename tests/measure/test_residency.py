@@ -15,11 +15,11 @@ import pytest
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.checks.device import PROOF
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.residency.rules import Claim
-from pytest_mlperf.core.residency.rules import Evidence
+from pytest_mlperf.core.residency.rules import DirectPath
 from pytest_mlperf.core.residency.rules import Residency
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -47,11 +47,11 @@ class Lab:
     """What is asked of a system here."""
 
     name: str = "lab"
-    on_device: Evidence = GOOD
+    on_device: DirectPath = GOOD
     tuning: TuningTables = field(default_factory=TuningTables)
 
 
-def lab(folder: Path, evidence: Evidence = GOOD, *, drawn: bool = True) -> System:
+def lab(folder: Path, evidence: DirectPath = GOOD, *, drawn: bool = True) -> System:
     """Return a machine whose file lies in a folder, with its drawing beside it."""
     (folder / "systems").mkdir(exist_ok=True)
     if drawn:
@@ -141,7 +141,7 @@ def options(**changes: Any) -> Options:
 
 def test_a_documented_system_may_try(tmp_path: Path) -> None:
     """Both flags are off by default, and then nothing is asked of the system."""
-    nothing = check_residency_allowed(Options(), lab(tmp_path, Evidence()), CELL)
+    nothing = check_residency_allowed(Options(), lab(tmp_path, DirectPath()), CELL)
 
     assert check_residency_allowed(options(), lab(tmp_path), CELL) == START
     assert Residency() == nothing
@@ -179,7 +179,7 @@ def test_what_no_throughput_can_mend_is_refused_before_the_run(
 ) -> None:
     """Each with its reason, beside all the others."""
     system = lab(tmp_path, replace(GOOD, **change))
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RunRefused) as refused:
         check_residency_allowed(options(**asked), system, CELL)
 
     assert f"\n  - {reason}" in str(refused.value).replace("[on_device] ", "")
@@ -189,7 +189,9 @@ def test_what_no_throughput_can_mend_is_refused_before_the_run(
 @pytest.mark.parametrize("task", ["retinanet", "llama3.1-8b"])
 def test_benchmarks_without_a_formula_are_refused(tmp_path: Path, task: str) -> None:
     """The tuning guide lists those that may start from the device."""
-    with pytest.raises(Refused, match=f"start_from_device is not allowed for {task};"):
+    with pytest.raises(
+        RunRefused, match=f"start_from_device is not allowed for {task};"
+    ):
         cell = replace(CELL, rule=replace(CELL.rule, benchmark=task))
         check_residency_allowed(options(), lab(tmp_path), cell)
 

@@ -13,7 +13,7 @@ import pytest
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.facts import RunFacts
-from pytest_mlperf.core.plan import plan
+from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.system import System
@@ -37,7 +37,7 @@ SHARE = Placement((0,), "1 of 2 CPUs")
 
 def make_result(kind: str = "embedded", **changes: Any) -> RunResult:
     assert RULE is not None
-    settings = plan(RULE, ROUND.seeds, Mode.PERFORMANCE, available=100)
+    settings = plan_settings(RULE, ROUND.seeds, Mode.PERFORMANCE, available=100)
     facts = RunFacts(device="CPU", uses_gpu=False)
     values = {"reference": {"acc": 97.0}, "dataset_total": 100, "facts": facts}
     return RunResult(settings, "digest", workload_kind=kind, **{**values, **changes})

@@ -28,6 +28,7 @@ import numpy as np
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.engine import ChoosesPrecision
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
@@ -403,6 +404,14 @@ def rule_for(scenario: Scenario) -> Rule:
     return found
 
 
+def choose_precision(engine: str) -> str:
+    """Return what the planner chooses for a double: fp32, or what the engine has."""
+    provider = registry.load("engine", engine)
+    if isinstance(provider, ChoosesPrecision):
+        return provider.precision_for.get("fp32", "fp32")
+    return "fp32"
+
+
 QUICK = Tuning(
     batch=8,
     streams=1,
@@ -437,7 +446,7 @@ def make_task(
         seeds=rounds.get("v6.1").seeds,
         provider=registry.reference("engine", engine),
         benchmark=registry.reference("benchmark", benchmark),
-        precision=tuning.precision or "fp32",
+        precision=tuning.precision or choose_precision(engine),
         folder=folder / "logs",
         workload="embedded",
         cache=folder / "cache",

@@ -21,7 +21,7 @@ from typing import Any
 
 from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.logs.summary import expected
+from pytest_mlperf.core.logs.summary import list_expected_lines
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
 TARGET = {"SingleStream": 0.9, "MultiStream": 0.99, "Server": 0.99, "Offline": 0.99}
@@ -296,7 +296,7 @@ def results(
     elif scenario == "Server" and tokens:
         bounds = {"ttft": (first, tokens.ttft_ns), "tpot": (each, tokens.tpot_ns)}
         late = {k: sum(v > bound for v in of) for k, (of, bound) in bounds.items()}
-        proved = {k: early_stopping.proves(count, t, 0.99) for k, t in late.items()}
+        proved = {k: early_stopping.is_proof(count, t, 0.99) for k, t in late.items()}
         in_time = all(of[int(count * 0.99)] <= b for of, b in bounds.values())
         met = all(proved.values())
         texts = {
@@ -304,7 +304,7 @@ def results(
             for kind in bounds
         }
     elif scenario == "Server":
-        met = early_stopping.proves(count, over, percentile)
+        met = early_stopping.is_proof(count, over, percentile)
         texts = {"early_stopping_result": success(count, over)}
     if tokens and "early_stopping_result" in texts:
         text = texts.pop("early_stopping_result")
@@ -357,7 +357,7 @@ def results(
 
 def success(count: int, over: int) -> str:
     """Return what LoadGen says of a Server run's early stopping."""
-    needed = early_stopping.queries_needed(over, 0.99)
+    needed = early_stopping.count_queries_needed(over, 0.99)
     if count >= needed:
         return " * Run successful."
     return (
@@ -372,8 +372,8 @@ def estimates(
 ) -> tuple[bool, dict[str, str], dict[str, object]]:
     """Return whether a stream has an estimate, LoadGen's words, and the numbers."""
     count, own = len(taken), TARGET[scenario]
-    needed = early_stopping.queries_needed(1, own)
-    left_out = early_stopping.discarded(count, own)
+    needed = early_stopping.count_queries_needed(1, own)
+    left_out = early_stopping.count_discarded(count, own)
     key = "early_stopping_latency_ms"
     values: dict[str, object] = {key: 0}
     if scenario == "SingleStream":
@@ -388,7 +388,7 @@ def estimates(
     text += f" * Would discard {left_out} highest latency queries. "
     text += f" * Early stopping {own * 100:.1f}th percentile estimate: {values[key]}"
     if scenario == "SingleStream":
-        left_out = early_stopping.discarded(count, 0.99)
+        left_out = early_stopping.count_discarded(count, 0.99)
         if left_out is None:
             text += "  * Not enough queries processed for 99.0th percentile"
             text += "  early stopping estimate (would need to process at  least 662"
@@ -486,7 +486,7 @@ def summarised(values: Mapping[str, Any]) -> str:
     lines = ["=" * 48, "MLPerf Results Summary", "=" * 48]
     share = values["effective_target_latency_percentile"]
     asked = f"_{share * 100:.2f}_" if isinstance(share, float) else "none"
-    for told in expected(values):
+    for told in list_expected_lines(values):
         value = values[told.key]
         if not told.needed and asked not in told.key:
             continue

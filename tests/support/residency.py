@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pytest_mlperf.core.residency.rules import Evidence
+from pytest_mlperf.core.residency.rules import DirectPath
 
-GOOD = Evidence(
+GOOD = DirectPath(
     start_from_device=True,
     end_on_device=True,
     diagram="topology.png",

@@ -15,7 +15,7 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.description import describe
 from pytest_mlperf.core.submission.layout import Layout
 from pytest_mlperf.core.submission.layout import folder_name
-from pytest_mlperf.core.submission.truncate import shorten
+from pytest_mlperf.core.submission.truncate import read_ends
 from pytest_mlperf.core.types import Scenario
 from tests.support import logs
 
@@ -144,7 +144,7 @@ def accuracy(folder: Path, rule: Rule) -> None:
 def cut(folder: Path) -> None:
     """Truncate the accuracy log of a folder."""
     log = folder / "mlperf_log_accuracy.json"
-    log.write_bytes(shorten(log.read_bytes()))
+    log.write_bytes(read_ends(log))
 
 
 AUDITED: dict[str, dict[str, object]] = {

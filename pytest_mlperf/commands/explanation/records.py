@@ -15,7 +15,7 @@ from pathlib import Path
 from pytest_mlperf.core.logs.discover import CELL
 from pytest_mlperf.core.logs.discover import MODE
 from pytest_mlperf.core.logs.discover import TEST
-from pytest_mlperf.core.logs.discover import Place
+from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -24,7 +24,7 @@ RESULTS = "results.jsonl"
 FACT = "context"
 
 
-def judge_as_recorded(place: Place, judge: Callable[[str], Verdict]) -> Verdict:
+def judge_as_recorded(place: FoundRun, judge: Callable[[str], Verdict]) -> Verdict:
     """Return the verdict of a run, in the context that its report recorded.
 
     ``judge`` takes the round to judge by, unless the user chose another; empty leaves

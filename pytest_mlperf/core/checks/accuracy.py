@@ -24,14 +24,14 @@ from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.accuracy import Accuracy
 from pytest_mlperf.core.logs.accuracy import Survey
-from pytest_mlperf.core.logs.accuracy import digest
+from pytest_mlperf.core.logs.accuracy import digest_log
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
-from pytest_mlperf.core.logs.accuracy import survey
+from pytest_mlperf.core.logs.accuracy import survey_answers
 from pytest_mlperf.core.rounds import AccuracyLimit
 from pytest_mlperf.core.verdict import Check
 
 
-def total(run: JudgedRun) -> int:
+def count_samples(run: JudgedRun) -> int:
     """Return how many samples the workload has."""
     if run.context.dataset_total is not None:
         return run.context.dataset_total
@@ -50,8 +50,8 @@ def whole_dataset(run: JudgedRun) -> Check:
     Of a log that was cut for publication, what is left has to be in order, and the
     detail log tells that all samples were asked for.
     """
-    expected, shown = total(run), survey(run.log.folder)
-    faults = list(amiss(run, shown, expected))
+    expected, shown = count_samples(run), survey_answers(run.log.folder)
+    faults = list(find_faults(run, shown, expected))
     found = f"{shown.samples:,} samples answered"
     if shown.cut:
         found = f"{shown.samples:,} answers left of a log that was cut"
@@ -67,7 +67,7 @@ def whole_dataset(run: JudgedRun) -> Check:
     )
 
 
-def amiss(run: JudgedRun, shown: Survey, expected: int) -> Iterator[str]:
+def find_faults(run: JudgedRun, shown: Survey, expected: int) -> Iterator[str]:
     """Yield what keeps an accuracy log from being the whole dataset's."""
     if not expected > 0:
         yield "of a dataset that has none"
@@ -86,12 +86,12 @@ def amiss(run: JudgedRun, shown: Survey, expected: int) -> Iterator[str]:
         yield f"{spare:,} of them twice"
     if not shown.cut and shown.samples != expected:
         yield f"{expected - shown.samples:,} missing"
-    asked = generated(run)
+    asked = count_generated_samples(run)
     if asked < expected:
         yield f"only {asked:,} asked for"
 
 
-def generated(run: JudgedRun) -> int:
+def count_generated_samples(run: JudgedRun) -> int:
     """Return how many samples LoadGen asked for, set after set.
 
     The two counts of a set stand in lines that may come in any order.
@@ -109,7 +109,7 @@ def generated(run: JudgedRun) -> int:
 )
 def dataset_size(run: JudgedRun, required: int) -> Check:
     """The dataset has the round's size exactly (submission checker)."""
-    found = total(run)
+    found = count_samples(run)
     return make_check(
         "dataset_size",
         found == required,
@@ -120,7 +120,7 @@ def dataset_size(run: JudgedRun, required: int) -> Check:
     )
 
 
-def limits(run: JudgedRun) -> tuple[AccuracyLimit, ...]:
+def find_limits(run: JudgedRun) -> tuple[AccuracyLimit, ...]:
     """Return the round's limits, of the workload's own reference where it has one.
 
     A metric without such a reference keeps the round's: it is not dropped.
@@ -135,7 +135,7 @@ def limits(run: JudgedRun) -> tuple[AccuracyLimit, ...]:
 @check_each("accuracy", modes=ACCURACY_MODE)
 def accuracy_targets(run: JudgedRun) -> NamedJudges:
     """Yield a check for each metric; a waiver turns it into a report."""
-    for limit in limits(run):
+    for limit in find_limits(run):
         yield f"accuracy_{limit.metric}", partial(judge_metric, limit)
 
 
@@ -175,14 +175,14 @@ def accuracy_hash(run: JudgedRun) -> Check:
     to be there.
     """
     name, folder = "accuracy_hash", run.log.folder
-    stated, cut = read_accuracy_txt(folder).hashes, survey(folder).cut
+    stated, cut = read_accuracy_txt(folder).hashes, survey_answers(folder).cut
     if not stated:
         remedy = "score this accuracy log again, and append its sha256 as hash="
         required = "hash= and 64 digits"
         return make_check(name, False, "no hash= line", required, ACCURACY_TXT, remedy)
     if cut:
         return make_check(name, True, stated[0], "the whole log's sha256", ACCURACY_TXT)
-    required = digest(folder)
+    required = digest_log(folder)
     ok = required in stated
     remedy = "score this accuracy log again, and append its sha256 as hash="
     return make_check(name, ok, stated[0], required, ACCURACY_TXT, remedy)

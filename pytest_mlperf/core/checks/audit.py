@@ -43,7 +43,7 @@ def audit_settings(run: JudgedRun) -> Check:
         remedy = "LoadGen has to be given the path of audit.config"
         return make_check(name, False, "no audit.config", "one in use", where, remedy)
     for key, required in audit.values.items():
-        logged = logged_as(run, key)
+        logged = find_logged_key(run, key)
         if not logged:
             continue
         found = int(log.values.get(logged, -1))
@@ -60,7 +60,7 @@ def audit_settings(run: JudgedRun) -> Check:
     return make_check(name, True, f"{audit.name}'s", f"{audit.name}'s", where)
 
 
-def logged_as(run: JudgedRun, key: str) -> str:
+def find_logged_key(run: JudgedRun, key: str) -> str:
     """Return the key of the detail log for one of audit.config; empty for none."""
     if key == "mode":
         return ""  # test_mode looks at it.

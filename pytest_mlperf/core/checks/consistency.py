@@ -42,14 +42,16 @@ class Contradiction:
     where: str
 
 
-def told(name: str, wrong: Contradiction | None, found: str, where: str) -> Check:
+def check_contradiction(
+    name: str, wrong: Contradiction | None, found: str, where: str
+) -> Check:
     """Return the check of a contradiction that was looked for."""
     if wrong is None:
         return make_check(name, True, found, found, where)
     return make_check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
 
 
-def same(
+def compare_value(
     log: Log, key: str, other: str, required: float | bool | str
 ) -> Iterator[Contradiction]:
     """Yield the contradiction of a key that has not the value it follows from."""
@@ -65,7 +67,7 @@ def same(
         )
 
 
-def apart(
+def compare_range(
     log: Log, key: str, low: float, high: float, why: str
 ) -> Iterator[Contradiction]:
     """Yield a figure that is outside a range, by more than its digits explain."""
@@ -81,12 +83,14 @@ def apart(
 def requested_settings(run: JudgedRun) -> Check:
     """Effective settings are the requested ones (LoadGen, TestSettingsInternal)."""
     log = run.log
-    wrong = next(unlike_requested(log), None) or next(resolved(log), None)
+    wrong = next(find_unlike_requested(log), None) or next(
+        find_wrong_resolved(log), None
+    )
     where = log.where("effective_scenario")
-    return told("requested_settings", wrong, "as requested", where)
+    return check_contradiction("requested_settings", wrong, "as requested", where)
 
 
-def unlike_requested(log: Log) -> Iterator[Contradiction]:
+def find_unlike_requested(log: Log) -> Iterator[Contradiction]:
     """Yield settings that LoadGen takes over and that are another after all."""
     names = {key.partition("_")[2] for key in SETTINGS}
     names |= {"sample_concatenate_permutation"} & {
@@ -95,32 +99,34 @@ def unlike_requested(log: Log) -> Iterator[Contradiction]:
     for name in sorted(names - {"min_query_count"}):
         asked = f"requested_{name}"
         if asked in log.values:
-            yield from same(log, f"effective_{name}", asked, log.values[asked])
+            yield from compare_value(log, f"effective_{name}", asked, log.values[asked])
     scenario = log.text("effective_scenario").lower()
     stream = {"singlestream": "single_stream", "multistream": "multi_stream"}
     prefix = f"requested_{stream.get(scenario, scenario)}_target_latency"
     for ending in ("_ns", "_percentile"):
         if (asked := prefix + ending) in log.values:
             key = f"effective_target_latency{ending}"
-            yield from same(log, key, asked, log.values[asked])
+            yield from compare_value(log, key, asked, log.values[asked])
 
 
-def resolved(log: Log) -> Iterator[Contradiction]:
+def find_wrong_resolved(log: Log) -> Iterator[Contradiction]:
     """Yield settings that LoadGen computes and that do not come out so."""
     queries = log.integer("effective_min_query_count")
     per_query = log.integer("effective_samples_per_query")
     product = "min_query_count x samples_per_query"
-    yield from same(log, "effective_min_sample_count", product, queries * per_query)
+    yield from compare_value(
+        log, "effective_min_sample_count", product, queries * per_query
+    )
     asked = "requested_performance_sample_count_override"
     if not log.integer(asked):
         asked = "qsl_reported_performance_count"
     key = "effective_performance_sample_count"
-    yield from same(log, key, asked, log.integer(asked))
-    yield from rate(log)
-    yield from counts(log, queries, per_query)
+    yield from compare_value(log, key, asked, log.integer(asked))
+    yield from find_wrong_rate(log)
+    yield from find_wrong_counts(log, queries, per_query)
 
 
-def rate(log: Log) -> Iterator[Contradiction]:
+def find_wrong_rate(log: Log) -> Iterator[Contradiction]:
     """Yield the rate, if it is not that of the scenario's own setting."""
     scenario = log.text("effective_scenario")
     asked = {
@@ -137,18 +143,20 @@ def rate(log: Log) -> Iterator[Contradiction]:
         value = 1e9 / value
     elif value < 0:
         value = 1.0
-    yield from same(log, "effective_target_qps", asked, float(value))
+    yield from compare_value(log, "effective_target_qps", asked, float(value))
 
 
-def counts(log: Log, queries: int, per_query: int) -> Iterator[Contradiction]:
+def find_wrong_counts(
+    log: Log, queries: int, per_query: int
+) -> Iterator[Contradiction]:
     """Yield the counts that do not follow from min_query_count and the duration."""
     scenario, key = log.text("effective_scenario"), "requested_min_query_count"
     asked = log.integer(key)
     fill_ms = 0 if scenario == "Offline" else log.integer("effective_min_duration_ms")
     name = "effective_target_duration_ms"
-    yield from same(log, name, "effective_min_duration_ms", fill_ms)
+    yield from compare_value(log, name, "effective_min_duration_ms", fill_ms)
     if scenario == "Offline":
-        yield from same(log, "effective_min_query_count", "one query", 1)
+        yield from compare_value(log, "effective_min_query_count", "one query", 1)
         seconds = log.integer("effective_min_duration_ms") / 1000
         fill = OFFLINE_SLACK * seconds * log.number("effective_target_qps")
         wanted = max(float(asked), fill)
@@ -161,10 +169,10 @@ def counts(log: Log, queries: int, per_query: int) -> Iterator[Contradiction]:
         return
     name = "requested_multi_stream_samples_per_query"
     wanted_each = log.integer(name) if scenario == "MultiStream" else 1
-    yield from same(log, "effective_samples_per_query", scenario, wanted_each)
+    yield from compare_value(log, "effective_samples_per_query", scenario, wanted_each)
     equal = log.get("effective_sample_concatenate_permutation", False)
     if not (scenario == "SingleStream" and queries >= asked and equal):
-        yield from same(log, "effective_min_query_count", key, asked)
+        yield from compare_value(log, "effective_min_query_count", key, asked)
 
 
 @check("loaded_samples", any_scenario=True)
@@ -173,17 +181,19 @@ def loaded_samples(run: JudgedRun) -> Check:
 
     MultiStream repeats a set's first 7, so that its queries do not overflow.
     """
-    wrong = next(misloaded(run), None)
+    wrong = next(find_wrong_loads(run), None)
     where = run.log.where("loaded_qsl_set")
-    return told("loaded_samples", wrong, f"{run.log.covered:,} samples", where)
+    return check_contradiction(
+        "loaded_samples", wrong, f"{run.log.covered:,} samples", where
+    )
 
 
-def misloaded(run: JudgedRun) -> Iterator[Contradiction]:
+def find_wrong_loads(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what is wrong with the loaded sets."""
     log, key = run.log, "loaded_qsl_set"
     where, total = log.where(key), log.integer("qsl_reported_total_count")
     set_size = log.integer("effective_performance_sample_count")
-    sets = [unpadded(log, one) for one in log.loaded]
+    sets = [remove_padding(log, one) for one in log.loaded]
     padding = sum(one.size for one in log.loaded) - sum(one.size for one in sets)
     for one in sets:
         if padding == ENDS and one.size >= ENDS and one.first != one.last:
@@ -201,7 +211,7 @@ def misloaded(run: JudgedRun) -> Iterator[Contradiction]:
         yield Contradiction(found, f"{wanted:,}", where)
 
 
-def unpadded(log: Log, one: Loaded) -> Loaded:
+def remove_padding(log: Log, one: Loaded) -> Loaded:
     """Return a set without the samples that MultiStream repeats."""
     padding = 0
     if log.get("effective_scenario") == "MultiStream":
@@ -215,7 +225,7 @@ def generated_queries(run: JudgedRun) -> Check:
     log = run.log
     key = "generated_samples_per_query"
     asked, each = log.integer("effective_samples_per_query"), log.integer(key)
-    size = sum(unpadded(log, one).size for one in log.loaded)
+    size = sum(remove_padding(log, one).size for one in log.loaded)
     equal = log.get("effective_sample_concatenate_permutation") is True
     if run.scenario is Scenario.OFFLINE and equal:
         # Filled up to a multiple of the loaded set.
@@ -232,4 +242,6 @@ def generated_queries(run: JudgedRun) -> Check:
         required = f"{made:,}, from generated_query_count"
         wrong = wrong or Contradiction(f"{key} {issued:,}", required, log.where(key))
     found = f"{issued:,} queries of {each:,} samples"
-    return told("generated_queries", wrong, found, log.where("generated_query_count"))
+    return check_contradiction(
+        "generated_queries", wrong, found, log.where("generated_query_count")
+    )

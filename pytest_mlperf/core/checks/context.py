@@ -106,13 +106,13 @@ class JudgedRun:
         return f"result_{percentile * 100:.2f}_percentile_{kind}_ns"
 
 
-def elapsed_s(log: Log) -> float:
+def read_elapsed_s(log: Log) -> float:
     """Return the seconds between LoadGen's power_begin and power_end (UTC, ms)."""
-    begin, end = min(moments(log, "power_begin")), max(moments(log, "power_end"))
+    begin, end = min(read_times(log, "power_begin")), max(read_times(log, "power_end"))
     return (end - begin).total_seconds()
 
 
-def final_s(run: JudgedRun) -> float:
+def compute_final_s(run: JudgedRun) -> float:
     """Return what LoadGen holds against the minimum duration, in seconds.
 
     Offline: the last answer. Server: the last scheduled query. Streams: the last
@@ -123,7 +123,7 @@ def final_s(run: JudgedRun) -> float:
         return log.integer("result_max_latency_ns") / 1e9
     key = "result_scheduled_samples_per_sec"
     if run.scenario is Scenario.MULTI_STREAM:
-        return elapsed_s(log)
+        return read_elapsed_s(log)
     if run.scenario is Scenario.SINGLE_STREAM:
         key = "result_qps_with_loadgen_overhead"
     rate = log.number(key)
@@ -133,9 +133,9 @@ def final_s(run: JudgedRun) -> float:
     return final
 
 
-def spread(run: JudgedRun) -> tuple[float, float]:
+def compute_duration_range(run: JudgedRun) -> tuple[float, float]:
     """Return the least and the most seconds that the measured run can have taken."""
-    log, final = run.log, final_s(run)
+    log, final = run.log, compute_final_s(run)
     if run.scenario is Scenario.OFFLINE:
         return final, final
     slowest = log.integer("result_max_latency_ns") / 1e9
@@ -148,7 +148,7 @@ def spread(run: JudgedRun) -> tuple[float, float]:
     return final, final + slowest
 
 
-def moments(log: Log, key: str) -> list[datetime]:
+def read_times(log: Log, key: str) -> list[datetime]:
     """Return the time stamps of the log; ``LogError`` for one that is none.
 
     An accuracy run has one for each set of samples.
@@ -162,6 +162,6 @@ def moments(log: Log, key: str) -> list[datetime]:
         raise LogError(path, line, found, "a time stamp") from None
 
 
-def ms(nanoseconds: float) -> str:
+def format_ms(nanoseconds: float) -> str:
     """Return a latency for people: ``15.00 ms``."""
     return f"{nanoseconds / 1e6:,.2f} ms" if nanoseconds >= 1e4 else f"{nanoseconds} ns"

@@ -16,7 +16,7 @@ from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.context import ms
+from pytest_mlperf.core.checks.context import format_ms
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
@@ -35,64 +35,69 @@ MULTI_STREAM_SHARE = 0.99
 def early_stopping_met(run: JudgedRun) -> Check:
     """The queries prove the percentile, recomputed (loadgen/early_stopping.cc)."""
     name, log, percentile = "early_stopping", run.log, run.rule.percentile or 0.99
-    queries, over = run.queries, late_queries(run, percentile)
+    queries, over = run.queries, count_late_queries(run, percentile)
     if not 0 <= over <= queries:
         where = log.where("result_overlatency_query_count")
         required = f"0 to {queries:,}"
         return make_check(name, False, f"{over} late", required, where, REMEDY)
-    needed = early_stopping.queries_needed(over, percentile)
+    needed = early_stopping.count_queries_needed(over, percentile)
     where = log.where("early_stopping_met")
     required = f"at least {needed:,} queries for {over:,} late"
     if run.scenario in STREAMS:
         required = f"at least {needed:,} queries"
     found = f"{queries:,} queries"
     if queries < needed:
-        remedy = remedies.too_few_for_percentile(run, over, needed)
+        remedy = remedies.advise_for_percentile(run, over, needed)
         return make_check(name, False, found, required, where, remedy)
     if not log.flag("early_stopping_met"):
         remedy = "LoadGen's own count differs: see early_stopping_result in the log"
         found += ", not met by LoadGen"
         return make_check(name, False, found, required, where, remedy)
-    if wrong := next(misreported(run, percentile), None):
+    if wrong := next(find_misreports(run, percentile), None):
         return make_check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
     return make_check(name, True, found, required, where)
 
 
-def late_queries(run: JudgedRun, percentile: float) -> int:
+def count_late_queries(run: JudgedRun, percentile: float) -> int:
     """Return how many queries were late; of tokens, the fewest that can have been."""
     if run.scenario in STREAMS:
         return 1
     if run.rule.use_token_latencies:
         bounds = {"ttft": run.rule.ttft_ns, "tpot": run.rule.tpot_ns}
-        return early_stopping_text.late_tokens(run.log, run.queries, percentile, bounds)
+        return early_stopping_text.count_late_tokens(
+            run.log, run.queries, percentile, bounds
+        )
     return run.log.integer("result_overlatency_query_count")
 
 
-def misreported(run: JudgedRun, percentile: float) -> Iterator[Contradiction]:
+def find_misreports(run: JudgedRun, percentile: float) -> Iterator[Contradiction]:
     """Yield what LoadGen's reports say that is not what its numbers give."""
     log = run.log
     tokens = log.get("requested_use_token_latencies") is True
     names = ("ttft_result", "tpot_result") if tokens else ("result",)
     for name in names:
         key = f"early_stopping_{name}"
-        said = early_stopping_text.read(log.text(key))
+        said = early_stopping_text.read_report(log.text(key))
         if said is None or not said.met:
             found = log.text(key)[:80] or "nothing"
             yield Contradiction(found, "a report of success", log.where(key))
         elif run.scenario in STREAMS:
-            yield from misestimated(run, percentile, key, said)
+            yield from find_misestimates(run, percentile, key, said)
     if run.scenario in BOUNDED:
-        yield from miscounted(run)
+        yield from find_miscounts(run)
 
 
-def misestimated(
-    run: JudgedRun, percentile: float, key: str, said: early_stopping_text.Said
+def find_misestimates(
+    run: JudgedRun,
+    percentile: float,
+    key: str,
+    said: early_stopping_text.EarlyStoppingReport,
 ) -> Iterator[Contradiction]:
     """Yield what a stream's report says of its estimate that does not come out so."""
     log, queries = run.log, run.queries
     where = log.where(key)
-    least = early_stopping.queries_needed(1, percentile)
-    mine = early_stopping.discarded(queries, percentile)
+    least = early_stopping.count_queries_needed(1, percentile)
+    mine = early_stopping.count_discarded(queries, percentile)
     for found, own, what in (
         (said.queries, queries, "queries processed"),
         (said.needed, least, "queries needed"),
@@ -103,14 +108,14 @@ def misestimated(
     if "tpot" in key:
         return
     estimates = {} if said.estimates is None else dict(said.estimates)
-    for share, name in estimate_keys(run, percentile).items():
+    for share, name in list_estimate_keys(run, percentile).items():
         shown = next((v for s, v in estimates.items() if abs(s - share) < 1e-9), 0)
         if shown != log.integer(name):
             required = f"{shown}, as {where} has it"
             yield Contradiction(f"{name} {log.get(name)}", required, log.where(name))
 
 
-def estimate_keys(run: JudgedRun, percentile: float) -> Mapping[float, str]:
+def list_estimate_keys(run: JudgedRun, percentile: float) -> Mapping[float, str]:
     """Return the percentiles that a stream's estimates are of, and their keys."""
     if run.scenario is Scenario.MULTI_STREAM:
         return {percentile: "early_stopping_latency_ms"}
@@ -120,20 +125,22 @@ def estimate_keys(run: JudgedRun, percentile: float) -> Mapping[float, str]:
     }
 
 
-def miscounted(run: JudgedRun) -> Iterator[Contradiction]:
+def find_miscounts(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield Server's count of late queries where the percentiles do not admit it."""
     log, key = run.log, "result_overlatency_query_count"
     over, bound = log.integer(key), log.integer("effective_target_latency_ns")
-    least, most = early_stopping.late_between(run.queries, latencies(log), bound)
+    least, most = early_stopping.count_late_range(
+        run.queries, read_latencies(log), bound
+    )
     if not least <= over <= most:
         required = f"{least:,} to {most:,}, by the percentiles"
         yield Contradiction(f"{over:,} late", required, log.where(key))
 
 
-def latencies(log: Log) -> dict[float, int]:
+def read_latencies(log: Log) -> dict[float, int]:
     """Return share of the queries -> latency there, 0 the fastest and 1 the slowest."""
     shares = {
-        share: f"result_{early_stopping_text.percent(share)}_latency_ns"
+        share: f"result_{early_stopping_text.format_percentile(share)}_latency_ns"
         for share in early_stopping_text.SHARES
     }
     shares |= {0.0: "result_min_latency_ns", 1.0: "result_max_latency_ns"}
@@ -158,12 +165,12 @@ def latency_bound(run: JudgedRun) -> Check:
         if bound is None:
             continue
         measured, where = log.integer(key), log.where(key)
-        shown.append(ms(measured))
+        shown.append(format_ms(measured))
         if not 0 < measured <= bound:
-            required = f"at most {ms(bound)} at {rule.percentile:.1%}"
-            remedy = remedies.over_bound(run)
+            required = f"at most {format_ms(bound)} at {rule.percentile:.1%}"
+            remedy = remedies.advise_lower_load(run)
             return make_check(
-                "latency_bound", False, ms(measured), required, where, remedy
+                "latency_bound", False, format_ms(measured), required, where, remedy
             )
     required = "within the round's bound"
     found = ", ".join(shown) or "no bound in the round"

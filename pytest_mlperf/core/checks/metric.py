@@ -14,16 +14,16 @@ from pytest_mlperf.core.checks.consistency import REMEDY
 from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import WRAPS
 from pytest_mlperf.core.checks.consistency import Contradiction
-from pytest_mlperf.core.checks.consistency import apart
+from pytest_mlperf.core.checks.consistency import compare_range
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.context import final_s
-from pytest_mlperf.core.checks.latency import estimate_keys
+from pytest_mlperf.core.checks.context import compute_final_s
+from pytest_mlperf.core.checks.latency import list_estimate_keys
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
-from pytest_mlperf.core.checks.tokens import of_tokens
-from pytest_mlperf.core.checks.tokens import talkative
+from pytest_mlperf.core.checks.tokens import find_wrong_lengths
+from pytest_mlperf.core.checks.tokens import find_wrong_token_rates
 from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -46,7 +46,7 @@ def metric_present(run: JudgedRun) -> Check:
         return make_check(
             "metric_present", False, f"{value:g}", "above 0", where, remedy
         )
-    wrong = next(distorted(run), None) or next(implausible(run), None)
+    wrong = next(find_distortions(run), None) or next(find_contradictions(run), None)
     if wrong:
         return make_check(
             "metric_present", False, wrong.found, wrong.required, wrong.where, REMEDY
@@ -87,7 +87,7 @@ FORMS = {
 }
 
 
-def distribution(run: JudgedRun, kind: str) -> Distribution:
+def read_distribution(run: JudgedRun, kind: str) -> Distribution:
     """Read the figures of one kind; ``LogError`` where one is missing."""
     log, (ends, percentile) = run.log, FORMS[kind]
     names = [ends.format("min")]
@@ -99,7 +99,7 @@ def distribution(run: JudgedRun, kind: str) -> Distribution:
     return Distribution(count, tuple(names), values, mean, log.integer(mean))
 
 
-def distributions(run: JudgedRun) -> dict[str, Distribution]:
+def read_distributions(run: JudgedRun) -> dict[str, Distribution]:
     """Return the kinds that a run of this scenario has."""
     kinds = ["sample"]
     if run.scenario is Scenario.MULTI_STREAM:
@@ -107,12 +107,12 @@ def distributions(run: JudgedRun) -> dict[str, Distribution]:
     tokens = run.log.get("requested_use_token_latencies") is True
     if tokens and run.scenario is not Scenario.OFFLINE:
         kinds += ["first", "token"]
-    return {kind: distribution(run, kind) for kind in kinds}
+    return {kind: read_distribution(run, kind) for kind in kinds}
 
 
-def distorted(run: JudgedRun) -> Iterator[Contradiction]:
+def find_distortions(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what no list of latencies can have given."""
-    found = distributions(run)
+    found = read_distributions(run)
     log, whole = run.log, found["sample"]
     if whole.count < 1:
         where = log.where("generated_samples_per_query")
@@ -124,7 +124,7 @@ def distorted(run: JudgedRun) -> Iterator[Contradiction]:
                 key, other = own.keys[i : i + 2]
                 required = f"at most {other} {high}"
                 yield Contradiction(f"{key} {low}", required, log.where(key))
-        yield from mean_off(log, own)
+        yield from find_wrong_mean(log, own)
         # An answer takes no less than its first token, or than one of its tokens.
         for key, part, all_ in zip(own.keys, own.values, whole.values, strict=True):
             if own is not whole and own is not found.get("query") and part > all_:
@@ -132,7 +132,7 @@ def distorted(run: JudgedRun) -> Iterator[Contradiction]:
                 yield Contradiction(f"{key} {part}", required, log.where(key))
 
 
-def mean_off(log: Log, own: Distribution) -> Iterator[Contradiction]:
+def find_wrong_mean(log: Log, own: Distribution) -> Iterator[Contradiction]:
     """Yield a mean that is below or above what the percentiles admit."""
     ranks = (0, *(own.rank(share) for share in SHARES), own.count - 1)
     steps = list(zip(pairwise(ranks), pairwise(own.values), strict=True))
@@ -146,53 +146,55 @@ def mean_off(log: Log, own: Distribution) -> Iterator[Contradiction]:
         yield Contradiction(f"{key} {own.mean}", required, log.where(key))
 
 
-def implausible(run: JudgedRun) -> Iterator[Contradiction]:
+def find_contradictions(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield figures that counts and times contradict."""
     if run.scenario in STREAMS:
-        yield from of_stream(run)
+        yield from find_stream_contradictions(run)
     elif run.scenario is Scenario.OFFLINE:
-        yield from of_offline(run)
+        yield from find_offline_contradictions(run)
     else:
-        yield from of_server(run)
-    yield from talkative(run)
+        yield from find_server_contradictions(run)
+    yield from find_wrong_lengths(run)
 
 
-def of_stream(run: JudgedRun) -> Iterator[Contradiction]:
+def find_stream_contradictions(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what is wrong with the figures of SingleStream and MultiStream."""
     log, queries = run.log, run.queries
-    kinds = distributions(run)
+    kinds = read_distributions(run)
     own = kinds.get("query", kinds.get("first", kinds["sample"]))
     if run.scenario is Scenario.SINGLE_STREAM:
         mean = max(kinds["sample"].mean, 1)
         key = "result_qps_without_loadgen_overhead"
-        yield from apart(log, key, 1e9 / mean, 1e9 / mean, "by the mean latency")
+        yield from compare_range(
+            log, key, 1e9 / mean, 1e9 / mean, "by the mean latency"
+        )
         # All but the last query were answered before the last was issued.
         busy = queries * mean - kinds["sample"].values[-1]
         if busy > 0:
             high, key = (queries - 1) * 1e9 / busy, "result_qps_with_loadgen_overhead"
-            yield from apart(log, key, 0.0, high, "by the mean latency")
+            yield from compare_range(log, key, 0.0, high, "by the mean latency")
         if "first" in kinds:
-            final = final_s(run)
+            final = compute_final_s(run)
             slowest = kinds["sample"].values[-1] / 1e9
-            yield from of_tokens(run, final + slowest, final)
+            yield from find_wrong_token_rates(run, final + slowest, final)
     elif kinds["query"].values[-1] != kinds["sample"].values[-1]:
         key = "result_max_query_latency_ns"
         required = f"{kinds['sample'].values[-1]}, the slowest sample's"
         yield Contradiction(
             f"{key} {kinds['query'].values[-1]}", required, log.where(key)
         )
-    for share, key in estimate_keys(run, run.rule.percentile or 0.9).items():
-        most = early_stopping.most_over(queries, share)
+    for share, key in list_estimate_keys(run, run.rule.percentile or 0.9).items():
+        most = early_stopping.count_most_over(queries, share)
         if not most:
             if log.integer(key):
                 found = f"{key} {log.get(key)}"
                 yield Contradiction(found, "0, of so few queries", log.where(key))
             continue
-        low, high = around(own, queries - most)
-        yield from apart(log, key, low, high, "by the percentiles")
+        low, high = find_rank_range(own, queries - most)
+        yield from compare_range(log, key, low, high, "by the percentiles")
 
 
-def around(own: Distribution, rank: int) -> tuple[int, int]:
+def find_rank_range(own: Distribution, rank: int) -> tuple[int, int]:
     """Return between which figures the latency at a place, from 0, has to be."""
     ranks = (0, *(own.rank(share) for share in SHARES), own.count - 1)
     pairs = list(zip(ranks, own.values, strict=True))
@@ -201,19 +203,19 @@ def around(own: Distribution, rank: int) -> tuple[int, int]:
     return low, min(above, default=own.values[-1])
 
 
-def of_offline(run: JudgedRun) -> Iterator[Contradiction]:
+def find_offline_contradictions(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what is wrong with Offline's figures."""
     log = run.log
     rate = run.samples * 1e9 / max(log.integer("result_max_latency_ns"), 1)
     why = "samples by the longest latency"
-    yield from apart(log, "result_samples_per_second", rate, rate, why)
+    yield from compare_range(log, "result_samples_per_second", rate, rate, why)
     key = "result_tokens_per_second"
     if key in log.values and log.number(key) < rate * (1 - SIX_DIGITS):
         required = f"{rate:,.8g} at least, a token a sample"
         yield Contradiction(f"{key} {log.get(key)}", required, log.where(key))
 
 
-def of_server(run: JudgedRun) -> Iterator[Contradiction]:
+def find_server_contradictions(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield what is wrong with the figures of Server and Interactive."""
     log, gaps = run.log, run.queries - 1
     made = log.integer("generated_query_duration") / 1e9
@@ -226,11 +228,11 @@ def of_server(run: JudgedRun) -> Iterator[Contradiction]:
     # The generated time holds one gap more than the queries' times.
     least, key = gaps / made, "result_scheduled_samples_per_sec"
     room = 1 + GAPS / max(gaps - GAPS, 1)
-    yield from apart(log, key, least, least * room, "queries by time")
+    yield from compare_range(log, key, least, least * room, "queries by time")
     last = gaps / scheduled
     slowest = log.integer("result_max_latency_ns") / 1e9
     key = "result_completed_samples_per_sec"
     low = gaps / (last + slowest)
-    yield from apart(log, key, low, gaps / last, "queries by time")
+    yield from compare_range(log, key, low, gaps / last, "queries by time")
     if log.get("requested_use_token_latencies") is True:
-        yield from of_tokens(run, gaps / done, gaps / done)
+        yield from find_wrong_token_rates(run, gaps / done, gaps / done)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.context import ms
+from pytest_mlperf.core.checks.context import format_ms
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.types import Scenario
 
@@ -24,7 +24,7 @@ SPARE = 1.02
 """More than the minimum, because no two runs are equally fast."""
 
 
-def expected_s(run: JudgedRun) -> float | None:
+def compute_expected_s(run: JudgedRun) -> float | None:
     """Return how long the run should have taken, were its settings right.
 
     From the log's own ``effective_*`` settings: the expected rate or latency beside
@@ -48,7 +48,7 @@ def expected_s(run: JudgedRun) -> float | None:
     return max(seconds, count / qps)
 
 
-def too_short(run: JudgedRun, required_ms: int) -> str:
+def advise_longer_run(run: JudgedRun, required_ms: int) -> str:
     """Say how to make the run last long enough."""
     log = run.log
     setting = log.integer("effective_min_duration_ms")
@@ -57,23 +57,25 @@ def too_short(run: JudgedRun, required_ms: int) -> str:
     if run.scenario is Scenario.OFFLINE:
         asked = log.number("effective_target_qps")
         actual = log.number("result_samples_per_second")
+        advised_qps = choose_offline_qps(actual, required_ms)
         return (
             f"raise target_qps from {asked:,.6g} to"
-            f" {rate(offline_qps(actual, required_ms), math.ceil)}: the engine answered"
+            f" {format_rate(advised_qps, math.ceil)}: the engine answered"
             f" {actual:,.6g} samples/s, so the query was over too soon"
         )
     if run.scenario in STREAMS and run.rule.percentile:
         asked = 1e9 / max(log.number("effective_target_qps"), 1e-9)
-        advised, why = stream_latency_ns(run)
+        advised, why = choose_stream_latency_ns(run)
         if advised < asked:
             return (
-                f"lower the expected latency from {typed_ms(asked)} to"
-                f" {typed_ms(advised)}, {why}: LoadGen ran out of the queries it made"
+                f"lower the expected latency from {format_typed_ms(asked)} to"
+                f" {format_typed_ms(advised)}, {why}: LoadGen ran out of the queries"
+                " it made"
             )
     return "look for what ended the run early: an error, max_duration, max_query_count"
 
 
-def offline_qps(actual: float, min_duration_ms: int) -> float:
+def choose_offline_qps(actual: float, min_duration_ms: int) -> float:
     """Return the expected rate whose query lasts the minimum duration.
 
     LoadGen sends ``int(1.1 * seconds * target_qps)`` samples: the measured rate itself
@@ -84,19 +86,19 @@ def offline_qps(actual: float, min_duration_ms: int) -> float:
     return max(actual, whole / (SLACK * seconds)) if seconds else actual
 
 
-def stream_latency_ns(run: JudgedRun) -> tuple[float, str]:
+def choose_stream_latency_ns(run: JudgedRun) -> tuple[float, str]:
     """Return the expected latency to try, and what it is."""
     log = run.log
     percentile = run.rule.percentile or 0.9
     measured = log.integer(run.latency_key(percentile))
     kind = "query_latency" if run.scenario is Scenario.MULTI_STREAM else "latency"
     mean = log.integer(f"result_mean_{kind}_ns")
-    if next_latency_ns(measured, mean) == measured:
+    if choose_latency_ns(measured, mean) == measured:
         return measured, f"the measured {percentile:.1%} percentile"
     return mean, f"the mean, far below the {percentile:.1%} percentile"
 
 
-def next_latency_ns(measured: int, mean: int) -> int:
+def choose_latency_ns(measured: int, mean: int) -> int:
     """Return the measured percentile, or the mean where that would not do.
 
     LoadGen makes twice the queries that fit if each takes the expected latency: the
@@ -105,7 +107,7 @@ def next_latency_ns(measured: int, mean: int) -> int:
     return mean if SPARE * measured > 2 * mean > 0 else measured
 
 
-def over_bound(run: JudgedRun) -> str:
+def advise_lower_load(run: JudgedRun) -> str:
     """Say which load to try next where the latency is over the bound."""
     log = run.log
     if run.context.hopeless:
@@ -114,33 +116,33 @@ def over_bound(run: JudgedRun) -> str:
             " lower precision or a faster device"
         )
     asked = log.number("effective_target_qps")
-    for key, bound, what in fastest(run):
+    for key, bound, what in list_best_cases(run):
         found = log.get(key)
         if type(found) is int and found > bound:
             return (
-                f"no load meets this bound here: {what} took {ms(found)};"
+                f"no load meets this bound here: {what} took {format_ms(found)};"
                 " try a smaller batch, a lower precision or a faster device"
             )
     completed = log.number("result_completed_samples_per_sec")
     scheduled = log.number("result_scheduled_samples_per_sec")
-    share = over_share(run)
+    share = compute_late_share(run)
     allowed = 1 - (run.rule.percentile or 0.99)
     why = "" if share is None else f": {share:.2%} of the queries were late"
-    if backlog(completed, scheduled):
+    if has_backlog(completed, scheduled):
         why = f": the engine completed {completed:,.6g} queries/s of them"
-    lower = rate(next_server_qps(asked, completed, scheduled, share, allowed))
+    lower = format_rate(choose_server_qps(asked, completed, scheduled, share, allowed))
     return (
         f"lower target_qps from {asked:,.6g} to about {lower}{why};"
-        f" then a smaller batch, then fewer streams{token_hint(run)}"
+        f" then a smaller batch, then fewer streams{advise_on_tokens(run)}"
     )
 
 
-def backlog(completed: float, scheduled: float) -> bool:
+def has_backlog(completed: float, scheduled: float) -> bool:
     """True when the engine could not keep up, so that queries piled up."""
     return completed < 0.98 * scheduled
 
 
-def next_server_qps(
+def choose_server_qps(
     asked: float,
     completed: float,
     scheduled: float,
@@ -152,13 +154,13 @@ def next_server_qps(
     Nine tenths of what the engine completed where it could not keep up; otherwise
     5 % less when few more than ``allowed`` were late, else 15 % less.
     """
-    if backlog(completed, scheduled):
+    if has_backlog(completed, scheduled):
         return 0.9 * min(completed, asked)
     few = share is not None and share < 3 * allowed
     return (0.95 if few else 0.85) * asked
 
 
-def fastest(run: JudgedRun) -> list[tuple[str, int, str]]:
+def list_best_cases(run: JudgedRun) -> list[tuple[str, int, str]]:
     """Return the key of the best case of each bounded latency, the bound, its name."""
     rule = run.rule
     bounds = [
@@ -169,9 +171,9 @@ def fastest(run: JudgedRun) -> list[tuple[str, int, str]]:
     return [(key, bound, what) for key, bound, what in bounds if bound is not None]
 
 
-def token_hint(run: JudgedRun) -> str:
+def advise_on_tokens(run: JudgedRun) -> str:
     """Return what to change for the token bound that was missed; empty for none."""
-    percent = early_stopping_text.percent(run.rule.percentile or 0.99)
+    percent = early_stopping_text.format_percentile(run.rule.percentile or 0.99)
     first = run.log.get(f"result_first_token_{percent}_latency_ns")
     later = run.log.get(f"result_time_per_output_token_{percent}_ns")
     hint = ""
@@ -183,7 +185,7 @@ def token_hint(run: JudgedRun) -> str:
     return hint
 
 
-def over_share(run: JudgedRun) -> float | None:
+def compute_late_share(run: JudgedRun) -> float | None:
     """Return the share of queries that LoadGen counted as late; None without one.
 
     In token runs its count is of whole answers, against a bound of 0.
@@ -194,32 +196,33 @@ def over_share(run: JudgedRun) -> float | None:
     return over / run.queries
 
 
-def too_few_for_percentile(run: JudgedRun, over: int, needed: int) -> str:
+def advise_for_percentile(run: JudgedRun, over: int, needed: int) -> str:
     """Say what early stopping still wants, in numbers."""
     queries, percentile = run.queries, run.rule.percentile or 0.99
     more = max(needed - queries, 0)
     if run.scenario in STREAMS:
         return (
             f"{queries:,} queries are too few for an estimate of the {percentile:.1%}"
-            f" percentile: {needed:,} are needed, {more:,} more; {longer(run, needed)}"
+            f" percentile: {needed:,} are needed, {more:,} more;"
+            f" {advise_settings(run, needed)}"
         )
     if over > (1 - percentile) * queries:
-        return over_bound(run)
-    proved = early_stopping.proven(queries, over)
+        return advise_lower_load(run)
+    proved = early_stopping.find_proven_percentile(queries, over)
     text = (
         f"{queries:,} queries with {over:,} over the bound prove the {proved:.3%}"
         f" percentile, not yet the {percentile:.1%}: {needed:,} are needed, {more:,}"
         " more, none of them late"
     )
-    enough = early_stopping.steady(queries, over, percentile)
+    enough = early_stopping.count_steady_queries(queries, over, percentile)
     if enough is None:
-        return f"{text}; too many are late: {over_bound(run)}"
+        return f"{text}; too many are late: {advise_lower_load(run)}"
     if enough > needed:
         text += f", or {enough:,} in all if as many are as now"
-    return f"{text}; {longer(run, enough)}"
+    return f"{text}; {advise_settings(run, enough)}"
 
 
-def longer(run: JudgedRun, queries: int) -> str:
+def advise_settings(run: JudgedRun, queries: int) -> str:
     """Return the settings that make a run issue so many queries."""
     asked = run.log.integer("effective_min_duration_ms")
     lasting = math.ceil(asked * 1.05 * queries / max(run.queries, 1))
@@ -229,14 +232,14 @@ def longer(run: JudgedRun, queries: int) -> str:
     )
 
 
-def too_few_queries(run: JudgedRun, required: int) -> str:
+def advise_more_queries(run: JudgedRun, required: int) -> str:
     """Say how to issue enough queries or samples."""
     if run.scenario is Scenario.OFFLINE:
         return f"set min_query_count to {required:,}; Offline reads it as samples"
     return f"set min_query_count to {required:,}, or let the run last longer"
 
 
-def rate(value: float, whole: Callable[[float], float] = round) -> str:
+def format_rate(value: float, whole: Callable[[float], float] = round) -> str:
     """Return a rate to type: three digits, no separators."""
     if value <= 0:
         return "a fraction of a query"
@@ -245,6 +248,6 @@ def rate(value: float, whole: Callable[[float], float] = round) -> str:
     return f"{rounded:.{max(0, digits)}f}"
 
 
-def typed_ms(nanoseconds: float) -> str:
+def format_typed_ms(nanoseconds: float) -> str:
     """Return a latency to type, in milliseconds: three digits, rounded down."""
-    return f"{rate(nanoseconds / 1e6, math.floor)} ms"
+    return f"{format_rate(nanoseconds / 1e6, math.floor)} ms"

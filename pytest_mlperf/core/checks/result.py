@@ -11,13 +11,13 @@ from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core.checks import remedies
 from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import Contradiction
-from pytest_mlperf.core.checks.consistency import told
+from pytest_mlperf.core.checks.consistency import check_contradiction
 from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.context import elapsed_s
-from pytest_mlperf.core.checks.context import final_s
-from pytest_mlperf.core.checks.context import spread
+from pytest_mlperf.core.checks.context import compute_duration_range
+from pytest_mlperf.core.checks.context import compute_final_s
+from pytest_mlperf.core.checks.context import read_elapsed_s
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
@@ -64,50 +64,58 @@ def loadgen_validity(run: JudgedRun) -> Check:
 def flags_agree(run: JudgedRun) -> Check:
     """What LoadGen calls met is met, by its own settings and numbers (results.cc)."""
     log = run.log
-    wrong = next(unmet(run), None)
-    return told("flags_agree", wrong, "as computed", log.where("result_validity"))
+    wrong = next(find_false_flags(run), None)
+    return check_contradiction(
+        "flags_agree", wrong, "as computed", log.where("result_validity")
+    )
 
 
-def unmet(run: JudgedRun) -> Iterator[Contradiction]:
+def find_false_flags(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield flags that say met against the log's own settings and numbers."""
     log = run.log
     asked = log.integer("effective_min_duration_ms") * (1 - SIX_DIGITS)
-    yield from claim(log, "result_min_duration_met", final_s(run) * 1000, asked)
+    yield from compare_flag(
+        log, "result_min_duration_met", compute_final_s(run) * 1000, asked
+    )
     flag, samples = "result_min_queries_met", run.samples
     least = log.integer("effective_min_query_count")
-    yield from claim(log, flag, run.queries, least)
-    yield from claim(log, flag, samples, log.integer("effective_min_sample_count"))
+    yield from compare_flag(log, flag, run.queries, least)
+    yield from compare_flag(
+        log, flag, samples, log.integer("effective_min_sample_count")
+    )
     share = log.number("effective_target_latency_percentile")
     if not 0 < share < 1:
         required = "between 0 and 1"
         key = "effective_target_latency_percentile"
         yield Contradiction(f"{key} {share:g}", required, log.where(key))
     elif run.scenario in STREAMS:
-        needed = early_stopping.queries_needed(1, share)
-        yield from claim(log, "early_stopping_met", run.queries, needed)
+        needed = early_stopping.count_queries_needed(1, share)
+        yield from compare_flag(log, "early_stopping_met", run.queries, needed)
     elif run.scenario in BOUNDED:
-        yield from late(run, share)
+        yield from find_false_latency_flags(run, share)
 
 
-def late(run: JudgedRun, share: float) -> Iterator[Contradiction]:
+def find_false_latency_flags(run: JudgedRun, share: float) -> Iterator[Contradiction]:
     """Yield Server's flags that say met against the log's own bounds."""
     log, flag = run.log, "result_perf_constraints_met"
     percent = f"{share * 100:.2f}_percentile"
     if log.get("requested_use_token_latencies") is not True:
         over = log.integer("result_overlatency_query_count")
         if 0 <= over <= run.queries:
-            needed = early_stopping.queries_needed(over, share)
-            yield from claim(log, "early_stopping_met", run.queries, needed)
+            needed = early_stopping.count_queries_needed(over, share)
+            yield from compare_flag(log, "early_stopping_met", run.queries, needed)
         bound = log.integer("effective_target_latency_ns")
         measured = log.integer(f"result_{percent}_latency_ns")
-        yield from claim(log, flag, bound, measured)
+        yield from compare_flag(log, flag, bound, measured)
         return
     for kind, key in early_stopping_text.KINDS.items():
         bound = log.integer(f"requested_server_{kind}_latency")
-        yield from claim(log, flag, bound, log.integer(key.format(percent)))
+        yield from compare_flag(log, flag, bound, log.integer(key.format(percent)))
 
 
-def claim(log: Log, flag: str, found: float, least: float) -> Iterator[Contradiction]:
+def compare_flag(
+    log: Log, flag: str, found: float, least: float
+) -> Iterator[Contradiction]:
     """Yield the contradiction of a flag that says met while a number is too small."""
     if log.flag(flag) and found < least:
         required = f"false, because {found:,.10g} is below {least:,.10g}"
@@ -124,30 +132,30 @@ def min_duration(run: JudgedRun, required_ms: int) -> Check:
     """The run was set to last, and did last, the minimum (rules, 600 s)."""
     log = run.log
     key = "effective_min_duration_ms"
-    setting, lasted = log.integer(key), final_s(run) * 1000
-    wall = elapsed_s(log) * 1000
+    setting, lasted = log.integer(key), compute_final_s(run) * 1000
+    wall = read_elapsed_s(log) * 1000
     required = f"at least {required_ms:,} ms"
     if setting < required_ms:
         found, where = f"a setting of {setting:,} ms", log.where(key)
     elif lasted < required_ms * (1 - SIX_DIGITS):
-        found, where = f"{lasted:,.0f} ms", log.where(duration_key(run))
+        found, where = f"{lasted:,.0f} ms", log.where(find_duration_key(run))
     # Wall time, to the millisecond and on another clock, has to agree.
-    elif wall + 2 < required_ms * (1 - slack(run)):
+    elif wall + 2 < required_ms * (1 - read_clock_slack(run)):
         found, where = f"{wall:,.0f} ms by the clock", log.where("power_end")
     else:
-        where = log.where(duration_key(run))
+        where = log.where(find_duration_key(run))
         return make_check("min_duration", True, f"{lasted:,.0f} ms", required, where)
-    remedy = remedies.too_short(run, required_ms)
+    remedy = remedies.advise_longer_run(run, required_ms)
     return make_check("min_duration", False, found, required, where, remedy)
 
 
-def slack(run: JudgedRun) -> float:
+def read_clock_slack(run: JudgedRun) -> float:
     """Return how far, relatively, LoadGen's clock may be from the system's."""
     told_so = any("clock differ by more than" in e.text for e in run.log.warnings)
     return TOLD_SLACK if told_so else CLOCK_SLACK
 
 
-def duration_key(run: JudgedRun) -> str:
+def find_duration_key(run: JudgedRun) -> str:
     """Return where the log says how long the run was."""
     return {
         Scenario.OFFLINE: "result_max_latency_ns",
@@ -159,8 +167,8 @@ def duration_key(run: JudgedRun) -> str:
 @check("wall_time", modes=PERFORMANCE)
 def wall_time(run: JudgedRun) -> Check:
     """The time stamps leave room for what was measured, and no more (loadgen.cc)."""
-    elapsed, (least, most) = elapsed_s(run.log), spread(run)
-    room = slack(run) * max(elapsed, most) + MARGIN_S
+    elapsed, (least, most) = read_elapsed_s(run.log), compute_duration_range(run)
+    room = read_clock_slack(run) * max(elapsed, most) + MARGIN_S
     where = run.log.where("power_end")
     wrong = None
     if not least - room <= elapsed <= most + room:
@@ -168,7 +176,7 @@ def wall_time(run: JudgedRun) -> Check:
         if most - least > MARGIN_S:
             required += f" to {most:,.1f} s"
         wrong = Contradiction(f"{elapsed:,.1f} s by the clock", required, where)
-    return told("wall_time", wrong, f"{elapsed:,.1f} s", where)
+    return check_contradiction("wall_time", wrong, f"{elapsed:,.1f} s", where)
 
 
 @check_limit(
@@ -186,11 +194,11 @@ def min_query_count(run: JudgedRun, required: int) -> Check:
     """
     if run.rule.percentile:
         over = 1 if run.scenario in STREAMS else 0
-        need = early_stopping.queries_needed(over, run.rule.percentile)
+        need = early_stopping.count_queries_needed(over, run.rule.percentile)
         required = min(required, need)
     log = run.log
     found = run.queries
-    remedy = remedies.too_few_queries(run, required)
+    remedy = remedies.advise_more_queries(run, required)
     return make_check(
         "min_query_count",
         found >= required,
@@ -217,5 +225,5 @@ def min_sample_count(run: JudgedRun, required: int) -> Check:
         f"{found:,} samples",
         f"at least {required:,}",
         run.log.where("generated_samples_per_query"),
-        remedies.too_few_queries(run, required),
+        remedies.advise_more_queries(run, required),
     )

@@ -30,7 +30,7 @@ COMPLIANCE = (Mode.COMPLIANCE,)
 EVERY_MODE = tuple(Mode)
 
 
-def always(run: JudgedRun) -> bool:
+def applies_always(run: JudgedRun) -> bool:
     del run
     return True
 
@@ -60,7 +60,7 @@ class RuleCheck:
     judges: Callable[[JudgedRun], NamedJudges]
     """The name in a verdict, and the function: more than one where metrics differ."""
     modes: Collection[Mode] = EVERY_MODE
-    when: Condition = always
+    when: Condition = applies_always
     any_scenario: bool = False
     """Also checked of a run whose scenario is not that of its folder."""
 
@@ -81,7 +81,7 @@ def check(
     name: str,
     *,
     modes: Collection[Mode] = EVERY_MODE,
-    when: Condition = always,
+    when: Condition = applies_always,
     any_scenario: bool = False,
 ) -> Callable[[Judge], RuleCheck]:
     """Make a rule's check of a function; no waiver softens it."""
@@ -99,7 +99,7 @@ def check_limit(
     required: Callable[[JudgedRun], int],
     planned: Callable[[Context], int | None],
     modes: Collection[Mode],
-    when: Condition = always,
+    when: Condition = applies_always,
 ) -> Callable[[Callable[[JudgedRun, int], Check]], RuleCheck]:
     """Make a check of a function that compares a run with the rule's number.
 

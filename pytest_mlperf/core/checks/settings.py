@@ -8,7 +8,7 @@ mlcommons/inference_policies inference_rules.adoc.
 from __future__ import annotations
 
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.context import ms
+from pytest_mlperf.core.checks.context import format_ms
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
@@ -81,14 +81,14 @@ def target_latency_setting(run: JudgedRun) -> Check:
         if required is None:
             continue
         found = log.integer(key)
-        shown.append(ms(found))
+        shown.append(format_ms(found))
         if not 0 < found <= required:
-            remedy = f"leave the bound to {rule.round}: {ms(required)}"
+            remedy = f"leave the bound to {rule.round}: {format_ms(required)}"
             return make_check(
                 "target_latency_setting",
                 False,
-                ms(found),
-                f"at most {ms(required)}",
+                format_ms(found),
+                f"at most {format_ms(required)}",
                 log.where(key),
                 remedy,
             )

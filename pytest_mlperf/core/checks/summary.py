@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pytest_mlperf.core.checks.consistency import REMEDY
 from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import Contradiction
-from pytest_mlperf.core.checks.consistency import told
+from pytest_mlperf.core.checks.consistency import check_contradiction
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
@@ -17,7 +17,7 @@ from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.log import Log
-from pytest_mlperf.core.logs.summary import expected
+from pytest_mlperf.core.logs.summary import list_expected_lines
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Check
 
@@ -55,25 +55,27 @@ def summary_agrees(run: JudgedRun) -> Check:
     if run.mode is Mode.ACCURACY:
         return make_check("summary_agrees", True, "no results in it", "none", SUMMARY)
     pairs = [
-        (label, line.key) for line in expected(log.values) for label in line.labels
+        (label, line.key)
+        for line in list_expected_lines(log.values)
+        for label in line.labels
     ]
     pairs = [(label, key) for label, key in pairs if label in log.summary]
-    differ = [pair for pair in pairs if not alike(log, *pair)]
+    differ = [pair for pair in pairs if not is_alike(log, *pair)]
     measured = [key for _, key in pairs if RESULT.fullmatch(key)]
     apart = [key for _, key in differ if RESULT.fullmatch(key)]
     if 2 * len(apart) > len(measured):
         found = f"{len(apart)} of {len(measured)} latencies unlike those in {DETAIL}"
         raise LogError(log.folder / SUMMARY, 0, found, "the files of one run", REMEDY)
-    wrong = next(misnoted(log), None)
+    wrong = next(find_wrong_notes(log), None)
     if differ:
         label, key = differ[0]
         where = f"{SUMMARY}:{log.summary_lines[label]}"
         required = f"{str(log.get(key))[:60]}, as {log.where(key)} has it"
         wrong = Contradiction(f"{label} {log.summary[label][:60]}", required, where)
-    return told("summary_agrees", wrong, "one run", SUMMARY)
+    return check_contradiction("summary_agrees", wrong, "one run", SUMMARY)
 
 
-def misnoted(log: Log) -> Iterator[Contradiction]:
+def find_wrong_notes(log: Log) -> Iterator[Contradiction]:
     """Yield what the summary says of early stopping, and the detail log does not."""
     if log.get("result_validity") != "VALID":
         return  # There are recommendations as well.
@@ -89,7 +91,7 @@ def misnoted(log: Log) -> Iterator[Contradiction]:
         yield Contradiction("no such line", left[:80], SUMMARY)
 
 
-def alike(log: Log, label: str, key: str) -> bool:
+def is_alike(log: Log, label: str, key: str) -> bool:
     """True when a line of the summary says what the detail does."""
     said, value = log.summary[label], log.values[key]
     if type(value) is bool:

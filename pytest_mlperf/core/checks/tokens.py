@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import WRAPS
 from pytest_mlperf.core.checks.consistency import Contradiction
-from pytest_mlperf.core.checks.consistency import apart
+from pytest_mlperf.core.checks.consistency import compare_range
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.context import final_s
+from pytest_mlperf.core.checks.context import compute_final_s
 from pytest_mlperf.core.types import Scenario
 
 LENGTHS = 4 / 3
@@ -20,7 +20,9 @@ LENGTHS = 4 / 3
 either way, in all of round v5.1."""
 
 
-def of_tokens(run: JudgedRun, most_s: float, least_s: float) -> Iterator[Contradiction]:
+def find_wrong_token_rates(
+    run: JudgedRun, most_s: float, least_s: float
+) -> Iterator[Contradiction]:
     """Yield token rates that are not of one number of tokens."""
     log, key = run.log, "result_completed_tokens_per_second"
     mean = log.integer("result_mean_latency_ns")
@@ -34,13 +36,16 @@ def of_tokens(run: JudgedRun, most_s: float, least_s: float) -> Iterator[Contrad
     why = "by result_token_throughput"
     if key in log.values:
         low, high = low * (1 - SIX_DIGITS), high * (1 + SIX_DIGITS)
-        yield from apart(log, key, low, high, why)
-    key, issued = "result_token_throughput_with_loadgen_overhead", tokens / final_s(run)
+        yield from compare_range(log, key, low, high, why)
+    key, issued = (
+        "result_token_throughput_with_loadgen_overhead",
+        tokens / compute_final_s(run),
+    )
     low, high = min(low, issued), max(high, issued)
-    yield from apart(log, key, low, high * (1 + SIX_DIGITS), why)
+    yield from compare_range(log, key, low, high * (1 + SIX_DIGITS), why)
 
 
-def talkative(run: JudgedRun) -> Iterator[Contradiction]:
+def find_wrong_lengths(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield answers much shorter or longer than an accurate model's.
 
     The accuracy run may be 10 % off the reference; where it has the same samples,

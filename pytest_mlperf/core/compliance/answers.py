@@ -10,16 +10,16 @@ from typing import Any
 from pytest_mlperf.core.compliance.audit import AnswerScorer
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.lines import LogError
-from pytest_mlperf.core.logs.lines import lines
-from pytest_mlperf.core.logs.lines import parse
+from pytest_mlperf.core.logs.lines import parse_json
+from pytest_mlperf.core.logs.lines import read_lines
 
 
-def records(folder: Path) -> Iterator[dict[str, Any]]:
+def read_records(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield the entries of a folder's accuracy log; ``LogError`` for a damaged one."""
     path = folder / ACCURACY
     closed = False
     number = 0
-    for number, text in lines(path):
+    for number, text in read_lines(path):
         line = text.strip()
         if number == 1 and line == "[":
             continue
@@ -34,7 +34,7 @@ def records(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _parse_record(path: Path, number: int, line: str) -> dict[str, Any]:
-    record = parse(path, number, line.removesuffix(","))
+    record = parse_json(path, number, line.removesuffix(","))
     try:
         if type(record["qsl_idx"]) is not int:
             raise ValueError(f"qsl_idx {record['qsl_idx']!r}")
@@ -47,7 +47,7 @@ def _parse_record(path: Path, number: int, line: str) -> dict[str, Any]:
     return checked
 
 
-def subsets(
+def read_common_answers(
     accuracy: Path, performance: Path
 ) -> tuple[dict[int, bytes], dict[int, bytes]]:
     """Return the accuracy run's and the performance run's answers of the same samples.
@@ -56,16 +56,16 @@ def subsets(
     performance run logged. Where a sample was logged twice its first answer counts.
     """
     compliance: dict[int, bytes] = {}
-    for record in records(performance):
+    for record in read_records(performance):
         compliance.setdefault(record["qsl_idx"], bytes.fromhex(record["data"]))
     baseline: dict[int, bytes] = {}
-    for record in records(accuracy):
+    for record in read_records(accuracy):
         if record["qsl_idx"] in compliance:
             baseline.setdefault(record["qsl_idx"], bytes.fromhex(record["data"]))
     return baseline, compliance
 
 
-def score_text(workload: AnswerScorer, answers: Mapping[int, bytes]) -> str:
+def format_scores(workload: AnswerScorer, answers: Mapping[int, bytes]) -> str:
     """Return what accuracy.txt would say of these answers."""
     text = workload.accuracy_text(workload.score(answers)) if answers else "no answer"
     return f"{text}\n"

@@ -90,7 +90,7 @@ def make_audit(
     return Audit(test, rule.loadgen_model, scenario, settings, source, **more)
 
 
-def sampling(target: int, **more: int) -> dict[str, int]:
+def make_sampling(target: int, **more: int) -> dict[str, int]:
     """Return the settings that let LoadGen log about so many answers."""
     return {
         "accuracy_log_rng_seed": LOG_SEED,

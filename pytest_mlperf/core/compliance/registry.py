@@ -21,7 +21,7 @@ from pytest_mlperf.core.compliance.test07 import TEST07
 from pytest_mlperf.core.compliance.test08 import TEST08
 from pytest_mlperf.core.compliance.test09 import TEST09
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
-from pytest_mlperf.core.logs.accuracy import digest
+from pytest_mlperf.core.logs.accuracy import digest_log
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.rounds.rule import Rule
 
@@ -93,7 +93,7 @@ def write(
         for finding in findings:
             (home / finding.file).write_text(finding.text, encoding="utf-8")
     if audit.samples_answers:
-        text = f"hash={digest(folder)}\n"
+        text = f"hash={digest_log(folder)}\n"
         (folder / ACCURACY_TXT).write_text(text, encoding="utf-8")
 
 

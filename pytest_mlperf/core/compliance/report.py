@@ -24,12 +24,12 @@ LOGS = (f"performance/run_1/{SUMMARY}", f"performance/run_1/{DETAIL}")
 ANSWERS = (f"accuracy/{ACCURACY}", f"accuracy/{ACCURACY_TXT}")
 
 
-def passes(text: str) -> bool:
+def has_passed(text: str) -> bool:
     """Return whether an official file says that its test passed."""
     return "TEST PASS" in (line.strip() for line in text.splitlines())
 
 
-def verdict_line(passed: bool) -> str:
+def format_verdict(passed: bool) -> str:
     """Return the line that the checkers look for."""
     return "TEST PASS" if passed else "TEST FAIL"
 

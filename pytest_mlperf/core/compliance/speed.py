@@ -108,10 +108,10 @@ class SpeedTest(ComparesSpeed, Protocol):
         remedy = "see the checks that failed with it" if speed.invalid else self.remedy
         made = make_check(TOLERANCE, speed.passed, text, speed.required, DETAIL, remedy)
         file = report.VERIFY_PERFORMANCE
-        return AuditFinding((made,), file, speed_text(speed, self.labels))
+        return AuditFinding((made,), file, format_speed(speed, self.labels))
 
 
-def speed_text(speed: SpeedComparison, labels: tuple[str, str]) -> str:
+def format_speed(speed: SpeedComparison, labels: tuple[str, str]) -> str:
     """Return verify_performance.txt."""
     if speed.invalid:
         return f"TEST FAIL: {speed.invalid}\n"
@@ -121,7 +121,7 @@ def speed_text(speed: SpeedComparison, labels: tuple[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def share_for(scenario: str, figure: float) -> float:
+def choose_share(scenario: str, figure: float) -> float:
     """Return the relative tolerance of a scenario's figure."""
     return QUICK_SHARE if figure <= QUICK.get(scenario, -1) else SHARE
 
@@ -140,29 +140,31 @@ def compare_both_ways(
     """
     scenario = reference.text("effective_scenario")
     before = reference.number(keys.get(scenario, ""))
-    share = share_for(scenario, before) if share is None else share
-    invalid = why_not_comparable(reference, tested)
+    share = choose_share(scenario, before) if share is None else share
+    invalid = explain_incomparable(reference, tested)
     after = before if invalid else tested.number(keys[scenario])
     low, high = before * (1 - share), before * (1 + share)
     shown = (f"{before}", f"{after}")
     return SpeedComparison(before, after, low, high, strict, invalid, lines=shown)
 
 
-def why_not_comparable(reference: Log, tested: Log) -> str:
+def explain_incomparable(reference: Log, tested: Log) -> str:
     """Return why two runs cannot be compared; empty when they can."""
     for log, which in ((reference, "the reference"), (tested, "the audited run")):
         if log.text("result_validity") != "VALID":
             return f"{which} is {log.text('result_validity')}"
-    return other_scenario(reference, tested) or other_bound(reference, tested)
+    return explain_other_scenario(reference, tested) or explain_other_bound(
+        reference, tested
+    )
 
 
-def other_scenario(reference: Log, tested: Log) -> str:
+def explain_other_scenario(reference: Log, tested: Log) -> str:
     """Return that two runs are of different scenarios; empty when they are not."""
     before, after = (log.text("effective_scenario") for log in (reference, tested))
     return "" if before == after else f"{after} against {before}"
 
 
-def other_bound(reference: Log, tested: Log) -> str:
+def explain_other_bound(reference: Log, tested: Log) -> str:
     """Return that two Server runs have different bounds; empty when they do not."""
     key = "effective_target_latency_ns"
     if reference.text("effective_scenario") != "Server":

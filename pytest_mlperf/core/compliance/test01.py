@@ -19,9 +19,9 @@ from typing import Any
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.compliance import report
-from pytest_mlperf.core.compliance.answers import records
-from pytest_mlperf.core.compliance.answers import score_text
-from pytest_mlperf.core.compliance.answers import subsets
+from pytest_mlperf.core.compliance.answers import format_scores
+from pytest_mlperf.core.compliance.answers import read_common_answers
+from pytest_mlperf.core.compliance.answers import read_records
 from pytest_mlperf.core.compliance.audit import SOURCE
 from pytest_mlperf.core.compliance.audit import V2_SOURCE
 from pytest_mlperf.core.compliance.audit import AcceptsScores
@@ -31,7 +31,7 @@ from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
 from pytest_mlperf.core.compliance.audit import References
 from pytest_mlperf.core.compliance.audit import make_audit
-from pytest_mlperf.core.compliance.audit import sampling
+from pytest_mlperf.core.compliance.audit import make_sampling
 from pytest_mlperf.core.compliance.speed import KEYS
 from pytest_mlperf.core.compliance.speed import V2_KEYS
 from pytest_mlperf.core.compliance.speed import SpeedComparison
@@ -68,7 +68,7 @@ class SameAnswers(SpeedTest, AcceptsScores):
             raise ValueError(f"TEST01 has no audit.config for {rule.benchmark}")
         source = V2_SOURCE if rule.round == "v2.0" else SOURCE
         source += f"TEST01/{rule.benchmark}/audit.config"
-        return make_audit(self, rule, sampling(target), source)
+        return make_audit(self, rule, make_sampling(target), source)
 
     def verify(self, run: AuditedRun) -> tuple[AuditFinding, ...]:
         check, file = "compliance_accuracy", report.VERIFY_ACCURACY
@@ -95,7 +95,7 @@ class SameAnswers(SpeedTest, AcceptsScores):
             remedy = "LoadGen logged no answer of a known sample: repeat the run"
         name = "compliance_accuracy"
         made = make_check(name, passed, text, required, ACCURACY, remedy)
-        return AuditFinding((made,), report.VERIFY_ACCURACY, answers_text(answers))
+        return AuditFinding((made,), report.VERIFY_ACCURACY, format_answers(answers))
 
     def compare(self, reference: Log, tested: Log, rule: Rule) -> SpeedComparison:
         """Within 10 %, or 20 % for quick streams; the bounds pass, but not in v2.0."""
@@ -135,8 +135,10 @@ class SameAnswers(SpeedTest, AcceptsScores):
         accuracy = references["accuracy"]
         if compare_answers(accuracy, folder).passed:
             return {}
-        pairs = zip(self.score_files, subsets(accuracy, folder), strict=True)
-        return {file: score_text(workload, answers) for file, answers in pairs}
+        pairs = zip(
+            self.score_files, read_common_answers(accuracy, folder), strict=True
+        )
+        return {file: format_scores(workload, answers) for file, answers in pairs}
 
     def official_files(self, folder: Path) -> Iterator[tuple[str, Path]]:
         """Yield the two accuracy texts where answers differ, and only there: the
@@ -144,7 +146,7 @@ class SameAnswers(SpeedTest, AcceptsScores):
         """
         yield from super().official_files(folder)
         text = folder / report.VERIFY_ACCURACY
-        if text.is_file() and not report.passes(text.read_text("utf-8")):
+        if text.is_file() and not report.has_passed(text.read_text("utf-8")):
             for name in self.score_files:
                 yield f"accuracy/{name}", folder / name
 
@@ -191,7 +193,7 @@ def compare_answers(accuracy: Path, performance: Path) -> AnswerComparison:
     known: dict[int, _Answer] = {}
     entries = duplicates = contradictions = 0
     sizes: set[int] = set()
-    for record in records(accuracy):
+    for record in read_records(accuracy):
         answer = _digest_answer(record)
         sizes.add(answer.size)
         entries += 1
@@ -199,7 +201,7 @@ def compare_answers(accuracy: Path, performance: Path) -> AnswerComparison:
         if first is not answer:
             duplicates += 1
             contradictions += first != answer
-    logged = [(r["qsl_idx"], _digest_answer(r)) for r in records(performance)]
+    logged = [(r["qsl_idx"], _digest_answer(r)) for r in read_records(performance)]
     sizes |= {answer.size for _, answer in logged}
     width = 4 if all(size % 4 == 0 for size in sizes) else 1
     matched = different = unknown = further = 0
@@ -233,7 +235,7 @@ def _digest_answer(record: Mapping[str, Any]) -> _Answer:
     return _Answer(data[:COMPARED_BYTES], len(data), digest)
 
 
-def answers_text(answers: AnswerComparison) -> str:
+def format_answers(answers: AnswerComparison) -> str:
     """Return verify_accuracy.txt."""
     counts = {
         "num_acc_log_entries": answers.accuracy_entries,
@@ -245,7 +247,7 @@ def answers_text(answers: AnswerComparison) -> str:
         "num_missing_qsl_idxs": answers.unknown,
     }
     lines = [f"{name} = {count}" for name, count in counts.items()]
-    return "\n".join([*lines, report.verdict_line(answers.passed), ""])
+    return "\n".join([*lines, report.format_verdict(answers.passed), ""])
 
 
 TEST01 = SameAnswers()

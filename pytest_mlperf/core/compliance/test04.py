@@ -22,9 +22,9 @@ from pytest_mlperf.core.compliance.speed import SHARE
 from pytest_mlperf.core.compliance.speed import V2_KEYS
 from pytest_mlperf.core.compliance.speed import SpeedComparison
 from pytest_mlperf.core.compliance.speed import SpeedTest
-from pytest_mlperf.core.compliance.speed import other_scenario
-from pytest_mlperf.core.compliance.speed import share_for
-from pytest_mlperf.core.compliance.speed import why_not_comparable
+from pytest_mlperf.core.compliance.speed import choose_share
+from pytest_mlperf.core.compliance.speed import explain_incomparable
+from pytest_mlperf.core.compliance.speed import explain_other_scenario
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import Log
@@ -72,8 +72,8 @@ class SameSample(SpeedTest):
         del rule
         scenario = reference.text("effective_scenario")
         before, shown = read_rate(reference, scenario)
-        share = share_for(scenario, before)
-        invalid = why_not_comparable(reference, tested)
+        share = choose_share(scenario, before)
+        invalid = explain_incomparable(reference, tested)
         after, after_shown = (before, shown) if invalid else read_rate(tested, scenario)
         high = before * (1 + share)
         lines = (shown, after_shown)
@@ -125,8 +125,8 @@ class OneSampleAsOften(SpeedTest):
         before = unique.number(V2_KEYS.get(scenario, ""))
         share = SHARE
         if scenario == "SingleStream":
-            share = share_for(scenario, before)
-        invalid = other_scenario(unique, same)
+            share = choose_share(scenario, before)
+        invalid = explain_other_scenario(unique, same)
         for log, key in ((unique, "unique"), (same, "same")):
             if not log.flag(f"effective_performance_issue_{key}"):
                 invalid = f"a run without performance_issue_{key}"

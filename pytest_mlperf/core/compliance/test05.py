@@ -16,8 +16,8 @@ from pytest_mlperf.core.compliance.speed import QUICK_SHARE
 from pytest_mlperf.core.compliance.speed import V2_KEYS
 from pytest_mlperf.core.compliance.speed import SpeedComparison
 from pytest_mlperf.core.compliance.speed import SpeedTest
+from pytest_mlperf.core.compliance.speed import choose_share
 from pytest_mlperf.core.compliance.speed import compare_both_ways
-from pytest_mlperf.core.compliance.speed import share_for
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.types import Seeds
@@ -54,7 +54,7 @@ class OtherSeeds(SpeedTest):
             return compare_both_ways(reference, tested, KEYS)
         scenario, share = reference.text("effective_scenario"), V2_SHARE
         before = reference.number(V2_KEYS.get(scenario, ""))
-        if scenario == "SingleStream" and share_for(scenario, before) == QUICK_SHARE:
+        if scenario == "SingleStream" and choose_share(scenario, before) == QUICK_SHARE:
             share = QUICK_SHARE
         return compare_both_ways(reference, tested, V2_KEYS, share=share, strict=True)
 

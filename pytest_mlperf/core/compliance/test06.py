@@ -16,14 +16,14 @@ from typing import Any
 
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.compliance import report
-from pytest_mlperf.core.compliance.answers import records
+from pytest_mlperf.core.compliance.answers import read_records
 from pytest_mlperf.core.compliance.audit import SOURCE
 from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
 from pytest_mlperf.core.compliance.audit import AuditTest
 from pytest_mlperf.core.compliance.audit import make_audit
-from pytest_mlperf.core.compliance.audit import sampling
+from pytest_mlperf.core.compliance.audit import make_sampling
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.rounds.rule import Rule
@@ -49,7 +49,7 @@ class TokenAnswers(AuditTest):
 
     def resolve(self, rule: Rule) -> Audit:
         own = {"min_query_count": 100, "min_duration": 0}
-        settings = sampling(100, **own, sample_concatenate_permutation=0)
+        settings = make_sampling(100, **own, sample_concatenate_permutation=0)
         return make_audit(self, rule, settings, f"{SOURCE}TEST06/audit.config")
 
     def verify(self, run: AuditedRun) -> tuple[AuditFinding, ...]:
@@ -80,7 +80,7 @@ class TokenAnswers(AuditTest):
             for name, sample, required in rows
             if streamed or name != "first_token"
         )
-        return AuditFinding(checks, report.VERIFY_ACCURACY, consistency_text(tokens))
+        return AuditFinding(checks, report.VERIFY_ACCURACY, format_consistency(tokens))
 
     def missing_proof(self, text: str) -> Iterator[tuple[str, str]]:
         lines = {line.strip() for line in text.splitlines()}
@@ -91,7 +91,7 @@ class TokenAnswers(AuditTest):
     def can_verify_again(self, folder: Path) -> bool:
         """True for tokens of 4 bytes; the official script takes others by option."""
         try:
-            first = next(records(folder), {})
+            first = next(read_records(folder), {})
             return bool(len(first["data"]) == 2 * TOKEN_BYTES * first["token_count"])
         except LogError:
             return True  # What is wrong, the verification says.
@@ -122,7 +122,7 @@ def read_consistency(
     several_eos: int | None = None
     length: int | None = None
     count = 0
-    for record in records(folder):
+    for record in read_records(folder):
         count += 1
         index = record["qsl_idx"]
         answer = read_tokens(folder, record, "data")
@@ -156,7 +156,7 @@ def read_tokens(folder: Path, record: Mapping[str, Any], key: str) -> tuple[int,
         raise LogError(folder / ACCURACY, 0, found, required) from None
 
 
-def consistency_text(tokens: TokenConsistency) -> str:
+def format_consistency(tokens: TokenConsistency) -> str:
     """Return verify_accuracy.txt."""
     first = str(tokens.first_token is None) if tokens.streamed else "Skipped"
     passed = tokens.first_token is tokens.several_eos is tokens.length is None

@@ -8,8 +8,8 @@ from pathlib import Path
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.compliance import report
-from pytest_mlperf.core.compliance.answers import score_text
-from pytest_mlperf.core.compliance.answers import subsets
+from pytest_mlperf.core.compliance.answers import format_scores
+from pytest_mlperf.core.compliance.answers import read_common_answers
 from pytest_mlperf.core.compliance.audit import SOURCE
 from pytest_mlperf.core.compliance.audit import AnswerScorer
 from pytest_mlperf.core.compliance.audit import Audit
@@ -18,7 +18,7 @@ from pytest_mlperf.core.compliance.audit import AuditFinding
 from pytest_mlperf.core.compliance.audit import AuditTest
 from pytest_mlperf.core.compliance.audit import References
 from pytest_mlperf.core.compliance.audit import make_audit
-from pytest_mlperf.core.compliance.audit import sampling
+from pytest_mlperf.core.compliance.audit import make_sampling
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.rounds.rule import Rule
 
@@ -35,7 +35,7 @@ class AccuracyInPerformance(AuditTest):
         own = catalog.get(rule.benchmark).accuracy_audit
         if own is None:
             raise ValueError(f"TEST07 has no audit.config for {rule.benchmark}")
-        settings = sampling(
+        settings = make_sampling(
             own.samples,
             min_query_count=own.samples,
             min_duration=0,
@@ -58,8 +58,8 @@ class AccuracyInPerformance(AuditTest):
         self, folder: Path, references: References, workload: AnswerScorer
     ) -> Mapping[str, str]:
         del references
-        _, answers = subsets(folder, folder)
-        return {report.COMPLIANCE: score_text(workload, answers)}
+        _, answers = read_common_answers(folder, folder)
+        return {report.COMPLIANCE: format_scores(workload, answers)}
 
     def verify(self, run: AuditedRun) -> tuple[AuditFinding, ...]:
         check, file = "compliance_accuracy", report.VERIFY_ACCURACY
@@ -78,11 +78,11 @@ class AccuracyInPerformance(AuditTest):
             file,
             "the performance run must answer as the accuracy run does",
         )
-        text = threshold_text(printed, score, least)
+        text = format_threshold(printed, score, least)
         return AuditFinding((made,), report.VERIFY_ACCURACY, text)
 
 
-def threshold_text(printed: str, score: float | None, least: float) -> str:
+def format_threshold(printed: str, score: float | None, least: float) -> str:
     """Return verify_accuracy.txt, after what the scorer printed."""
     ruler = report.RULER
     lines = [printed, "", ruler, "TEST07 Verification Summary", ruler]
@@ -92,7 +92,7 @@ def threshold_text(printed: str, score: float | None, least: float) -> str:
         lines += [f"Accuracy score: {score}", f"Accuracy threshold: {least}"]
         lines.append(f"Accuracy check pass: {score >= least}")
     passed = score is not None and score >= least
-    return "\n".join([*lines, report.verdict_line(passed), ""])
+    return "\n".join([*lines, report.format_verdict(passed), ""])
 
 
 TEST07 = AccuracyInPerformance()

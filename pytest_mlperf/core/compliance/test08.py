@@ -17,14 +17,14 @@ from typing import Any
 
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.compliance import report
-from pytest_mlperf.core.compliance.answers import records
+from pytest_mlperf.core.compliance.answers import read_records
 from pytest_mlperf.core.compliance.audit import SOURCE
 from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
 from pytest_mlperf.core.compliance.audit import AuditTest
 from pytest_mlperf.core.compliance.audit import make_audit
-from pytest_mlperf.core.compliance.audit import sampling
+from pytest_mlperf.core.compliance.audit import make_sampling
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.rounds.rule import Rule
@@ -46,7 +46,7 @@ class SameEntropy(AuditTest):
 
     def resolve(self, rule: Rule) -> Audit:
         source = f"{SOURCE}TEST08/{rule.benchmark}/audit.config"
-        return make_audit(self, rule, sampling(4096), source)
+        return make_audit(self, rule, make_sampling(4096), source)
 
     def verify(self, run: AuditedRun) -> tuple[AuditFinding, ...]:
         check, file = "compliance_accuracy", report.VERIFY_ACCURACY
@@ -65,7 +65,7 @@ class SameEntropy(AuditTest):
             ACCURACY,
             "the performance run must predict as the accuracy run does",
         )
-        text = entropy_text(entries, entropy)
+        text = format_entropy(entries, entropy)
         return AuditFinding((made,), report.VERIFY_ACCURACY, text)
 
 
@@ -85,7 +85,7 @@ class EntropyComparison:
         return self.matched > 0 and not self.unmatched and not self.different
 
 
-def normalized_entropy(predictions: Floats, labels: Floats, weights: Floats) -> float:
+def compute_entropy(predictions: Floats, labels: Floats, weights: Floats) -> float:
     """Return the cross entropy over that of the labels' weighted mean."""
     total = sum(weights)
     if total == 0:
@@ -115,20 +115,20 @@ def compare_entropies(accuracy: Path, performance: Path) -> EntropyComparison:
     Samples are known by timestamp and query: LoadGen's index is not in their order.
     """
     known: dict[tuple[int, int], tuple[float, Floats, Floats]] = {}
-    for record in records(accuracy):
+    for record in read_records(accuracy):
         key, values = read_floats(accuracy, record, 6)
         count = int(values[-1])
         if count < 1 or len(values) != 1 + 3 * count:
-            raise describe_damage(accuracy, record, f"3 x {count} + 3 numbers")
+            raise make_damage_error(accuracy, record, f"3 x {count} + 3 numbers")
         labels, weights = values[count : 2 * count], values[2 * count : 3 * count]
         known[key] = (
-            normalized_entropy(values[:count], labels, weights),
+            compute_entropy(values[:count], labels, weights),
             labels,
             weights,
         )
     matched = unmatched = different = 0
     worst = 0.0
-    for record in records(performance):
+    for record in read_records(performance):
         key, predictions = read_floats(performance, record, 3)
         if key not in known:
             unmatched += 1
@@ -136,16 +136,14 @@ def compare_entropies(accuracy: Path, performance: Path) -> EntropyComparison:
         matched += 1
         before, labels, weights = known[key]
         if len(predictions) != len(labels):
-            raise describe_damage(performance, record, f"2 + {len(labels)} numbers")
-        gap = relative_difference(
-            before, normalized_entropy(predictions, labels, weights)
-        )
+            raise make_damage_error(performance, record, f"2 + {len(labels)} numbers")
+        gap = compute_difference(before, compute_entropy(predictions, labels, weights))
         worst = max(worst, gap)
         different += gap > TOLERANCE
     return EntropyComparison(matched, unmatched, different, worst)
 
 
-def relative_difference(before: float, after: float) -> float:
+def compute_difference(before: float, after: float) -> float:
     """Return the relative difference; without bound where only one of them is 0."""
     if before == after == 0:
         return 0.0
@@ -158,21 +156,23 @@ def read_floats(
     """Return timestamp and query of a record, and its other numbers."""
     data = bytes.fromhex(record["data"])
     if len(data) % 4 or len(data) < 4 * least:
-        raise describe_damage(folder, record, f"at least {least} float32")
+        raise make_damage_error(folder, record, f"at least {least} float32")
     values: Sequence[float] = struct.unpack(f"<{len(data) // 4}f", data)
     if not all(abs(value) < float("inf") for value in values):
-        raise describe_damage(folder, record, "finite numbers")
+        raise make_damage_error(folder, record, "finite numbers")
     return (int(values[0]), int(values[1])), tuple(values[2:])
 
 
-def describe_damage(folder: Path, record: Mapping[str, Any], required: str) -> LogError:
+def make_damage_error(
+    folder: Path, record: Mapping[str, Any], required: str
+) -> LogError:
     """Return the error of a record that is not what the test logs."""
     size = len(record["data"]) // 2
     found = f"sample {record['qsl_idx']} with an answer of {size} bytes"
     return LogError(folder / ACCURACY, 0, found, required)
 
 
-def entropy_text(entries: int, entropy: EntropyComparison) -> str:
+def format_entropy(entries: int, entropy: EntropyComparison) -> str:
     """Return verify_accuracy.txt."""
     lines = [
         f"num_perf_log_entries = {entries}",
@@ -181,7 +181,7 @@ def entropy_text(entries: int, entropy: EntropyComparison) -> str:
         f"num_ne_mismatch = {entropy.different}",
         f"tolerance = {TOLERANCE * 100:.2f}%",
         "",
-        report.verdict_line(entropy.passed),
+        report.format_verdict(entropy.passed),
     ]
     return "\n".join([*lines, ""])
 

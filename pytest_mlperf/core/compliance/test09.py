@@ -12,14 +12,14 @@ from pathlib import Path
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.compliance import report
-from pytest_mlperf.core.compliance.answers import records
+from pytest_mlperf.core.compliance.answers import read_records
 from pytest_mlperf.core.compliance.audit import SOURCE
 from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
 from pytest_mlperf.core.compliance.audit import AuditTest
 from pytest_mlperf.core.compliance.audit import make_audit
-from pytest_mlperf.core.compliance.audit import sampling
+from pytest_mlperf.core.compliance.audit import make_sampling
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.rounds.rule import Rule
@@ -46,7 +46,7 @@ class OutputLength(AuditTest):
         return make_audit(
             self,
             rule,
-            sampling(10_000, **settings, sample_concatenate_permutation=0),
+            make_sampling(10_000, **settings, sample_concatenate_permutation=0),
             f"{SOURCE}TEST09/{rule.benchmark}/audit.config",
             limits={SHORTEST: own.shortest, LONGEST: own.longest},
         )
@@ -65,7 +65,7 @@ class OutputLength(AuditTest):
             ACCURACY,
             "generate with the reference's parameters; answers must not be cut",
         )
-        return AuditFinding((made,), VERIFY_LENGTH, length_text(lengths, low, high))
+        return AuditFinding((made,), VERIFY_LENGTH, format_lengths(lengths, low, high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class AnswerLengths:
 
 def measure_lengths(folder: Path) -> AnswerLengths:
     """Return what TEST09 measures; ``LogError`` for a damaged or an empty log."""
-    sizes = [len(record["data"]) // 8 for record in records(folder)]
+    sizes = [len(record["data"]) // 8 for record in read_records(folder)]
     if not sizes:
         raise LogError(folder / ACCURACY, 0, "no answer", "the answers of a run")
     mean = sum(sizes) / len(sizes)
@@ -90,7 +90,7 @@ def measure_lengths(folder: Path) -> AnswerLengths:
     return AnswerLengths(len(sizes), mean, min(sizes), max(sizes), variance**0.5)
 
 
-def length_text(lengths: AnswerLengths, low: float, high: float) -> str:
+def format_lengths(lengths: AnswerLengths, low: float, high: float) -> str:
     """Return verify_output_len.txt."""
     enough, few = lengths.mean >= low, lengths.mean <= high
     lines = [
@@ -115,7 +115,7 @@ def length_text(lengths: AnswerLengths, low: float, high: float) -> str:
         f"Min check pass: {enough}",
         f"Max check pass: {few}",
         "",
-        report.verdict_line(enough and few),
+        report.format_verdict(enough and few),
     ]
     return "\n".join([*lines, ""])
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.checks import accuracy
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.context import elapsed_s
+from pytest_mlperf.core.checks.context import read_elapsed_s
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.types import Mode
@@ -18,10 +18,10 @@ from pytest_mlperf.core.verdict import Verdict
 
 def add_figures(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Return the verdict with figure, bound and times, as far as the log has them."""
-    figure = score if run.mode is Mode.ACCURACY else figures
+    figure = add_score if run.mode is Mode.ACCURACY else add_performance
     audit = run.context.audit
     measured = audit is None or audit.as_performance
-    for fill in (times, figure) if measured else (times,):
+    for fill in (add_times, figure) if measured else (add_times,):
         try:
             verdict = fill(run, verdict)
         except LogError:
@@ -29,12 +29,12 @@ def add_figures(run: JudgedRun, verdict: Verdict) -> Verdict:
     return verdict
 
 
-def times(run: JudgedRun, verdict: Verdict) -> Verdict:
+def add_times(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Add how long the run really took."""
-    return replace(verdict, actual_s=elapsed_s(run.log))
+    return replace(verdict, actual_s=read_elapsed_s(run.log))
 
 
-def figures(run: JudgedRun, verdict: Verdict) -> Verdict:
+def add_performance(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Add the reported figure, the bound and the latency measured at its percentile."""
     log, rule = run.log, run.rule
     value, unit = log.number(rule.result_key), rule.unit
@@ -42,7 +42,7 @@ def figures(run: JudgedRun, verdict: Verdict) -> Verdict:
         value, unit = value / 1e6, "ms"
     verdict = replace(verdict, metric=Metric(rule.result_key, value, unit))
     if rule.use_token_latencies:
-        verdict = replace(verdict, unjudged=unbounded(run))
+        verdict = replace(verdict, unjudged=read_unjudged(run))
     if rule.percentile is None:
         return verdict
     key, bound = run.latency_key(rule.percentile), rule.target_latency_ns
@@ -67,7 +67,7 @@ def figures(run: JudgedRun, verdict: Verdict) -> Verdict:
     )
 
 
-def unbounded(run: JudgedRun) -> dict[str, Metric]:
+def read_unjudged(run: JudgedRun) -> dict[str, Metric]:
     """Return what people ask of an LLM server and no rule of this scenario bounds."""
     log, rule, ns = run.log, run.rule, 1e-6
     share = f"{(rule.percentile or 0.99) * 100:.2f}_percentile"
@@ -93,10 +93,10 @@ def unbounded(run: JudgedRun) -> dict[str, Metric]:
     return {label: m for label, m in found.items() if m.key != rule.result_key}
 
 
-def score(run: JudgedRun, verdict: Verdict) -> Verdict:
+def add_score(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Add the first accuracy metric and the threshold it was held to."""
     measured = read_accuracy_txt(run.log.folder)
-    for limit in accuracy.limits(run):
+    for limit in accuracy.find_limits(run):
         if limit.metric in measured.metrics:
             metric = METRICS.get(limit.metric)
             unit = "%" if metric and metric.is_percent else ""

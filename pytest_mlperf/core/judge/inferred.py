@@ -24,16 +24,16 @@ NEEDED = 662
 """Queries without which LoadGen has no estimate of the 99th percentile."""
 
 
-def legal(ran: Scenario, wanted: Scenario, category: str) -> bool:
+def is_legal(ran: Scenario, wanted: Scenario, category: str) -> bool:
     """True where a result may be inferred; an unknown system counts as edge."""
     return (ran, wanted) in LEGAL and ("edge" in category or not category)
 
 
-def scenario_check(log: Log, ran: Scenario, wanted: Scenario, category: str) -> Check:
+def check_scenario(log: Log, ran: Scenario, wanted: Scenario, category: str) -> Check:
     """Return the check of a run that is not of its folder's scenario."""
     key = "effective_scenario"
     found, where = log.text(key), log.where(key)
-    if legal(ran, wanted, category):
+    if is_legal(ran, wanted, category):
         required = f"{wanted.value}, or what it may be inferred from"
         if not category:
             required += " on an edge system (system_type is not known)"
@@ -45,14 +45,16 @@ def scenario_check(log: Log, ran: Scenario, wanted: Scenario, category: str) -> 
     return Check("scenario", Status.FAIL, found, wanted.loadgen, where, remedy)
 
 
-def infer(log: Log, verdict: Verdict, ran: Scenario, wanted: Scenario) -> Verdict:
+def infer_verdict(
+    log: Log, verdict: Verdict, ran: Scenario, wanted: Scenario
+) -> Verdict:
     """Return a run's verdict as that of the scenario it stands for.
 
     What was judged keeps the rule of the scenario that ran; the figure is computed.
     """
     try:
-        metric = figure(log, ran, wanted)
-        check = metric_check(log, metric, ran)
+        metric = infer_metric(log, ran, wanted)
+        check = check_metric(log, metric, ran)
     except LogError as error:
         metric = None
         check = Check(
@@ -72,7 +74,7 @@ def infer(log: Log, verdict: Verdict, ran: Scenario, wanted: Scenario) -> Verdic
     )
 
 
-def figure(log: Log, ran: Scenario, wanted: Scenario) -> Metric:
+def infer_metric(log: Log, ran: Scenario, wanted: Scenario) -> Metric:
     """Return the inferred figure; ``LogError`` where the log does not have its parts.
 
     MultiStream is 8 x the 99th percentile estimate of SingleStream, in milliseconds.
@@ -93,7 +95,7 @@ def figure(log: Log, ran: Scenario, wanted: Scenario) -> Metric:
     return Metric(key, samples * 1e9 / mean, "samples/s")
 
 
-def metric_check(log: Log, metric: Metric, ran: Scenario) -> Check:
+def check_metric(log: Log, metric: Metric, ran: Scenario) -> Check:
     """The inferred figure is there: LoadGen writes 0 where it has no estimate."""
     found, where = f"{metric.value:,.6g} {metric.unit}", log.where(metric.key)
     if metric.value > 0:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.logs.lines import LogError
-from pytest_mlperf.core.logs.lines import lines
-from pytest_mlperf.core.logs.lines import parse
-from pytest_mlperf.core.logs.lines import regular
+from pytest_mlperf.core.logs.lines import open_regular
+from pytest_mlperf.core.logs.lines import parse_json
+from pytest_mlperf.core.logs.lines import read_lines
 from pytest_mlperf.core.logs.samples import MOST_SAMPLES
 
 ACCURACY = "mlperf_log_accuracy.json"
@@ -75,37 +75,37 @@ def read_accuracy(folder: Path) -> dict[int, bytes]:
     """
     path = folder / ACCURACY
     answers: dict[int, bytes] = {}
-    for number, index, answer in entries(path, lines(path, LONGEST_ANSWER)):
+    for number, index, answer in read_entries(path, read_lines(path, LONGEST_ANSWER)):
         if answers.setdefault(index, answer) != answer:
-            raise _two_answers(path, number, index)
+            raise _two_answers_error(path, number, index)
     return answers
 
 
-def survey(folder: Path) -> Survey:
+def survey_answers(folder: Path) -> Survey:
     """Return what is in an accuracy log, whole or cut as for publication.
 
     Raises ``LogError`` where ``read_accuracy`` does, but for the legal cut. Holds no
     answers.
     """
     path = folder / ACCURACY
-    if shown := _cut(path):
+    if shown := _survey_cut_log(path):
         return shown
     seen: dict[int, int] = {}
     count = empty = 0
-    for number, index, answer in entries(path, lines(path, LONGEST_ANSWER)):
+    for number, index, answer in read_entries(path, read_lines(path, LONGEST_ANSWER)):
         count, empty = count + 1, empty + (not answer)
         if seen.setdefault(index, hash(answer)) != hash(answer):
-            raise _two_answers(path, number, index)
+            raise _two_answers_error(path, number, index)
     return Survey(count, len(seen), max(seen, default=-1), empty)
 
 
-def _two_answers(path: Path, number: int, index: int) -> LogError:
+def _two_answers_error(path: Path, number: int, index: int) -> LogError:
     found = f"a second, different answer for sample {index}"
     remedy = "make the engine deterministic: LoadGen asked it twice"
     return LogError(path, number, found, "one answer a sample", remedy)
 
 
-def entries(
+def read_entries(
     path: Path, numbered: Iterable[tuple[int, str]]
 ) -> Iterator[tuple[int, int, bytes]]:
     """Yield line, sample index and answer of a whole log; ``LogError`` at damage."""
@@ -126,13 +126,13 @@ def entries(
             if not between:
                 raise LogError(path, number, "a record", "a comma before it")
             between = line.endswith(",")
-            yield number, *_entry(path, number, line)
+            yield number, *_read_entry(path, number, line)
     if not closed:
         raise LogError(path, number, "the end of the log without ]", "a whole log")
 
 
-def _entry(path: Path, number: int, line: str) -> tuple[int, bytes]:
-    record = parse(path, number, line.removesuffix(","))
+def _read_entry(path: Path, number: int, line: str) -> tuple[int, bytes]:
+    record = parse_json(path, number, line.removesuffix(","))
     try:
         index, data = record["qsl_idx"], record["data"]
         if type(index) is not int or not 0 <= index < MOST_SAMPLES:
@@ -146,12 +146,12 @@ def _entry(path: Path, number: int, line: str) -> tuple[int, bytes]:
         raise LogError(path, number, found, required) from None
 
 
-def _cut(path: Path) -> Survey | None:
+def _survey_cut_log(path: Path) -> Survey | None:
     """Return what a log shows that was cut for publication; None for any other.
 
     The records on both sides of the gap are cut as well, and not read.
     """
-    with regular(path) as file:
+    with open_regular(path) as file:
         data = file.read(PUBLISHED + 1)
     if len(data) > PUBLISHED or not (gap := GAP.search(data)):
         return None
@@ -165,7 +165,7 @@ def _cut(path: Path) -> Survey | None:
     numbered = [(i, line) for i, line in enumerate(before, 1)]
     numbered += [(middle + 3 + i, line) for i, line in enumerate(after)]
     text = [(number, line.decode().strip()) for number, line in numbered]
-    found_entries = list(entries(path, [(n, line) for n, line in text if line]))
+    found_entries = list(read_entries(path, [(n, line) for n, line in text if line]))
     indices = [index for _, index, _ in found_entries]
     empty = sum(not answer for _, _, answer in found_entries)
     highest = max(indices, default=-1)
@@ -183,7 +183,7 @@ def read_accuracy_txt(folder: Path, name: str = ACCURACY_TXT) -> Accuracy:
     places: dict[str, int] = {}
     hashes: list[str] = []
     size = 0
-    for number, text in lines(path, LONGEST_TEXT):
+    for number, text in read_lines(path, LONGEST_TEXT):
         size += len(text)
         if size > MOST_TEXT:
             found = f"more than {MOST_TEXT:,} characters"
@@ -210,11 +210,11 @@ def read_accuracy_txt(folder: Path, name: str = ACCURACY_TXT) -> Accuracy:
 _COMPILED = {name: re.compile(metric.pattern) for name, metric in METRICS.items()}
 
 
-def digest(folder: Path) -> str:
+def digest_log(folder: Path) -> str:
     """Return the sha256 of the accuracy log; ``LogError`` when it is not there."""
     path = folder / ACCURACY
     try:
-        with regular(path) as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     except OSError as error:
         found = f"{error.strerror or error}".lower()

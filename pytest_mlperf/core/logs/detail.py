@@ -12,11 +12,11 @@ from typing import Any
 
 from pytest_mlperf.core.logs.keys import KINDS
 from pytest_mlperf.core.logs.keys import PER_SET
-from pytest_mlperf.core.logs.keys import Kind
-from pytest_mlperf.core.logs.keys import needed
+from pytest_mlperf.core.logs.keys import ValueKind
+from pytest_mlperf.core.logs.keys import list_required_keys
 from pytest_mlperf.core.logs.lines import LogError
-from pytest_mlperf.core.logs.lines import lines
-from pytest_mlperf.core.logs.lines import parse
+from pytest_mlperf.core.logs.lines import parse_json
+from pytest_mlperf.core.logs.lines import read_lines
 from pytest_mlperf.core.logs.samples import Sets
 
 DETAIL = "mlperf_log_detail.txt"
@@ -53,7 +53,7 @@ class Event:
 def read_detail(path: Path) -> Detail:
     """Read a detail log; ``LogError`` where it cannot be trusted."""
     detail = Detail(path)
-    for number, text in lines(path):
+    for number, text in read_lines(path):
         detail.take(number, text)
     detail.close()
     return detail
@@ -85,7 +85,7 @@ class Detail:
             found = f"{text[:40]!r}"
             required = f"a line that begins {MARKER!r}"
             raise LogError(self.path, number, found, required)
-        record = parse(self.path, number, text[len(MARKER) :].lstrip(" \t"))
+        record = parse_json(self.path, number, text[len(MARKER) :].lstrip(" \t"))
         self.last = number
         try:
             key, value, meta = record["key"], record["value"], record["metadata"]
@@ -95,7 +95,9 @@ class Detail:
             required = "key, value and metadata"
             raise LogError(self.path, number, found, required) from None
         kinds = (type(key), type(is_error), type(is_warning))
-        if kinds != (str, bool, bool) or not Kind.NUMBER.fits(record.get("time_ms", 0)):
+        if kinds != (str, bool, bool) or not ValueKind.NUMBER.fits(
+            record.get("time_ms", 0)
+        ):
             found = "a key, flag or time of wrong type"
             raise LogError(self.path, number, found, "text, true or false, a number")
         if is_error or key.startswith("error_"):
@@ -119,7 +121,7 @@ class Detail:
         elif not kind.fits(value):
             found = f"{key} = {str(value)[:60]}"
             raise LogError(self.path, number, found, kind.value)
-        if kind is Kind.INDICES:
+        if kind is ValueKind.INDICES:
             value = self._load(number, value)
         elif isinstance(value, str):
             value = value[:KEPT_TEXT]
@@ -139,10 +141,10 @@ class Detail:
     def _load(self, number: int, indices: list[Any]) -> int:
         found = self.sets.add(indices)
         if found is None:
-            raise LogError(self.path, number, "no sample set", Kind.INDICES.value)
+            raise LogError(self.path, number, "no sample set", ValueKind.INDICES.value)
         return found.size
 
-    def _repeated(self, number: int, key: str, kind: Kind | None) -> None:
+    def _repeated(self, number: int, key: str, kind: ValueKind | None) -> None:
         if key == "loadgen_version":
             first = f"a second run (the first begins at line {self.lines[key]})"
             raise LogError(self.path, number, first, "one run a file")
@@ -169,7 +171,7 @@ class Detail:
         if self._again and self.ran and mode == "PerformanceOnly":
             key, number = self._again
             raise LogError(self.path, number, f"{key} again", "one line a key")
-        wanted = needed(
+        wanted = list_required_keys(
             # Where the two differ, the effective one was changed.
             str(self.values.get("requested_scenario")),
             version,

@@ -19,10 +19,10 @@ from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
-from pytest_mlperf.core.logs.submitter import category
-from pytest_mlperf.core.logs.submitter import model_mapping
-from pytest_mlperf.core.rounds.names import canonical
-from pytest_mlperf.core.rounds.names import interactive
+from pytest_mlperf.core.logs.submitter import read_category
+from pytest_mlperf.core.logs.submitter import read_model_mapping
+from pytest_mlperf.core.rounds.names import is_interactive
+from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
@@ -43,7 +43,7 @@ SCENARIO_LEVELS, MODEL_LEVELS = 3, 6
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FoundRun:
     """One run's folder, and what its path says; what it does not say is empty."""
 
     path: Path
@@ -64,7 +64,7 @@ class Place:
     """Why there is nothing to read."""
 
 
-def find(root: Path) -> Iterator[Place]:
+def find_runs(root: Path) -> Iterator[FoundRun]:
     """Yield every run at or below a path, in order of names; one with a problem
     where there is none.
 
@@ -79,28 +79,28 @@ def find(root: Path) -> Iterator[Place]:
     except OSError as error:
         found = f"{error.strerror or error}".lower()
         problem = LogError(root, 0, found, "a run's folder or a tree of runs", REMEDY)
-        yield Place(root, problem=problem)
+        yield FoundRun(root, problem=problem)
         return
     except LogError as error:
-        yield Place(root, problem=error)
+        yield FoundRun(root, problem=error)
         return
     count = 0
-    for folder, names in walk(root):
+    for folder, names in walk_folders(root):
         if isinstance(names, LogError):
             count += 1
-            yield Place(folder, problem=names)
+            yield FoundRun(folder, problem=names)
         elif is_run(folder, names):
             count += 1
-            yield replace(describe(folder), problem=missing(folder, names))
+            yield replace(describe_run(folder), problem=find_missing_log(folder, names))
     if not count:
         found, required = "no LoadGen log in it or below", f"{SUMMARY} and {DETAIL}"
-        yield Place(root, problem=LogError(root, 0, found, required, REMEDY))
+        yield FoundRun(root, problem=LogError(root, 0, found, required, REMEDY))
 
 
 REMEDY = "name a run's folder, or a results or submission tree"
 
 
-def walk(root: Path) -> Iterator[tuple[Path, Mapping[str, bool] | LogError]]:
+def walk_folders(root: Path) -> Iterator[tuple[Path, Mapping[str, bool] | LogError]]:
     """Yield each folder with its entries (name -> is it a folder), or why it cannot
     be read; a folder that links lead to twice comes once.
     """
@@ -129,7 +129,11 @@ def walk(root: Path) -> Iterator[tuple[Path, Mapping[str, bool] | LogError]]:
                 why = f"more than {MOST_FOLDERS:,} folders"
                 yield root, LogError(root, 0, why, "a tree of results", REMEDY)
                 return
-            wanted = [entry for entry in entries if descend(folder, entry.name, names)]
+            wanted = [
+                entry
+                for entry in entries
+                if may_contain_runs(folder, entry.name, names)
+            ]
             linked += [folder / e.name for e in wanted if e.is_symlink()]
             stack += [folder / e.name for e in reversed(wanted) if not e.is_symlink()]
 
@@ -142,7 +146,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def descend(folder: Path, name: str, names: Mapping[str, bool]) -> bool:
+def may_contain_runs(folder: Path, name: str, names: Mapping[str, bool]) -> bool:
     """True for a subfolder that can hold results.
 
     A submitter's code and documentation hold samples of logs, and a ranging run only
@@ -170,13 +174,13 @@ def is_run(folder: Path, names: Mapping[str, bool]) -> bool:
         return True
     if {ACCURACY, ACCURACY_TXT, PARTIAL} & names.keys():
         return True
-    in_scenario = parse(path.parent.name) is not None
+    in_scenario = parse_scenario(path.parent.name) is not None
     if path.name == "performance":
         return in_scenario and not any(RUN.fullmatch(name) for name in names)
     return path.name == "accuracy" and in_scenario
 
 
-def missing(folder: Path, names: Mapping[str, bool]) -> LogError | None:
+def find_missing_log(folder: Path, names: Mapping[str, bool]) -> LogError | None:
     """Return what keeps a run's two logs from being read; None when both are files."""
     for name in (SUMMARY, DETAIL):
         path = folder / name
@@ -191,7 +195,7 @@ def missing(folder: Path, names: Mapping[str, bool]) -> LogError | None:
     return None
 
 
-def parse(name: str) -> Scenario | None:
+def parse_scenario(name: str) -> Scenario | None:
     """Return the scenario that a folder is named after; None for another name."""
     try:
         return Scenario.parse(name)
@@ -199,11 +203,11 @@ def parse(name: str) -> Scenario | None:
         return None
 
 
-def describe(folder: Path) -> Place:
+def describe_run(folder: Path) -> FoundRun:
     """Return what the path alone says of a run's folder."""
     # Not resolved: a link's name is what its maker wants the run to be.
     parts = list(folder.absolute().parts)
-    place = Place(folder)
+    place = FoundRun(folder)
     if RUN.fullmatch(parts[-1]):
         parts.pop()
     if parts and (kind := MODE.fullmatch(parts[-1])):
@@ -212,48 +216,48 @@ def describe(folder: Path) -> Place:
     if parts and (audited := TEST.fullmatch(parts[-1])):
         place = replace(place, test=audited[1])
         parts.pop()
-    if len(parts) > 1 and (scenario := parse(parts[-1])):
+    if len(parts) > 1 and (scenario := parse_scenario(parts[-1])):
         place = replace(place, scenario=scenario)
         parts.pop()
         if len(parts) > 3 and parts[-3] in ("results", "compliance"):
-            return in_submission(place, parts)
-    return nested(place, parts)
+            return describe_in_submission(place, parts)
+    return describe_nested(place, parts)
 
 
-def in_submission(place: Place, parts: list[str]) -> Place:
+def describe_in_submission(place: FoundRun, parts: list[str]) -> FoundRun:
     """Add what .../<division>/<submitter>/results/<system>/<benchmark> says."""
     home = Path(*parts[:-3])
-    model = model_mapping(home).get(parts[-1], parts[-1])
+    model = read_model_mapping(home).get(parts[-1], parts[-1])
     place = replace(
-        named(place, model),
+        add_benchmark(place, model),
         system=parts[-2],
-        category=category(home / "systems" / f"{parts[-2]}.json"),
+        category=read_category(home / "systems" / f"{parts[-2]}.json"),
     )
     if home.parent.name not in DIVISIONS:
         return place
     return replace(place, submitter=home.name, division=home.parent.name)
 
 
-def nested(place: Place, parts: list[str]) -> Place:
+def describe_nested(place: FoundRun, parts: list[str]) -> FoundRun:
     """Add what the nearest folders say that are named after a benchmark."""
     scenario, model = place.scenario, ""
     for level, part in enumerate(reversed(parts[-MODEL_LEVELS:])):
         cell = CELL.fullmatch(part)
-        if cell and canonical(cell[1]):
-            model, scenario = model or cell[1], scenario or parse(cell[2])
-        elif canonical(part):
+        if cell and resolve_benchmark(cell[1]):
+            model, scenario = model or cell[1], scenario or parse_scenario(cell[2])
+        elif resolve_benchmark(part):
             model = model or part
         elif level < SCENARIO_LEVELS:
-            scenario = scenario or parse(part)
+            scenario = scenario or parse_scenario(part)
     place = replace(place, scenario=scenario)
-    return named(place, model) if model else place
+    return add_benchmark(place, model) if model else place
 
 
-def named(place: Place, model: str) -> Place:
+def add_benchmark(place: FoundRun, model: str) -> FoundRun:
     """Return the place with its benchmark, from any spelling of it."""
-    found = canonical(model)
+    found = resolve_benchmark(model)
     scenario = place.scenario
-    if interactive(model) and scenario in (None, Scenario.SERVER):
+    if is_interactive(model) and scenario in (None, Scenario.SERVER):
         scenario = Scenario.INTERACTIVE
     place = replace(place, model=model, scenario=scenario)
     if found is None:

@@ -38,7 +38,7 @@ SHARES = (0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class EarlyStoppingReport:
     """One of LoadGen's reports, as numbers; None where the words have none."""
 
     met: bool
@@ -56,32 +56,34 @@ class Said:
         """
         if self.met or self.needed is None or self.discarded is not None:
             return None
-        late = early_stopping.most_over(self.needed, percentile)
+        late = early_stopping.count_most_over(self.needed, percentile)
         if late is None:
             return None
-        exact = early_stopping.queries_needed(late, percentile) == self.needed
+        exact = early_stopping.count_queries_needed(late, percentile) == self.needed
         return late if exact else None
 
 
-def read(text: object) -> Said | None:
+def read_report(text: object) -> EarlyStoppingReport | None:
     """Return what a report says; None for a text that is none (Offline: empty)."""
     if not isinstance(text, str):
         return None
     if "Run successful" in text:
-        return Said(met=True)
+        return EarlyStoppingReport(met=True)
     if found := FAILED.search(text):
         queries, more = int(found[1]), int(found[2])
-        return Said(met=False, queries=queries, needed=queries + more)
+        return EarlyStoppingReport(met=False, queries=queries, needed=queries + more)
     if found := SHORT.search(text):
-        return Said(met=False, queries=int(found[1]), needed=int(found[2]))
+        return EarlyStoppingReport(
+            met=False, queries=int(found[1]), needed=int(found[2])
+        )
     if found := ENOUGH.search(text):
         estimates = {float(p) / 100: int(ns) for p, ns in ESTIMATE.findall(text)}
         least, processed = (int(n) if n else None for n in found.group(1, 2))
-        return Said(True, processed, least, int(found[3]), estimates)
+        return EarlyStoppingReport(True, processed, least, int(found[3]), estimates)
     return None
 
 
-def late_tokens(
+def count_late_tokens(
     log: Log, queries: int, percentile: float, bounds: Mapping[str, int | None]
 ) -> int:
     """Return the fewest queries that can have been late by TTFT or by TPOT.
@@ -95,18 +97,20 @@ def late_tokens(
     for kind, bound in bounds.items():
         if bound is None:
             continue
-        points = {share: KINDS[kind].format(percent(share)) for share in SHARES}
+        points = {
+            share: KINDS[kind].format(format_percentile(share)) for share in SHARES
+        }
         points |= {0.0: EXTREMES[kind].format("min"), 1.0: EXTREMES[kind].format("max")}
         there = {share: key for share, key in points.items() if key in log.values}
         known = {share: log.integer(key) for share, key in there.items()}
-        fewest = max(fewest, early_stopping.late_between(queries, known, bound)[0])
-        said = read(log.get(f"early_stopping_{kind}_result"))
+        fewest = max(fewest, early_stopping.count_late_range(queries, known, bound)[0])
+        said = read_report(log.get(f"early_stopping_{kind}_result"))
         same = log.get(f"requested_server_{kind}_latency") == bound
         if said and same and said.queries == queries:
             fewest = max(fewest, said.late(percentile) or 0)
     return fewest
 
 
-def percent(share: float) -> str:
+def format_percentile(share: float) -> str:
     """Return a share as LoadGen's keys have it: ``99.00_percentile``."""
     return f"{share * 100:.2f}_percentile"

@@ -16,7 +16,7 @@ SHARES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
 """The percentiles that LoadGen reports, as its keys have them."""
 
 
-class Kind(enum.Enum):
+class ValueKind(enum.Enum):
     """What a value has to be; the text completes "should be"."""
 
     INTEGER = "a whole number of 64 bits"
@@ -28,16 +28,21 @@ class Kind(enum.Enum):
 
     def fits(self, value: Any) -> bool:
         """True for a value of this kind; a truth value is no number."""
-        if self is Kind.INTEGER:
+        if self is ValueKind.INTEGER:
             return type(value) is int and -(2**63) <= value < 2**64
-        if self is Kind.NUMBER:
+        if self is ValueKind.NUMBER:
             if type(value) is int:
                 return -(2**63) <= value < 2**64
             return type(value) is float and abs(value) < float("inf")
         return type(value) is _TYPES[self]
 
 
-_TYPES = {Kind.FLAG: bool, Kind.TEXT: str, Kind.INDICES: list, Kind.MAP: dict}
+_TYPES = {
+    ValueKind.FLAG: bool,
+    ValueKind.TEXT: str,
+    ValueKind.INDICES: list,
+    ValueKind.MAP: dict,
+}
 
 HEAD = """
 loadgen_version:TEXT loadgen_build_date_local:TEXT loadgen_build_date_utc:TEXT
@@ -140,9 +145,9 @@ result_inferred_tokens_per_second:NUMBER
 """
 
 
-def _table(*texts: str) -> dict[str, Kind]:
+def _parse_table(*texts: str) -> dict[str, ValueKind]:
     pairs = (word.split(":") for word in " ".join(texts).split())
-    return {key: Kind[kind] for key, kind in pairs}
+    return {key: ValueKind[kind] for key, kind in pairs}
 
 
 def _settings() -> Iterator[str]:
@@ -151,19 +156,19 @@ def _settings() -> Iterator[str]:
         yield f"effective_{word}"
 
 
-SETTINGS = _table(*_settings())
-ALWAYS = frozenset(_table(HEAD, RESOLVED, RUN) | SETTINGS)
-KINDS: Mapping[str, Kind] = {
-    **_table(HEAD, RESOLVED, RUN, RESULT, TOKENS_ASKED, TOKENS, SOMETIMES),
-    **_table(*ASKED.values(), *RESULTS.values()),
+SETTINGS = _parse_table(*_settings())
+ALWAYS = frozenset(_parse_table(HEAD, RESOLVED, RUN) | SETTINGS)
+KINDS: Mapping[str, ValueKind] = {
+    **_parse_table(HEAD, RESOLVED, RUN, RESULT, TOKENS_ASKED, TOKENS, SOMETIMES),
+    **_parse_table(*ASKED.values(), *RESULTS.values()),
     **SETTINGS,
 }
-PER_SET = frozenset(_table(RUN))
+PER_SET = frozenset(_parse_table(RUN))
 """In an accuracy run once for each set of samples that was loaded."""
 
 
 @lru_cache(maxsize=256)
-def needed(
+def list_required_keys(
     scenario: str, version: tuple[int, ...], *, tokens: bool, ran: bool
 ) -> frozenset[str]:
     """Return the keys that a whole log must have.
@@ -171,7 +176,7 @@ def needed(
     ``ran``: it is a performance run's, which ends with results. What LoadGen wrote
     only from some version on is asked of these versions.
     """
-    keys = {*ALWAYS, *_table(ASKED.get(scenario, ""))}
+    keys = {*ALWAYS, *_parse_table(ASKED.get(scenario, ""))}
     offline = scenario == "Offline"
     if version >= (3, 0):
         keys.add("get_sut_name_duration_ns")
@@ -182,16 +187,16 @@ def needed(
         keys.add("requested_accuracy_sample_count_override")
         keys.add("effective_accuracy_sample_count")
     if tokens and not offline:
-        keys.update(_table(TOKENS_ASKED))
+        keys.update(_parse_table(TOKENS_ASKED))
     if not ran:
         return frozenset(keys)
-    keys.update(_table(RESULT, RESULTS.get(scenario, "")))
+    keys.update(_parse_table(RESULT, RESULTS.get(scenario, "")))
     kinds = ("ttft_", "tpot_") if tokens else ("",)
     keys.update(f"early_stopping_{kind}result" for kind in kinds)
     if version >= (5, 0, 16):
         keys.add("num_errors")
     if tokens and not offline:
-        keys.update(_table(TOKENS))
+        keys.update(_parse_table(TOKENS))
     if tokens and version >= (4, 1):
         name = "tokens_per_second" if offline else "completed_tokens_per_second"
         keys.add(f"result_{name}")

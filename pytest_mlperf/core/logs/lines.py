@@ -43,7 +43,7 @@ class LogError(Exception):
         return f"{text}: {self.remedy}"
 
 
-def regular(path: Path) -> IO[bytes]:
+def open_regular(path: Path) -> IO[bytes]:
     """Open a file for reading, if it is one; ``LogError`` for anything else.
 
     A named pipe would wait for a writer that never comes, and a device never ends.
@@ -62,14 +62,14 @@ def regular(path: Path) -> IO[bytes]:
     raise LogError(path, 0, found, "a file that LoadGen wrote")
 
 
-def lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
     """Yield number and text of every line that is not blank, streaming.
 
     Blanks around a line are not part of it. Raises ``LogError`` for a missing, empty
     or undecodable file, a byte-order mark, a NUL and a line of ``longest`` bytes.
     """
     number = 0
-    with regular(path) as file:
+    with open_regular(path) as file:
         while raw := _line(file, path, longest):
             number += 1
             if number == 1 and raw.startswith(BOMS):
@@ -100,7 +100,7 @@ def _line(file: IO[bytes], path: Path, longest: int) -> bytes:
         raise LogError(path, 0, found, "a file that can be read") from None
 
 
-def parse(path: Path, number: int, text: str) -> Any:
+def parse_json(path: Path, number: int, text: str) -> Any:
     """Return the JSON value of a line; ``LogError`` for anything that is not JSON."""
     plain = len(text) <= LONG_LINE or (
         text.isascii() and sum(map(text.count, '"[{')) <= 1000

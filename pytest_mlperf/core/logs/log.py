@@ -16,11 +16,11 @@ from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.logs.detail import DETAIL
 from pytest_mlperf.core.logs.detail import Event
 from pytest_mlperf.core.logs.detail import read_detail
-from pytest_mlperf.core.logs.keys import Kind
+from pytest_mlperf.core.logs.keys import ValueKind
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.samples import Loaded
 from pytest_mlperf.core.logs.summary import SUMMARY
-from pytest_mlperf.core.logs.summary import expected
+from pytest_mlperf.core.logs.summary import list_expected_lines
 from pytest_mlperf.core.logs.summary import read_summary
 
 __all__ = [
@@ -65,7 +65,7 @@ class Log:
     def read(cls, folder: Path) -> Log:
         """Read a run's folder; ``LogError`` where it cannot be trusted."""
         detail = read_detail(folder / DETAIL)
-        labels = expected(detail.values) if detail.ran else ()
+        labels = list_expected_lines(detail.values) if detail.ran else ()
         summary = read_summary(folder / SUMMARY, labels)
         return cls(
             folder,
@@ -96,21 +96,21 @@ class Log:
 
     def integer(self, key: str) -> int:
         """Return a whole number; ``LogError`` when it is missing or something else."""
-        value: int = self._of(Kind.INTEGER, key)
+        value: int = self._of(ValueKind.INTEGER, key)
         return value
 
     def number(self, key: str) -> float:
         """Return a finite number; ``LogError`` when it is missing or something else."""
-        return float(self._of(Kind.NUMBER, key))
+        return float(self._of(ValueKind.NUMBER, key))
 
     def flag(self, key: str) -> bool:
         """Return a truth value; ``LogError`` when it is missing or something else."""
-        value: bool = self._of(Kind.FLAG, key)
+        value: bool = self._of(ValueKind.FLAG, key)
         return value
 
     def text(self, key: str) -> str:
         """Return a string; ``LogError`` when it is missing or something else."""
-        value: str = self._of(Kind.TEXT, key)
+        value: str = self._of(ValueKind.TEXT, key)
         return value
 
     def wrong(self, key: str, required: str) -> LogError:
@@ -119,7 +119,7 @@ class Log:
         line = self.lines.get(key, 0)
         return LogError(self.folder / DETAIL, line, found, required)
 
-    def _of(self, kind: Kind, key: str) -> Any:
+    def _of(self, kind: ValueKind, key: str) -> Any:
         if key not in self.values:
             raise LogError(self.folder / DETAIL, 0, f"no {key}", f"a line with {key}")
         value = self.values[key]

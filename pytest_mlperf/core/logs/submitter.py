@@ -11,23 +11,23 @@ LARGEST = 1 << 20
 """Bytes of such a file; an official one has 3 KB."""
 
 
-def category(file: Path) -> str:
+def read_category(file: Path) -> str:
     """Return system_type of systems/<system>.json: ``edge``; empty if it has none."""
-    found = read(str(file)).get("system_type", "")
+    found = read_json(str(file)).get("system_type", "")
     return found.strip().lower() if isinstance(found, str) else ""
 
 
-def model_mapping(home: Path) -> dict[str, str]:
+def read_model_mapping(home: Path) -> dict[str, str]:
     """Return custom model -> official one, from an open submitter's model_mapping.json.
 
     Empty where there is none.
     """
-    found = read(str(home / "model_mapping.json"))
+    found = read_json(str(home / "model_mapping.json"))
     return {name: model for name, model in found.items() if isinstance(model, str)}
 
 
 @cache
-def read(file: str) -> dict[str, Any]:
+def read_json(file: str) -> dict[str, Any]:
     """Return a JSON object; an empty one for whatever cannot be read as such.
 
     What is wrong with these files is the submission check's to say.

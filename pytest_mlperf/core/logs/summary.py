@@ -15,7 +15,7 @@ from typing import Any
 
 from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.lines import LogError
-from pytest_mlperf.core.logs.lines import lines
+from pytest_mlperf.core.logs.lines import read_lines
 
 SUMMARY = "mlperf_log_summary.txt"
 WARNINGS = re.compile(
@@ -115,12 +115,12 @@ class Summary:
     """As its last lines count them."""
 
 
-def expected(detail: Mapping[str, Any]) -> tuple[Labelled, ...]:
+def list_expected_lines(detail: Mapping[str, Any]) -> tuple[Labelled, ...]:
     """Return the lines that the summary of a performance run has."""
-    return tuple(line for line in _expected(detail) if line.key in detail)
+    return tuple(line for line in _list_lines(detail) if line.key in detail)
 
 
-def _expected(detail: Mapping[str, Any]) -> Iterator[Labelled]:
+def _list_lines(detail: Mapping[str, Any]) -> Iterator[Labelled]:
     scenario = detail.get("requested_scenario")
     tokens = detail.get("requested_use_token_latencies") is True
     for label, key in (ALWAYS | (TOKENS if tokens else PLAIN)).items():
@@ -160,7 +160,7 @@ def read_summary(path: Path, wanted: tuple[Labelled, ...]) -> Summary:
     notes: list[str] = []
     warned = errors = None
     number = 0
-    for number, text in lines(path, LONGEST_LINE):
+    for number, text in read_lines(path, LONGEST_LINE):
         if CONTROL.search(text):
             raise LogError(path, number, "a control character", "plain text")
         if found := WARNINGS.fullmatch(text):

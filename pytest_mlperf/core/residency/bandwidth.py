@@ -31,7 +31,7 @@ class Need:
     """The formula with its figures."""
 
 
-def needs(
+def compute_needs(
     benchmark: str, rate: float, type_bytes: float, direction: Direction
 ) -> tuple[Need, ...]:
     """Return what each source asks for at a rate of samples a second, largest first.
@@ -53,7 +53,7 @@ def needs(
     return tuple(sorted(found, key=lambda need: -need.bytes_per_s))
 
 
-def benchmarks_allowed(direction: Direction) -> tuple[str, ...]:
+def list_allowed_benchmarks(direction: Direction) -> tuple[str, ...]:
     """Return the benchmarks whose samples may stay on the device: those of the guide.
 
     ``end_on_device`` is for 3D-UNet alone: its results go to the network, those of the

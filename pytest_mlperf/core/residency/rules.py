@@ -7,14 +7,13 @@ bandwidth suffices. Anything else is refused with all its reasons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
 from pytest_mlperf.core.catalog.facts import Direction
 from pytest_mlperf.core.residency.bandwidth import Need
-from pytest_mlperf.core.residency.bandwidth import benchmarks_allowed
-from pytest_mlperf.core.residency.bandwidth import needs
+from pytest_mlperf.core.residency.bandwidth import compute_needs
+from pytest_mlperf.core.residency.bandwidth import list_allowed_benchmarks
 
 DIRECTIONS: dict[str, Direction] = {"start_from_device": "in", "end_on_device": "out"}
 
@@ -39,13 +38,8 @@ class Residency:
         return ("start_from_device",) * self.start + ("end_on_device",) * self.end
 
 
-def said_in(facts: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the flags that a verdict's facts tell of."""
-    return tuple(f for f in Residency(True, True).flags if facts.get(f) == "true")
-
-
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class DirectPath:
     """What a system file says of the machine: ``[on_device]``."""
 
     start_from_device: bool = False
@@ -81,7 +75,7 @@ class Claim:
 
     residency: Residency
     system: str
-    evidence: Evidence
+    evidence: DirectPath
     type_bytes: float = 1
     """Of one element as it lies on the device."""
     probe: Probe | None = field(default=None)
@@ -111,7 +105,7 @@ class Decision:
     """What was asked for."""
     rate: float
     needs: tuple[Need, ...]
-    evidence: Evidence
+    evidence: DirectPath
     probe: Probe | None
     reasons: tuple[str, ...]
     """Why it is refused; empty when it is granted."""
@@ -123,16 +117,16 @@ class Decision:
     @property
     def required_per_s(self) -> float:
         """The sum of what both directions take at most: the link carries both."""
-        return sum(_most(self.needs, way) for way in ("in", "out"))
+        return sum(_find_most(self.needs, way) for way in ("in", "out"))
 
 
-def _most(found: tuple[Need, ...], direction: Direction) -> float:
+def _find_most(found: tuple[Need, ...], direction: Direction) -> float:
     return max((n.bytes_per_s for n in found if n.direction == direction), default=0.0)
 
 
 def decide(
     system: str,
-    evidence: Evidence,
+    evidence: DirectPath,
     benchmark: str,
     rate: float,
     *,
@@ -147,28 +141,32 @@ def decide(
     as it is transferred.
     """
     ways: list[Direction] = [*["in"] * start, *["out"] * end]  # type: ignore[list-item]
-    found = tuple(n for way in ways for n in needs(benchmark, rate, type_bytes, way))
-    reasons = standing(system, evidence, benchmark, Residency(start, end))
+    found = tuple(
+        n for way in ways for n in compute_needs(benchmark, rate, type_bytes, way)
+    )
+    reasons = find_refusals(system, evidence, benchmark, Residency(start, end))
     if ways:
-        reasons += _carried(found, start, end, evidence, probe)
+        reasons += _find_too_slow(found, start, end, evidence, probe)
     return Decision(
         system, benchmark, start, end, rate, found, evidence, probe, tuple(reasons)
     )
 
 
-def standing(
-    system: str, evidence: Evidence, benchmark: str, residency: Residency
+def find_refusals(
+    system: str, evidence: DirectPath, benchmark: str, residency: Residency
 ) -> list[str]:
     """Return why a run may not be tried at all, whatever its throughput turns out."""
     reasons: list[str] = []
     for flag, direction in DIRECTIONS.items():
         if flag in residency.flags:
-            reasons += _listed(flag, getattr(evidence, flag), system)
-            reasons += _allowed(flag, benchmark, benchmarks_allowed(direction))
-    return reasons + _documented(evidence) if residency else reasons
+            reasons += _refuse_unlisted(flag, getattr(evidence, flag), system)
+            reasons += _refuse_benchmark(
+                flag, benchmark, list_allowed_benchmarks(direction)
+            )
+    return reasons + _find_undocumented(evidence) if residency else reasons
 
 
-def undeclared(evidence: Evidence, residency: Residency) -> list[str]:
+def find_undeclared(evidence: DirectPath, residency: Residency) -> list[str]:
     """Return the bandwidths that the system file has yet to say before a run."""
     keys = ("ingress_gb_s",) * residency.start + ("egress_gb_s",) * residency.end
     keys += ("both_gb_s",) * (residency.start and residency.end)
@@ -179,7 +177,7 @@ def undeclared(evidence: Evidence, residency: Residency) -> list[str]:
     ]
 
 
-def _listed(flag: str, enabled: bool, system: str) -> list[str]:
+def _refuse_unlisted(flag: str, enabled: bool, system: str) -> list[str]:
     if enabled:
         return []
     reason = (
@@ -190,13 +188,13 @@ def _listed(flag: str, enabled: bool, system: str) -> list[str]:
     return [reason]
 
 
-def _allowed(flag: str, benchmark: str, legal: tuple[str, ...]) -> list[str]:
+def _refuse_benchmark(flag: str, benchmark: str, legal: tuple[str, ...]) -> list[str]:
     if benchmark in legal:
         return []
     return [f"{flag} is not allowed for {benchmark}; it is for {', '.join(legal)}"]
 
 
-def _documented(evidence: Evidence) -> list[str]:
+def _find_undocumented(evidence: DirectPath) -> list[str]:
     missing = []
     if not evidence.diagram:
         missing.append("diagram (the drawing of the path from network to device)")
@@ -205,21 +203,25 @@ def _documented(evidence: Evidence) -> list[str]:
     return [f"[on_device] lacks {text}, which the rules ask for" for text in missing]
 
 
-def _carried(
+def _find_too_slow(
     found: tuple[Need, ...],
     start: bool,
     end: bool,
-    evidence: Evidence,
+    evidence: DirectPath,
     probe: Probe | None,
 ) -> list[str]:
     links = []
     if start:
-        links.append(("ingress_gb_s", _most(found, "in"), evidence.ingress_gb_s))
+        links.append(("ingress_gb_s", _find_most(found, "in"), evidence.ingress_gb_s))
     if end:
-        links.append(("egress_gb_s", _most(found, "out"), evidence.egress_gb_s))
+        links.append(("egress_gb_s", _find_most(found, "out"), evidence.egress_gb_s))
     if start and end:
         links.append(
-            ("both_gb_s", _most(found, "in") + _most(found, "out"), evidence.both_gb_s)
+            (
+                "both_gb_s",
+                _find_most(found, "in") + _find_most(found, "out"),
+                evidence.both_gb_s,
+            )
         )
     reasons = []
     for key, needed, declared in links:
@@ -234,11 +236,13 @@ def _carried(
                 "this throughput: leave the option away for this benchmark"
             )
     if probe is not None:
-        reasons += _probed(links, probe)
+        reasons += _doubt_declared(links, probe)
     return reasons
 
 
-def _probed(links: list[tuple[str, float, float | None]], probe: Probe) -> list[str]:
+def _doubt_declared(
+    links: list[tuple[str, float, float | None]], probe: Probe
+) -> list[str]:
     """Distrust a declared bandwidth that the device's own host link falls short of."""
     measured = {
         "ingress_gb_s": ("into the device", probe.in_per_s),
@@ -253,7 +257,7 @@ def _probed(links: list[tuple[str, float, float | None]], probe: Probe) -> list[
     ]
 
 
-def proof(decision: Decision) -> str:
+def format_proof(decision: Decision) -> str:
     """Return the proof file's text: what is required, what was measured, what lacks."""
     one = decision
     asked = ["start_from_device"] * one.start + ["end_on_device"] * one.end

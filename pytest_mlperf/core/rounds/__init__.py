@@ -14,7 +14,7 @@ from pytest_mlperf.core.rounds.rule import Round
 from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.types import Scenario
 
-__all__ = ["ROUNDS", "AccuracyLimit", "Round", "Rule", "get", "newest"]
+__all__ = ["ROUNDS", "AccuracyLimit", "Round", "Rule", "find_newest", "get"]
 
 ROUNDS: tuple[str, ...] = ("v2.0", "v4.1", "v5.0", "v5.1", "v6.0", "v6.1")
 
@@ -30,7 +30,7 @@ def get(name: str) -> Round:
     return found
 
 
-def newest(benchmark: str, target: str, scenario: Scenario) -> Round | None:
+def find_newest(benchmark: str, target: str, scenario: Scenario) -> Round | None:
     """Return the newest round that has the combination; None when none has."""
     for name in reversed(ROUNDS):
         found = get(name)

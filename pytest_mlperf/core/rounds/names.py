@@ -11,23 +11,23 @@ SUFFIX = re.compile(r"[-_ ](99[._-]9|99|95)$")
 INTERACTIVE = re.compile(r"[-_ ]interactive(?=[-_ ]|$)")
 
 
-def canonical(name: str, round_name: str = "") -> tuple[str, str] | None:
+def resolve_benchmark(name: str, round_name: str = "") -> tuple[str, str] | None:
     """Return benchmark and target of any usual spelling; None for an unknown name.
 
     ``bert`` and ``llama2-70b``, as LoadGen calls them, do not tell the target: it is
     empty for them, as for a benchmark that has only one, and the caller has to
     look elsewhere (the folder) or ask. ``llama2-70b-interactive-99`` is
-    ``llama2-70b``: see ``interactive``. ``round_name`` matters to ``ssd-resnet34``
+    ``llama2-70b``: see ``is_interactive``. ``round_name`` matters to ``ssd-resnet34``
     alone, which checkers since v2.1 take for an entry to ``retinanet``.
     """
     text = INTERACTIVE.sub("", name.strip().lower().rpartition("/")[2])
     if round_name not in ("", "v2.0") and squash(text) == "ssdresnet34":
         return "retinanet", ""
-    if found := table().get(squash(text)):
+    if found := read_spellings().get(squash(text)):
         return found, ""
     suffix = SUFFIX.search(text)
     if suffix:
-        found = table().get(squash(text[: suffix.start()]), "")
+        found = read_spellings().get(squash(text[: suffix.start()]), "")
         target = re.sub("[_-]", ".", suffix[1])
         if target in catalog.get(found).targets:
             return found, target
@@ -40,7 +40,7 @@ def canonical(name: str, round_name: str = "") -> tuple[str, str] | None:
     return None
 
 
-def interactive(name: str) -> bool:
+def is_interactive(name: str) -> bool:
     """True when a name speaks of the Interactive scenario, as v5.0's benchmarks do."""
     return bool(INTERACTIVE.search(name.strip().lower()))
 
@@ -51,7 +51,7 @@ def squash(text: str) -> str:
 
 
 @cache
-def table() -> dict[str, str]:
+def read_spellings() -> dict[str, str]:
     """Return squashed spelling -> canonical benchmark."""
     return {
         squash(spelling): name

@@ -136,7 +136,7 @@ class Era:
 def build(era: Era, families: Iterable[Family]) -> Round:
     """Return the round whose rules are ``families`` spread over their scenarios."""
     rules = [
-        rule(era, family, target, *scenario)
+        make_rule(era, family, target, *scenario)
         for family in families
         for target in family.targets
         for scenario in family.scenarios(target)
@@ -165,7 +165,7 @@ def revise(
     return (*kept, *add)
 
 
-def rule(
+def make_rule(
     era: Era,
     family: Family,
     target: str,
@@ -186,7 +186,7 @@ def rule(
             queries = family.offline_conf
     goals = family.accuracy_of.get(scenario, family.accuracy)
     notes = [family.note] if family.note else []
-    key, unit = result(family, scenario)
+    key, unit = find_result_key(family, scenario)
     return Rule(
         benchmark=family.name,
         target=target,
@@ -224,7 +224,7 @@ def rule(
     )
 
 
-def result(family: Family, scenario: Scenario) -> tuple[str, str]:
+def find_result_key(family: Family, scenario: Scenario) -> tuple[str, str]:
     """Return the key of the reported figure and its unit."""
     if scenario in LATENCY_KEYS:
         return family.result_keys.get(scenario, LATENCY_KEYS[scenario]), "ns"

@@ -76,7 +76,7 @@ REHEARSED = "REHEARSAL: a person fills this in"
 """What stands for an empty field where nothing is submitted."""
 
 
-def fields_of(round_name: str, division: str) -> tuple[str, ...]:
+def list_fields(round_name: str, division: str) -> tuple[str, ...]:
     """Return the fields a round's checker asks for, in the order they are written."""
     first = rounds.ROUNDS[0]
     own = tuple(f for f in FIELDS if round_name != first or f not in LATER)
@@ -96,7 +96,7 @@ def describe(
     ``known`` is what the machine tells and the system file says. What the submission
     is for (organisation, division, category) is the session's to say.
     """
-    own = fields_of(round_name, division)
+    own = list_fields(round_name, division)
     found = dict.fromkeys(own, "")
     if str(known.get("accelerators_per_node", "")) in ("", "0"):
         found |= NO_ACCELERATOR
@@ -110,19 +110,19 @@ def describe(
     return found
 
 
-def empty(found: Mapping[str, str]) -> list[str]:
+def find_empty(found: Mapping[str, str]) -> list[str]:
     """Return the fields that need a meaningful value and have none."""
     asked = [*FIELDS, *(NETWORK if "is_network" in found else ())]
     needed = MEANINGFUL | set(NETWORK)
     return [f for f in asked if f in found and f in needed and not found[f].strip()]
 
 
-def unreadable(found: Mapping[str, str]) -> list[str]:
+def find_unreadable(found: Mapping[str, str]) -> list[str]:
     """Return the counts that are no whole numbers."""
     return [name for name in COUNTS if not found.get(name, "").strip().isdecimal()]
 
 
-def rehearsed(found: Mapping[str, str]) -> dict[str, str]:
+def fill_for_rehearsal(found: Mapping[str, str]) -> dict[str, str]:
     """Return the description with REHEARSAL in every field that allows a word."""
     why = "REHEARSAL: answers come from the ground truth, nothing was measured"
     filled = {f: found[f] or REHEARSED for f in found}
@@ -139,13 +139,15 @@ def to_json(found: Mapping[str, str]) -> str:
     return json.dumps(found, indent=2, ensure_ascii=False) + "\n"
 
 
-def form(found: Mapping[str, str], proposed: Mapping[str, str] | None = None) -> str:
+def format_form(
+    found: Mapping[str, str], proposed: Mapping[str, str] | None = None
+) -> str:
     """Return a ``[description]`` table to paste: the empty fields first, as questions.
 
     ``proposed`` are values that the machine hints at and a person has to confirm.
     """
     hints = proposed or {}
-    missing = empty(found)
+    missing = find_empty(found)
     lines = [
         "# Fill in, and paste into systems/NAME.toml (--mlperf-system NAME).",
         "[description]",

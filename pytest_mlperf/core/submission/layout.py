@@ -12,7 +12,6 @@ from pytest_mlperf.core.types import Scenario
 DIVISIONS = ("closed", "open", "network")
 LOGS = ("mlperf_log_summary.txt", "mlperf_log_detail.txt")
 ACCURACY_LOG = "mlperf_log_accuracy.json"
-ACCURACY_FILES = (*LOGS, ACCURACY_LOG, "accuracy.txt")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class SubmissionRequest:
     """What is to be submitted."""
 
     org: str
@@ -59,7 +59,9 @@ class Entry:
         return (self.performance, self.accuracy, *self.compliance.values())
 
 
-def missing(table: Round, ask: Ask, there: Collection[Key]) -> Iterator[str]:
+def find_missing(
+    table: Round, ask: SubmissionRequest, there: Collection[Key]
+) -> Iterator[str]:
     """Yield a refusal for each scenario that a benchmark must have and has not."""
     if not ask.is_strict:
         return

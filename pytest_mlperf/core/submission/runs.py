@@ -42,7 +42,7 @@ class Run:
     def build(self) -> tuple[str, ...]:
         """What runs of one submission must share."""
         one = self.verdict
-        return one.engine, one.build, one.run.devices, *one.run.on_device
+        return one.engine, one.build, str(one.run.devices), *one.run.on_device
 
     @property
     def name(self) -> str:
@@ -79,14 +79,14 @@ def read_runs(reports: Path) -> Iterator[Run]:
 
     A verdict that cannot be read is passed over: a run without one does not count.
     """
-    for path in sorted(reports.glob(f"logs/*/*/{VERDICT}"), key=in_time):
+    for path in sorted(reports.glob(f"logs/*/*/{VERDICT}"), key=make_sort_key):
         try:
             yield read_run(path.parent)
         except (OSError, ValueError):
             continue
 
 
-def in_time(path: Path) -> tuple[str, str, int]:
+def make_sort_key(path: Path) -> tuple[str, str, int]:
     """Sort key of a run's verdict: ``performance`` before ``performance-2``."""
     found = re.fullmatch(r"(.*?)(?:-(\d+))?", path.parent.name)
     assert found is not None

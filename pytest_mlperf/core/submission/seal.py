@@ -20,7 +20,7 @@ FILE = "documentation/sha256sums.txt"
 LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 
 
-def digests(listing: Listing, home: str) -> dict[str, str]:
+def digest_files(listing: Listing, home: str) -> dict[str, str]:
     """Return path below a submitter's folder -> SHA-256, of every file but the seal.
 
     What a link leads to outside the tree is none of its files. Raises ``OSError`` for
@@ -30,33 +30,33 @@ def digests(listing: Listing, home: str) -> dict[str, str]:
     for entry in listing.below(home):
         name = entry.path.removeprefix(f"{home}/")
         if listing.is_file(entry.path) and name != FILE:
-            found[name] = digest(listing.root / entry.path)
+            found[name] = digest_file(listing.root / entry.path)
     return found
 
 
-def digest(path: Path) -> str:
+def digest_file(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal digits; ``OSError`` if unreadable."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def text(found: Mapping[str, str]) -> str:
+def format_seal(found: Mapping[str, str]) -> str:
     """Return the seal of these digests; sha256sum takes the last line for a comment."""
     lines = [f"{found[name]}  {name}\n" for name in sorted(found)]
-    return "".join([*lines, closing(len(lines)), "\n"])
+    return "".join([*lines, format_closing(len(lines)), "\n"])
 
 
-def closing(count: int) -> str:
+def format_closing(count: int) -> str:
     """Return the last line, without which a seal is cut."""
     return f"# {count} files"
 
 
-def parse(content: str) -> tuple[dict[str, str], int]:
+def parse_seal(content: str) -> tuple[dict[str, str], int]:
     """Return path -> SHA-256, and the number of the first line that is wrong, or 0."""
     found: dict[str, str] = {}
     lines = content.splitlines()
     for number, line in enumerate(lines, 1):
-        if number == len(lines) and line == closing(len(found)):
+        if number == len(lines) and line == format_closing(len(found)):
             return found, 0
         match = LINE.fullmatch(line)
         if match is None or match[2] in found:
@@ -65,9 +65,9 @@ def parse(content: str) -> tuple[dict[str, str], int]:
     return found, max(len(lines), 1)
 
 
-def write(listing: Listing, home: str) -> Path:
+def write_seal(listing: Listing, home: str) -> Path:
     """Seal a submitter's folder as it was listed and return the seal's path."""
-    content = text(digests(listing, home))
+    content = format_seal(digest_files(listing, home))
     path = listing.root / home / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")

@@ -13,17 +13,12 @@ GAP = b"\n\n...\n\n"
 HASH = re.compile(r"^hash=(\w+)$", re.MULTILINE)
 
 
-def shorten(data: bytes) -> bytes:
-    """Return first and last 4096 bytes with dots between; a short log as it is.
+def read_ends(path: Path) -> bytes:
+    """Return a file's first and last 4096 bytes with dots between, or a short file.
 
     Source: truncate_accuracy_log.py of mlcommons/inference, which cuts from 4096
     bytes on, so that a log just above it says some of itself twice.
     """
-    return data if len(data) < SHOWN else data[:SHOWN] + GAP + data[-SHOWN:]
-
-
-def read_ends(path: Path) -> bytes:
-    """Return what ``shorten`` makes of a file, without reading all of it."""
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
@@ -34,13 +29,7 @@ def read_ends(path: Path) -> bytes:
         return first + GAP + stream.read(SHOWN)
 
 
-def stated(accuracy_txt: str) -> str:
-    """Return the hash that accuracy.txt states; empty where it has none."""
-    found = HASH.search(accuracy_txt)
-    return found[1] if found else ""
-
-
-def signed(accuracy_txt: str, sha256: str) -> str:
+def sign_text(accuracy_txt: str, sha256: str) -> str:
     """Return accuracy.txt with exactly this hash line, the last one."""
     kept = [line for line in accuracy_txt.splitlines() if not HASH.fullmatch(line)]
     text = "\n".join(kept).rstrip("\n")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from pytest_mlperf.config.option_types import suggest
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 
 OPTIONS = {
     "workspace-mib": "scratch memory of one kernel, MiB (0: TensorRT decides)",
@@ -44,11 +44,11 @@ class BuildSettings:
 def read_settings(options: Mapping[str, str]) -> BuildSettings:
     """Read engine options; ``provider`` is onnxruntime's and ignored.
 
-    Raises ``Refused`` for an unknown name or an illegal value.
+    Raises ``RunRefused`` for an unknown name or an illegal value.
     """
     for name in options:
         if name not in OPTIONS and name != "provider":
-            raise Refused(
+            raise RunRefused(
                 f"the engine tensorrt has no option {name!r}; it has "
                 f"{', '.join(OPTIONS)}.{suggest(name, OPTIONS)}"
             )
@@ -73,8 +73,8 @@ def _read_number(options: Mapping[str, str], name: str, default: str, most: int)
     return int(text)
 
 
-def _illegal(name: str, value: str, legal: str) -> Refused:
-    return Refused(
+def _illegal(name: str, value: str, legal: str) -> RunRefused:
+    return RunRefused(
         f"the engine option {name} is {value!r}, but should be {legal} "
         f"[--mlperf-engine-options]: {OPTIONS[name]}"
     )

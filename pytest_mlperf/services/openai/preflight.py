@@ -44,7 +44,7 @@ class HttpReply:
 
 
 def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpReply:
-    """Return the reply to a GET; raises ``Refused`` where no HTTP server replies."""
+    """Return the reply to a GET; raises ``RunRefused`` where no HTTP server replies."""
     where = f"{address.url}{path}"
     try:
         # Connected as the client does it: with the address's own TLS context.
@@ -86,7 +86,7 @@ def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpRep
 
 
 def check_health(address: Address, headers: Mapping[str, str], key_name: str) -> None:
-    """Raise ``Refused`` for an endpoint that is not healthy or refuses the key."""
+    """Raise ``RunRefused`` for an endpoint that is not healthy or refuses the key."""
     health = send_get(address, HEALTH, headers)
     check_key(address, HEALTH, health, headers, key_name)
     if health.status >= http.client.INTERNAL_SERVER_ERROR and (
@@ -105,7 +105,7 @@ def check_key(
     headers: Mapping[str, str],
     key_name: str,
 ) -> None:
-    """Raise ``Refused`` for a reply that demands another key."""
+    """Raise ``RunRefused`` for a reply that demands another key."""
     if reply.status not in NO_KEY:
         return
     what = f"the endpoint wants a key, and the environment variable {key_name} has none"
@@ -122,7 +122,7 @@ def list_models(
 ) -> tuple[str, ...] | None:
     """Return the models that an endpoint lists; None where it has no such page.
 
-    Raises ``Refused`` for a malformed list.
+    Raises ``RunRefused`` for a malformed list.
     """
     reply = send_get(address, MODELS, headers)
     check_key(address, MODELS, reply, headers, key_name)
@@ -147,7 +147,7 @@ def choose_model(
 ) -> str:
     """Return the model to ask for: the wanted one, or the only one served.
 
-    ``others``: the model of the endpoints before this one. Raises ``Refused``.
+    ``others``: the model of the endpoints before this one. Raises ``RunRefused``.
     """
     if served is None:
         if wanted or others:

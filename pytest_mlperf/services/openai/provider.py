@@ -67,7 +67,7 @@ class EndpointRequests:
     def load(self, indices: Sequence[int]) -> None:
         """Write the requests of these samples.
 
-        Raises ``Refused`` for a prompt of ids alone in a conversation.
+        Raises ``RunRefused`` for a prompt of ids alone in a conversation.
         """
         for index in indices:
             if index in self.bodies:
@@ -138,7 +138,7 @@ class OpenAIEndpoint:
     ) -> Fields | None:
         """Return the fields that an endpoint sends token ids for, or None.
 
-        Raises ``Refused`` when the endpoint answers no test completion.
+        Raises ``RunRefused`` when the endpoint answers no test completion.
         """
         has_answered = False
         for fields in (*ASK_IDS, {}):
@@ -231,7 +231,7 @@ def make_dialect(target: ServiceTarget) -> Dialect:
 
 
 def parse_address(url: str, ca_file: str | None) -> Address:
-    """Return an endpoint's address; raises ``Refused`` for a malformed URL."""
+    """Return an endpoint's address; raises ``RunRefused`` for a malformed URL."""
     try:
         return Address.parse(url, ca_file)
     except ValueError as error:
@@ -239,7 +239,7 @@ def parse_address(url: str, ca_file: str | None) -> Address:
 
 
 def prompts_of(workload: PromptWorkload | TensorWorkload) -> PromptWorkload:
-    """Return a workload that has prompts; raises ``Refused`` for another one."""
+    """Return a workload that has prompts; raises ``RunRefused`` for another one."""
     if isinstance(workload, PromptWorkload):
         return workload
     raise RunRefused(

@@ -15,10 +15,10 @@ from pytest_mlperf.core.checks import remedies
 from pytest_mlperf.core.checks.context import Context
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.early_stopping import AFFORDABLE
-from pytest_mlperf.core.early_stopping import proven
-from pytest_mlperf.core.early_stopping import proves
-from pytest_mlperf.core.early_stopping import queries_needed
-from pytest_mlperf.core.early_stopping import steady
+from pytest_mlperf.core.early_stopping import count_queries_needed
+from pytest_mlperf.core.early_stopping import count_steady_queries
+from pytest_mlperf.core.early_stopping import find_proven_percentile
+from pytest_mlperf.core.early_stopping import is_proof
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -32,7 +32,7 @@ DURATIONS = st.integers(100, 3_600_000)
 
 def typed(value: float) -> float:
     """Return the number that a reader types."""
-    return float(remedies.rate(value))
+    return float(remedies.format_rate(value))
 
 
 def loadgens_samples(qps: float, duration_ms: int, least: int) -> int:
@@ -45,7 +45,9 @@ def test_offline_lasts_long_enough_at_the_rate_advised(
     actual: float, duration_ms: int, least: int
 ) -> None:
     """LoadGen's own sum of samples, answered at the measured rate, fills the time."""
-    text = remedies.rate(remedies.offline_qps(actual, duration_ms), math.ceil)
+    text = remedies.format_rate(
+        remedies.choose_offline_qps(actual, duration_ms), math.ceil
+    )
     samples = loadgens_samples(float(text), duration_ms, least)
 
     assert samples / actual >= duration_ms / 1000
@@ -62,10 +64,10 @@ def test_server_is_advised_a_lower_load(
     asked: float, completed: float, scheduled: float, share: float | None
 ) -> None:
     """Whatever the log says, the next load is below this one, and not nothing."""
-    advised = remedies.next_server_qps(asked, completed, scheduled, share, 0.01)
+    advised = remedies.choose_server_qps(asked, completed, scheduled, share, 0.01)
 
     assert 0 < typed(advised) < asked
-    if remedies.backlog(completed, scheduled):
+    if remedies.has_backlog(completed, scheduled):
         assert typed(advised) < completed
 
 
@@ -80,8 +82,8 @@ def test_a_stream_does_not_run_out_at_the_latency_advised(
     """Twice the duration by the expected latency is more than the run answers."""
     taken = sorted(latencies)
     measured, mean = taken[int(len(taken) * percentile)], sum(taken) // len(taken)
-    advised = remedies.next_latency_ns(measured, mean)
-    text = remedies.typed_ms(advised)
+    advised = remedies.choose_latency_ns(measured, mean)
+    text = remedies.format_typed_ms(advised)
     expected_ns = float(text.removesuffix(" ms")) * 1e6
     made = 2 * duration_ms * 1e6 / expected_ns
 
@@ -95,15 +97,15 @@ def test_a_longer_run_is_advised_only_where_it_would_prove_the_percentile(
 ) -> None:
     """As many late ones in the longer run are few enough, or none is advised."""
     over = min(over, queries)
-    enough = steady(queries, over, percentile)
+    enough = count_steady_queries(queries, over, percentile)
 
     if enough is None:
         assert over > 0
     else:
         late = math.ceil(over / queries * enough)
-        least = queries_needed(0, percentile)
-        assert proves(enough, late, percentile)
-        assert queries_needed(over, percentile) <= enough
+        least = count_queries_needed(0, percentile)
+        assert is_proof(enough, late, percentile)
+        assert count_queries_needed(over, percentile) <= enough
         assert enough <= max(AFFORDABLE * queries, least)
 
 
@@ -113,10 +115,10 @@ def test_what_is_proved_is_the_highest_percentile_that_is(
 ) -> None:
     """The percentile a run of Server proves is proved, and hardly a higher one."""
     over = int(queries * share)
-    highest = proven(queries, over)
+    highest = find_proven_percentile(queries, over)
 
-    assert highest == 0 or proves(queries, over, highest)
-    assert not proves(queries, over, highest + 1e-9 + 1e-6 * (1 - highest))
+    assert highest == 0 or is_proof(queries, over, highest)
+    assert not is_proof(queries, over, highest + 1e-9 + 1e-6 * (1 - highest))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_what_is_proved_is_the_highest_percentile_that_is(
 )
 def test_a_rate_is_typed_with_three_digits(value: float, expected: str) -> None:
     """No separators and no exponent: it goes into user.conf as it stands."""
-    assert expected == remedies.rate(value)
+    assert expected == remedies.format_rate(value)
 
 
 def a_run(folder: Path, scenario: str) -> JudgedRun:
@@ -175,7 +177,7 @@ def test_a_log_tells_how_long_its_run_should_have_taken(
     """From its own settings: duration, count, and the rate that was expected."""
     folder = logs.performance(tmp_path, scenario, change=change)
 
-    assert expected == remedies.expected_s(a_run(folder, scenario))
+    assert expected == remedies.compute_expected_s(a_run(folder, scenario))
 
 
 def test_a_log_without_its_settings_tells_no_time(tmp_path: Path) -> None:
@@ -185,5 +187,6 @@ def test_a_log_without_its_settings_tells_no_time(tmp_path: Path) -> None:
     del values["effective_target_qps"]
 
     assert (
-        remedies.expected_s(replace(run, log=replace(run.log, values=values))) is None
+        remedies.compute_expected_s(replace(run, log=replace(run.log, values=values)))
+        is None
     )

@@ -13,7 +13,7 @@ from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
-from pytest_mlperf.core.plan import plan
+from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
@@ -33,7 +33,7 @@ SAMPLING = {
 
 
 def planned(rule: Rule, audit: Audit | None) -> Settings:
-    return plan(
+    return plan_settings(
         rule,
         rounds.get(rule.round).seeds,
         Mode.COMPLIANCE,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.core.judge.identify import appraise
+from pytest_mlperf.core.judge.identify import identify
 from pytest_mlperf.core.logs import discover
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -26,8 +26,8 @@ def inferred(
     """Judge a run of one scenario in the folder of another's, of an edge system."""
     folder = root / "resnet50" / wanted / "performance" / "run_1"
     logs.performance(folder, ran, **story)
-    (place,) = discover.find(folder)
-    return appraise(replace(place, category=category))
+    (place,) = discover.find_runs(folder)
+    return identify(replace(place, category=category))
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_a_server_log_is_an_interactive_one_without_inference(
     """Interactive drives LoadGen as Server, so the scenario check passes."""
     folder = tmp_path / "llama3.1-8b" / "Interactive" / "performance" / "run_1"
     logs.performance(folder, "Server")
-    (place,) = discover.find(folder)
-    verdict = appraise(place)
+    (place,) = discover.find_runs(folder)
+    verdict = identify(place)
 
     assert Scenario.INTERACTIVE.value == verdict.scenario
     assert named(verdict, "scenario").status is Status.PASS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_mlperf.core.early_stopping import queries_needed
+from pytest_mlperf.core.early_stopping import count_queries_needed
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.rounds import Rule
@@ -180,7 +180,7 @@ def test_server_at_the_threshold_of_early_stopping(
     folder = scripted.run(tmp_path / "run", rule, late=late)
     verdict, log = agree(folder, rule)
     found = {name for name in FLAGS if not states(verdict)[name]}
-    said = early_stopping_text.read(log.get("early_stopping_result"))
+    said = early_stopping_text.read_report(log.get("early_stopping_result"))
 
     assert queries == log.integer("result_query_count")
     assert count == log.integer("result_overlatency_query_count")
@@ -189,7 +189,7 @@ def test_server_at_the_threshold_of_early_stopping(
     assert ("early_stopping" not in wrong) is said.met
     if not said.met:
         assert queries == said.queries
-        assert queries_needed(count, 0.99) == said.needed
+        assert count_queries_needed(count, 0.99) == said.needed
         assert count == said.late(0.99)
 
 
@@ -221,13 +221,13 @@ def test_late_tokens_count_as_loadgen_counts_them(
     folder = scripted.run(tmp_path / "run", rule, late=late, what=what, tokens=2)
     verdict, log = agree(folder, rule)
     kind = "tpot" if what == "rest" or not count else "ttft"
-    said = early_stopping_text.read(log.get(f"early_stopping_{kind}_result"))
+    said = early_stopping_text.read_report(log.get(f"early_stopping_{kind}_result"))
     bounds = {"ttft": rule.ttft_ns, "tpot": rule.tpot_ns}
 
     assert wrong == {name for name in FLAGS if not states(verdict)[name]}
     assert said is not None
     assert ("early_stopping" not in wrong) is said.met
-    fewest = early_stopping_text.late_tokens(log, queries, 0.99, bounds)
+    fewest = early_stopping_text.count_late_tokens(log, queries, 0.99, bounds)
     if said.met:
         # The slowest one is late, the 99.9th percentile is not: one at least.
         assert count == fewest
@@ -268,7 +268,7 @@ def test_a_stream_with_tokens_reports_the_estimate_of_the_first(tmp_path: Path) 
     rule = rule_of("llama3.1-8b-edge", SS, min_query_count=100)
     folder = scripted.run(tmp_path / "run", rule, tokens=3, service_s=0.001)
     verdict, log = agree(folder, rule)
-    said = early_stopping_text.read(log.get("early_stopping_ttft_result"))
+    said = early_stopping_text.read_report(log.get("early_stopping_ttft_result"))
 
     assert verdict.valid, verdict.explain()
     assert said is not None
@@ -282,19 +282,21 @@ def test_a_stream_with_tokens_reports_the_estimate_of_the_first(tmp_path: Path) 
         ("", None),
         (None, None),
         (7, None),
-        (" * Run successful.", early_stopping_text.Said(met=True)),
+        (" * Run successful.", early_stopping_text.EarlyStoppingReport(met=True)),
         (" * Run was fine.", None),
     ],
 )
 def test_words_that_hold_no_numbers(text: object, expected: object) -> None:
     """A success of Server has none; Offline has no words at all."""
-    assert expected == early_stopping_text.read(text)
+    assert expected == early_stopping_text.read_report(text)
 
 
 def test_a_count_that_no_number_of_late_ones_explains_is_not_believed() -> None:
     """663 is not N(t, 0.99) of any t: the text or the percentile is not LoadGen's."""
     text = " * Run unsuccessful.  * Processed 600 queries.  * Would need to run at "
-    said = early_stopping_text.read(f"{text}least 63 more queries,  with the run")
+    said = early_stopping_text.read_report(
+        f"{text}least 63 more queries,  with the run"
+    )
 
     assert said is not None
     assert said.needed == 663

@@ -9,8 +9,8 @@ import pytest
 
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import Survey
-from pytest_mlperf.core.logs.accuracy import digest
-from pytest_mlperf.core.logs.accuracy import survey
+from pytest_mlperf.core.logs.accuracy import digest_log
+from pytest_mlperf.core.logs.accuracy import survey_answers
 from pytest_mlperf.core.logs.log import LogError
 from pytest_mlperf.core.logs.log import read_accuracy
 from pytest_mlperf.core.logs.log import read_accuracy_txt
@@ -93,7 +93,7 @@ def test_metrics_are_read_by_the_official_patterns(
 
     assert found.metrics[metric] == value
     assert found.where(metric) == "accuracy.txt:1"
-    assert found.hash == digest(folder)
+    assert found.hash == digest_log(folder)
 
 
 def test_a_metric_that_is_no_number_is_an_error(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_log_that_was_cut_for_publication_shows_its_ends(
     whole = (folder / ACCURACY).read_text()
     cut = whole[:4096] + "\n\n...\n\n" + whole[-4096:]
     (folder / ACCURACY).write_bytes(cut.replace("\n", ends).encode())
-    found = survey(folder)
+    found = survey_answers(folder)
 
     assert found.cut
     assert 0 < found.samples < 1000
@@ -136,7 +136,7 @@ def test_a_whole_log_is_surveyed_without_its_answers(tmp_path: Path) -> None:
     """Entries, samples, the highest one, and those that say nothing."""
     folder = logs.accuracy(tmp_path, answers={0: b"a", 5: b"", 9: b"b"})
 
-    assert Survey(3, 3, 9, 1) == survey(folder)
+    assert Survey(3, 3, 9, 1) == survey_answers(folder)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_cut_that_is_not_the_official_one_is_an_error(
     path.write_text(damage(whole[:4096] + "\n\n...\n\n" + whole[-4096:]))
 
     with pytest.raises(LogError, match=found):
-        survey(folder)
+        survey_answers(folder)
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ def submitter(root: Path, system_type: str = "edge") -> Path:
     return home
 
 
-def found(root: Path) -> dict[str, discover.Place]:
+def found(root: Path) -> dict[str, discover.FoundRun]:
     """Return what is found: path below the root -> place."""
-    places = list(discover.find(root))
+    places = list(discover.find_runs(root))
     below = {place.path.relative_to(root).as_posix(): place for place in places}
 
     assert len(places) == len(below)
@@ -50,7 +50,7 @@ def test_a_submission_tells_everything_of_its_runs(tmp_path: Path) -> None:
     touch(result / "accuracy")
     test = home / "compliance" / "box" / "resnet50" / "Offline" / "TEST04"
     touch(test / "performance" / "run_1")
-    places = list(discover.find(tmp_path))
+    places = list(discover.find_runs(tmp_path))
 
     assert [place.problem for place in places] == [None] * 3
     assert {(p.benchmark, p.target, p.scenario) for p in places} == {
@@ -73,7 +73,7 @@ def test_v6_keeps_compliance_beside_the_result(tmp_path: Path) -> None:
     touch(result / "performance" / "run_1")
     touch(result / "TEST01" / "performance" / "run_1")
     touch(result / "TEST01" / "accuracy", "mlperf_log_accuracy.json", "accuracy.txt")
-    places = list(discover.find(tmp_path))
+    places = list(discover.find_runs(tmp_path))
 
     assert {place.test for place in places} == {"", "TEST01"}
     assert {(p.benchmark, p.target) for p in places} == {("bert", "99.9")}
@@ -120,7 +120,7 @@ def test_a_submitters_own_model_is_mapped_or_unknown(tmp_path: Path) -> None:
         run = home / "results" / "resnet50-box" / model / "Offline" / "performance"
         touch(run / "run_1")
     (home / "model_mapping.json").write_text('{"tiny": "bert-99"}')
-    places = list(discover.find(tmp_path))
+    places = list(discover.find_runs(tmp_path))
 
     assert [place.benchmark for place in places] == ["", "bert"]
     assert [place.model for place in places] == ["odd", "bert-99"]
@@ -152,7 +152,7 @@ def test_a_runs_folder_without_its_logs_is_a_problem(
 def test_a_run_that_did_not_end_says_where_to_read_why(tmp_path: Path) -> None:
     """The watchdog's PARTIAL.json is pointed at."""
     touch(tmp_path / "bert-99-offline-null" / "performance", "PARTIAL.json")
-    (place,) = discover.find(tmp_path)
+    (place,) = discover.find_runs(tmp_path)
 
     assert place.problem is not None
     assert "PARTIAL.json says why" in place.problem.remedy
@@ -173,7 +173,7 @@ def test_a_path_without_a_run_is_one_problem(
     """A gate that finds nothing must not pass."""
     (tmp_path / "empty" / "deep").mkdir(parents=True)
     (tmp_path / "file.txt").touch()
-    (place,) = discover.find(tmp_path / name)
+    (place,) = discover.find_runs(tmp_path / name)
 
     assert place.problem is not None
     assert text in place.problem.found
@@ -182,7 +182,7 @@ def test_a_path_without_a_run_is_one_problem(
 def test_a_log_itself_stands_for_its_folder(tmp_path: Path) -> None:
     """Naming the detail log is naming the run."""
     folder = touch(tmp_path / "resnet50" / "run")
-    (place,) = discover.find(folder / LOGS[1])
+    (place,) = discover.find_runs(folder / LOGS[1])
 
     assert folder == place.path
 
@@ -194,14 +194,14 @@ def test_links_in_a_circle_end_and_give_each_run_once(tmp_path: Path) -> None:
     (tmp_path / "one" / "up").symlink_to(tmp_path)
     (tmp_path / "one" / "self").symlink_to("self")
 
-    assert [place.path for place in discover.find(tmp_path)] == [run]
+    assert [place.path for place in discover.find_runs(tmp_path)] == [run]
 
 
 def test_a_pipe_instead_of_a_log_is_not_waited_for(tmp_path: Path) -> None:
     """Opening it would block for ever."""
     folder = touch(tmp_path / "run", LOGS[0])
     os.mkfifo(folder / LOGS[1])
-    (place,) = discover.find(tmp_path)
+    (place,) = discover.find_runs(tmp_path)
 
     assert place.problem is not None
     assert place.problem.found == "no regular file"
@@ -245,7 +245,7 @@ def test_a_tree_without_end_is_refused(
     for number in range(6):
         touch(tmp_path / "resnet50" / str(number))
     monkeypatch.setattr(discover, "MOST_FOLDERS", 4)
-    places = list(discover.find(tmp_path))
+    places = list(discover.find_runs(tmp_path))
 
     assert places[-1].problem is not None
     assert places[-1].problem.found == "more than 4 folders"
@@ -260,8 +260,8 @@ def test_code_documentation_and_ranging_runs_are_no_results(tmp_path: Path) -> N
     touch(home / "code" / "resnet50" / "sample")
     touch(home / "documentation" / "resnet50" / "Offline" / "accuracy")
 
-    assert [place.path for place in discover.find(tmp_path)] == [run / "run_1"]
-    assert run / "ranging" in {p.path for p in discover.find(run / "ranging")}
+    assert [place.path for place in discover.find_runs(tmp_path)] == [run / "run_1"]
+    assert run / "ranging" in {p.path for p in discover.find_runs(run / "ranging")}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"system_type": 7}', "[" * 9999])
@@ -273,7 +273,7 @@ def test_a_damaged_system_description_tells_no_category(
     (home / "systems" / "box.json").write_text(text)
     run = home / "results" / "box" / "resnet50" / "Offline" / "performance" / "run_1"
     logs.performance(run, "Offline")
-    (place,) = discover.find(tmp_path)
+    (place,) = discover.find_runs(tmp_path)
 
     assert place.category == ""
     assert place.problem is None

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_mlperf.core.residency.bandwidth import benchmarks_allowed
-from pytest_mlperf.core.residency.bandwidth import needs
-from pytest_mlperf.core.residency.rules import Evidence
+from pytest_mlperf.core.residency.bandwidth import compute_needs
+from pytest_mlperf.core.residency.bandwidth import list_allowed_benchmarks
+from pytest_mlperf.core.residency.rules import DirectPath
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.residency.rules import decide
-from pytest_mlperf.core.residency.rules import proof
+from pytest_mlperf.core.residency.rules import format_proof
 from tests.support.residency import GOOD
 
 
@@ -29,18 +29,20 @@ from tests.support.residency import GOOD
 )
 def test_the_guides_formulas(task: str, each: int) -> None:
     """Throughput times the size that the tuning guide works out for each input."""
-    found = {need.source: need for need in needs(task, 10, 1, "in")}
+    found = {need.source: need for need in compute_needs(task, 10, 1, "in")}
 
     assert 10 * each == found["guide"].bytes_per_s
-    assert set(benchmarks_allowed("in")) == {
+    assert set(list_allowed_benchmarks("in")) == {
         "resnet50", "ssd-small", "ssd-large", "bert", "dlrm", "rnnt", "3d-unet"
     }  # fmt: skip
 
 
 def test_results_stay_on_the_device_for_3d_unet_alone() -> None:
     """One int8 label a voxel, as large as the input."""
-    assert benchmarks_allowed("out") == ("3d-unet",)
-    assert {need.bytes_per_s for need in needs("3d-unet", 1, 1, "out")} == {32944795}
+    assert list_allowed_benchmarks("out") == ("3d-unet",)
+    assert {need.bytes_per_s for need in compute_needs("3d-unet", 1, 1, "out")} == {
+        32944795
+    }
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_where_the_sources_differ_the_larger_is_to_be_met(
     task: str, type_bytes: float, guide: int, rules: int
 ) -> None:
     """Both are told; a link that carries the larger satisfies both readings."""
-    found = needs(task, 1, type_bytes, "in")
+    found = compute_needs(task, 1, type_bytes, "in")
 
     assert {n.source: n.bytes_per_s for n in found} == {"guide": guide, "rules": rules}
     assert max(guide, rules) == found[0].bytes_per_s
@@ -67,7 +69,7 @@ def test_where_the_sources_differ_the_larger_is_to_be_met(
 def test_rate_that_no_run_has_is_refused(rate: float) -> None:
     """Nothing is proven from a run that measured nothing."""
     with pytest.raises(ValueError, match="should be a number above 0"):
-        needs("bert", rate, 1, "in")
+        compute_needs("bert", rate, 1, "in")
 
 
 def test_enabled_and_documented_link_is_granted() -> None:
@@ -76,7 +78,7 @@ def test_enabled_and_documented_link_is_granted() -> None:
 
     assert decision.granted
     assert decision.required_per_s == 7717 * 4608
-    text = proof(decision)
+    text = format_proof(decision)
     assert "start_from_device of bert on lab: granted" in text
     assert "0.035560 GB/s  rules: 7,717/s x 4,608 bytes (3 x 384 x type" in text
     assert "0.023737 GB/s  guide: 7,717/s x 3,076 bytes" in text
@@ -86,7 +88,12 @@ def test_enabled_and_documented_link_is_granted() -> None:
 @pytest.mark.parametrize(
     ("evidence", "task", "end", "said"),
     [
-        (Evidence(), "bert", False, "start_from_device is not enabled for lab: where"),
+        (
+            DirectPath(),
+            "bert",
+            False,
+            "start_from_device is not enabled for lab: where",
+        ),
         (
             GOOD,
             "retinanet",
@@ -123,22 +130,22 @@ def test_enabled_and_documented_link_is_granted() -> None:
     ],
 )
 def test_a_refusal_names_what_is_missing(
-    evidence: Evidence, task: str, end: bool, said: str
+    evidence: DirectPath, task: str, end: bool, said: str
 ) -> None:
     """Each condition of the rules is one reason, with what to do."""
     decision = decide("lab", evidence, task, 10_000, start=True, end=end)
 
     assert not decision.granted
     assert [said for why in decision.reasons if said in why] == [said]
-    assert "refused because:" in proof(decision)
+    assert "refused because:" in format_proof(decision)
 
 
 def test_all_reasons_are_told_at_once() -> None:
     """Nobody repairs a system file one message at a time."""
-    decision = decide("lab", Evidence(), "bert", 100, start=True)
+    decision = decide("lab", DirectPath(), "bert", 100, start=True)
 
     assert len(decision.reasons) == 4
-    assert all(f"  - {why}" in proof(decision) for why in decision.reasons)
+    assert all(f"  - {why}" in format_proof(decision) for why in decision.reasons)
 
 
 def test_both_ways_need_the_sum() -> None:
@@ -155,7 +162,7 @@ def test_both_ways_need_the_sum() -> None:
     assert [why[:44] for why in narrow.reasons] == [
         "both_gb_s = 30, but 32.945 GB/s are required"
     ]
-    assert "32.944795 GB/s  both directions at once" in proof(both)
+    assert "32.944795 GB/s  both directions at once" in format_proof(both)
 
 
 def test_measured_copies_can_contradict_what_is_declared() -> None:
@@ -166,12 +173,12 @@ def test_measured_copies_can_contradict_what_is_declared() -> None:
     assert [why[:66] for why in decision.reasons] == [
         "measured into the device: 1.000 GB/s from pinned memory, but 3.294"
     ]
-    assert "copies of 1,048,576 bytes on made-up G" in proof(decision)
+    assert "copies of 1,048,576 bytes on made-up G" in format_proof(decision)
 
 
 def test_nothing_asked_is_nothing_refused() -> None:
     """Both are off by default, and then no system needs any evidence."""
-    decision = decide("lab", Evidence(), "retinanet", 100, start=False)
+    decision = decide("lab", DirectPath(), "retinanet", 100, start=False)
 
     assert decision.granted
     assert decision.required_per_s == 0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.rounds.names import canonical
-from pytest_mlperf.core.rounds.names import interactive
+from pytest_mlperf.core.rounds.names import is_interactive
+from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.rounds.names import squash
 
 RULES = [rule for name in rounds.ROUNDS for rule in rounds.get(name).rules]
@@ -81,17 +81,17 @@ def test_a_spelling_is_of_one_benchmark(
     spelling: str, expected: tuple[str, str] | None
 ) -> None:
     """Folders of real submissions, LoadGen's models and names in prose."""
-    assert expected == canonical(spelling)
+    assert expected == resolve_benchmark(spelling)
 
 
 def test_every_rule_of_every_round_is_found_by_its_own_names() -> None:
     """The canonical name comes back unchanged, and LoadGen's model leads to it."""
     for rule in RULES:
         own = (rule.benchmark, rule.target)
-        alone = canonical(rule.loadgen_model, rule.round)
+        alone = resolve_benchmark(rule.loadgen_model, rule.round)
 
-        assert own == canonical(rule.model, rule.round)
-        assert (rule.benchmark, "") == canonical(rule.benchmark, rule.round)
+        assert own == resolve_benchmark(rule.model, rule.round)
+        assert (rule.benchmark, "") == resolve_benchmark(rule.benchmark, rule.round)
         assert (rule.benchmark, "") == alone, rule.loadgen_model
 
 
@@ -126,34 +126,36 @@ def test_canonical_names_are_fixed_points(
     text = joined(spelling, target)
     for way in ways:
         text = WAYS[way](text)
-    found = canonical(text)
+    found = resolve_benchmark(text)
 
-    assert canonical(joined(spelling, target)) == found
+    assert resolve_benchmark(joined(spelling, target)) == found
     if not target:
         assert found is not None
     if found:
-        assert found == canonical(joined(*found))
+        assert found == resolve_benchmark(joined(*found))
         assert found[1] in ("", target)
 
 
 @given(st.text(max_size=60))
 def test_any_text_has_at_most_one_benchmark(text: str) -> None:
     """What is no name is None; what is one is canonical and leads to itself."""
-    found = canonical(text)
+    found = resolve_benchmark(text)
 
-    assert found is None or (found[0] in FACTS and canonical(joined(*found)) == found)
+    assert found is None or (
+        found[0] in FACTS and resolve_benchmark(joined(*found)) == found
+    )
 
 
 def test_ssd_resnet34_is_an_entry_to_retinanet_since_there_is_one() -> None:
     """The checkers of v2.1 and later map it; v2.0's calls it ssd-large."""
-    assert canonical("ssd-resnet34") == ("ssd-large", "")
-    assert canonical("ssd-resnet34", "v2.0") == ("ssd-large", "")
-    assert canonical("ssd-resnet34", "v5.1") == ("retinanet", "")
+    assert resolve_benchmark("ssd-resnet34") == ("ssd-large", "")
+    assert resolve_benchmark("ssd-resnet34", "v2.0") == ("ssd-large", "")
+    assert resolve_benchmark("ssd-resnet34", "v5.1") == ("retinanet", "")
 
 
 def test_interactive_is_told_by_the_name() -> None:
     """v5.0 has benchmarks of that name, and LoadGen has models."""
-    assert interactive("llama2-70b-interactive-99")
-    assert interactive("gpt-oss-120b-Interactive")
-    assert not interactive("llama2-70b-99")
-    assert not interactive("hyperinteractivenet")
+    assert is_interactive("llama2-70b-interactive-99")
+    assert is_interactive("gpt-oss-120b-Interactive")
+    assert not is_interactive("llama2-70b-99")
+    assert not is_interactive("hyperinteractivenet")

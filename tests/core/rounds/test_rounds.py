@@ -13,7 +13,7 @@ from pytest_mlperf.core import rounds
 from pytest_mlperf.core.rounds import AccuracyLimit
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.rounds import v5_1
-from pytest_mlperf.core.rounds.names import canonical
+from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.rounds.table import revise
 from pytest_mlperf.core.types import Scenario
 
@@ -185,7 +185,7 @@ def test_every_exception_to_loadgens_conf_is_one(conf: Conf) -> None:
 def test_every_model_of_loadgens_conf_is_known(conf: Conf) -> None:
     """A model that LoadGen has settings for is in v6.1, or retired by name."""
     _, _, models = conf
-    known = {canonical(model, "v6.1") for model in models if model != "*"}
+    known = {resolve_benchmark(model, "v6.1") for model in models if model != "*"}
     named = {found[0] for found in known if found}
     current = {rule.benchmark for rule in rounds.get("v6.1").rules}
 
@@ -209,7 +209,7 @@ def test_newest_round_is_the_last_that_has_the_combination(
     name: str, target: str, scenario: Scenario, expected: str
 ) -> None:
     """Server ended for bert with v4.1; resnet50 keeps it for some systems."""
-    found = rounds.newest(name, target, scenario)
+    found = rounds.find_newest(name, target, scenario)
 
     assert found is not None
     assert expected == found.name
@@ -217,8 +217,8 @@ def test_newest_round_is_the_last_that_has_the_combination(
 
 def test_bert_has_no_multistream_in_any_round() -> None:
     """There is no rule to judge such a run by, so there is no cell."""
-    assert rounds.newest("bert", "99", MS) is None
-    assert rounds.newest("bert", "99.9", MS) is None
+    assert rounds.find_newest("bert", "99", MS) is None
+    assert rounds.find_newest("bert", "99.9", MS) is None
 
 
 def test_resnet50_server_is_left_for_systems_of_both_categories() -> None:

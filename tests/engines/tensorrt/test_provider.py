@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mlperf.core.errors import Refused
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.engines.tensorrt.cache import CacheEntry
 from pytest_mlperf.engines.tensorrt.cache import PlanRecord
 from pytest_mlperf.engines.tensorrt.library import TensorRT
@@ -211,7 +211,7 @@ def test_engine_options_become_settings(tmp_path: Path) -> None:
 )
 def test_a_wrong_engine_option_is_refused(name: str, value: str, said: str) -> None:
     """SearchResult, legal, and where it was said."""
-    with pytest.raises(Refused, match=said):
+    with pytest.raises(RunRefused, match=said):
         read_settings({name: value})
 
 

@@ -22,14 +22,14 @@ from pytest_mlperf.core.submission.check import system
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
-from pytest_mlperf.core.submission.check.tree import read
+from pytest_mlperf.core.submission.check.tree import read_tree
 
 __all__ = [
     "Problem",
     "Result",
     "Tree",
     "check_tree",
-    "read",
+    "read_tree",
     "result_problems",
     "tree_problems",
 ]
@@ -46,7 +46,7 @@ def check_tree(
 
     Never raises for what is in the tree; ``ValueError`` for an unknown round.
     """
-    tree, problems = read(root, round_name, division=division, submitter=submitter)
+    tree, problems = read_tree(root, round_name, division=division, submitter=submitter)
     yield from problems
     yield from tree_problems(tree)
     for result in tree.results:
@@ -65,11 +65,11 @@ def tree_problems(tree: Tree) -> Iterator[Problem]:
 
 def result_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     """Yield what is wrong with one result."""
-    if extras.endpoints(tree, result):
+    if extras.has_endpoints(tree, result):
         yield extras.endpoint_problem(result)
         return
     run = str(tree.layout.performance(*result.names))
-    with_power = power.measured(tree, result)
+    with_power = power.has_power_logs(tree, result)
     yield from logs.performance_problems(tree, result, run, power=with_power)
     if with_power:
         yield from power_time.problems(tree, result)

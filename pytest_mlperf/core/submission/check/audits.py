@@ -23,23 +23,23 @@ from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.rounds import Rule
-from pytest_mlperf.core.submission.check.logs import as_problem
 from pytest_mlperf.core.submission.check.logs import cut_problems
 from pytest_mlperf.core.submission.check.logs import file_problems
 from pytest_mlperf.core.submission.check.logs import hash_problems
 from pytest_mlperf.core.submission.check.logs import is_cut
+from pytest_mlperf.core.submission.check.logs import is_readable
+from pytest_mlperf.core.submission.check.logs import make_problem
 from pytest_mlperf.core.submission.check.logs import performance_problems
-from pytest_mlperf.core.submission.check.logs import readable
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 from pytest_mlperf.core.verdict import Status
 
 RUN = "performance/run_1"
 
-folder_rule = rule("compliance")
-verdict_rule = rule("compliance_verdict")
+folder_rule = make_fault("compliance")
+verdict_rule = make_fault("compliance_verdict")
 
 
 def audit_problems(tree: Tree, result: Result) -> Iterator[Problem]:
@@ -80,14 +80,14 @@ def verdict_problems(
         if isinstance(text, Problem):
             yield text
         elif name == report.VERIFY_ACCURACY and isinstance(test, AcceptsScores):
-            passed = report.passes(text)
+            passed = report.has_passed(text)
             yield from score_problems(tree, folder, test, wanted, passed=passed)
         else:
             for found, required in test.missing_proof(text):
-                yield verdict_rule(path, found, required, repeat(test))
+                yield verdict_rule(path, found, required, format_remedy(test))
 
 
-def repeat(test: AuditTest) -> str:
+def format_remedy(test: AuditTest) -> str:
     return f"repeat {test.name} and its verification; look at what the file says"
 
 
@@ -104,17 +104,19 @@ def score_problems(
     if not passed and not fallback:
         required = f"TEST PASS, or {' and '.join(test.score_files)} beside it"
         path = f"{folder}/{report.VERIFY_ACCURACY}"
-        yield verdict_rule(path, "no line TEST PASS", required, repeat(test))
+        yield verdict_rule(path, "no line TEST PASS", required, format_remedy(test))
         passed = True  # The files are those of a test that needs no fallback.
     texts = () if passed else test.score_files
     yield from file_problems(listing, own, (ACCURACY, ACCURACY_TXT, *texts))
-    if readable(listing, own, (ACCURACY, ACCURACY_TXT)):
+    if is_readable(listing, own, (ACCURACY, ACCURACY_TXT)):
         yield from cut_problems(listing, f"{own}/{ACCURACY}")
         yield from hash_problems(listing, own)
-    if passed or not readable(listing, own, texts):
+    if passed or not is_readable(listing, own, texts):
         return
     try:
-        agree, found, remedy = test.compare_scores(run_in(tree, own, test, wanted))
+        agree, found, remedy = test.compare_scores(
+            make_audited_run(tree, own, test, wanted)
+        )
     except LogError as error:
         path = f"{own}/{Path(error.file).name}"
         yield verdict_rule(path, error.found, error.required, error.remedy)
@@ -132,14 +134,16 @@ def speed_problems(
     reference = str(tree.layout.performance(*result.names))
     if name in wanted.compliance:
         reference = f"{tree.layout.compliance(*result.names, name)}/{RUN}"
-    if not all(readable(tree.listing, f, (SUMMARY, DETAIL)) for f in (run, reference)):
+    if not all(
+        is_readable(tree.listing, f, (SUMMARY, DETAIL)) for f in (run, reference)
+    ):
         return
     references = {name: tree.listing.root / reference}
-    compared = run_in(tree, run, test, wanted, references)
+    compared = make_audited_run(tree, run, test, wanted, references)
     for check in test.compare_speed(compared).checks:
         # A log that cannot be read is a problem of its own run already.
         if check.status is Status.FAIL:
-            yield as_problem(run, check)
+            yield make_problem(run, check)
 
 
 def answer_problems(
@@ -148,7 +152,7 @@ def answer_problems(
     """The logged answers, as far as they are in the tree, pass the test again."""
     own = f"{folder}/accuracy"
     path = f"{own}/{ACCURACY}"
-    if not readable(tree.listing, own, (ACCURACY,)):
+    if not is_readable(tree.listing, own, (ACCURACY,)):
         remedy = "put the answers there that LoadGen logged in this test"
         required = "the logged answers"
         yield folder_rule(path, "no such file, or an empty one", required, remedy)
@@ -157,16 +161,16 @@ def answer_problems(
     yield from problems
     if problems or is_cut(tree.listing, path):
         return
-    audited = run_in(tree, own, test, wanted)
+    audited = make_audited_run(tree, own, test, wanted)
     if not test.can_verify_again(audited.folder):
         return
     for finding in test.verify(audited):
         for check in finding.checks:
             if check.status is not Status.PASS:
-                yield as_problem(own, check)
+                yield make_problem(own, check)
 
 
-def run_in(
+def make_audited_run(
     tree: Tree,
     folder: str,
     test: AuditTest,

@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.rounds.names import canonical
-from pytest_mlperf.core.rounds.names import interactive
+from pytest_mlperf.core.rounds.names import is_interactive
+from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.layout import folder_name
 from pytest_mlperf.core.types import Scenario
 
-name_rule = rule("benchmark_name")
-scenario_rule = rule("scenario_name")
+name_rule = make_fault("benchmark_name")
+scenario_rule = make_fault("scenario_name")
 
 
-def benchmark_of(
+def parse_folders(
     model: str, scenario_name: str, round_name: str
 ) -> tuple[tuple[str, str] | None, Scenario | None]:
     """Return benchmark with target, and scenario; None for what is not known."""
@@ -26,12 +26,12 @@ def benchmark_of(
         scenario: Scenario | None = Scenario.parse(scenario_name)
     except ValueError:
         scenario = None
-    if interactive(model) and scenario is Scenario.SERVER:
+    if is_interactive(model) and scenario is Scenario.SERVER:
         scenario = Scenario.INTERACTIVE
-    return canonical(model, round_name), scenario
+    return resolve_benchmark(model, round_name), scenario
 
 
-def official(name: str, benchmark: tuple[str, str], round_name: str) -> bool:
+def is_official(name: str, benchmark: tuple[str, str], round_name: str) -> bool:
     """True for a folder name that the round's official checker understands."""
     names = {folder_name(*benchmark, round_name)}
     names.add(folder_name(*benchmark, round_name, Scenario.INTERACTIVE))
@@ -57,7 +57,7 @@ def name_problems(
             remedy = f"map {folder!r} to one in model_mapping.json: {names}"
         required = f"a benchmark of {round_name}"
         yield name_rule(path, repr(folder), required, remedy)
-    elif held and not official(folder, benchmark, round_name):
+    elif held and not is_official(folder, benchmark, round_name):
         required = folder_name(*benchmark, round_name)
         yield name_rule(path, repr(folder), required, f"rename it to {required}")
 

@@ -14,9 +14,9 @@ from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.log import Log
-from pytest_mlperf.core.submission.check.logs import readable
+from pytest_mlperf.core.submission.check.logs import is_readable
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
@@ -24,9 +24,9 @@ from pytest_mlperf.core.submission.check.tree import Tree
 MARK = "Network SUT"
 """What a network system's SUT is called."""
 
-shown_rule = rule("accuracy_examples")
-sut_rule = rule("network_sut")
-endpoint_rule = rule("endpoints")
+shown_rule = make_fault("accuracy_examples")
+sut_rule = make_fault("network_sut")
+endpoint_rule = make_fault("endpoints")
 
 
 def example_problems(tree: Tree, result: Result) -> Iterator[Problem]:
@@ -54,7 +54,7 @@ def network_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     if str(found.get("is_network", "")).lower() != "true":
         return
     folder = str(tree.layout.performance(*result.names))
-    if not readable(tree.listing, folder, (SUMMARY, DETAIL)):
+    if not is_readable(tree.listing, folder, (SUMMARY, DETAIL)):
         return
     try:
         name = Log.read(tree.listing.root / folder).text("sut_name")
@@ -66,7 +66,7 @@ def network_problems(tree: Tree, result: Result) -> Iterator[Problem]:
         yield sut_rule(path, f"sut_name {name[:40]!r}", f"... {MARK!r} ...", remedy)
 
 
-def endpoints(tree: Tree, result: Result) -> bool:
+def has_endpoints(tree: Tree, result: Result) -> bool:
     """True for a result of the endpoints harness, which has no LoadGen logs."""
     listing = tree.listing
     details = (

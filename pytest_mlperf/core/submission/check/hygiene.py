@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_mlperf.core.submission.check.listing import Entry
-from pytest_mlperf.core.submission.check.listing import Kind
+from pytest_mlperf.core.submission.check.listing import EntryKind
+from pytest_mlperf.core.submission.check.listing import TreeEntry
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Tree
 from pytest_mlperf.core.submission.layout import DIVISIONS
@@ -21,16 +21,16 @@ BESIDE = (".git", ".github", "assets")
 LARGEST = 50 * 1024 * 1024
 """Bytes (FILE_SIZE_LIMIT_MB)."""
 
-something = rule("something_to_check")
-root_rule = rule("root")
-division_rule = rule("division")
-submitter_rule = rule("submitter")
-link_rule = rule("links")
-size_rule = rule("file_size")
-name_rule = rule("file_names")
-empty_rule = rule("empty_folders")
-reading = rule("readable")
-layout_rule = rule("layout")
+something = make_fault("something_to_check")
+root_rule = make_fault("root")
+division_rule = make_fault("division")
+submitter_rule = make_fault("submitter")
+link_rule = make_fault("links")
+size_rule = make_fault("file_size")
+name_rule = make_fault("file_names")
+empty_rule = make_fault("empty_folders")
+reading = make_fault("readable")
+layout_rule = make_fault("layout")
 
 
 def tree_problems(tree: Tree) -> Iterator[Problem]:
@@ -85,17 +85,17 @@ def home_problems(tree: Tree, home: Home) -> Iterator[Problem]:
             yield layout_rule(path, "a folder", "none of that name", remedy)
 
 
-def entry_problems(tree: Tree, entry: Entry) -> Iterator[Problem]:
+def entry_problems(tree: Tree, entry: TreeEntry) -> Iterator[Problem]:
     """Yield what is wrong with one file or folder by its name, kind and size."""
     path, name = entry.path, entry.name
-    if entry.kind in (Kind.BROKEN, Kind.OUTSIDE, Kind.CYCLE):
+    if entry.kind in (EntryKind.BROKEN, EntryKind.OUTSIDE, EntryKind.CYCLE):
         found = f"{entry.kind.value} ({entry.link})"
         yield link_rule(path, found, "a file of the tree", "put the file itself there")
-    elif entry.kind is Kind.SPECIAL:
+    elif entry.kind is EntryKind.SPECIAL:
         yield link_rule(path, entry.kind.value, "a file or folder", "remove it")
-    elif entry.kind is Kind.UNREADABLE:
+    elif entry.kind is EntryKind.UNREADABLE:
         yield reading(path, entry.why, "readable", "make it readable")
-    elif entry.kind is Kind.FOLDER and not tree.listing.inside.get(path):
+    elif entry.kind is EntryKind.FOLDER and not tree.listing.inside.get(path):
         yield empty_rule(path, "nothing in it", "files", "remove it, or fill it")
     if entry.size > LARGEST:
         found = f"{entry.size:,} bytes"

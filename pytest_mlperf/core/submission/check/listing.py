@@ -20,7 +20,7 @@ LARGEST_TEXT = 1 << 22
 """Bytes of a description or a note that are read; honest ones have some thousand."""
 
 
-class Kind(enum.Enum):
+class EntryKind(enum.Enum):
     """What an entry of a folder is."""
 
     FILE = "a file"
@@ -33,11 +33,11 @@ class Kind(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TreeEntry:
     """One name below the root; a link to something inside counts as that."""
 
     path: str
-    kind: Kind
+    kind: EntryKind
     size: int = 0
     link: str = ""
     """Where it points to, if it is a link."""
@@ -54,7 +54,7 @@ class Listing:
     """Every entry below a root, by its path with forward slashes."""
 
     root: Path
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, TreeEntry] = field(default_factory=dict)
     inside: dict[str, list[str]] = field(default_factory=dict)
     """Folder -> names in it, sorted; the root is the empty path."""
 
@@ -69,21 +69,23 @@ class Listing:
             for entry, target in listing._scan(folder, above):
                 listing.entries[entry.path] = entry
                 listing.inside[folder].append(entry.name)
-                if entry.kind is Kind.FOLDER:
+                if entry.kind is EntryKind.FOLDER:
                     stack.append((entry.path, (*above, target)))
         if stack:
             why = f"more than {MOST:,} files"
-            listing.entries[""] = Entry("", Kind.UNREADABLE, why=why)
+            listing.entries[""] = TreeEntry("", EntryKind.UNREADABLE, why=why)
         return listing
 
-    def _scan(self, folder: str, above: tuple[str, ...]) -> Iterator[tuple[Entry, str]]:
+    def _scan(
+        self, folder: str, above: tuple[str, ...]
+    ) -> Iterator[tuple[TreeEntry, str]]:
         self.inside[folder] = []
         try:
             with os.scandir(self.root / folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
             why = f"{error.strerror or error}".lower()
-            self.entries[folder] = Entry(folder, Kind.UNREADABLE, why=why)
+            self.entries[folder] = TreeEntry(folder, EntryKind.UNREADABLE, why=why)
             return
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -92,7 +94,7 @@ class Listing:
     def is_file(self, path: str) -> bool:
         """True for a regular file inside the tree."""
         entry = self.entries.get(path)
-        return entry is not None and entry.kind is Kind.FILE
+        return entry is not None and entry.kind is EntryKind.FILE
 
     def is_folder(self, path: str) -> bool:
         return path in self.inside
@@ -108,7 +110,7 @@ class Listing:
     def _folder(self, folder: str, name: str) -> bool:
         return (f"{folder}/{name}" if folder else name) in self.inside
 
-    def below(self, folder: str) -> Iterator[Entry]:
+    def below(self, folder: str) -> Iterator[TreeEntry]:
         """Yield every entry below a folder."""
         stack = [folder]
         while stack:
@@ -127,7 +129,7 @@ class Listing:
         entry = self.entries.get(path)
         if entry is None:
             return Problem(path, rule, "no such file", "a text file", "add it")
-        if entry.kind is not Kind.FILE:
+        if entry.kind is not EntryKind.FILE:
             found, remedy = entry.kind.value, "put a regular file there"
             return Problem(path, rule, found, "a text file", remedy)
         try:
@@ -171,7 +173,7 @@ class Listing:
 
 def classify(
     entry: os.DirEntry[str], path: str, above: tuple[str, ...]
-) -> tuple[Entry, str]:
+) -> tuple[TreeEntry, str]:
     """Return an entry of a folder, and where its content really is.
 
     ``above`` are the real paths of the folders that hold it, the root's first.
@@ -184,16 +186,16 @@ def classify(
             # A link to itself raises; so does one that nobody may follow.
             target = os.path.realpath(entry.path, strict=True)
             if target != above[0] and not target.startswith(f"{above[0]}/"):
-                return Entry(path, Kind.OUTSIDE, link=link), target
+                return TreeEntry(path, EntryKind.OUTSIDE, link=link), target
         state = entry.stat()
     except FileNotFoundError:
-        return Entry(path, Kind.BROKEN, link=link), target
+        return TreeEntry(path, EntryKind.BROKEN, link=link), target
     except OSError as error:
         why = f"{error.strerror or error}".lower()
-        kind = Kind.BROKEN if link else Kind.UNREADABLE
-        return Entry(path, kind, link=link, why=why), target
+        kind = EntryKind.BROKEN if link else EntryKind.UNREADABLE
+        return TreeEntry(path, kind, link=link, why=why), target
     if stat.S_ISDIR(state.st_mode):
-        kind = Kind.CYCLE if target in above else Kind.FOLDER
-        return Entry(path, kind, link=link), target
-    kind = Kind.FILE if stat.S_ISREG(state.st_mode) else Kind.SPECIAL
-    return Entry(path, kind, state.st_size, link), target
+        kind = EntryKind.CYCLE if target in above else EntryKind.FOLDER
+        return TreeEntry(path, kind, link=link), target
+    kind = EntryKind.FILE if stat.S_ISREG(state.st_mode) else EntryKind.SPECIAL
+    return TreeEntry(path, kind, state.st_size, link), target

@@ -12,20 +12,20 @@ from collections.abc import Collection
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_mlperf.core.judge.identify import appraise
+from pytest_mlperf.core.judge.identify import identify
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.accuracy import HASH
-from pytest_mlperf.core.logs.discover import Place
+from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.submission.check.hygiene import LARGEST
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
-from pytest_mlperf.core.submission.seal import digest
+from pytest_mlperf.core.submission.seal import digest_file
 from pytest_mlperf.core.submission.truncate import LIMIT
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Check
@@ -40,10 +40,10 @@ CUT = re.compile(rb"\r?\n\r?\n\.\.\.\r?\n\r?\n")
 OF_THE_WHOLE = ("whole_dataset", "accuracy_hash")
 """Checks that need the accuracy log before it was cut."""
 
-files_rule = rule("log_files")
-size_rule = rule("accuracy_log_size")
-cut_rule = rule("accuracy_log_cut")
-hash_rule = rule("accuracy_hash")
+files_rule = make_fault("log_files")
+size_rule = make_fault("accuracy_log_size")
+cut_rule = make_fault("accuracy_log_cut")
+hash_rule = make_fault("accuracy_hash")
 
 
 def performance_problems(
@@ -53,10 +53,10 @@ def performance_problems(
     spl = ("spl.txt",) if power else ()
     needed = (*PERFORMANCE, *spl)
     yield from file_problems(tree.listing, folder, needed, optional=(ACCURACY,))
-    if not readable(tree.listing, folder, PERFORMANCE):
+    if not is_readable(tree.listing, folder, PERFORMANCE):
         return
-    place = place_of(tree, result, folder, Mode.PERFORMANCE, test)
-    yield from judged(tree, folder, place)
+    place = describe_run(tree, result, folder, Mode.PERFORMANCE, test)
+    yield from judge_run(tree, folder, place)
 
 
 def accuracy_problems(tree: Tree, result: Result) -> Iterator[Problem]:
@@ -70,7 +70,7 @@ def accuracy_problems(tree: Tree, result: Result) -> Iterator[Problem]:
         required = f"at most {LIMIT:,}"
         remedy = "cut it as truncate_accuracy_log.py does, and keep the whole elsewhere"
         yield size_rule(path, f"{size:,} bytes", required, remedy)
-    if not readable(listing, folder, ACCURATE):
+    if not is_readable(listing, folder, ACCURATE):
         return
     cut = is_cut(listing, path)
     if cut:
@@ -79,15 +79,17 @@ def accuracy_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     skipped = OF_THE_WHOLE if cut else () if result.held else ("accuracy_hash",)
     if cut and result.held:
         yield from hash_problems(listing, folder)
-    place = place_of(tree, result, folder, Mode.ACCURACY, "")
-    yield from judged(tree, folder, place, skipped)
+    place = describe_run(tree, result, folder, Mode.ACCURACY, "")
+    yield from judge_run(tree, folder, place, skipped)
 
 
-def place_of(tree: Tree, result: Result, folder: str, mode: Mode, test: str) -> Place:
+def describe_run(
+    tree: Tree, result: Result, folder: str, mode: Mode, test: str
+) -> FoundRun:
     """Return what the tree says of a run, for the judge."""
     benchmark, target = result.benchmark or ("", "")
     kind = tree.category(result)
-    return Place(
+    return FoundRun(
         tree.listing.root / folder,
         model=result.folder,
         benchmark=benchmark,
@@ -102,18 +104,18 @@ def place_of(tree: Tree, result: Result, folder: str, mode: Mode, test: str) -> 
     )
 
 
-def judged(
-    tree: Tree, folder: str, place: Place, skipped: Collection[str] = ()
+def judge_run(
+    tree: Tree, folder: str, place: FoundRun, skipped: Collection[str] = ()
 ) -> Iterator[Problem]:
     """Yield a problem for every check of the judge that did not pass."""
     if not place.benchmark or place.scenario is None:
         return  # The names of the folders are a problem already.
-    for check in appraise(place, tree.round.name).checks:
+    for check in identify(place, tree.round.name).checks:
         if check.status in (Status.FAIL, Status.ERROR) and check.name not in skipped:
-            yield as_problem(folder, check)
+            yield make_problem(folder, check)
 
 
-def as_problem(folder: str, check: Check) -> Problem:
+def make_problem(folder: str, check: Check) -> Problem:
     """Return a check that did not pass as a problem of the file it looked at."""
     name, _, line = Path(check.where).name.partition(":")
     known = name in (SUMMARY, DETAIL, ACCURACY, ACCURACY_TXT)
@@ -154,7 +156,7 @@ def file_problems(
             yield files_rule(f"{folder}/{name}", "a file", required, "move it out")
 
 
-def readable(listing: Listing, folder: str, needed: Collection[str]) -> bool:
+def is_readable(listing: Listing, folder: str, needed: Collection[str]) -> bool:
     """True when the judge can read a run: whole files of a legal size."""
     for name in needed:
         path = f"{folder}/{name}"
@@ -163,7 +165,7 @@ def readable(listing: Listing, folder: str, needed: Collection[str]) -> bool:
     return True
 
 
-def head(listing: Listing, path: str) -> bytes | None:
+def read_head(listing: Listing, path: str) -> bytes | None:
     """Return what a cut accuracy log can hold at most; None when it is unreadable."""
     try:
         with (listing.root / path).open("rb") as file:
@@ -174,12 +176,12 @@ def head(listing: Listing, path: str) -> bytes | None:
 
 def is_cut(listing: Listing, path: str) -> bool:
     """True for an accuracy log that was truncated as the official tool does."""
-    return bool(CUT.search(head(listing, path) or b""))
+    return bool(CUT.search(read_head(listing, path) or b""))
 
 
 def cut_problems(listing: Listing, path: str) -> Iterator[Problem]:
     """A cut log still has LoadGen's records at both ends."""
-    raw = head(listing, path)
+    raw = read_head(listing, path)
     if raw is None:
         yield cut_rule(path, "unreadable", "a readable file", "make it readable")
         return
@@ -211,7 +213,7 @@ def hash_problems(listing: Listing, folder: str) -> Iterator[Problem]:
     if not found:
         yield hash_rule(path, "no hash= line", required, remedy)
     elif not is_cut(listing, f"{folder}/{ACCURACY}"):
-        own = digest(listing.root / folder / ACCURACY)
+        own = digest_file(listing.root / folder / ACCURACY)
         if own != found.lower():
             remedy = "put the log there that was scored, or score this one again"
             yield hash_rule(path, f"hash={found[:16]}…", f"hash={own[:16]}…", remedy)

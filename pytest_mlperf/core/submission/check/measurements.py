@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import HELD
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Result
@@ -28,11 +28,11 @@ FIELDS = (
 SETTING = re.compile(r"[^=]+\.[^.=]+\.[^.=]+=\s*\S.*")
 """A line of user.conf: model.scenario.key = value."""
 
-fields_rule = rule("measurements_fields")
-file_rule = rule("measurements_files")
-conf_rule = rule("user_conf")
-code_rule = rule("code")
-calibration_rule = rule("calibration")
+fields_rule = make_fault("measurements_fields")
+file_rule = make_fault("measurements_files")
+conf_rule = make_fault("user_conf")
+code_rule = make_fault("code")
+calibration_rule = make_fault("calibration")
 
 
 def measurement_problems(tree: Tree, result: Result) -> Iterator[Problem]:

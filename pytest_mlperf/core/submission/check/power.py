@@ -19,7 +19,7 @@ from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.submission.check.logs import file_problems
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 
@@ -57,15 +57,15 @@ PTD = "1.11.1"
 """Version of PTDaemon."""
 AGAIN = "measure power again; the logs of one session belong together"
 
-files_rule = rule("power_files")
-fields_rule = rule("power_fields")
-agreement = rule("power_agreement")
-digest_rule = rule("power_digests")
-meter_rule = rule("power_meter")
+files_rule = make_fault("power_files")
+fields_rule = make_fault("power_fields")
+agreement = make_fault("power_agreement")
+digest_rule = make_fault("power_digests")
+meter_rule = make_fault("power_meter")
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class PtdSession:
     """One power measurement: its folders and both ends' descriptions."""
 
     base: str
@@ -78,19 +78,19 @@ class Session:
         return f"{self.base}/{name}"
 
 
-def base(tree: Tree, result: Result) -> str:
+def find_folder(tree: Tree, result: Result) -> str:
     """Return the folder that holds run_1, ranging and power."""
     return str(tree.layout.performance(*result.names).parent)
 
 
-def measured(tree: Tree, result: Result) -> bool:
+def has_power_logs(tree: Tree, result: Result) -> bool:
     """True for a result with power logs (submission checker: the folder is there)."""
-    return tree.listing.is_folder(f"{base(tree, result)}/power")
+    return tree.listing.is_folder(f"{find_folder(tree, result)}/power")
 
 
 def file_list_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     """The three folders hold their files, and the meter is described."""
-    listing, home = tree.listing, base(tree, result)
+    listing, home = tree.listing, find_folder(tree, result)
     yield from file_problems(listing, f"{home}/ranging", RUN_FILES, (ACCURACY,))
     yield from file_problems(listing, f"{home}/power", FILES)
     folder = tree.layout.measurements(*result.names)
@@ -108,9 +108,9 @@ def file_list_problems(tree: Tree, result: Result) -> Iterator[Problem]:
                 yield files_rule(path, "an empty file", "the meter's", "write it")
 
 
-def session(tree: Tree, result: Result) -> Session | list[Problem]:
+def read_session(tree: Tree, result: Result) -> PtdSession | list[Problem]:
     """Return the two descriptions of a measurement, or why there are none."""
-    home = base(tree, result)
+    home = find_folder(tree, result)
     found = []
     problems = []
     for name in ("client.json", "server.json"):
@@ -125,10 +125,10 @@ def session(tree: Tree, result: Result) -> Session | list[Problem]:
                 path = f"{home}/power/{name}"
                 shown = f"no field {key}"
                 problems.append(fields_rule(path, shown, "the field", AGAIN))
-    return problems if problems else Session(home, found[0], found[1])
+    return problems if problems else PtdSession(home, found[0], found[1])
 
 
-def agreement_problems(own: Session) -> Iterator[Problem]:
+def agreement_problems(own: PtdSession) -> Iterator[Problem]:
     """Client and server speak of one session (uuid_check, session_name_check,
     messages_check, debug_check).
     """
@@ -142,7 +142,7 @@ def agreement_problems(own: Session) -> Iterator[Problem]:
     if own.server.get("debug", False) is not False:
         remedy = "measure again with the server out of debug mode"
         yield agreement(path, "debug on", "debug off", remedy)
-    ours, theirs = (spoken(end["messages"]) for end in (own.client, own.server))
+    ours, theirs = (read_exchanges(end["messages"]) for end in (own.client, own.server))
     if not ours or ours != theirs:
         shown = f"{len(theirs)} messages unlike the {len(ours)} of client.json"
         yield agreement(path, shown, "the same messages", AGAIN)
@@ -154,7 +154,7 @@ def agreement_problems(own: Session) -> Iterator[Problem]:
         yield agreement(path, shown, "one version of both", remedy)
 
 
-def spoken(messages: object) -> list[tuple[str, str]]:
+def read_exchanges(messages: object) -> list[tuple[str, str]]:
     """Return commands with their replies; what time it is, is not compared."""
     if not isinstance(messages, list):
         return []
@@ -166,7 +166,7 @@ def spoken(messages: object) -> list[tuple[str, str]]:
     return found
 
 
-def digest_problems(tree: Tree, own: Session) -> Iterator[Problem]:
+def digest_problems(tree: Tree, own: PtdSession) -> Iterator[Problem]:
     """The files are those that client and server signed (results_check)."""
     signed: dict[str, Any] = {}
     for end in (own.client, own.server):
@@ -187,10 +187,10 @@ def digest_problems(tree: Tree, own: Session) -> Iterator[Problem]:
             yield digest_rule(path, f"SHA-1 {found}", required, remedy)
 
 
-def meter_problems(own: Session) -> Iterator[Problem]:
+def meter_problems(own: PtdSession) -> Iterator[Problem]:
     """Meter and PTDaemon are supported ones (ptd_messages_check, check_ptd_config)."""
     path = own.path("power/server.json")
-    replies = dict(reversed(spoken(own.server["ptd_messages"])))
+    replies = dict(reversed(read_exchanges(own.server["ptd_messages"])))
     identity = replies.get("Identify", "")
     model = identity.partition(",")[0]
     version = re.search(r"version=(.+?)-", identity)

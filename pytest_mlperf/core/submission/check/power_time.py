@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from datetime import UTC
 from datetime import datetime
 
-from pytest_mlperf.core.checks.context import moments
+from pytest_mlperf.core.checks.context import read_times
 from pytest_mlperf.core.logs.lines import LogError
-from pytest_mlperf.core.logs.lines import lines
+from pytest_mlperf.core.logs.lines import read_lines
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.submission.check import power
-from pytest_mlperf.core.submission.check.logs import readable
+from pytest_mlperf.core.submission.check.logs import is_readable
 from pytest_mlperf.core.submission.check.power import AGAIN
-from pytest_mlperf.core.submission.check.power import Session
+from pytest_mlperf.core.submission.check.power import PtdSession
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 
@@ -38,9 +38,9 @@ STAMP = re.compile(r"^(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d\.\d{3})")
 ACTIVATED = re.compile(r"Uncertainty checking for Yokogawa\S+ is activated")
 UNCERTAIN = re.compile(r"Uncertainty \d+.\d+%, which is above 1.00% limit")
 
-phases_rule = rule("power_phases")
-watts_rule = rule("power_watts")
-meter_log = rule("power_meter_log")
+phases_rule = make_fault("power_phases")
+watts_rule = make_fault("power_watts")
+meter_log = make_fault("power_meter_log")
 
 Window = tuple[float, float]
 """Begin and end, in seconds since 1970."""
@@ -49,7 +49,7 @@ Window = tuple[float, float]
 def problems(tree: Tree, result: Result) -> Iterator[Problem]:
     """Yield what is wrong with the power logs of one result."""
     yield from power.file_list_problems(tree, result)
-    own = power.session(tree, result)
+    own = power.read_session(tree, result)
     if isinstance(own, list):
         yield from own
         return
@@ -58,10 +58,13 @@ def problems(tree: Tree, result: Result) -> Iterator[Problem]:
     yield from power.meter_problems(own)
     windows: dict[str, Window] = {}
     for name in ("ranging", "run_1"):
-        if readable(tree.listing, own.path(name), (SUMMARY, DETAIL)):
+        if is_readable(tree.listing, own.path(name), (SUMMARY, DETAIL)):
             try:
                 log = Log.read(tree.listing.root / own.path(name))
-                begin, end = moments(log, "power_begin"), moments(log, "power_end")
+                begin, end = (
+                    read_times(log, "power_begin"),
+                    read_times(log, "power_end"),
+                )
                 windows[name] = min(begin).timestamp(), max(end).timestamp()
             except LogError as error:
                 if name == "ranging":  # The judge says it of the other.
@@ -73,7 +76,7 @@ def problems(tree: Tree, result: Result) -> Iterator[Problem]:
         yield from meter_log_problems(tree, own, windows["run_1"])
 
 
-def phase_problems(own: Session, windows: dict[str, Window]) -> Iterator[Problem]:
+def phase_problems(own: PtdSession, windows: dict[str, Window]) -> Iterator[Problem]:
     """LoadGen ran inside the session's phases, on which both ends agree."""
     path = own.path("power/client.json")
     for name, key in (("ranging", "ranging"), ("run_1", "testing")):
@@ -106,7 +109,7 @@ def times(phases: object, key: str) -> list[float]:
 
 
 def watts_problems(
-    tree: Tree, own: Session, windows: dict[str, Window]
+    tree: Tree, own: PtdSession, windows: dict[str, Window]
 ) -> Iterator[Problem]:
     """Power was measured during both runs, and the tested one did not use less."""
     means = {}
@@ -136,7 +139,7 @@ def watts_problems(
 
 def inside(tree: Tree, path: str, window: Window) -> Iterator[float]:
     """Yield the watts above zero that were read within a run."""
-    for number, text in lines(tree.listing.root / path):
+    for number, text in read_lines(tree.listing.root / path):
         if not text.startswith("Time"):
             continue
         fields = text.split(",")
@@ -162,7 +165,9 @@ def seconds(stamp: str) -> float:
     return whole.timestamp() + int(stamp[20:23]) / 1000
 
 
-def meter_log_problems(tree: Tree, own: Session, window: Window) -> Iterator[Problem]:
+def meter_log_problems(
+    tree: Tree, own: PtdSession, window: Window
+) -> Iterator[Problem]:
     """Uncertainty was watched, and the meter made no error while it counted."""
     path = own.path("power/ptd_logs.txt")
     if not tree.listing.is_file(path):
@@ -171,7 +176,7 @@ def meter_log_problems(tree: Tree, own: Session, window: Window) -> Iterator[Pro
     try:
         found = [
             (number, seconds(stamp[1]), text[stamp.end() :])
-            for number, text in lines(tree.listing.root / path)
+            for number, text in read_lines(tree.listing.root / path)
             if (stamp := STAMP.match(text))
         ]
     except (LogError, ValueError) as error:

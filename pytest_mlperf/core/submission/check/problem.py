@@ -23,7 +23,7 @@ class Problem:
     @property
     def where(self) -> str:
         """``closed/ACME/systems/box.json``, with its line where one is to blame."""
-        path = printable(self.path)
+        path = escape_unprintable(self.path)
         return f"{path}:{self.line}" if self.line else path
 
     def __str__(self) -> str:
@@ -33,10 +33,10 @@ class Problem:
     def text(self) -> str:
         """What is wrong and what to do, without the place."""
         text = f"{self.rule}: found {self.found}, should be {self.required}"
-        return printable(f"{text}: {self.remedy}")
+        return escape_unprintable(f"{text}: {self.remedy}")
 
 
-def printable(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Return a text that any terminal can show: odd characters are escaped."""
     if text.isprintable():
         return text
@@ -50,7 +50,7 @@ Fault = Callable[[str, str, str, str], Problem]
 """From a path, what was found, what it should be and the remedy to a problem."""
 
 
-def rule(name: str) -> Fault:
+def make_fault(name: str) -> Fault:
     """Return what makes problems of one rule."""
 
     def fault(path: str, found: str, required: str, remedy: str) -> Problem:

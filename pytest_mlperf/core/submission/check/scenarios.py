@@ -15,7 +15,7 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.check.benchmark import name_problems
 from pytest_mlperf.core.submission.check.benchmark import scenario_problems
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
@@ -25,9 +25,9 @@ from pytest_mlperf.core.types import Scenario
 CHOICE = (Scenario.SERVER, Scenario.INTERACTIVE)
 """One of them is required where both are optional."""
 
-required_rule = rule("required_scenarios")
-known_rule = rule("scenario")
-stray_rule = rule("results")
+required_rule = make_fault("required_scenarios")
+known_rule = make_fault("scenario")
+stray_rule = make_fault("results")
 
 
 def entry_problems(tree: Tree, home: Home) -> Iterator[Problem]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_mlperf.core.submission import seal
-from pytest_mlperf.core.submission.check.listing import Kind
+from pytest_mlperf.core.submission.check.listing import EntryKind
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Tree
 
@@ -18,7 +18,7 @@ NAME = "sha256sums.txt"
 """A README that names it makes the seal a file that must be there."""
 MINE = "or, if the change is yours, seal the tree again: pytest-mlperf submit seal"
 
-sealed = rule("seal")
+sealed = make_fault("seal")
 
 
 def seal_problems(tree: Tree, home: Home) -> Iterator[Problem]:
@@ -26,7 +26,7 @@ def seal_problems(tree: Tree, home: Home) -> Iterator[Problem]:
     listing = tree.listing
     path = f"{home.path}/{seal.FILE}"
     if path not in listing.entries:
-        if named(tree, home):
+        if is_seal_mentioned(tree, home):
             required = "the seal that the README files speak of"
             remedy = f"restore it; {MINE}"
             yield sealed(path, "no such file", required, remedy)
@@ -35,7 +35,7 @@ def seal_problems(tree: Tree, home: Home) -> Iterator[Problem]:
     if isinstance(text, Problem):
         yield text
         return
-    listed, wrong = seal.parse(text)
+    listed, wrong = seal.parse_seal(text)
     if wrong:
         remedy = f"restore the file; {MINE}"
         required = "a SHA-256 and a path a line, and their number in the last"
@@ -44,7 +44,7 @@ def seal_problems(tree: Tree, home: Home) -> Iterator[Problem]:
     names = {
         entry.path.removeprefix(f"{home.path}/")
         for entry in listing.below(home.path)
-        if entry.kind is Kind.FILE
+        if entry.kind is EntryKind.FILE
     }
     for name in sorted(listed.keys() - names):
         required = f"the file that {NAME} lists"
@@ -57,7 +57,7 @@ def seal_problems(tree: Tree, home: Home) -> Iterator[Problem]:
     for name in sorted(names & listed.keys()):
         file = f"{home.path}/{name}"
         try:
-            found = seal.digest(listing.root / file)
+            found = seal.digest_file(listing.root / file)
         except OSError:
             continue  # A problem of the tree's files.
         if found != listed[name]:
@@ -66,7 +66,7 @@ def seal_problems(tree: Tree, home: Home) -> Iterator[Problem]:
             yield sealed(file, f"SHA-256 {found[:16]}…", required, remedy)
 
 
-def named(tree: Tree, home: Home) -> bool:
+def is_seal_mentioned(tree: Tree, home: Home) -> bool:
     """True when a README of the submitter's results speaks of a seal."""
     for result in tree.results:
         if (result.division, result.org) == (home.division, home.org):

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_mlperf.core.submission.check.problem import Problem
-from pytest_mlperf.core.submission.check.problem import rule
+from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import CATEGORIES
 from pytest_mlperf.core.submission.check.tree import HELD
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Tree
 from pytest_mlperf.core.submission.description import MEANINGFUL
 from pytest_mlperf.core.submission.description import NETWORK
-from pytest_mlperf.core.submission.description import fields_of
+from pytest_mlperf.core.submission.description import list_fields
 
 WHOLE = ("number_of_nodes", "accelerators_per_node", "host_processors_per_node")
 """Numbers that the results' table and the final report compute with (results.py)."""
@@ -31,12 +31,12 @@ TEXTS = (
 """Fields that the checkers compare and join as texts (results.py, log_result)."""
 STATUSES = ("available", "preview", "rdi")
 
-fields_rule = rule("system_fields")
-value_rule = rule("system_values")
-number_rule = rule("system_numbers")
-agreement = rule("system_agreement")
-network_rule = rule("system_network")
-pairs = rule("systems_and_results")
+fields_rule = make_fault("system_fields")
+value_rule = make_fault("system_values")
+number_rule = make_fault("system_numbers")
+agreement = make_fault("system_agreement")
+network_rule = make_fault("system_network")
+pairs = make_fault("systems_and_results")
 
 
 def system_problems(tree: Tree, home: Home) -> Iterator[Problem]:
@@ -76,7 +76,7 @@ def field_problems(
 
     Checker: required_fields_check. What is no text there ends it with an error.
     """
-    for name in fields_of(round_name, "closed"):
+    for name in list_fields(round_name, "closed"):
         if name not in found:
             remedy = f"add {name}"
             if name in MEANINGFUL:
@@ -110,7 +110,7 @@ def value_problems(
             yield value_rule(path, f"{name} {str(value)[:40]!r}", required, remedy)
     for name in WHOLE:
         value = found.get(name)
-        if value and not whole(value):
+        if value and not is_whole_number(value):
             shown = f"{name} {str(value)[:40]!r}"
             remedy = f"write {name} as a number: it is computed with"
             yield number_rule(path, shown, "a whole number", remedy)
@@ -125,7 +125,7 @@ def value_problems(
         yield agreement(path, shown, repr(home.division), remedy)
 
 
-def whole(value: object) -> bool:
+def is_whole_number(value: object) -> bool:
     """True for what Python reads as a whole number, as the checker's tables do."""
     try:
         int(str(value))

@@ -14,7 +14,7 @@ from typing import Any
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
-from pytest_mlperf.core.submission.check.benchmark import benchmark_of
+from pytest_mlperf.core.submission.check.benchmark import parse_folders
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.layout import DIVISIONS
@@ -111,7 +111,7 @@ class Tree:
         return self.round.find(*result.benchmark, result.scenario)
 
 
-def read(
+def read_tree(
     root: Path,
     round_name: str | None = None,
     *,
@@ -132,9 +132,9 @@ def read(
         if submitter in (None, org)
     )
     problems = []
-    name = round_name or seeded(listing, homes)
+    name = round_name or find_round_of_seeds(listing, homes)
     if name is None:
-        name = guessed(listing, homes)
+        name = guess_round(listing, homes)
         problems.append(
             Problem(
                 ".",
@@ -145,25 +145,25 @@ def read(
             )
         )
     table, layout = rounds.get(name), Layout.of(name)
-    found = tuple(r for home in homes for r in results(listing, home, name))
+    found = tuple(r for home in homes for r in find_results(listing, home, name))
     return Tree(listing, table, layout, homes, found), problems
 
 
-def results(listing: Listing, home: Home, round_name: str) -> Iterator[Result]:
+def find_results(listing: Listing, home: Home, round_name: str) -> Iterator[Result]:
     """Yield a submitter's results in order of names."""
     top = f"{home.path}/results"
-    mapping = model_mapping(listing, home)
+    mapping = read_model_mapping(listing, home)
     for system in listing.folders(top):
         for folder in listing.folders(f"{top}/{system}"):
             for name in listing.folders(f"{top}/{system}/{folder}"):
                 model = mapping.get(folder, folder)
-                benchmark, scenario = benchmark_of(model, name, round_name)
+                benchmark, scenario = parse_folders(model, name, round_name)
                 yield Result(
                     home.division, home.org, system, folder, name, benchmark, scenario
                 )
 
 
-def model_mapping(listing: Listing, home: Home) -> dict[str, str]:
+def read_model_mapping(listing: Listing, home: Home) -> dict[str, str]:
     """Return an open submitter's own benchmark names -> official ones.
 
     Submission checker: model_mapping.json, open division only.
@@ -177,7 +177,7 @@ def model_mapping(listing: Listing, home: Home) -> dict[str, str]:
     return {name: model for name, model in found.items() if isinstance(model, str)}
 
 
-def logs(listing: Listing, homes: tuple[Home, ...]) -> list[str]:
+def find_logs(listing: Listing, homes: tuple[Home, ...]) -> list[str]:
     """Return the paths of the detail logs of all performance runs."""
     ends = "performance/run_1/mlperf_log_detail.txt"
     paths = [
@@ -190,10 +190,10 @@ def logs(listing: Listing, homes: tuple[Home, ...]) -> list[str]:
     return [path for path in paths if listing.is_file(path)]
 
 
-def seeded(listing: Listing, homes: tuple[Home, ...]) -> str | None:
+def find_round_of_seeds(listing: Listing, homes: tuple[Home, ...]) -> str | None:
     """Return the round whose seeds most of a sample of logs have; None without one."""
     known = {str(rounds.get(name).seeds.qsl): name for name in rounds.ROUNDS}
-    paths = logs(listing, homes)
+    paths = find_logs(listing, homes)
     votes: Counter[str] = Counter()
     for path in paths[:: max(1, len(paths) // ASKED)]:
         try:
@@ -206,7 +206,7 @@ def seeded(listing: Listing, homes: tuple[Home, ...]) -> str | None:
     return votes.most_common(1)[0][0] if votes else None
 
 
-def guessed(listing: Listing, homes: tuple[Home, ...]) -> str:
+def guess_round(listing: Listing, homes: tuple[Home, ...]) -> str:
     """Return the newest round that lays its folders out as the tree does."""
     old = any(listing.is_folder(f"{home.path}/measurements") for home in homes)
     return "v5.1" if old else rounds.ROUNDS[-1]

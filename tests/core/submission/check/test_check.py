@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.core.submission.check import Problem
 from pytest_mlperf.core.submission.check import check_tree
-from pytest_mlperf.core.submission.check import read
+from pytest_mlperf.core.submission.check import read_tree
 from pytest_mlperf.core.submission.check import tree_problems
-from pytest_mlperf.core.submission.check.listing import Kind
+from pytest_mlperf.core.submission.check.listing import EntryKind
 from pytest_mlperf.core.submission.check.listing import Listing
 from tests.support import logs
 from tests.support import trees
@@ -232,7 +232,7 @@ def test_the_round_is_that_of_the_seeds(tmp_path: Path) -> None:
     """v5.1's logs in v5.1's folders need no --round; another round fails them."""
     root = trees.make(tmp_path / "t", "v5.1", BERT)
 
-    assert read(root)[0].round.name == "v5.1"
+    assert read_tree(root)[0].round.name == "v5.1"
     assert list(check_tree(root)) == []
     assert problems(root, "seeds", round_name="v5.0")
 
@@ -312,7 +312,7 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
         (tmp_path / "closed" / here).mkdir(parents=True)
         (tmp_path / "closed" / here / "to").symlink_to(f"../{there}")
     listing = Listing.of(tmp_path)
-    cycles = [e.path for e in listing.entries.values() if e.kind is Kind.CYCLE]
+    cycles = [e.path for e in listing.entries.values() if e.kind is EntryKind.CYCLE]
 
     assert sorted(cycles) == ["closed/a/to/to", "closed/b/to/to"]
     assert len(list(check_tree(tmp_path))) > 2
@@ -337,7 +337,7 @@ def test_no_value_of_a_description_crashes_the_check(
     """Every problem can be printed on a terminal that knows ASCII only."""
     good = json.loads((tree / SYSTEM).read_text("utf-8"))
     trees.write(tree / SYSTEM, json.dumps(good | changed))
-    found = list(tree_problems(read(tree)[0]))
+    found = list(tree_problems(read_tree(tree)[0]))
     trees.write(tree / SYSTEM, json.dumps(good))
 
     assert all(str(problem).isprintable() for problem in found)

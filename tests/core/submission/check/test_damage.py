@@ -18,7 +18,7 @@ from pytest_mlperf.core.submission.check import Problem
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.measurements import FIELDS
 from pytest_mlperf.core.submission.description import MEANINGFUL
-from pytest_mlperf.core.submission.description import fields_of
+from pytest_mlperf.core.submission.description import list_fields
 from tests.support import trees
 
 GARBAGE = bytes(range(256)) * 8
@@ -68,7 +68,7 @@ def found(root: Path, path: str, *, seal_only: bool = False) -> list[Problem]:
     What ``check_tree`` says of the whole, less the results that the file is not of:
     they were looked at once, undamaged.
     """
-    tree, problems = check.read(root)
+    tree, problems = check.read_tree(root)
     problems += check.tree_problems(tree)
     for result in tree.results:
         own = f"/{result.system}/{result.folder}/{result.scenario_folder}/"
@@ -115,7 +115,7 @@ def test_a_damaged_file_of_a_sealed_tree_is_found_whatever_it_is(
     home = root / "closed/ACME"
     for readme in home.glob("*/box/*/*/README.md"):
         readme.write_text(f"Digests are in {seal.FILE}.\n", "utf-8")
-    seal.write(Listing.of(root), home.relative_to(root).as_posix())
+    seal.write_seal(Listing.of(root), home.relative_to(root).as_posix())
     undamaged = list(check.check_tree(root))
     missed = []
     for path in files(root):
@@ -132,7 +132,7 @@ def test_a_missing_or_empty_field_of_the_system_is_found(tree: Path) -> None:
     path = "closed/ACME/systems/box.json"
     good = json.loads((tree / path).read_text("utf-8"))
     missed = []
-    for name in fields_of(tree.name, "closed"):
+    for name in list_fields(tree.name, "closed"):
         removed = {key: value for key, value in good.items() if key != name}
         empties: tuple[object, ...] = ("", " ", 0, None, [])
         variants = [removed, *({**good, name: empty} for empty in empties)]
