@@ -13,20 +13,16 @@ from typing import Any
 
 import pytest
 
+from pytest_mlperf.benchmarks.llama import LLAMA3_1_8B
 from pytest_mlperf.benchmarks.llm.embedded import MAX_TOKENS
 from pytest_mlperf.benchmarks.llm.embedded import open_embedded
 from pytest_mlperf.core import compliance
-from pytest_mlperf.core import rounds
-from pytest_mlperf.core.judge.judge import Context
-from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
-from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.server_process import LocalServer
 from pytest_mlperf.machine.server_process import start_server
-from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.services.local import llama
@@ -109,56 +105,41 @@ def test_every_answer_has_all_its_tokens_and_tells_their_ids(
 def make_task(
     folder: Path, cache: Path, scenario: Scenario, mode: Mode, **changes: Any
 ) -> Task:
-    """Return a job of the embedded server."""
-    made = doubles.make_task(
+    """Return a task of the embedded server, at its benchmark's precision."""
+    task = doubles.make_task(
         folder, [], scenario, mode, tuning=Tuning(),
-        spec="pytest_mlperf.benchmarks.llama:LLAMA3_1_8B", concurrency=None,
+        spec="pytest_mlperf.benchmarks.llama:LLAMA3_1_8B", concurrency=None, **changes,
     )  # fmt: skip
-    return replace(made, cache=cache, **changes)
-
-
-def verdict_of(job: Task, done: RunResult) -> Verdict:
-    """Judge a run as the measure fixture does."""
-    context = Context(
-        settings=done.settings,
-        reference=dict(done.reference),
-        build=done.build,
-        dataset_total=done.dataset_total,
-        run=done.facts,
-        audit=job.audit,
-    )
-    found = rounds.get("v6.1")
-    return judge(Path(job.folder), job.cell, job.mode, job.rule, found, context)
+    return replace(task, cache=cache, precision=LLAMA3_1_8B.precision(""))
 
 
 def test_eight_bits_keep_the_rounds_share_of_the_references_accuracy(
     runner: Runner, tmp_path: Path, cache: Path
 ) -> None:
     """Five metrics of a hundred answers, by the official definitions."""
-    one = make_task(tmp_path, cache, Scenario.OFFLINE, Mode.ACCURACY)
-    done = runner.run(one)
-    verdict = verdict_of(one, done)
+    task = make_task(tmp_path, cache, Scenario.OFFLINE, Mode.ACCURACY)
+    result = runner.run(task)
+    verdict = doubles.judge_run(task, result)
 
     assert verdict.valid, verdict.explain()
     judged = {c.name for c in verdict.checks if c.name.startswith("accuracy_")}
     metrics = {"ROUGE1", "ROUGE2", "ROUGEL", "ROUGELSUM", "GEN_LEN", "hash"}
     assert judged == {f"accuracy_{metric}" for metric in metrics}
-    assert done.facts.to_texts()["precision"] == "q8_0"
-    assert done.reference == open_embedded().reference
+    assert result.facts.to_texts()["precision"] == "q8_0"
+    assert result.reference == open_embedded().reference
 
 
 def test_test06_holds_for_the_embedded_server(
     runner: Runner, tmp_path: Path, cache: Path
 ) -> None:
     """First token, end of sequence and length of a hundred streamed answers."""
-    one = make_task(
+    task = make_task(
         tmp_path, cache, Scenario.INTERACTIVE, Mode.COMPLIANCE, audit="TEST06",
         tuned={"concurrency": 4, "target_qps": 50.0},
     )  # fmt: skip
-    done = runner.run(one)
-    verdict = verdict_of(one, done)
-    audit = compliance.find("TEST06", one.rule)
-    findings = compliance.verify(audit, one.rule, Path(one.folder), {})
+    verdict = doubles.judge_run(task, runner.run(task))
+    audit = compliance.find("TEST06", task.rule)
+    findings = compliance.verify(audit, task.rule, task.folder, {})
     checks = [check for finding in findings for check in finding.checks]
 
     assert verdict.valid, verdict.explain()
