@@ -35,12 +35,15 @@ _MARK = re.compile(r"\bmlperf\(")
 
 
 def is_mlperf_session(config: pytest.Config) -> bool:
-    """Return whether mlperf options or suites are named; cheap, before collection.
+    """Return whether mlperf options or suites are named; cheap, before collection."""
+    return is_configured(config) or has_suites(config)
+
+
+def has_suites(config: pytest.Config) -> bool:
+    """Return whether suites are named.
 
     A suite is a file, or a folder with a test file in it, that uses the mlperf mark.
     """
-    if is_configured(config):
-        return True
     for argument in config.args or [str(config.invocation_params.dir)]:
         name = argument.partition("::")[0]
         if "mlperf" in Path(name).name:
@@ -144,7 +147,7 @@ def pytest_xdist_node_collection_finished(
         for i in ids
         if (cell := collection.find_cell_in(i, every))
     ]
-    if ids and not items:
+    if ids and not items and not has_suites(node.config):  # else -k left none
         refuse_unused_aliases(node.config)
     if items:
         workers = node.workerinput["workercount"]

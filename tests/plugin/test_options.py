@@ -170,7 +170,7 @@ def test_a_project_keeps_its_own_options(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("workers", [[], ["-n1"]])
-def test_spellings_are_unknown_where_no_mlperf_item_is(
+def test_spellings_are_unknown_in_other_sessions(
     pytester: pytest.Pytester, workers: list[str]
 ) -> None:
     """As they are to pytest without the plugin."""
@@ -182,6 +182,14 @@ def test_spellings_are_unknown_where_no_mlperf_item_is(
     result.stderr.fnmatch_lines(
         ["ERROR: unrecognized arguments: --benchmarks --fast: *no MLPerf item was *"]
     )
+
+
+def test_items_that_are_deselected_know_the_spellings(suite: pytest.Pytester) -> None:
+    """What runs may be somebody else's test, also on workers."""
+    suite.makepyfile(test_theirs="def test_theirs(): ...")
+    result = suite.runpytest_subprocess("--fast", "-n1", "-k", "theirs")
+
+    result.assert_outcomes(passed=1)
 
 
 def test_an_error_while_collecting_is_told_before_an_unused_spelling(
