@@ -63,18 +63,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="print a JSON list with every check")  # fmt: skip
 
 
-def parse_benchmark(details: str) -> str:
+def parse_benchmark(text: str) -> str:
     """Return the name of a benchmark that some round knows, as it is spelled."""
-    if resolve_benchmark(details) is None:
+    if resolve_benchmark(text) is None:
         legal = ", ".join(catalog.read_all())
-        raise argparse.ArgumentTypeError(f"{details!r} is no benchmark; legal: {legal}")
-    return details
+        raise argparse.ArgumentTypeError(f"{text!r} is no benchmark; legal: {legal}")
+    return text
 
 
-def parse_scenario(details: str) -> Scenario:
+def parse_scenario(text: str) -> Scenario:
     """Return the scenario of any spelling."""
     try:
-        return Scenario.parse(details)
+        return Scenario.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -106,20 +106,20 @@ def judge_runs(paths: Sequence[Path], overrides: Overrides) -> Iterator[Verdict]
     """Yield the verdict of every run below the paths, each once."""
     seen = set()
     for path in paths:
-        for place in find_runs(path):
-            if place.path not in seen:
-                seen.add(place.path)
-                yield judge_run(place, overrides)
+        for found_run in find_runs(path):
+            if found_run.path not in seen:
+                seen.add(found_run.path)
+                yield judge_run(found_run, overrides)
 
 
-def judge_run(place: FoundRun, overrides: Overrides) -> Verdict:
+def judge_run(found_run: FoundRun, overrides: Overrides) -> Verdict:
     """Return one run's verdict, in the context that a report of this suite recorded."""
     if overrides.scenario:
-        place = replace(place, scenario=overrides.scenario)
+        found_run = replace(found_run, scenario=overrides.scenario)
     if overrides.benchmark:
-        place = add_benchmark(place, overrides.benchmark)
+        found_run = add_benchmark(found_run, overrides.benchmark)
     return judge_as_recorded(
-        place, lambda name: identify(place, overrides.round or name)
+        found_run, lambda name: identify(found_run, overrides.round or name)
     )
 
 

@@ -20,7 +20,9 @@ CLONE = Path(__file__).parents[2]
 def run(code: str) -> object:
     """Run code in a process of its own, which may bind itself."""
     head = (
-        "import json, os\nfrom pathlib import Path\nfrom pytest_mlperf.machine import affinity\n"
+        "import json, os\n"
+        "from pathlib import Path\n"
+        "from pytest_mlperf.machine import affinity\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", head + code],

@@ -24,16 +24,16 @@ RESULTS = "results.jsonl"
 FACT = "context"
 
 
-def judge_as_recorded(place: FoundRun, judge: Callable[[str], Verdict]) -> Verdict:
+def judge_as_recorded(found_run: FoundRun, judge: Callable[[str], Verdict]) -> Verdict:
     """Return the verdict of a run, in the context that its report recorded.
 
     ``judge`` takes the round to judge by, unless the user chose another; empty leaves
     the choice to the log.
     """
-    report = find_report(place.path.absolute())
+    report = find_report(found_run.path.absolute())
     if report is None:
         return judge("")
-    recorded = read_verdicts(report).get(make_run_key(place.path.absolute()))
+    recorded = read_verdicts(report).get(make_run_key(found_run.path.absolute()))
     if recorded is None:
         verdict = judge("")
         note = f"no verdict of it in {report}: judged without what shortened it"

@@ -112,10 +112,10 @@ def shorten_paths(verdicts: Sequence[Verdict]) -> list[str]:
         strip_repeated(own[same:], verdict)
         for own, verdict in zip(parts, verdicts, strict=True)
     ]
-    rows = Counter(zip(shorter, map(identify, verdicts), strict=True))
+    rows = Counter(zip(shorter, map(list_names, verdicts), strict=True))
     # Two runs must not look the same.
     return [
-        path if rows[path, identify(verdict)] == 1 else "/".join(own[same:])
+        path if rows[path, list_names(verdict)] == 1 else "/".join(own[same:])
         for path, own, verdict in zip(shorter, parts, verdicts, strict=True)
     ]
 
@@ -130,7 +130,7 @@ def strip_repeated(parts: list[str], verdict: Verdict) -> str:
     return "/".join(parts)
 
 
-def identify(verdict: Verdict) -> tuple[str, str, str]:
+def list_names(verdict: Verdict) -> tuple[str, str, str]:
     return verdict.benchmark, verdict.scenario, verdict.mode
 
 
