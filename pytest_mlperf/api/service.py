@@ -18,8 +18,7 @@ from typing import Protocol
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
-
-TOKEN_ENV = "MLPERF_ENDPOINT_TOKEN"  # noqa: S105 - the name of a variable
+from pytest_mlperf.config.option_types import TOKEN_ENV
 
 
 @dataclass(slots=True)
@@ -154,8 +153,8 @@ class ServiceProvider(Protocol):
     ) -> tuple[ServiceTarget, Mapping[str, str]]:
         """Return the target with what every endpoint said of itself, and as facts.
 
-        Raises ``Refused`` for an endpoint that is not there, does not let us in, does
-        not serve the model, or does not answer a test request.
+        Raises ``RunRefused`` for an endpoint that is not there, does not let us in,
+        does not serve the model, or does not answer a test request.
         """
 
     def requests(

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.config.option_types import TOKEN_ENV
 from pytest_mlperf.config.option_types import PerScenario
 from pytest_mlperf.config.option_types import list_of
 from pytest_mlperf.config.option_types import one_of
@@ -288,7 +289,7 @@ class OptionValues:
     endpoint_token_env: str | None = option(
         parse_variable, "NAME",
         "environment variable that holds the endpoints' bearer token",
-        unset="MLPERF_ENDPOINT_TOKEN",
+        unset=TOKEN_ENV,
     )  # fmt: skip
     endpoint_ca: Path | None = option(
         parse_path, "FILE",

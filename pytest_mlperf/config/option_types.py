@@ -19,6 +19,7 @@ from pytest_mlperf.core.types import Scenario
 PerScenario = float | tuple[tuple[str, float], ...]
 """One number for all cells, or (scenario's slug, number) pairs; the slug is empty for
 the scenarios without a number of their own."""
+TOKEN_ENV = "MLPERF_ENDPOINT_TOKEN"  # noqa: S105 - the name of a variable
 HIGHEST_CLOCK = "max"
 """Stands for the highest clock that the GPU names."""
 FEWEST_MHZ, MOST_MHZ = 100, 10_000

@@ -11,7 +11,7 @@ from typing import Any
 from typing import Protocol
 
 from pytest_mlperf.api.object_ref import ObjectRef
-from pytest_mlperf.api.service import TOKEN_ENV
+from pytest_mlperf.config.option_types import TOKEN_ENV
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.facts import RunFacts

@@ -284,7 +284,7 @@ def test_measure_without_a_mode_says_what_to_write(pytester: pytest.Pytester) ->
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*::test_mine: measure() needs * @pytest.mark.mlperf(mode='performance')"]
+        ["*::test_mine: measuring needs * @pytest.mark.mlperf(mode='performance')"]
     )
 
 

@@ -110,9 +110,7 @@ def test_a_package_adds_a_reporter_and_an_observer(
     assert " on " in record.verdict.facts["load after"]
     assert record.verdict.facts["last phase"] in ("run", "score")
     row = (pytester.path / "reports/latest/results.csv").read_text()
-    assert row == f"resnet50,{record.verdict.metric.value},samples/s\n".replace(
-        "\n", "\r\n"
-    )
+    assert row == f"resnet50,{record.verdict.metric.value},samples/s\n"
 
 
 BROKEN = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.api.service import TOKEN_ENV
+from pytest_mlperf.config.option_types import TOKEN_ENV
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_service
