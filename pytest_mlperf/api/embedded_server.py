@@ -69,6 +69,6 @@ class StartsEmbeddedServer(Protocol):
         """Return how the workload's server is started; may write a model to ``cache``.
 
         ``cpus``: the processors that the server and the client share. Raises
-        ``RequirementMissing`` for a missing package, and ``Refused`` for a precision
+        ``RequirementMissing`` for a missing package, and ``RunRefused`` for a precision
         that the model does not have.
         """

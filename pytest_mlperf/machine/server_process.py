@@ -142,7 +142,7 @@ class LocalServer:
         """Return the error: a sentence and the last lines of the log."""
         lines = read_last_lines(self.log, self._log_start)
         end = f"; its last words [{self.log}]:\n{lines}" if lines else ""
-        return ServerFailed(what + (end or f"; it said nothing [{self.log}]"))
+        return ServerFailed(what + (end or f"; it printed nothing [{self.log}]"))
 
 
 def start_server(

@@ -1,4 +1,4 @@
-"""The client's event loop: queued requests, kept connections, answers as they come.
+"""The client's event loop: queued requests, keep-alive connections, answers.
 
 One thread does all sending and receiving. What arrives in one round of the loop is
 handed over in one call, because LoadGen takes many completions for the price of one.

@@ -15,7 +15,7 @@ from pytest_mlperf.services.http.http1 import ResponseReader
 SHOWN_BYTES = 300
 """Bytes of a refusal's body that its message shows."""
 IDLE_S = 1.0
-"""A kept connection that closes later than this after a request was sent was not
+"""A reused connection that closes later than this after a request was sent was not
 closed while it was idle: the server had received the request and dropped it."""
 
 
@@ -50,7 +50,7 @@ class Endpoint:
 
 
 class Connection:
-    """One kept connection, and the request that it carries."""
+    """One keep-alive connection, and the request that it carries."""
 
     __slots__ = (
         "endpoint", "fd", "has_begun", "is_reused", "last_s", "reader", "refusal",

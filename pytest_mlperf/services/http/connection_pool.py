@@ -31,8 +31,8 @@ class ConnectionPool:
     """Sends requests on idle connections and collects what arrives.
 
     ``requests`` holds what follows the head: the body's headers and the body.
-    ``waiting`` is the client's queue: a request goes back to its front when a kept
-    connection turns out to be closed. Methods raise ``RequestFailed``.
+    ``waiting`` is the client's queue: a request goes back to its front when a
+    reused connection turns out to be closed. Methods raise ``RequestFailed``.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class ConnectionPool:
     def _break(self, connection: Connection, problem: str) -> None:
         """Fail, or send again where an idle connection had been closed unnoticed.
 
-        RFC 9112 9.3.1: a server may close a kept connection just as a request is on
+        RFC 9112 9.3.1: a server may close an idle connection just as a request is on
         its way. Sending again is counted, and the time before it counts too.
         """
         if connection.reader is None:

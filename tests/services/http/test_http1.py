@@ -89,7 +89,7 @@ def test_what_is_no_http_is_refused(data: bytes) -> None:
 
 
 def test_a_second_response_follows_on_the_same_connection() -> None:
-    """Kept connections carry one response after the other."""
+    """Keep-alive connections carry one response after the other."""
     reader = ResponseReader()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"
     first = reader.feed(answer + b"a")
@@ -101,7 +101,7 @@ def test_a_second_response_follows_on_the_same_connection() -> None:
 
 
 def test_a_body_without_length_ends_with_the_connection() -> None:
-    """HTTP/1.0 servers do that; such a connection is not kept."""
+    """HTTP/1.0 servers do that; such a connection is not reused."""
     reader = ResponseReader()
     found = reader.feed(b"HTTP/1.0 200 OK\r\n\r\nab")
 

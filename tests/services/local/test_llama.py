@@ -63,7 +63,7 @@ def test_a_missing_model_file_is_a_message_and_a_status() -> None:
 
 @needs_model
 def test_the_reference_is_made_once(tmp_path: Path) -> None:
-    """Half precision takes twice the room and is kept in the cache."""
+    """Half precision takes twice the space and stays in the cache."""
     first = llama.prepare_model("f16", tmp_path)
     made = first.stat()
     again = llama.prepare_model("f16", tmp_path)

@@ -44,7 +44,7 @@ DONE = event("[DONE]")
 def test_a_stream_gives_the_same_answer_however_it_is_cut(
     texts: list[str], places: list[int], crlf: bool
 ) -> None:
-    """The first token is told exactly once, and the text is whole."""
+    """The first token is reported exactly once, and the text is whole."""
     data = b": a comment\n\n" + b"".join(map(delta, texts)) + usage(len(texts)) + DONE
     data = data.replace(b"\n", b"\r\n") if crlf else data
     stream = StreamReader(chat=True, max_tokens=99)
@@ -106,8 +106,8 @@ def test_several_tokens_in_one_event_are_counted_by_the_usage() -> None:
     assert answer.finish == "stop"
 
 
-def test_token_ids_are_kept_where_the_server_tells_them() -> None:
-    """They are what the official accuracy logs hold."""
+def test_token_ids_of_a_server_that_sends_them_are_read() -> None:
+    """Official accuracy logs hold token ids."""
     stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a", token_ids=[5]) + delta("b", token_ids=[6]) + DONE)
     answer = stream.finish()
@@ -116,15 +116,17 @@ def test_token_ids_are_kept_where_the_server_tells_them() -> None:
     assert (answer.token_ids, answer.tokens) == ((5, 6), 2)
 
 
-def beside(*ids: int) -> dict[str, Any]:
-    """Return tokens as llama.cpp tells them: with their probabilities."""
+def make_logprobs(*ids: int) -> dict[str, Any]:
+    """Return token ids as llama.cpp sends them: with their probabilities."""
     return {"content": [{"id": i, "token": "x", "prob": 1.0} for i in ids]}
 
 
-def test_token_ids_are_kept_where_they_stand_beside_probabilities() -> None:
-    """llama.cpp has no other place for them; its last chunk has none."""
+def test_token_ids_with_probabilities_are_read() -> None:
+    """llama.cpp sends them nowhere else; its last chunk has none."""
     stream = StreamReader(chat=True, max_tokens=9)
-    stream.feed(delta("a", logprobs=beside(5)) + delta("b", logprobs=beside(6, 7)))
+    stream.feed(
+        delta("a", logprobs=make_logprobs(5)) + delta("b", logprobs=make_logprobs(6, 7))
+    )
     stream.feed(delta("", logprobs=None, finish_reason="length") + usage(3) + DONE)
 
     assert stream.first.token_ids == (5,)
@@ -132,12 +134,13 @@ def test_token_ids_are_kept_where_they_stand_beside_probabilities() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", [{"content": None}, {"content": [{"token": "a"}]}, {"tokens": ["a"]}, [1]]
+    "logprobs",
+    [{"content": None}, {"content": [{"token": "a"}]}, {"tokens": ["a"]}, [1]],
 )
-def test_probabilities_without_ids_are_no_token_ids(told: object) -> None:
+def test_probabilities_without_ids_are_no_token_ids(logprobs: object) -> None:
     """Others than llama.cpp answer the same field in their own way."""
     stream = StreamReader(chat=True, max_tokens=9)
-    stream.feed(delta("a", logprobs=told) + usage(1) + DONE)
+    stream.feed(delta("a", logprobs=logprobs) + usage(1) + DONE)
 
     assert stream.finish().token_ids is None
 
@@ -285,8 +288,8 @@ def test_events_are_the_same_together_and_one_by_one(
     assert alone == together
 
 
-def test_a_servers_error_is_told_when_it_comes() -> None:
-    """It may leave the connection open, and nothing else comes."""
+def test_a_servers_error_is_raised_at_once() -> None:
+    """The server may leave the connection open and send nothing else."""
     stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a"))
     stream.feed(delta("b"))
@@ -295,8 +298,8 @@ def test_a_servers_error_is_told_when_it_comes() -> None:
         stream.feed(event({"error": "out of blocks"}))
 
 
-def test_an_error_that_comes_in_pieces_is_told_at_the_end() -> None:
-    """It is the cause, not that the stream ended early."""
+def test_an_error_that_arrives_in_pieces_is_raised_at_the_end() -> None:
+    """The error is the cause, not the early end of the stream."""
     stream = StreamReader(chat=True, max_tokens=9)
     data = event({"error": "out of blocks"})
     for piece in (delta("a"), data[:10], data[10:]):
@@ -326,10 +329,10 @@ def test_events_that_are_objects_only_together_are_refused(later: bytes) -> None
         stream.finish()
 
 
-def test_a_stream_without_end_is_looked_at_meanwhile(
+def test_a_stream_without_end_is_parsed_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is kept for the end is bounded."""
+    """The bytes that are held back are bounded."""
     monkeypatch.setattr(protocol, "MOST_UNREAD", 1000)
     stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a"))
