@@ -57,7 +57,6 @@ class LlamaBenchmark:
     aliases: tuple[str, ...] = ()
     takes: frozenset[str] = frozenset({"prompts"})
     rules: tuple[Rule, ...] = ()
-    answered_by: str = "service"
 
     @property
     def sources(self) -> tuple[Source, ...]:

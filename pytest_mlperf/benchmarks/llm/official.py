@@ -89,7 +89,6 @@ class OfficialBenchmark:
     sources: tuple[Source, ...]
     takes: frozenset[str] = frozenset({"prompts"})
     rules: tuple[Rule, ...] = ()
-    answered_by: str = "service"
 
     def precision(self, target: str) -> str:  # noqa: ARG002 - its endpoint decides
         return ""
