@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.core.residency.rules import Claim
 from pytest_mlperf.core.residency.rules import Probe
-from pytest_mlperf.core.residency.rules import decide
+from pytest_mlperf.core.residency.rules import Residency
 from pytest_mlperf.core.residency.rules import format_proof
 from pytest_mlperf.machine import host_checks
 from pytest_mlperf.machine.devices import find_devices
@@ -80,16 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.rate or arguments.rate < 0:
         sys.stderr.write("--proof needs --rate X, the measured samples/s of a device\n")
         return IMPOSSIBLE
-    decision = decide(
-        system.name,
-        system.on_device,
-        arguments.proof,
-        arguments.rate,
-        start=True,
-        end=arguments.end,
-        type_bytes=arguments.type_bytes,
-        probe=probe,
-    )
+    residency = Residency(start=True, end=arguments.end)
+    claim = Claim(residency, system.name, system.on_device, arguments.type_bytes, probe)
+    decision = claim.decide(arguments.proof, arguments.rate)
     sys.stdout.write(f"\n{format_proof(decision)}")
     return GOOD if decision.granted else ADVISED
 

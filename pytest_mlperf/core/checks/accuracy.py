@@ -13,22 +13,19 @@ from operator import mul
 
 from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import ACCURACY as ACCURACY_MODE
 from pytest_mlperf.core.checks.rule_check import NamedJudges
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.checks.rule_check import check_each
 from pytest_mlperf.core.checks.rule_check import check_limit
-from pytest_mlperf.core.checks.rule_check import waive
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
-from pytest_mlperf.core.logs.accuracy import Accuracy
 from pytest_mlperf.core.logs.accuracy import Survey
 from pytest_mlperf.core.logs.accuracy import digest_log
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.logs.accuracy import survey_answers
 from pytest_mlperf.core.rounds import AccuracyLimit
-from pytest_mlperf.core.verdict import Check
 
 
 def count_samples(run: JudgedRun) -> int:
@@ -44,7 +41,7 @@ def count_samples(run: JudgedRun) -> int:
 
 
 @check("whole_dataset", modes=ACCURACY_MODE)
-def whole_dataset(run: JudgedRun) -> Check:
+def whole_dataset(run: JudgedRun) -> Outcome:
     """Every sample was answered, and no other (LoadGen, AccuracyOnly).
 
     Of a log that was cut for publication, what is left has to be in order, and the
@@ -57,8 +54,7 @@ def whole_dataset(run: JudgedRun) -> Check:
         found = f"{shown.samples:,} answers left of a log that was cut"
     required = f"all {expected:,}, each with an answer"
     remedy = "repeat the accuracy run over the whole dataset"
-    return make_check(
-        "whole_dataset",
+    return Outcome(
         not faults,
         ", ".join([found, *faults]),
         required,
@@ -107,11 +103,10 @@ def count_generated_samples(run: JudgedRun) -> int:
     planned=lambda known: known.dataset_total,
     modes=ACCURACY_MODE,
 )
-def dataset_size(run: JudgedRun, required: int) -> Check:
+def dataset_size(run: JudgedRun, required: int) -> Outcome:
     """The dataset has the round's size exactly (submission checker)."""
     found = count_samples(run)
-    return make_check(
-        "dataset_size",
+    return Outcome(
         found == required,
         f"{found:,} samples",
         f"{required:,}",
@@ -132,21 +127,19 @@ def find_limits(run: JudgedRun) -> tuple[AccuracyLimit, ...]:
     )
 
 
+RESCORE = "score this accuracy log again, and append its sha256 as hash="
+
+
 @check_each("accuracy", modes=ACCURACY_MODE)
 def accuracy_targets(run: JudgedRun) -> NamedJudges:
     """Yield a check for each metric; a waiver turns it into a report."""
     for limit in find_limits(run):
-        yield f"accuracy_{limit.metric}", partial(judge_metric, limit)
+        yield f"accuracy_{limit.metric}", partial(check_metric, limit)
 
 
-def judge_metric(limit: AccuracyLimit, run: JudgedRun) -> Check:
-    """Judge one metric of accuracy.txt, or waive it."""
-    return waive(run, check_metric(limit, read_accuracy_txt(run.log.folder)))
-
-
-def check_metric(limit: AccuracyLimit, measured: Accuracy) -> Check:
+def check_metric(limit: AccuracyLimit, run: JudgedRun) -> Outcome:
     """One metric reaches its share of the reference (submission checker, accuracy)."""
-    name = f"accuracy_{limit.metric}"
+    measured = read_accuracy_txt(run.log.folder)
     where = measured.where(limit.metric)
     required = f"at least {limit.threshold:.4f}"
     required += f" ({limit.ratio:.1%} of {limit.reference:g})"
@@ -156,7 +149,7 @@ def check_metric(limit: AccuracyLimit, measured: Accuracy) -> Check:
     if value is None:
         found = f"no {limit.metric} in {ACCURACY_TXT}"
         remedy = "write accuracy.txt in the form that the official pattern reads"
-        return make_check(name, limit.reference == 0, found, required, where, remedy)
+        return Outcome(limit.reference == 0, found, required, where, remedy)
     most = METRICS[limit.metric].ceiling if limit.metric in METRICS else math.inf
     most = most if limit.upper is None else min(most, limit.upper)
     remedy = f"{limit.threshold - value:.4f} short: use a higher precision, calibrate"
@@ -164,25 +157,22 @@ def check_metric(limit: AccuracyLimit, measured: Accuracy) -> Check:
     if value > most:
         remedy = "above what the reference can give: look at the scoring"
     ok = limit.threshold <= value <= most
-    return make_check(name, ok, f"{value:g}", required, where, remedy)
+    return Outcome(ok, f"{value:g}", required, where, remedy)
 
 
 @check("accuracy_hash", modes=ACCURACY_MODE)
-def accuracy_hash(run: JudgedRun) -> Check:
+def accuracy_hash(run: JudgedRun) -> Outcome:
     """accuracy.txt was computed from this very log (submission checker, hash).
 
     Of a log that was cut for publication the hash is the whole one's, and only has
     to be there.
     """
-    name, folder = "accuracy_hash", run.log.folder
+    folder, remedy = run.log.folder, RESCORE
     stated, cut = read_accuracy_txt(folder).hashes, survey_answers(folder).cut
     if not stated:
-        remedy = "score this accuracy log again, and append its sha256 as hash="
         required = "hash= and 64 digits"
-        return make_check(name, False, "no hash= line", required, ACCURACY_TXT, remedy)
+        return Outcome(False, "no hash= line", required, ACCURACY_TXT, remedy)
     if cut:
-        return make_check(name, True, stated[0], "the whole log's sha256", ACCURACY_TXT)
+        return Outcome(True, stated[0], "the whole log's sha256", ACCURACY_TXT)
     required = digest_log(folder)
-    ok = required in stated
-    remedy = "score this accuracy log again, and append its sha256 as hash="
-    return make_check(name, ok, stated[0], required, ACCURACY_TXT, remedy)
+    return Outcome(required in stated, stated[0], required, ACCURACY_TXT, remedy)

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import COMPLIANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.verdict import Check
 
 
 def use_audit_seeds(run: JudgedRun) -> JudgedRun:
@@ -28,20 +27,20 @@ def use_audit_seeds(run: JudgedRun) -> JudgedRun:
 
 
 @check("audit_settings", modes=COMPLIANCE)
-def audit_settings(run: JudgedRun) -> Check:
+def audit_settings(run: JudgedRun) -> Outcome:
     """LoadGen found audit.config, and what it set was in force.
 
     Of somebody else's log the settings alone count: some apply the file themselves.
     """
     audit, log = run.context.audit, run.log
-    name, where = "audit_settings", DETAIL
+    where = DETAIL
     if audit is None:
         remedy = "judge it as a performance run"
-        return make_check(name, False, "no compliance test", "one", where, remedy)
+        return Outcome(False, "no compliance test", "one", where, remedy)
     hits = [e for e in log.warnings if "Found Audit Config file" in e.text]
     if not hits and run.context.settings is not None:
         remedy = "LoadGen has to be given the path of audit.config"
-        return make_check(name, False, "no audit.config", "one in use", where, remedy)
+        return Outcome(False, "no audit.config", "one in use", where, remedy)
     for key, required in audit.values.items():
         logged = find_logged_key(run, key)
         if not logged:
@@ -50,14 +49,14 @@ def audit_settings(run: JudgedRun) -> Check:
         if found != required:
             remedy = f"run it with {audit.name}'s audit.config"
             text, wanted = f"{key} = {found}", str(required)
-            return make_check(name, False, text, wanted, log.where(logged), remedy)
+            return Outcome(False, text, wanted, log.where(logged), remedy)
     equal = "effective_sample_concatenate_permutation"
     if run.rule.equal_issue and audit.as_performance and not log.flag(equal):
         remedy = "set sample_concatenate_permutation to 1"
         where = log.where(equal)
-        return make_check(name, False, "no equal issue", "equal issue", where, remedy)
+        return Outcome(False, "no equal issue", "equal issue", where, remedy)
     where = hits[0].where if hits else where
-    return make_check(name, True, f"{audit.name}'s", f"{audit.name}'s", where)
+    return Outcome(True, f"{audit.name}'s", f"{audit.name}'s", where)
 
 
 def find_logged_key(run: JudgedRun, key: str) -> str:

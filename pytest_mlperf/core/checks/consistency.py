@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.keys import SETTINGS
@@ -22,7 +22,6 @@ from pytest_mlperf.core.logs.samples import ENDS
 from pytest_mlperf.core.logs.samples import Loaded
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.verdict import Check
 
 REMEDY = "repeat the run; a log that was changed proves nothing"
 SIX_DIGITS = 2e-5
@@ -42,13 +41,11 @@ class Contradiction:
     where: str
 
 
-def check_contradiction(
-    name: str, wrong: Contradiction | None, found: str, where: str
-) -> Check:
-    """Return the check of a contradiction that was looked for."""
+def check_contradiction(wrong: Contradiction | None, found: str, where: str) -> Outcome:
+    """Return the outcome of a search for contradictions."""
     if wrong is None:
-        return make_check(name, True, found, found, where)
-    return make_check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
+        return Outcome(True, found, found, where)
+    return Outcome(False, wrong.found, wrong.required, wrong.where, REMEDY)
 
 
 def compare_value(
@@ -80,14 +77,14 @@ def compare_range(
 
 
 @check("requested_settings", any_scenario=True)
-def requested_settings(run: JudgedRun) -> Check:
+def requested_settings(run: JudgedRun) -> Outcome:
     """Effective settings are the requested ones (LoadGen, TestSettingsInternal)."""
     log = run.log
     wrong = next(find_unlike_requested(log), None) or next(
         find_wrong_resolved(log), None
     )
     where = log.where("effective_scenario")
-    return check_contradiction("requested_settings", wrong, "as requested", where)
+    return check_contradiction(wrong, "as requested", where)
 
 
 def find_unlike_requested(log: Log) -> Iterator[Contradiction]:
@@ -176,16 +173,14 @@ def find_wrong_counts(
 
 
 @check("loaded_samples", any_scenario=True)
-def loaded_samples(run: JudgedRun) -> Check:
+def loaded_samples(run: JudgedRun) -> Outcome:
     """The loaded sets are samples of the dataset, each once (GenerateLoadableSets).
 
     MultiStream repeats a set's first 7, so that its queries do not overflow.
     """
     wrong = next(find_wrong_loads(run), None)
     where = run.log.where("loaded_qsl_set")
-    return check_contradiction(
-        "loaded_samples", wrong, f"{run.log.covered:,} samples", where
-    )
+    return check_contradiction(wrong, f"{run.log.covered:,} samples", where)
 
 
 def find_wrong_loads(run: JudgedRun) -> Iterator[Contradiction]:
@@ -220,7 +215,7 @@ def remove_padding(log: Log, one: Loaded) -> Loaded:
 
 
 @check("generated_queries", modes=PERFORMANCE)
-def generated_queries(run: JudgedRun) -> Check:
+def generated_queries(run: JudgedRun) -> Outcome:
     """What was issued is what LoadGen had generated (loadgen.cc, GenerateQueries)."""
     log = run.log
     key = "generated_samples_per_query"
@@ -242,6 +237,4 @@ def generated_queries(run: JudgedRun) -> Check:
         required = f"{made:,}, from generated_query_count"
         wrong = wrong or Contradiction(f"{key} {issued:,}", required, log.where(key))
     found = f"{issued:,} queries of {each:,} samples"
-    return check_contradiction(
-        "generated_queries", wrong, found, log.where("generated_query_count")
-    )
+    return check_contradiction(wrong, found, log.where("generated_query_count"))

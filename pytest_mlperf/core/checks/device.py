@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_duration_range
+from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
-from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.rule_check import NamedJudges
+from pytest_mlperf.core.checks.rule_check import check_each
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.residency.rules import Decision
-from pytest_mlperf.core.verdict import Check
-from pytest_mlperf.core.verdict import Status
 
-NAME = "on_device"
 PROOF = "on_device.txt"
 """The reckoning, in the run's folder and in a submission's documentation."""
 DIAGRAM = "on_device_diagram"
@@ -31,21 +30,20 @@ def decide_claim(run: JudgedRun) -> Decision:
     return claim.decide(run.cell.benchmark, measure_rate(run) / run.context.devices)
 
 
-@check(NAME, modes=PERFORMANCE, when=lambda run: run.context.claim is not None)
-def on_device(run: JudgedRun) -> Check:
+@check_each("on_device", modes=PERFORMANCE)
+def on_device(run: JudgedRun) -> NamedJudges:
+    """Yield the check of a run that makes a claim."""
+    if run.context.claim is not None:
+        yield "on_device", check_path
+
+
+def check_path(run: JudgedRun) -> Outcome:
     """The direct path carries what this throughput takes."""
-    found = decide_claim(run)
-    assert run.context.claim is not None, "only such a run has this check"
-    flags = " and ".join(run.context.claim.residency.flags)
-    required = f"a path that carries {found.required_per_s / 1e9:.3f} GB/s"
-    said = f"{flags} at {found.rate:,.6g} samples/s a device"
-    if found.granted:
-        return Check(NAME, Status.PASS, said, required, PROOF)
-    return Check(
-        NAME,
-        Status.FAIL,
-        f"{said}: {'; '.join(found.reasons)}",
-        required,
-        DETAIL,
-        f"see {PROOF} in the run's folder",
-    )
+    decision = decide_claim(run)
+    required = f"a path that carries {decision.required_per_s / 1e9:.3f} GB/s"
+    flags = " and ".join(decision.claim.residency.flags)
+    found = f"{flags} at {decision.rate:,.6g} samples/s a device"
+    if decision.granted:
+        return Outcome(True, found, required, PROOF)
+    found += f": {'; '.join(decision.reasons)}"
+    return Outcome(False, found, required, DETAIL, f"see {PROOF} in the run's folder")

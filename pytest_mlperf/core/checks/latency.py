@@ -17,29 +17,27 @@ from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import format_ms
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
+from pytest_mlperf.core.checks.rule_check import NOT_OFFLINE
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
-from pytest_mlperf.core.checks.rule_check import is_bounded
-from pytest_mlperf.core.checks.rule_check import is_not_offline
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.verdict import Check
 
 MULTI_STREAM_SHARE = 0.99
 """LoadGen adds this estimate to SingleStream's own, for the inference from it."""
 
 
-@check("early_stopping", modes=PERFORMANCE, when=is_not_offline)
-def early_stopping_met(run: JudgedRun) -> Check:
+@check("early_stopping", modes=PERFORMANCE, scenarios=NOT_OFFLINE)
+def early_stopping_met(run: JudgedRun) -> Outcome:
     """The queries prove the percentile, recomputed (loadgen/early_stopping.cc)."""
-    name, log, percentile = "early_stopping", run.log, run.rule.percentile or 0.99
+    log, percentile = run.log, run.rule.percentile or 0.99
     queries, over = run.queries, count_late_queries(run, percentile)
     if not 0 <= over <= queries:
         where = log.where("result_overlatency_query_count")
         required = f"0 to {queries:,}"
-        return make_check(name, False, f"{over} late", required, where, REMEDY)
+        return Outcome(False, f"{over} late", required, where, REMEDY)
     needed = early_stopping.count_queries_needed(over, percentile)
     where = log.where("early_stopping_met")
     required = f"at least {needed:,} queries for {over:,} late"
@@ -48,14 +46,14 @@ def early_stopping_met(run: JudgedRun) -> Check:
     found = f"{queries:,} queries"
     if queries < needed:
         remedy = remedies.advise_for_percentile(run, over, needed)
-        return make_check(name, False, found, required, where, remedy)
+        return Outcome(False, found, required, where, remedy)
     if not log.flag("early_stopping_met"):
         remedy = "LoadGen's own count differs: see early_stopping_result in the log"
         found += ", not met by LoadGen"
-        return make_check(name, False, found, required, where, remedy)
+        return Outcome(False, found, required, where, remedy)
     if wrong := next(find_misreports(run, percentile), None):
-        return make_check(name, False, wrong.found, wrong.required, wrong.where, REMEDY)
-    return make_check(name, True, found, required, where)
+        return Outcome(False, wrong.found, wrong.required, wrong.where, REMEDY)
+    return Outcome(True, found, required, where)
 
 
 def count_late_queries(run: JudgedRun, percentile: float) -> int:
@@ -147,8 +145,8 @@ def read_latencies(log: Log) -> dict[float, int]:
     return {share: log.integer(key) for share, key in shares.items()}
 
 
-@check("latency_bound", modes=PERFORMANCE, when=is_bounded)
-def latency_bound(run: JudgedRun) -> Check:
+@check("latency_bound", modes=PERFORMANCE, scenarios=BOUNDED)
+def latency_bound(run: JudgedRun) -> Outcome:
     """The measured percentile is within the round's bound, whatever the log's is.
 
     Rules, Server latency constraint. Equality passes, as in LoadGen.
@@ -169,9 +167,7 @@ def latency_bound(run: JudgedRun) -> Check:
         if not 0 < measured <= bound:
             required = f"at most {format_ms(bound)} at {rule.percentile:.1%}"
             remedy = remedies.advise_lower_load(run)
-            return make_check(
-                "latency_bound", False, format_ms(measured), required, where, remedy
-            )
+            return Outcome(False, format_ms(measured), required, where, remedy)
     required = "within the round's bound"
     found = ", ".join(shown) or "no bound in the round"
-    return make_check("latency_bound", bool(shown), found, required, where)
+    return Outcome(bool(shown), found, required, where)

@@ -8,16 +8,14 @@ inference_rules.adoc.
 from __future__ import annotations
 
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import check
-from pytest_mlperf.core.checks.rule_check import is_not_audited
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
-from pytest_mlperf.core.verdict import Check
 
 
 @check("loadgen_unmodified", any_scenario=True)
-def loadgen_unmodified(run: JudgedRun) -> Check:
+def loadgen_unmodified(run: JudgedRun) -> Outcome:
     """LoadGen was built from committed sources (rules, LoadGen must not change)."""
     log = run.log
     key = "loadgen_git_status_message"
@@ -29,11 +27,11 @@ def loadgen_unmodified(run: JudgedRun) -> Check:
     found = changed[:60] or (flagged[0].text[:60] if flagged else "clean")
     remedy = "install the released mlcommons-loadgen"
     ok = not changed and not flagged
-    return make_check("loadgen_unmodified", ok, found, "clean sources", where, remedy)
+    return Outcome(ok, found, "clean sources", where, remedy)
 
 
-@check("no_audit_config", when=is_not_audited, any_scenario=True)
-def no_audit_config(run: JudgedRun) -> Check:
+@check("no_audit_config", in_audits=False, any_scenario=True)
+def no_audit_config(run: JudgedRun) -> Outcome:
     """No audit.config altered the settings (LoadGen reads a stray one silently).
 
     Our own runs must be free of it. In somebody else's log, what a compliance test
@@ -49,7 +47,7 @@ def no_audit_config(run: JudgedRun) -> Check:
         found = f"audit.config in use ({', '.join(shown) or 'nothing shows for what'})"
     ok = not hits or (bool(shown) and run.context.settings is None)
     remedy = "remove audit.config from the folder that LoadGen was started in"
-    return make_check("no_audit_config", ok, found, required, where, remedy)
+    return Outcome(ok, found, required, where, remedy)
 
 
 AUDITED = (
@@ -61,7 +59,7 @@ AUDITED = (
 
 
 @check("no_errors", any_scenario=True)
-def no_errors(run: JudgedRun) -> Check:
+def no_errors(run: JudgedRun) -> Outcome:
     """LoadGen logged no error (accuracy check of the submission checker).
 
     Changed sources are ``loadgen_unmodified``'s business. num_errors counts only what
@@ -81,4 +79,4 @@ def no_errors(run: JudgedRun) -> Check:
         found, where = f"{count:,} errors counted", SUMMARY
     ok = count == 0 and counted >= 0
     remedy = "remove the cause that the first error names"
-    return make_check("no_errors", ok, found, "no error", where, remedy)
+    return Outcome(ok, found, "no error", where, remedy)

@@ -19,7 +19,7 @@ from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_final_s
 from pytest_mlperf.core.checks.latency import list_estimate_keys
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.checks.tokens import find_wrong_lengths
@@ -27,14 +27,13 @@ from pytest_mlperf.core.checks.tokens import find_wrong_token_rates
 from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.verdict import Check
 
 GAPS = 40
 """Mean gaps that one exponential gap between two Server queries never reaches."""
 
 
 @check("metric_present", modes=PERFORMANCE)
-def metric_present(run: JudgedRun) -> Check:
+def metric_present(run: JudgedRun) -> Outcome:
     """The reported figure is there, finite, above zero, and fits the same log.
 
     Counts, times and percentiles have to tell one story; no official checker looks.
@@ -43,15 +42,11 @@ def metric_present(run: JudgedRun) -> Check:
     value, where = log.number(key), log.where(key)
     if value <= 0:
         remedy = "repeat the run with more queries: there is no estimate yet"
-        return make_check(
-            "metric_present", False, f"{value:g}", "above 0", where, remedy
-        )
+        return Outcome(False, f"{value:g}", "above 0", where, remedy)
     wrong = next(find_distortions(run), None) or next(find_contradictions(run), None)
     if wrong:
-        return make_check(
-            "metric_present", False, wrong.found, wrong.required, wrong.where, REMEDY
-        )
-    return make_check("metric_present", True, f"{value:,.10g}", "above 0", where)
+        return Outcome(False, wrong.found, wrong.required, wrong.where, REMEDY)
+    return Outcome(True, f"{value:,.10g}", "above 0", where)
 
 
 @dataclass(frozen=True, slots=True)

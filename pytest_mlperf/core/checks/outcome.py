@@ -1,19 +1,35 @@
-"""How a check comes out: passed, failed with a remedy, or in error."""
+"""How a rule comes out: kept, broken with a remedy, or in error."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 
 
+class Outcome(NamedTuple):
+    """What a rule found in a run: a check without its name."""
+
+    ok: bool
+    found: str
+    required: str
+    where: str
+    remedy: str = ""
+
+    def check(self, name: str) -> Check:
+        """Return a passed check, or a failed one with its remedy."""
+        status = Status.PASS if self.ok else Status.FAIL
+        remedy = "" if self.ok else self.remedy
+        return Check(name, status, self.found, self.required, self.where, remedy)
+
+
 def make_check(
     name: str, ok: bool, found: str, required: str, where: str, remedy: str = ""
 ) -> Check:
     """Return a passed check, or a failed one with its remedy."""
-    if ok:
-        return Check(name, Status.PASS, found, required, where)
-    return Check(name, Status.FAIL, found, required, where, remedy)
+    return Outcome(ok, found, required, where, remedy).check(name)
 
 
 def check_unreadable(name: str, error: LogError) -> Check:

@@ -18,16 +18,14 @@ from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_duration_range
 from pytest_mlperf.core.checks.context import compute_final_s
 from pytest_mlperf.core.checks.context import read_elapsed_s
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
+from pytest_mlperf.core.checks.rule_check import NOT_OFFLINE
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.checks.rule_check import check_limit
-from pytest_mlperf.core.checks.rule_check import is_not_offline
-from pytest_mlperf.core.checks.rule_check import is_offline
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.verdict import Check
 
 CLOCK_SLACK = 0.001
 """LoadGen warns where its clock and the system's differ by more."""
@@ -38,7 +36,7 @@ MARGIN_S = 1.0
 
 
 @check("loadgen_validity", modes=PERFORMANCE)
-def loadgen_validity(run: JudgedRun) -> Check:
+def loadgen_validity(run: JudgedRun) -> Outcome:
     """LoadGen itself calls the run VALID, and so do its parts (results.cc)."""
     log = run.log
     flags = ["result_min_duration_met", "result_min_queries_met", "early_stopping_met"]
@@ -50,24 +48,22 @@ def loadgen_validity(run: JudgedRun) -> Check:
     unmet = [flag for flag in flags if not log.flag(flag)]
     reason = log.get("result_invalid_reason")
     if said == "VALID" and not unmet and reason is None:
-        return make_check("loadgen_validity", True, said, "VALID", where)
+        return Outcome(True, said, "VALID", where)
     found = f"{said}, with not {', not '.join(unmet)}" if unmet else said
     if said == "VALID" and reason is not None:
         found += ", with a reason why it is not"
     remedy = "see the checks that failed with it"
     if text := str(reason or "").strip():
         remedy += f"; LoadGen says: {text[:200]}"
-    return make_check("loadgen_validity", False, found, "VALID", where, remedy)
+    return Outcome(False, found, "VALID", where, remedy)
 
 
 @check("flags_agree", modes=PERFORMANCE)
-def flags_agree(run: JudgedRun) -> Check:
+def flags_agree(run: JudgedRun) -> Outcome:
     """What LoadGen calls met is met, by its own settings and numbers (results.cc)."""
     log = run.log
     wrong = next(find_false_flags(run), None)
-    return check_contradiction(
-        "flags_agree", wrong, "as computed", log.where("result_validity")
-    )
+    return check_contradiction(wrong, "as computed", log.where("result_validity"))
 
 
 def find_false_flags(run: JudgedRun) -> Iterator[Contradiction]:
@@ -126,9 +122,8 @@ def compare_flag(
     "min_duration",
     required=lambda run: run.rule.min_duration_ms,
     planned=lambda known: known.settings.min_duration_ms if known.settings else None,
-    modes=PERFORMANCE,
 )
-def min_duration(run: JudgedRun, required_ms: int) -> Check:
+def min_duration(run: JudgedRun, required_ms: int) -> Outcome:
     """The run was set to last, and did last, the minimum (rules, 600 s)."""
     log = run.log
     key = "effective_min_duration_ms"
@@ -144,9 +139,9 @@ def min_duration(run: JudgedRun, required_ms: int) -> Check:
         found, where = f"{wall:,.0f} ms by the clock", log.where("power_end")
     else:
         where = log.where(find_duration_key(run))
-        return make_check("min_duration", True, f"{lasted:,.0f} ms", required, where)
+        return Outcome(True, f"{lasted:,.0f} ms", required, where)
     remedy = remedies.advise_longer_run(run, required_ms)
-    return make_check("min_duration", False, found, required, where, remedy)
+    return Outcome(False, found, required, where, remedy)
 
 
 def read_clock_slack(run: JudgedRun) -> float:
@@ -165,7 +160,7 @@ def find_duration_key(run: JudgedRun) -> str:
 
 
 @check("wall_time", modes=PERFORMANCE)
-def wall_time(run: JudgedRun) -> Check:
+def wall_time(run: JudgedRun) -> Outcome:
     """The time stamps leave room for what was measured, and no more (loadgen.cc)."""
     elapsed, (least, most) = read_elapsed_s(run.log), compute_duration_range(run)
     room = read_clock_slack(run) * max(elapsed, most) + MARGIN_S
@@ -176,17 +171,16 @@ def wall_time(run: JudgedRun) -> Check:
         if most - least > MARGIN_S:
             required += f" to {most:,.1f} s"
         wrong = Contradiction(f"{elapsed:,.1f} s by the clock", required, where)
-    return check_contradiction("wall_time", wrong, f"{elapsed:,.1f} s", where)
+    return check_contradiction(wrong, f"{elapsed:,.1f} s", where)
 
 
 @check_limit(
     "min_query_count",
     required=lambda run: run.rule.min_query_count,
     planned=lambda known: known.settings.min_query_count if known.settings else None,
-    modes=PERFORMANCE,
-    when=is_not_offline,
+    scenarios=NOT_OFFLINE,
 )
-def min_query_count(run: JudgedRun, required: int) -> Check:
+def min_query_count(run: JudgedRun, required: int) -> Outcome:
     """Enough queries were issued (LoadGen, min_query_count).
 
     Since v2.0 early stopping decides how many the percentile needs: the checker
@@ -199,8 +193,7 @@ def min_query_count(run: JudgedRun, required: int) -> Check:
     log = run.log
     found = run.queries
     remedy = remedies.advise_more_queries(run, required)
-    return make_check(
-        "min_query_count",
+    return Outcome(
         found >= required,
         f"{found:,} queries",
         f"at least {required:,}",
@@ -213,14 +206,12 @@ def min_query_count(run: JudgedRun, required: int) -> Check:
     "min_sample_count",
     required=lambda run: run.rule.min_sample_count,
     planned=lambda known: known.settings.min_query_count if known.settings else None,
-    modes=PERFORMANCE,
-    when=is_offline,
+    scenarios=(Scenario.OFFLINE,),
 )
-def min_sample_count(run: JudgedRun, required: int) -> Check:
+def min_sample_count(run: JudgedRun, required: int) -> Outcome:
     """The Offline query held enough samples (submission checker, OFFLINE_MIN_SPQ)."""
     found = run.samples
-    return make_check(
-        "min_sample_count",
+    return Outcome(
         found >= required,
         f"{found:,} samples",
         f"at least {required:,}",

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 
-from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import Context
 from pytest_mlperf.core.checks.context import JudgedRun
+from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.outcome import check_unreadable
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
@@ -20,75 +21,56 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 
-Judge = Callable[[JudgedRun], Check]
-Condition = Callable[[JudgedRun], bool]
+Judge = Callable[[JudgedRun], Outcome]
 NamedJudges = Iterable[tuple[str, Judge]]
 PERFORMANCE = (Mode.PERFORMANCE,)
-"""Compliance runs that are performance runs as well have these checks too."""
+"""Also of compliance runs that are performance runs as well."""
 ACCURACY = (Mode.ACCURACY,)
 COMPLIANCE = (Mode.COMPLIANCE,)
 EVERY_MODE = tuple(Mode)
-
-
-def applies_always(run: JudgedRun) -> bool:
-    del run
-    return True
-
-
-def is_offline(run: JudgedRun) -> bool:
-    return run.scenario is Scenario.OFFLINE
-
-
-def is_not_offline(run: JudgedRun) -> bool:
-    return run.scenario is not Scenario.OFFLINE
-
-
-def is_bounded(run: JudgedRun) -> bool:
-    return run.scenario in BOUNDED
-
-
-def is_not_audited(run: JudgedRun) -> bool:
-    """True where ``audit_settings`` does not answer the same question."""
-    return run.mode is not Mode.COMPLIANCE
+EVERY_SCENARIO = tuple(Scenario)
+NOT_OFFLINE = tuple(set(Scenario) - {Scenario.OFFLINE})
 
 
 @dataclass(frozen=True, slots=True)
 class RuleCheck:
-    """One rule, or one rule a metric, and when it applies."""
+    """One rule, or one rule a metric, and the runs that it applies to."""
 
     name: str
-    judges: Callable[[JudgedRun], NamedJudges]
-    """The name in a verdict, and the function: more than one where metrics differ."""
+    judge: Callable[[JudgedRun], Iterator[Check]]
+    """Yields what comes out; what the log cannot answer is in error."""
     modes: Collection[Mode] = EVERY_MODE
-    when: Condition = applies_always
+    scenarios: Collection[Scenario] = EVERY_SCENARIO
+    in_audits: bool = True
+    """False where ``audit_settings`` answers the question of compliance runs."""
     any_scenario: bool = False
     """Also checked of a run whose scenario is not that of its folder."""
 
     def applies(self, run: JudgedRun) -> bool:
         """Return whether a run is held to the rule."""
-        modes = {run.mode}
-        if run.context.audit and run.context.audit.as_performance:
-            modes.add(Mode.PERFORMANCE)
-        return not modes.isdisjoint(self.modes) and self.when(run)
-
-    def check(self, run: JudgedRun) -> Iterator[Check]:
-        """Yield what comes out; what the log cannot answer is in error."""
-        for name, judge in self.judges(run):
-            yield attempt(run, name, judge)
+        modes, audit = {run.mode}, run.context.audit
+        if run.mode is Mode.COMPLIANCE:
+            if not self.in_audits:
+                return False
+            modes |= {*PERFORMANCE} if audit and audit.as_performance else set()
+        return run.scenario in self.scenarios and not modes.isdisjoint(self.modes)
 
 
 def check(
     name: str,
     *,
     modes: Collection[Mode] = EVERY_MODE,
-    when: Condition = applies_always,
+    scenarios: Collection[Scenario] = EVERY_SCENARIO,
+    in_audits: bool = True,
     any_scenario: bool = False,
 ) -> Callable[[Judge], RuleCheck]:
     """Make a rule's check of a function; no waiver softens it."""
 
     def decorate(function: Judge) -> RuleCheck:
-        named = ((name, function),)
-        return RuleCheck(name, lambda _: named, modes, when, any_scenario)
+        def judge(run: JudgedRun) -> Iterator[Check]:
+            yield attempt(name, lambda: function(run).check(name))
+
+        return RuleCheck(name, judge, modes, scenarios, in_audits, any_scenario)
 
     return decorate
 
@@ -98,26 +80,28 @@ def check_limit(
     *,
     required: Callable[[JudgedRun], int],
     planned: Callable[[Context], int | None],
-    modes: Collection[Mode],
-    when: Condition = applies_always,
-) -> Callable[[Callable[[JudgedRun, int], Check]], RuleCheck]:
+    modes: Collection[Mode] = PERFORMANCE,
+    scenarios: Collection[Scenario] = EVERY_SCENARIO,
+) -> Callable[[Callable[[JudgedRun, int], Outcome]], RuleCheck]:
     """Make a check of a function that compares a run with the rule's number.
 
     A waiver softens it and never drops it: the run must still give what the suite
     itself ``planned``.
     """
 
-    def decorate(function: Callable[[JudgedRun, int], Check]) -> RuleCheck:
-        def judge(run: JudgedRun) -> Check:
-            full = function(run, required(run))
-            number = planned(run.context)
-            waived = waive(run, full)
+    def decorate(function: Callable[[JudgedRun, int], Outcome]) -> RuleCheck:
+        def soften(run: JudgedRun) -> Check:
+            full = function(run, required(run)).check(name)
+            number, waived = planned(run.context), waive(run, full)
             if waived is full or number is None:
                 return full
             short = function(run, number)
-            return waived if short.status is Status.PASS else short
+            return waived if short.ok else short.check(name)
 
-        return check(name, modes=modes, when=when)(judge)
+        def judge(run: JudgedRun) -> Iterator[Check]:
+            yield attempt(name, lambda: soften(run))
+
+        return RuleCheck(name, judge, modes, scenarios)
 
     return decorate
 
@@ -125,26 +109,33 @@ def check_limit(
 def check_each(
     name: str, *, modes: Collection[Mode]
 ) -> Callable[[Callable[[JudgedRun], NamedJudges]], RuleCheck]:
-    """Make a check of a function that yields a named one for each metric."""
+    """Make checks of a function that yields any number of them; a waiver holds."""
 
-    def decorate(judges: Callable[[JudgedRun], NamedJudges]) -> RuleCheck:
-        return RuleCheck(name, judges, modes)
+    def decorate(function: Callable[[JudgedRun], NamedJudges]) -> RuleCheck:
+        def judge(run: JudgedRun) -> Iterator[Check]:
+            for own, one in function(run):
+                yield attempt(own, partial(judge_one, run, own, one))
+
+        def judge_one(run: JudgedRun, own: str, one: Judge) -> Check:
+            return waive(run, one(run).check(own))
+
+        return RuleCheck(name, judge, modes)
 
     return decorate
 
 
-def waive(run: JudgedRun, failed: Check) -> Check:
+def waive(run: JudgedRun, check: Check) -> Check:
     """Return a failed check as waived where the run is not held to the rule."""
-    reason = run.context.waiver(failed.name)
-    if failed.status is not Status.FAIL or reason is None:
-        return failed
-    return replace(failed, status=Status.WAIVED, remedy=reason)
+    reason = run.context.waiver(check.name)
+    if check.status is not Status.FAIL or reason is None:
+        return check
+    return replace(check, status=Status.WAIVED, remedy=reason)
 
 
-def attempt(run: JudgedRun, name: str, judge: Judge) -> Check:
+def attempt(name: str, judge: Callable[[], Check]) -> Check:
     """Return a check's outcome; one that the log cannot answer is in error."""
     try:
-        return judge(run)
+        return judge()
     except LogError as error:
         return check_unreadable(name, error)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:

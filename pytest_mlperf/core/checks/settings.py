@@ -7,42 +7,36 @@ mlcommons/inference_policies inference_rules.adoc.
 
 from __future__ import annotations
 
+from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import format_ms
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
+from pytest_mlperf.core.checks.rule_check import NOT_OFFLINE
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.checks.rule_check import check_limit
-from pytest_mlperf.core.checks.rule_check import is_bounded
-from pytest_mlperf.core.checks.rule_check import is_not_audited
-from pytest_mlperf.core.checks.rule_check import is_not_offline
-from pytest_mlperf.core.verdict import Check
 
 
 @check("test_mode", any_scenario=True)
-def test_mode(run: JudgedRun) -> Check:
+def test_mode(run: JudgedRun) -> Outcome:
     """The run is of the mode it is judged as (LoadGen, TestMode)."""
     key = "effective_test_mode"
     found, required = run.log.text(key), run.mode.loadgen
     remedy = f"repeat the run with mode {required}"
-    return make_check(
-        "test_mode", found == required, found, required, run.log.where(key), remedy
-    )
+    return Outcome(found == required, found, required, run.log.where(key), remedy)
 
 
 @check("scenario", any_scenario=True)
-def scenario(run: JudgedRun) -> Check:
+def scenario(run: JudgedRun) -> Outcome:
     """LoadGen ran the cell's scenario (submission checker, scenario)."""
     key = "effective_scenario"
     found, required = run.log.text(key), run.scenario.loadgen
     remedy = f"judge it as {found}, or repeat the run as {required}"
-    return make_check(
-        "scenario", found == required, found, required, run.log.where(key), remedy
-    )
+    return Outcome(found == required, found, required, run.log.where(key), remedy)
 
 
 @check("seeds", modes=PERFORMANCE, any_scenario=True)
-def seeds(run: JudgedRun) -> Check:
+def seeds(run: JudgedRun) -> Outcome:
     """The three seeds are the round's (submission checker, seeds)."""
     log, wanted = run.log, run.round.seeds
     pairs = {
@@ -55,17 +49,15 @@ def seeds(run: JudgedRun) -> Check:
         if found != required:
             remedy = f"set TestSettings from {run.round.name}'s seeds; each round has"
             remedy += " its own, and LoadGen compiles in those of one"
-            return make_check(
-                "seeds", False, f"{key} {found}", str(required), log.where(key), remedy
+            return Outcome(
+                False, f"{key} {found}", str(required), log.where(key), remedy
             )
     where = log.where("effective_qsl_rng_seed")
-    return make_check(
-        "seeds", True, f"{run.round.name}'s", f"{run.round.name}'s", where
-    )
+    return Outcome(True, f"{run.round.name}'s", f"{run.round.name}'s", where)
 
 
-@check("target_latency_setting", modes=PERFORMANCE, when=is_bounded)
-def target_latency_setting(run: JudgedRun) -> Check:
+@check("target_latency_setting", modes=PERFORMANCE, scenarios=BOUNDED)
+def target_latency_setting(run: JudgedRun) -> Outcome:
     """LoadGen counted late queries against the round's bound or a stricter one.
 
     Submission checker, latency constraint.
@@ -84,8 +76,7 @@ def target_latency_setting(run: JudgedRun) -> Check:
         shown.append(format_ms(found))
         if not 0 < found <= required:
             remedy = f"leave the bound to {rule.round}: {format_ms(required)}"
-            return make_check(
-                "target_latency_setting",
+            return Outcome(
                 False,
                 format_ms(found),
                 f"at most {format_ms(required)}",
@@ -95,20 +86,17 @@ def target_latency_setting(run: JudgedRun) -> Check:
     found_text = ", ".join(shown) or "no bound"
     where = log.where("effective_target_latency_ns")
     required_text = "a bound of the round"
-    return make_check(
-        "target_latency_setting", bool(shown), found_text, required_text, where
-    )
+    return Outcome(bool(shown), found_text, required_text, where)
 
 
-@check("target_percentile", modes=PERFORMANCE, when=is_not_offline)
-def target_percentile(run: JudgedRun) -> Check:
+@check("target_percentile", modes=PERFORMANCE, scenarios=NOT_OFFLINE)
+def target_percentile(run: JudgedRun) -> Outcome:
     """LoadGen estimated the round's percentile (rules, scenarios)."""
     key = "effective_target_latency_percentile"
     found, required = run.log.number(key), run.rule.percentile or 0.0
     remedy = "remove target_latency_percentile from user.conf"
     ok = abs(found - required) < 1e-9
-    return make_check(
-        "target_percentile",
+    return Outcome(
         ok,
         f"{found:g}",
         f"{required:g}",
@@ -117,14 +105,13 @@ def target_percentile(run: JudgedRun) -> Check:
     )
 
 
-@check("samples_per_query", modes=PERFORMANCE, when=is_not_offline)
-def samples_per_query(run: JudgedRun) -> Check:
+@check("samples_per_query", modes=PERFORMANCE, scenarios=NOT_OFFLINE)
+def samples_per_query(run: JudgedRun) -> Outcome:
     """MultiStream sends 8 samples a query, SingleStream and Server 1 (rules)."""
     key = "generated_samples_per_query"
     found, required = run.log.integer(key), run.rule.samples_per_query
     remedy = "remove samples_per_query from user.conf"
-    return make_check(
-        "samples_per_query",
+    return Outcome(
         found == required,
         str(found),
         str(required),
@@ -139,9 +126,8 @@ def samples_per_query(run: JudgedRun) -> Check:
     planned=lambda known: (
         known.settings.performance_sample_count if known.settings else None
     ),
-    modes=PERFORMANCE,
 )
-def performance_sample_count(run: JudgedRun, required: int) -> Check:
+def performance_sample_count(run: JudgedRun, required: int) -> Outcome:
     """So many samples were in memory, as set and as loaded (submission checker).
 
     Of a dataset that has fewer, all: its size is an accuracy run's business.
@@ -153,8 +139,7 @@ def performance_sample_count(run: JudgedRun, required: int) -> Check:
     where = log.where("loaded_qsl_set" if short else key)
     found = min(asked, loaded) if short else asked
     remedy = f"raise performance_sample_count_override to {required:,}"
-    return make_check(
-        "performance_sample_count",
+    return Outcome(
         found >= required,
         f"{found:,} samples",
         f"at least {required:,}",
@@ -163,8 +148,8 @@ def performance_sample_count(run: JudgedRun, required: int) -> Check:
     )
 
 
-@check("issue_modes", modes=PERFORMANCE, when=is_not_audited)
-def issue_modes(run: JudgedRun) -> Check:
+@check("issue_modes", modes=PERFORMANCE, in_audits=False)
+def issue_modes(run: JudgedRun) -> Outcome:
     """Samples came as the scenario draws them: neither all the same nor all unlike.
 
     In equal shares where the round says so (rules, equal issue mode).
@@ -174,7 +159,7 @@ def issue_modes(run: JudgedRun) -> Check:
         full = f"effective_performance_{key}"
         if log.flag(full):
             remedy = f"remove performance_{key}; only compliance tests set it"
-            return make_check("issue_modes", False, key, "off", log.where(full), remedy)
+            return Outcome(False, key, "off", log.where(full), remedy)
     key = "effective_sample_concatenate_permutation"
     # LoadGen before 4.1 did not log it.
     equal = key in log.values and log.flag(key)
@@ -182,11 +167,11 @@ def issue_modes(run: JudgedRun) -> Check:
     required = "equal issue" if run.rule.equal_issue else "either"
     remedy = "set sample_concatenate_permutation to 1"
     ok = equal or not run.rule.equal_issue
-    return make_check("issue_modes", ok, found, required, log.where(key), remedy)
+    return Outcome(ok, found, required, log.where(key), remedy)
 
 
 @check("token_latencies", modes=PERFORMANCE)
-def token_latencies(run: JudgedRun) -> Check:
+def token_latencies(run: JudgedRun) -> Outcome:
     """Token latencies are used where the round measures tokens, and only there.
 
     Submission checker, LLM check.
@@ -194,8 +179,7 @@ def token_latencies(run: JudgedRun) -> Check:
     key = "requested_use_token_latencies"
     found, required = run.log.get(key, False), run.rule.use_token_latencies
     remedy = "set use_token_latencies as mlperf.conf has it"
-    return make_check(
-        "token_latencies",
+    return Outcome(
         found is required,
         "on" if found else "off",
         "on" if required else "off",

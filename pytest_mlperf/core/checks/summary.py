@@ -10,7 +10,7 @@ from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import check_contradiction
 from pytest_mlperf.core.checks.context import JudgedRun
-from pytest_mlperf.core.checks.outcome import make_check
+from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.lines import LogError
@@ -19,7 +19,6 @@ from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.summary import list_expected_lines
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.core.verdict import Check
 
 ROUNDED = frozenset(
     {
@@ -40,7 +39,7 @@ RESULT = re.compile(r"result_.*latency_ns")
 
 
 @check("summary_agrees", modes=PERFORMANCE, any_scenario=True)
-def summary_agrees(run: JudgedRun) -> Check:
+def summary_agrees(run: JudgedRun) -> Outcome:
     """Summary and detail tell of the same run.
 
     ``LogError`` where most of what was measured differs, which is two runs' files,
@@ -53,7 +52,7 @@ def summary_agrees(run: JudgedRun) -> Check:
         required = f"{log.summary_warnings:,}, as {SUMMARY} counts"
         raise LogError(log.folder / DETAIL, 0, found, required, REMEDY)
     if run.mode is Mode.ACCURACY:
-        return make_check("summary_agrees", True, "no results in it", "none", SUMMARY)
+        return Outcome(True, "no results in it", "none", SUMMARY)
     pairs = [
         (label, line.key)
         for line in list_expected_lines(log.values)
@@ -72,7 +71,7 @@ def summary_agrees(run: JudgedRun) -> Check:
         where = f"{SUMMARY}:{log.summary_lines[label]}"
         required = f"{str(log.get(key))[:60]}, as {log.where(key)} has it"
         wrong = Contradiction(f"{label} {log.summary[label][:60]}", required, where)
-    return check_contradiction("summary_agrees", wrong, "one run", SUMMARY)
+    return check_contradiction(wrong, "one run", SUMMARY)
 
 
 def find_wrong_notes(log: Log) -> Iterator[Contradiction]:

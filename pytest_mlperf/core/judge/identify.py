@@ -189,7 +189,7 @@ def judge_other_scenario(run: JudgedRun, place: FoundRun, ran: Scenario) -> Verd
 
     Only what does not depend on a scenario is checked beside that.
     """
-    outcomes = (rule.check(run) for rule in CHECKS if rule.any_scenario)
+    outcomes = (rule.judge(run) for rule in CHECKS if rule.any_scenario)
     checks = tuple(chain.from_iterable(outcomes))
     verdict = replace(
         verdict_not_judged(place, run.round.name, checks[0]), checks=checks

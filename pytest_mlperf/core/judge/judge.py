@@ -45,7 +45,7 @@ def judge_log(
     """Return what the round's rules say of a log that has been read."""
     verdict = verdict_before_checks(log.folder, cell, mode, round_, context)
     run = use_audit_seeds(JudgedRun(log, cell, mode, rule, round_, context))
-    outcomes = (rule.check(run) for rule in CHECKS if rule.applies(run))
+    outcomes = (rule.judge(run) for rule in CHECKS if rule.applies(run))
     checks = tuple(chain.from_iterable(outcomes))
     return add_figures(run, replace(verdict, checks=checks))
 

@@ -8,7 +8,6 @@ bandwidth suffices. Anything else is refused with all its reasons.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import field
 
 from pytest_mlperf.core.catalog.facts import Direction
 from pytest_mlperf.core.residency.bandwidth import Need
@@ -75,38 +74,34 @@ class Claim:
 
     residency: Residency
     system: str
-    evidence: DirectPath
+    path: DirectPath
     type_bytes: float = 1
     """Of one element as it lies on the device."""
-    probe: Probe | None = field(default=None)
+    probe: Probe | None = None
 
     def decide(self, benchmark: str, rate: float) -> Decision:
         """Return the decision at a rate of samples a second of one device."""
-        return decide(
-            self.system,
-            self.evidence,
-            benchmark,
-            rate,
-            start=self.residency.start,
-            end=self.residency.end,
-            type_bytes=self.type_bytes,
-            probe=self.probe,
+        asked = self.residency
+        needs = tuple(
+            need
+            for flag in asked.flags
+            for need in compute_needs(
+                benchmark, rate, self.type_bytes, DIRECTIONS[flag]
+            )
         )
+        reasons = find_refusals(self.system, self.path, benchmark, asked)
+        reasons += _find_too_slow(needs, self)
+        return Decision(self, benchmark, rate, needs, tuple(reasons))
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a request is granted, and the whole reckoning."""
+    """Whether a claim is granted, and the whole reckoning."""
 
-    system: str
+    claim: Claim
     benchmark: str
-    start: bool
-    end: bool
-    """What was asked for."""
     rate: float
     needs: tuple[Need, ...]
-    evidence: DirectPath
-    probe: Probe | None
     reasons: tuple[str, ...]
     """Why it is refused; empty when it is granted."""
 
@@ -117,114 +112,66 @@ class Decision:
     @property
     def required_per_s(self) -> float:
         """The sum of what both directions take at most: the link carries both."""
-        return sum(_find_most(self.needs, way) for way in ("in", "out"))
+        return sum(_find_most(self.needs, way) for way in DIRECTIONS.values())
 
 
-def _find_most(found: tuple[Need, ...], direction: Direction) -> float:
-    return max((n.bytes_per_s for n in found if n.direction == direction), default=0.0)
-
-
-def decide(
-    system: str,
-    evidence: DirectPath,
-    benchmark: str,
-    rate: float,
-    *,
-    start: bool,
-    end: bool = False,
-    type_bytes: float = 1,
-    probe: Probe | None = None,
-) -> Decision:
-    """Return whether inputs may start from the device, and results stay there.
-
-    ``rate``: measured samples a second of one device; ``type_bytes``: of one element
-    as it is transferred.
-    """
-    ways: list[Direction] = [*["in"] * start, *["out"] * end]  # type: ignore[list-item]
-    found = tuple(
-        n for way in ways for n in compute_needs(benchmark, rate, type_bytes, way)
-    )
-    reasons = find_refusals(system, evidence, benchmark, Residency(start, end))
-    if ways:
-        reasons += _find_too_slow(found, start, end, evidence, probe)
-    return Decision(
-        system, benchmark, start, end, rate, found, evidence, probe, tuple(reasons)
-    )
+def _find_most(needs: tuple[Need, ...], direction: Direction) -> float:
+    return max((n.bytes_per_s for n in needs if n.direction == direction), default=0.0)
 
 
 def find_refusals(
-    system: str, evidence: DirectPath, benchmark: str, residency: Residency
+    system: str, path: DirectPath, benchmark: str, residency: Residency
 ) -> list[str]:
     """Return why a run may not be tried at all, whatever its throughput turns out."""
     reasons: list[str] = []
-    for flag, direction in DIRECTIONS.items():
-        if flag in residency.flags:
-            reasons += _refuse_unlisted(flag, getattr(evidence, flag), system)
-            reasons += _refuse_benchmark(
-                flag, benchmark, list_allowed_benchmarks(direction)
+    for flag in residency.flags:
+        if not getattr(path, flag):
+            reasons.append(
+                f"{flag} is not enabled for {system}: where data reach its devices "
+                f"without passing the host's memory, say {flag} = true under "
+                f"[on_device] in systems/{system}.toml; otherwise leave the option away"
             )
-    return reasons + _find_undocumented(evidence) if residency else reasons
-
-
-def find_undeclared(evidence: DirectPath, residency: Residency) -> list[str]:
-    """Return the bandwidths that the system file has yet to say before a run."""
-    keys = ("ingress_gb_s",) * residency.start + ("egress_gb_s",) * residency.end
-    keys += ("both_gb_s",) * (residency.start and residency.end)
-    return [
-        f"[on_device] lacks {key}, the measured bandwidth of the direct path"
-        for key in keys
-        if getattr(evidence, key) is None
+        legal = list_allowed_benchmarks(DIRECTIONS[flag])
+        if benchmark not in legal:
+            reasons.append(
+                f"{flag} is not allowed for {benchmark}; it is for {', '.join(legal)}"
+            )
+    documents = {
+        "diagram (the drawing of the path from network to device)": path.diagram,
+        "software (what uses that path, such as GPUDirect)": path.software,
+    }
+    return reasons + [
+        f"[on_device] lacks {text}, which the rules ask for"
+        for text, value in documents.items()
+        if residency and not value
     ]
 
 
-def _refuse_unlisted(flag: str, enabled: bool, system: str) -> list[str]:
-    if enabled:
-        return []
-    reason = (
-        f"{flag} is not enabled for {system}: where data reach its devices without "
-        f"passing the host's memory, say {flag} = true under [on_device] in "
-        f"systems/{system}.toml; otherwise leave the option away"
-    )
-    return [reason]
+def find_undeclared(path: DirectPath, residency: Residency) -> list[str]:
+    """Return the bandwidths that the system file has yet to say before a run."""
+    return [
+        f"[on_device] lacks {key}, the measured bandwidth of the direct path"
+        for key in _list_links(residency)
+        if getattr(path, key) is None
+    ]
 
 
-def _refuse_benchmark(flag: str, benchmark: str, legal: tuple[str, ...]) -> list[str]:
-    if benchmark in legal:
-        return []
-    return [f"{flag} is not allowed for {benchmark}; it is for {', '.join(legal)}"]
+def _list_links(residency: Residency) -> list[str]:
+    """Return the keys of ``[on_device]`` whose bandwidths a run takes."""
+    keys = ["ingress_gb_s"] * residency.start + ["egress_gb_s"] * residency.end
+    return keys + ["both_gb_s"] * (residency.start and residency.end)
 
 
-def _find_undocumented(evidence: DirectPath) -> list[str]:
-    missing = []
-    if not evidence.diagram:
-        missing.append("diagram (the drawing of the path from network to device)")
-    if not evidence.software:
-        missing.append("software (what uses that path, such as GPUDirect)")
-    return [f"[on_device] lacks {text}, which the rules ask for" for text in missing]
+def _find_too_slow(needs: tuple[Need, ...], claim: Claim) -> list[str]:
+    """Return the links that carry too little, as declared and then as measured.
 
-
-def _find_too_slow(
-    found: tuple[Need, ...],
-    start: bool,
-    end: bool,
-    evidence: DirectPath,
-    probe: Probe | None,
-) -> list[str]:
-    links = []
-    if start:
-        links.append(("ingress_gb_s", _find_most(found, "in"), evidence.ingress_gb_s))
-    if end:
-        links.append(("egress_gb_s", _find_most(found, "out"), evidence.egress_gb_s))
-    if start and end:
-        links.append(
-            (
-                "both_gb_s",
-                _find_most(found, "in") + _find_most(found, "out"),
-                evidence.both_gb_s,
-            )
-        )
+    A declared bandwidth that the device's own host link falls short of is no proof.
+    """
+    into, out = _find_most(needs, "in"), _find_most(needs, "out")
+    required = {"ingress_gb_s": into, "egress_gb_s": out, "both_gb_s": into + out}
     reasons = []
-    for key, needed, declared in links:
+    for key in _list_links(claim.residency):
+        declared, needed = getattr(claim.path, key), required[key]
         if declared is None:
             reasons.append(
                 f"[on_device] lacks {key}, the measured bandwidth of the direct path; "
@@ -235,76 +182,68 @@ def _find_too_slow(
                 f"{key} = {declared:g}, but {needed / 1e9:.3f} GB/s are required at "
                 "this throughput: leave the option away for this benchmark"
             )
-    if probe is not None:
-        reasons += _doubt_declared(links, probe)
-    return reasons
-
-
-def _doubt_declared(
-    links: list[tuple[str, float, float | None]], probe: Probe
-) -> list[str]:
-    """Distrust a declared bandwidth that the device's own host link falls short of."""
+    if (probe := claim.probe) is None:
+        return reasons
     measured = {
         "ingress_gb_s": ("into the device", probe.in_per_s),
         "egress_gb_s": ("out of the device", probe.out_per_s),
         "both_gb_s": ("both ways at once", probe.both_per_s),
     }
-    return [
+    return reasons + [
         f"measured {measured[key][0]}: {measured[key][1] / 1e9:.3f} GB/s from pinned "
-        f"memory, but {needed / 1e9:.3f} GB/s are required"
-        for key, needed, _ in links
-        if measured[key][1] < needed
+        f"memory, but {required[key] / 1e9:.3f} GB/s are required"
+        for key in _list_links(claim.residency)
+        if measured[key][1] < required[key]
     ]
 
 
 def format_proof(decision: Decision) -> str:
     """Return the proof file's text: what is required, what was measured, what lacks."""
-    one = decision
-    asked = ["start_from_device"] * one.start + ["end_on_device"] * one.end
+    claim, path, probe = decision.claim, decision.claim.path, decision.claim.probe
+    asked = " and ".join(claim.residency.flags) or "nothing"
+    granted = "granted" if decision.granted else "refused"
     lines = [
-        f"{' and '.join(asked) or 'nothing'} of {one.benchmark} on {one.system}: "
-        + ("granted" if one.granted else "refused"),
+        f"{asked} of {decision.benchmark} on {claim.system}: {granted}",
         "",
-        f"throughput of one device: {one.rate:,.6g} samples/s",
+        f"throughput of one device: {decision.rate:,.6g} samples/s",
         "",
         "required bandwidth (the larger source counts in each direction):",
     ]
     lines += [
         f"  {need.direction:3} {need.bytes_per_s / 1e9:12.6f} GB/s  {need.source}: "
         f"{need.text}"
-        for need in one.needs
+        for need in decision.needs
     ]
-    if len({need.direction for need in one.needs}) == 2:
-        total = one.required_per_s / 1e9
+    if len({need.direction for need in decision.needs}) == 2:
+        total = decision.required_per_s / 1e9
         lines.append(f"  sum {total:12.6f} GB/s  both directions at once")
-    said = one.evidence
     lines += ["", "declared of the direct path from the network to one device:"]
     rows = (
-        ("in", said.ingress_gb_s),
-        ("out", said.egress_gb_s),
-        ("sum", said.both_gb_s),
+        ("in", path.ingress_gb_s),
+        ("out", path.egress_gb_s),
+        ("sum", path.both_gb_s),
     )
     lines += [
         f"  {name:3} {value:12.6f} GB/s" if value is not None else f"  {name:3} missing"
         for name, value in rows
     ]
     lines += ["", "measured between pinned host memory and the device:"]
-    if one.probe is None:
+    if probe is None:
         lines.append("  not measured")
     else:
-        at = f"copies of {one.probe.size:,} bytes on {one.probe.device}"
+        at = f"copies of {probe.size:,} bytes on {probe.device}"
         lines += [
-            f"  in  {one.probe.in_per_s / 1e9:12.6f} GB/s",
-            f"  out {one.probe.out_per_s / 1e9:12.6f} GB/s",
-            f"  sum {one.probe.both_per_s / 1e9:12.6f} GB/s  ({at})",
+            f"  in  {probe.in_per_s / 1e9:12.6f} GB/s",
+            f"  out {probe.out_per_s / 1e9:12.6f} GB/s",
+            f"  sum {probe.both_per_s / 1e9:12.6f} GB/s  ({at})",
         ]
     lines += [
         "",
-        f"diagram: {said.diagram or 'missing'}",
-        f"software: {said.software or 'missing'}",
+        f"diagram: {path.diagram or 'missing'}",
+        f"software: {path.software or 'missing'}",
     ]
-    if one.reasons:
-        lines += ["", "refused because:", *(f"  - {why}" for why in one.reasons)]
+    if decision.reasons:
+        lines += ["", "refused because:", *(f"  - {why}" for why in decision.reasons)]
     lines += [
         "",
         "The committee's approval is a person's work; this file is what to ask with.",

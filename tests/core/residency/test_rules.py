@@ -8,11 +8,27 @@ import pytest
 
 from pytest_mlperf.core.residency.bandwidth import compute_needs
 from pytest_mlperf.core.residency.bandwidth import list_allowed_benchmarks
+from pytest_mlperf.core.residency.rules import Claim
+from pytest_mlperf.core.residency.rules import Decision
 from pytest_mlperf.core.residency.rules import DirectPath
 from pytest_mlperf.core.residency.rules import Probe
-from pytest_mlperf.core.residency.rules import decide
+from pytest_mlperf.core.residency.rules import Residency
 from pytest_mlperf.core.residency.rules import format_proof
 from tests.support.residency import GOOD
+
+
+def decide(
+    path: DirectPath,
+    benchmark: str,
+    rate: float,
+    *,
+    start: bool = True,
+    end: bool = False,
+    type_bytes: float = 1,
+    probe: Probe | None = None,
+) -> Decision:
+    claim = Claim(Residency(start, end), "lab", path, type_bytes, probe)
+    return claim.decide(benchmark, rate)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +90,7 @@ def test_rate_that_no_run_has_is_refused(rate: float) -> None:
 
 def test_enabled_and_documented_link_is_granted() -> None:
     """BERT at 7,717 samples/s takes 36 MB/s; the link has 25 GB/s."""
-    decision = decide("lab", GOOD, "bert", 7717, start=True, type_bytes=4)
+    decision = decide(GOOD, "bert", 7717, type_bytes=4)
 
     assert decision.granted
     assert decision.required_per_s == 7717 * 4608
@@ -86,7 +102,7 @@ def test_enabled_and_documented_link_is_granted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("evidence", "task", "end", "said"),
+    ("path", "task", "end", "said"),
     [
         (
             DirectPath(),
@@ -130,10 +146,10 @@ def test_enabled_and_documented_link_is_granted() -> None:
     ],
 )
 def test_a_refusal_names_what_is_missing(
-    evidence: DirectPath, task: str, end: bool, said: str
+    path: DirectPath, task: str, end: bool, said: str
 ) -> None:
     """Each condition of the rules is one reason, with what to do."""
-    decision = decide("lab", evidence, task, 10_000, start=True, end=end)
+    decision = decide(path, task, 10_000, end=end)
 
     assert not decision.granted
     assert [said for why in decision.reasons if said in why] == [said]
@@ -142,7 +158,7 @@ def test_a_refusal_names_what_is_missing(
 
 def test_all_reasons_are_told_at_once() -> None:
     """Nobody repairs a system file one message at a time."""
-    decision = decide("lab", DirectPath(), "bert", 100, start=True)
+    decision = decide(DirectPath(), "bert", 100)
 
     assert len(decision.reasons) == 4
     assert all(f"  - {why}" in format_proof(decision) for why in decision.reasons)
@@ -151,10 +167,10 @@ def test_all_reasons_are_told_at_once() -> None:
 def test_both_ways_need_the_sum() -> None:
     """A link that carries each way alone may not carry both at once."""
     rate = 500.0  # 16.47 GB/s each way
-    one = decide("lab", GOOD, "3d-unet", rate, start=True)
-    both = decide("lab", GOOD, "3d-unet", rate, start=True, end=True)
+    one = decide(GOOD, "3d-unet", rate)
+    both = decide(GOOD, "3d-unet", rate, end=True)
     wide = replace(GOOD, both_gb_s=30.0)
-    narrow = decide("lab", wide, "3d-unet", rate, start=True, end=True)
+    narrow = decide(wide, "3d-unet", rate, end=True)
 
     assert one.granted
     assert both.granted
@@ -168,7 +184,7 @@ def test_both_ways_need_the_sum() -> None:
 def test_measured_copies_can_contradict_what_is_declared() -> None:
     """A device that takes less from pinned memory than the link shall bring is told."""
     probe = Probe(1e9, 30e9, 31e9, "made-up G", 1 << 20)
-    decision = decide("lab", GOOD, "3d-unet", 100, start=True, probe=probe)
+    decision = decide(GOOD, "3d-unet", 100, probe=probe)
 
     assert [why[:66] for why in decision.reasons] == [
         "measured into the device: 1.000 GB/s from pinned memory, but 3.294"
@@ -177,8 +193,8 @@ def test_measured_copies_can_contradict_what_is_declared() -> None:
 
 
 def test_nothing_asked_is_nothing_refused() -> None:
-    """Both are off by default, and then no system needs any evidence."""
-    decision = decide("lab", DirectPath(), "retinanet", 100, start=False)
+    """Both are off by default, and then no system needs any document."""
+    decision = decide(DirectPath(), "retinanet", 100, start=False)
 
     assert decision.granted
     assert decision.required_per_s == 0
