@@ -12,12 +12,6 @@ FACTS = BenchmarkFacts(
     guesses=((r"bert99\.?9", "99.9"), ("bert99", "99")),
     checker_folders=".*bert-99.*",
     logged_answers=4096,
-    bytes_per_sample={
-        ("guide", "in"): Formula(
-            3_076, "(2 x 384 + 1) x 4: ids, segments and a length, int32"
-        ),
-        ("rules", "in"): Formula(
-            1_152, "3 x 384 x type: ids, mask and segments", scaled=True
-        ),
-    },
+    guide_in=Formula(3_076, "(2 x 384 + 1) x 4: ids, segments and a length, int32"),
+    rules_in=Formula(1_152, "3 x 384 x type: ids, mask and segments", scaled=True),
 )

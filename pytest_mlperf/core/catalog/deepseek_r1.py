@@ -8,8 +8,6 @@ from pytest_mlperf.core.catalog.facts import Formula
 FACTS = BenchmarkFacts(
     "deepseek-r1",
     aliases=("deepseek",),
-    bytes_per_sample={
-        ("rules", "in"): Formula(3_136, "3136 x type", scaled=True),
-        ("rules", "out"): Formula(20_000, "20000 x type", scaled=True),
-    },
+    rules_in=Formula(3_136, "3136 x type", scaled=True),
+    rules_out=Formula(20_000, "20000 x type", scaled=True),
 )

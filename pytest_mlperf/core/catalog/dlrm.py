@@ -9,12 +9,6 @@ FACTS = BenchmarkFacts(
     "dlrm",
     targets=("99", "99.9"),
     logged_answers=4096,
-    bytes_per_sample={
-        ("guide", "in"): Formula(
-            32_400, "270 x (16 x 1 + 26 x 4): numbers padded to 16 bytes"
-        ),
-        ("rules", "in"): Formula(
-            35_100, "270 x (13 x 2 + 26 x 4): fp16 numbers, not padded"
-        ),
-    },
+    guide_in=Formula(32_400, "270 x (16 x 1 + 26 x 4): numbers padded to 16 bytes"),
+    rules_in=Formula(35_100, "270 x (13 x 2 + 26 x 4): fp16 numbers, not padded"),
 )

@@ -10,9 +10,5 @@ FACTS = BenchmarkFacts(
     targets=("99", "99.9"),
     aliases=("dlrm-dcn-v2",),
     logged_answers=4096,
-    bytes_per_sample={
-        ("rules", "in"): Formula(
-            35_100, "270 x (13 x 2 + 26 x 4): fp16 numbers, not padded"
-        ),
-    },
+    rules_in=Formula(35_100, "270 x (13 x 2 + 26 x 4): fp16 numbers, not padded"),
 )

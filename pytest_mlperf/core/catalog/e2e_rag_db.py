@@ -4,6 +4,4 @@ from __future__ import annotations
 
 from pytest_mlperf.core.catalog.facts import BenchmarkFacts
 
-FACTS = BenchmarkFacts(
-    "e2e-rag-db",
-)
+FACTS = BenchmarkFacts("e2e-rag-db")

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
-from typing import Literal
-
-Source = Literal["guide", "rules"]
-Direction = Literal["in", "out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +81,9 @@ class BenchmarkFacts:
     all benchmarks' (submission checker, accuracy-delta-perc)."""
     accuracy_audit: AccuracyAudit | None = None
     length_audit: LengthAudit | None = None
-    bytes_per_sample: Mapping[tuple[Source, Direction], Formula] = field(
-        default_factory=dict
-    )
+    guide_in: Formula | None = None
     """What a sample takes over the link to a device: see ``residency.bandwidth``."""
+    guide_out: Formula | None = None
+    rules_in: Formula | None = None
+    rules_out: Formula | None = None
     examples: Examples | None = None

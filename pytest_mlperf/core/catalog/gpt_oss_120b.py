@@ -12,8 +12,6 @@ FACTS = BenchmarkFacts(
     aliases=("gpt-oss",),
     accuracy_audit=AccuracyAudit(990, 60.698),
     length_audit=LengthAudit(6396, 1150.38, 1406.02, unique=True),
-    bytes_per_sample={
-        ("rules", "in"): Formula(15_330, "15330 x type", scaled=True),
-        ("rules", "out"): Formula(10_000, "10000 x type (performance)", scaled=True),
-    },
+    rules_in=Formula(15_330, "15330 x type", scaled=True),
+    rules_out=Formula(10_000, "10000 x type (performance)", scaled=True),
 )

@@ -9,8 +9,6 @@ FACTS = BenchmarkFacts(
     "llama2-70b",
     targets=("99", "99.9"),
     aliases=("llama-2-70b-chat", "llama-2-70b-chat-hf"),
-    bytes_per_sample={
-        ("rules", "in"): Formula(1_024, "1024 x type", scaled=True),
-        ("rules", "out"): Formula(1_024, "1024 x type", scaled=True),
-    },
+    rules_in=Formula(1_024, "1024 x type", scaled=True),
+    rules_out=Formula(1_024, "1024 x type", scaled=True),
 )

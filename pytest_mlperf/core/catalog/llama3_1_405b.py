@@ -10,8 +10,6 @@ FACTS = BenchmarkFacts(
     aliases=("llama3-405b", "llama-3.1-405b-instruct"),
     guesses=(("llama31405b", ""),),
     checker_folders="llama3_1-405b",
-    bytes_per_sample={
-        ("rules", "in"): Formula(20_000, "20000 x type", scaled=True),
-        ("rules", "out"): Formula(20_000, "20000 x type", scaled=True),
-    },
+    rules_in=Formula(20_000, "20000 x type", scaled=True),
+    rules_out=Formula(20_000, "20000 x type", scaled=True),
 )

@@ -9,7 +9,5 @@ FACTS = BenchmarkFacts(
     "llama3.1-8b",
     aliases=("llama3-8b", "llama-3.1-8b-instruct"),
     checker_folders="llama3_1-8b",
-    bytes_per_sample={
-        ("rules", "in"): Formula(2_048, "2048 x type", scaled=True),
-    },
+    rules_in=Formula(2_048, "2048 x type", scaled=True),
 )

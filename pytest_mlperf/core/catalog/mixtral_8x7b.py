@@ -8,8 +8,6 @@ from pytest_mlperf.core.catalog.facts import Formula
 FACTS = BenchmarkFacts(
     "mixtral-8x7b",
     aliases=("mixtral-8x7b-instruct-v0.1",),
-    bytes_per_sample={
-        ("rules", "in"): Formula(2_048, "2048 x type", scaled=True),
-        ("rules", "out"): Formula(2_048, "2048 x type", scaled=True),
-    },
+    rules_in=Formula(2_048, "2048 x type", scaled=True),
+    rules_out=Formula(2_048, "2048 x type", scaled=True),
 )

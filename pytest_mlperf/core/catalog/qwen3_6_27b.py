@@ -4,7 +4,4 @@ from __future__ import annotations
 
 from pytest_mlperf.core.catalog.facts import BenchmarkFacts
 
-FACTS = BenchmarkFacts(
-    "qwen3.6-27b",
-    aliases=("qwen3.6", "edge-agentic"),
-)
+FACTS = BenchmarkFacts("qwen3.6-27b", aliases=("qwen3.6", "edge-agentic"))

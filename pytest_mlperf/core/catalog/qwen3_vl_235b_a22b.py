@@ -8,8 +8,6 @@ from pytest_mlperf.core.catalog.facts import Formula
 FACTS = BenchmarkFacts(
     "qwen3-vl-235b-a22b",
     aliases=("qwen3-vl", "qwen3-vl-235b-a22b-instruct", "q3vl"),
-    bytes_per_sample={
-        ("rules", "in"): Formula(27_051, "27051 x type", scaled=True),
-        ("rules", "out"): Formula(500, "500 x type", scaled=True),
-    },
+    rules_in=Formula(27_051, "27051 x type", scaled=True),
+    rules_out=Formula(500, "500 x type", scaled=True),
 )

@@ -16,8 +16,6 @@ FACTS = BenchmarkFacts(
     checker_name="resnet",
     checker_folders="resnet|.*(mobilenet|efficientnet|resnet50).*",
     logged_answers=4096,
-    bytes_per_sample={
-        ("guide", "in"): Formula(150_528, "3 x 224 x 224"),
-        ("rules", "in"): Formula(150_528, "3 x 224 x 224 x type", scaled=True),
-    },
+    guide_in=Formula(150_528, "3 x 224 x 224"),
+    rules_in=Formula(150_528, "3 x 224 x 224 x type", scaled=True),
 )

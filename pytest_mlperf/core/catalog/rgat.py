@@ -4,7 +4,4 @@ from __future__ import annotations
 
 from pytest_mlperf.core.catalog.facts import BenchmarkFacts
 
-FACTS = BenchmarkFacts(
-    "rgat",
-    logged_answers=4096,
-)
+FACTS = BenchmarkFacts("rgat", logged_answers=4096)

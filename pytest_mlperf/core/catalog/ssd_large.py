@@ -21,5 +21,5 @@ FACTS = BenchmarkFacts(
     ),
     checker_folders="ssd-resnet34",
     logged_answers=256,
-    bytes_per_sample={("guide", "in"): Formula(4_320_000, "3 x 1200 x 1200")},
+    guide_in=Formula(4_320_000, "3 x 1200 x 1200"),
 )

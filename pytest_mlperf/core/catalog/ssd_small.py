@@ -21,5 +21,5 @@ FACTS = BenchmarkFacts(
         "ssd_resnet152_v1_fpn_640x640",
     ),
     logged_answers=1024,
-    bytes_per_sample={("guide", "in"): Formula(270_000, "3 x 300 x 300")},
+    guide_in=Formula(270_000, "3 x 300 x 300"),
 )

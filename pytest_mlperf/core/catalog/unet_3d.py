@@ -10,16 +10,8 @@ FACTS = BenchmarkFacts(
     targets=("99", "99.9"),
     aliases=("unet3d",),
     logged_answers=64,
-    bytes_per_sample={
-        ("guide", "in"): Formula(32_944_795, "mean of the 43 inputs, int8"),
-        ("guide", "out"): Formula(
-            32_944_795, "mean of the 43 outputs, one int8 label a voxel"
-        ),
-        ("rules", "in"): Formula(
-            32_944_795, "mean of the 43 inputs x type", scaled=True
-        ),
-        ("rules", "out"): Formula(
-            32_944_795, "mean of the 43 outputs x type", scaled=True
-        ),
-    },
+    guide_in=Formula(32_944_795, "mean of the 43 inputs, int8"),
+    guide_out=Formula(32_944_795, "mean of the 43 outputs, one int8 label a voxel"),
+    rules_in=Formula(32_944_795, "mean of the 43 inputs x type", scaled=True),
+    rules_out=Formula(32_944_795, "mean of the 43 outputs x type", scaled=True),
 )

@@ -11,12 +11,8 @@ FACTS = BenchmarkFacts(
     aliases=("wan-2.2", "wan-2.2-t2v"),
     logged_answers=50,
     same_sample_queries={"Offline": 20, "SingleStream": 20},
-    bytes_per_sample={
-        # The appendix prints 224,870,400; the product of its own factors is this.
-        ("rules", "out"): Formula(
-            81 * 720 * 1280 * 3, "81 x 720 x 1280 x 3 x type", scaled=True
-        ),
-    },
+    # The appendix prints 224,870,400; the product of its own factors is this.
+    rules_out=Formula(81 * 720 * 1280 * 3, "81 x 720 x 1280 x 3 x type", scaled=True),
     examples=Examples(
         "videos",
         "mp4",

@@ -4,8 +4,4 @@ from __future__ import annotations
 
 from pytest_mlperf.core.catalog.facts import BenchmarkFacts
 
-FACTS = BenchmarkFacts(
-    "whisper",
-    aliases=("whisper-large-v3",),
-    logged_answers=4096,
-)
+FACTS = BenchmarkFacts("whisper", aliases=("whisper-large-v3",), logged_answers=4096)

@@ -54,13 +54,7 @@ def whole_dataset(run: JudgedRun) -> Outcome:
         found = f"{shown.samples:,} answers left of a log that was cut"
     required = f"all {expected:,}, each with an answer"
     remedy = "repeat the accuracy run over the whole dataset"
-    return Outcome(
-        not faults,
-        ", ".join([found, *faults]),
-        required,
-        ACCURACY,
-        remedy,
-    )
+    return Outcome(not faults, ", ".join([found, *faults]), required, ACCURACY, remedy)
 
 
 def find_faults(run: JudgedRun, shown: Survey, expected: int) -> Iterator[str]:

@@ -96,13 +96,7 @@ def target_percentile(run: JudgedRun) -> Outcome:
     found, required = run.log.number(key), run.rule.percentile or 0.0
     remedy = "remove target_latency_percentile from user.conf"
     ok = abs(found - required) < 1e-9
-    return Outcome(
-        ok,
-        f"{found:g}",
-        f"{required:g}",
-        run.log.where(key),
-        remedy,
-    )
+    return Outcome(ok, f"{found:g}", f"{required:g}", run.log.where(key), remedy)
 
 
 @check("samples_per_query", modes=PERFORMANCE, scenarios=NOT_OFFLINE)
@@ -112,11 +106,7 @@ def samples_per_query(run: JudgedRun) -> Outcome:
     found, required = run.log.integer(key), run.rule.samples_per_query
     remedy = "remove samples_per_query from user.conf"
     return Outcome(
-        found == required,
-        str(found),
-        str(required),
-        run.log.where(key),
-        remedy,
+        found == required, str(found), str(required), run.log.where(key), remedy
     )
 
 
@@ -140,11 +130,7 @@ def performance_sample_count(run: JudgedRun, required: int) -> Outcome:
     found = min(asked, loaded) if short else asked
     remedy = f"raise performance_sample_count_override to {required:,}"
     return Outcome(
-        found >= required,
-        f"{found:,} samples",
-        f"at least {required:,}",
-        where,
-        remedy,
+        found >= required, f"{found:,} samples", f"at least {required:,}", where, remedy
     )
 
 

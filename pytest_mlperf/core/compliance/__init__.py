@@ -10,17 +10,14 @@ from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
 from pytest_mlperf.core.compliance.audit import AuditTest
-from pytest_mlperf.core.compliance.registry import AUDITS
 from pytest_mlperf.core.compliance.registry import find
 from pytest_mlperf.core.compliance.registry import get
 from pytest_mlperf.core.compliance.registry import names
 from pytest_mlperf.core.compliance.registry import register
-from pytest_mlperf.core.compliance.registry import scores
 from pytest_mlperf.core.compliance.registry import verify
 from pytest_mlperf.core.compliance.registry import write
 
 __all__ = [
-    "AUDITS",
     "Audit",
     "AuditFinding",
     "AuditTest",
@@ -29,7 +26,6 @@ __all__ = [
     "get",
     "names",
     "register",
-    "scores",
     "verify",
     "write",
 ]

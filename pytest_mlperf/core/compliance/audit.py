@@ -202,16 +202,6 @@ class AuditTest(Protocol):
 
 
 @runtime_checkable
-class ComparesSpeed(AuditTest, Protocol):
-    """A test that compares the figures of two performance runs."""
-
-    speed_reference: str
-    """What ``compare_speed`` needs: ``performance``."""
-
-    def compare_speed(self, run: AuditedRun) -> AuditFinding: ...
-
-
-@runtime_checkable
 class AcceptsScores(AuditTest, Protocol):
     """A test whose answers may differ where their scores agree."""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from pytest_mlperf.core.compliance.audit import AnswerScorer
 from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
@@ -22,13 +20,11 @@ from pytest_mlperf.core.compliance.test08 import TEST08
 from pytest_mlperf.core.compliance.test09 import TEST09
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.accuracy import digest_log
-from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.rounds.rule import Rule
 
 OFFICIAL: tuple[AuditTest, ...] = (
     TEST01, TEST04, TEST04_A, TEST04_B, TEST05, TEST06, TEST07, TEST08, TEST09,
 )  # fmt: skip
-AUDITS = tuple(test.name for test in OFFICIAL)
 """Every official test of any round, in the order of a cell's items."""
 
 _tests: dict[str, AuditTest] = {test.name: test for test in OFFICIAL}
@@ -95,16 +91,3 @@ def write(
     if audit.samples_answers:
         text = f"hash={digest_log(folder)}\n"
         (folder / ACCURACY_TXT).write_text(text, encoding="utf-8")
-
-
-def scores(
-    name: str, folder: Path, references: References, workload: AnswerScorer
-) -> Mapping[str, str]:
-    """Return the scores that a test's verification reads: file name -> text.
-
-    What cannot be read is left to the verification.
-    """
-    try:
-        return get(name).scores(folder, references, workload)
-    except LogError:
-        return {}

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from typing import runtime_checkable
 
 from pytest_mlperf.core.checks.outcome import make_check
 from pytest_mlperf.core.compliance import report
 from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
-from pytest_mlperf.core.compliance.audit import ComparesSpeed
+from pytest_mlperf.core.compliance.audit import AuditTest
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.rounds.rule import Rule
@@ -80,10 +81,12 @@ class SpeedComparison:
         return f"{self.low:,.6g} to {self.high:,.6g}"
 
 
-class SpeedTest(ComparesSpeed, Protocol):
+@runtime_checkable
+class SpeedTest(AuditTest, Protocol):
     """A test that compares the figures of two performance runs."""
 
     speed_reference: str = "performance"
+    """The run that it is compared with, of those that it needs."""
     labels: tuple[str, str] = ("reference score", "test score")
     """What the official file calls the two figures."""
     remedy: str = "let nothing else work on this machine, and repeat the run"

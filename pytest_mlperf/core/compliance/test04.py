@@ -39,10 +39,7 @@ CACHE = (
     "look for a cache: the same sample must not be answered faster; if there is none, "
     "repeat performance and this run on a quiet one"
 )
-LABELS = {
-    "Server": "Completed samples per second",
-    "Offline": "Samples per second",
-}
+LABELS = {"Server": "Completed samples per second", "Offline": "Samples per second"}
 """Lines of the summary that the official script prints."""
 
 

@@ -121,11 +121,7 @@ def compare_entropies(accuracy: Path, performance: Path) -> EntropyComparison:
         if count < 1 or len(values) != 1 + 3 * count:
             raise make_damage_error(accuracy, record, f"3 x {count} + 3 numbers")
         labels, weights = values[count : 2 * count], values[2 * count : 3 * count]
-        known[key] = (
-            compute_entropy(values[:count], labels, weights),
-            labels,
-            weights,
-        )
+        known[key] = (compute_entropy(values[:count], labels, weights), labels, weights)
     matched = unmatched = different = 0
     worst = 0.0
     for record in read_records(performance):

@@ -197,11 +197,7 @@ def _once(path: Path, number: int, before: int | None, found: re.Match[str]) -> 
 
 
 def _field(
-    path: Path,
-    number: int,
-    text: str,
-    fields: dict[str, str],
-    places: dict[str, int],
+    path: Path, number: int, text: str, fields: dict[str, str], places: dict[str, int]
 ) -> None:
     label, colon, value = text.partition(":")
     label, value = label.strip(), value.strip()

@@ -14,10 +14,13 @@ carries it satisfies both readings.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pytest_mlperf.core import catalog
-from pytest_mlperf.core.catalog.facts import Direction
-from pytest_mlperf.core.catalog.facts import Source
+from pytest_mlperf.core.catalog.facts import Formula
+
+Source = Literal["guide", "rules"]
+Direction = Literal["in", "out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,13 @@ def compute_needs(
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} = {value}, but it should be a number above 0")
     found = []
-    for (source, way), formula in catalog.get(benchmark).bytes_per_sample.items():
-        if way == direction:
+    facts = catalog.get(benchmark)
+    formulas: dict[Source, Formula | None] = {
+        "guide": facts.guide_in if direction == "in" else facts.guide_out,
+        "rules": facts.rules_in if direction == "in" else facts.rules_out,
+    }
+    for source, formula in formulas.items():
+        if formula is not None:
             each = formula.bytes_of(type_bytes)
             scale = f" at {type_bytes:g} bytes" if formula.scaled else ""
             text = f"{rate:,.6g}/s x {each:,.10g} bytes ({formula.text}{scale})"
@@ -59,6 +67,8 @@ def list_allowed_benchmarks(direction: Direction) -> tuple[str, ...]:
     ``end_on_device`` is for 3D-UNet alone: its results go to the network, those of the
     others to a process on the CPU.
     """
-    every = catalog.read_all().items()
-    key = ("guide", direction)
-    return tuple(name for name, facts in every if key in facts.bytes_per_sample)
+    return tuple(
+        name
+        for name, facts in catalog.read_all().items()
+        if (facts.guide_in if direction == "in" else facts.guide_out) is not None
+    )

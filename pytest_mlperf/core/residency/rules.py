@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_mlperf.core.catalog.facts import Direction
+from pytest_mlperf.core.residency.bandwidth import Direction
 from pytest_mlperf.core.residency.bandwidth import Need
 from pytest_mlperf.core.residency.bandwidth import compute_needs
 from pytest_mlperf.core.residency.bandwidth import list_allowed_benchmarks

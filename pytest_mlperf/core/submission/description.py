@@ -84,12 +84,7 @@ def list_fields(round_name: str, division: str) -> tuple[str, ...]:
 
 
 def describe(
-    known: Mapping[str, str],
-    *,
-    round_name: str,
-    org: str,
-    division: str,
-    category: str,
+    known: Mapping[str, str], *, round_name: str, org: str, division: str, category: str
 ) -> dict[str, str]:
     """Return every field of the round, in order; empty where nobody knows.
 

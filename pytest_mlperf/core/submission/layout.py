@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.types import Scenario
 
+Names = tuple[str, str, str, str, str]
+"""Division, organization, system, benchmark and scenario: names of folders."""
 DIVISIONS = ("closed", "open", "network")
 LOGS = ("mlperf_log_summary.txt", "mlperf_log_detail.txt")
 ACCURACY_LOG = "mlperf_log_accuracy.json"
@@ -18,9 +20,9 @@ ACCURACY_LOG = "mlperf_log_accuracy.json"
 class Layout:
     """The folders of one round.
 
-    ``benchmark`` and ``scenario`` are names of folders: see ``folder_name`` and
-    ``scenario_folder``. Source: the checker's ``*_PATH`` tables (mlcommons/inference
-    v5.1.1 and b66003e1: tools/submission); earlier rounds are laid out as v5.1.
+    Names are those of ``folder_name`` and ``scenario_folder``. Source: the checker's
+    ``*_PATH`` tables (mlcommons/inference v5.1.1 and b66003e1: tools/submission);
+    earlier rounds are laid out as v5.1.
     """
 
     round: str
@@ -47,52 +49,34 @@ class Layout:
         """Return the folder whose sub-folders are the systems that have results."""
         return self.home(division, org) / "results"
 
-    def result(
-        self, division: str, org: str, system: str, benchmark: str, scenario: str
-    ) -> PurePosixPath:
+    def result(self, *names: *Names) -> PurePosixPath:
         """Return the folder of one benchmark in one scenario."""
-        return self.results(division, org) / system / benchmark / scenario
+        return self._folder("results", *names)
 
-    def performance(
-        self, division: str, org: str, system: str, benchmark: str, scenario: str
-    ) -> PurePosixPath:
-        """Return the folder of the performance run's logs; ``ranging`` and ``power``
-        are its neighbours.
-        """
-        home = self.result(division, org, system, benchmark, scenario)
-        return home / "performance" / "run_1"
+    def performance(self, *names: *Names) -> PurePosixPath:
+        """Return the folder of the performance run's logs, beside ``power``."""
+        return self.result(*names) / "performance" / "run_1"
 
-    def accuracy(
-        self, division: str, org: str, system: str, benchmark: str, scenario: str
-    ) -> PurePosixPath:
-        return self.result(division, org, system, benchmark, scenario) / "accuracy"
+    def accuracy(self, *names: *Names) -> PurePosixPath:
+        return self.result(*names) / "accuracy"
 
-    def measurements(
-        self, division: str, org: str, system: str, benchmark: str, scenario: str
-    ) -> PurePosixPath:
+    def measurements(self, *names: *Names) -> PurePosixPath:
         """Return the folder of user.conf, README.md and the measurements file."""
-        top = "results" if self.together else "measurements"
-        return self.home(division, org) / top / system / benchmark / scenario
+        return self._folder("results" if self.together else "measurements", *names)
 
-    def measurements_json(
-        self, division: str, org: str, system: str, benchmark: str, scenario: str
-    ) -> PurePosixPath:
+    def measurements_json(self, *names: *Names) -> PurePosixPath:
+        _, _, system, _, scenario = names
         name = "measurements" if self.together else f"{system}_{scenario}"
-        folder = self.measurements(division, org, system, benchmark, scenario)
-        return folder / f"{name}.json"
+        return self.measurements(*names) / f"{name}.json"
 
-    def compliance(
-        self,
-        division: str,
-        org: str,
-        system: str,
-        benchmark: str,
-        scenario: str,
-        test: str,
-    ) -> PurePosixPath:
+    def compliance(self, *names_and_test: *tuple[*Names, str]) -> PurePosixPath:
         """Return the folder of one audit: ``…/TEST01``."""
-        top = "results" if self.together else "compliance"
-        return self.home(division, org) / top / system / benchmark / scenario / test
+        *names, test = names_and_test
+        return self._folder("results" if self.together else "compliance", *names) / test
+
+    def _folder(self, top: str, *names: str) -> PurePosixPath:
+        division, org, *below = names
+        return self.home(division, org).joinpath(top, *below)
 
     def code(self, division: str, org: str) -> PurePosixPath:
         """Return the folder of the code; before v6.0 with one folder a benchmark."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.compliance import AUDITS
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.compliance import find
+from pytest_mlperf.core.compliance import names
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.plan import plan_settings
@@ -49,7 +49,7 @@ def test_every_test_that_a_round_asks_for_has_settings(name: str) -> None:
     pairs = [(r, test) for r in rounds.get(name).rules for test in r.compliance]
 
     assert pairs
-    assert all(find(test, rule).name == test in AUDITS for rule, test in pairs)
+    assert all(find(test, rule).name == test in names() for rule, test in pairs)
 
 
 def test_a_test_that_the_benchmark_does_not_have_is_refused_in_words() -> None:

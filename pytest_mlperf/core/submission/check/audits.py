@@ -15,8 +15,8 @@ from pytest_mlperf.core.compliance import AuditedRun
 from pytest_mlperf.core.compliance import AuditTest
 from pytest_mlperf.core.compliance import report
 from pytest_mlperf.core.compliance.audit import AcceptsScores
-from pytest_mlperf.core.compliance.audit import ComparesSpeed
 from pytest_mlperf.core.compliance.audit import References
+from pytest_mlperf.core.compliance.speed import SpeedTest
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.lines import LogError
@@ -59,7 +59,7 @@ def audit_problems(tree: Tree, result: Result) -> Iterator[Problem]:
         run = f"{folder}/{RUN}"
         if test.is_timed or tree.listing.is_folder(run):
             yield from performance_problems(tree, result, run, test=name)
-        if isinstance(test, ComparesSpeed):
+        if isinstance(test, SpeedTest):
             yield from speed_problems(tree, result, run, test, wanted)
         if test.keeps_answers:
             yield from answer_problems(tree, folder, test, wanted)
@@ -127,7 +127,7 @@ def score_problems(
 
 
 def speed_problems(
-    tree: Tree, result: Result, run: str, test: ComparesSpeed, wanted: Rule
+    tree: Tree, result: Result, run: str, test: SpeedTest, wanted: Rule
 ) -> Iterator[Problem]:
     """The audited run is as fast as the result beside it, compared again."""
     name = test.speed_reference
