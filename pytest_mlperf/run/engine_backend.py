@@ -6,9 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import ExitStack
 from contextlib import contextmanager
-from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +14,6 @@ from pytest_mlperf.api.benchmark import Benchmark
 from pytest_mlperf.api.benchmark import Rehearsal
 from pytest_mlperf.api.device_dataset import ResidentSamples
 from pytest_mlperf.api.device_dataset import place_workload
-from pytest_mlperf.api.device_dataset import residency_texts
-from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import EngineProvider
@@ -31,73 +27,29 @@ from pytest_mlperf.api.timeline import Timeline
 from pytest_mlperf.api.timeline import summarize
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import TensorWorkload
-from pytest_mlperf.api.workload import input_types
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.core.types import Mode
-from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine import pinned_copy
 from pytest_mlperf.run.backend import ShortRun
+from pytest_mlperf.run.bare_engine import BareEngine
+from pytest_mlperf.run.bare_engine import BuiltEngine
+from pytest_mlperf.run.run_facts import add_resident_samples
+from pytest_mlperf.run.run_facts import make_engine_facts
+from pytest_mlperf.run.tuning_cache import TuningCache
+from pytest_mlperf.run.tuning_cache import latency_trial
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.batch_sut import BatchSUT
 from pytest_mlperf.sut.batch_sut import policy_for
-from pytest_mlperf.sut.completion import TokenTiming
+from pytest_mlperf.sut.completion import token_timing
 from pytest_mlperf.tuning import saved
 from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.bare_loop import time_batch
 from pytest_mlperf.tuning.engine_probe import EngineProbe
-from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltEngine:
-    """A provider with its build, whose workload may lie on the device."""
-
-    provider: EngineProvider
-    build: Build
-
-    @property
-    def workload(self) -> TensorWorkload:
-        return self.build.request.workload
-
-
-class TunedOnce:
-    """Tunings of a process, found once for every cell, build and choice of the user."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[object, ...], Tuned] = {}
-
-    def tune(
-        self,
-        task: Task,
-        digest: str,
-        provider: EngineProvider,
-        measure: Callable[[], Tuned],
-        trial: Callable[[Tuned, float], float],
-        beat: Callable[[], None],
-    ) -> Tuned:
-        """Return the task's tuning: layout and batch by the bare loop, then a load."""
-        scenario, bound = task.rule.scenario, task.rule.target_latency_ns
-        cell = (
-            task.provider, digest, task.cpus, task.devices, task.residency,
-            scenario, task.tuning, bound,
-        )  # fmt: skip
-        # Accuracy runs as its performance run did, where there was one.
-        measured = (*cell, Mode.PERFORMANCE)
-        key = measured if measured in self._found else (*cell, task.mode)
-        if key not in self._found:
-            performs = task.mode is Mode.PERFORMANCE
-            cpus = len(task.slots[0].cpus if task.slots else task.cpus)
-            search = LoadSearch(provider, cpus, beat, task.devices)
-            self._found[key] = search.find_load(
-                measure(), scenario, task.tuning, bound, trial if performs else None
-            )
-        return self._found[key]
 
 
 class EngineBackend:
@@ -108,12 +60,10 @@ class EngineBackend:
         self._workloads: dict[tuple[object, ...], TensorWorkload] = {}
         self._builds: dict[tuple[object, ...], BuiltEngine] = {}
         self._copies: list[Probe | None] = []
-        self._tunings = TunedOnce()
+        self._tunings = TuningCache()
         self._built: BuiltEngine | None = None
         self._engines: Sequence[Engine] = ()
-        self._bare = ExitStack()
-        self._bare_key: tuple[str, int] | None = None
-        """Build and batch of the stream that ``time_batches`` left open."""
+        self._bare: BareEngine | None = None
 
     @property
     def built(self) -> BuiltEngine:
@@ -139,7 +89,7 @@ class EngineBackend:
     def open_workload(self, task: Task) -> TensorWorkload:
         """Open the task's workload, whatever the engine needs."""
         benchmark = benchmark_of(task)
-        key = (task.cell.benchmark, task.workload, task.scratch, benchmark)
+        key = (task.benchmark, task.workload, task.scratch, benchmark)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
             self.forget()
@@ -260,7 +210,9 @@ class EngineBackend:
 
     def facts(self, task: Task, tuned: Tuned) -> RunFacts:
         built = self.built
-        facts = engine_facts(task, tuned, built.provider, built.build, built.workload)
+        facts = make_engine_facts(
+            task, tuned, built.provider, built.build, built.workload
+        )
         measured = {**summarize(self.timelines()), **facts_of_streams(self._engines)}
         texts = {"bound to": self._bound_to, **facts.texts, **measured}
         return replace(facts, texts=texts)
@@ -278,44 +230,32 @@ class EngineBackend:
         result = replace(result, answers_only=self.built.provider.answers)
         if not task.residency:
             return result
-        return with_resident_samples(result, self.resident_samples())
+        return add_resident_samples(result, self.resident_samples())
 
     def explain(self, error: BaseException) -> BaseException:
         return error
 
     def time_batches(self, task: Task, size: int, count: int) -> tuple[float, ...]:
-        workload, dataset = self.built.workload, self.samples
-        loaded = min(dataset.total, dataset.performance_count)
-        samples = [number % loaded for number in range(size)]
         key = self.built.build.digest, size
-        if self._bare_key != key:
-            self._bare.close()
-            dataset.load(samples)
-            self._bare.callback(dataset.unload, samples)
+        if self._bare is None or self._bare.key != key:
+            self._close_bare()
             latency = self.built.provider.layouts(len(task.cpus))[-1]
-            engines = self._bare.enter_context(self.open_engines(latency))
-            self._bare_key = key
-            time_batch(engines[0], workload, samples)  # warm
-        seconds = []
-        for _ in range(count):
-            seconds.append(time_batch(self._engines[0], workload, samples))
-            self._beat()
-        return tuple(seconds)
+            self._bare = BareEngine(key, self.built, latency, self._beat)
+        return self._bare.time_batches(count)
 
     def _close_bare(self) -> None:
         """Close the stream of the bare engine, if one was left open."""
-        self._bare.close()
-        self._bare_key = None
+        if self._bare is not None:
+            self._bare.close()
+        self._bare = None
 
 
 def benchmark_of(task: Task) -> Benchmark:
     """Return the task's benchmark; of a rehearsal, one made for its rule."""
-    loaded: Any = task.benchmark.load()
-    if hasattr(loaded, "rehearse"):
-        rehearsal: Rehearsal = loaded
-        return rehearsal.rehearse(task.rule, task.mode)
-    benchmark: Benchmark = loaded
-    return benchmark
+    loaded: Benchmark | Rehearsal = task.benchmark.load()
+    if isinstance(loaded, Rehearsal):
+        return loaded.rehearse(task.rule, task.mode)
+    return loaded
 
 
 def batch_sut(
@@ -330,67 +270,3 @@ def batch_sut(
     scenario = task.rule.scenario
     policy = policy_for(scenario, tuned.batch, tuned.delay_s, tuned.preferred)
     return BatchSUT(policy, engines, workload, fail, token_timing(settings))
-
-
-def token_timing(settings: Settings) -> TokenTiming:
-    """Return what LoadGen wants to hear of tokens."""
-    timed = settings.token_latencies
-    return TokenTiming(timed, timed and settings.scenario is not Scenario.OFFLINE)
-
-
-def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], float]:
-    """Return a short real Server run whose figure is the bounded latency, ns."""
-    percentile = (task.rule.percentile or 0.99) * 100
-    key = f"result_{percentile:.2f}_percentile_latency_ns"
-    if task.rule.use_token_latencies:
-        key = f"result_first_token_{percentile:.2f}_percentile_latency_ns"
-    return lambda tuned, seconds: run(tuned, seconds, lambda log: log.number(key))
-
-
-def engine_facts(
-    task: Task,
-    tuned: Tuned,
-    provider: EngineProvider,
-    build: Build | Built,
-    workload: TensorWorkload,
-) -> RunFacts:
-    """Return what a verdict says of engine, workload and tuning."""
-    texts = {
-        **build.facts,
-        "streams x threads": str(tuned.streams),
-        "batch": str(tuned.batch),
-        "tuning": tuned.note,
-        "engine build": build.report,
-        "cpus": str(len(task.cpus)),
-    }
-    if tuned.target_qps is not None:
-        texts["target_qps"] = f"{tuned.target_qps:.4g}"
-    loop = tuned.loop_rate
-    if loop is not None and not provider.answers:
-        # An engine that only answers has no rate of its own to multiply.
-        loop *= task.devices
-    return RunFacts(
-        device=build.facts.get("device", ""),
-        uses_gpu=build.uses_gpu,
-        devices=task.devices,
-        precision=task.precision,
-        input_types=input_types(workload.dataset),
-        workload=workload.title,
-        weights_file=workload.model.path.name if workload.model else "",
-        weight_transformations=build.facts.get("weight transformations", ""),
-        start_from_device=task.residency.start,
-        end_on_device=task.residency.end,
-        bare_loop_per_s=loop,
-        texts=texts,
-    )
-
-
-def with_resident_samples(result: RunResult, resident: ResidentSamples) -> RunResult:
-    """Return the result of a run that began or ended on the device."""
-    texts = {**result.facts.texts, **residency_texts(resident)}
-    return replace(
-        result,
-        facts=replace(result.facts, texts=texts),
-        type_bytes=resident.type_bytes,
-        copies=resident.copies,
-    )

@@ -22,11 +22,11 @@ from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.run.backend import ShortRun
 from pytest_mlperf.run.engine_backend import EngineBackend
-from pytest_mlperf.run.engine_backend import TunedOnce
 from pytest_mlperf.run.engine_backend import batch_sut
-from pytest_mlperf.run.engine_backend import engine_facts
-from pytest_mlperf.run.engine_backend import latency_trial
-from pytest_mlperf.run.engine_backend import with_resident_samples
+from pytest_mlperf.run.run_facts import add_resident_samples
+from pytest_mlperf.run.run_facts import make_engine_facts
+from pytest_mlperf.run.tuning_cache import TuningCache
+from pytest_mlperf.run.tuning_cache import latency_trial
 from pytest_mlperf.runner import device_messages
 from pytest_mlperf.runner.device_group import DeviceGroup
 from pytest_mlperf.runner.device_group import RunnerFiles
@@ -70,7 +70,7 @@ class DeviceGroupBackend:
         self._channel, self._files = channel, files
         # Its engine is not touched: it has the workload's facts.
         self._local = EngineBackend(channel.beat, "")
-        self._tunings = TunedOnce()
+        self._tunings = TuningCache()
         self._running: DeviceGroup | None = None
         self._bound: list[str] = []
         self._workload: TensorWorkload | None = None
@@ -189,7 +189,7 @@ class DeviceGroupBackend:
     def facts(self, task: Task, tuned: Tuned) -> RunFacts:
         each = self.group.ask(device_messages.ReadTimelines())
         lines = [line for lines in each for line in lines]
-        facts = engine_facts(task, tuned, self.provider, self.built, self.workload)
+        facts = make_engine_facts(task, tuned, self.provider, self.built, self.workload)
         shares = self._shares(tuned)
         return replace(facts, texts={**facts.texts, **summarize(lines), **shares})
 
@@ -223,7 +223,7 @@ class DeviceGroupBackend:
         if not task.residency:
             return result
         each = self.group.ask(device_messages.MeasureCopies())
-        return with_resident_samples(result, ResidentSamples.slowest(each))
+        return add_resident_samples(result, ResidentSamples.slowest(each))
 
     def explain(self, error: BaseException) -> BaseException:
         return error
@@ -231,8 +231,8 @@ class DeviceGroupBackend:
     def time_batches(
         self,
         task: Task,
-        size: int,
-        count: int,  # noqa: ARG002 - one shape
+        size: int,  # noqa: ARG002 - one shape
+        count: int,  # noqa: ARG002
     ) -> tuple[float, ...]:
         raise RunRefused(
             f"{task.cell.id} runs over {task.devices} devices, but the bare engine is "

@@ -16,8 +16,9 @@ BYTES_PER_QUERY = 300
 def check_build(task: Task, digest: str) -> None:
     """Raise ``RunRefused`` for a compliance run on another build than its reference."""
     if task.required_build not in ("", digest):
+        name = task.audit.name if task.audit else task.mode.value
         raise RunRefused(
-            f"{task.audit.name if task.audit else task.mode.value} found the engine build {digest[:12]}, but should run "
+            f"{name} found the engine build {digest[:12]}, but should run "
             f"on that of its performance run, {task.required_build[:12]}; run "
             "performance, accuracy and compliance of this cell in one session"
         )

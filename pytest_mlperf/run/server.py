@@ -64,8 +64,8 @@ class Servers:
     ) -> ServiceTarget:
         """Return where the task's service is, started or found.
 
-        Raises ``RequirementMissing`` where there is none, and ``RunRefused`` for one that
-        does not start.
+        Raises ``RequirementMissing`` where there is none, and ``RunRefused`` for one
+        that does not start.
         """
         spec = task.service
         assert spec is not None, "a service answers this task"

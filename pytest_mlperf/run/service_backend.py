@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.errors import RequirementMissing
-from pytest_mlperf.api.request_batch import RequestBatch
-from pytest_mlperf.api.request_batch import send_all
-from pytest_mlperf.api.service import EndpointStats
 from pytest_mlperf.api.service import Requests
 from pytest_mlperf.api.service import ServiceProvider
-from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
-from pytest_mlperf.api.workload import input_types
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
@@ -29,23 +22,20 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.run.backend import ShortRun
 from pytest_mlperf.run.engine_backend import benchmark_of
-from pytest_mlperf.run.engine_backend import token_timing
+from pytest_mlperf.run.run_facts import identify_service
+from pytest_mlperf.run.run_facts import make_service_facts
+from pytest_mlperf.run.run_facts import spec_of
 from pytest_mlperf.run.server import Servers
 from pytest_mlperf.run.server import lock_endpoints
+from pytest_mlperf.run.service_client import ServiceClient
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.request_sut import RequestSUT
-from pytest_mlperf.sut.request_sut import encoder_of
-from pytest_mlperf.tuning.service_probe import ServiceProbe
 from pytest_mlperf.tuning.service_probe import ServiceTuned
 from pytest_mlperf.tuning.service_probe import pace
-from pytest_mlperf.tuning.service_probe import share_of_bounds
-
-WARM_UP = 16
-"""Requests before a run, at most, unless the system file says how many."""
 
 
 class ServiceBackend:
@@ -57,8 +47,7 @@ class ServiceBackend:
         self._workloads: dict[tuple[object, ...], PromptWorkload | TensorWorkload] = {}
         self._tunings: dict[tuple[object, ...], ServiceTuned] = {}
         self._texts: Mapping[str, str] = {}
-        self._target: ServiceTarget | None = None
-        self._requests: Requests | None = None
+        self._client: ServiceClient | None = None
         self._workload: PromptWorkload | TensorWorkload | None = None
         self._digest = ""
         self._spec: ServiceSpec | None = None
@@ -70,14 +59,13 @@ class ServiceBackend:
         return self._workload
 
     @property
-    def target(self) -> ServiceTarget:
-        assert self._target is not None, "build() comes first"
-        return self._target
+    def client(self) -> ServiceClient:
+        assert self._client is not None, "build() comes first"
+        return self._client
 
     @property
     def samples(self) -> Requests:
-        assert self._requests is not None, "build() comes first"
-        return self._requests
+        return self.client.samples
 
     @contextmanager
     def reserve(self, task: Task) -> Iterator[None]:
@@ -95,7 +83,7 @@ class ServiceBackend:
         return workload
 
     def _open_workload(self, task: Task) -> PromptWorkload | TensorWorkload:
-        key = (task.cell.benchmark, task.workload, task.scratch)
+        key = (task.benchmark, task.workload, task.scratch)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
             self._workloads.clear()
@@ -132,8 +120,9 @@ class ServiceBackend:
         # A first token that nobody times costs the client twice the work.
         timed = task.rule.use_token_latencies
         streams = timed and task.rule.scenario is not Scenario.OFFLINE
-        self._target = replace(target, stream=streams)
-        self._requests = provider.requests(self._target, workload)
+        target = replace(target, stream=streams)
+        self._digest = identify_service(task, base.digest, target)
+        self._client = ServiceClient(provider, target, workload, self._channel)
         self._texts, self._spec = texts, spec_of(task)
         return Built(self._digest, task.precision, "", dict(texts))
 
@@ -149,63 +138,12 @@ class ServiceBackend:
         measured = (*cell, Mode.PERFORMANCE)
         key = measured if measured in self._tunings else (*cell, task.mode)
         if key not in self._tunings:
-            self._tunings[key] = self._probe(task, width, settings, run)
+            queries = settings(ServiceTuned(1)).min_query_count
+            self._tunings[key] = self.client.probe(task, width, queries, run)
         tuned = self._tunings[key]
         if task.mode is Mode.ACCURACY and task.tuning.target_qps is None:
             return pace(tuned)
         return tuned
-
-    def _probe(
-        self,
-        task: Task,
-        width: int | None,
-        settings: Callable[[ServiceTuned], Settings],
-        run: ShortRun[ServiceTuned],
-    ) -> ServiceTuned:
-        queries = settings(ServiceTuned(1)).min_query_count
-
-        def trial(tuned: ServiceTuned, seconds: float) -> float:
-            share = run(
-                tuned, seconds, lambda log: share_of_bounds(task.rule, log.number)
-            )
-            self.samples.load(range(self._loaded))  # LoadGen has unloaded them
-            return share
-
-        with self._load_samples(task):
-            probe = ServiceProbe(
-                lambda *given: self._send(task, *given), trial, len(self.target.urls),
-                lambda what: self._channel.enter(f"probe {what}"),
-            )  # fmt: skip
-            return probe.tune(task.rule, task.mode, task.tuning, width, queries)
-
-    @property
-    def _loaded(self) -> int:
-        return min(self.samples.total, self.samples.performance_count)
-
-    @contextmanager
-    def _load_samples(self, task: Task) -> Iterator[None]:  # noqa: ARG002
-        """Have the requests that a probe sends; LoadGen loads its own."""
-        probed = range(self._loaded)
-        self.samples.load(probed)
-        try:
-            yield
-        finally:
-            self.samples.unload(probed)
-
-    def _send(
-        self, task: Task, outstanding: int, count: int, limit_s: float
-    ) -> RequestBatch:
-        """Keep so many requests outstanding, without LoadGen."""
-        provider: ServiceProvider = task.provider.load()
-        target = replace(self.target, concurrency=outstanding)
-        return send_all(
-            lambda listener: provider.open(target, self.samples, listener),
-            range(self._loaded),
-            outstanding=outstanding,
-            count=count,
-            beat=self._channel.beat,
-            limit_s=limit_s,
-        )
 
     def tuned_from(self, values: Mapping[str, Any]) -> ServiceTuned:
         return ServiceTuned(**values)
@@ -213,63 +151,24 @@ class ServiceBackend:
     @contextmanager
     def sut(
         self,
-        task: Task,
+        task: Task,  # noqa: ARG002 - one shape
         tuned: ServiceTuned,
         settings: Settings,
         fail: Callable[[BaseException], None],
     ) -> Iterator[RequestSUT]:
-        provider: ServiceProvider = task.provider.load()
-        target = replace(self.target, concurrency=tuned.concurrency)
         self._servers.is_used = True
-        self._sut = RequestSUT(
-            lambda listener: provider.open(target, self.samples, listener),
-            encoder_of(self.workload),
-            fail,
-            token_timing(settings),
-        )
+        self._sut = self.client.make_sut(tuned, settings, fail)
         yield self._sut
 
     def warm_up(self, task: Task, tuned: ServiceTuned) -> None:
         """Send the requests that a run begins with."""
-        count = spec_of(task).warm_up
-        if count is None:
-            count = min(WARM_UP, tuned.concurrency)
-        if count:
-            with self._load_samples(task):
-                outstanding = min(count, tuned.concurrency)
-                self._send(task, outstanding, count, self.target.timeout_s)
+        self.client.warm_up(spec_of(task).warm_up, tuned.concurrency)
 
     def facts(self, task: Task, tuned: ServiceTuned) -> RunFacts:
-        workload, target = self.workload, self.target
-        texts = {
-            **self._texts,
-            **self._servers.facts,
-            "endpoints": ", ".join(target.urls),
-            "concurrency": str(tuned.concurrency),
-            "balance": target.balance,
-            "tuning": tuned.note,
-            **endpoint_texts(self._sut.stats if self._sut else ()),
-        }
-        if not task.precision:
-            texts["precision"] = "the server's own"
-        types: tuple[str, ...]
-        if isinstance(workload, PromptWorkload):
-            types = ("int32" if workload.prompt(0).token_ids else "text",)
-            texts["interface"] = "chat completions" if target.chat else "completions"
-            texts["streamed"] = "yes" if target.stream else "no, whole answers"
-            unjudged = workload.unjudged.items()
-            texts |= {f"not judged: {name}": why for name, why in unjudged}
-        else:
-            types = input_types(workload.dataset)
-        if tuned.target_qps is not None:
-            texts["target_qps"] = f"{tuned.target_qps:.4g}"
-        return RunFacts(
-            precision=task.precision,
-            input_types=types,
-            workload=workload.title,
-            bare_loop_per_s=tuned.loop_rate,
-            texts=texts,
-        )
+        texts = {**self._texts, **self._servers.facts}
+        stats = self._sut.stats if self._sut else ()
+        target = self.client.target
+        return make_service_facts(task, tuned, target, self.workload, stats, texts)
 
     def finish(self, task: Task, result: RunResult) -> RunResult:  # noqa: ARG002
         return result
@@ -286,8 +185,8 @@ class ServiceBackend:
     def time_batches(
         self,
         task: Task,
-        size: int,
-        count: int,  # noqa: ARG002 - one shape
+        size: int,  # noqa: ARG002 - one shape
+        count: int,  # noqa: ARG002
     ) -> tuple[float, ...]:
         raise RunRefused(
             f"{task.cell.id} is answered by a service, which has no bare engine here; "
@@ -300,44 +199,6 @@ class ServiceBackend:
 
     def close(self) -> None:
         self._servers.stop()
-
-
-def spec_of(task: Task) -> ServiceSpec:
-    """Return where the task's service is."""
-    assert task.service is not None, "a service answers this task"
-    return task.service
-
-
-def endpoint_texts(stats: Sequence[EndpointStats]) -> dict[str, str]:
-    """Return each endpoint's figures as texts of the run."""
-    if len(stats) == 1:
-        return {f"endpoint {k}": value for k, value in stats[0].facts().items()}
-    return {
-        f"endpoint {one.url} {name}": value
-        for one in stats
-        for name, value in one.facts().items()
-    }
-
-
-def identify_service(task: Task, workload: str, target: ServiceTarget) -> str:
-    """Return the content hash of what answers: server or endpoints, model, data.
-
-    ``workload``: its digest.
-    """
-    spec = spec_of(task)
-    # The port of a started server is another each time.
-    where = spec.server.command if spec.server else spec.urls
-    return content_hash(
-        {
-            "service": task.cell.engine,
-            "where": where,
-            "model": target.model if spec.urls or spec.server else "embedded",
-            "precision": task.tuning.precision,
-            "target": task.cell.target,
-            "chat": target.chat,
-            "workload": workload,
-        }
-    )
 
 
 def why_unscorable(task: Task, workload: PromptWorkload | TensorWorkload) -> str:

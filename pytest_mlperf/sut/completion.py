@@ -21,6 +21,8 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import Scenario
 
 NO_BATCH: Batch = {}
 
@@ -255,3 +257,9 @@ def address(array: Array) -> int:
     """Return the address of an array's first byte."""
     spot: int = array.__array_interface__["data"][0]
     return spot
+
+
+def token_timing(settings: Settings) -> TokenTiming:
+    """Return what LoadGen wants to hear of tokens."""
+    timed = settings.token_latencies
+    return TokenTiming(timed, timed and settings.scenario is not Scenario.OFFLINE)

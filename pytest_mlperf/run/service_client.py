@@ -1,0 +1,114 @@
+"""One task's requests to one target: in a probe, in a warm-up, and under LoadGen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pytest_mlperf.api.request_batch import RequestBatch
+from pytest_mlperf.api.request_batch import send_all
+from pytest_mlperf.api.service import Listener
+from pytest_mlperf.api.service import Service
+from pytest_mlperf.api.service import ServiceProvider
+from pytest_mlperf.api.service import ServiceTarget
+from pytest_mlperf.api.workload import PromptWorkload
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.run.backend import ShortRun
+from pytest_mlperf.runner.messages import Channel
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.completion import token_timing
+from pytest_mlperf.sut.request_sut import RequestSUT
+from pytest_mlperf.sut.request_sut import encoder_of
+from pytest_mlperf.tuning.service_probe import ServiceProbe
+from pytest_mlperf.tuning.service_probe import ServiceTuned
+from pytest_mlperf.tuning.service_probe import share_of_bounds
+
+WARM_UP = 16
+"""Requests before a run, at most, unless the system file says how many."""
+
+
+class ServiceClient:
+    """A provider, a target that answered a test request, and a workload's requests."""
+
+    def __init__(
+        self,
+        provider: ServiceProvider,
+        target: ServiceTarget,
+        workload: PromptWorkload | TensorWorkload,
+        channel: Channel,
+    ) -> None:
+        self.target = target
+        self.samples = provider.requests(target, workload)
+        self._provider, self._workload, self._channel = provider, workload, channel
+
+    @property
+    def _loaded(self) -> int:
+        return min(self.samples.total, self.samples.performance_count)
+
+    @contextmanager
+    def _load_samples(self) -> Iterator[None]:
+        """Have the requests that a probe sends; LoadGen loads its own."""
+        self.samples.load(range(self._loaded))
+        try:
+            yield
+        finally:
+            self.samples.unload(range(self._loaded))
+
+    def _open(self, concurrency: int) -> Callable[[Listener], Service]:
+        target = replace(self.target, concurrency=concurrency)
+        return lambda listener: self._provider.open(target, self.samples, listener)
+
+    def _send(self, outstanding: int, count: int, limit_s: float) -> RequestBatch:
+        """Keep so many requests outstanding, without LoadGen."""
+        return send_all(
+            self._open(outstanding),
+            range(self._loaded),
+            outstanding=outstanding,
+            count=count,
+            beat=self._channel.beat,
+            limit_s=limit_s,
+        )
+
+    def probe(
+        self, task: Task, width: int | None, queries: int, run: ShortRun[ServiceTuned]
+    ) -> ServiceTuned:
+        """Return how the task runs.
+
+        ``width``: requests outstanding, where that is fixed; ``queries``: of a run, at
+        least.
+        """
+
+        def trial(tuned: ServiceTuned, seconds: float) -> float:
+            share = run(
+                tuned, seconds, lambda log: share_of_bounds(task.rule, log.number)
+            )
+            self.samples.load(range(self._loaded))  # LoadGen has unloaded them
+            return share
+
+        with self._load_samples():
+            probe = ServiceProbe(
+                self._send, trial, len(self.target.urls),
+                lambda what: self._channel.enter(f"probe {what}"),
+            )  # fmt: skip
+            return probe.tune(task.rule, task.mode, task.tuning, width, queries)
+
+    def warm_up(self, count: int | None, concurrency: int) -> None:
+        """Send the requests that a run begins with; None: a few."""
+        if count is None:
+            count = min(WARM_UP, concurrency)
+        if count:
+            with self._load_samples():
+                self._send(min(count, concurrency), count, self.target.timeout_s)
+
+    def make_sut(
+        self,
+        tuned: ServiceTuned,
+        settings: Settings,
+        fail: Callable[[BaseException], None],
+    ) -> RequestSUT:
+        """Return the service behind LoadGen's callbacks."""
+        timing, encoder = token_timing(settings), encoder_of(self._workload)
+        return RequestSUT(self._open(tuned.concurrency), encoder, fail, timing)

@@ -1,0 +1,55 @@
+"""How cells run, found once for every build and choice of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.run.backend import ShortRun
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.tuning.server_load import LoadSearch
+from pytest_mlperf.tuning.server_load import Tuned
+
+
+class TuningCache:
+    """Tunings of a process, found once for every cell, build and choice of the user."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[object, ...], Tuned] = {}
+
+    def tune(
+        self,
+        task: Task,
+        digest: str,
+        provider: EngineProvider,
+        measure: Callable[[], Tuned],
+        trial: Callable[[Tuned, float], float],
+        beat: Callable[[], None],
+    ) -> Tuned:
+        """Return the task's tuning: layout and batch by the bare loop, then a load."""
+        scenario, bound = task.rule.scenario, task.rule.target_latency_ns
+        cell = (
+            task.provider, digest, task.cpus, task.devices, task.residency,
+            scenario, task.tuning, bound,
+        )  # fmt: skip
+        # Accuracy runs as its performance run did, where there was one.
+        measured = (*cell, Mode.PERFORMANCE)
+        key = measured if measured in self._found else (*cell, task.mode)
+        if key not in self._found:
+            performs = task.mode is Mode.PERFORMANCE
+            cpus = len(task.slots[0].cpus if task.slots else task.cpus)
+            search = LoadSearch(provider, cpus, beat, task.devices)
+            self._found[key] = search.find_load(
+                measure(), scenario, task.tuning, bound, trial if performs else None
+            )
+        return self._found[key]
+
+
+def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], float]:
+    """Return a short real Server run whose figure is the bounded latency, ns."""
+    percentile = (task.rule.percentile or 0.99) * 100
+    key = f"result_{percentile:.2f}_percentile_latency_ns"
+    if task.rule.use_token_latencies:
+        key = f"result_first_token_{percentile:.2f}_percentile_latency_ns"
+    return lambda tuned, seconds: run(tuned, seconds, lambda log: log.number(key))
