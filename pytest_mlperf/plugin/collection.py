@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,7 +22,6 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.measure.cells import find_cells
 from pytest_mlperf.measure.cells import import_providers
-from pytest_mlperf.measure.cells import installed_benchmarks
 from pytest_mlperf.measure.cells import known_cells
 from pytest_mlperf.measure.cells import register_compliance_tests
 from pytest_mlperf.measure.cells import why_not_installed
@@ -181,16 +179,6 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
     return True
 
 
-def is_hidden_audit(function: object, options: Options) -> bool:
-    """Return whether a function is a compliance test of a session without them."""
-    modes = [
-        mark.kwargs.get("mode")
-        for mark in getattr(function, "pytestmark", ())
-        if getattr(mark, "name", "") == "mlperf"
-    ]
-    return Mode.COMPLIANCE.value in modes and not options.has_compliance
-
-
 def _matches(facts: Mapping[str, str], asked: Mapping[str, Any]) -> bool:
     asked = {key: value for key, value in asked.items() if key != DEVICES}
     if "benchmark" in asked:
@@ -274,34 +262,3 @@ def sort_items(items: list[pytest.Item]) -> None:
         places, sorted((items[i] for i in places), key=key), strict=True
     ):
         items[place] = item
-
-
-def list_absent(options: Options) -> list[str]:
-    """Return the benchmark x scenario pairs that no round has: ``bert interactive``."""
-    every = find_cells(options.without_selections())
-    present = {(c.benchmark, c.scenario) for c in every}
-    return [
-        f"{name} {scenario.slug}"
-        for name in sorted(installed_benchmarks())
-        for scenario in Scenario
-        if (name, scenario) not in present
-    ]
-
-
-def explain_empty(options: Options, typed: str = "") -> str:
-    """Return one line for a selection that matched no cell.
-
-    ``typed`` is what the user selected by.
-    """
-    words = ("compliance", *compliance.names())
-    if not options.has_compliance and any(w.lower() in typed.lower() for w in words):
-        return (
-            "mlperf: nothing selected; compliance tests are collected with "
-            "--mlperf-compliance, a closed --mlperf-submission or --mlperf-rehearsal: "
-            "add one"
-        )
-    rules = f"round {options.round}" if options.round else "no round"
-    verb = "does not have" if options.round else "has"
-    pairs: Sequence[str] = list_absent(options) or ["(every pair exists)"]
-    by = f" by {' '.join(options.selections)}" if options.selections else ""
-    return f"mlperf: nothing selected{by}; {rules} {verb}: {', '.join(pairs)}"

@@ -67,10 +67,7 @@ def pytest_pycollect_makeitem(
 ) -> list[pytest.Item] | None:
     """Leave out compliance tests that nobody asked for, without a trace of them."""
     state = State.of(collector.config)
-    if not collection.is_hidden_audit(obj, state.options):
-        return None
-    state.has_hidden_audits = True
-    return []
+    return [] if state.selection.hide_audit(obj, state.options) else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -96,21 +93,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(
-    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+    session: pytest.Session, items: list[pytest.Item]
 ) -> Wrapper:
     """Sort by build, and notice a selection that leaves no cell."""
-    state = State.of(config)
-    had_cells = any(map(options.is_mlperf, items))
-    state.has_audits_alone = state.has_hidden_audits and not had_cells
-    is_lost = bool(state.worker or session.testsfailed or state.has_audits_alone)
-    if not (had_cells or is_lost):
-        options.refuse_unused_aliases(config)
-    options.deselect(config, items, state.options)
-    collection.sort_items(items)
-    result = yield
-    if (had_cells or state.has_audits_alone) and not items:
-        state.note_empty_selection()
-    return result
+    state = State.of(session.config)
+    with state.selection.narrow(session, items, state.options):
+        return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

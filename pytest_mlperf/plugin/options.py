@@ -14,8 +14,6 @@ from pytest_mlperf.config import aliases
 from pytest_mlperf.config.option_specs import SPECS
 from pytest_mlperf.config.options import Given
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core.types import Mode
-from pytest_mlperf.plugin import collection
 
 TYPED_ALIASES = "mlperf_aliases"
 """Where the namespace keeps the other harnesses' spellings that were typed."""
@@ -150,29 +148,6 @@ def _find_given(config: pytest.Config) -> dict[str, Given]:
         text = str(value).lower() if spec.is_switch else str(value)
         found[name] = Given(text, source, is_typed)
     return found
-
-
-def is_mlperf(item: pytest.Item) -> bool:
-    """Return whether an item asks for a cell, also where no cell is left for it."""
-    found = getattr(item, "callspec", None)
-    return bool(found and "cell" in found.params and collection.mode_of(item))
-
-
-def deselect(config: pytest.Config, items: list[pytest.Item], options: Options) -> None:
-    """Take away the items that the options do not select."""
-    if not options.selections:
-        return
-    kept: list[pytest.Item] = []
-    dropped: list[pytest.Item] = []
-    for item in items:
-        is_selected = not is_mlperf(item) or (
-            collection.cell_of(item) is not None
-            and options.selects_mode(Mode(collection.mode_of(item)))
-        )
-        (kept if is_selected else dropped).append(item)
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = kept
 
 
 def _list_benchmarks() -> dict[str, str]:

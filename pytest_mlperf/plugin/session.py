@@ -33,6 +33,8 @@ from pytest_mlperf.plugin.progress_display import print_below
 from pytest_mlperf.plugin.records import CELL_KEY
 from pytest_mlperf.plugin.records import describe_cell
 from pytest_mlperf.plugin.report import SessionReport
+from pytest_mlperf.plugin.selection import Selection
+from pytest_mlperf.plugin.selection import explain_empty
 from pytest_mlperf.reporting import junit
 from pytest_mlperf.reporting import results
 
@@ -56,12 +58,7 @@ class State:
     """Index of the device that this process owns."""
     total: int = 0
     """mlperf items this session is to run; 0 in everybody else's sessions."""
-    has_empty_selection: bool = False
-    """True when there were mlperf items and the selection left none."""
-    has_hidden_audits: bool = False
-    """True when compliance tests were left out, because no option asks for them."""
-    has_audits_alone: bool = False
-    """True when there was nothing else."""
+    selection: Selection = field(default_factory=Selection)
     following: pytest.Item | None = None
     """What this process runs after the item at hand."""
     interrupted: bool = False
@@ -198,20 +195,13 @@ class State:
         """Send the verdict with the item's report: table, results.jsonl and junit."""
         item.user_properties.extend(junit.list_properties(verdict))
 
-    def note_empty_selection(self) -> None:
-        """Note that the selection left no item; a worker tells its controller."""
-        self.has_empty_selection = True
-        if self.worker:
-            output: dict[str, Any] = self.config.workeroutput  # type: ignore[attr-defined]
-            output["mlperf_deselected"] = True
-
     def print_summary(self, reporter: pytest.TerminalReporter) -> None:
         """Write the table and what else was reported, or why there is nothing."""
         writer = self.config.get_terminal_writer()
         lines = [*self.report.summarise(writer.fullwidth, colour=writer.hasmarkup)]
-        if self.has_empty_selection and not self.report.is_open:
-            typed = self._command + ["compliance"] * self.has_audits_alone
-            lines.append(collection.explain_empty(self.options, " ".join(typed)))
+        if self.selection.is_empty and not self.report.is_open:
+            typed = self._command + ["compliance"] * self.selection.has_audits_alone
+            lines.append(explain_empty(self.options, " ".join(typed)))
         for line in [*lines, *self.submission_lines]:
             reporter.write_line(line)
 

@@ -22,6 +22,7 @@ from pytest_mlperf.plugin.collection import build_key
 from pytest_mlperf.plugin.options import is_configured
 from pytest_mlperf.plugin.options import read_options
 from pytest_mlperf.plugin.options import refuse_unused_aliases
+from pytest_mlperf.plugin.selection import EMPTY
 from pytest_mlperf.plugin.session import State
 
 if TYPE_CHECKING:
@@ -129,8 +130,8 @@ def pytest_testnodedown(node: WorkerController, error: object | None) -> None:
     del error
     node.config.stash.setdefault(_TAKEN, {}).pop(node.gateway.id, None)
     output: dict[str, Any] = getattr(node, "workeroutput", None) or {}
-    if output.get("mlperf_deselected"):
-        State.of(node.config).has_empty_selection = True
+    if output.get(EMPTY):
+        State.of(node.config).selection.is_empty = True
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,0 +1,121 @@
+"""What is left of a session's items, and why nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core import compliance
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.measure.cells import find_cells
+from pytest_mlperf.measure.cells import installed_benchmarks
+from pytest_mlperf.plugin import collection
+from pytest_mlperf.plugin.options import refuse_unused_aliases
+
+EMPTY = "mlperf_empty_selection"
+"""What a worker tells its controller where nothing is left."""
+
+
+@dataclass(slots=True)
+class Selection:
+    """What one process of a session selects from the mlperf items that there are."""
+
+    hides_audits: bool = False
+    """True when compliance tests were left out, because no option asks for them."""
+    has_audits_alone: bool = False
+    """True when there was nothing else."""
+    is_empty: bool = False
+    """True when there were mlperf items and none is left."""
+
+    def hide_audit(self, function: object, options: Options) -> bool:
+        """Return whether to leave a function out as a compliance test, and note it."""
+        is_hidden = is_hidden_audit(function, options)
+        self.hides_audits = self.hides_audits or is_hidden
+        return is_hidden
+
+    @contextmanager
+    def narrow(
+        self, session: pytest.Session, items: list[pytest.Item], options: Options
+    ) -> Iterator[None]:
+        """Deselect and sort items before the block, and see after it what is left."""
+        config, has_cells = session.config, any(map(is_mlperf, items))
+        self.has_audits_alone = self.hides_audits and not has_cells
+        is_worker = hasattr(config, "workeroutput")
+        if not (has_cells or self.hides_audits or is_worker or session.testsfailed):
+            refuse_unused_aliases(config)
+        deselect(config, items, options)
+        collection.sort_items(items)
+        yield
+        self.is_empty = (has_cells or self.has_audits_alone) and not items
+        if self.is_empty and is_worker:
+            config.workeroutput[EMPTY] = True  # type: ignore[attr-defined]
+
+
+def is_hidden_audit(function: object, options: Options) -> bool:
+    """Return whether a function is a compliance test of a session without them."""
+    modes = [
+        mark.kwargs.get("mode")
+        for mark in getattr(function, "pytestmark", ())
+        if getattr(mark, "name", "") == "mlperf"
+    ]
+    return Mode.COMPLIANCE.value in modes and not options.has_compliance
+
+
+def list_absent(options: Options) -> list[str]:
+    """Return the benchmark x scenario pairs that no round has: ``bert interactive``."""
+    every = find_cells(options.without_selections())
+    present = {(c.benchmark, c.scenario) for c in every}
+    return [
+        f"{name} {scenario.slug}"
+        for name in sorted(installed_benchmarks())
+        for scenario in Scenario
+        if (name, scenario) not in present
+    ]
+
+
+def explain_empty(options: Options, typed: str = "") -> str:
+    """Return one line for a selection that matched no cell.
+
+    ``typed`` is what the user selected by.
+    """
+    words = ("compliance", *compliance.names())
+    if not options.has_compliance and any(w.lower() in typed.lower() for w in words):
+        return (
+            "mlperf: nothing selected; compliance tests are collected with "
+            "--mlperf-compliance, a closed --mlperf-submission or --mlperf-rehearsal: "
+            "add one"
+        )
+    rules = f"round {options.round}" if options.round else "no round"
+    verb = "does not have" if options.round else "has"
+    pairs: Sequence[str] = list_absent(options) or ["(every pair exists)"]
+    by = f" by {' '.join(options.selections)}" if options.selections else ""
+    return f"mlperf: nothing selected{by}; {rules} {verb}: {', '.join(pairs)}"
+
+
+def is_mlperf(item: pytest.Item) -> bool:
+    """Return whether an item asks for a cell, also where no cell is left for it."""
+    found = getattr(item, "callspec", None)
+    return bool(found and "cell" in found.params and collection.mode_of(item))
+
+
+def deselect(config: pytest.Config, items: list[pytest.Item], options: Options) -> None:
+    """Take away the items that the options do not select."""
+    if not options.selections:
+        return
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        is_selected = not is_mlperf(item) or (
+            collection.cell_of(item) is not None
+            and options.selects_mode(Mode(collection.mode_of(item)))
+        )
+        (kept if is_selected else dropped).append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
