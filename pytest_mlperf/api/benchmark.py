@@ -63,6 +63,7 @@ class Rehearses(Protocol):
     def rehearses(self) -> bool: ...
 
 
+@runtime_checkable
 class Rehearsal(Protocol):
     """Makes the benchmark of a rehearsal from a rule alone."""
 

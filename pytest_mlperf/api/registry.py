@@ -41,6 +41,14 @@ METHODS = {
     "reporter": ("write",),
 }
 """Kind of object -> methods that it needs."""
+ATTRIBUTES = {
+    "engine": ("precisions", "batches", "answers"),
+    "service": ("offers",),
+    "benchmark": ("name", "aliases", "metric", "takes", "rules"),
+    "compliance_test": ("name", "files"),
+    "reporter": ("name",),
+}
+"""Kind of object -> what else it needs."""
 PROTOCOLS = {
     "engine": "an EngineProvider",
     "service": "a ServiceProvider",
@@ -142,13 +150,15 @@ def load(kind: str, name: str) -> Any:
 
 
 def _refuse_incomplete(kind: str, name: str, loaded: object) -> None:
-    methods = METHODS[kind]
-    missing = [m for m in methods if not callable(getattr(loaded, m, None))]
+    methods, attributes = METHODS[kind], ATTRIBUTES.get(kind, ())
+    missing = [f"{m}()" for m in methods if not callable(getattr(loaded, m, None))]
+    missing += [name for name in attributes if not hasattr(loaded, name)]
     if isinstance(loaded, type) or missing:
-        lack = "a class" if isinstance(loaded, type) else f"without {missing[0]}()"
+        lack = "a class" if isinstance(loaded, type) else f"without {missing[0]}"
+        also = f" and the attributes {', '.join(attributes)}" if attributes else ""
         raise ValueError(
             f"{kind} {name!r} is {lack}, but should be an object with the methods "
-            f"{', '.join(methods)}; name an instance of {PROTOCOLS[kind]}"
+            f"{', '.join(methods)}{also}; name an instance of {PROTOCOLS[kind]}"
         )
 
 
