@@ -15,7 +15,7 @@ from functools import lru_cache
 
 CONFIDENCE = 0.99
 AFFORDABLE = 4
-"""Times the length of a run beyond which a longer one is no advice."""
+"""Longest run to advise, as a multiple of the present one."""
 
 
 def beta(p: float, a: float, b: float) -> float:
@@ -126,7 +126,7 @@ def count_steady_queries(queries: int, over: int, percentile: float) -> int | No
 
 
 def find_proven_percentile(queries: int, over: int) -> float:
-    """Return the highest percentile, as a share, that so few late ones prove."""
+    """Return the highest percentile, as a share, that these late queries prove."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
@@ -140,7 +140,7 @@ def find_proven_percentile(queries: int, over: int) -> float:
 def count_late_range(
     queries: int, points: Mapping[float, int], bound: int
 ) -> tuple[int, int]:
-    """Return the fewest and the most queries over a bound that percentiles admit.
+    """Return the fewest and the most queries over a bound that fit the percentiles.
 
     ``points``: share of the queries -> latency there, as LoadGen takes it from the
     sorted ones: at ``int(queries * share)``, 0 the fastest and 1 the slowest.

@@ -1,4 +1,4 @@
-"""What a run is refused for."""
+"""The error of a run that cannot be started."""
 
 from __future__ import annotations
 

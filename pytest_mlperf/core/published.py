@@ -1,4 +1,4 @@
-"""What others published: the best closed results per accelerator, to look beside.
+"""The best published closed results per accelerator, for comparison.
 
 A ratio to one of them says how far a system is from the best of its kind. It is no
 verdict: another host, other software and, with generated weights, another model.
@@ -140,8 +140,8 @@ def list_comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:
     found = {}
     loop = run.bare_loop_per_s
     # The rate that an engine is told, which does no work, or none that counts.
-    told = {"null answers", "rehearsal"} & {*verdict.labels}
-    if loop and not told and not metric.unit.startswith("tokens"):
+    simulated = {"null answers", "rehearsal"} & {*verdict.labels}
+    if loop and not simulated and not metric.unit.startswith("tokens"):
         found["of the bare loop"] = f"{metric.value / loop:.3f}"
     best = _find_for(verdict, scenario)
     if best and run.accelerators:  # of a service somewhere else nobody here knows

@@ -1,4 +1,4 @@
-"""What a user fixes of how a cell runs, before anything is probed."""
+"""The user's choices of how a cell runs, before anything is probed."""
 
 from __future__ import annotations
 

@@ -58,6 +58,9 @@ class Mode(enum.Enum):
 KIND_LABELS = {"embedded": "embedded", "generated": "performance only"}
 """What results of a workload other than the official one are called everywhere."""
 
+UNOFFICIAL = "unofficial"
+"""What results under a benchmark's own rules are called everywhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Seeds:

@@ -44,8 +44,8 @@ def count_samples(run: JudgedRun) -> int:
 def whole_dataset(run: JudgedRun) -> Outcome:
     """Every sample was answered, and no other (LoadGen, AccuracyOnly).
 
-    Of a log that was cut for publication, what is left has to be in order, and the
-    detail log tells that all samples were asked for.
+    A log that was cut for publication has to be in order as far as it goes, and the
+    detail log shows that all samples were asked for.
     """
     expected, shown = count_samples(run), survey_answers(run.log.folder)
     faults = list(find_faults(run, shown, expected))
@@ -58,7 +58,7 @@ def whole_dataset(run: JudgedRun) -> Outcome:
 
 
 def find_faults(run: JudgedRun, shown: Survey, expected: int) -> Iterator[str]:
-    """Yield what keeps an accuracy log from being the whole dataset's."""
+    """Yield the faults of an accuracy log that does not cover the dataset."""
     if not expected > 0:
         yield "of a dataset that has none"
     if shown.highest >= expected:
@@ -82,7 +82,7 @@ def find_faults(run: JudgedRun, shown: Survey, expected: int) -> Iterator[str]:
 
 
 def count_generated_samples(run: JudgedRun) -> int:
-    """Return how many samples LoadGen asked for, set after set.
+    """Return the number of samples that LoadGen asked for, over all sets.
 
     The two counts of a set stand in lines that may come in any order.
     """
@@ -110,7 +110,7 @@ def dataset_size(run: JudgedRun, required: int) -> Outcome:
 
 
 def find_limits(run: JudgedRun) -> tuple[AccuracyLimit, ...]:
-    """Return the round's limits, of the workload's own reference where it has one.
+    """Return the round's limits, with the workload's own reference where it has one.
 
     A metric without such a reference keeps the round's: it is not dropped.
     """
@@ -158,7 +158,7 @@ def check_metric(limit: AccuracyLimit, run: JudgedRun) -> Outcome:
 def accuracy_hash(run: JudgedRun) -> Outcome:
     """accuracy.txt was computed from this very log (submission checker, hash).
 
-    Of a log that was cut for publication the hash is the whole one's, and only has
+    The hash of a log that was cut for publication is that of the whole log; it only has
     to be there.
     """
     folder, remedy = run.log.folder, RESCORE

@@ -18,7 +18,7 @@ from pytest_mlperf.core.types import Scenario
 
 
 def use_audit_seeds(run: JudgedRun) -> JudgedRun:
-    """Return the run, held to the seeds of its test where that has its own."""
+    """Return the run with the seeds of its compliance test, where that has its own."""
     audit = run.context.audit
     seeds = audit.test.seeds(run.round.seeds) if audit else None
     if seeds is None or seeds == run.round.seeds:
@@ -30,7 +30,7 @@ def use_audit_seeds(run: JudgedRun) -> JudgedRun:
 def audit_settings(run: JudgedRun) -> Outcome:
     """LoadGen found audit.config, and what it set was in force.
 
-    Of somebody else's log the settings alone count: some apply the file themselves.
+    In somebody else's log only the settings count: some apply the file themselves.
     """
     audit, log = run.context.audit, run.log
     where = DETAIL

@@ -25,7 +25,7 @@ from pytest_mlperf.core.types import Scenario
 
 REMEDY = "repeat the run; a log that was changed proves nothing"
 SIX_DIGITS = 2e-5
-"""Relative; LoadGen logs real numbers with six digits, and two are compared."""
+"""Relative: LoadGen logs real numbers with six digits, and two are compared."""
 WRAPS = 2**63
 """LoadGen adds latencies up in 64 bits: a sum from here on gives no mean."""
 OFFLINE_SLACK = 1.1
@@ -51,7 +51,7 @@ def check_contradiction(wrong: Contradiction | None, found: str, where: str) -> 
 def compare_value(
     log: Log, key: str, other: str, required: float | bool | str
 ) -> Iterator[Contradiction]:
-    """Yield the contradiction of a key that has not the value it follows from."""
+    """Yield a contradiction where a key does not have the value that it should."""
     found = log.get(key)
     if type(found) is float or type(required) is float:
         own, wanted = log.number(key), float(required)
@@ -88,7 +88,7 @@ def requested_settings(run: JudgedRun) -> Outcome:
 
 
 def find_unlike_requested(log: Log) -> Iterator[Contradiction]:
-    """Yield settings that LoadGen takes over and that are another after all."""
+    """Yield effective settings that differ from the requested ones."""
     names = {key.partition("_")[2] for key in SETTINGS}
     names |= {"sample_concatenate_permutation"} & {
         key.partition("_")[2] for key in log.values
@@ -107,7 +107,7 @@ def find_unlike_requested(log: Log) -> Iterator[Contradiction]:
 
 
 def find_wrong_resolved(log: Log) -> Iterator[Contradiction]:
-    """Yield settings that LoadGen computes and that do not come out so."""
+    """Yield computed settings that LoadGen would compute otherwise."""
     queries = log.integer("effective_min_query_count")
     per_query = log.integer("effective_samples_per_query")
     product = "min_query_count x samples_per_query"
@@ -124,7 +124,7 @@ def find_wrong_resolved(log: Log) -> Iterator[Contradiction]:
 
 
 def find_wrong_rate(log: Log) -> Iterator[Contradiction]:
-    """Yield the rate, if it is not that of the scenario's own setting."""
+    """Yield the rate if it differs from the scenario's own setting."""
     scenario = log.text("effective_scenario")
     asked = {
         "SingleStream": "requested_single_stream_expected_latency_ns",
@@ -216,7 +216,7 @@ def remove_padding(log: Log, one: Loaded) -> Loaded:
 
 @check("generated_queries", modes=PERFORMANCE)
 def generated_queries(run: JudgedRun) -> Outcome:
-    """What was issued is what LoadGen had generated (loadgen.cc, GenerateQueries)."""
+    """LoadGen issued what it had generated (loadgen.cc, GenerateQueries)."""
     log = run.log
     key = "generated_samples_per_query"
     asked, each = log.integer("effective_samples_per_query"), log.integer(key)

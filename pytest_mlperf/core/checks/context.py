@@ -1,4 +1,4 @@
-"""What a check looks at: one run's log beside the rule it is held to."""
+"""The input of a check: one run's log and the rule that applies to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pytest_mlperf.core.types import Scenario
 MOST_QUERIES = 10**10
 """More than LoadGen can issue in an hour on any machine."""
 BETWEEN_S = 0.002
-"""What may pass between an answer and a stream's next query, and is no latency."""
+"""Time between an answer and a stream's next query that no latency includes."""
 STAMP = "%m-%d-%Y %H:%M:%S.%f"
 STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 BOUNDED = (Scenario.SERVER, Scenario.INTERACTIVE)
@@ -32,18 +32,18 @@ BOUNDED = (Scenario.SERVER, Scenario.INTERACTIVE)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the judge knows besides the log; nothing for a log that was found."""
+    """What the judge knows besides the log; empty for a log of unknown origin."""
 
     settings: Settings | None = None
     """What the suite asked for; None when judging somebody else's log."""
     reference: Mapping[str, float] | None = None
     """Metric -> the embedded workload's own fp32 reference, for the round's."""
     dataset_total: int | None = None
-    """Samples that the workload has; None takes LoadGen's word for it."""
+    """Samples of the workload; None uses the number in the log."""
     waived: Mapping[str, str] = field(default_factory=dict)
     """Check name -> why the round's rule does not hold; adds to the settings'."""
     hopeless: str = ""
-    """What a probe found where no load keeps the latency bound on this machine."""
+    """The probe's finding that no load keeps the latency bound on this machine."""
     labels: tuple[str, ...] = ()
     expected_s: float | None = None
     actual_s: float | None = None
@@ -54,12 +54,12 @@ class Context:
     audit: Audit | None = None
     """The compliance test that the run was made for."""
     claim: Claim | None = None
-    """By what right the run started from, or ended on, the device."""
+    """The evidence that allows the run to start from, or end on, the device."""
     devices: int = 1
     """Devices that answered together."""
 
     def waiver(self, name: str) -> str | None:
-        """Return why a check is not held to the round's rule; None when it is."""
+        """Return why the round's rule does not apply to a check; None when it does."""
         if self.settings and name in self.settings.waived:
             return self.settings.waived[name]
         if name == "dataset_size" and self.reference is not None:
@@ -113,10 +113,10 @@ def read_elapsed_s(log: Log) -> float:
 
 
 def compute_final_s(run: JudgedRun) -> float:
-    """Return what LoadGen holds against the minimum duration, in seconds.
+    """Return the seconds that LoadGen compares with the minimum duration.
 
-    Offline: the last answer. Server: the last scheduled query. Streams: the last
-    issued one, which in MultiStream the log has only as wall time.
+    Offline: the last answer. Server: the last scheduled query. Streams: the last issued
+    query, which the log of MultiStream has only as wall time.
     """
     log = run.log
     if run.scenario is Scenario.OFFLINE:
@@ -134,7 +134,7 @@ def compute_final_s(run: JudgedRun) -> float:
 
 
 def compute_duration_range(run: JudgedRun) -> tuple[float, float]:
-    """Return the least and the most seconds that the measured run can have taken."""
+    """Return the least and the most seconds that the run can have taken."""
     log, final = run.log, compute_final_s(run)
     if run.scenario is Scenario.OFFLINE:
         return final, final
@@ -149,7 +149,7 @@ def compute_duration_range(run: JudgedRun) -> tuple[float, float]:
 
 
 def read_times(log: Log, key: str) -> list[datetime]:
-    """Return the time stamps of the log; ``LogError`` for one that is none.
+    """Return the time stamps of the log; ``LogError`` for a malformed one.
 
     An accuracy run has one for each set of samples.
     """

@@ -12,9 +12,9 @@ from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.residency.rules import Decision
 
 PROOF = "on_device.txt"
-"""The reckoning, in the run's folder and in a submission's documentation."""
+"""The calculation, in the run's folder and in a submission's documentation."""
 DIAGRAM = "on_device_diagram"
-"""Beside it, with the drawing's own ending."""
+"""Beside it, with the drawing's own suffix."""
 
 
 def measure_rate(run: JudgedRun) -> float:

@@ -57,7 +57,7 @@ def early_stopping_met(run: JudgedRun) -> Outcome:
 
 
 def count_late_queries(run: JudgedRun, percentile: float) -> int:
-    """Return how many queries were late; of tokens, the fewest that can have been."""
+    """Return how many queries were late; for token bounds at least so many."""
     if run.scenario in STREAMS:
         return 1
     if run.rule.use_token_latencies:
@@ -69,18 +69,18 @@ def count_late_queries(run: JudgedRun, percentile: float) -> int:
 
 
 def find_misreports(run: JudgedRun, percentile: float) -> Iterator[Contradiction]:
-    """Yield what LoadGen's reports say that is not what its numbers give."""
+    """Yield LoadGen's reports that contradict its numbers."""
     log = run.log
     tokens = log.get("requested_use_token_latencies") is True
     names = ("ttft_result", "tpot_result") if tokens else ("result",)
     for name in names:
         key = f"early_stopping_{name}"
-        said = early_stopping_text.read_report(log.text(key))
-        if said is None or not said.met:
+        report = early_stopping_text.read_report(log.text(key))
+        if report is None or not report.met:
             found = log.text(key)[:80] or "nothing"
             yield Contradiction(found, "a report of success", log.where(key))
         elif run.scenario in STREAMS:
-            yield from find_misestimates(run, percentile, key, said)
+            yield from find_misestimates(run, percentile, key, report)
     if run.scenario in BOUNDED:
         yield from find_miscounts(run)
 
@@ -89,23 +89,23 @@ def find_misestimates(
     run: JudgedRun,
     percentile: float,
     key: str,
-    said: early_stopping_text.EarlyStoppingReport,
+    report: early_stopping_text.EarlyStoppingReport,
 ) -> Iterator[Contradiction]:
-    """Yield what a stream's report says of its estimate that does not come out so."""
+    """Yield what a stream's report says of its estimate and its numbers contradict."""
     log, queries = run.log, run.queries
     where = log.where(key)
     least = early_stopping.count_queries_needed(1, percentile)
     mine = early_stopping.count_discarded(queries, percentile)
     for found, own, what in (
-        (said.queries, queries, "queries processed"),
-        (said.needed, least, "queries needed"),
-        (said.discarded, mine, "highest latencies left out"),
+        (report.queries, queries, "queries processed"),
+        (report.needed, least, "queries needed"),
+        (report.discarded, mine, "highest latencies left out"),
     ):
         if found != own:
             yield Contradiction(f"{found} {what}", f"{own}", where)
     if "tpot" in key:
         return
-    estimates = {} if said.estimates is None else dict(said.estimates)
+    estimates = {} if report.estimates is None else dict(report.estimates)
     for share, name in list_estimate_keys(run, percentile).items():
         shown = next((v for s, v in estimates.items() if abs(s - share) < 1e-9), 0)
         if shown != log.integer(name):
@@ -114,7 +114,7 @@ def find_misestimates(
 
 
 def list_estimate_keys(run: JudgedRun, percentile: float) -> Mapping[float, str]:
-    """Return the percentiles that a stream's estimates are of, and their keys."""
+    """Return the percentiles that a stream estimates, and their keys."""
     if run.scenario is Scenario.MULTI_STREAM:
         return {percentile: "early_stopping_latency_ms"}
     return {
@@ -124,7 +124,7 @@ def list_estimate_keys(run: JudgedRun, percentile: float) -> Mapping[float, str]
 
 
 def find_miscounts(run: JudgedRun) -> Iterator[Contradiction]:
-    """Yield Server's count of late queries where the percentiles do not admit it."""
+    """Yield Server's count of late queries where the percentiles contradict it."""
     log, key = run.log, "result_overlatency_query_count"
     over, bound = log.integer(key), log.integer("effective_target_latency_ns")
     least, most = early_stopping.count_late_range(

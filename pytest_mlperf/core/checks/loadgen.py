@@ -34,9 +34,9 @@ def loadgen_unmodified(run: JudgedRun) -> Outcome:
 def no_audit_config(run: JudgedRun) -> Outcome:
     """No audit.config altered the settings (LoadGen reads a stray one silently).
 
-    Our own runs must be free of it. In somebody else's log, what a compliance test
-    set is there to see and the other checks judge it: v5.1 accepted a result whose
-    audit.config only sampled answers. One that shows no trace may have set anything.
+    Our own runs must be free of it. In somebody else's log the settings of a compliance
+    test are visible, and the other checks judge them: v5.1 accepted a result whose
+    audit.config only sampled answers. A file that left no trace may have set anything.
     """
     log = run.log
     hits = [e for e in log.warnings if "Found Audit Config file" in e.text]
@@ -55,15 +55,15 @@ AUDITED = (
     "effective_performance_issue_same",
     "effective_performance_issue_unique",
 )
-"""What the audit.config of a compliance test sets, one or another."""
+"""Keys of which the audit.config of a compliance test sets at least one."""
 
 
 @check("no_errors", any_scenario=True)
 def no_errors(run: JudgedRun) -> Outcome:
     """LoadGen logged no error (accuracy check of the submission checker).
 
-    Changed sources are ``loadgen_unmodified``'s business. num_errors counts only what
-    came before it; later errors stand in their lines, and in the summary's count.
+    ``loadgen_unmodified`` checks for changed sources. num_errors counts only earlier
+    errors; later ones have lines of their own and are in the summary's count.
     """
     log = run.log
     own = [e for e in log.errors if e.key != "error_uncommitted_loadgen_changes"]

@@ -60,7 +60,7 @@ class Distribution:
     mean: int
 
     def rank(self, share: str) -> int:
-        """Return the place, from 0, of a percentile among the sorted (results.cc)."""
+        """Return the rank, from 0, of a percentile in the sorted list (results.cc)."""
         return min(int(self.count * round(float(share) / 100, 4)), self.count - 1)
 
 
@@ -106,7 +106,7 @@ def read_distributions(run: JudgedRun) -> dict[str, Distribution]:
 
 
 def find_distortions(run: JudgedRun) -> Iterator[Contradiction]:
-    """Yield what no list of latencies can have given."""
+    """Yield figures that no list of latencies can have."""
     found = read_distributions(run)
     log, whole = run.log, found["sample"]
     if whole.count < 1:
@@ -128,7 +128,7 @@ def find_distortions(run: JudgedRun) -> Iterator[Contradiction]:
 
 
 def find_wrong_mean(log: Log, own: Distribution) -> Iterator[Contradiction]:
-    """Yield a mean that is below or above what the percentiles admit."""
+    """Yield a mean that the percentiles rule out."""
     ranks = (0, *(own.rank(share) for share in SHARES), own.count - 1)
     steps = list(zip(pairwise(ranks), pairwise(own.values), strict=True))
     least = own.values[-1] + sum((b - a) * low for (a, b), (low, _) in steps)
@@ -190,7 +190,7 @@ def find_stream_contradictions(run: JudgedRun) -> Iterator[Contradiction]:
 
 
 def find_rank_range(own: Distribution, rank: int) -> tuple[int, int]:
-    """Return between which figures the latency at a place, from 0, has to be."""
+    """Return the figures between which the latency at a rank, from 0, has to be."""
     ranks = (0, *(own.rank(share) for share in SHARES), own.count - 1)
     pairs = list(zip(ranks, own.values, strict=True))
     low = max((value for place, value in pairs if place <= rank), default=0)

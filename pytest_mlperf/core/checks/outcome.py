@@ -1,4 +1,4 @@
-"""How a rule comes out: kept, broken with a remedy, or in error."""
+"""The outcome of a rule: passed, failed with a remedy, or in error."""
 
 from __future__ import annotations
 

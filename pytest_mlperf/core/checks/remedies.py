@@ -19,18 +19,18 @@ from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.types import Scenario
 
 SLACK = 1.1
-"""Offline's query holds so many times the work of the minimum duration."""
+"""Offline's query contains this multiple of the minimum duration's work."""
 SPARE = 1.02
 """More than the minimum, because no two runs are equally fast."""
 
 
 def compute_expected_s(run: JudgedRun) -> float | None:
-    """Return how long the run should have taken, were its settings right.
+    """Return how long the run should have taken if its settings were right.
 
-    From the log's own ``effective_*`` settings: the expected rate or latency beside
-    the minimum duration and count. A run that took much less was asked for too
-    little; one that took much more has a backlog, or was slower than expected. None
-    where the log does not tell.
+    From the log's own ``effective_*`` settings: the expected rate or latency beside the
+    minimum duration and count. A run that took much less was asked for too little; one
+    that took much more has a backlog, or was slower than expected. None where the log
+    lacks the settings.
     """
     log = run.log
     keys = ("effective_min_duration_ms", "effective_target_qps")
@@ -79,7 +79,7 @@ def choose_offline_qps(actual: float, min_duration_ms: int) -> float:
     """Return the expected rate whose query lasts the minimum duration.
 
     LoadGen sends ``int(1.1 * seconds * target_qps)`` samples: the measured rate itself
-    leaves a tenth to spare, but where that is less than a sample.
+    leaves a tenth to spare, unless that is less than a sample.
     """
     seconds = min_duration_ms / 1000
     whole = math.ceil(SPARE * actual * seconds) + 1e-6
@@ -99,7 +99,7 @@ def choose_stream_latency_ns(run: JudgedRun) -> tuple[float, str]:
 
 
 def choose_latency_ns(measured: int, mean: int) -> int:
-    """Return the measured percentile, or the mean where that would not do.
+    """Return the measured percentile, or the mean where the percentile is too long.
 
     LoadGen makes twice the queries that fit if each takes the expected latency: the
     percentile is enough unless most queries are faster than half of it.
@@ -149,7 +149,7 @@ def choose_server_qps(
     share: float | None,
     allowed: float,
 ) -> float:
-    """Return the load to try after one at which too many were late.
+    """Return the load to try after one with too many late queries.
 
     Nine tenths of what the engine completed where it could not keep up; otherwise
     5 % less when few more than ``allowed`` were late, else 15 % less.
@@ -197,7 +197,7 @@ def compute_late_share(run: JudgedRun) -> float | None:
 
 
 def advise_for_percentile(run: JudgedRun, over: int, needed: int) -> str:
-    """Say what early stopping still wants, in numbers."""
+    """Say in numbers what early stopping still needs."""
     queries, percentile = run.queries, run.rule.percentile or 0.99
     more = max(needed - queries, 0)
     if run.scenario in STREAMS:
@@ -223,7 +223,7 @@ def advise_for_percentile(run: JudgedRun, over: int, needed: int) -> str:
 
 
 def advise_settings(run: JudgedRun, queries: int) -> str:
-    """Return the settings that make a run issue so many queries."""
+    """Return the settings that make a run issue this number of queries."""
     asked = run.log.integer("effective_min_duration_ms")
     lasting = math.ceil(asked * 1.05 * queries / max(run.queries, 1))
     return (

@@ -1,4 +1,4 @@
-"""Was the run whole: LoadGen's verdict, its time and its counts? Each check cites.
+"""Was the run complete: LoadGen's verdict, its time and its counts?
 
 LoadGen's own arithmetic is in loadgen/results.cc; the round's limits are in the rule.
 """
@@ -44,13 +44,13 @@ def loadgen_validity(run: JudgedRun) -> Outcome:
     if run.scenario in BOUNDED or key in log.values:
         flags.append(key)
     where = log.where("result_validity")
-    said = log.text("result_validity")
+    validity = log.text("result_validity")
     unmet = [flag for flag in flags if not log.flag(flag)]
     reason = log.get("result_invalid_reason")
-    if said == "VALID" and not unmet and reason is None:
-        return Outcome(True, said, "VALID", where)
-    found = f"{said}, with not {', not '.join(unmet)}" if unmet else said
-    if said == "VALID" and reason is not None:
+    if validity == "VALID" and not unmet and reason is None:
+        return Outcome(True, validity, "VALID", where)
+    found = f"{validity}, with not {', not '.join(unmet)}" if unmet else validity
+    if validity == "VALID" and reason is not None:
         found += ", with a reason why it is not"
     remedy = "see the checks that failed with it"
     if text := str(reason or "").strip():
@@ -67,7 +67,7 @@ def flags_agree(run: JudgedRun) -> Outcome:
 
 
 def find_false_flags(run: JudgedRun) -> Iterator[Contradiction]:
-    """Yield flags that say met against the log's own settings and numbers."""
+    """Yield flags that say met although the log's own numbers do not."""
     log = run.log
     asked = log.integer("effective_min_duration_ms") * (1 - SIX_DIGITS)
     yield from compare_flag(
@@ -92,7 +92,7 @@ def find_false_flags(run: JudgedRun) -> Iterator[Contradiction]:
 
 
 def find_false_latency_flags(run: JudgedRun, share: float) -> Iterator[Contradiction]:
-    """Yield Server's flags that say met against the log's own bounds."""
+    """Yield Server's flags that say met although the log's own bounds are broken."""
     log, flag = run.log, "result_perf_constraints_met"
     percent = f"{share * 100:.2f}_percentile"
     if log.get("requested_use_token_latencies") is not True:
@@ -112,7 +112,7 @@ def find_false_latency_flags(run: JudgedRun, share: float) -> Iterator[Contradic
 def compare_flag(
     log: Log, flag: str, found: float, least: float
 ) -> Iterator[Contradiction]:
-    """Yield the contradiction of a flag that says met while a number is too small."""
+    """Yield a contradiction where a flag says met and a number is too small."""
     if log.flag(flag) and found < least:
         required = f"false, because {found:,.10g} is below {least:,.10g}"
         yield Contradiction(f"{flag} true", required, log.where(flag))
@@ -124,7 +124,7 @@ def compare_flag(
     planned=lambda known: known.settings.min_duration_ms if known.settings else None,
 )
 def min_duration(run: JudgedRun, required_ms: int) -> Outcome:
-    """The run was set to last, and did last, the minimum (rules, 600 s)."""
+    """The run lasted the minimum, and was set to do so (rules, 600 s)."""
     log = run.log
     key = "effective_min_duration_ms"
     setting, lasted = log.integer(key), compute_final_s(run) * 1000
@@ -145,13 +145,13 @@ def min_duration(run: JudgedRun, required_ms: int) -> Outcome:
 
 
 def read_clock_slack(run: JudgedRun) -> float:
-    """Return how far, relatively, LoadGen's clock may be from the system's."""
+    """Return the relative difference that LoadGen's clock may have."""
     told_so = any("clock differ by more than" in e.text for e in run.log.warnings)
     return TOLD_SLACK if told_so else CLOCK_SLACK
 
 
 def find_duration_key(run: JudgedRun) -> str:
-    """Return where the log says how long the run was."""
+    """Return the key of the log that holds the run's duration."""
     return {
         Scenario.OFFLINE: "result_max_latency_ns",
         Scenario.SINGLE_STREAM: "result_qps_with_loadgen_overhead",

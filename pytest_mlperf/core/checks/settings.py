@@ -136,7 +136,7 @@ def performance_sample_count(run: JudgedRun, required: int) -> Outcome:
 
 @check("issue_modes", modes=PERFORMANCE, in_audits=False)
 def issue_modes(run: JudgedRun) -> Outcome:
-    """Samples came as the scenario draws them: neither all the same nor all unlike.
+    """Samples were drawn as the scenario draws them: not one sample, nor each once.
 
     In equal shares where the round says so (rules, equal issue mode).
     """

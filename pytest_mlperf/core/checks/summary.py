@@ -40,11 +40,10 @@ RESULT = re.compile(r"result_.*latency_ns")
 
 @check("summary_agrees", modes=PERFORMANCE, any_scenario=True)
 def summary_agrees(run: JudgedRun) -> Outcome:
-    """Summary and detail tell of the same run.
+    """Summary and detail log are of the same run.
 
-    ``LogError`` where most of what was measured differs, which is two runs' files,
-    and where the detail log lacks warnings that the summary counts. More of them do
-    no harm.
+    ``LogError`` where most measured values differ, because the files are of two runs,
+    and where the detail log lacks warnings that the summary counts; more are fine.
     """
     log = run.log
     if log.warning_count < log.summary_warnings:
@@ -75,7 +74,7 @@ def summary_agrees(run: JudgedRun) -> Outcome:
 
 
 def find_wrong_notes(log: Log) -> Iterator[Contradiction]:
-    """Yield what the summary says of early stopping, and the detail log does not."""
+    """Yield what the summary says of early stopping and the detail log lacks."""
     if log.get("result_validity") != "VALID":
         return  # There are recommendations as well.
     keys = [f"early_stopping_{kind}result" for kind in ("", "ttft_", "tpot_")]
@@ -91,17 +90,17 @@ def find_wrong_notes(log: Log) -> Iterator[Contradiction]:
 
 
 def is_alike(log: Log, label: str, key: str) -> bool:
-    """True when a line of the summary says what the detail does."""
-    said, value = log.summary[label], log.values[key]
+    """True when a line of the summary agrees with the detail log."""
+    text, value = log.summary[label], log.values[key]
     if type(value) is bool:
-        return said in (("Yes", "1") if value else ("NO", "No", "0"))
+        return text in (("Yes", "1") if value else ("NO", "No", "0"))
     if type(value) is str:
         # A name beyond ASCII may have been written in another encoding.
-        return said == value.strip() or not (said + value).isascii()
-    if type(value) is int and said.isascii() and said.removeprefix("-").isdigit():
-        return len(said) <= 20 and int(said) == value
+        return text == value.strip() or not (text + value).isascii()
+    if type(value) is int and text.isascii() and text.removeprefix("-").isdigit():
+        return len(text) <= 20 and int(text) == value
     try:
-        number = float(said)
+        number = float(text)
     except ValueError:
         return False
     # LoadGen rounds some to two places, and all to the six digits of the detail log.

@@ -1,4 +1,4 @@
-"""Are the token rates of one number of tokens, and of answers of the usual length?
+"""Do the token rates agree, and do the answers have the usual length?
 
 The relations are LoadGen's own arithmetic: loadgen/results.cc of mlcommons/inference.
 """
@@ -23,7 +23,7 @@ either way, in all of round v5.1."""
 def find_wrong_token_rates(
     run: JudgedRun, most_s: float, least_s: float
 ) -> Iterator[Contradiction]:
-    """Yield token rates that are not of one number of tokens."""
+    """Yield token rates that imply different numbers of tokens."""
     log, key = run.log, "result_completed_tokens_per_second"
     mean = log.integer("result_mean_latency_ns")
     tokens = log.number("result_token_throughput") * mean * run.samples

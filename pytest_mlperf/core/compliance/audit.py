@@ -42,7 +42,7 @@ class Audit:
     """Key of audit.config -> value, as LoadGen reads it."""
     source: str
     for_model: Mapping[str, int] = field(default_factory=dict)
-    """Settings that LoadGen itself would pass over: they name the model."""
+    """Settings that LoadGen itself would skip: they name the model."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """Numbers that only the verification reads: ``test09_min_output_tokens``."""
 
@@ -91,7 +91,7 @@ def make_audit(
 
 
 def make_sampling(target: int, **more: int) -> dict[str, int]:
-    """Return the settings that let LoadGen log about so many answers."""
+    """Return the settings that let LoadGen log about this number of answers."""
     return {
         "accuracy_log_rng_seed": LOG_SEED,
         "accuracy_log_sampling_target": target,
@@ -134,7 +134,7 @@ class AuditTest(Protocol):
     needs: tuple[str, ...] = ()
     """Runs it is compared with: ``performance``, ``accuracy``, or another test."""
     as_performance: bool = False
-    """The run is also a performance run: every rule of one holds for it."""
+    """The run is also a performance run: every rule of one applies to it."""
     is_timed: bool = False
     """A submission must contain its performance run (checkers, performance_check)."""
     needs_token_ids: bool = False
@@ -175,7 +175,7 @@ class AuditTest(Protocol):
     def refusal(self, answered_by: str = "", *, tells_token_ids: bool = True) -> str:
         """Return why the test cannot be run; empty where it can.
 
-        ``answered_by`` names the service, and ``tells_token_ids`` is what it does.
+        ``answered_by`` names the service; ``tells_token_ids`` is True where it does.
         """
         if not self.needs_token_ids or tells_token_ids:
             return ""

@@ -31,7 +31,7 @@ _tests: dict[str, AuditTest] = {test.name: test for test in OFFICIAL}
 
 
 def register(test: AuditTest) -> None:
-    """Make somebody's own test known; ``ValueError`` where another has its name."""
+    """Add a third party's test; ``ValueError`` where another has its name."""
     known = _tests.setdefault(test.name, test)
     if known is not test:
         raise ValueError(f"two compliance tests are called {test.name!r}")

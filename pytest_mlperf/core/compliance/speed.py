@@ -22,10 +22,10 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.rounds.rule import Rule
 
 TOLERANCE = "compliance_performance"
-"""The one check that a repetition may heal: a disturbed machine is no wrong answer."""
+"""The only check that a repetition may pass: a disturbed machine explains it."""
 SHARE = 0.10
 QUICK_SHARE = 0.20
-"""Where a stream's latency is so short that the operating system is heard."""
+"""For streams whose latency is so short that the operating system disturbs it."""
 QUICK = {"SingleStream": 200_000, "MultiStream": 1_600_000}
 """Nanoseconds; equality is quick."""
 KEYS = {

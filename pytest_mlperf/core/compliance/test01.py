@@ -187,8 +187,8 @@ class _Answer:
 def compare_answers(accuracy: Path, performance: Path) -> AnswerComparison:
     """Return how the logs of two run folders compare, streaming.
 
-    As in the official script, a sample's answer in the performance log is what its
-    next answer there is held against. Raises ``LogError``.
+    As in the official script, a sample's answer in the performance log is compared with
+    its next answer there. Raises ``LogError``.
     """
     known: dict[int, _Answer] = {}
     entries = duplicates = contradictions = 0

@@ -63,8 +63,8 @@ class SameSample(SpeedTest):
     def compare(self, reference: Log, tested: Log, rule: Rule) -> SpeedComparison:
         """Less than 10 % faster, in samples or queries a second.
 
-        Streams get 20 % up to 200,000 (SingleStream) and 1,600,000 (MultiStream),
-        which the script holds against queries a second: in practice always.
+        Streams get 20 % up to 200,000 (SingleStream) and 1,600,000 (MultiStream), which
+        the script compares with queries a second: in practice always.
         """
         del rule
         scenario = reference.text("effective_scenario")
@@ -78,7 +78,7 @@ class SameSample(SpeedTest):
 
 
 class EverySampleOnce(AuditTest):
-    """TEST04-A: what TEST04-B is held against."""
+    """TEST04-A: the reference of TEST04-B."""
 
     name = "TEST04-A"
     is_timed = True
@@ -113,8 +113,8 @@ class OneSampleAsOften(SpeedTest):
     def compare(self, reference: Log, tested: Log, rule: Rule) -> SpeedComparison:
         """At most 10 % (quick SingleStream: 20 %) faster than TEST04-A.
 
-        Slower passes with a note; that MultiStream's latency is read as a rate there
-        is the script's own.
+        Slower passes with a note. The script itself reads MultiStream's latency as a
+        rate.
         """
         del rule
         unique, same = reference, tested

@@ -36,7 +36,7 @@ PROOF = (
     ("EOS check pass: True",),
     ("Sample length check pass: True",),
 )
-"""Lines of which one each must be in verify_accuracy.txt."""
+"""Each of these must be in verify_accuracy.txt, in one of its forms."""
 
 
 class TokenAnswers(AuditTest):
@@ -146,7 +146,7 @@ def count_trailing(answer: tuple[int, ...], eos: int) -> int:
 
 
 def read_tokens(folder: Path, record: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    """Return the int32 tokens of a record's field; ``LogError`` when they are none."""
+    """Return the int32 tokens of a record's field; ``LogError`` if malformed."""
     try:
         data = bytes.fromhex(record[key])
         return struct.unpack(f"<{len(data) // TOKEN_BYTES}i", data)

@@ -32,7 +32,7 @@ from pytest_mlperf.core.rounds.rule import Rule
 TOLERANCE = 0.001
 """Largest relative difference of a sample's normalised entropy."""
 LEAST = 1e-7
-"""Probabilities are kept this far from 0 and 1."""
+"""Probabilities are clipped to this distance from 0 and 1."""
 
 Floats = tuple[float, ...]
 
@@ -140,7 +140,7 @@ def compare_entropies(accuracy: Path, performance: Path) -> EntropyComparison:
 
 
 def compute_difference(before: float, after: float) -> float:
-    """Return the relative difference; without bound where only one of them is 0."""
+    """Return the relative difference; infinite where only one of them is 0."""
     if before == after == 0:
         return 0.0
     return abs(after - before) / abs(before) if before and after else float("inf")

@@ -68,7 +68,7 @@ def add_performance(run: JudgedRun, verdict: Verdict) -> Verdict:
 
 
 def read_unjudged(run: JudgedRun) -> dict[str, Metric]:
-    """Return what people ask of an LLM server and no rule of this scenario bounds."""
+    """Return figures of an LLM server that no rule of this scenario bounds."""
     log, rule, ns = run.log, run.rule, 1e-6
     share = f"{(rule.percentile or 0.99) * 100:.2f}_percentile"
     name = f"p{(rule.percentile or 0.99) * 100:g}"
@@ -94,7 +94,7 @@ def read_unjudged(run: JudgedRun) -> dict[str, Metric]:
 
 
 def add_score(run: JudgedRun, verdict: Verdict) -> Verdict:
-    """Add the first accuracy metric and the threshold it was held to."""
+    """Add the first accuracy metric and its threshold."""
     measured = read_accuracy_txt(run.log.folder)
     for limit in accuracy.find_limits(run):
         if limit.metric in measured.metrics:

@@ -1,4 +1,4 @@
-"""From a run that was found to its verdict: what it is held to, and by which round."""
+"""Identify a found run: its benchmark, scenario and round; then judge it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pytest_mlperf.core.verdict import Verdict
 
 
 def identify(place: FoundRun, round_name: str = "") -> Verdict:
-    """Return the verdict of a run that was found, held to what its place says.
+    """Return the verdict of a found run, by the names in its path.
 
     ``round_name`` decides the round; without it the log's seeds do, and without
     these it is the newest round that has the combination. Raises ``ValueError`` for
@@ -73,25 +73,25 @@ NO = "repeat the run; this one proves nothing"
 
 
 def read_mode(log: Log) -> Mode:
-    """Return what the log was made for; whatever is no accuracy run is performance."""
+    """Return the log's mode; any run but an accuracy run is a performance run."""
     accuracy = log.text("effective_test_mode") == Mode.ACCURACY.loadgen
     return Mode.ACCURACY if accuracy else Mode.PERFORMANCE
 
 
 def read_dataset_size(log: Log) -> object:
-    """Return how many samples the dataset has, as LoadGen was told."""
+    """Return the size of the dataset as LoadGen logged it."""
     return log.get("qsl_reported_total_count")
 
 
 def find_only_rule(log: Log, place: FoundRun, round_name: str) -> Rule | None:
-    """Return the only benchmark whose dataset has the log's size; None without one.
+    """Return the rule of the only benchmark with a dataset of the log's size, or None.
 
     A model of the submitter's own does a benchmark's task on its dataset. Accuracy
     targets share their performance rules; the strictest stands for all of them, but
     for an accuracy run that is held to one.
     """
-    wanted, held = place.scenario, place.mode is Mode.ACCURACY
-    if not round_name or (held and place.division != "open"):
+    wanted, is_accuracy = place.scenario, place.mode is Mode.ACCURACY
+    if not round_name or (is_accuracy and place.division != "open"):
         return None
     rules = [
         rule
@@ -120,7 +120,7 @@ def choose_round(log: Log, place: FoundRun, round_name: str) -> tuple[str, str]:
 
 
 def find_round_of_seeds(log: Log, test: str) -> str:
-    """Return the newest round whose seeds a log has; empty where it is none."""
+    """Return the newest round whose seeds a log has; empty for other seeds."""
     keys = ("qsl", "sample_index", "schedule")
     logged = tuple(log.get(f"effective_{key}_rng_seed") for key in keys)
     for name in reversed(rounds.ROUNDS):
@@ -138,7 +138,7 @@ def find_rule(name: str, place: FoundRun, scenario: Scenario) -> Rule | None:
 def judge_under(
     place: FoundRun, log: Log, ran: Scenario, name: str, how: str
 ) -> Verdict:
-    """Return the verdict under a round, of the scenario that ran or one inferred."""
+    """Return the verdict under a round, for the scenario that ran or one inferred."""
     wanted, mode = place.scenario, place.mode
     assert wanted is not None
     assert mode is not None
@@ -176,7 +176,7 @@ def judge_under(
 
 
 def explain_seed_mismatch(log: Log, place: FoundRun, check: Check) -> Check:
-    """Return a failed check of the seeds with the round that they are of."""
+    """Return a failed check of the seeds with the name of the round that has them."""
     if check.name != "seeds" or check.status is not Status.FAIL:
         return check
     name = find_round_of_seeds(log, place.test)
@@ -200,7 +200,7 @@ def judge_other_scenario(run: JudgedRun, place: FoundRun, ran: Scenario) -> Verd
 
 
 def replace_check(verdict: Verdict, check: Check) -> Verdict:
-    """Return the verdict with another check in the place of that name."""
+    """Return the verdict with the check of that name replaced."""
     checks = tuple(check if c.name == check.name else c for c in verdict.checks)
     return replace(verdict, checks=checks)
 
@@ -214,7 +214,7 @@ def open_division_waivers(place: FoundRun, rule: Rule) -> dict[str, str]:
 
 
 def list_facts(place: FoundRun) -> dict[str, str]:
-    """Return what the path told, as far as it did."""
+    """Return the facts that the path contains."""
     found = {
         "system": place.system,
         "submitter": place.submitter,
@@ -244,7 +244,7 @@ def compute_expected_s(log: Log, ran: Scenario) -> float | None:
 def verdict_not_judged(place: FoundRun, round_name: str, check: Check) -> Verdict:
     """Return the verdict of a run that cannot be judged, and why.
 
-    Its round and mode are empty where neither the user, path nor log tells them.
+    Its round and mode are empty where user, path and log do not state them.
     """
     scenario = place.scenario
     model = place.model
@@ -264,7 +264,7 @@ def verdict_not_judged(place: FoundRun, round_name: str, check: Check) -> Verdic
 
 
 def no_benchmark_check(place: FoundRun) -> Check:
-    """Return why a run cannot be judged whose benchmark nobody tells."""
+    """Return the error of a run whose benchmark is unknown."""
     found, required = "no benchmark in the path", "a benchmark's name above the run"
     if place.model:
         found, required = f"a model of the submitter's own: {place.model}", "official"
@@ -274,14 +274,14 @@ def no_benchmark_check(place: FoundRun) -> Check:
 
 
 def no_audit_check(place: FoundRun, error: ValueError) -> Check:
-    """Return why a compliance run cannot be judged whose test the round has not."""
+    """Return the error of a compliance run whose test the round does not have."""
     remedy = "leave the run out of the submission, or pass another --round"
     required = "a compliance test of the benchmark"
     return Check("rule", Status.ERROR, str(error), required, str(place.path), remedy)
 
 
 def no_rule_check(place: FoundRun, name: str) -> Check:
-    """Return why a round, or every round, has no rule for a run."""
+    """Return the error of a run that a round, or every round, has no rule for."""
     wanted = place.scenario
     assert wanted is not None
     model = "-".join(filter(None, (place.benchmark, place.target)))

@@ -1,4 +1,4 @@
-"""Results of one scenario that a run of another stands for, on edge systems.
+"""Results of one scenario inferred from a run of another, on edge systems.
 
 The pairs and formulas are get_inferred_result and inferred_check of mlcommons/
 inference b66003e1, tools/submission/submission_checker/checks/performance_check.py.
@@ -18,7 +18,7 @@ from pytest_mlperf.core.verdict import Verdict
 
 SS, MS = Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM
 LEGAL = {(SS, MS), (SS, Scenario.OFFLINE), (MS, Scenario.OFFLINE)}
-"""Scenario that ran, scenario it stands for."""
+"""Scenario that ran, scenario inferred from it."""
 SAMPLES_PER_QUERY = 8
 NEEDED = 662
 """Queries without which LoadGen has no estimate of the 99th percentile."""
@@ -75,7 +75,7 @@ def infer_verdict(
 
 
 def infer_metric(log: Log, ran: Scenario, wanted: Scenario) -> Metric:
-    """Return the inferred figure; ``LogError`` where the log does not have its parts.
+    """Return the inferred figure; ``LogError`` where the log lacks its parts.
 
     MultiStream is 8 x the 99th percentile estimate of SingleStream, in milliseconds.
     """

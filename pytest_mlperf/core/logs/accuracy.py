@@ -211,7 +211,7 @@ _COMPILED = {name: re.compile(metric.pattern) for name, metric in METRICS.items(
 
 
 def digest_log(folder: Path) -> str:
-    """Return the sha256 of the accuracy log; ``LogError`` when it is not there."""
+    """Return the sha256 of the accuracy log; ``LogError`` where it is missing."""
     path = folder / ACCURACY
     try:
         with open_regular(path) as file:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.core import compliance
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.lines import LogError
@@ -32,7 +33,8 @@ DIVISIONS = ("closed", "open", "network")
 PARTIAL = "PARTIAL.json"
 RUN = re.compile(r"run_\d+|ranging")
 MODE = re.compile(r"(performance|accuracy)(-\d+)?")
-TEST = re.compile(r"(TEST\d\d(?:-[AB])?)(-\d+)?")
+TEST = re.compile(r"TEST\d\d(-[AB])?")
+ATTEMPT = re.compile(r"-\d+$")
 CELL = re.compile(
     r"(.+?)[-_.](singlestream|multistream|offline|server|interactive)"
     r"(?![-_.]9)([-_.].*)?",
@@ -65,8 +67,7 @@ class FoundRun:
 
 
 def find_runs(root: Path) -> Iterator[FoundRun]:
-    """Yield every run at or below a path, in order of names; one with a problem
-    where there is none.
+    """Yield every run at or below a path, in order of names; without any, one problem.
 
     A folder that clearly is a run's is yielded even when its logs are missing.
     """
@@ -139,7 +140,7 @@ def walk_folders(root: Path) -> Iterator[tuple[Path, Mapping[str, bool] | LogErr
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """True for a folder or a link to one; a link to itself is none."""
+    """True for a folder or a link to one; False for a link to itself."""
     try:
         return entry.is_dir()
     except OSError:
@@ -167,7 +168,7 @@ def is_run(folder: Path, names: Mapping[str, bool]) -> bool:
     if SUMMARY in names or DETAIL in names:
         return True
     path = folder.absolute()
-    if any(TEST.fullmatch(part) for part in path.parts[-3:]):
+    if any(find_test_name(part) for part in path.parts[-3:]):
         # A compliance test keeps answers beside its run, for the comparison alone.
         return bool(RUN.fullmatch(path.name))
     if RUN.fullmatch(path.name) and path.parent.name == "performance":
@@ -178,6 +179,15 @@ def is_run(folder: Path, names: Mapping[str, bool]) -> bool:
     if path.name == "performance":
         return in_scenario and not any(RUN.fullmatch(name) for name in names)
     return path.name == "accuracy" and in_scenario
+
+
+def find_test_name(folder: str) -> str:
+    """Return the compliance test that a folder is named after; empty for none.
+
+    An official name counts even where this version does not know the test.
+    """
+    name = ATTEMPT.sub("", folder)
+    return name if TEST.fullmatch(name) or name in compliance.names() else ""
 
 
 def find_missing_log(folder: Path, names: Mapping[str, bool]) -> LogError | None:
@@ -213,8 +223,8 @@ def describe_run(folder: Path) -> FoundRun:
     if parts and (kind := MODE.fullmatch(parts[-1])):
         place = replace(place, mode=Mode(kind[1]))
         parts.pop()
-    if parts and (audited := TEST.fullmatch(parts[-1])):
-        place = replace(place, test=audited[1])
+    if parts and (test := find_test_name(parts[-1])):
+        place = replace(place, test=test)
         parts.pop()
     if len(parts) > 1 and (scenario := parse_scenario(parts[-1])):
         place = replace(place, scenario=scenario)

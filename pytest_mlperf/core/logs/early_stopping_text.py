@@ -64,7 +64,7 @@ class EarlyStoppingReport:
 
 
 def read_report(text: object) -> EarlyStoppingReport | None:
-    """Return what a report says; None for a text that is none (Offline: empty)."""
+    """Return a report's numbers; None for any other text (Offline: empty)."""
     if not isinstance(text, str):
         return None
     if "Run successful" in text:
@@ -104,10 +104,10 @@ def count_late_tokens(
         there = {share: key for share, key in points.items() if key in log.values}
         known = {share: log.integer(key) for share, key in there.items()}
         fewest = max(fewest, early_stopping.count_late_range(queries, known, bound)[0])
-        said = read_report(log.get(f"early_stopping_{kind}_result"))
+        report = read_report(log.get(f"early_stopping_{kind}_result"))
         same = log.get(f"requested_server_{kind}_latency") == bound
-        if said and same and said.queries == queries:
-            fewest = max(fewest, said.late(percentile) or 0)
+        if report and same and report.queries == queries:
+            fewest = max(fewest, report.late(percentile) or 0)
     return fewest
 
 

@@ -2,7 +2,7 @@
 
 Off unless asked for; allowed only for a system on the enable list (its system file),
 for a benchmark that the rules allow, with evidence of a direct path whose measured
-bandwidth suffices. Anything else is refused with all its reasons.
+bandwidth suffices. Anything else is refused with all reasons.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ class Residency:
     start: bool = False
     """Samples lie on the device from LoadGen's load on: no copy in is measured."""
     end: bool = False
-    """Results stay there: what LoadGen wants to see is fetched after it has the time
-    of the completion.
-    """
+    """Results stay there: LoadGen's copy is fetched after the completion is timed."""
 
     def __bool__(self) -> bool:
         return self.start or self.end
@@ -42,10 +40,10 @@ class DirectPath:
     """What a system file says of the machine: ``[on_device]``."""
 
     start_from_device: bool = False
-    """On the enable list for inputs that lie on the device."""
+    """On the enable list for inputs on the device."""
     end_on_device: bool = False
     diagram: str = ""
-    """Where the drawing is of the direct path from network to accelerator."""
+    """File of the drawing of the direct path from network to accelerator."""
     software: str = ""
     """What uses that path: GPUDirect RDMA …"""
     ingress_gb_s: float | None = None
@@ -96,7 +94,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether a claim is granted, and the whole reckoning."""
+    """Whether a claim is granted, and the whole calculation."""
 
     claim: Claim
     benchmark: str
@@ -122,7 +120,7 @@ def _find_most(needs: tuple[Need, ...], direction: Direction) -> float:
 def find_refusals(
     system: str, path: DirectPath, benchmark: str, residency: Residency
 ) -> list[str]:
-    """Return why a run may not be tried at all, whatever its throughput turns out."""
+    """Return why a run may not be tried at all, at any throughput."""
     reasons: list[str] = []
     for flag in residency.flags:
         if not getattr(path, flag):
@@ -148,7 +146,7 @@ def find_refusals(
 
 
 def find_undeclared(path: DirectPath, residency: Residency) -> list[str]:
-    """Return the bandwidths that the system file has yet to say before a run."""
+    """Return the bandwidths that the system file lacks."""
     return [
         f"[on_device] lacks {key}, the measured bandwidth of the direct path"
         for key in _list_links(residency)
@@ -165,7 +163,7 @@ def _list_links(residency: Residency) -> list[str]:
 def _find_too_slow(needs: tuple[Need, ...], claim: Claim) -> list[str]:
     """Return the links that carry too little, as declared and then as measured.
 
-    A declared bandwidth that the device's own host link falls short of is no proof.
+    A declared bandwidth above that of the device's own host link proves nothing.
     """
     into, out = _find_most(needs, "in"), _find_most(needs, "out")
     required = {"ingress_gb_s": into, "egress_gb_s": out, "both_gb_s": into + out}
@@ -198,7 +196,7 @@ def _find_too_slow(needs: tuple[Need, ...], claim: Claim) -> list[str]:
 
 
 def format_proof(decision: Decision) -> str:
-    """Return the proof file's text: what is required, what was measured, what lacks."""
+    """Return the proof file's text: what is required, measured and missing."""
     claim, path, probe = decision.claim, decision.claim.path, decision.claim.probe
     asked = " and ".join(claim.residency.flags) or "nothing"
     granted = "granted" if decision.granted else "refused"

@@ -1,4 +1,4 @@
-"""The rules of every round as data; oldest to newest.
+"""The rules of every round as data, one file a round: ``v6_1.py``.
 
 A round's module is read when it is asked for, so that judging one run does not load
 the tables of all.
@@ -6,17 +6,32 @@ the tables of all.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 
 from pytest_mlperf.core.rounds.rule import AccuracyLimit
 from pytest_mlperf.core.rounds.rule import Round
 from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.types import Scenario
 
-__all__ = ["ROUNDS", "AccuracyLimit", "Round", "Rule", "find_newest", "get"]
+__all__ = [
+    "ROUNDS",
+    "AccuracyLimit",
+    "Round",
+    "Rule",
+    "find_newest",
+    "get",
+    "is_official",
+]
 
-ROUNDS: tuple[str, ...] = ("v2.0", "v4.1", "v5.0", "v5.1", "v6.0", "v6.1")
+_NUMBERS = (re.fullmatch(r"v(\d+)_(\d+)", one.name) for one in iter_modules(__path__))
+ROUNDS: tuple[str, ...] = tuple(
+    f"v{major}.{minor}"
+    for major, minor in sorted((int(n[1]), int(n[2])) for n in _NUMBERS if n)
+)
+"""Oldest to newest; found by listing this folder."""
 
 
 @cache
@@ -37,3 +52,8 @@ def find_newest(benchmark: str, target: str, scenario: Scenario) -> Round | None
         if found.find(benchmark, target, scenario):
             return found
     return None
+
+
+def is_official(rule: Rule) -> bool:
+    """Return whether a rule is its round's, not one that a benchmark brings."""
+    return rule in get(rule.round).rules

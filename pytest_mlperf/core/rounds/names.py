@@ -1,4 +1,4 @@
-"""One name a benchmark: what folders, LoadGen models, checkers and prose call it."""
+"""One name a benchmark, for all names in folders, LoadGen, checkers and prose."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resolve_benchmark(name: str, round_name: str = "") -> tuple[str, str] | None
 
 
 def is_interactive(name: str) -> bool:
-    """True when a name speaks of the Interactive scenario, as v5.0's benchmarks do."""
+    """True when a name contains the Interactive scenario, as v5.0's benchmarks do."""
     return bool(INTERACTIVE.search(name.strip().lower()))
 
 

@@ -29,7 +29,7 @@ class AccuracyLimit:
         return self.reference * self.ratio
 
     def against(self, reference: float) -> AccuracyLimit:
-        """Return the same demand of another reference (an embedded stand-in)."""
+        """Return the same limit for another reference (an embedded stand-in)."""
         upper = self.upper
         if upper is not None and self.reference:
             upper = upper / self.reference * reference

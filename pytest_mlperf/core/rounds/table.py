@@ -1,4 +1,4 @@
-"""From a round's compact table, one row a benchmark, to its rules."""
+"""Expands a round's compact table, one row a benchmark, to its rules."""
 
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ def revise(
         raise ValueError(f"not in the previous round: {', '.join(sorted(unknown))}")
     for name, fields in (change or {}).items():
         table[name] = replace(table[name], **fields)
-    kept = [family for name, family in table.items() if name not in set(drop)]
-    return (*kept, *add)
+    others = [family for name, family in table.items() if name not in set(drop)]
+    return (*others, *add)
 
 
 def make_rule(

@@ -1,4 +1,4 @@
-"""Which runs make a submission: the best complete set of each benchmark and scenario.
+"""Chooses a submission's runs: the best complete set per benchmark and scenario.
 
 Nothing is dropped silently: every run that is not taken is listed with its reason.
 """
@@ -155,7 +155,7 @@ def choose_entry(
 def complete_entry(
     rule: Rule, run: Run, runs: Sequence[Run], tests: Sequence[str]
 ) -> Entry | str:
-    """Return a performance run with all that belongs to it, or what is lacking."""
+    """Return a performance run with all that belongs to it, or what is missing."""
     same = [r for r in reversed(runs) if r.build == run.build]
     taken = {PERFORMANCE: run}
     verified: dict[str, tuple[AuditFinding, ...]] = {}
@@ -182,7 +182,7 @@ def complete_entry(
 def verify_again(
     rule: Rule, run: Run, taken: Mapping[str, Run]
 ) -> tuple[AuditFinding, ...]:
-    """Return an audit's verification against the runs taken, if it had others."""
+    """Verify an audit against the chosen runs if it was compared with others."""
     if run.mode not in rule.compliance:
         return ()
     compared = run.verdict.run.compared_with
@@ -217,7 +217,7 @@ def find_rule(table: Round, key: Key) -> Rule | None:
 
 
 def _explain_lacking(run: Run, mode: str, runs: Sequence[Run]) -> str:
-    """Say that a performance run lacks another, and which build has one."""
+    """Say which run is missing, and which build has one."""
     others = [r for r in runs if r.mode == mode]
     if others:
         other, own = _describe_build(others[-1]), _describe_build(run)
@@ -226,7 +226,7 @@ def _explain_lacking(run: Run, mode: str, runs: Sequence[Run]) -> str:
 
 
 def _explain_none(key: Key, others: Iterable[tuple[Run, str]]) -> str:
-    """Return the refusal of a row that has no complete set: each reason once."""
+    """Return the refusal of a row without a complete set: each reason once."""
     reasons: dict[str, list[str]] = {}
     for run, reason in others:
         if run.key == key and reason != INCOMPLETE:
@@ -240,7 +240,7 @@ def _explain_none(key: Key, others: Iterable[tuple[Run, str]]) -> str:
 
 
 def _explain_nothing(ask: SubmissionRequest, others: Iterable[tuple[Run, str]]) -> str:
-    """Return the refusal of runs that make no entry: why each of them does not."""
+    """Return the refusal of runs that make no entry, with the reason of each."""
     texts = [f"{run.name}: {why}" for run, why in others if why != INCOMPLETE]
     return (
         f"nothing to submit: no complete set of runs for the {ask.division} division, "

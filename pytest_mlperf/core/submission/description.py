@@ -73,7 +73,7 @@ EXAMPLES = {
     "other_software_stack": "CUDA 12.8, driver 570",
 }
 REHEARSED = "REHEARSAL: a person fills this in"
-"""What stands for an empty field where nothing is submitted."""
+"""Replaces an empty field in a rehearsal."""
 
 
 def list_fields(round_name: str, division: str) -> tuple[str, ...]:
@@ -86,10 +86,10 @@ def list_fields(round_name: str, division: str) -> tuple[str, ...]:
 def describe(
     known: Mapping[str, str], *, round_name: str, org: str, division: str, category: str
 ) -> dict[str, str]:
-    """Return every field of the round, in order; empty where nobody knows.
+    """Return every field of the round, in order; empty where unknown.
 
-    ``known`` is what the machine tells and the system file says. What the submission
-    is for (organisation, division, category) is the session's to say.
+    ``known`` comes from the machine and the system file; organization, division and
+    category from the session.
     """
     own = list_fields(round_name, division)
     found = dict.fromkeys(own, "")
@@ -113,7 +113,7 @@ def find_empty(found: Mapping[str, str]) -> list[str]:
 
 
 def find_unreadable(found: Mapping[str, str]) -> list[str]:
-    """Return the counts that are no whole numbers."""
+    """Return the counts that are not whole numbers."""
     return [name for name in COUNTS if not found.get(name, "").strip().isdecimal()]
 
 

@@ -40,7 +40,7 @@ _PLACES = """
     --basetemp --confcutdir --config-file -c --junitxml --junit-xml --log-file
 """
 PLACES = frozenset(_PLACES.split())
-"""Options whose value is a place on the machine and says nothing of a run."""
+"""Options whose value is a place on the machine."""
 DEFAULT_PRECISION = "fp32"
 """Of a run that does not report any."""
 TESTS = {"performance": "test_performance", "accuracy": "test_accuracy"}
@@ -53,9 +53,9 @@ class SubmissionSession:
     command: Sequence[str]
     """Arguments of pytest as they were given."""
     options: Sequence[str]
-    """The same wishes as options alone, wherever they were written."""
+    """The same settings as options alone, wherever they were written."""
     environment: Sequence[str] = ()
-    """Names of environment variables that had a say."""
+    """Names of environment variables that were read."""
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,8 +88,8 @@ def format_measurements(entry: Entry) -> str:
         "engine": verdict.engine,
         "engine_build": verdict.build,
     }
-    if said := " ".join(list_notices(verdict.labels)):
-        data["notes"] = said
+    if text := " ".join(list_notices(verdict.labels)):
+        data["notes"] = text
     return json.dumps(data, indent=2) + "\n"
 
 
@@ -149,7 +149,7 @@ def format_readme(
 
 
 def hide_places(command: Iterable[str], scratch: Path | None = None) -> list[str]:
-    """Return pytest's arguments without what names places on this machine.
+    """Return pytest's arguments without places on this machine.
 
     The folder of models becomes its variable; paths of files keep their name alone.
     """
@@ -171,7 +171,7 @@ def hide_places(command: Iterable[str], scratch: Path | None = None) -> list[str
 
 
 def quote(word: str) -> str:
-    """Return a word as a shell takes it, where a variable keeps its meaning."""
+    """Return a word quoted for a shell, with variables left to expand."""
     plain = re.fullmatch(r"[\w@%+=:,./$-]+", word)
     return word if plain else shlex.quote(word)
 
@@ -179,7 +179,7 @@ def quote(word: str) -> str:
 def format_calibration(
     entries: Sequence[Entry], labels: Iterable[str], before: str = ""
 ) -> str:
-    """Return calibration.md: what was quantised, and by which data.
+    """Return calibration.md: what was quantized, and with which data.
 
     ``before`` is the document of the tree that is completed: rows are added to it.
     """
@@ -207,7 +207,7 @@ def _format_row(entry: Entry) -> str:
 
 
 def describe_unchanged(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Say that a description is kept, and what this session would have written."""
+    """Say that a description is unchanged, and what this session would have written."""
     unlike = [
         f"{name} is {there.get(name)!r} there and {value!r} here"
         for name, value in here.items()

@@ -1,4 +1,4 @@
-"""Where everything of a submission lies, round by round, as paths below its root."""
+"""The layout of a submission in each round, as paths below its root."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def scenario_folder(scenario: Scenario, round_name: str) -> str:
 
 
 def folder_problem(name: str) -> str:
-    """Return what a name of a submission's folder should be; empty for a good one.
+    """Return how a submission's folder should be named; empty for a good name.
 
     Source: the checker (v5.1.1) refuses blanks and leading dots; a slash would escape.
     """

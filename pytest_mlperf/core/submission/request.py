@@ -62,7 +62,7 @@ class Entry:
 def find_missing(
     table: Round, ask: SubmissionRequest, there: Collection[Key]
 ) -> Iterator[str]:
-    """Yield a refusal for each scenario that a benchmark must have and has not."""
+    """Yield a refusal for each scenario that a benchmark must have and lacks."""
     if not ask.is_strict:
         return
     for model in sorted({model for model, _ in there}):

@@ -12,7 +12,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
 
 VERDICT = "verdict.json"
-"""The verdict beside a run's logs, whatever it says."""
+"""The verdict beside a run's logs."""
 PERFORMANCE = "performance"
 ACCURACY = "accuracy"
 REHEARSAL = "rehearsal"
@@ -69,7 +69,7 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Return the run of a folder; ``OSError`` or ``ValueError`` where there is none."""
+    """Return the run of a folder; ``OSError`` or ``ValueError`` without one."""
     text = (folder / VERDICT).read_text(encoding="utf-8")
     return Run(folder, Verdict.from_json(text))
 
@@ -77,7 +77,7 @@ def read_run(folder: Path) -> Run:
 def read_runs(reports: Path) -> Iterator[Run]:
     """Yield the judged runs of a session, in the order of their folders.
 
-    A verdict that cannot be read is passed over: a run without one does not count.
+    A verdict that cannot be read is skipped: a run without one does not count.
     """
     for path in sorted(reports.glob(f"logs/*/*/{VERDICT}"), key=make_sort_key):
         try:

@@ -23,8 +23,8 @@ LINE = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 def digest_files(listing: Listing, home: str) -> dict[str, str]:
     """Return path below a submitter's folder -> SHA-256, of every file but the seal.
 
-    What a link leads to outside the tree is none of its files. Raises ``OSError`` for
-    a file that cannot be read.
+    A link to a file outside the tree is not included. Raises ``OSError`` for a file
+    that cannot be read.
     """
     found = {}
     for entry in listing.below(home):
@@ -47,7 +47,7 @@ def format_seal(found: Mapping[str, str]) -> str:
 
 
 def format_closing(count: int) -> str:
-    """Return the last line, without which a seal is cut."""
+    """Return the last line; a seal without it is truncated."""
     return f"# {count} files"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 LIMIT = 10_240
 """Bytes of an accuracy log in a submission, at most (the checker's table)."""
 SHOWN = 4096
-"""Bytes that are kept of either end."""
+"""Bytes of either end."""
 GAP = b"\n\n...\n\n"
 HASH = re.compile(r"^hash=(\w+)$", re.MULTILINE)
 
@@ -16,8 +16,8 @@ HASH = re.compile(r"^hash=(\w+)$", re.MULTILINE)
 def read_ends(path: Path) -> bytes:
     """Return a file's first and last 4096 bytes with dots between, or a short file.
 
-    Source: truncate_accuracy_log.py of mlcommons/inference, which cuts from 4096
-    bytes on, so that a log just above it says some of itself twice.
+    Source: truncate_accuracy_log.py of mlcommons/inference, which cuts from 4096 bytes
+    on, so that a log just above it repeats some of itself.
     """
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
@@ -31,6 +31,6 @@ def read_ends(path: Path) -> bytes:
 
 def sign_text(accuracy_txt: str, sha256: str) -> str:
     """Return accuracy.txt with exactly this hash line, the last one."""
-    kept = [line for line in accuracy_txt.splitlines() if not HASH.fullmatch(line)]
-    text = "\n".join(kept).rstrip("\n")
+    lines = [line for line in accuracy_txt.splitlines() if not HASH.fullmatch(line)]
+    text = "\n".join(lines).rstrip("\n")
     return f"{text}\n\nhash={sha256}\n" if text else f"hash={sha256}\n"

@@ -15,6 +15,7 @@ from pytest_mlperf.core.compliance import AuditFinding
 from pytest_mlperf.core.compliance import AuditTest
 from pytest_mlperf.core.compliance import registry
 from pytest_mlperf.core.compliance.audit import make_audit
+from pytest_mlperf.core.logs.discover import find_test_name
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.verdict import Status
 from tests.support.audits import outcome
@@ -65,6 +66,21 @@ def test_a_registered_test_is_found_and_verifies(
     assert (tmp_path / FILE).read_text() == "TEST FAIL\n"
     assert compliance.names()[-1] == "ACME01"
     assert audit.test.refusal() == ""
+
+
+def test_a_run_is_known_by_its_folder(quiet: QuietTest) -> None:
+    """Explain finds the test of a run in this suite's reports and in a submission."""
+    folders = ["ACME01", "ACME01-2", "TEST04-A", "TEST04-B-3", "TEST77", "ACME02"]
+
+    assert quiet.name == "ACME01"
+    assert [find_test_name(folder) for folder in folders] == [
+        "ACME01",
+        "ACME01",
+        "TEST04-A",
+        "TEST04-B",
+        "TEST77",
+        "",
+    ]
 
 
 def test_a_name_is_taken_once(quiet: QuietTest) -> None:

@@ -45,7 +45,7 @@ def name_problems(
     benchmark: tuple[str, str] | None,
     round_name: str,
     *,
-    held: bool,
+    strict: bool,
 ) -> Iterator[Problem]:
     """The benchmark is one of the round's (submission checker v5.1.1, closed)."""
     table = rounds.get(round_name)
@@ -53,11 +53,11 @@ def name_problems(
     if benchmark is None or benchmark not in known:
         names = ", ".join(sorted({folder_name(*pair, round_name) for pair in known}))
         remedy = f"rename the folder to one of {names}"
-        if not held:
+        if not strict:
             remedy = f"map {folder!r} to one in model_mapping.json: {names}"
         required = f"a benchmark of {round_name}"
         yield name_rule(path, repr(folder), required, remedy)
-    elif held and not is_official(folder, benchmark, round_name):
+    elif strict and not is_official(folder, benchmark, round_name):
         required = folder_name(*benchmark, round_name)
         yield name_rule(path, repr(folder), required, f"rename it to {required}")
 
@@ -67,7 +67,7 @@ def scenario_problems(
 ) -> Iterator[Problem]:
     """The folder has a scenario's name, and where ``exact`` as LoadGen spells it.
 
-    Checker since v6.0, results.py: the published table has another spelling as an
+    Checker since v6.0, results.py: the published table takes another spelling for an
     inferred result. The one of v5.1 maps lower case.
     """
     legal = {member.value for member in Scenario}

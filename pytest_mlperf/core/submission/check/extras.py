@@ -78,7 +78,7 @@ def has_endpoints(tree: Tree, result: Result) -> bool:
 
 
 def endpoint_problem(result: Result) -> Problem:
-    """Return that a result was not judged: nothing here reads that format."""
+    """Return the problem of a result whose format nothing here reads."""
     remedy = "check it with --checker and the official checker of v6.1 or later"
     found = "a result of the endpoints harness"
     return endpoint_rule(result.path, found, "LoadGen's logs", remedy)

@@ -1,6 +1,6 @@
 """The tree as files: names, links, sizes, and what lies where it must not.
 
-Source of all but where said: mlcommons/inference v5.1.1,
+Source unless stated otherwise: mlcommons/inference v5.1.1,
 tools/submission/submission_checker.py, check_results_dir.
 """
 

@@ -34,7 +34,7 @@ class EntryKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """One name below the root; a link to something inside counts as that."""
+    """One name below the root; a link counts as what it leads to."""
 
     path: str
     kind: EntryKind

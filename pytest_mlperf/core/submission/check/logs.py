@@ -1,7 +1,7 @@
-"""The LoadGen logs of a result: the files that must be there, and the judge's word.
+"""The LoadGen logs of a result: the files that must be there, and the judge's verdict.
 
-Nothing is judged here: ``core.appraise`` does, and every check that does not pass is
-a problem of the file it looked at. File lists: mlcommons/inference v5.1.1,
+Nothing is judged here: ``judge.identify`` does, and every check that does not pass is a
+problem of the file it looked at. File lists: mlcommons/inference v5.1.1,
 tools/submission/submission_checker.py, check_results_dir.
 """
 
@@ -76,8 +76,8 @@ def accuracy_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     if cut:
         yield from cut_problems(listing, path)
     # Open results are recorded without a hash: accuracy_result_check.
-    skipped = OF_THE_WHOLE if cut else () if result.held else ("accuracy_hash",)
-    if cut and result.held:
+    skipped = OF_THE_WHOLE if cut else () if result.is_strict else ("accuracy_hash",)
+    if cut and result.is_strict:
         yield from hash_problems(listing, folder)
     place = describe_run(tree, result, folder, Mode.ACCURACY, "")
     yield from judge_run(tree, folder, place, skipped)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
-from pytest_mlperf.core.submission.check.tree import HELD
+from pytest_mlperf.core.submission.check.tree import STRICT_DIVISIONS
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
@@ -133,7 +133,7 @@ def home_problems(tree: Tree, home: Home) -> Iterator[Problem]:
     if not listing.is_folder(code):
         yield code_rule(code, "no such folder", "the code that ran", "add it")
     since = rounds.ROUNDS.index(tree.round.name) >= rounds.ROUNDS.index("v5.1")
-    if home.division in HELD and since:
+    if home.division in STRICT_DIVISIONS and since:
         # v5.1.1: calibration check, both places.
         document = str(layout.calibration(home.division, home.org))
         path = f"{home.path}/calibration.md"

@@ -155,7 +155,7 @@ def agreement_problems(own: PtdSession) -> Iterator[Problem]:
 
 
 def read_exchanges(messages: object) -> list[tuple[str, str]]:
-    """Return commands with their replies; what time it is, is not compared."""
+    """Return commands with their replies; replies to ``time`` are not compared."""
     if not isinstance(messages, list):
         return []
     found = []

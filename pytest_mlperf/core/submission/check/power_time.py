@@ -155,7 +155,7 @@ def inside(tree: Tree, path: str, window: Window) -> Iterator[float]:
 def seconds(stamp: str) -> float:
     """Return MM-DD-YYYY HH:MM:SS.mmm as seconds since 1970, without strptime's cost.
 
-    ``ValueError`` for what is no such stamp.
+    ``ValueError`` for any other text.
     """
     if not STAMP.match(stamp):
         raise ValueError(f"{stamp[:40]!r} is no time stamp")

@@ -56,14 +56,14 @@ def benchmark_problems(tree: Tree, results: Sequence[Result]) -> Iterator[Proble
     path = first.path.rpartition("/")[0]
     name = tree.round.name
     own = first.benchmark
-    yield from name_problems(path, first.folder, own, name, held=first.held)
+    yield from name_problems(path, first.folder, own, name, strict=first.is_strict)
     for result in results:
         folder, scenario = result.scenario_folder, result.scenario
         exact = tree.layout.together
         yield from scenario_problems(result.path, folder, scenario, exact=exact)
     category = tree.category(first)
     rules = [r for r in tree.round.rules if (r.benchmark, r.target) == own]
-    if not first.held or category is None or not rules:
+    if not first.is_strict or category is None or not rules:
         return
     have = {result.scenario for result in results if result.scenario}
     yield from scenario_set_problems(path, category, rules, have, name)

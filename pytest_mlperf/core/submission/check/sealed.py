@@ -1,4 +1,4 @@
-"""A sealed submitter's folder holds what it held when it was written.
+"""A sealed submitter's folder contains what it contained when it was written.
 
 Only trees that this suite writes are sealed; others are not asked for a seal.
 """
@@ -22,7 +22,7 @@ sealed = make_fault("seal")
 
 
 def seal_problems(tree: Tree, home: Home) -> Iterator[Problem]:
-    """Yield every file that is not as the seal has it."""
+    """Yield every file that differs from the seal."""
     listing = tree.listing
     path = f"{home.path}/{seal.FILE}"
     if path not in listing.entries:

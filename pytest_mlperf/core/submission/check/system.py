@@ -14,7 +14,7 @@ from typing import Any
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import CATEGORIES
-from pytest_mlperf.core.submission.check.tree import HELD
+from pytest_mlperf.core.submission.check.tree import STRICT_DIVISIONS
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Tree
 from pytest_mlperf.core.submission.description import MEANINGFUL
@@ -74,7 +74,8 @@ def field_problems(
 ) -> Iterator[Problem]:
     """Every field is there, and says what it has to; some are texts.
 
-    Checker: required_fields_check. What is no text there ends it with an error.
+    Checker: required_fields_check. Anything but a text there ends the checker with an
+    error.
     """
     for name in list_fields(round_name, "closed"):
         if name not in found:
@@ -126,7 +127,7 @@ def value_problems(
 
 
 def is_whole_number(value: object) -> bool:
-    """True for what Python reads as a whole number, as the checker's tables do."""
+    """True for text that Python reads as a whole number, as the checker's tables do."""
     try:
         int(str(value))
     except ValueError:
@@ -149,7 +150,7 @@ def network_problems(
         yield network_rule(path, shown, "a text", remedy)
         return
     over = value is not None and value.lower() == "true"
-    if home.division in HELD and over is not (home.division == "network"):
+    if home.division in STRICT_DIVISIONS and over is not (home.division == "network"):
         required = '"true"' if home.division == "network" else '"false", or no field'
         remedy = "correct is_network, or enter the system in the other division"
         yield network_rule(path, f"is_network {value!r}", required, remedy)

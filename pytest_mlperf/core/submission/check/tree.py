@@ -21,8 +21,8 @@ from pytest_mlperf.core.submission.layout import DIVISIONS
 from pytest_mlperf.core.submission.layout import Layout
 from pytest_mlperf.core.types import Scenario
 
-HELD = ("closed", "network")
-"""Divisions that are held to scenarios, accuracy targets and compliance tests."""
+STRICT_DIVISIONS = ("closed", "network")
+"""Divisions whose scenarios, accuracy targets and compliance tests are checked."""
 CATEGORIES = {
     "datacenter": "datacenter",
     "edge": "edge",
@@ -60,7 +60,7 @@ class Result:
     """The benchmark's folder."""
     scenario_folder: str
     benchmark: tuple[str, str] | None
-    """Benchmark and target; None for a name that no rule of ours knows."""
+    """Benchmark and target; None for an unknown name."""
     scenario: Scenario | None
 
     @property
@@ -75,8 +75,8 @@ class Result:
         return f"{home}/{self.folder}/{self.scenario_folder}"
 
     @property
-    def held(self) -> bool:
-        return self.division in HELD
+    def is_strict(self) -> bool:
+        return self.division in STRICT_DIVISIONS
 
 
 @dataclass(frozen=True, slots=True)
