@@ -14,8 +14,8 @@ from pathlib import Path
 
 from pytest_mlperf.core.logs.discover import CELL
 from pytest_mlperf.core.logs.discover import MODE
-from pytest_mlperf.core.logs.discover import TEST
 from pytest_mlperf.core.logs.discover import FoundRun
+from pytest_mlperf.core.logs.discover import find_test_name
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -47,9 +47,9 @@ def judge_as_recorded(found_run: FoundRun, judge: Callable[[str], Verdict]) -> V
 def find_report(folder: Path) -> Path | None:
     """Return the report of a run in logs/<cell>/<mode>; None for any other folder."""
     cell = folder.parent
-    mode = MODE.fullmatch(folder.name) or TEST.fullmatch(folder.name)
-    ours = mode and CELL.fullmatch(cell.name)
-    if not ours or cell.parent.name != "logs":
+    is_mode = MODE.fullmatch(folder.name) or find_test_name(folder.name)
+    is_ours = is_mode and CELL.fullmatch(cell.name)
+    if not is_ours or cell.parent.name != "logs":
         return None
     report = cell.parent.parent / RESULTS
     return report if report.is_file() else None
