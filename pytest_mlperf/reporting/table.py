@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pytest_mlperf.config.options import FAST_S
 from pytest_mlperf.core.matrix import ORDER
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -25,7 +26,8 @@ _LEGEND = {
     "embedded": "embedded: a small stand-in for the official model and data",
     "performance only": "performance only: generated weights, answers mean nothing",
     "fast": f"fast: {FAST_S:g} s minimum duration, not the round's, and few queries",
-    "shortened": "shortened: a duration or query count of the user's, not the round's",
+    "shortened": "shortened: --mlperf-duration or -min-query-count, not the round's",
+    UNOFFICIAL: f"{UNOFFICIAL}: the benchmark's own rules, not the round's",
     NULL: f"{NULL}: nothing was inferred, this measures the suite",
 }
 MODES = ("performance", "accuracy")
