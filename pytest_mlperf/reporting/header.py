@@ -9,8 +9,10 @@ from datetime import timedelta
 
 from pytest_mlperf.config.options import ROUND_S
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.plan import count_enough_queries
+from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.types import Mode
 
 
@@ -67,7 +69,11 @@ def describe_session(
         found.insert(3, f"{text} {ROUND_S:g} s hold")
     for flag in ("start_from_device", "end_on_device"):
         if getattr(options, flag):
-            found.append(f"{flag}: needs the committee's approval (docs/systems.md)")
+            text = f"{flag}: needs the committee's approval"
+            found.append(f"{text} (docs/reference/systems.md)")
+    if own := sorted({c.model for c in cells if not rounds.is_official(c.rule)}):
+        text = f"{UNOFFICIAL}: {', '.join(own)} by rules of their own"
+        found.append(f"{text}, not a submission result")
     found += [f"note: {note}" for note in notes]
     return [f"mlperf: {line}" for line in found]
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.api.embedded_server import REMEDY
 from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.llm import rouge
 from pytest_mlperf.benchmarks.llm.scores import score_summaries
@@ -19,7 +20,6 @@ from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
 from pytest_mlperf.benchmarks.llm.workload import LoggedAnswer
 from pytest_mlperf.benchmarks.llm.workload import Prompts
 from pytest_mlperf.benchmarks.llm.workload import make_line_writer
-from pytest_mlperf.services.local.llama import REMEDY
 
 EMBEDDED = files.EMBEDDED / "llama3.1-8b"
 MAX_TOKENS = 6

@@ -77,8 +77,8 @@ _REMEDIES = {
     "--mlperf-engine",
     Cause.PLUGIN: "name the library that holds the plugin with plugins=PATH in "
     "--mlperf-engine-options, or export the model without it",
-    Cause.DEVICE: "use a TensorRT and a driver that support this GPU (docs/tensorrt.md "
-    "has the list)",
+    Cause.DEVICE: "use a TensorRT and a driver that support this GPU "
+    "(docs/reference/tensorrt.md has the list)",
     Cause.PROFILE: "give a --mlperf-batch that the model takes; it may have been "
     "exported for one batch size or a shorter sequence",
     Cause.MODEL: "download or export the model file again",

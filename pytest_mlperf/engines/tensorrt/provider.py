@@ -1,8 +1,8 @@
 """The tensorrt engine: plans of NVIDIA TensorRT, run through pycuda.
 
 Building needs TensorRT alone (the one for RTX builds without a GPU). No machine of this
-project has run a plan yet: docs/tensorrt.md says what was tried and gives the command
-for whoever can.
+project has run a plan yet: docs/reference/tensorrt.md says what was tried and gives the
+command for whoever can.
 """
 
 from __future__ import annotations

