@@ -22,27 +22,15 @@ ORDER = (
 )
 
 
-def make_cells(
-    benchmarks: Iterable[tuple[str, Sequence[str]]],
-    engines: Iterable[str],
-    rounds: Sequence[str] | None = None,
-) -> list[Cell]:
-    """Return every cell, in the order that builds each engine once.
-
-    ``benchmarks`` pairs a name with its accuracy targets (``[""]`` where there is
-    one). Raises ``ValueError`` for an unknown round.
-    """
-    rules = newest_rules(benchmarks, rounds)
-    made = [Cell(rule, engine) for engine in engines for rule in rules]
-    return sorted(made, key=build_order)
-
-
 def newest_rules(
     benchmarks: Iterable[tuple[str, Sequence[str]]],
     rounds: Sequence[str] | None = None,
 ) -> list[Rule]:
     """Return the rule of every combination: of the newest of ``rounds``, or of all
     rounds, that has it. A combination that none has is left out.
+
+    ``benchmarks`` pairs a name with its accuracy targets (``[""]`` where there is
+    one). Raises ``ValueError`` for an unknown round.
     """
     names = ROUNDS if rounds is None else tuple(rounds)
     tables = [get(name) for name in sorted(names, key=read_age, reverse=True)]

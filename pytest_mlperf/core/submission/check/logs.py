@@ -7,7 +7,6 @@ tools/submission/submission_checker.py, check_results_dir.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from pytest_mlperf.core.judge.identify import identify
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
+from pytest_mlperf.core.logs.accuracy import GAP
 from pytest_mlperf.core.logs.accuracy import HASH
 from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.logs.log import DETAIL
@@ -35,8 +35,6 @@ IGNORED = ("mlperf_log_trace.json", "results.json", ".gitkeep")
 """Files that may lie beside any log (files_diff)."""
 PERFORMANCE = (SUMMARY, DETAIL)
 ACCURATE = (SUMMARY, DETAIL, ACCURACY_TXT, ACCURACY)
-CUT = re.compile(rb"\r?\n\r?\n\.\.\.\r?\n\r?\n")
-"""What truncate_accuracy_log.py puts where it cut."""
 OF_THE_WHOLE = ("whole_dataset", "accuracy_hash")
 """Checks that need the accuracy log before it was cut."""
 
@@ -176,7 +174,7 @@ def read_head(listing: Listing, path: str) -> bytes | None:
 
 def is_cut(listing: Listing, path: str) -> bool:
     """True for an accuracy log that was truncated as the official tool does."""
-    return bool(CUT.search(read_head(listing, path) or b""))
+    return bool(GAP.search(read_head(listing, path) or b""))
 
 
 def cut_problems(listing: Listing, path: str) -> Iterator[Problem]:

@@ -30,9 +30,7 @@ SETTING = re.compile(r"[^=]+\.[^.=]+\.[^.=]+=\s*\S.*")
 
 fields_rule = make_fault("measurements_fields")
 file_rule = make_fault("measurements_files")
-conf_rule = make_fault("user_conf")
 code_rule = make_fault("code")
-calibration_rule = make_fault("calibration")
 
 
 def measurement_problems(tree: Tree, result: Result) -> Iterator[Problem]:

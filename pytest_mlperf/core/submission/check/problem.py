@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -45,7 +44,6 @@ def escape_unprintable(text: str) -> str:
     )
 
 
-Problems = Iterator[Problem]
 Fault = Callable[[str, str, str, str], Problem]
 """From a path, what was found, what it should be and the remedy to a problem."""
 
