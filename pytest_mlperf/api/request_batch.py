@@ -117,7 +117,7 @@ class _BatchListener:
                 self.over.set()
 
     def failed(self, error: BaseException) -> None:
-        self.error = error
+        self.error = self.error or error  # later ones follow from the first
         self.over.set()
 
     def result(self) -> RequestBatch:

@@ -25,7 +25,7 @@ from pytest_mlperf.core.types import Scenario
 if TYPE_CHECKING:
     from pytest_mlperf.core.plan import Shortening
 
-__all__ = ["DEFAULT_ENGINE", "FAST_S", "NEWEST_ROUND", "ROUND_S", "Given", "Options"]
+__all__ = ["DEFAULT_ENGINE", "FAST_S", "ROUND_S", "Given", "Options"]
 
 FAST_S = 60.0
 """Minimum duration of a ``--fast`` run, seconds."""
@@ -33,8 +33,6 @@ ROUND_S = 600.0
 """Minimum duration of every round, seconds."""
 ORACLE = "oracle"
 """The engine of a rehearsal, and of nothing else."""
-NEWEST_ROUND = "v6.1"
-"""What a submission is for unless it says other."""
 SELECTIONS = ("benchmark", "accuracy_target", "scenario", "mode")
 """Options that select items, and say nothing of how a run behaves."""
 
@@ -201,7 +199,9 @@ class Options(OptionValues):
         values.setdefault("cache", home / "pytest-mlperf")
         values.setdefault("reports", root / "reports")
         if values.get("submission"):
-            values.setdefault("round", NEWEST_ROUND)
+            from pytest_mlperf.core.rounds import ROUNDS
+
+            values.setdefault("round", ROUNDS[-1])
         options = cls(**values)
         _refuse_contradictions(options)
         _refuse_missing_credentials(options, environ)

@@ -11,8 +11,8 @@ from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
-from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.types import KIND_LABELS
+from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure import residency
@@ -129,7 +129,7 @@ def make_context(session: MeasureSession, task: Task, result: RunResult) -> Cont
     kind = KIND_LABELS.get(result.workload_kind, "")
     own = [x for x in session.options.labels if x not in KIND_LABELS.values()]
     labels = [kind] * bool(kind) + own + ["null answers"] * result.answers_only
-    labels += ["unofficial"] * (not is_official(task.rule))
+    labels += [UNOFFICIAL] * (not rounds.is_official(task.rule))
     return Context(
         settings=result.settings,
         reference=dict(result.reference) if kind else None,
@@ -143,11 +143,6 @@ def make_context(session: MeasureSession, task: Task, result: RunResult) -> Cont
         claim=residency.make_claim(session.system, task, result),
         devices=task.devices,
     )
-
-
-def is_official(rule: Rule) -> bool:
-    """Return whether a rule is one of its round, not a benchmark's own."""
-    return rule in rounds.get(rule.round).rules
 
 
 def show_beat(task: Task, beat: Heartbeat) -> Progress:

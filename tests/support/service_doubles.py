@@ -45,7 +45,7 @@ ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A ``RequestWorkload``."""
+    """A ``PromptWorkload``."""
 
     kind: str = "embedded"
     title: str = "asking"
@@ -84,12 +84,13 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class AskingBenchmark:
-    """A ``RequestBenchmark``."""
+    """A ``Benchmark``."""
 
     name: str = "llama3.1-8b"
     aliases: tuple[str, ...] = ()
     metric: str = "ROUGE1"
-    answered_by: str = "service"
+    takes: frozenset[str] = frozenset({"prompts"})
+    rules: tuple[Rule, ...] = ()
     kind: str = "embedded"
     changes: Mapping[str, Any] = field(default_factory=dict)
 
