@@ -23,6 +23,7 @@ from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.compliance import write
 from pytest_mlperf.core.compliance.speed import TOLERANCE
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.placement import Placement
@@ -39,7 +40,8 @@ from pytest_mlperf.runner.runner import Runner
 ATTEMPTS = 3
 """Runs at most, where a disturbed machine missed the performance tolerance. The rules
 ask for a passing run and limit no repetition; a wrong answer is never repeated."""
-NULL = "null answers"
+RULE_OR_ENGINE = {"null answers", UNOFFICIAL}
+"""Labels that come with a cell; the others come with the session's options."""
 TUNING = "tuning.json"
 
 
@@ -173,7 +175,7 @@ def valid_verdicts(
         for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns, reverse=True):
             with suppress(OSError, ValueError):
                 verdict = Verdict.from_json(path.read_text(encoding="utf-8"))
-                labels = {label for label in verdict.labels if label != NULL}
+                labels = {*verdict.labels} - RULE_OR_ENGINE
                 same = labels == {*options.labels} and verdict.round == cell.round
                 # Samples on the device: as fast as that, and only as that.
                 same = same and verdict.run.on_device == residency.flags

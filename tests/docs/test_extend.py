@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
+from pathlib import Path
+
 from pytest_mlperf.benchmarks.files import EMBEDDED
+from tests.support.documents import ROOT
 from tests.support.documents import Project
 from tests.support.documents import read_page
 from tests.support.kserve_server import serve_model
@@ -42,3 +47,129 @@ def test_the_service_of_its_page_answers_tensors(project: Project) -> None:
         assert verdict.facts["model served"] == "resnet50, onnxruntime_onnx"
         answered, _, sent = verdict.facts["endpoint requests"].partition(" of ")
         assert answered == sent
+
+
+def test_the_benchmark_of_its_page_times_tokens_by_rules_of_its_own(
+    project: Project,
+) -> None:
+    """Its engine brings the model; every report says that it is unofficial."""
+    page = read_page("extend/benchmark.md")
+    project.install(page)
+    (command,) = page.commands
+    outcome = project.run(command.line, "--junit-xml=junit.xml")
+
+    outcome.expect(command.prints)
+    assert outcome.code == 0
+    assert len(outcome.verdicts) == 4
+    for verdict in outcome.verdicts:
+        assert verdict.outcome == "VALID"
+        assert "unofficial" in verdict.labels
+        assert "unofficial" in verdict.explain().splitlines()[0]
+        assert verdict.run.weights_file == ""
+    speeds = {v.scenario: v for v in outcome.verdicts if v.mode == "performance"}
+    assert {v.metric.unit for v in speeds.values() if v.metric} == {"tokens/s"}
+    bounds = speeds["Server"].limit, speeds["Server"].tpot_limit
+    assert [bound.value for bound in bounds if bound] == [500, 50]
+    junit = (outcome.home / "junit.xml").read_text()
+    assert (
+        junit.count('name="mlperf.labels" value="embedded,shortened,unofficial"') == 4
+    )
+
+
+def test_an_engine_that_needs_an_onnx_file_says_who_brings_the_model(
+    project: Project,
+) -> None:
+    """The default engine cannot build such a benchmark: an error in set-up."""
+    project.install(read_page("extend/benchmark.md"))
+    outcome = project.run(
+        "pytest suites -k 'counting and offline and performance' --mlperf-duration 1"
+    )
+
+    outcome.expect(
+        [
+            "… ERROR at setup of test_performance[counting-offline-onnxruntime] …",
+            "…brings no ONNX file, but the engine onnxruntime builds from one; choose…",
+        ]
+    )
+
+
+def test_the_reporter_of_its_page_writes_its_file(project: Project) -> None:
+    """The terminal lists it; its figures are those of results.jsonl."""
+    page = read_page("extend/reporter.md")
+    project.install(page)
+    (command,) = page.commands
+    outcome = project.run(command.line)
+
+    outcome.expect(command.prints)
+    assert outcome.code == 0
+    text = (outcome.home / "reports/latest/results.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [(row["benchmark"], row["outcome"]) for row in rows] == [
+        ("bert-99", "VALID"),
+        ("bert-99.9", "VALID"),
+    ]
+    values = [v.metric.value for v in outcome.verdicts if v.metric]
+    assert [float(row["value"]) for row in rows] == values
+    assert {row["labels"] for row in rows} == {"embedded shortened null answers"}
+
+
+def test_the_observer_of_its_page_adds_its_facts(project: Project) -> None:
+    """They are in every verdict, and its file is beside LoadGen's logs."""
+    page = read_page("extend/observer.md")
+    project.install(page)
+    (command,) = page.commands
+    outcome = project.run(command.line)
+
+    outcome.expect(command.prints)
+    assert outcome.code == 0
+    for verdict in outcome.verdicts:
+        assert verdict.outcome == "VALID"
+        assert " CPUs" in verdict.facts["load after"]
+        assert verdict.facts["highest mean rate"].endswith(" samples/s")
+        assert (Path(verdict.folder) / "load.txt").is_file()
+
+
+def test_the_rules_of_their_page_judge_and_their_compliance_test_runs(
+    project: Project,
+) -> None:
+    """Performance, accuracy and SAME01 of one build; nothing is waived but the size."""
+    page = read_page("extend/rule.md")
+    project.install(page)
+    (command,) = page.commands
+    outcome = project.run(command.line)
+
+    outcome.expect(command.prints)
+    assert outcome.code == 0
+    verdicts = {verdict.mode: verdict for verdict in outcome.verdicts}
+    assert list(verdicts) == ["performance", "accuracy", "SAME01"]
+    assert {verdict.outcome for verdict in verdicts.values()} == {"VALID"}
+    assert {verdict.labels for verdict in verdicts.values()} == {
+        ("embedded", "unofficial")
+    }
+    (check,) = [c for c in verdicts["SAME01"].checks if c.name == "same_answers"]
+    found, _, logged = check.found.partition(" of ")
+    assert f"{found} answers" == logged
+    folder = Path(verdicts["SAME01"].folder)
+    assert (folder / "verify_accuracy.txt").read_text() == "TEST PASS\n"
+
+
+def test_the_round_of_its_page_judges_once_its_file_is_there(project: Project) -> None:
+    """A copy of the package with one file more."""
+    page = read_page("extend/round.md")
+    (command,) = page.commands
+    copy = project.home.parent / "clone"
+    package = ROOT / "pytest_mlperf"
+    ignored = shutil.ignore_patterns("embedded", "__pycache__")
+    shutil.copytree(package, copy / "pytest_mlperf", ignore=ignored)
+    (copy / "pytest_mlperf/embedded").symlink_to(package / "embedded")
+    for name in ("fixtures", "suites", "systems"):
+        (copy / name).symlink_to(ROOT / name)
+    rounds = copy / "pytest_mlperf/core/rounds"
+    (rounds / "v7_0.py").write_text(page.files["v7_0.py"])
+    outcome = project.run(command.line, first_on_path=copy)
+
+    outcome.expect(command.prints)
+    assert outcome.code == 0
+    (verdict,) = outcome.verdicts
+    assert (verdict.outcome, verdict.round) == ("VALID", "v7.0")
+    assert "unofficial" not in verdict.labels
