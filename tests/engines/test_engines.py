@@ -206,7 +206,7 @@ from pytest_mlperf.api.workload import ModelFile
 
 folder = Path(sys.argv[1])
 workload = doubles.Echo(doubles.numbers(), digest="one")
-model = Model(folder / "product.onnx", ("number",), ("output",))
+model = ModelFile(folder / "product.onnx", ("number",), ("output",))
 request = BuildRequest(replace(workload, model=model), "int8", folder / "cache", {})
 import onnxruntime.quantization
 print("ready", flush=True)
@@ -264,10 +264,10 @@ def test_layouts_fit_the_cpus_and_end_with_the_one_for_latency(cpus: int) -> Non
     """No layout asks for more threads than there are CPUs; most streams come first."""
     layouts = ONNXRUNTIME.layouts(cpus)
 
-    assert Streams(1, cpus) == layouts[-1]
+    assert layouts[-1] == Streams(1, cpus)
     assert len(layouts) == len(set(layouts))
     assert all(1 <= s.count * s.threads <= cpus for s in layouts)
-    assert min(cpus, MAX_STREAMS) == layouts[0].count
+    assert layouts[0].count == min(cpus, MAX_STREAMS)
     assert all(s.count * (s.threads + 1) > cpus for s in layouts)
     assert NULL.layouts(cpus) == (Streams(1, 1),)
 
@@ -287,8 +287,8 @@ class Without(Usual):
 
 sys.meta_path[sys.meta_path.index(Usual)] = Without
 from pytest_mlperf.api import registry
-print(registry.engine("onnxruntime").unavailable())
-print(registry.engine("null").unavailable())
+print(registry.provider("onnxruntime").unavailable())
+print(registry.provider("null").unavailable())
 """
 
 

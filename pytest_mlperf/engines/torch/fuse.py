@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_mlperf.engines.torch import ops
 from pytest_mlperf.engines.torch.conv.fp8 import run_max_pool
 from pytest_mlperf.engines.torch.cublaslt import CublasLt
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import is_halving_pool
+from pytest_mlperf.engines.torch.ops import TorchCalls
 
 
 def fuse_convolutions(graph: OnnxGraph) -> OnnxGraph:
@@ -78,7 +78,7 @@ class FusedOperators:
     def __init__(self) -> None:
         import torch
 
-        self._torch = torch
+        self._torch, self._plain = torch, TorchCalls()
         self._blas: dict[int, CublasLt] = {}
         """CUDA stream -> handle; each has a workspace of its own, so that products of
         two streams overlap."""
@@ -92,7 +92,7 @@ class FusedOperators:
 
     def max_pool(self, attributes: Mapping[str, Any], x: Any) -> Any:
         if not self._is_half_on_gpu(x) or not is_halving_pool(attributes, x.shape[1]):
-            return ops.max_pool(attributes, x)
+            return self._plain.max_pool(attributes, x)
         return run_max_pool(x, x.dtype, 1.0, self._torch.finfo(x.dtype).max)
 
     def conv_relu(self, attributes: Mapping[str, Any], x: Any, w: Any, b: Any) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.engines.torch.ops import make_operators
 
 MAX_FOLDED = 1 << 28
 """Numbers that a folded constant may have."""
@@ -56,9 +57,7 @@ def read_graph(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Onn
     import onnx
     import torch
 
-    from pytest_mlperf.engines.torch.ops import OPERATORS
-
-    proto = onnx.load(str(path)).graph
+    proto, operators = onnx.load(str(path)).graph, make_operators()
     constants = {t.name: _to_tensor(t) for t in proto.initializer}
     nodes: list[Node] = []
     unknown: set[str] = set()
@@ -68,12 +67,12 @@ def read_graph(path: Path, inputs: Sequence[str], outputs: Sequence[str]) -> Onn
             (value,) = [v for k, v in node.attributes.items() if k.startswith("value")]
             constants[node.outputs[0]] = torch.as_tensor(value)
             continue
-        if node.kind not in OPERATORS and node.kind != "Cast":
+        if node.kind not in operators and node.kind != "Cast":
             unknown.add(node.kind)
             continue
         if node.kind != "Shape" and all(i in constants for i in node.inputs if i):
             values = [constants[i] if i else None for i in node.inputs]
-            results = run_node(node, OPERATORS, values, torch.float32)
+            results = run_node(node, operators, values, torch.float32)
             if sum(result.numel() for result in results) <= MAX_FOLDED:
                 constants.update(zip(node.outputs, results, strict=False))
                 continue
@@ -155,10 +154,8 @@ class Program:
         """Prepare the graph; ``operators`` are those beyond ONNX that it uses."""
         import torch
 
-        from pytest_mlperf.engines.torch.ops import OPERATORS
-
         self.graph, self.device, self.dtype = graph, torch.device(device), dtype
-        self._operators = {**OPERATORS, **(operators or {})}
+        self._operators = {**make_operators(), **(operators or {})}
         self.values = {n: self._place(v) for n, v in graph.constants.items()}
         # A value is dropped after its last use: not all activations fit at once.
         self._drop: list[tuple[str, ...]] = []

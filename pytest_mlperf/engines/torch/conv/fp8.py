@@ -16,6 +16,7 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.engines.torch.conv import stem
 from pytest_mlperf.engines.torch.conv import tail
+from pytest_mlperf.engines.torch.conv.stem import empty_pictures
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import Program
@@ -117,15 +118,6 @@ def _is_wide(node: Node, weight: Any) -> bool:
         and set(node.attributes.get("dilations", [1])) == {1}
         and strides[0] == strides[1]
         and len(node.inputs) >= 3
-    )
-
-
-def empty_pictures(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return memory [batch, channels, height, width], channels last, beside ``x``."""
-    import torch
-
-    return torch.empty(
-        shape, dtype=dtype, device=x.device, memory_format=torch.channels_last
     )
 
 

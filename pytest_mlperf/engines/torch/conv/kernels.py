@@ -21,9 +21,8 @@ def convolve(
     """A convolution as a product that gathers its left side: fp8 in, fp8 out.
 
     ``x`` [batch, height, width, in_channels], ``weight`` [out_channels, KERNEL, KERNEL,
-    in_channels], ``out`` and ``shortcut`` [rows, out_channels] where a row is a pixel
-    of the result; padded to keep the size. ``dequantize`` undoes both scales,
-    ``quantize`` is the result's.
+    in_channels], ``out`` and ``shortcut`` [result's pixels, out_channels]; padded to
+    keep the size. ``dequantize`` undoes both scales, ``quantize`` is the result's.
     """
     # Programs go down GROUP row tiles before the next column tile: their rows of x and
     # the weights stay in L2.

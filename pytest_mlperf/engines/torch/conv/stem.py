@@ -105,6 +105,15 @@ def fold_weights(weight: Any) -> tuple[Any, Any]:
     return full.reshape(columns, 4, 4 * BLOCK).contiguous(), scale
 
 
+def empty_pictures(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return memory [batch, channels, height, width], channels last, beside ``x``."""
+    import torch
+
+    return torch.empty(
+        shape, dtype=dtype, device=x.device, memory_format=torch.channels_last
+    )
+
+
 def make_operators() -> dict[str, Any]:
     """Return ``Int8Stem`` (int8 pictures in, fp8 out) and ``Fp8Mean`` (fp16 out)."""
     import torch
@@ -121,12 +130,8 @@ def make_operators() -> dict[str, Any]:
             x, folded, blocks, height, width, out_width + 3, out_height + 3, C=COLORS,
             M=256, num_warps=4,
         )  # fmt: skip
-        out = torch.empty(
-            (batch, out_channels, out_height, out_width),
-            dtype=torch.float8_e4m3fn,
-            device=x.device,
-            memory_format=torch.channels_last,
-        )
+        shape = (batch, out_channels, out_height, out_width)
+        out = empty_pictures(x, shape, torch.float8_e4m3fn)
         rows = batch * out_height * out_width
         kernels.stem[(-(-rows // 256),)](
             folded, w, scale, bias, out, rows, out_height, out_width, out_width + 3,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_mlperf.engines.torch.conv.stem import empty_pictures
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -95,8 +96,6 @@ def make_operators() -> dict[str, Any]:
     """Return ``ResidualTail``; values are [batch, channels, height, width] in
     channels-last memory.
     """
-    import torch
-
     from pytest_mlperf.engines.torch.conv import kernels
 
     def residual_tail(
@@ -105,12 +104,8 @@ def make_operators() -> dict[str, Any]:
         batch, channels, height, width = x.shape
         out_channels = w.shape[0]
         shortcut_channels = 0 if projection is None else shortcut.shape[1]
-        out = torch.empty(
-            (batch, out_channels, height, width),
-            dtype=x.dtype,
-            device=x.device,
-            memory_format=torch.channels_last,
-        )
+        shape = (batch, out_channels, height, width)
+        out = empty_pictures(x, shape, x.dtype)
         rows = batch * height * width
         tile = choose_tile(channels, shortcut_channels)
         kernels.residual_tail[(-(-rows // tile["M"]),)](

@@ -1,0 +1,110 @@
+"""Puts a workload's model on the device: packed where it is a BERT, else padded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.engines.torch import fuse
+from pytest_mlperf.engines.torch import padded
+from pytest_mlperf.engines.torch import verify
+from pytest_mlperf.engines.torch.bert import recognize
+from pytest_mlperf.engines.torch.bert import stream
+from pytest_mlperf.engines.torch.bert.encoder import BertEncoder
+from pytest_mlperf.engines.torch.bert.encoder import BertWeights
+from pytest_mlperf.engines.torch.conv import fp8
+from pytest_mlperf.engines.torch.conv import stem
+from pytest_mlperf.engines.torch.conv import tail
+from pytest_mlperf.engines.torch.host_fetch import find_copier
+from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
+from pytest_mlperf.engines.torch.onnx_graph import Program
+from pytest_mlperf.engines.torch.onnx_graph import read_graph
+
+
+def load_model(request: BuildRequest) -> stream.PackedModel | padded.PaddedModel:
+    """Read the graph, put the model on the device and compare it with fp32."""
+    import torch
+
+    # Set here, whatever the environment says: fp32 must not become TF32.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    device, precision = torch.device("cuda"), request.precision
+    model = model_file(request.workload, "torch")
+    graph = read_graph(model.path, model.inputs, model.outputs)
+    samples = verify.gather_samples(request.workload)
+    program = Program(graph, device, torch.float32)
+    reference = verify.run_program(program, samples)
+    # Timing every algorithm takes half a minute in fp32, which nobody measures.
+    torch.backends.cudnn.benchmark = precision != "fp32"
+    facts: dict[str, str] = {}
+    if precision != "fp32":
+        weights = recognize.find_bert(graph)
+        names = recognize.find_inputs(model.inputs)
+        if weights is not None and names is not None:
+            return _load_encoder(weights, names, precision, samples, reference)
+        program, facts = _load_program(graph, model, precision)
+    fixed = not model.dynamic_length
+    copier = find_copier() if fixed else None
+    if copier is not None:
+        facts["samples fetched by"] = copier.name
+    loaded = padded.PaddedModel(program, fixed, facts=facts)
+    verify.check_on_device(padded.tensors_of(loaded))
+    max_error = verify.MAX_ERROR_PICTURES
+    verify.check_agreement(loaded, samples, reference, precision, max_error)
+    loaded.facts["path"] = "padded graph"
+    return loaded
+
+
+def _load_encoder(
+    weights: BertWeights,
+    names: tuple[str, str, str],
+    precision: str,
+    samples: Batch,
+    reference: list[Array],
+) -> stream.PackedModel:
+    import torch
+
+    dtype = _choose_dtype(precision)
+    encoder = BertEncoder(weights, dtype, False, torch.device("cuda"))
+    model = stream.PackedModel(encoder, names)
+    if precision == "fp8":
+        model.calibrate()
+    verify.check_on_device(stream.tensors_of(model))
+    verify.check_agreement(model, samples, reference, precision)
+    model.facts["path"] = "packed encoder"
+    return model
+
+
+def _load_program(
+    graph: OnnxGraph, model: ModelFile, precision: str
+) -> tuple[Program, dict[str, str]]:
+    """Return the graph in a precision below fp32, and facts about it."""
+    import torch
+
+    device, facts = torch.device("cuda"), {}
+    graph, operators = fuse.fuse_convolutions(graph), fuse.FusedOperators().table()
+    if precision == "fp8":
+        if model.calibration is None:
+            raise BuildFailed(
+                f"{model.path.name} is no encoder that the engine torch knows, and "
+                "its workload has no calibration samples, which fp8 needs: use "
+                "--mlperf-precision fp16"
+            )
+        graph, count = fp8.calibrate(graph, device, model.calibration(), operators)
+        facts["calibration"] = f"{count} samples that are in no evaluation"
+        operators |= fp8.make_operators() | stem.make_operators()
+        operators |= tail.make_operators()
+    return Program(graph, device, _choose_dtype(precision), operators), facts
+
+
+def _choose_dtype(precision: str) -> Any:
+    """Return what everything but the fp8 products is computed in."""
+    import torch
+
+    return torch.bfloat16 if precision == "bf16" else torch.float16
