@@ -22,7 +22,10 @@ from onnx import helper
 from onnx import numpy_helper
 
 from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.engine import ChoosesPrecision
 from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.api.engine import KeepsSamplesOnDevice
+from pytest_mlperf.api.engine import NeedsSettling
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
@@ -34,6 +37,9 @@ from pytest_mlperf.engines.null import NULL
 from pytest_mlperf.engines.onnxruntime import CPU
 from pytest_mlperf.engines.onnxruntime import MAX_STREAMS
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
+from pytest_mlperf.engines.oracle import ORACLE
+from pytest_mlperf.engines.tensorrt.provider import TENSORRT
+from pytest_mlperf.engines.torch.provider import TORCH
 from tests.support import doubles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +103,19 @@ def test_every_provider_offers_what_the_suite_asks_for(
     assert provider.unavailable() is None
 
 
+def test_optional_abilities_are_declared() -> None:
+    """Mypy sees them, and so does the suite when it asks."""
+    choosing: tuple[ChoosesPrecision, ...] = (TENSORRT, TORCH)
+    placing: tuple[KeepsSamplesOnDevice, ...] = (TENSORRT, TORCH)
+    settling: NeedsSettling = TORCH
+
+    assert all(isinstance(provider, ChoosesPrecision) for provider in choosing)
+    assert all(isinstance(provider, KeepsSamplesOnDevice) for provider in placing)
+    assert settling.settle_s > 0
+    for provider in (NULL, ONNXRUNTIME, ORACLE):
+        assert not isinstance(provider, ChoosesPrecision | KeepsSamplesOnDevice)
+
+
 def test_a_build_is_cached_by_content(world: World) -> None:
     """The second build of the same content finds the first, and says so."""
     first = ONNXRUNTIME.build(world.request())
@@ -112,6 +131,7 @@ def test_a_build_is_cached_by_content(world: World) -> None:
     assert world.built() == [first.path]
     facts = {"provider": CPU, "onnxruntime": onnxruntime.__version__, "device": "CPU"}
     assert first.facts == facts
+    assert not first.uses_gpu
 
 
 def test_whatever_decides_an_answer_is_in_the_digest(world: World) -> None:
@@ -202,6 +222,9 @@ import tests.support.doubles as doubles
 from dataclasses import replace
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
+from pytest_mlperf.engines.oracle import ORACLE
+from pytest_mlperf.engines.tensorrt.provider import TENSORRT
+from pytest_mlperf.engines.torch.provider import TORCH
 from pytest_mlperf.api.workload import ModelFile
 
 folder = Path(sys.argv[1])

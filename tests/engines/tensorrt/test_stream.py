@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from pytest_mlperf.api.engine import TellsFacts
+from pytest_mlperf.api.engine import TimesBatches
 from pytest_mlperf.engines.tensorrt.build_search import Cause
 from pytest_mlperf.engines.tensorrt.build_search import classify_failure
 from pytest_mlperf.engines.tensorrt.cuda import PlanRunFailed
@@ -141,6 +143,8 @@ def test_each_chunk_has_its_times() -> None:
     assert [row[1:4] for row in rows] == [(1.0, 1.0, 1.0)] * 3
     assert [row[4] for row in rows] == [4, 4, 1]
     assert dict(stream.facts) == {"cuda graphs": "3 a slot"}
+    assert isinstance(stream, TimesBatches)
+    assert isinstance(stream, TellsFacts)
 
 
 def test_the_last_stream_takes_the_context_along() -> None:

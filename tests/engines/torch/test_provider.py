@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pytest_mlperf.api.engine import EndsOnDevice
+from pytest_mlperf.api.engine import GathersItself
+from pytest_mlperf.api.engine import TimesBatches
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.engines.torch.bert.stream import PackedStream
+from pytest_mlperf.engines.torch.padded import PaddedStream
 from pytest_mlperf.engines.torch.provider import TORCH
 from pytest_mlperf.engines.torch.provider import _check_precision
 from pytest_mlperf.engines.torch.verify import measure_error
@@ -108,6 +113,13 @@ def test_an_engine_may_gather_by_itself() -> None:
     gather = batch_gatherer(Fetching(), doubles.numbers())
 
     assert gather([3, 1])["chosen"].tolist() == [3, 1]
+
+
+def abilities(
+    padded: PaddedStream, packed: PackedStream
+) -> tuple[GathersItself, EndsOnDevice, TimesBatches, TimesBatches]:
+    """Let mypy compare the streams with the protocols; they need a device to open."""
+    return padded, padded, padded, packed
 
 
 def test_an_engine_that_does_not_gets_the_datasets_batch() -> None:
