@@ -260,6 +260,8 @@ def _word(row: Row) -> str:
     """Return the verdict in a word, and whether it is less than it seems."""
     if not row.verdict.startswith("VALID ("):
         return row.verdict.split()[0]
+    if row.verdict == f"VALID ({UNOFFICIAL})":
+        return row.verdict
     return f"VALID ({REHEARSAL if REHEARSAL in row.verdict else 'waived'})"
 
 
@@ -267,8 +269,8 @@ def _legend(rows: Sequence[Row], narrow: bool) -> list[str]:
     """Return what the table's words mean, of those that are in it."""
     text = " ".join(row.verdict for row in rows)
     lines = [meaning for label, meaning in _LEGEND.items() if label in text]
-    rehearsed = f"({REHEARSAL})"  # and nothing else: all rules were held to
-    if any("(" in row.verdict and rehearsed not in row.verdict for row in rows):
+    whole = (f"({REHEARSAL})", f"({UNOFFICIAL})")  # and nothing else: none was waived
+    if any("(" in r.verdict and not r.verdict.endswith(whole) for r in rows):
         lines.append("waived rules were not held to: this is not a submission result")
     if narrow and any(row.time for row in rows):
         lines.append("times are expected -> actual run time")
