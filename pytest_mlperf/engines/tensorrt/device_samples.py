@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pytest_mlperf.api.device_dataset import Picked
+from pytest_mlperf.api.device_dataset import check_equal_shapes
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
@@ -53,16 +54,15 @@ class PlanSampleStore:
         start, widest, total = 0, 1, 0
         with plan.cuda.current():
             stream = plan.cuda.stream()
-            dtypes = {tensor.name: tensor.dtype for tensor in plan.inputs}
-            for batch in batches:
-                for name, dtype in dtypes.items():
-                    rows = self._pad(batch[name].astype(dtype, copy=False))
+            converted = (self._convert(plan, batch) for batch in batches)
+            for batch in check_equal_shapes(converted):
+                for name, rows in batch.items():
                     if name not in self.inputs:
                         self.inputs[name] = self._allocate(plan, rows, count)
                         widest = max(widest, rows.itemsize)
                         total += self.inputs[name].row_bytes * count
                     self._copy_in(plan, self.inputs[name], rows, start, stream)
-                start += len(next(iter(batch.values())))
+                start += len(rows)
         return total, float(widest)
 
     def drop(self) -> None:
@@ -75,8 +75,14 @@ class PlanSampleStore:
         self.inputs.clear()
         plan.release()
 
+    def _convert(self, plan: Plan, batch: Batch) -> Batch:
+        """Return the plan's inputs in its types, padded to the longest of all."""
+        return {
+            tensor.name: self._pad(batch[tensor.name].astype(tensor.dtype, copy=False))
+            for tensor in plan.inputs
+        }
+
     def _pad(self, array: Array) -> Array:
-        """Pad a batch's sequences to the longest of all."""
         is_sequence = self.dynamic and array.ndim > 1
         lacking = self.max_length - array.shape[1] if is_sequence else 0
         if lacking <= 0:
@@ -97,12 +103,6 @@ class PlanSampleStore:
     def _copy_in(
         self, plan: Plan, stored: InputRows, rows: Array, start: int, stream: Any
     ) -> None:
-        if rows.shape[1:] != stored.shape:
-            raise BuildFailed(
-                f"samples have the shapes {stored.shape} and {rows.shape[1:]}, but the "
-                "engine keeps only samples of one shape on the device; leave "
-                "--mlperf-start-from-device away"
-            )
         staged = plan.cuda.pinned(rows.nbytes)
         staged[:] = rows.reshape(-1).view(np.uint8)
         target = stored.address + start * stored.row_bytes

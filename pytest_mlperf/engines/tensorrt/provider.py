@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING
 
 from pytest_mlperf.api.device_dataset import DeviceDataset
 from pytest_mlperf.api.engine import Build
@@ -31,13 +30,13 @@ from pytest_mlperf.engines.tensorrt.cache import PlanBuilder
 from pytest_mlperf.engines.tensorrt.cache import PlanRecord
 from pytest_mlperf.engines.tensorrt.cache import key_parts
 from pytest_mlperf.engines.tensorrt.cache import longest_sequence
+from pytest_mlperf.engines.tensorrt.device_samples import PlanSampleStore
 from pytest_mlperf.engines.tensorrt.library import TensorRT
 from pytest_mlperf.engines.tensorrt.library import load_library
+from pytest_mlperf.engines.tensorrt.runtime import Plan
 from pytest_mlperf.engines.tensorrt.settings import read_settings
-
-if TYPE_CHECKING:
-    from pytest_mlperf.engines.tensorrt.runtime import Plan
-    from pytest_mlperf.engines.tensorrt.stream import TensorrtStream
+from pytest_mlperf.engines.tensorrt.stream import TensorrtStream
+from pytest_mlperf.engines.tensorrt.stream import open_stream
 
 MAX_BATCH = 256
 """Samples of the largest batch, unless the user names one."""
@@ -116,8 +115,6 @@ class TensorrtProvider:
         return Build(entry.digest, entry.plan, request, report, facts, record)
 
     def open(self, build: Build, threads: int) -> TensorrtStream:  # noqa: ARG002
-        from pytest_mlperf.engines.tensorrt.stream import open_stream
-
         model = model_file(build.request.workload, "tensorrt")
         try:
             return open_stream(self._load_plan(build), model)
@@ -129,8 +126,6 @@ class TensorrtProvider:
 
     def place(self, build: Build) -> DeviceDataset:
         """Return the dataset as one whose samples lie beside the plan."""
-        from pytest_mlperf.engines.tensorrt.device_samples import PlanSampleStore
-
         workload = build.request.workload
         store = PlanSampleStore(
             partial(self._load_plan, build),
@@ -140,8 +135,6 @@ class TensorrtProvider:
         return DeviceDataset(workload.dataset, store)
 
     def _load_plan(self, build: Build) -> Plan:
-        from pytest_mlperf.engines.tensorrt.runtime import Plan
-
         assert build.path is not None, "a build without a plan raises BuildFailed"
         assert isinstance(build.details, PlanRecord)
         plan = self._plans.get(build.digest)
