@@ -22,6 +22,7 @@ from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.cells import why_not_installed
 from pytest_mlperf.plugin import collection
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin.machine import detect_machine
@@ -165,10 +166,18 @@ class State:
             "system": {"name": self.system.name, "summary": self.system.summary},
         }  # fmt: skip
         self.report.open(self.reports, facts)
+        runnable = [
+            (cell, mode)
+            for cell, mode in items
+            if not why_not_installed(cell, self.options)
+        ]
+        least_s = 0.0  # where fixtures alone are set up
+        if not self.config.getoption("setuponly"):
+            least_s = header.estimate_least_s(items, self.options, workers)
         self.header = header.describe_session(
             cells, self.options, self.system.summary, self._shorten(self.reports),
             notes=self.system.notes,
-            least_s=header.estimate_least_s(items, self.options, workers),
+            least_s=least_s,
         )  # fmt: skip
 
     def watch_workers(self) -> None:
