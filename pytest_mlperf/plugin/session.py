@@ -173,7 +173,7 @@ class State:
         ]
         least_s = 0.0  # where fixtures alone are set up
         if not self.config.getoption("setuponly"):
-            least_s = header.estimate_least_s(items, self.options, workers)
+            least_s = header.estimate_least_s(runnable, self.options, workers)
         self.header = header.describe_session(
             cells, self.options, self.system.summary, self._shorten(self.reports),
             notes=self.system.notes,
