@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from pytest_mlperf.core import published
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Verdict
@@ -76,15 +78,11 @@ def test_the_comparison_says_with_whom() -> None:
 
 
 RATE = Metric("result_samples_per_second", 4_412.0, "samples/s")
-H100 = {
-    "device": "NVIDIA H100 80GB HBM3",
-    "accelerators": "1",
-    "bare_loop_per_s": "4600",
-}
+H100 = RunFacts(device="NVIDIA H100 80GB HBM3", accelerators=1, bare_loop_per_s=4600.0)
 
 
 def compare(make: Callable[..., Verdict], **changes: object) -> dict[str, str]:
-    fields = {"metric": RATE, "facts": H100, "labels": ("performance only",)}
+    fields = {"metric": RATE, "run": H100, "labels": ("performance only",)}
     return published.list_comparisons(make(**(fields | changes)), Scenario.OFFLINE)
 
 
@@ -102,7 +100,7 @@ def test_several_accelerators_share_a_result(
     make_verdict: Callable[..., Verdict],
 ) -> None:
     """The ratio is per accelerator."""
-    found = compare(make_verdict, facts=H100 | {"accelerators": "2"})
+    found = compare(make_verdict, run=replace(H100, accelerators=2))
 
     assert found["beside"].startswith("0.25 of the best")
 
@@ -116,9 +114,9 @@ def test_several_accelerators_share_a_result(
         {"mode": "accuracy"},
         {"metric": None},
         {"metric": Metric("result_90.00_percentile_latency_ns", 2.0, "ms")},
-        {"facts": {"device": "AMD EPYC"}},
-        {"facts": {**H100, "device": "NVIDIA H100 80GB HBM3 MIG 1g.10gb"}},
-        {"facts": {"device": "NVIDIA H100 80GB HBM3"}},
+        {"run": RunFacts(device="AMD EPYC", accelerators=1)},
+        {"run": replace(H100, device="NVIDIA H100 80GB HBM3 MIG 1g.10gb")},
+        {"run": replace(H100, accelerators=0)},
     ],
 )
 def test_what_is_another_thing_is_not_set_beside(
