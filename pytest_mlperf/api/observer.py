@@ -1,25 +1,8 @@
 """What an observer is: it watches the machine, or changes it, while a cell runs.
 
 A package adds one by an entry point in ``pytest_mlperf.observers`` that names an object
-with ``around``. A whole observer::
-
-    @dataclass
-    class ObservedLoad:
-        facts: dict[str, str]
-
-        def see(self, heartbeat):
-            pass  # the load average is read once
-
-    class LoadAverage:
-        @contextmanager
-        def around(self, task):
-            observed = ObservedLoad({})
-            yield observed
-            observed.facts["load after"] = f"{os.getloadavg()[0]:.2f}"
-
-    LOAD_AVERAGE = LoadAverage()
-
-It runs in pytest's process, beside the process that measures: keep ``see`` short.
+with ``around``; docs/extend/observer.md shows a whole one. It runs in
+pytest's process, beside the process that measures: keep ``see`` short.
 """
 
 from __future__ import annotations

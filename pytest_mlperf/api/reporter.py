@@ -1,21 +1,7 @@
 """What a reporter is: it makes something of a session's results when they are whole.
 
 A package adds one by an entry point in ``pytest_mlperf.reporters`` that names an object
-with ``write``. A whole reporter::
-
-    class Csv:
-        name = "csv"
-
-        def write(self, session, folder):
-            path = folder / "results.csv"
-            with path.open("w", newline="") as stream:
-                for verdict in session.verdicts:
-                    metric = verdict.metric
-                    value = (metric.value, metric.unit) if metric else ("", "")
-                    csv.writer(stream).writerow((verdict.benchmark, *value))
-            return path
-
-    CSV = Csv()
+with ``write``; docs/extend/reporter.md shows a whole one.
 """
 
 from __future__ import annotations

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
+from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+
+SET_UP = "set up"
+"""Outcome of an item whose fixtures alone were asked for (``--setup-only``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Record:
 
     nodeid: str
     outcome: str
-    """pytest's: ``passed``, ``failed``, ``error``, ``skipped`` …, or
+    """pytest's: ``passed``, ``failed``, ``error``, ``skipped`` …, or ``SET_UP`` or
     ``interrupted``."""
     cell: Mapping[str, str]
     """benchmark, target, scenario, engine, round and mode."""
@@ -35,8 +39,10 @@ class Record:
         An item that failed for another reason than its rules never shows as VALID,
         and one that ended without a verdict shows as ERROR.
         """
-        if self.outcome in ("skipped", "interrupted"):
+        if self.outcome in ("skipped", "interrupted", SET_UP):
             return None
+        if self.outcome == "passed" and self.cell.get("mode") == Mode.BARE.value:
+            return None  # no rule judges it
         if self.verdict and (self.outcome == "passed" or not self.verdict.valid):
             return self.verdict
         first_line = self.reason.partition("\n")[0]

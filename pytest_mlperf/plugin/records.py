@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.session_results import SET_UP
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import known_cells
@@ -71,7 +72,8 @@ def make_record(
         return None
     verdict = properties.get(junit.KEY)
     blamed = next((p for p in phases if not p.passed), None)
-    outcome = "passed" if has_ended else "interrupted"
+    outcome = "passed" if any(p.when == "call" for p in phases) else SET_UP
+    outcome = outcome if has_ended else "interrupted"
     return Record(
         nodeid=last.nodeid,
         outcome=name_outcome(blamed) if blamed else outcome,

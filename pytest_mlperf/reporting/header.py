@@ -26,7 +26,7 @@ def estimate_least_s(
     runs = [0.0]
     for cell, mode in items:
         rule = cell.rule
-        if rule and mode != Mode.ACCURACY.value:
+        if rule and mode not in (Mode.ACCURACY.value, Mode.BARE.value):
             asked = options.min_duration_s or float("inf")
             runs.append(min(rule.min_duration_ms / 1000, asked))
     return max(max(runs), sum(runs) / workers)

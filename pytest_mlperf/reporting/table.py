@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pytest_mlperf.config.options import FAST_S
 from pytest_mlperf.core.matrix import ORDER
+from pytest_mlperf.core.session_results import SET_UP
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.verdict import Metric
@@ -77,10 +78,12 @@ def make_table(session: SessionResults, width: int, *, colour: bool) -> list[str
     was skipped.
     """
     lines = render_rows(make_rows(session.verdicts), width, colour=colour)
-    if session.records and all(r.outcome == "skipped" for r in session.records):
-        count = len(session.records)
-        items = f"{count} item{'s' * (count != 1)}"
+    count, outcomes = len(session.records), {r.outcome for r in session.records}
+    items = f"{count} item{'s' * (count != 1)}"
+    if outcomes == {"skipped"}:
         lines.append(f"mlperf: {items} skipped, nothing was measured; -rs says why")
+    if SET_UP in outcomes:
+        lines.append(f"mlperf: {items} set up or skipped, nothing was measured")
     return lines
 
 

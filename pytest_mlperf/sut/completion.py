@@ -240,7 +240,8 @@ def batch_gatherer(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Ba
 def check_rows(rows: Any, size: int) -> Array:
     """Return answers that LoadGen may read by address, or raise ``ValueError``."""
     if not isinstance(rows, np.ndarray) or rows.ndim < 1 or len(rows) != size:
-        found = getattr(rows, "shape", type(rows).__name__)
+        is_array = isinstance(rows, np.ndarray)
+        found = rows.shape if is_array else type(rows).__name__
         raise ValueError(
             f"the engine answered with {found}, but should return {size} rows "
             f"for {size} samples: one answer a sample, in the order of the batch"

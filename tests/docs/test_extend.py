@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from pathlib import Path
 
 from pytest_mlperf.benchmarks.files import EMBEDDED
-from tests.support.documents import ROOT
 from tests.support.documents import Project
+from tests.support.documents import copy_package
 from tests.support.documents import read_page
 from tests.support.kserve_server import serve_model
 
@@ -202,13 +201,7 @@ def test_the_round_of_its_page_judges_once_its_file_is_there(project: Project) -
     """A copy of the package with one file more."""
     page = read_page("extend/round.md")
     (command,) = page.commands
-    copy = project.home.parent / "clone"
-    package = ROOT / "pytest_mlperf"
-    ignored = shutil.ignore_patterns("embedded", "__pycache__")
-    shutil.copytree(package, copy / "pytest_mlperf", ignore=ignored)
-    (copy / "pytest_mlperf/embedded").symlink_to(package / "embedded")
-    for name in ("fixtures", "suites", "systems"):
-        (copy / name).symlink_to(ROOT / name)
+    copy = copy_package(project.home.parent / "clone")
     rounds = copy / "pytest_mlperf/core/rounds"
     (rounds / "v7_0.py").write_text(page.files["v7_0.py"])
     outcome = project.run(command.line, first_on_path=copy)

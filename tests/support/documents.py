@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -27,6 +28,7 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting import results
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "pytest_mlperf"
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.M | re.S)
 LIMIT_S = 150
 
@@ -84,11 +86,11 @@ class Outcome:
         return [one.verdict for one in self.records if one.verdict]
 
     def expect(self, lines: Sequence[str]) -> None:
-        """Fail unless the lines were printed, in this order."""
+        """Fail unless the lines were printed, in any order."""
         patterns = [_squash(line) for line in lines]
         patterns = [p.replace("[", "[[]").replace("…", "*") for p in patterns]
         printed = [_squash(line) for line in self.text.splitlines()]
-        pytest.LineMatcher(printed).fnmatch_lines(patterns)
+        pytest.LineMatcher(printed).fnmatch_lines_random(patterns)
 
 
 def _squash(line: str) -> str:
@@ -148,6 +150,18 @@ class Project:
         )
         print(f"$ {command}\n{ended.stdout}")  # noqa: T201 - pytest shows it on failure
         return Outcome(ended.returncode, ended.stdout, self.home)
+
+
+def copy_package(folder: Path, *, as_wheel: bool = False) -> Path:
+    """Return a folder with a copy of the package, in a clone's or a wheel's layout."""
+    package = folder / "pytest_mlperf"
+    ignored = shutil.ignore_patterns("embedded", "__pycache__")
+    shutil.copytree(PACKAGE, package, ignore=ignored)
+    (package / "embedded").symlink_to(PACKAGE / "embedded")
+    for name in ("fixtures", "suites", "systems"):
+        place = package if as_wheel else folder
+        (place / name).symlink_to(ROOT / name)
+    return folder
 
 
 def _entry_points(groups: dict[str, dict[str, str]]) -> Iterator[str]:
