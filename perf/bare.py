@@ -15,13 +15,13 @@ import mlperf_loadgen as lg
 import numpy as np
 
 
-def loop(settings: Any, folder: str, samples: int) -> None:
+def run_loop(settings: Any, folder: str, samples: int) -> None:
     """Run LoadGen over the shortest SUT that Python can express."""
     answer = np.zeros(1, np.float32)
-    spot, size = answer.ctypes.data, answer.nbytes
+    address, size = answer.ctypes.data, answer.nbytes
 
-    def issue(ids: list[int], indices: list[int]) -> None:  # noqa: ARG001 - its shape
-        lg.QuerySamplesComplete([lg.QuerySampleResponse(i, spot, size) for i in ids])
+    def issue(ids: list[int], indices: list[int]) -> None:  # noqa: ARG001 - LoadGen's signature
+        lg.QuerySamplesComplete([lg.QuerySampleResponse(i, address, size) for i in ids])
 
     sut = lg.ConstructFastSUT(issue, lambda: None)
     qsl = lg.ConstructQSL(samples, samples, lambda _: None, lambda _: None)
@@ -33,18 +33,18 @@ def loop(settings: Any, folder: str, samples: int) -> None:
     lg.DestroyFastSUT(sut)
 
 
-def test_settings(args: argparse.Namespace) -> Any:
+def make_settings(args: argparse.Namespace) -> Any:
     """Return the TestSettings that the suite uses for the same run."""
-    made = lg.TestSettings()
-    made.scenario = getattr(lg.TestScenario, args.scenario)
-    made.mode = lg.TestMode.PerformanceOnly
-    made.min_duration_ms = int(args.seconds * 1000)
-    made.min_query_count = 1
-    made.server_target_qps = made.offline_expected_qps = args.rate
-    made.server_target_latency_ns = args.bound_ns
-    made.single_stream_expected_latency_ns = args.latency_ns
-    made.multi_stream_expected_latency_ns = args.latency_ns
-    return made
+    settings = lg.TestSettings()
+    settings.scenario = getattr(lg.TestScenario, args.scenario)
+    settings.mode = lg.TestMode.PerformanceOnly
+    settings.min_duration_ms = int(args.seconds * 1000)
+    settings.min_query_count = 1
+    settings.server_target_qps = settings.offline_expected_qps = args.rate
+    settings.server_target_latency_ns = args.bound_ns
+    settings.single_stream_expected_latency_ns = args.latency_ns
+    settings.multi_stream_expected_latency_ns = args.latency_ns
+    return settings
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
         gc.collect()
         gc.freeze()
         gc.disable()
-    loop(test_settings(args), args.folder, args.samples)
+    run_loop(make_settings(args), args.folder, args.samples)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,18 @@
-"""Collects ratios, prints them as one table and keeps them as JSON."""
+"""Options and fixtures of the speed benchmarks, which pytest-benchmark tabulates."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
-from datetime import datetime
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 import pytest
 
-from perf.ratio import Row
-from perf.ratio import render
 from perf.suite_run import Bench
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.plugin.session import State
-
-ROWS = pytest.StashKey[list[Row]]()
-Record = Callable[[Row], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,15 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     "mean little (default 1)")  # fmt: skip
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Begin with no rows."""
-    config.stash[ROWS] = []
-
-
-@pytest.fixture(scope="session")
-def record(pytestconfig: pytest.Config) -> Record:
-    """Takes a row for the table at the end."""
-    return pytestconfig.stash[ROWS].append
+def pytest_benchmark_update_json(
+    config: pytest.Config, output_json: dict[str, Any]
+) -> None:
+    """Keep beside the figures what says how far to trust them."""
+    output_json["ratio_scale"] = config.getoption("--ratio-scale")
+    output_json["load_average"] = os.getloadavg()
 
 
 @pytest.fixture(scope="session")
@@ -56,35 +48,67 @@ def bench(
     )
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Print the table and write it beside the other reports."""
-    rows = config.stash[ROWS]
-    if not rows:
-        return
-    loads = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    terminalreporter.section("speed: medians of interleaved runs")
-    for line in render(rows):
-        terminalreporter.write_line(line)
-    terminalreporter.write_line(
-        f"spread: (largest - smallest) / median of the noisier side. Load average at "
-        f"the end: {loads} on {os.cpu_count()} CPUs"
-    )
-    path = write(rows, State.of(config).options.reports)
-    terminalreporter.write_line(f"written to {path}")
+class Clock:
+    """A timer that stands still but for what it is advanced by."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def read(self) -> float:
+        return self._seconds
+
+    def reset(self) -> None:
+        """Begin at 0 again, so that a difference is not rounded."""
+        self._seconds = 0.0
+
+    def advance(self, seconds: float) -> None:
+        self._seconds += seconds
 
 
-def write(rows: list[Row], reports: Path) -> Path:
-    """Write the rows as JSON and return where."""
-    now = datetime.now()
-    path = reports / f"speed-{now:%Y%m%d-%H%M%S}.json"
-    reports.mkdir(parents=True, exist_ok=True)
-    facts = {
-        "finished": now.isoformat(timespec="seconds"),
-        "load_average": os.getloadavg(),
-        "cpus": os.cpu_count(),
-        "rows": [row.record() for row in rows],
-    }
-    path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return path
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Reports figures that were measured elsewhere as rounds of pytest-benchmark.
+
+    LoadGen's p99, another process's rate and the result of a bisection are not the time
+    of any call here, and pytest-benchmark runs the rounds of one side before those of
+    the next, where ours alternate. It takes a timer of one's own, though: this one
+    advances by the figure. Table, save and compare are pytest-benchmark's.
+    """
+
+    benchmark: Any
+    clock: Clock
+
+    def report_seconds(
+        self, group: str, seconds: Sequence[float], **extra_info: object
+    ) -> None:
+        """Report times, one a round."""
+        figures = iter(seconds)
+        self.benchmark.group = group
+        self.benchmark.extra_info.update(extra_info)
+        self.benchmark.pedantic(
+            lambda: self.clock.advance(next(figures)),
+            setup=self.clock.reset,
+            rounds=len(seconds),
+        )
+
+    def report_rates(
+        self, group: str, rates: Sequence[float], unit: str, **extra_info: object
+    ) -> None:
+        """Report rates as the time of one; the column OPS is the rate again."""
+        seconds = [1 / rate for rate in rates]
+        extra_info[f"{unit}/s"] = median(rates)
+        self.report_seconds(f"{group}, time per {unit}", seconds, **extra_info)
+
+
+@pytest.fixture
+def clock(request: pytest.FixtureRequest) -> Clock:
+    """The timer of the item's benchmark, which must not exist yet."""
+    clock = Clock()
+    request.node.add_marker(pytest.mark.benchmark(timer=clock.read))
+    return clock
+
+
+@pytest.fixture
+def replay(clock: Clock, benchmark: Any) -> Replay:
+    """Reports the figures of one side of a comparison."""
+    return Replay(benchmark, clock)

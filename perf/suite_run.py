@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.core import rounds
@@ -19,6 +21,7 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
 
+T = TypeVar("T")
 SPEED = ("result_min_duration_met", "result_perf_constraints_met", "early_stopping_met")
 """What a run may miss by being slow or fast; anything else is a wrong result."""
 
@@ -48,11 +51,24 @@ class Bench:
     scale: float
     """Factor on every LoadGen run's duration; 1 for figures, less to try things."""
 
-    def fresh(self, name: str) -> Path:
+    def make_folder(self, name: str) -> Path:
         """Make the next empty folder of that name."""
-        made = self.folder / f"{len(list(self.folder.iterdir())):04d}-{name}"
-        made.mkdir()
-        return made
+        folder = self.folder / f"{len(list(self.folder.iterdir())):04d}-{name}"
+        folder.mkdir()
+        return folder
+
+    def alternate(
+        self, sides: Mapping[str, Callable[[], T]], times: int = 0
+    ) -> dict[str, list[T]]:
+        """Measure all sides in turn, ``times`` over or as often as the user says.
+
+        In turn, so that a slow spell of a shared machine meets every side.
+        """
+        results: dict[str, list[T]] = {name: [] for name in sides}
+        for _ in range(times or self.runs):
+            for name, measure in sides.items():
+                results[name].append(measure())
+        return results
 
     def make_task(
         self,
@@ -66,9 +82,9 @@ class Bench:
         bound_ns: int | None = None,
     ) -> Task:
         """Return a performance run on the embedded workload, shortened."""
-        found = rounds.find_newest(benchmark, target, scenario)
-        assert found is not None
-        rule = found.find(benchmark, target, scenario)
+        newest = rounds.find_newest(benchmark, target, scenario)
+        assert newest is not None
+        rule = newest.find(benchmark, target, scenario)
         assert rule is not None
         if bound_ns is not None:
             rule = replace(rule, target_latency_ns=bound_ns)
@@ -77,11 +93,11 @@ class Bench:
         return Task(
             cell=cell,
             mode=Mode.PERFORMANCE,
-            seeds=found.seeds,
+            seeds=newest.seeds,
             provider=registry.reference("engine", engine),
             benchmark=registry.reference("benchmark", benchmark),
             precision=tuning.precision or default,
-            folder=self.fresh(cell.id),
+            folder=self.make_folder(cell.id),
             workload="embedded",
             cache=self.cache,
             cpus=self.cpus,
@@ -90,21 +106,20 @@ class Bench:
         )
 
 
-def run(job: Task, runner: Runner | None = None) -> Result:
-    """Run a job, in a fresh runner unless one is given, and read its log.
+def run_suite(task: Task, runner: Runner | None = None) -> Result:
+    """Run a task, in a fresh runner unless one is given, and read its log.
 
     Asserts that the run is right whatever its speed.
     """
     used = runner or Runner(build_s=600.0)
     try:
-        done = used.run(job)
+        done = used.run(task)
     finally:
         if runner is None:
             used.close()
-    folder = job.folder
-    log = Log.read(folder)
+    log = Log.read(task.folder)
     assert_sound(log)
-    return Result(log, done, folder)
+    return Result(log, done, task.folder)
 
 
 def assert_sound(log: Log) -> None:
@@ -114,12 +129,3 @@ def assert_sound(log: Log) -> None:
     assert log.flag("result_min_queries_met")
     if log.text("result_validity") != "VALID":
         assert not all(log.get(key, True) for key in SPEED)
-
-
-def interleaved(times: int, *sides: Callable[[], float]) -> list[list[float]]:
-    """Measure all sides in turn, ``times`` over; one list of figures per side.
-
-    Turn about, so that a slow spell of a shared machine meets every side.
-    """
-    rounds_ = [[side() for side in sides] for _ in range(times)]
-    return [list(figures) for figures in zip(*rounds_, strict=True)]

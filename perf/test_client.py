@@ -9,34 +9,36 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from perf.canned_server import answer
-from perf.ratio import Row
+from perf.conftest import Replay
 from perf.suite_run import Bench
-from perf.suite_run import interleaved
 
-Record = Callable[[Row], None]
 ROOT = Path(__file__).resolve().parents[1]
 TOKENS = 16
 SECONDS = 3.0
-RATES = {False: (1000, 4000, 16_000), True: (250, 1000, 4000)}
-"""Streamed or not -> requests a second at which latencies are taken."""
-streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-
-
+PACES = [(False, rate) for rate in (1000, 4000, 16_000)]
+PACES += [(True, rate) for rate in (250, 1000, 4000)]
+"""Streamed or not, and requests a second at which latencies are taken."""
 ENDPOINTS = (1, 2, 4, 8)
 SLOTS, SERVICE_S = 64, 0.1
 """Of each simulated endpoint: 640 answers a second and no more."""
+each_stream = pytest.mark.parametrize(
+    "stream", [False, True], ids=["whole", "streamed"], scope="module"
+)
+each_side = pytest.mark.parametrize("side", ["ours", "bare"])
+Figures = dict[str, list[dict[str, float]]]
+"""Side -> rate, p50 and p99 of every run."""
 
 
 @contextmanager
-def server(*args: str, stream: bool) -> Iterator[list[str]]:
+def run_server(*args: str, stream: bool) -> Iterator[list[str]]:
     """Run the canned server and yield its ports."""
     command = [sys.executable, "-m", "perf.canned_server", str(TOKENS), *args]
     command += ["--stream"] * stream
@@ -58,67 +60,109 @@ def drive(who: str, ports: list[str], seconds: float, *args: str) -> dict[str, f
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
 
 
-@streamed
-def test_client_rate(bench: Bench, record: Record, stream: bool) -> None:
-    """Answers a second with 256 outstanding: from there on the client is the limit."""
+def drive_ours(ports: list[str], bench: Bench, *args: str) -> dict[str, float]:
+    """Drive our client for the length of a run."""
+    return drive("ours", ports, SECONDS * bench.scale, *args)
+
+
+def drive_bare(
+    ports: list[str], bench: Bench, *args: str, stream: bool
+) -> dict[str, float]:
+    """Drive bare sockets, which know the end of an answer by its size."""
     size = len(answer(TOKENS, stream=stream))
+    return drive("bare", ports, SECONDS * bench.scale, "--size", str(size), *args)
+
+
+@pytest.fixture(scope="module")
+def floods(bench: Bench, stream: bool) -> Figures:
+    """Both sides with 256 outstanding: from there on the client is the limit."""
     own = ["--stream"] * stream
-    with server(stream=stream) as ports:
-        seconds = SECONDS * bench.scale
-        ours, bare = interleaved(
-            bench.runs,
-            lambda: drive("ours", ports, seconds, *own)["rate"],
-            lambda: drive("bare", ports, seconds, "--size", str(size))["rate"],
+    with run_server(stream=stream) as ports:
+        return bench.alternate(
+            {
+                "ours": partial(drive_ours, ports, bench, *own),
+                "bare": partial(drive_bare, ports, bench, stream=stream),
+            }
         )
+
+
+@each_stream
+@each_side
+def test_client_rate(side: str, stream: bool, floods: Figures, replay: Replay) -> None:
+    """Answers a second, against bare sockets."""
     what = f"streams of {TOKENS} tokens" if stream else "whole answers"
-    record(Row(f"client, {what}", "req/s", ours, bare, note="against bare sockets"))
+    rates = [run["rate"] for run in floods[side]]
+    replay.report_rates(f"client, {what}", rates, "answer")
 
-    assert min(ours) > 0
+    assert min(rates) > 0
 
 
-@streamed
-def test_client_latency(bench: Bench, record: Record, stream: bool) -> None:
-    """What the client adds to an answer's way at rising rates, p50 and p99."""
-    size = len(answer(TOKENS, stream=stream))
+@pytest.fixture(scope="module")
+def paced(bench: Bench, stream: bool, rate: int) -> Figures:
+    """Both sides at a rate; bare sockets answer one request after the other."""
+    own = ["--rate", str(rate), *(["--stream"] * stream)]
+    ping = ["--rate", str(min(rate, 1000))]
+    with run_server(stream=stream) as ports:
+        return bench.alternate(
+            {
+                "ours": partial(drive_ours, ports, bench, *own),
+                "bare": partial(drive_bare, ports, bench, *ping, stream=stream),
+            }
+        )
+
+
+@pytest.mark.parametrize(
+    ("stream", "rate"),
+    PACES,
+    ids=[f"{'streamed' if stream else 'whole'}-{rate}" for stream, rate in PACES],
+    scope="module",
+)
+@pytest.mark.parametrize("percentile", ["p50", "p99"])
+@each_side
+def test_client_latency(
+    side: str, percentile: str, stream: bool, rate: int, paced: Figures, replay: Replay
+) -> None:
+    """What the client adds to an answer's way at rising rates."""
     what = "streamed" if stream else "whole"
-    with server(stream=stream) as ports:
-        seconds = SECONDS * bench.scale
-        for rate in RATES[stream]:
-            runs: dict[str, list[dict[str, float]]] = {"ours": [], "bare": []}
-            for _ in range(bench.runs):
-                own = ["--rate", str(rate), *(["--stream"] * stream)]
-                runs["ours"].append(drive("ours", ports, seconds, *own))
-                ping = ["--rate", str(min(rate, 1000)), "--size", str(size)]
-                runs["bare"].append(drive("bare", ports, seconds, *ping))
-            for part in ("p50", "p99"):
-                ours = [run[part] for run in runs["ours"]]
-                bare = [run[part] for run in runs["bare"]]
-                kept = [run["rate"] for run in runs["ours"]]
-                note = f"{min(kept):,.0f} to {max(kept):,.0f} answers/s"
-                record(
-                    Row(f"client {what} {rate}/s {part}", "ms", ours, bare, note=note)
-                )
+    rates = [run["rate"] for run in paced[side]]
+    replay.report_seconds(
+        f"client, {what}, {rate:,}/s, {percentile} latency",
+        [run[percentile] / 1e3 for run in paced[side]],
+        **{"answers/s": rates},
+    )
 
-                assert min(kept) > 0
+    assert min(rates) > 0
+
+
+@pytest.fixture(scope="module")
+def endpoint_rates(bench: Bench) -> dict[int, list[float]]:
+    """Answers a second of every number of endpoints."""
+
+    def measure(count: int) -> float:
+        slots = ("--slots", str(SLOTS), "--seconds", str(SERVICE_S))
+        width = ("--width", str(2 * SLOTS * count))
+        with run_server("--ports", str(count), *slots, stream=True) as ports:
+            return drive_ours(ports, bench, "--stream", *width)["rate"]
+
+    sides = {str(count): partial(measure, count) for count in ENDPOINTS}
+    rates = bench.alternate(sides)
+    return {count: rates[str(count)] for count in ENDPOINTS}
 
 
 @pytest.mark.parametrize("count", ENDPOINTS)
-def test_endpoints_add_up(bench: Bench, record: Record, count: int) -> None:
+def test_endpoints_add_up(
+    count: int, endpoint_rates: dict[int, list[float]], replay: Replay
+) -> None:
     """N endpoints of a known speed answer N times as much, least outstanding first."""
-    most = count * SLOTS / SERVICE_S
-    args = ("--ports", str(count), "--slots", str(SLOTS), "--seconds", str(SERVICE_S))
-    width = str(2 * SLOTS * count)
-    with server(*args, stream=True) as ports:
-        seconds = SECONDS * bench.scale
-        rates = [
-            drive("ours", ports, seconds, "--stream", "--width", width)["rate"]
-            for _ in range(bench.runs)
-        ]
-    note = f"{count} x {SLOTS} requests at a time for {SERVICE_S:g} s each"
-    record(Row(f"{count} endpoints", "req/s", rates, [most] * len(rates), note=note))
+    replay.report_rates(
+        f"endpoints of {SLOTS / SERVICE_S:g} answers/s",
+        endpoint_rates[count],
+        "answer",
+        most=count * SLOTS / SERVICE_S,
+    )
 
-    assert min(rates) > 0
+    assert min(endpoint_rates[count]) > 0

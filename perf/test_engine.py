@@ -1,35 +1,35 @@
 """onnxruntime through the whole suite against its own best batch loop.
 
 The baseline is measured in the same session: first a grid of streams x threads x batch,
-then the best of it again, turn about with the suite's runs. Models are the embedded
+then the best of it again, in turn with the suite's runs. Models are the embedded
 ones, in the precision of the target 99.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
-from functools import cache
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from perf.ratio import Row
+from perf.bare_engine import Point
+from perf.conftest import Replay
 from perf.suite_run import Bench
-from perf.suite_run import Result
-from perf.suite_run import interleaved
-from perf.suite_run import run
+from perf.suite_run import run_suite
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.messages import TunedTask
+from pytest_mlperf.runner.messages import TuneTask
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.tuning.saved import engine_tuning
 
-Record = Callable[[Row], None]
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 8.0
 STEPS = 6
@@ -50,218 +50,224 @@ class Model:
     """Server's bound for the bisection; the round's own may be out of reach."""
 
 
-MODELS = (
-    Model("resnet50", "", 100_000_000),
-    Model("bert", "99", 130_000_000),
-)
-each_model = pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
+RESNET50 = Model("resnet50", "", 100_000_000)
+BERT = Model("bert", "99", 130_000_000)
+SIDES = ("suite", "suite-same-layout", "bare")
+"""The suite as its probe tunes it, the suite on the best layout of the grid, and the
+bare loop on that."""
+PADDED_SIDES = (*SIDES, f"bare-padded-to-{PADDED}", "bare-unsorted")
+OFFLINE = [(model, side) for model, sides in ((RESNET50, SIDES), (BERT, PADDED_SIDES))
+           for side in sides]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One setting of the grid."""
+class Grid:
+    """What the bare loop of a model reaches at every layout and batch."""
 
-    streams: int
-    threads: int
-    batch: int
-
-    @classmethod
-    def parse(cls, text: str) -> Point:
-        """Read ``2 x 1, batch 4``."""
-        return cls(*(int(n) for n in re.findall(r"\d+", text)))
+    bench: Bench
+    model: Model
+    rates: dict[Point, float]
 
     @property
-    def arguments(self) -> list[str]:
-        """Return the options of ``bare_engine``."""
-        names = ("--streams", "--threads", "--batch")
-        values = (self.streams, self.threads, self.batch)
-        pairs = zip(names, values, strict=True)
-        return [word for name, value in pairs for word in (name, str(value))]
+    def best(self) -> Point:
+        return max(self.rates, key=lambda point: self.rates[point])
 
     @property
-    def tuning(self) -> Tuning:
-        """Return the same as a system file would."""
-        return Tuning(batch=self.batch, streams=self.streams, threads=self.threads)
+    def rate(self) -> float:
+        """Samples/s at the best point."""
+        return self.rates[self.best]
+
+    def measure_best(self, *options: str, share: float = 1.0) -> float:
+        """Return samples/s of the best point again, over a share of a run's data."""
+        seconds = SECONDS * self.bench.scale
+        samples = int(share * seconds * self.rate)
+        sizes = ("--seconds", str(0.5 * seconds), "--samples", str(samples))
+        rates = run_loop(self.bench, self.model, str(self.best), *sizes, *options)
+        return rates[self.best]
 
 
-def loop(bench: Bench, model: Model, *options: str) -> dict[str, float]:
-    """Run ``bare_engine`` in a fresh process."""
+def run_loop(bench: Bench, model: Model, *arguments: str) -> dict[Point, float]:
+    """Return samples/s of the bare loop in a fresh process."""
     command = [sys.executable, "-m", "perf.bare_engine", model.name, model.target]
-    command += [str(bench.cache), *options]
+    command += [str(bench.cache), *arguments]
     ended = subprocess.run(
         command, check=True, cwd=ROOT, timeout=900, stdout=subprocess.PIPE, text=True
     )
-    found: dict[str, float] = json.loads(ended.stdout)
-    return found
+    rates: dict[str, float] = json.loads(ended.stdout)
+    return {Point.parse(text): rate for text, rate in rates.items()}
 
 
-@cache
-def grid(bench: Bench, model: Model) -> dict[str, float]:
-    """Measure every layout and batch once a session."""
-    return loop(bench, model, "--seconds", str(bench.scale))
+@pytest.fixture(scope="module")
+def grids() -> dict[str, Grid]:
+    """The grids of this session: one a model."""
+    return {}
 
 
-def best(found: dict[str, float]) -> Point:
-    """Return the fastest setting of a grid."""
-    return Point.parse(max(found, key=lambda name: found[name]))
+@pytest.fixture(scope="module")
+def grid(bench: Bench, model: Model, grids: dict[str, Grid]) -> Grid:
+    """The model's grid."""
+    if model.name not in grids:
+        rates = run_loop(bench, model, "--seconds", str(bench.scale))
+        grids[model.name] = Grid(bench, model, rates)
+    return grids[model.name]
 
 
-def at(bench: Bench, model: Model, point: Point, rate: float, *options: str) -> float:
-    """Return samples/s of the bare loop at one setting, over a run's worth of data."""
-    seconds = SECONDS * bench.scale
-    found = loop(
-        bench,
-        model,
-        *point.arguments,
-        *("--seconds", str(0.5 * seconds), "--samples", str(int(seconds * rate))),
-        *options,
-    )
-    return next(iter(found.values()))
+@dataclass(frozen=True, slots=True)
+class OfflineRun:
+    """One run of either side."""
+
+    rate: float
+    layout: str
 
 
-def offline(bench: Bench, model: Model, tuning: Tuning, seen: list[Result]) -> float:
-    """Return samples/s of one Offline run through the suite."""
-    job = bench.make_task(
-        model.name,
-        model.target,
-        Scenario.OFFLINE,
-        "onnxruntime",
-        seconds=SECONDS,
-        tuning=tuning,
-    )
-    seen.append(run(job))
-    return seen[-1].log.number("result_samples_per_second")
-
-
-@each_model
-def test_offline(model: Model, bench: Bench, record: Record) -> None:
-    """The suite answers every sample; as the probe tunes it and as the grid does."""
-    found = grid(bench, model)
-    point = best(found)
-    rate = max(found.values())
-    tuned = replace(point.tuning, target_qps=1.15 * rate)
-    probed_runs: list[Result] = []
-    same_runs: list[Result] = []
-    probed, same, bare = interleaved(
-        bench.runs,
-        partial(offline, bench, model, Tuning(), probed_runs),
-        partial(offline, bench, model, tuned, same_runs),
-        partial(at, bench, model, point, rate),
-    )
-
-    chosen = [
-        f"{r.done.facts.to_texts()['streams x threads']}, batch {r.done.facts.to_texts()['batch']}"
-        for r in probed_runs
-    ]
-    where = f"{point.streams} x {point.threads}, batch {point.batch}"
-    title = f"{model.name} Offline"
-    record(
-        Row(
-            f"{title} / best bare loop",
-            "samples/s",
-            probed,
-            bare,
-            at_least=0.97,
-            note=f"best of the grid: {where}; our probe chose {' | '.join(chosen)}",
-            facts={"grid": found},
+def run_offline(bench: Bench, model: Model, tuning: Tuning) -> OfflineRun:
+    """Run Offline through the suite, which answers every sample."""
+    result = run_suite(
+        bench.make_task(
+            model.name,
+            model.target,
+            Scenario.OFFLINE,
+            "onnxruntime",
+            seconds=SECONDS,
+            tuning=tuning,
         )
     )
-    record(
-        Row(
-            f"{title}, same layout / best bare loop",
-            "samples/s",
-            same,
-            bare,
-            at_least=0.97,
-        )
+    log, texts = result.log, result.done.facts.to_texts()
+    issued = log.integer("generated_samples_per_query")
+    assert issued == log.integer("effective_min_sample_count")
+    layout = f"{texts['streams x threads']}, batch {texts['batch']}"
+    return OfflineRun(log.number("result_samples_per_second"), layout)
+
+
+@pytest.fixture(scope="module")
+def offline_runs(bench: Bench, model: Model, grid: Grid) -> dict[str, list[OfflineRun]]:
+    """Offline of every side."""
+    tuning = replace(grid.best.tuning, target_qps=1.15 * grid.rate)
+
+    def run_bare(*options: str, share: float = 1.0) -> OfflineRun:
+        return OfflineRun(grid.measure_best(*options, share=share), str(grid.best))
+
+    measures = (
+        partial(run_offline, bench, model, Tuning()),
+        partial(run_offline, bench, model, tuning),
+        run_bare,
+        partial(run_bare, "--pad", str(PADDED), share=0.3),
+        partial(run_bare, "--unsorted"),
     )
-    for result in probed_runs + same_runs:
-        issued = result.log.integer("generated_samples_per_query")
-        assert issued == result.log.integer("effective_min_sample_count")
+    sides = PADDED_SIDES if model is BERT else SIDES
+    return bench.alternate(dict(zip(sides, measures, strict=False)))
 
 
-def test_bert_padding(bench: Bench, record: Record) -> None:
-    """The same questions, sorted and unpadded, padded to 384, and in random order."""
-    model = MODELS[1]
-    found = grid(bench, model)
-    point, rate = best(found), max(found.values())
-    tuned = replace(point.tuning, target_qps=1.15 * rate)
-    runs: list[Result] = []
-    ours, padded, unsorted_ = interleaved(
-        bench.runs,
-        partial(offline, bench, model, tuned, runs),
-        partial(at, bench, model, point, 0.3 * rate, "--pad", str(PADDED)),
-        partial(at, bench, model, point, rate, "--unsorted"),
+@pytest.mark.parametrize(
+    ("model", "side"),
+    OFFLINE,
+    ids=[f"{model.name}-{side}" for model, side in OFFLINE],
+    scope="module",
+)
+def test_offline(
+    model: Model,
+    side: str,
+    grid: Grid,
+    offline_runs: dict[str, list[OfflineRun]],
+    replay: Replay,
+) -> None:
+    """The suite beside the bare loop; its batches sorted and unpadded or not."""
+    replay.report_rates(
+        f"{model.name} Offline",
+        [run.rate for run in offline_runs[side]],
+        "sample",
+        layouts=[run.layout for run in offline_runs[side]],
+        grid={str(point): rate for point, rate in grid.rates.items()},
     )
 
-    title = "bert Offline, sorted and unpadded"
-    name = f"{title} / padded to {PADDED}"
-    record(Row(name, "samples/s", ours, padded, at_least=2.0))
-    record(Row(f"{title} / unsorted", "samples/s", ours, unsorted_))
-    assert bench.runs == len(runs)
+    assert all(run.rate > 0 for run in offline_runs[side])
 
 
-@each_model
-def test_server(model: Model, bench: Bench, record: Record) -> None:
-    """Bisects for the largest load that LoadGen calls VALID at the stated bound."""
-    rate = max(grid(bench, model).values())
-    make_task = partial(
-        bench.make_task,
-        model.name,
-        model.target,
-        Scenario.SERVER,
-        "onnxruntime",
-        bound_ns=model.bound_ns,
-    )
-    again = partial(at, bench, model, best(grid(bench, model)), rate)
-    loops = [again()]
-    runner = Runner(build_s=600.0)
-    tried: dict[float, list[str]] = {}
-    tuning: Tuning | None = None
+@dataclass(slots=True)
+class ServerSearch:
+    """A bisection for the largest load that LoadGen calls VALID."""
 
-    def valid(qps: float) -> bool:
-        nonlocal tuning
-        given = tuning or Tuning()
-        seconds = max(SECONDS, ENOUGH / qps / bench.scale)
-        result = run(
-            make_task(seconds=seconds, tuning=replace(given, target_qps=qps)), runner
-        )
-        if tuning is None:
-            # The layout that the suite chose itself, kept for the other runs.
-            facts = result.done.facts.to_texts()
-            text = f"{facts['streams x threads']}, batch {facts['batch']}"
-            tuning = Point.parse(text).tuning
-        tail = result.log.number("result_99.00_percentile_latency_ns") / 1e6
-        word = "valid" if result.valid else "invalid"
-        tried.setdefault(qps, []).append(f"{word} p99 {tail:.0f} ms")
-        return result.valid
+    grid: Grid
+    runner: Runner
+    tuning: Tuning = field(default_factory=Tuning)
+    largest: float = 0.0
+    trials: list[str] = field(default_factory=list)
+    loops: list[float] = field(default_factory=list)
+    """Samples/s of the bare loop before, amid and after the trials."""
 
-    try:
-        low, high = 0.0, 1.1 * rate
+    def find_load(self) -> None:
+        self.loops.append(self.grid.measure_best())
+        high = 1.1 * self.grid.rate
+        self.tuning = self.choose_layout(high)
         for step in range(STEPS):
             if step == STEPS // 2:
-                loops.append(again())
+                self.loops.append(self.grid.measure_best())
+            low = self.largest
             qps = (low + high) / 2 if low else 0.75 * high
             # A second try: one stall of a shared machine spoils a short run's p99.
-            if valid(qps) or valid(qps):
-                low = qps
+            if self.is_valid(qps) or self.is_valid(qps):
+                self.largest = qps
             else:
                 high = qps
+        self.loops.append(self.grid.measure_best())
+
+    def choose_layout(self, qps: float) -> Tuning:
+        """Return the layout that the suite chooses itself, for all runs."""
+        tuned = self.runner.obey(TuneTask(self.make_task(qps, SECONDS)))
+        assert isinstance(tuned, TunedTask)
+        chosen = engine_tuning(tuned.values)
+        streams = chosen.streams
+        return Point(streams.count, streams.threads, chosen.batch).tuning
+
+    def is_valid(self, qps: float) -> bool:
+        result = run_suite(self.make_task(qps, max(SECONDS, ENOUGH / qps)), self.runner)
+        tail_ms = result.log.number("result_99.00_percentile_latency_ns") / 1e6
+        word = "valid" if result.valid else "invalid"
+        self.trials.append(f"{qps:.1f}/s {word}, p99 {tail_ms:.0f} ms")
+        return result.valid
+
+    def make_task(self, qps: float, seconds: float) -> Task:
+        model = self.grid.model
+        return self.grid.bench.make_task(
+            model.name,
+            model.target,
+            Scenario.SERVER,
+            "onnxruntime",
+            seconds=seconds,
+            tuning=replace(self.tuning, target_qps=qps),
+            bound_ns=model.bound_ns,
+        )
+
+
+@pytest.fixture(scope="module")
+def server_search(grid: Grid) -> ServerSearch:
+    """The largest VALID load of the model, and its bare loop meanwhile."""
+    runner = Runner(build_s=600.0)
+    search = ServerSearch(grid, runner)
+    try:
+        search.find_load()
     finally:
         runner.close()
-    loops.append(again())
+    return search
 
-    bound = f"{model.bound_ns / 1e6:g} ms"
-    trials = "; ".join(f"{q:.1f}/s {', '.join(t)}" for q, t in sorted(tried.items()))
-    layout = f"{tuning.streams} x {tuning.threads}, batch {tuning.batch}"  # type: ignore[union-attr]
-    record(
-        Row(
-            f"{model.name} Server p99 <= {bound} / best bare loop",
-            "queries/s",
-            [low],
-            loops,
-            at_least=0.8,
-            note=f"{layout}; {trials}",
-        )
+
+@pytest.mark.parametrize(
+    "model", [RESNET50, BERT], ids=lambda model: model.name, scope="module"
+)
+@pytest.mark.parametrize("side", ["suite", "bare"])
+def test_server(
+    side: str, model: Model, server_search: ServerSearch, replay: Replay
+) -> None:
+    """The largest load that LoadGen calls VALID at the stated bound."""
+    search = server_search
+    if not search.largest:
+        pytest.skip(f"LoadGen called no load VALID: {'; '.join(search.trials)}")
+    replay.report_rates(
+        f"{model.name} Server p99 <= {model.bound_ns / 1e6:g} ms",
+        [search.largest] if side == "suite" else search.loops,
+        "query",
+        tuning=str(search.tuning),
+        trials=search.trials,
     )
-    assert tried
+
+    assert len(search.trials) >= STEPS

@@ -14,7 +14,7 @@ import pytest
 
 from perf.suite_run import Bench
 from perf.suite_run import Result
-from perf.suite_run import run
+from perf.suite_run import run_suite
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core import rounds
@@ -61,14 +61,14 @@ def sink(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def server_run(bench: Bench) -> Result:
     """A real Server run of a second, whose log can be judged."""
     tuning = Tuning(target_qps=5000.0)
-    return run(
+    return run_suite(
         bench.make_task(
             "bert", "99", Scenario.SERVER, "null", seconds=1.0, tuning=tuning
         )
     )
 
 
-def fail(error: BaseException) -> None:
+def raise_error(error: BaseException) -> None:
     """Let the benchmark fail."""
     raise error
 
@@ -103,7 +103,7 @@ def test_window_take(
         sink.clear()
         workload = workloads["resnet50"]
         engine = NullEngine(np.ascontiguousarray(workload.blank))
-        sut = BatchSUT(Window(32), [engine], workload, fail)
+        sut = BatchSUT(Window(32), [engine], workload, raise_error)
         for number in range(10_000):
             sut.issue([number], [0])
         sut.start()
@@ -155,15 +155,15 @@ def test_respond(
 
 def test_judge(benchmark: Any, server_run: Result) -> None:
     """Judging a Server log comes to a verdict with every check of the round."""
-    found = rounds.find_newest("bert", "99", Scenario.SERVER)
-    assert found is not None
-    rule = found.find("bert", "99", Scenario.SERVER)
+    newest = rounds.find_newest("bert", "99", Scenario.SERVER)
+    assert newest is not None
+    rule = newest.find("bert", "99", Scenario.SERVER)
     assert rule is not None
     done = server_run.done
     context = Context(settings=done.settings, reference=dict(done.reference))
     cell = Cell(rule, "null")
     verdict = benchmark(
-        judge, server_run.folder, cell, Mode.PERFORMANCE, rule, found, context
+        judge, server_run.folder, cell, Mode.PERFORMANCE, rule, newest, context
     )
 
     assert "loadgen_validity" in {check.name for check in verdict.checks}

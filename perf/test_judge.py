@@ -12,30 +12,30 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import pytest
 
-from perf.ratio import Row
+from perf.conftest import Replay
 from perf.suite_run import Bench
-from perf.suite_run import interleaved
 from tests.support import logs
 
-Record = Callable[[Row], None]
 LOGS = "MLPERF_JUDGE_LOGS"
 SUMMARY, DETAIL = "mlperf_log_summary.txt", "mlperf_log_detail.txt"
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 COPIES = 25
 LARGE = 60_000_000
 """Bytes of a large detail log."""
+MEMORY_MB = 200.0
 
 EXPLAIN = """
 import re, sys, time
-from pytest_mlperf.commands import main
+from pytest_mlperf.commands.main import main
 started = time.perf_counter()
-code = cli.main(["explain", *sys.argv[1:]])
+code = main(["explain", *sys.argv[1:]])
 seconds = time.perf_counter() - started
 # Not getrusage, whose peak includes the parent's before exec.
 used = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
@@ -76,63 +76,90 @@ def tree(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pat
     return root
 
 
-def child(code: str, *words: str, given: str = "") -> tuple[int, float, float, str]:
-    """Run code on one core; return its exit code, seconds, MB and output."""
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a process printed and took."""
+
+    output: str
+    seconds: float
+    memory_mb: float
+
+
+def run_code(code: str, *words: str, lines: str = "") -> Ended:
+    """Run code, which prints its exit code, seconds and MB, on one core."""
     core = str(min(os.sched_getaffinity(0)))
     ended = subprocess.run(
         ["taskset", "-c", core, sys.executable, "-c", code, *words],
-        input=given,
+        input=lines,
         capture_output=True,
         text=True,
         timeout=600,
     )
 
     assert ended.returncode == 0, ended.stderr
-    code_, seconds, used = ended.stderr.split()[-3:]
-    return int(code_), float(seconds), float(used), ended.stdout
+    _, seconds, memory = ended.stderr.split()[-3:]
+    return Ended(ended.stdout, float(seconds), float(memory))
 
 
-def test_a_tree(tree: Path, bench: Bench, record: Record) -> None:
-    """Every log of a tree is judged; the goal is that of 427 logs of 48 MB."""
-    details = sorted(tree.rglob(DETAIL))
-    size = sum(path.stat().st_size for path in details) / 1e6
-    given = "\n".join(map(str, details))
-    judged = json.loads(child(EXPLAIN, str(tree), "--json")[3])
-    ours, bare = interleaved(
-        bench.runs + 2,
-        lambda: child(EXPLAIN, str(tree), "--json")[1],
-        lambda: child(PARSE, given=given)[1],
+@pytest.fixture(scope="module")
+def explained(tree: Path, bench: Bench) -> dict[str, list[Ended]]:
+    """The tree judged, and its detail logs parsed and no more."""
+    details = "\n".join(map(str, tree.rglob(DETAIL)))
+    sides = {
+        "explain": lambda: run_code(EXPLAIN, str(tree), "--json"),
+        "json.loads": lambda: run_code(PARSE, lines=details),
+    }
+    return bench.alternate(sides, times=bench.runs + 2)
+
+
+@pytest.mark.parametrize("side", ["explain", "json.loads"])
+def test_a_tree(
+    side: str, tree: Path, explained: dict[str, list[Ended]], replay: Replay
+) -> None:
+    """Every log of a tree is judged."""
+    details = list(tree.rglob(DETAIL))
+    megabytes = sum(path.stat().st_size for path in details) / 1e6
+    seconds = [ended.seconds for ended in explained[side]]
+    replay.report_seconds(
+        f"explain {len(details)} logs of {megabytes:.1f} MB / parsing their lines",
+        seconds,
+        **{"MB/s": megabytes / median(seconds)},
     )
 
-    name = f"explain {len(details)} logs of {size:.1f} MB / json.loads of their lines"
-    record(Row(name, "s", ours, bare, below=5.0))
-    read = {Path(verdict["path"]) for verdict in judged}
-    assert {path.parent for path in details} <= read
+    verdicts = json.loads(explained["explain"][0].output)
+    paths = {Path(verdict["path"]) for verdict in verdicts}
+    assert {path.parent for path in details} <= paths
 
 
-def test_start(runs: dict[str, Path], bench: Bench, record: Record) -> None:
-    """One log from a shell, beside a Python that does nothing."""
+SCRIPTS = {
+    "explain": "import sys; from pytest_mlperf.commands.main import main; "
+    "sys.exit(main())",
+    "pass": "pass",
+}
 
-    def process(*command: str) -> float:
+
+@pytest.fixture(scope="module")
+def starts(runs: dict[str, Path], bench: Bench) -> dict[str, list[float]]:
+    """Seconds that a Python takes to judge a log, and to do nothing."""
+
+    def time_process(script: str) -> float:
+        command = [sys.executable, "-c", script, "explain", str(runs["Server"])]
         started = time.perf_counter()
         ended = subprocess.run(command, capture_output=True, timeout=60)
         assert ended.returncode in (0, 1), ended.stderr
-        return 1000 * (time.perf_counter() - started)
+        return time.perf_counter() - started
 
-    script = (
-        "import sys; from pytest_mlperf.commands.main import main; sys.exit(main())"
-    )
-    words = ("-c", script, "explain", str(runs["Server"]))
-    ours, bare = interleaved(
-        5 * bench.runs,
-        partial(process, sys.executable, *words),
-        partial(process, sys.executable, "-c", "pass"),
-    )
-
-    record(Row("explain one log / python -c pass", "ms", ours, bare, below=300.0))
+    sides = {side: partial(time_process, script) for side, script in SCRIPTS.items()}
+    return bench.alternate(sides, times=5 * bench.runs)
 
 
-def grown(source: Path, folder: Path, kind: str, samples: int) -> Path:
+@pytest.mark.parametrize("side", SCRIPTS)
+def test_start(side: str, starts: dict[str, list[float]], replay: Replay) -> None:
+    """One log from a shell, beside a Python that does nothing."""
+    replay.report_seconds("explain one log / python -c pass", starts[side])
+
+
+def write_large_log(source: Path, folder: Path, kind: str, samples: int) -> Path:
     """Copy a run whose detail log repeats a line of that kind until it is large.
 
     ``samples`` is how many numbers its loaded_qsl_set gets, in one line.
@@ -169,17 +196,19 @@ def test_a_large_log(
     outcome: str,
     runs: dict[str, Path],
     tmp_path: Path,
-    record: Record,
+    replay: Replay,
 ) -> None:
     """60 MB are judged in bounded memory; no benchmark has so many samples as the last.
 
-    R-GAT, the largest, has 0.8 million.
+    R-GAT, the largest, has 0.8 million. Memory depends on no other load of the machine,
+    so that it is asserted.
     """
     folder = tmp_path / "resnet50" / "Server" / "performance" / "run_1"
-    grown(runs["Server"], folder, kind, samples)
-    size = (folder / DETAIL).stat().st_size / 1e6
-    _, seconds, used, shown = child(EXPLAIN, str(folder))
+    write_large_log(runs["Server"], folder, kind, samples)
+    ended = run_code(EXPLAIN, str(folder))
+    replay.report_seconds(
+        f"explain one log of {LARGE / 1e6:.0f} MB", [ended.seconds], MB=ended.memory_mb
+    )
 
-    record(Row(f"memory for {size:.0f} MB: {kind}", "MB", [used], below=200.0))
-    record(Row(f"time for {size:.0f} MB: {kind}", "s", [seconds]))
-    assert shown.startswith(outcome or ("VALID", "INVALID")), shown
+    assert ended.output.startswith(outcome or ("VALID", "INVALID")), ended.output
+    assert ended.memory_mb < MEMORY_MB

@@ -7,23 +7,20 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from perf.ratio import Row
+from perf.conftest import Replay
 from perf.suite_run import Bench
-from perf.suite_run import interleaved
 
-Record = Callable[[Row], None]
 ROOT = Path(__file__).resolve().parents[1]
-PLUGIN = "pytest_mlperf.plugin.hooks"
+SIDES = {"with-plugin": ("-p", "mlperf"), "without": ()}
+FLAGS = ("--version", "-VV")
 
 
-def pytest_process(folder: Path, *arguments: str) -> tuple[str, float]:
-    """Run pytest with no plugin but those named; return its output and milliseconds."""
+def run_pytest(folder: Path, *arguments: str) -> tuple[str, float]:
+    """Run pytest with no plugin but those named; return its output and seconds."""
     command = [sys.executable, "-m", "pytest", *arguments]
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     started = time.perf_counter()
@@ -39,40 +36,48 @@ def pytest_process(folder: Path, *arguments: str) -> tuple[str, float]:
     seconds = time.perf_counter() - started
 
     assert ended.returncode == 0, ended.stdout
-    return ended.stdout, 1000 * seconds
+    return ended.stdout, seconds
 
 
-@pytest.mark.parametrize("flag", ["--version", "-VV"])
-def test_version(flag: str, bench: Bench, record: Record, tmp_path: Path) -> None:
-    """Both print pytest's version; ``-VV`` loads plugins, ``--version`` may not."""
-    times = 5 * bench.runs
-    with_it, without = interleaved(
-        times,
-        lambda: pytest_process(tmp_path, "-p", PLUGIN, flag)[1],
-        lambda: pytest_process(tmp_path, flag)[1],
+@pytest.fixture(scope="module")
+def starts(
+    bench: Bench, flag: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[tuple[str, float]]]:
+    """Output and seconds of a pytest that prints its version, with and without us."""
+    folder = tmp_path_factory.mktemp("start")
+    return bench.alternate(
+        {
+            side: lambda plugin=plugin: run_pytest(folder, *plugin, flag)  # type: ignore[misc]
+            for side, plugin in SIDES.items()
+        },
+        times=5 * bench.runs,
     )
 
-    name = f"pytest {flag}, with / without the plugin"
-    record(Row(name, "ms", with_it, without, adds_below=50.0))
-    assert "pytest" in pytest_process(tmp_path, "-p", PLUGIN, flag)[0]
+
+@pytest.mark.parametrize("flag", FLAGS, scope="module")
+@pytest.mark.parametrize("side", SIDES)
+def test_version(
+    side: str, flag: str, starts: dict[str, list[tuple[str, float]]], replay: Replay
+) -> None:
+    """Both print pytest's version; ``-VV`` loads plugins, ``--version`` may not."""
+    replay.report_seconds(f"pytest {flag}", [seconds for _, seconds in starts[side]])
+
+    assert all("pytest" in output for output, _ in starts[side])
 
 
-def test_collection(bench: Bench, record: Record) -> None:
-    """Collecting every suite finds every cell, and says how long it took."""
-    seen: set[int] = set()
+def test_collection(bench: Bench, replay: Replay) -> None:
+    """Collecting every suite finds the same cells each time."""
+    words = (*SIDES["with-plugin"], "suites", "--collect-only", "-q")
+    seconds, counts = [], set()
+    for _ in range(bench.runs + 2):
+        output, _ = run_pytest(
+            ROOT, *SIDES["with-plugin"], "suites", "--collect-only", "-q"
+        )
+        summary = re.search(r"(\d+) tests collected in ([\d.]+)s", output)
+        assert summary, output[-2000:]
+        counts.add(int(summary[1]))
+        seconds.append(float(summary[2]))
+    replay.report_seconds("pytest suites --collect-only -q", seconds, items=max(counts))
 
-    def collect() -> float:
-        arguments = ("-p", PLUGIN, "suites", "--collect-only", "-q")
-        text, _ = pytest_process(ROOT, *arguments)
-        found = re.search(r"(\d+) tests collected in ([\d.]+)s", text)
-        assert found, text[-2000:]
-        seen.add(int(found[1]))
-        return float(found[2])
-
-    (took,) = interleaved(bench.runs + 2, partial(collect))
-
-    count = max(seen)
-    name = f"pytest suites --collect-only -q, {count} items"
-    record(Row(name, "s", took, below=1.0))
-    assert seen == {count}
-    assert count > 0
+    assert len(counts) == 1
+    assert 0 not in counts

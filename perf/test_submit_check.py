@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
-from perf.ratio import Row
+import pytest
+
+from perf.conftest import Replay
 from perf.suite_run import Bench
-from perf.suite_run import interleaved
-from pytest_mlperf.core.submission import check
+from pytest_mlperf.core.submission.check import check_tree
+from pytest_mlperf.core.submission.check import read_tree
 from tests.support import trees
 
-Record = Callable[[Row], None]
 RESULTS = 1400
 """About as many as the largest round had."""
 
 
-def large(root: Path) -> Path:
-    """Write a submission of so many results: one system's five, copied.
+@pytest.fixture(scope="module")
+def large_tree(bench: Bench) -> Iterator[Path]:
+    """A submission of so many results: one system's five, copied.
 
     Copies, not links: each is read from the disk as a submitter's would be.
     """
+    root = bench.make_folder("submission")
     trees.make(root, "v6.1")
     home = root / "closed" / trees.ORG
     text = (home / f"systems/{trees.SYSTEM}.json").read_text("utf-8")
@@ -30,7 +33,8 @@ def large(root: Path) -> Path:
         name = f"{trees.SYSTEM}-{number:03}"
         shutil.copytree(home / "results" / trees.SYSTEM, home / "results" / name)
         (home / f"systems/{name}.json").write_text(text, "utf-8")
-    return root
+    yield root
+    shutil.rmtree(root)
 
 
 def read_all(root: Path) -> float:
@@ -43,27 +47,35 @@ def read_all(root: Path) -> float:
 
 
 def check_all(root: Path) -> float:
-    """Check a tree and return the seconds; it has no problem."""
+    """Check a tree, which has no problem, and return the seconds."""
     started = time.perf_counter()
-    problems = list(check.check_tree(root))
+    problems = list(check_tree(root))
     seconds = time.perf_counter() - started
 
     assert problems == []
     return seconds
 
 
-def test_1400_results(bench: Bench, record: Record) -> None:
-    """Every log of every result is judged in less than a minute."""
-    root = large(bench.folder / "submission")
-    tree, _ = check.read_tree(root)
-    ours, plain = interleaved(
-        bench.runs, lambda: check_all(root), lambda: read_all(root)
+@pytest.fixture(scope="module")
+def seconds(bench: Bench, large_tree: Path) -> dict[str, list[float]]:
+    """What both sides took."""
+    return bench.alternate(
+        {"check": lambda: check_all(large_tree), "read": lambda: read_all(large_tree)}
     )
-    files = sum(1 for path in root.rglob("*") if path.is_file())
-    size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
-    shutil.rmtree(root)
 
-    name = f"submit check of {len(tree.results):,} results / reading its files"
-    facts = {"files": files, "bytes": size}
-    record(Row(name, "s", ours, plain, below=60.0, facts=facts))
+
+@pytest.mark.parametrize("side", ["check", "read"])
+def test_1400_results(
+    side: str, seconds: dict[str, list[float]], large_tree: Path, replay: Replay
+) -> None:
+    """Every log of every result is judged."""
+    tree, _ = read_tree(large_tree)
+    sizes = [path.stat().st_size for path in large_tree.rglob("*") if path.is_file()]
+    replay.report_seconds(
+        f"submit check of {RESULTS:,} results / reading their files",
+        seconds[side],
+        files=len(sizes),
+        bytes=sum(sizes),
+    )
+
     assert len(tree.results) == RESULTS
