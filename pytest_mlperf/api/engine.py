@@ -60,11 +60,15 @@ class Build:
     report: str
     """One line for people: ``built in 3.1 s`` or ``cached``."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """Name -> words for people; ``device`` is the device's name."""
+    """Name -> words for people."""
     details: object = None
     """The engine's own value, which ``open`` gets back."""
     uses_gpu: bool = True
     """False for an engine that leaves a visible GPU alone."""
+    device: str = ""
+    """The device as the engine calls it, where it knows."""
+    weight_transformations: str = ""
+    """How the weights were made smaller, as a submission describes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ class RunFacts:
     """
 
     device: str = ""
-    """The device as NVML or the engine calls it; empty where the engine does not say."""
+    """The device as NVML or the engine calls it; empty where neither says."""
     uses_gpu: bool = True
     """False where the engine leaves a visible GPU alone."""
     accelerators: int = 0

@@ -96,9 +96,8 @@ class OrtProvider:
                 report = f"built {digest[:12]} in {seconds:.1f} s"
         facts = {"provider": provider, "onnxruntime": ort.__version__}
         uses_gpu = provider != CPU
-        if not uses_gpu:
-            facts["device"] = "CPU"
-        return Build(digest, path, request, report, facts, provider, uses_gpu)
+        device = "" if uses_gpu else "CPU"
+        return Build(digest, path, request, report, facts, provider, uses_gpu, device)
 
     def open(self, build: Build, threads: int) -> OrtEngine:
         import onnxruntime as ort

@@ -138,8 +138,8 @@ def find_basis(
     """Return what a compliance run is compared with: the newest VALID runs.
 
     They are of one build and as many devices, of this session, else of the earlier
-    one whose reports folder ``--mlperf-tree`` names. Raises ``RunRefused`` that says what
-    to select.
+    one whose reports folder ``--mlperf-tree`` names. Raises ``RunRefused`` that says
+    what to select.
     """
     needs = tuple(dict.fromkeys(("performance", *audit.needs)))
     homes = [reports, *([options.tree] if options.tree else [])]

@@ -60,8 +60,8 @@ def _cells(
     cells = []
     for name in sorted(present):
         rules = _own_rules(name, names) or _newest_rules(name, every, names)
+        takes = TENSORS if rehearsal else takes_of(name, every)
         for rule in rules:
-            takes = TENSORS if rehearsal else takes_of(name, rule)
             cells += [Cell(rule, one) for one in _providers(takes, offers)]
     return tuple(sorted(cells, key=matrix.build_order))
 
@@ -72,12 +72,14 @@ def _providers(takes: frozenset[str], offers: Iterable[Offer]) -> list[str]:
     return able or [SERVICE] * (takes >= PROMPTS)
 
 
-def takes_of(benchmark: str, rule: Rule) -> frozenset[str]:
-    """Return what a benchmark takes; of one that is not installed, a guess."""
+def takes_of(benchmark: str, every: Iterable[Rule]) -> frozenset[str]:
+    """Return what a benchmark takes; one that is not installed is taken for a language
+    model where a round times its tokens.
+    """
     if benchmark in installed_benchmarks():
         return registry.benchmark(benchmark).takes
-    is_timed = rule.use_token_latencies or "token" in rule.unit
-    return PROMPTS if is_timed else TENSORS
+    own = (rule for rule in every if rule.benchmark == benchmark)
+    return PROMPTS if any(rule.use_token_latencies for rule in own) else TENSORS
 
 
 def _own_rules(benchmark: str, names: Iterable[str]) -> tuple[Rule, ...]:

@@ -94,9 +94,7 @@ def write_proof(system: System, task: Task, context: Context) -> None:
         return
     folder, table = task.folder, rounds.get(task.cell.round)
     with suppress(LogError, ValueError, OSError):  # the verdict says the same
-        run = JudgedRun(
-            Log.read(folder), task.cell, task.mode, task.rule, table, context
-        )
+        run = JudgedRun(Log.read(folder), task.cell, task.mode, table, context)
         (folder / PROOF).write_text(format_proof(decide_claim(run)), encoding="utf-8")
         drawing = find_diagram(system)
         if drawing is not None:

@@ -93,8 +93,8 @@ def judge_run(
     facts = observation.complete_facts(facts)
     context = make_context(session, task, replace(result, facts=facts))
     residency.write_proof(session.system, task, context)
-    cell, table = task.cell, rounds.get(task.cell.round)
-    verdict = judge(task.folder, cell, task.mode, task.rule, table, context)
+    cell = task.cell
+    verdict = judge(task.folder, cell, task.mode, context)
     beside = published.list_comparisons(verdict, cell.scenario)
     return replace(verdict, facts={**verdict.facts, **beside})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 from typing import Literal
 
@@ -111,6 +112,7 @@ def refuse_unused_aliases(config: pytest.Config) -> None:
 
 def read_options(config: pytest.Config) -> Options:
     """Return the user's choices; ``UsageError`` says what to change."""
+    _refuse_swallowed_paths(config)
     try:
         given = _find_given(config)
         installed = _list_benchmarks() if "benchmark" in given else {}
@@ -122,6 +124,25 @@ def read_options(config: pytest.Config) -> Options:
         )
     except ValueError as error:
         raise pytest.UsageError(str(error)) from None
+
+
+def _refuse_swallowed_paths(config: pytest.Config) -> None:
+    """Raise ``UsageError`` where pytest took an option's folder for a place of tests.
+
+    It looks for its ini file before it loads plugins, among all words that exist.
+    """
+    here = config.invocation_params.dir
+    has_ini = (here / "pyproject.toml").is_file() or (here / "pytest.ini").is_file()
+    if config.inipath is not None or not has_ini:
+        return
+    flags = {spec.flag for spec in SPECS.values() if not spec.is_switch}
+    for flag, value in pairwise(map(str, config.invocation_params.args)):
+        if flag in flags and (here / value).exists():
+            raise pytest.UsageError(
+                f"{flag} {value}: pytest reads the command line before it loads "
+                f"plugins and looked for its ini file in {value}, not here; write "
+                f"{flag}={value}"
+            )
 
 
 def is_configured(config: pytest.Config) -> bool:

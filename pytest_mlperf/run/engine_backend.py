@@ -133,7 +133,10 @@ class EngineBackend:
         self._built = self._builds[key]
         build = self._built.build
         facts = {"bound to": self._bound_to, **build.facts}
-        return Built(build.digest, task.precision, build.report, facts, build.uses_gpu)
+        return Built(
+            build.digest, task.precision, build.report, facts, build.uses_gpu,
+            build.device, build.weight_transformations,
+        )  # fmt: skip
 
     def tune(
         self,

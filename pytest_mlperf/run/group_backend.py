@@ -141,9 +141,8 @@ class DeviceGroupBackend:
             )
         bound = (f"device {number}: {text}" for number, text in enumerate(self._bound))
         facts = {**each[0].facts, "bound to": "; ".join(bound)}
-        if "device" in facts:
-            facts["device"] = f"{len(each)} x {facts['device']}"
-        self._built = replace(each[0], facts=facts)
+        device = each[0].device and f"{len(each)} x {each[0].device}"
+        self._built = replace(each[0], facts=facts, device=device)
         return self._built
 
     def tune(

@@ -48,14 +48,14 @@ def make_engine_facts(
         # An engine that only answers has no rate of its own to multiply.
         loop *= task.devices
     return RunFacts(
-        device=build.facts.get("device", ""),
+        device=build.device,
         uses_gpu=build.uses_gpu,
         devices=task.devices,
         precision=task.precision,
         input_types=input_types(workload.dataset),
         workload=workload.title,
         weights_file=workload.model.path.name if workload.model else "",
-        weight_transformations=build.facts.get("weight transformations", ""),
+        weight_transformations=build.weight_transformations,
         start_from_device=task.residency.start,
         end_on_device=task.residency.end,
         bare_loop_per_s=loop,

@@ -230,6 +230,9 @@ class Built:
     facts: Mapping[str, str] = field(default_factory=dict)
     """Name -> words for people."""
     uses_gpu: bool = True
+    device: str = ""
+    """As the engine calls it; of several devices, all of them."""
+    weight_transformations: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Base:
         if self.scenario == "tokens":
             assert RULE is not None
             mode, context = Mode.PERFORMANCE, Context()
-            return judge(self.folder, CELL, mode, RULE, TABLE, context)
+            return judge(self.folder, CELL, mode, context)
         return verdict(self.folder, self.scenario, context=self.context)
 
 

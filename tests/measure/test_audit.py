@@ -131,9 +131,9 @@ def test_runs_on_another_number_of_devices_are_no_reference(
     ran: int, asked: int, tmp_path: Path, make_verdict: Make
 ) -> None:
     """A load that one device is said to keep is not confirmed by two."""
-    facts = {"devices": str(ran)} if ran > 1 else {}
-    performance = kept(tmp_path, make_verdict, "performance", facts=facts)
-    kept(tmp_path, make_verdict, "accuracy", facts=facts)
+    run = RunFacts(devices=ran)
+    performance = kept(tmp_path, make_verdict, "performance", run=run)
+    kept(tmp_path, make_verdict, "accuracy", run=run)
     same = find_basis(OFFICIAL, tmp_path, CELL, TEST01, ran)
 
     assert performance == same.folders["performance"]
@@ -254,23 +254,23 @@ def runner() -> Iterator[Runner]:
     runner.close()
 
 
-def prepared(runner: Runner, folder: Path) -> dict[str, str]:
+def prepared(runner: Runner, folder: Path) -> dict[str, Path]:
     """Run performance and accuracy of an honest engine."""
     references = {}
     for mode in (Mode.PERFORMANCE, Mode.ACCURACY):
         home = folder / mode.value
         runner.run(doubles.make_task(home, mode=mode))
-        references[mode.value] = str(home / "logs")
+        references[mode.value] = home / "logs"
     return references
 
 
-def audited(folder: Path, references: dict[str, str], **changes: Any) -> Task:
+def audited(folder: Path, references: dict[str, Path], **changes: Any) -> Task:
     """Return a TEST01 job tuned as its reference."""
-    tuned = json.loads((Path(references["performance"]) / "tuning.json").read_text())
+    tuned = json.loads((references["performance"] / "tuning.json").read_text())
     return doubles.make_task(
         folder / "TEST01",
         mode=Mode.COMPLIANCE,
-        audit="TEST01",
+        audit=find("TEST01", doubles.rule_for(Scenario.OFFLINE)),
         tuned=tuned,
         references=references,
         **changes,
@@ -284,14 +284,13 @@ def test_real_loadgen_samples_the_answers_of_a_performance_run(
     references = prepared(runner, tmp_path)
     done = runner.run(job := audited(tmp_path, references))
     folder = job.folder
-    paths = {name: Path(path) for name, path in references.items()}
-    answers, _ = verify(find("TEST01", job.rule), job.rule, folder, paths)
+    answers, _ = verify(find("TEST01", job.rule), job.rule, folder, references)
 
     assert outcome([answers]) == {"compliance_accuracy": Status.PASS}
     assert (
         "accuracy_log_sampling_target = 4096" in (folder / "audit.config").read_text()
     )
-    before = Path(references["performance"], "user.conf").read_text()
+    before = (references["performance"] / "user.conf").read_text()
     assert before == (folder / "user.conf").read_text()
     assert done.settings.audit_config
 
@@ -303,8 +302,7 @@ def test_answers_that_differ_are_scored_in_both_modes(
     references = prepared(runner, tmp_path)
     runner.run(job := audited(tmp_path, references, engine="ALWAYS_WRONG"))
     folder = job.folder
-    paths = {name: Path(path) for name, path in references.items()}
-    answers, _ = verify(find("TEST01", job.rule), job.rule, folder, paths)
+    answers, _ = verify(find("TEST01", job.rule), job.rule, folder, references)
 
     assert outcome([answers]) == {"compliance_accuracy": Status.FAIL}
     assert "accuracy=0.000%" in (folder / "compliance_accuracy.txt").read_text()

@@ -25,23 +25,23 @@ WORKER = """
 import json, sys, time
 from pathlib import Path
 from pytest_mlperf.measure.exclusive import ExclusiveLock
-from pytest_mlperf.measure.placement import VISIBLE, Slice
+from pytest_mlperf.measure.placement import VISIBLE, Placement
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.measure.device_pool import DevicePool
 
 folder, own, script = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-one = Slice((0,), own, {VISIBLE: f"GPU-{own}"})
-both = Slice((0,), "both", {VISIBLE: "GPU-a,GPU-b"}, alone=True)
+one = Placement((0,), own, {VISIBLE: f"GPU-{own}"})
+both = Placement((0,), "both", {VISIBLE: "GPU-a,GPU-b"}, alone=True)
 items = [one if letter == "1" else both for letter in script]
-place = DevicePool(lambda _: Runner(), "reports/x", lock=ExclusiveLock(folder / "gate"),
+pool = DevicePool(lambda _: Runner(), "reports/x", lock=ExclusiveLock(folder / "locks"),
                   folder=folder / "leases")
 seen = []
 for item, following in zip(items, [*items[1:], None]):
-    with place.on(item, following=following) as runner:
+    with pool.on(item, following=following) as runner:
         began = time.monotonic()
         time.sleep(0.03)
         seen.append((item.alone, began, time.monotonic(), id(runner)))
-place.close()
+pool.close()
 print(json.dumps(seen))
 """
 

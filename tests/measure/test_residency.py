@@ -189,10 +189,10 @@ def test_what_no_throughput_can_mend_is_refused_before_the_run(
 @pytest.mark.parametrize("task", ["retinanet", "llama3.1-8b"])
 def test_benchmarks_without_a_formula_are_refused(tmp_path: Path, task: str) -> None:
     """The tuning guide lists those that may start from the device."""
+    cell = replace(CELL, rule=replace(CELL.rule, benchmark=task))
     with pytest.raises(
         RunRefused, match=f"start_from_device is not allowed for {task};"
     ):
-        cell = replace(CELL, rule=replace(CELL.rule, benchmark=task))
         check_residency_allowed(options(), lab(tmp_path), cell)
 
 
@@ -206,7 +206,7 @@ def judged(wish: Task, done: RunResult, claim: Claim | None) -> Verdict:
     found = rounds.get("v6.1")
     context = Context(settings=done.settings, claim=claim)
     cell = as_resnet50(wish).cell
-    return judge(wish.folder, cell, wish.mode, wish.rule, found, context)
+    return judge(wish.folder, cell, wish.mode, context)
 
 
 def test_the_throughput_decides_and_the_proof_says_how(

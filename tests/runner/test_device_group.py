@@ -45,7 +45,7 @@ def runner(tmp_path: Path) -> Iterator[Runner]:
 
 def over_both(folder: Path, engine: str = "ECHO", **changes: Any) -> Task:
     """Return a job over two devices."""
-    return doubles.make_task(folder, engine, **{"seats": BOTH, **changes})
+    return doubles.make_task(folder, engine, **{"slots": BOTH, **changes})
 
 
 def answers(job: Task) -> dict[int, bytes]:
@@ -75,7 +75,7 @@ def test_answers_are_those_of_one_device_sample_by_sample(
         "scenario": scenario,
         "mode": Mode.ACCURACY,
         "tuning": replace(doubles.QUICK, target_qps=300),
-        "cache": str(tmp_path / "cache"),
+        "cache": tmp_path / "cache",
     }
     one = doubles.make_task(tmp_path / "one", "onnxruntime", **changes)
     two = over_both(tmp_path / "two", "onnxruntime", **changes)

@@ -30,11 +30,7 @@ def verdict(
 ) -> Verdict:
     """Judge a folder as resnet50 under v6.1."""
     kind = Scenario.parse(scenario)
-    cell = cell_of(name, "", kind, "null", "v6.1")
-    table = rounds.get("v6.1")
-    rule = table.find(name, "", kind)
-    assert rule is not None
-    return judge(folder, cell, mode, rule, table, context or Context())
+    return judge(folder, cell_of(name, "", kind), mode, context or Context())
 
 
 def named(found: Verdict, name: str) -> Check:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.rounds import Rule
@@ -18,7 +19,6 @@ from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
-from tests.support.cells import cell_of
 
 SAMPLES = 64
 BOUND_NS = 250_000_000
@@ -172,7 +172,5 @@ def run(
 
 def verdict(folder: Path, rule: Rule, settings: Settings | None = None) -> Verdict:
     """Judge a folder by a rule of v6.1."""
-    name = cell_of(rule.benchmark, rule.target, rule.scenario, "null", "v6.1")
     context = Context(settings=settings)
-    table = rounds.get("v6.1")
-    return judge(folder, name, Mode.PERFORMANCE, rule, table, context)
+    return judge(folder, Cell(rule, "null"), Mode.PERFORMANCE, context)

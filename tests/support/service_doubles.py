@@ -167,8 +167,7 @@ def judge_run(task: Task, result: RunResult) -> Verdict:
         run=result.facts,
         audit=task.audit,
     )
-    table = rounds.get("v6.1")
-    return judge(task.folder, task.cell, task.mode, task.rule, table, context)
+    return judge(task.folder, task.cell, task.mode, context)
 
 
 def read_refusal(runner: Runner, task: Task) -> str:

@@ -241,7 +241,9 @@ def test_only_the_bytes_that_count_are_handed_over(recorder: Recorder) -> None:
     """Answers of unlike length share an array; each id gets its own bytes."""
 
     class Trimmed(doubles.Echo):
-        def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
+        def respond(
+            self, outputs: Sequence[Array], indices: Sequence[int]
+        ) -> Responses:
             rows = super().respond(outputs, indices).rows
             return Responses(rows, [1 + index % 2 for index in indices])
 

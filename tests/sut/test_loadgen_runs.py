@@ -79,7 +79,7 @@ def verdict_of(job: Task, done: RunResult) -> Verdict:
         build=done.build,
         dataset_total=done.dataset_total,
     )
-    return judge(Path(job.folder), job.cell, job.mode, job.rule, ROUND, context)
+    return judge(job.folder, job.cell, job.mode, context)
 
 
 def by_name(verdict: Verdict, status: Status) -> set[str]:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.sut.shared_batch import Answerer
+from pytest_mlperf.sut.shared_batch import BatchSlot
 from pytest_mlperf.sut.shared_batch import Caller
 from pytest_mlperf.sut.shared_batch import Ended
-from pytest_mlperf.sut.shared_batch import BatchSlot
 from pytest_mlperf.sut.shared_batch import make_pair
 
 MOST = 64

@@ -74,9 +74,12 @@ class JudgedRun:
     log: Log
     cell: Cell
     mode: Mode
-    rule: Rule
     round: Round
     context: Context
+
+    @property
+    def rule(self) -> Rule:
+        return self.cell.rule
 
     @property
     def scenario(self) -> Scenario:

@@ -146,7 +146,6 @@ def judge_under(
     rule = find_rule(name, place, ran if legal else wanted)
     if rule is None:
         return verdict_not_judged(place, name, no_rule_check(place, name))
-    round_ = rounds.get(name)
     try:
         audit = compliance.find(place.test, rule) if place.test else None
     except ValueError as error:
@@ -159,10 +158,10 @@ def judge_under(
     )
     cell = Cell(rule, "")
     if not legal:
-        run = JudgedRun(log, cell, mode, rule, round_, context)
+        run = JudgedRun(log, cell, mode, rounds.get(name), context)
         verdict = judge_other_scenario(run, place, ran)
     else:
-        verdict = judge_log(log, cell, mode, rule, round_, context)
+        verdict = judge_log(log, cell, mode, context)
     if legal and ran is not wanted:
         check = inferred.check_scenario(log, ran, wanted, place.category)
         verdict = replace_check(verdict, check)

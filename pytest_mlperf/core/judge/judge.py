@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.checks.audit import use_audit_seeds
 from pytest_mlperf.core.checks.context import Context
@@ -15,18 +16,14 @@ from pytest_mlperf.core.checks.table import CHECKS
 from pytest_mlperf.core.judge.figures import add_figures
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import Log
-from pytest_mlperf.core.rounds import Round
-from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 
 __all__ = ["Context", "judge", "judge_log"]
 
 
-def judge(
-    folder: Path, cell: Cell, mode: Mode, rule: Rule, round_: Round, context: Context
-) -> Verdict:
-    """Return what the round's rules say of the run that LoadGen logged in a folder.
+def judge(folder: Path, cell: Cell, mode: Mode, context: Context) -> Verdict:
+    """Return what the cell's round says of the run that LoadGen logged in a folder.
 
     Never raises for what is in the folder: a log that cannot be read is a verdict
     with one check in error.
@@ -34,24 +31,23 @@ def judge(
     try:
         log = Log.read(folder)
     except LogError as error:
-        verdict = verdict_before_checks(folder, cell, mode, round_, context)
+        verdict = verdict_before_checks(folder, cell, mode, context)
         return replace(verdict, checks=(check_unreadable("log", error),))
-    return judge_log(log, cell, mode, rule, round_, context)
+    return judge_log(log, cell, mode, context)
 
 
-def judge_log(
-    log: Log, cell: Cell, mode: Mode, rule: Rule, round_: Round, context: Context
-) -> Verdict:
-    """Return what the round's rules say of a log that has been read."""
-    verdict = verdict_before_checks(log.folder, cell, mode, round_, context)
-    run = use_audit_seeds(JudgedRun(log, cell, mode, rule, round_, context))
+def judge_log(log: Log, cell: Cell, mode: Mode, context: Context) -> Verdict:
+    """Return what the cell's rule and its round say of a log that has been read."""
+    verdict = verdict_before_checks(log.folder, cell, mode, context)
+    table = rounds.get(cell.round)
+    run = use_audit_seeds(JudgedRun(log, cell, mode, table, context))
     outcomes = (rule.judge(run) for rule in CHECKS if rule.applies(run))
     checks = tuple(chain.from_iterable(outcomes))
     return add_figures(run, replace(verdict, checks=checks))
 
 
 def verdict_before_checks(
-    folder: Path, cell: Cell, mode: Mode, round_: Round, context: Context
+    folder: Path, cell: Cell, mode: Mode, context: Context
 ) -> Verdict:
     """Return the verdict of a run before any rule was checked."""
     settings = context.settings
@@ -63,7 +59,7 @@ def verdict_before_checks(
         scenario=cell.scenario.value,
         engine=cell.engine,
         mode=context.audit.name if context.audit else mode.value,
-        round=round_.name,
+        round=cell.round,
         metric=None,
         checks=(),
         labels=context.labels,

@@ -99,12 +99,11 @@ class TorchProvider:
         model = self._models[digest]
         seconds = time.monotonic() - started
         facts = {
-            "device": name,
             "torch": str(torch.__version__),
             **model.facts,
         }
         report = f"built {digest[:12]} in {seconds:.1f} s"
-        return Build(digest, None, request, report, facts)
+        return Build(digest, None, request, report, facts, device=name)
 
     def open(self, build: Build, threads: int) -> Engine:  # noqa: ARG002 - protocol
         from pytest_mlperf.engines.torch.padded import PaddedModel

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.checks import remedies
 from pytest_mlperf.core.checks.context import Context
 from pytest_mlperf.core.checks.context import JudgedRun
@@ -24,7 +25,6 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from tests.support import logs
 from tests.support import scripted
-from tests.support.cells import cell_of
 
 RATES = st.floats(0.01, 1e7)
 DURATIONS = st.integers(100, 3_600_000)
@@ -141,9 +141,10 @@ def a_run(folder: Path, scenario: str) -> JudgedRun:
     """Return a built log as evidence."""
     kind = Scenario.parse(scenario)
     rule = scripted.rule_of("resnet50", kind)
-    cell = cell_of("resnet50", "", kind, "null", "v6.1")
     table = rounds.get("v6.1")
-    return JudgedRun(Log.read(folder), cell, Mode.PERFORMANCE, rule, table, Context())
+    return JudgedRun(
+        Log.read(folder), Cell(rule, "null"), Mode.PERFORMANCE, table, Context()
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import names
@@ -17,14 +18,12 @@ from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from tests.support import logs
 from tests.support.audits import FOUND
 from tests.support.audits import SAME
 from tests.support.audits import rule_of
-from tests.support.cells import cell_of
 
 SAMPLING = {
     "effective_accuracy_log_rng_seed": 720381539243781796,
@@ -121,8 +120,7 @@ def judged(folder: Path, test: str, settings: Settings | None = None) -> Verdict
     """Judge a folder as a compliance run of resnet50 Offline under v6.1."""
     rule = rule_of("resnet50")
     context = Context(audit=find(test, rule), settings=settings)
-    cell = cell_of("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
-    return judge(folder, cell, Mode.COMPLIANCE, rule, rounds.get("v6.1"), context)
+    return judge(folder, Cell(rule, "null"), Mode.COMPLIANCE, context)
 
 
 @pytest.mark.parametrize(("test", "change"), [("TEST01", SAMPLING), ("TEST04", SAME)])
@@ -168,11 +166,9 @@ def test_a_performance_run_under_an_audit_stays_invalid(tmp_path: Path) -> None:
     """What a compliance run may do, its performance run may not."""
     log = logs.performance(tmp_path, "Offline", change=SAME, warnings=[FOUND])
     rule = rule_of("resnet50")
-    cell = cell_of("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
     settings = replace(planned(rule, None), mode=Mode.PERFORMANCE)
     context = Context(settings=settings)
-    table = rounds.get("v6.1")
-    found = judge(log, cell, Mode.PERFORMANCE, rule, table, context)
+    found = judge(log, Cell(rule, "null"), Mode.PERFORMANCE, context)
 
     failed = {c.name for c in found.checks if c.status is Status.FAIL}
     assert {"no_audit_config", "issue_modes"} <= failed
@@ -188,9 +184,8 @@ def test_a_token_test_is_held_to_its_own_rules_alone(tmp_path: Path) -> None:
         "result_validity": "INVALID",
     }
     log = logs.performance(tmp_path, "Server", change=change, warnings=[FOUND])
-    cell = cell_of("llama3.1-8b", "", Scenario.SERVER, "null", "v6.1")
     context = Context(audit=find("TEST06", rule))
-    found = judge(log, cell, Mode.COMPLIANCE, rule, rounds.get("v6.1"), context)
+    found = judge(log, Cell(rule, "null"), Mode.COMPLIANCE, context)
 
     assert [c for c in found.checks if c.status is not Status.PASS] == []
     assert found.metric is None
