@@ -32,9 +32,9 @@ from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.machine import pinned_copy
-from pytest_mlperf.run.backend import ShortRun
 from pytest_mlperf.run.bare_engine import BareEngine
 from pytest_mlperf.run.bare_engine import BuiltEngine
+from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache

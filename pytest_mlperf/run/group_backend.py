@@ -20,9 +20,9 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.run.backend import ShortRun
 from pytest_mlperf.run.engine_backend import EngineBackend
 from pytest_mlperf.run.engine_backend import batch_sut
+from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache

@@ -20,8 +20,8 @@ from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.run.backend import ShortRun
 from pytest_mlperf.run.engine_backend import benchmark_of
+from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import identify_service
 from pytest_mlperf.run.run_facts import make_service_facts
 from pytest_mlperf.run.run_facts import spec_of

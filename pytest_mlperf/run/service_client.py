@@ -16,7 +16,7 @@ from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.run.backend import ShortRun
+from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.completion import token_timing

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.run.backend import ShortRun
+from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
