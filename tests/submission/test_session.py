@@ -15,7 +15,6 @@ from pytest_mlperf.reporting import results
 SUITE = """
 import pytest
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.measure.plan import logs_folder, make_folder
 from pytest_mlperf.plugin.session import State
 from tests.support import sessions
@@ -323,7 +322,7 @@ def test_the_description_says_how_many_accelerators_the_runs_used(
     """Not how many the machine has; where they differ, the session says so."""
     end = "    state.attach(request.node, run.verdict)"
     used = """    if name == "performance":
-        labels, facts = state.options.labels, RunFacts(accelerators=2)
+        labels, facts = state.options.labels, replace(sessions.FACTS, accelerators=2)
         run = sessions.state(folder, rule, name, labels=labels, facts=facts)
 """
     session.makepyfile(test_suite=SUITE.replace(end, used + end))

@@ -109,6 +109,11 @@ def explain_unfit(run: Run, ask: SubmissionRequest) -> str:
     verdict = run.verdict
     if verdict.round != ask.round:
         return f"judged by {verdict.round}, the submission is for {ask.round}"
+    if not run.verdict.run.workload:
+        return (
+            "its verdict.json is of an older pytest-mlperf and does not say what the "
+            "run used: run it again"
+        )
     if run.trouble:
         return f"its item did not pass: {run.trouble}"
     if not verdict.valid:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.choose import choose
 from pytest_mlperf.core.submission.request import SubmissionRequest
@@ -205,6 +206,13 @@ def test_a_row_that_the_tree_has_needs_no_run(bert: list[Run]) -> None:
 
     assert choice.refusals == ()
     assert len(choice.entries) == 1
+
+
+def test_a_run_that_does_not_say_what_it_used_is_not_taken(bert: list[Run]) -> None:
+    """An older version's verdict would be described by defaults."""
+    older = [replace(run, verdict=replace(run.verdict, run=RunFacts())) for run in bert]
+
+    assert any("older pytest-mlperf" in one for one in choose(older, ASK).refusals)
 
 
 def test_a_run_whose_item_failed_is_not_taken(bert: list[Run]) -> None:
