@@ -13,6 +13,7 @@ from pytest_mlperf.core.submission import description
 from pytest_mlperf.reporting import results
 
 SUITE = """
+from dataclasses import replace
 import pytest
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.measure.plan import logs_folder, make_folder
