@@ -94,7 +94,11 @@ class Replay:
     def report_rates(
         self, group: str, rates: Sequence[float], unit: str, **extra_info: object
     ) -> None:
-        """Report rates as the time of one; the column OPS is the rate again."""
+        """Report rates as the time of one; the column OPS is the rate again.
+
+        Fails for a rate of 0.
+        """
+        assert min(rates) > 0, f"{group}: nothing was answered"
         seconds = [1 / rate for rate in rates]
         extra_info[f"{unit}/s"] = median(rates)
         self.report_seconds(f"{group}, time per {unit}", seconds, **extra_info)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from functools import partial
 from pathlib import Path
 
@@ -23,18 +24,17 @@ from perf.suite_run import Bench
 ROOT = Path(__file__).resolve().parents[1]
 TOKENS = 16
 SECONDS = 3.0
+LEAST_S = 0.5
+"""Of a run, which opens its connections first."""
 PACES = [(False, rate) for rate in (1000, 4000, 16_000)]
 PACES += [(True, rate) for rate in (250, 1000, 4000)]
 """Streamed or not, and requests a second at which latencies are taken."""
 ENDPOINTS = (1, 2, 4, 8)
 SLOTS, SERVICE_S = 64, 0.1
 """Of each simulated endpoint: 640 answers a second and no more."""
-each_stream = pytest.mark.parametrize(
-    "stream", [False, True], ids=["whole", "streamed"], scope="module"
-)
 each_side = pytest.mark.parametrize("side", ["ours", "bare"])
-Figures = dict[str, list[dict[str, float]]]
-"""Side -> rate, p50 and p99 of every run."""
+Figures = dict[str, float]
+"""Rate, p50 and p99 of a run."""
 
 
 @contextmanager
@@ -53,116 +53,92 @@ def run_server(*args: str, stream: bool) -> Iterator[list[str]]:
             process.stdin.close()
 
 
-def drive(who: str, ports: list[str], seconds: float, *args: str) -> dict[str, float]:
+def drive(bench: Bench, who: str, ports: list[str], *args: str) -> Figures:
     """Drive a client in a process of its own."""
+    seconds = max(SECONDS * bench.scale, LEAST_S)
     command = [sys.executable, "-m", "perf.client_drive", who, *ports]
     command += ["--seconds", str(seconds), *args]
-    done = subprocess.run(
+    ended = subprocess.run(
         command, capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
     )
-    figures: dict[str, float] = json.loads(done.stdout)
+    figures: Figures = json.loads(ended.stdout)
     return figures
 
 
-def drive_ours(ports: list[str], bench: Bench, *args: str) -> dict[str, float]:
-    """Drive our client for the length of a run."""
-    return drive("ours", ports, SECONDS * bench.scale, *args)
+@cache
+def measure_client(
+    bench: Bench, rate: int, *, stream: bool
+) -> dict[str, list[Figures]]:
+    """Drive our client and bare sockets at a rate; at 0, with 256 outstanding.
 
-
-def drive_bare(
-    ports: list[str], bench: Bench, *args: str, stream: bool
-) -> dict[str, float]:
-    """Drive bare sockets, which know the end of an answer by its size."""
-    size = len(answer(TOKENS, stream=stream))
-    return drive("bare", ports, SECONDS * bench.scale, "--size", str(size), *args)
-
-
-@pytest.fixture(scope="module")
-def floods(bench: Bench, stream: bool) -> Figures:
-    """Both sides with 256 outstanding: from there on the client is the limit."""
-    own = ["--stream"] * stream
+    From there on the client is the limit. Bare sockets know an answer's end by its
+    size, and at a rate they send one request after the other.
+    """
+    ours = ("--stream",) * stream
+    bare: tuple[str, ...] = ("--size", str(len(answer(TOKENS, stream=stream))))
+    if rate:
+        ours += ("--rate", str(rate))
+        bare += ("--rate", str(min(rate, 1000)))
     with run_server(stream=stream) as ports:
         return bench.alternate(
             {
-                "ours": partial(drive_ours, ports, bench, *own),
-                "bare": partial(drive_bare, ports, bench, stream=stream),
+                "ours": partial(drive, bench, "ours", ports, *ours),
+                "bare": partial(drive, bench, "bare", ports, *bare),
             }
         )
 
 
-@each_stream
+@cache
+def measure_endpoints(bench: Bench) -> dict[str, list[float]]:
+    """Return the answers a second of every number of endpoints."""
+
+    def measure(count: int) -> float:
+        slots = ("--slots", str(SLOTS), "--seconds", str(SERVICE_S))
+        width = ("--width", str(2 * SLOTS * count))
+        with run_server("--ports", str(count), *slots, stream=True) as ports:
+            return drive(bench, "ours", ports, "--stream", *width)["rate"]
+
+    return bench.alternate({str(count): partial(measure, count) for count in ENDPOINTS})
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @each_side
-def test_client_rate(side: str, stream: bool, floods: Figures, replay: Replay) -> None:
+def test_client_rate(side: str, stream: bool, bench: Bench, replay: Replay) -> None:
     """Answers a second, against bare sockets."""
     what = f"streams of {TOKENS} tokens" if stream else "whole answers"
-    rates = [run["rate"] for run in floods[side]]
+    runs = measure_client(bench, 0, stream=stream)[side]
+    rates = [figures["rate"] for figures in runs]
     replay.report_rates(f"client, {what}", rates, "answer")
-
-    assert min(rates) > 0
-
-
-@pytest.fixture(scope="module")
-def paced(bench: Bench, stream: bool, rate: int) -> Figures:
-    """Both sides at a rate; bare sockets answer one request after the other."""
-    own = ["--rate", str(rate), *(["--stream"] * stream)]
-    ping = ["--rate", str(min(rate, 1000))]
-    with run_server(stream=stream) as ports:
-        return bench.alternate(
-            {
-                "ours": partial(drive_ours, ports, bench, *own),
-                "bare": partial(drive_bare, ports, bench, *ping, stream=stream),
-            }
-        )
 
 
 @pytest.mark.parametrize(
     ("stream", "rate"),
     PACES,
     ids=[f"{'streamed' if stream else 'whole'}-{rate}" for stream, rate in PACES],
-    scope="module",
 )
 @pytest.mark.parametrize("percentile", ["p50", "p99"])
 @each_side
 def test_client_latency(
-    side: str, percentile: str, stream: bool, rate: int, paced: Figures, replay: Replay
+    side: str, percentile: str, stream: bool, rate: int, bench: Bench, replay: Replay
 ) -> None:
     """What the client adds to an answer's way at rising rates."""
     what = "streamed" if stream else "whole"
-    rates = [run["rate"] for run in paced[side]]
+    runs = measure_client(bench, rate, stream=stream)[side]
     replay.report_seconds(
         f"client, {what}, {rate:,}/s, {percentile} latency",
-        [run[percentile] / 1e3 for run in paced[side]],
-        **{"answers/s": rates},
+        [figures[percentile] / 1e3 for figures in runs],
+        **{"answers/s": [figures["rate"] for figures in runs]},
     )
 
-    assert min(rates) > 0
-
-
-@pytest.fixture(scope="module")
-def endpoint_rates(bench: Bench) -> dict[int, list[float]]:
-    """Answers a second of every number of endpoints."""
-
-    def measure(count: int) -> float:
-        slots = ("--slots", str(SLOTS), "--seconds", str(SERVICE_S))
-        width = ("--width", str(2 * SLOTS * count))
-        with run_server("--ports", str(count), *slots, stream=True) as ports:
-            return drive_ours(ports, bench, "--stream", *width)["rate"]
-
-    sides = {str(count): partial(measure, count) for count in ENDPOINTS}
-    rates = bench.alternate(sides)
-    return {count: rates[str(count)] for count in ENDPOINTS}
+    assert all(figures["rate"] > 0 for figures in runs)
 
 
 @pytest.mark.parametrize("count", ENDPOINTS)
-def test_endpoints_add_up(
-    count: int, endpoint_rates: dict[int, list[float]], replay: Replay
-) -> None:
+def test_endpoints_add_up(count: int, bench: Bench, replay: Replay) -> None:
     """N endpoints of a known speed answer N times as much, least outstanding first."""
     replay.report_rates(
         f"endpoints of {SLOTS / SERVICE_S:g} answers/s",
-        endpoint_rates[count],
+        measure_endpoints(bench)[str(count)],
         "answer",
         most=count * SLOTS / SERVICE_S,
     )
-
-    assert min(endpoint_rates[count]) > 0

@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import cache
 from functools import partial
 from pathlib import Path
 
@@ -97,19 +98,16 @@ def run_loop(bench: Bench, model: Model, *arguments: str) -> dict[Point, float]:
     return {Point.parse(text): rate for text, rate in rates.items()}
 
 
-@pytest.fixture(scope="module")
-def grids() -> dict[str, Grid]:
-    """The grids of this session: one a model."""
-    return {}
-
-
-@pytest.fixture(scope="module")
-def grid(bench: Bench, model: Model, grids: dict[str, Grid]) -> Grid:
-    """The model's grid."""
-    if model.name not in grids:
-        rates = run_loop(bench, model, "--seconds", str(bench.scale))
-        grids[model.name] = Grid(bench, model, rates)
-    return grids[model.name]
+@cache
+def measure_grid(bench: Bench, model: Model) -> Grid:
+    """Return the model's grid, every point for a second."""
+    sizes = (
+        "--seconds",
+        str(bench.scale),
+        "--samples",
+        str(int(96 * bench.scale) + 32),
+    )
+    return Grid(bench, model, run_loop(bench, model, *sizes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +137,10 @@ def run_offline(bench: Bench, model: Model, tuning: Tuning) -> OfflineRun:
     return OfflineRun(log.number("result_samples_per_second"), layout)
 
 
-@pytest.fixture(scope="module")
-def offline_runs(bench: Bench, model: Model, grid: Grid) -> dict[str, list[OfflineRun]]:
-    """Offline of every side."""
+@cache
+def measure_offline(bench: Bench, model: Model) -> dict[str, list[OfflineRun]]:
+    """Return Offline of every side."""
+    grid = measure_grid(bench, model)
     tuning = replace(grid.best.tuning, target_qps=1.15 * grid.rate)
 
     def run_bare(*options: str, share: float = 1.0) -> OfflineRun:
@@ -162,25 +161,18 @@ def offline_runs(bench: Bench, model: Model, grid: Grid) -> dict[str, list[Offli
     ("model", "side"),
     OFFLINE,
     ids=[f"{model.name}-{side}" for model, side in OFFLINE],
-    scope="module",
 )
-def test_offline(
-    model: Model,
-    side: str,
-    grid: Grid,
-    offline_runs: dict[str, list[OfflineRun]],
-    replay: Replay,
-) -> None:
+def test_offline(model: Model, side: str, bench: Bench, replay: Replay) -> None:
     """The suite beside the bare loop; its batches sorted and unpadded or not."""
+    runs = measure_offline(bench, model)[side]
+    grid = measure_grid(bench, model).rates
     replay.report_rates(
         f"{model.name} Offline",
-        [run.rate for run in offline_runs[side]],
+        [run.rate for run in runs],
         "sample",
-        layouts=[run.layout for run in offline_runs[side]],
-        grid={str(point): rate for point, rate in grid.rates.items()},
+        layouts=[run.layout for run in runs],
+        grid={str(point): rate for point, rate in grid.items()},
     )
-
-    assert all(run.rate > 0 for run in offline_runs[side])
 
 
 @dataclass(slots=True)
@@ -239,11 +231,11 @@ class ServerSearch:
         )
 
 
-@pytest.fixture(scope="module")
-def server_search(grid: Grid) -> ServerSearch:
-    """The largest VALID load of the model, and its bare loop meanwhile."""
+@cache
+def find_server_load(bench: Bench, model: Model) -> ServerSearch:
+    """Return the largest VALID load of the model, and its bare loop meanwhile."""
     runner = Runner(build_s=600.0)
-    search = ServerSearch(grid, runner)
+    search = ServerSearch(measure_grid(bench, model), runner)
     try:
         search.find_load()
     finally:
@@ -251,15 +243,11 @@ def server_search(grid: Grid) -> ServerSearch:
     return search
 
 
-@pytest.mark.parametrize(
-    "model", [RESNET50, BERT], ids=lambda model: model.name, scope="module"
-)
+@pytest.mark.parametrize("model", [RESNET50, BERT], ids=lambda model: model.name)
 @pytest.mark.parametrize("side", ["suite", "bare"])
-def test_server(
-    side: str, model: Model, server_search: ServerSearch, replay: Replay
-) -> None:
+def test_server(side: str, model: Model, bench: Bench, replay: Replay) -> None:
     """The largest load that LoadGen calls VALID at the stated bound."""
-    search = server_search
+    search = find_server_load(bench, model)
     if not search.largest:
         pytest.skip(f"LoadGen called no load VALID: {'; '.join(search.trials)}")
     replay.report_rates(

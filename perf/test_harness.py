@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import cache
 from functools import partial
 from pathlib import Path
 
@@ -42,7 +43,6 @@ PERCENTILES = (
     (Scenario.MULTI_STREAM, "50.00"),
     (Scenario.MULTI_STREAM, "90.00"),
 )
-Logs = dict[str, list[Log]]
 
 
 def run_bare(bench: Bench, scenario: Scenario, *, quiet: bool) -> Log:
@@ -72,9 +72,9 @@ def run_null(bench: Bench, scenario: Scenario) -> Log:
     return run_suite(task).log
 
 
-@pytest.fixture(scope="module")
-def logs(bench: Bench, scenario: Scenario) -> Logs:
-    """LoadGen's logs of every side of a scenario."""
+@cache
+def measure_logs(bench: Bench, scenario: Scenario) -> dict[str, list[Log]]:
+    """Return LoadGen's logs of every side of a scenario."""
     sides = {
         "suite": partial(run_null, bench, scenario),
         "bare": partial(run_bare, bench, scenario, quiet=True),
@@ -85,12 +85,10 @@ def logs(bench: Bench, scenario: Scenario) -> Logs:
     return bench.alternate(sides)
 
 
-@pytest.mark.parametrize(
-    "scenario", [Scenario.OFFLINE], ids=["offline"], scope="module"
-)
 @pytest.mark.parametrize("side", SIDES)
-def test_offline(side: str, logs: Logs, bench: Bench, replay: Replay) -> None:
+def test_offline(side: str, bench: Bench, replay: Replay) -> None:
     """Every sample of one large query is answered, by us and by the bare loop."""
+    logs = measure_logs(bench, Scenario.OFFLINE)
     rates = [log.number("result_samples_per_second") for log in logs[side]]
     replay.report_rates("null Offline", rates, "sample")
     wanted = int(1.1 * SECONDS * bench.scale * OFFLINE_RATE)
@@ -104,18 +102,13 @@ def test_offline(side: str, logs: Logs, bench: Bench, replay: Replay) -> None:
     ("scenario", "percentile"),
     PERCENTILES,
     ids=[f"{scenario.slug}-p{percentile[:2]}" for scenario, percentile in PERCENTILES],
-    scope="module",
 )
 @pytest.mark.parametrize("side", SIDES[:2])
 def test_latency(
-    side: str,
-    scenario: Scenario,
-    percentile: str,
-    logs: Logs,
-    bench: Bench,
-    replay: Replay,
+    side: str, scenario: Scenario, percentile: str, bench: Bench, replay: Replay
 ) -> None:
     """Server issues every query that it schedules; no stream runs out of queries."""
+    logs = measure_logs(bench, scenario)
     kind = "per_query_" if scenario is Scenario.MULTI_STREAM else ""
     key = f"result_{percentile}_percentile_{kind}latency_ns"
     load = f" {SERVER_QPS:,.0f}/s" if scenario is Scenario.SERVER else ""

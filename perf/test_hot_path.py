@@ -148,9 +148,9 @@ def test_respond(
         "resnet50": lambda: [np.zeros((8, 1000), np.float32)],
         "bert": lambda: [np.zeros((8, 384), np.float32)] * 2,
     }
-    rows, _ = benchmark(workload.respond, shapes[name](), list(range(8)))
+    responses = benchmark(workload.respond, shapes[name](), list(range(8)))
 
-    assert len(rows) == 8
+    assert len(responses.rows) == 8
 
 
 def test_judge(benchmark: Any, server_run: Result) -> None:

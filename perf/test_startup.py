@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 import time
+from functools import cache
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,6 @@ from perf.suite_run import Bench
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = {"with-plugin": ("-p", "mlperf"), "without": ()}
-FLAGS = ("--version", "-VV")
 
 
 def run_pytest(folder: Path, *arguments: str) -> tuple[str, float]:
@@ -39,30 +40,25 @@ def run_pytest(folder: Path, *arguments: str) -> tuple[str, float]:
     return ended.stdout, seconds
 
 
-@pytest.fixture(scope="module")
-def starts(
-    bench: Bench, flag: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[tuple[str, float]]]:
-    """Output and seconds of a pytest that prints its version, with and without us."""
-    folder = tmp_path_factory.mktemp("start")
-    return bench.alternate(
-        {
-            side: lambda plugin=plugin: run_pytest(folder, *plugin, flag)  # type: ignore[misc]
-            for side, plugin in SIDES.items()
-        },
-        times=5 * bench.runs,
-    )
+@cache
+def measure_starts(bench: Bench, flag: str) -> dict[str, list[tuple[str, float]]]:
+    """Return what a pytest that prints its version printed and took."""
+    folder = bench.make_folder("start")
+    sides = {
+        side: partial(run_pytest, folder, *plugin, flag)
+        for side, plugin in SIDES.items()
+    }
+    return bench.alternate(sides, times=5 * bench.runs)
 
 
-@pytest.mark.parametrize("flag", FLAGS, scope="module")
+@pytest.mark.parametrize("flag", ["--version", "-VV"])
 @pytest.mark.parametrize("side", SIDES)
-def test_version(
-    side: str, flag: str, starts: dict[str, list[tuple[str, float]]], replay: Replay
-) -> None:
+def test_version(side: str, flag: str, bench: Bench, replay: Replay) -> None:
     """Both print pytest's version; ``-VV`` loads plugins, ``--version`` may not."""
-    replay.report_seconds(f"pytest {flag}", [seconds for _, seconds in starts[side]])
+    starts = measure_starts(bench, flag)[side]
+    replay.report_seconds(f"pytest {flag}", [seconds for _, seconds in starts])
 
-    assert all("pytest" in output for output, _ in starts[side])
+    assert all("pytest" in output for output, _ in starts)
 
 
 def test_collection(bench: Bench, replay: Replay) -> None:
@@ -70,9 +66,7 @@ def test_collection(bench: Bench, replay: Replay) -> None:
     words = (*SIDES["with-plugin"], "suites", "--collect-only", "-q")
     seconds, counts = [], set()
     for _ in range(bench.runs + 2):
-        output, _ = run_pytest(
-            ROOT, *SIDES["with-plugin"], "suites", "--collect-only", "-q"
-        )
+        output, _ = run_pytest(ROOT, *words)
         summary = re.search(r"(\d+) tests collected in ([\d.]+)s", output)
         assert summary, output[-2000:]
         counts.add(int(summary[1]))
