@@ -1,4 +1,4 @@
-"""Servers that say one thing, whatever they are asked: the client is the limit.
+"""Servers that return one response to every request: the client is the limit.
 
 ``python -m perf.canned_server TOKENS [--stream]`` listens on a free port of
 loopback, prints it, and ends when its standard input closes. One answer a write. With
@@ -41,28 +41,28 @@ def answer(tokens: int, *, stream: bool) -> bytes:
 class Endpoint:
     """What one port does with its requests."""
 
-    def __init__(self, said: bytes, slots: int, seconds: float) -> None:
-        self.said = said
+    def __init__(self, response: bytes, slots: int, seconds: float) -> None:
+        self.response = response
         self.free = slots
         self.seconds = seconds
-        self.line: deque[asyncio.Transport] = deque()
+        self.waiting: deque[asyncio.Transport] = deque()
 
-    def ask(self, transport: asyncio.Transport) -> None:
+    def receive(self, transport: asyncio.Transport) -> None:
         """Answer at once, or when a slot has worked on it."""
         if not self.seconds:
-            transport.write(self.said)
+            transport.write(self.response)
             return
-        self.line.append(transport)
+        self.waiting.append(transport)
         self.work()
 
     def work(self) -> None:
         loop = asyncio.get_running_loop()
-        while self.free and self.line:
+        while self.free and self.waiting:
             self.free -= 1
-            loop.call_later(self.seconds, self.finish, self.line.popleft())
+            loop.call_later(self.seconds, self.finish, self.waiting.popleft())
 
     def finish(self, transport: asyncio.Transport) -> None:
-        transport.write(self.said)
+        transport.write(self.response)
         self.free += 1
         self.work()
 
@@ -79,28 +79,28 @@ class Canned(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         del data
-        self.endpoint.ask(self.transport)
+        self.endpoint.receive(self.transport)
 
 
-async def serve(given: argparse.Namespace) -> None:
+async def serve(args: argparse.Namespace) -> None:
     """Serve until the standard input closes."""
     loop = asyncio.get_running_loop()
-    said = answer(given.tokens, stream=given.stream)
+    response = answer(args.tokens, stream=args.stream)
     servers = []
-    for _ in range(given.ports):
-        one = Endpoint(said, given.slots, given.seconds)
-        made = partial(Canned, one)
-        servers.append(await loop.create_server(made, "127.0.0.1", 0, backlog=4096))
-    over = asyncio.Event()
+    for _ in range(args.ports):
+        endpoint = Endpoint(response, args.slots, args.seconds)
+        protocol = partial(Canned, endpoint)
+        servers.append(await loop.create_server(protocol, "127.0.0.1", 0, backlog=4096))
+    end = asyncio.Event()
 
     def wait() -> None:
         sys.stdin.read()
-        loop.call_soon_threadsafe(over.set)
+        loop.call_soon_threadsafe(end.set)
 
     threading.Thread(target=wait, daemon=True).start()
     ports = [server.sockets[0].getsockname()[1] for server in servers]
     print(*ports, flush=True)  # noqa: T201 - its purpose
-    await over.wait()
+    await end.wait()
 
 
 if __name__ == "__main__":

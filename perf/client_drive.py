@@ -25,7 +25,7 @@ from pytest_mlperf.services.openai.protocol import Dialect
 from pytest_mlperf.services.openai.protocol import StreamReader
 
 TICK_S = 0.0005
-"""How often requests that are due are handed over."""
+"""How often requests that are due are submitted."""
 PROMPT = "what is the capital of France " * 8
 
 
@@ -175,26 +175,26 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--size", type=int, default=0)
-    given = parser.parse_args()
+    args = parser.parse_args()
     latencies: list[float] = []
-    if given.who == "bare":
-        if given.rate is None:
-            rate = bare_flood(given.port[0], given.width, given.seconds, given.size)
+    if args.who == "bare":
+        if args.rate is None:
+            rate = bare_flood(args.port[0], args.width, args.seconds, args.size)
         else:
-            latencies = bare_ping(given.port[0], given.rate, given.seconds, given.size)
-            rate = len(latencies) / given.seconds
+            latencies = bare_ping(args.port[0], args.rate, args.seconds, args.size)
+            rate = len(latencies) / args.seconds
     else:
         import sys
 
         sys.setswitchinterval(0.0001)  # as the runner has it
-        client = Ours(given.port, given.width, stream=given.stream, chat=given.chat)
-        if given.rate is None:
-            rate = client.flood(given.width, given.seconds)
+        client = Ours(args.port, args.width, stream=args.stream, chat=args.chat)
+        if args.rate is None:
+            rate = client.flood(args.width, args.seconds)
         else:
-            client.pace(min(given.rate, 200), 0.5)  # its connections are open then
+            client.pace(min(args.rate, 200), 0.5)  # its connections are open then
             client.latencies.clear()
             client.answered = 0
-            rate = client.pace(given.rate, given.seconds)
+            rate = client.pace(args.rate, args.seconds)
         latencies = client.latencies
         client.closed = False
     found = {"rate": rate, "p50": share(latencies, 0.5), "p99": share(latencies, 0.99)}

@@ -21,6 +21,7 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
 
+ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
 SPEED = ("result_min_duration_met", "result_perf_constraints_met", "early_stopping_met")
 """What a run may miss by being slow or fast; anything else is a wrong result."""
@@ -30,9 +31,9 @@ SPEED = ("result_min_duration_met", "result_perf_constraints_met", "early_stoppi
 class Result:
     """A finished run."""
 
+    task: Task
     log: Log
     done: RunResult
-    folder: Path
 
     @property
     def valid(self) -> bool:
@@ -119,7 +120,7 @@ def run_suite(task: Task, runner: Runner | None = None) -> Result:
             used.close()
     log = Log.read(task.folder)
     assert_sound(log)
-    return Result(log, done, task.folder)
+    return Result(task, log, done)
 
 
 def assert_sound(log: Log) -> None:

@@ -13,15 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from perf.canned_server import answer
 from perf.conftest import Replay
+from perf.suite_run import ROOT
 from perf.suite_run import Bench
 
-ROOT = Path(__file__).resolve().parents[1]
 TOKENS = 16
 SECONDS = 3.0
 LEAST_S = 0.5

@@ -15,12 +15,13 @@ from dataclasses import field
 from dataclasses import replace
 from functools import cache
 from functools import partial
-from pathlib import Path
 
 import pytest
 
+from perf.bare_engine import BATCHES
 from perf.bare_engine import Point
 from perf.conftest import Replay
+from perf.suite_run import ROOT
 from perf.suite_run import Bench
 from perf.suite_run import run_suite
 from pytest_mlperf.core.tuning import Tuning
@@ -31,7 +32,6 @@ from pytest_mlperf.runner.messages import TuneTask
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning.saved import engine_tuning
 
-ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 8.0
 STEPS = 6
 """Of the bisection: 1.1 of the loop's rate down to 1/64 of it."""
@@ -101,12 +101,8 @@ def run_loop(bench: Bench, model: Model, *arguments: str) -> dict[Point, float]:
 @cache
 def measure_grid(bench: Bench, model: Model) -> Grid:
     """Return the model's grid, every point for a second."""
-    sizes = (
-        "--seconds",
-        str(bench.scale),
-        "--samples",
-        str(int(96 * bench.scale) + 32),
-    )
+    samples = str(int(128 * bench.scale) + max(BATCHES))
+    sizes = ("--seconds", str(bench.scale), "--samples", samples)
     return Grid(bench, model, run_loop(bench, model, *sizes))
 
 

@@ -10,11 +10,11 @@ import subprocess
 import sys
 from functools import cache
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from perf.conftest import Replay
+from perf.suite_run import ROOT
 from perf.suite_run import Bench
 from perf.suite_run import assert_sound
 from perf.suite_run import run_suite
@@ -22,7 +22,6 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
 
-ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 3.0
 OFFLINE_RATE = 1_500_000.0
 """5 M samples in all, 1.5 GB. A loop that is faster ends before the minimum duration:

@@ -17,12 +17,9 @@ from perf.suite_run import Result
 from perf.suite_run import run_suite
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.workload import TensorWorkload
-from pytest_mlperf.core import rounds
-from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.tuning import Tuning
-from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.null import NullEngine
 from pytest_mlperf.sut import loadgen
@@ -155,15 +152,9 @@ def test_respond(
 
 def test_judge(benchmark: Any, server_run: Result) -> None:
     """Judging a Server log comes to a verdict with every check of the round."""
-    newest = rounds.find_newest("bert", "99", Scenario.SERVER)
-    assert newest is not None
-    rule = newest.find("bert", "99", Scenario.SERVER)
-    assert rule is not None
     done = server_run.done
     context = Context(settings=done.settings, reference=dict(done.reference))
-    cell = Cell(rule, "null")
-    verdict = benchmark(
-        judge, server_run.folder, cell, Mode.PERFORMANCE, rule, newest, context
-    )
+    task = server_run.task
+    verdict = benchmark(judge, task.folder, task.cell, task.mode, context)
 
     assert "loadgen_validity" in {check.name for check in verdict.checks}

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from perf.conftest import Replay
+from perf.suite_run import ROOT
 from perf.suite_run import Bench
 
-ROOT = Path(__file__).resolve().parents[1]
 SIDES = {"with-plugin": ("-p", "mlperf"), "without": ()}
 
 
