@@ -16,7 +16,7 @@ def test_a_suite_of_a_users_own_has_the_fixtures_wherever_it_lies(
 ) -> None:
     """A step of a run each; builds are set-up, runs are calls."""
     project.write(PAGE, "test_mine.py")
-    outcome = project.run(SUITE.line)
+    outcome = project.run(SUITE.line, "--mlperf-min-query-count=100")
 
     outcome.expect(SUITE.prints)
     assert outcome.code == 0

@@ -81,6 +81,21 @@ def test_more_outstanding_requests_are_asked_for_while_they_bring_more() -> None
     assert pytest.approx(load.target_qps) == 200 * OFFLINE_MARGIN
 
 
+def test_offline_is_sized_by_what_a_quick_service_does_once_it_is_warm() -> None:
+    """Three passes are over too soon to tell: Offline's query would be too small."""
+
+    @dataclass
+    class Warming(Formula):
+        def loop(self, outstanding: int, count: int, limit_s: float) -> RequestBatch:
+            batch = super().loop(outstanding, count, limit_s)
+            return replace(batch, seconds=batch.seconds + 0.1)  # it connects first
+
+    load = Warming(slots=64).tuned(Scenario.OFFLINE, concurrency=64)
+    assert load.target_qps is not None
+
+    assert 640 < load.target_qps <= 640 * OFFLINE_MARGIN
+
+
 def test_a_service_that_takes_everything_is_given_the_most_that_is_tried() -> None:
     """Nothing beyond is guessed at."""
     assert LEVELS[-1] == Formula(slots=10**6).tuned(Scenario.OFFLINE).concurrency
