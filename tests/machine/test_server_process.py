@@ -187,7 +187,8 @@ def test_a_server_dies_with_its_owner(script: Path, tmp_path: Path) -> None:
 from pathlib import Path
 from pytest_mlperf.machine.server_process import *
 import os, sys
-recipe = ServerRecipe((sys.executable, {str(script)!r}, "{{port}}", "parent"), grace_s=0.3)
+command = (sys.executable, {str(script)!r}, "{{port}}", "parent")
+recipe = ServerRecipe(command, grace_s=0.3)
 server = start_server(recipe, Path({str(log)!r}))
 print(server.port, flush=True)
 os.kill(os.getpid(), 9)

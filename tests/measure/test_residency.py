@@ -13,7 +13,6 @@ from typing import cast
 import pytest
 
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core import rounds
 from pytest_mlperf.core.checks.device import PROOF
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.judge.judge import Context
@@ -203,7 +202,6 @@ def as_resnet50(task: Task) -> Task:
 
 
 def judged(wish: Task, done: RunResult, claim: Claim | None) -> Verdict:
-    found = rounds.get("v6.1")
     context = Context(settings=done.settings, claim=claim)
     cell = as_resnet50(wish).cell
     return judge(wish.folder, cell, wish.mode, context)

@@ -434,7 +434,7 @@ def make_task(
     rule: Rule | None = None,
     **changes: Any,
 ) -> Task:
-    """Return a task of a second or so; a name in capitals is a double of this module."""
+    """Return a task of a second or so; names in capitals are doubles of this module."""
     from pytest_mlperf.core.plan import Shortening
 
     engine = spec(engine) if engine.isupper() else engine
