@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import threading
 import time
@@ -54,7 +55,8 @@ class Progress:
         if self.expected_s is not None:
             return max(0.0, self.expected_s - self.elapsed_s)
         if self.total and self.rate > 0:
-            return max(0.0, (self.total - self.completed) / self.rate)
+            left = max(0.0, (self.total - self.completed) / self.rate)
+            return left if left < math.inf else None
         return None
 
 

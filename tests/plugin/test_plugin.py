@@ -144,6 +144,17 @@ def test_the_header_notes_what_could_not_be_found_out(suite: pytest.Pytester) ->
     )
 
 
+THEIRS = """
+class Old:
+    precisions, batches = ("fp32",), (1,)
+    def unavailable(self): ...
+    def build(self, request): ...
+    def open(self, build, threads): ...
+    def layouts(self, cpus): ...
+OLD, NUMBER = Old(), 1
+"""
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -151,6 +162,7 @@ def test_the_header_notes_what_could_not_be_found_out(suite: pytest.Pytester) ->
         ("theirs:TYPO", "AttributeError: module 'theirs' has no attribute 'TYPO'"),
         ("broken:ENGINE", "ZeroDivisionError: division by zero"),
         ("theirs:NUMBER", "is without unavailable(), but should be an object"),
+        ("theirs:OLD", "is without answers, but should be an object*attributes"),
         ("pytest_mlperf.engines.null:NullProvider", "is a class, but should be an"),
     ],
 )
@@ -158,7 +170,7 @@ def test_an_engine_in_development_is_looked_at_while_collecting(
     suite: pytest.Pytester, spec: str, said: str
 ) -> None:
     """What cannot be an engine is one error, and no item runs."""
-    suite.makepyfile(theirs="NUMBER = 1", broken="1 / 0")
+    suite.makepyfile(theirs=THEIRS, broken="1 / 0")
     result = suite.runpytest_subprocess(f"--mlperf-engine={spec}", "-k", "resnet50")
 
     assert result.ret == pytest.ExitCode.INTERRUPTED

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mlperf.core.session_results import SET_UP
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting import junit
@@ -134,10 +135,20 @@ def test_an_item_without_verdict_shows_as_error_of_its_cell() -> None:
     assert shown.outcome == "ERROR"
 
 
-@pytest.mark.parametrize("outcome", ["skipped", "interrupted"])
+@pytest.mark.parametrize("outcome", ["skipped", "interrupted", SET_UP])
 def test_an_item_that_was_not_measured_has_no_row(outcome: str) -> None:
     """What did not run to its end is no result."""
     assert Record("a", outcome, CELL).verdict_to_show() is None
+
+
+def test_a_bare_engine_that_was_timed_has_no_row() -> None:
+    """No rule judges it; one that failed is an error like any other."""
+    bare = {**CELL, "mode": "bare"}
+    failed = Record("a", "failed", bare, reason="it broke").verdict_to_show()
+
+    assert Record("a", "passed", bare).verdict_to_show() is None
+    assert failed is not None
+    assert failed.outcome == "ERROR"
 
 
 @given(st.text(), st.dictionaries(st.text(), st.text()), st.floats(0, 1e6))

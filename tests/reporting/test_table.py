@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
@@ -255,6 +257,7 @@ def test_the_header_says_how_long_the_session_takes_at_least(
 
     assert first == f"mlperf: {count}, round v6.1"
     assert header.estimate_least_s([(cell, "accuracy")], options) == 0.0
+    assert header.estimate_least_s([(cell, "bare")], options) == 0.0
     assert seconds / 4 == header.estimate_least_s(items, options, workers=4)
     assert seconds / 10 == header.estimate_least_s(items, options, workers=20)
 
@@ -277,6 +280,21 @@ def test_the_header_says_what_a_duration_changes(
 
     assert said == [line.split(":")[1].strip() for line in found]
     assert (seconds < 600) == any("waived" in line for line in lines)
+
+
+def test_rules_of_ones_own_are_told_in_header_title_and_legend(
+    make_verdict: Make,
+) -> None:
+    """Where none was waived, nothing says that one was."""
+    rule = cell_of("bert", "99", Scenario.OFFLINE, "null", "v6.1").rule
+    cell = Cell(replace(rule, benchmark="mine"), "null")
+    lines = header.describe_session([cell], Options(), "box", "reports")
+    head = "mlperf: unofficial: mine-99 by rules of their own, not a submission result"
+    title, *_, legend = table([make_verdict(labels=("unofficial",))])
+
+    assert head in lines
+    assert "1 VALID (unofficial)" in title
+    assert legend == "unofficial: the benchmark's own rules, not the round's"
 
 
 def test_a_row_says_over_how_many_devices_it_ran(make_verdict: Make) -> None:

@@ -258,6 +258,7 @@ class Echoing:
             ticket = self.waiting.pop(0)
             if ticket == self.fails_at:
                 self.listener.failed(RequestFailed("u", 0, 0.0, "no"))
+                self.listener.failed(RequestFailed("u", 1, 0.0, "it is closed"))
                 return
             self.listener.done([(ticket, ANSWER)])
 
@@ -268,10 +269,10 @@ class Echoing:
         self.closed = True
 
 
-def errands(
+def send_batch(
     count: int, outstanding: int, fails_at: int = -1
 ) -> tuple[RequestBatch, Echoing]:
-    """Run an errand over three samples."""
+    """Send requests over three samples."""
     import threading
 
     made: list[Echoing] = []
@@ -288,9 +289,9 @@ def errands(
     return found, made[0]
 
 
-def test_an_errand_keeps_its_requests_outstanding_and_takes_samples_in_turn() -> None:
+def test_a_batch_keeps_its_requests_outstanding_and_takes_samples_in_turn() -> None:
     """Seven answers, two at a time, over three samples."""
-    found, service = errands(7, 2)
+    found, service = send_batch(7, 2)
 
     assert 7 == len(found.answers) == len(found.latencies)
     assert service.samples[:7] == [0, 1, 2, 0, 1, 2, 0]
@@ -298,7 +299,7 @@ def test_an_errand_keeps_its_requests_outstanding_and_takes_samples_in_turn() ->
     assert service.closed
 
 
-def test_an_errand_raises_what_the_service_fails_with() -> None:
-    """And closes it."""
-    with pytest.raises(RequestFailed, match="failed after"):
-        errands(7, 2, fails_at=3)
+def test_a_batch_raises_what_the_service_fails_with_first() -> None:
+    """Later failures follow from it: the service is closed."""
+    with pytest.raises(RequestFailed, match="sample 0 failed after .*: no"):
+        send_batch(7, 2, fails_at=3)
