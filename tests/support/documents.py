@@ -138,7 +138,8 @@ class Project:
             [sys.executable, *start, *words, *reports, *more],
             cwd=self.home,
             env={
-                **os.environ,
+                # The session is no worker of the tests' own xdist.
+                **{k: v for k, v in os.environ.items() if "XDIST" not in k},
                 "PYTHONPATH": os.pathsep.join(map(str, [*path, self.site, ROOT])),
                 "COLUMNS": "100",
             },
