@@ -36,8 +36,8 @@ SECONDS = 8.0
 STEPS = 6
 """Of the bisection: 1.1 of the loop's rate down to 1/64 of it."""
 ENOUGH = 700
-"""Queries that a Server run holds at least: early stopping wants 459 without one late
-query, 662 with one."""
+"""Queries that a Server run holds at least, at any scale: early stopping wants 459
+without one late query, 662 with one."""
 PADDED = 384
 
 
@@ -208,7 +208,10 @@ class ServerSearch:
         return Point(streams.count, streams.threads, chosen.batch).tuning
 
     def is_valid(self, qps: float) -> bool:
-        result = run_suite(self.make_task(qps, max(SECONDS, ENOUGH / qps)), self.runner)
+        result = run_suite(
+            self.make_task(qps, max(SECONDS, ENOUGH / qps / self.grid.bench.scale)),
+            self.runner,
+        )
         tail_ms = result.log.number("result_99.00_percentile_latency_ns") / 1e6
         word = "valid" if result.valid else "invalid"
         self.trials.append(f"{qps:.1f}/s {word}, p99 {tail_ms:.0f} ms")
