@@ -301,5 +301,5 @@ def test_a_batch_keeps_its_requests_outstanding_and_takes_samples_in_turn() -> N
 
 def test_a_batch_raises_what_the_service_fails_with_first() -> None:
     """Later failures follow from it: the service is closed."""
-    with pytest.raises(RequestFailed, match="sample 0 failed after .*: no"):
+    with pytest.raises(RequestFailed, match=r"sample 0 failed after .*: no"):
         send_batch(7, 2, fails_at=3)
