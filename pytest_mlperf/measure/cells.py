@@ -9,7 +9,6 @@ from functools import cache
 from pytest_mlperf.api import registry
 from pytest_mlperf.config.options import DEFAULT_ENGINE
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core import compliance
 from pytest_mlperf.core import matrix
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
@@ -157,5 +156,7 @@ def register_compliance_tests() -> None:
 
     Raises ``ValueError`` for one that cannot be imported or has another's name.
     """
+    from pytest_mlperf.core import compliance
+
     for test in registry.load_all("compliance_test").values():
         compliance.register(test)

@@ -15,7 +15,6 @@ import pytest
 from pytest_mlperf.api import registry
 from pytest_mlperf.config.option_types import parse_device_count
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core import compliance
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.matrix import build_order
 from pytest_mlperf.core.types import Mode
@@ -34,6 +33,14 @@ MARKER = (
 DEVICES = "devices"
 """The mark's argument that says how many devices an item takes; it selects nothing."""
 _SLUGS = tuple(scenario.slug for scenario in Scenario)
+
+
+def list_audits() -> tuple[str, ...]:
+    """Return the names of the known compliance tests, in the order of items."""
+    # Imported here: sessions without mlperf items load no compliance test.
+    from pytest_mlperf.core import compliance
+
+    return compliance.names()
 
 
 def find_cell_in(text: str, cells: Iterable[Cell]) -> Cell | None:
@@ -117,7 +124,7 @@ def register_markers(config: pytest.Config, options: Options) -> None:
         + list(registry.names("engine")),
         "service": registry.names("service"),
         "mode": [mode.value for mode in Mode],
-        "compliance test": [name.lower() for name in compliance.names()],
+        "compliance test": [name.lower() for name in list_audits()],
     }
     declared = {line.split(":")[0] for line in config.getini("markers")}
     for kind, names in words.items():
@@ -224,7 +231,7 @@ def audit_in(nodeid: str) -> str:
     """Return the compliance test in a node id's brackets, empty where there is none."""
     inside = nodeid.partition("[")[2].removesuffix("]")
     return max(
-        (a for a in compliance.names() if inside.endswith(f"-{a}")), key=len, default=""
+        (a for a in list_audits() if inside.endswith(f"-{a}")), key=len, default=""
     )
 
 
@@ -249,7 +256,7 @@ def sort_items(items: list[pytest.Item]) -> None:
     known before the long accuracy run begins; compliance needs both.
     """
     places = [i for i, item in enumerate(items) if cell_of(item) is not None]
-    modes, tests = [mode.value for mode in Mode], compliance.names()
+    modes, tests = [mode.value for mode in Mode], list_audits()
 
     def key(item: pytest.Item) -> tuple[Any, ...]:
         cell = cell_of(item)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import pytest
 
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core import compliance
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.measure.cells import find_cells
@@ -84,7 +83,7 @@ def explain_empty(options: Options, typed: str = "") -> str:
 
     ``typed`` is what the user selected by.
     """
-    words = ("compliance", *compliance.names())
+    words = ("compliance", *collection.list_audits())
     if not options.has_compliance and any(w.lower() in typed.lower() for w in words):
         return (
             "mlperf: nothing selected; compliance tests are collected with "
