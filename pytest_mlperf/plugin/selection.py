@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from pytest_mlperf.api import registry
+from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -78,10 +81,20 @@ def list_absent(options: Options) -> list[str]:
     ]
 
 
-def explain_empty(options: Options, typed: str = "") -> str:
+def _known_words(options: Options) -> list[str]:
+    """Return the words that items' names, and the expressions for them, consist of."""
+    cells = find_cells(options.without_selections())
+    benchmarks = sorted({cell.benchmark for cell in cells})
+    scenarios = [scenario.slug for scenario in Scenario]
+    modes = [mode.value for mode in Mode]
+    engines = registry.names("engine")
+    return ["and", "or", "not", *benchmarks, *scenarios, *modes, *engines]
+
+
+def explain_empty(options: Options, typed: str = "", expression: str = "") -> str:
     """Return one line for a selection that matched no cell.
 
-    ``typed`` is what the user selected by.
+    ``typed`` is the whole command, ``expression`` what stands behind -k and -m.
     """
     words = ("compliance", *collection.list_audits())
     if not options.has_compliance and any(w.lower() in typed.lower() for w in words):
@@ -90,6 +103,10 @@ def explain_empty(options: Options, typed: str = "") -> str:
             "--mlperf-compliance, a closed --mlperf-submission or --mlperf-rehearsal: "
             "add one"
         )
+    known = _known_words(options)
+    for word in re.findall(r"[\w.-]+", expression.lower()):
+        if not any(word in name for name in known) and (near := suggest(word, known)):
+            return f"mlperf: nothing selected; no item is named {word!r}.{near}"
     rules = f"round {options.round}" if options.round else "no round"
     verb = "does not have" if options.round else "has"
     pairs: Sequence[str] = list_absent(options) or ["(every pair exists)"]

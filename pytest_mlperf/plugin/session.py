@@ -210,7 +210,9 @@ class State:
         lines = [*self.report.summarise(writer.fullwidth, colour=writer.hasmarkup)]
         if self.selection.is_empty and not self.report.is_open:
             typed = self._command + ["compliance"] * self.selection.has_audits_alone
-            lines.append(explain_empty(self.options, " ".join(typed)))
+            options = self.config.option
+            expression = f"{options.keyword} {options.markexpr}"
+            lines.append(explain_empty(self.options, " ".join(typed), expression))
         for line in [*lines, *self.submission_lines]:
             reporter.write_line(line)
 

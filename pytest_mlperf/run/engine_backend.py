@@ -44,6 +44,7 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.batch_sut import BatchSUT
 from pytest_mlperf.sut.batch_sut import policy_for
+from pytest_mlperf.sut.completion import BatchStream
 from pytest_mlperf.sut.completion import token_timing
 from pytest_mlperf.tuning import saved
 from pytest_mlperf.tuning import simulated
@@ -265,7 +266,7 @@ def batch_sut(
     task: Task,
     tuned: Tuned,
     settings: Settings,
-    engines: Sequence[Engine],
+    engines: Sequence[BatchStream],
     workload: TensorWorkload,
     fail: Callable[[BaseException], None],
 ) -> BatchSUT:

@@ -21,7 +21,6 @@ from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.api.samples import Array
 from pytest_mlperf.machine.numa import format_ids
 from pytest_mlperf.machine.process import Process
 from pytest_mlperf.runner import device_messages
@@ -165,7 +164,6 @@ class RemoteStream:
     first: float = 0.0
     last: float = 0.0
     """When the first batch was handed over and the last was answered."""
-    answers: bool = False
 
     def complete_batch(
         self, complete_rows: CompleteRows, count: Callable[[int], None]
@@ -190,10 +188,6 @@ class RemoteStream:
             count(size)
 
         return complete_batch
-
-    def infer(self, batch: Any, size: int) -> Array:
-        """Never called: batches go to the other process whole."""
-        raise NotImplementedError(f"{size} samples of {type(batch).__name__}")
 
     def close(self) -> None:
         """Tell the stream's thread that there is no more."""

@@ -34,10 +34,10 @@ from typing import Any
 
 import numpy as np
 
-from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.sut.completion import BatchStream
 from pytest_mlperf.sut.completion import CompleteBatch
 from pytest_mlperf.sut.completion import Ids
 from pytest_mlperf.sut.completion import TokenTiming
@@ -136,7 +136,7 @@ class BatchSUT:
     def __init__(
         self,
         policy: Policy,
-        engines: Sequence[Engine],
+        engines: Sequence[BatchStream],
         workload: TensorWorkload,
         on_failure: Callable[[BaseException], None],
         timing: TokenTiming = WHOLE_ANSWERS,

@@ -56,6 +56,10 @@ class Remote(Protocol):
         """Return the function that has a batch answered and completes it."""
 
 
+BatchStream = Engine | Remote
+"""What answers batches: an engine here, or a stream of another process."""
+
+
 def row_completer(timing: TokenTiming) -> CompleteRows:
     """Return the function that completes rows lying one after another.
 
@@ -101,7 +105,7 @@ def row_completer(timing: TokenTiming) -> CompleteRows:
 
 
 def batch_completer(
-    engine: Engine,
+    engine: BatchStream,
     workload: TensorWorkload,
     count: Callable[[int], None],
     timing: TokenTiming,

@@ -92,6 +92,26 @@ def test_an_empty_selection_says_which_cells_no_round_has(
     result.stdout.fnmatch_lines(["mlperf: nothing selected; *bert multistream*"])
 
 
+@pytest.mark.parametrize(
+    ("args", "typed", "meant"),
+    [
+        (["-k", "brt and offline"], "brt", "bert"),
+        (["-k", "bert and ofline"], "ofline", "offline"),
+        (["-k", "wisper"], "wisper", "whisper"),
+        (["-m", "ofline"], "ofline", "offline"),
+    ],
+)
+def test_a_misspelt_word_that_selects_nothing_is_named(
+    suite: pytest.Pytester, args: list[str], typed: str, meant: str
+) -> None:
+    """The list of what no round has would not help."""
+    result = suite.runpytest(*args)
+
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    line = f"mlperf: nothing selected; no item is named {typed!r}."
+    result.stdout.fnmatch_lines([f"{line} Did you mean {meant!r}?"])
+
+
 def test_verdicts_become_outcomes_table_header_and_results(
     suite: pytest.Pytester,
 ) -> None:
