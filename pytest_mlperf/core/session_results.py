@@ -17,6 +17,9 @@ from pytest_mlperf.core.verdict import Verdict
 SET_UP = "set up"
 """Outcome of an item whose fixtures alone were asked for (``--setup-only``)."""
 
+INTERRUPTED = "interrupted"
+"""Outcome of an item that began and did not end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -25,7 +28,7 @@ class Record:
     nodeid: str
     outcome: str
     """pytest's: ``passed``, ``failed``, ``error``, ``skipped`` …, or ``SET_UP`` or
-    ``interrupted``."""
+    ``INTERRUPTED``."""
     cell: Mapping[str, str]
     """benchmark, target, scenario, engine, round and mode."""
     verdict: Verdict | None = None
@@ -39,7 +42,7 @@ class Record:
         An item that failed for another reason than its rules never shows as VALID,
         and one that ended without a verdict shows as ERROR.
         """
-        if self.outcome in ("skipped", "interrupted", SET_UP):
+        if self.outcome in ("skipped", INTERRUPTED, SET_UP):
             return None
         if self.outcome == "passed" and self.cell.get("mode") == Mode.BARE.value:
             return None  # no rule judges it
@@ -100,6 +103,13 @@ class SessionResults:
     end: Mapping[str, Any] | None
     """The last line: ``exitstatus``, ``interrupted``, ``selected``, ``recorded``,
     ``counts`` by outcome, ``ended``; None for a session that was killed."""
+    torn: tuple[int, ...] = ()
+    """Numbers of the lines that a kill or a full disk tore."""
+
+    @property
+    def is_torn(self) -> bool:
+        """True where lines are missing: the closing one, or one that was torn."""
+        return self.end is None or bool(self.torn)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:

@@ -56,9 +56,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go of the terminal."""
+    """Let go of the terminal and of the signals."""
     if state := config.stash.get(KEY, None):
         state.display.close()
+        state.signals.release()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -108,10 +109,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     First, because the terminal asks for the header in its own call of this hook.
     """
     state = State.of(session.config)
-    if state.worker or session.config.getoption("collectonly"):
+    if session.config.getoption("collectonly"):
         return
     if found := collection.list_items(session.items):
-        state.begin(found)
+        if state.worker:
+            state.signals.catch()
+        else:
+            state.begin(found)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -151,6 +155,10 @@ class ReportTaker:
 
     def __init__(self, state: State) -> None:
         self._state = state
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Note the item, which may be interrupted before its first report."""
+        self._state.report.begin_item(nodeid)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Collect verdicts on the controller."""

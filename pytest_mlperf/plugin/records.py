@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.session_results import INTERRUPTED
 from pytest_mlperf.core.session_results import SET_UP
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
@@ -42,40 +43,47 @@ class RecordCollector:
         self._describe_cell = describe_cell
         self._phases: dict[str, list[pytest.TestReport]] = {}
 
+    def begin(self, nodeid: str) -> None:
+        """Note an item, which has no phase yet when an interrupt ends its set-up."""
+        self._phases[nodeid] = []
+
     def add(self, report: pytest.TestReport) -> Record | None:
         """Take one phase; return the record with the last one of an mlperf item."""
         self._phases.setdefault(report.nodeid, []).append(report)
         if report.when != "teardown" and not is_crash(report):
             return None
         phases = self._phases.pop(report.nodeid)
-        return make_record(phases, self._describe_cell, has_ended=True)
+        return make_record(report.nodeid, phases, self._describe_cell, has_ended=True)
 
     def drain(self) -> Iterator[Record]:
         """Yield the records of items that have begun and will not end."""
-        for phases in self._phases.values():
-            record = make_record(phases, self._describe_cell, has_ended=False)
+        for nodeid, phases in self._phases.items():
+            record = make_record(nodeid, phases, self._describe_cell, has_ended=False)
             if record is not None:
                 yield record
         self._phases = {}
 
 
 def make_record(
-    phases: list[pytest.TestReport], describe_cell: DescribeCell, *, has_ended: bool
+    nodeid: str,
+    phases: list[pytest.TestReport],
+    describe_cell: DescribeCell,
+    *,
+    has_ended: bool,
 ) -> Record | None:
     """Return one record of an item's phases; None for anybody else's item."""
-    last = phases[-1]
     properties = {key: value for p in phases for key, value in p.user_properties}
     cell: dict[str, Any] = json.loads(str(properties.get(CELL_KEY, "{}")))
-    if not cell and is_crash(last):
-        cell = describe_cell(last.nodeid)
+    if not cell and (not phases or is_crash(phases[-1])):
+        cell = describe_cell(nodeid)
     if not cell:
         return None
     verdict = properties.get(junit.KEY)
     blamed = next((p for p in phases if not p.passed), None)
     outcome = "passed" if any(p.when == "call" for p in phases) else SET_UP
-    outcome = outcome if has_ended else "interrupted"
+    outcome = outcome if has_ended else INTERRUPTED
     return Record(
-        nodeid=last.nodeid,
+        nodeid=nodeid,
         outcome=name_outcome(blamed) if blamed else outcome,
         cell=cell,
         verdict=Verdict.from_json(str(verdict)) if verdict else None,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.api import registry
+from pytest_mlperf.core.session_results import INTERRUPTED
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.plugin.records import DescribeCell
@@ -56,6 +57,10 @@ class SessionReport:
             ) from None
         self._writer = writer
 
+    def begin_item(self, nodeid: str) -> None:
+        """Note that an item begins."""
+        self._collector.begin(nodeid)
+
     def take(self, report: pytest.TestReport) -> None:
         """Collect one phase of an item; its last phase makes the record."""
         record = self._collector.add(report) if self._writer else None
@@ -68,11 +73,22 @@ class SessionReport:
             for record in self._collector.drain():
                 self._writer.add(record)
 
+    def has_stopped_early(self, exitstatus: int, selected: int) -> bool:
+        """Return whether items did not run to their end, as the records have it.
+
+        The exit status does not tell: pytest leaves it at 0 where a second Ctrl-C comes
+        while it deals with the first. ``-x`` ends a session properly, with status 1.
+        """
+        unfinished = any(record.outcome == INTERRUPTED for record in self.records)
+        is_short = self.is_open and len(self.records) < selected
+        return unfinished or (is_short and exitstatus != pytest.ExitCode.TESTS_FAILED)
+
     def close(self, exitstatus: int, *, interrupted: bool, selected: int) -> int:
         """Write the closing line, then run the reporters; return the exit status.
 
         The results are whole before anybody else's code runs. A reporter that fails
-        loses none of them, but it makes the status of a good session 1.
+        loses none of them, but it makes the status of a good session 1, as lines do
+        that could not be written.
         """
         if self._writer is None:
             return exitstatus
@@ -80,6 +96,13 @@ class SessionReport:
             exitstatus=exitstatus, interrupted=interrupted, selected=selected
         )
         written, failures = run_reporters(session, self._writer.path.parent)
+        if lost := len(self._writer.pending):
+            failures.append(
+                f"results: {lost} line{'s' * (lost != 1)} could not be written to "
+                f"{results.FILE}: {self._writer.problem}; the file is partial, the "
+                "table has all of them: make room, or name another folder with "
+                "--mlperf-reports DIR, and run again"
+            )
         self._notes += [f"report: {self._shorten(path)}" for path in written]
         self._notes += failures
         return exitstatus or int(bool(failures))

@@ -36,6 +36,7 @@ from pytest_mlperf.plugin.records import describe_cell
 from pytest_mlperf.plugin.report import SessionReport
 from pytest_mlperf.plugin.selection import Selection
 from pytest_mlperf.plugin.selection import explain_empty
+from pytest_mlperf.plugin.termination import TerminationSignals
 from pytest_mlperf.reporting import junit
 from pytest_mlperf.reporting import results
 
@@ -55,6 +56,7 @@ class State:
     config: pytest.Config
     options: Options
     display: ProgressDisplay = field(default_factory=ProgressDisplay)
+    signals: TerminationSignals = field(default_factory=TerminationSignals)
     device: int = 0
     """Index of the device that this process owns."""
     total: int = 0
@@ -166,6 +168,7 @@ class State:
             "system": {"name": self.system.name, "summary": self.system.summary},
         }  # fmt: skip
         self.report.open(self.reports, facts)
+        self.signals.catch()
         runnable = [
             (cell, mode)
             for cell, mode in items
@@ -228,6 +231,9 @@ class State:
         """
         self.display.stop()
         self.report.add_unfinished()
+        if self.report.has_stopped_early(exitstatus, self.total):
+            self.interrupted = True
+            exitstatus = exitstatus or pytest.ExitCode.INTERRUPTED
         if self.report.is_open and self.options.submission:
             good, self.submission_lines = submission.submit(
                 self.measuring,

@@ -2,7 +2,8 @@
 
 This report is a stream and no ``Reporter``: lines are appended and flushed one by one
 as items end, so a session that crashes loses nothing. It leaves a file that can be read
-up to the crash; the closing line is what marks a file as complete.
+up to the crash; the closing line is what marks a file as complete. A line that cannot
+be written (the disk is full) is taken back whole, kept, and written when there is room.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class BadLine(ValueError):
     """A line is not what the schema says; the text names ``file:line``."""
 
 
-class MissingFooter(ValueError):
-    """The session did not end: no closing line. ``partial`` holds what there is."""
+class PartialResults(ValueError):
+    """The closing line, or another one, is missing. ``partial`` holds what there is."""
 
     def __init__(self, text: str, partial: SessionResults) -> None:
         super().__init__(text)
@@ -45,51 +46,68 @@ class MissingFooter(ValueError):
 def read_results(path: Path, *, allow_partial: bool = False) -> SessionResults:
     """Read a results file.
 
-    Raises ``MissingHeader``, ``BadLine``, or ``MissingFooter`` unless a partial file
-    is allowed. A last line cut short by a kill counts as missing, not as bad.
+    A line that is no JSON was torn by a kill or a full disk: it is passed over, and the
+    file is partial. Raises ``MissingHeader``, ``BadLine``, or ``PartialResults`` unless
+    a partial file is allowed.
     """
-    text = path.read_text(encoding="utf-8")
-    whole, _, torn = text.rpartition("\n")
-    lines = whole.split("\n") if whole else []
-    header = _parse(path, 1, lines[0]) if lines else {}
+    lines = path.read_bytes().split(b"\n")
+    header = _parse(path, 1, lines[0]) or {}
     if header.get("type") != "header":
         raise MissingHeader(
             f"{path}:1: no header line, but a results file begins with one; the file "
             "is not a results.jsonl, or was cut at its start"
         )
     records: list[Record] = []
+    torn: list[int] = []
     end: Mapping[str, Any] | None = None
     for number, line in enumerate(lines[1:], start=2):
+        if number == len(lines) and not line:  # behind the last line's end
+            break
         data = _parse(path, number, line)
-        if end is not None or data.get("type") not in ("verdict", "end"):
+        # Without its line break a last line may be a part of it that reads well.
+        if data is None or number == len(lines):
+            torn.append(number)
+        elif end is not None or data.get("type") not in ("verdict", "end"):
             raise BadLine(
                 f"{path}:{number}: line of type {data.get('type')!r}, but should be "
                 "a verdict, and nothing after the closing line"
             )
-        if data["type"] == "end":
+        elif data["type"] == "end":
             end = data
-            continue
-        try:
-            records.append(Record.from_line(data))
-        except ValueError as error:
-            raise BadLine(f"{path}:{number}: {error}") from None
-    results = SessionResults(header, tuple(records), end)
-    if end is None and not allow_partial:
-        cut = " and a torn last line" if torn else ""
-        raise MissingFooter(
-            f"{path}: no closing line after {len(records)} records{cut}, but a session "
-            "that ended writes one; it was killed: run it again, or read the partial "
-            "results with allow_partial=True",
-            results,
-        )
+        else:
+            records.append(_read_record(path, number, data))
+    results = SessionResults(header, tuple(records), end, tuple(torn))
+    if results.is_torn and not allow_partial:
+        raise PartialResults(describe_damage(path, results), results)
     return results
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+def describe_damage(path: Path, results: SessionResults) -> str:
+    """Return what is missing in a partial file, why, and what to do."""
+    cut = ", ".join(f"line {number}" for number in results.torn)
+    problems = [f"{cut} torn"] * bool(cut)
+    if results.end is None:
+        problems.append("no closing line, but a session that ended writes one")
+    return (
+        f"{path}: {' and '.join(problems)}; {len(results.records)} records are whole; "
+        "the session was killed, or its disk was full: run it again, or read the "
+        "partial results with allow_partial=True"
+    )
+
+
+def _read_record(path: Path, number: int, data: Mapping[str, Any]) -> Record:
+    try:
+        return Record.from_line(data)
+    except ValueError as error:
+        raise BadLine(f"{path}:{number}: {error}") from None
+
+
+def _parse(path: Path, number: int, line: bytes) -> dict[str, Any] | None:
+    """Return a line's object, None for a torn line; raises ``BadLine``."""
     try:
         data = json.loads(line)
-    except ValueError as error:
-        raise BadLine(f"{path}:{number}: not JSON: {error}") from None
+    except ValueError:
+        return None
     if not isinstance(data, dict):
         raise BadLine(f"{path}:{number}: {type(data).__name__}, but should be object")
     return data
@@ -97,19 +115,25 @@ def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class ResultsWriter:
-    """Appends to a results file; every line is in the file when the call returns."""
+    """Appends to a results file; every line is in the file when the call returns, or is
+    one of ``pending``, which every later call tries to write first.
+    """
 
     path: Path
     header: Mapping[str, Any] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
     results: SessionResults | None = None
     """The whole, once the file is closed."""
+    pending: list[bytes] = field(default_factory=list)
+    """Lines that could not be written so far."""
+    problem: str = ""
+    """Why the last attempt failed."""
 
     def open(self, header: Mapping[str, Any]) -> None:
         """Create the file with its header; raises ``OSError``."""
         self.path.touch(exist_ok=False)
         line = {"type": "header", "schema": SCHEMA, **header}
-        self._write(line)
+        append_whole(self.path, _encode(line))
         self.header = json.loads(json.dumps(line))  # as it is read back
 
     def add(self, record: Record) -> None:
@@ -133,8 +157,30 @@ class ResultsWriter:
         return self.results
 
     def _write(self, data: Mapping[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(data, sort_keys=True) + "\n")
+        self.pending.append(_encode(data))
+        try:
+            while self.pending:
+                append_whole(self.path, self.pending[0])
+                del self.pending[0]
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+
+
+def _encode(data: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(data, sort_keys=True)}\n".encode()
+
+
+def append_whole(path: Path, line: bytes) -> None:
+    """Append all of a line or nothing of it; raises ``OSError``."""
+    with path.open("ab", buffering=0) as stream:
+        start, written = stream.tell(), 0
+        try:
+            while written < len(line):
+                written += stream.write(line[written:])
+        except BaseException:  # Ctrl-C too: what is not done is done again
+            with contextlib.suppress(OSError):
+                stream.truncate(start)
+            raise
 
 
 def plan_folder(root: Path, now: datetime) -> Path:

@@ -222,7 +222,7 @@ class Runner:
         if isinstance(error, RunFailed):
             cause = error.cause
         elif isinstance(error, KeyboardInterrupt):
-            cause = "interrupted by the user"
+            cause = f"interrupted by {str(error) or 'the user'}"
         note = {
             "partial": True,
             "cause": cause,

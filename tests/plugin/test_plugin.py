@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.reporting import results
 from tests.support.newest import newest
 
 
@@ -235,6 +236,86 @@ def test_an_interrupt_keeps_the_results_and_marks_them_partial(
     assert [record.outcome for record in found.records] == ["passed", "interrupted"]
     assert found.end is not None
     assert found.end["interrupted"]
+
+
+def test_a_second_ctrl_c_does_not_hide_the_first(suite: pytest.Pytester) -> None:
+    """It comes while pytest deals with the first one, whose exit status is then 0."""
+    suite.makeconftest(
+        """
+        def pytest_runtest_call(item):
+            if "accuracy" in item.name:
+                raise KeyboardInterrupt
+
+        def pytest_keyboard_interrupt():
+            raise KeyboardInterrupt
+        """
+    )
+    suite.runpytest_subprocess("-k", "resnet50 and offline")
+    end = newest(suite).end
+
+    assert end is not None
+    assert (end["interrupted"], end["exitstatus"]) == (True, 2)
+
+
+def test_items_that_never_ran_make_a_session_partial(suite: pytest.Pytester) -> None:
+    """Whatever ended it between two items, and with whatever exit status."""
+    suite.makeconftest(
+        """
+        import pytest
+
+        def pytest_runtest_logfinish(nodeid):
+            pytest.exit("enough", returncode=0)
+        """
+    )
+    result = suite.runpytest_subprocess("-k", "resnet50 and offline")
+    found = newest(suite)
+
+    assert [record.outcome for record in found.records] == ["passed"]
+    assert found.is_interrupted
+    result.stdout.fnmatch_lines(["results: *(partial: interrupted)"])
+
+
+FULL_DISK = """
+import resource, signal
+from pathlib import Path
+import pytest
+
+def pytest_runtest_logreport(report):
+    if report.when == "call":
+        file = Path("reports/latest/results.jsonl")
+        limit = file.stat().st_size + 40
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    if ROOM:
+        room = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_FSIZE, room)
+"""
+
+
+@pytest.mark.parametrize("room", [True, False], ids=["room later", "full"])
+def test_a_full_disk_loses_no_item(suite: pytest.Pytester, room: bool) -> None:
+    """All run and are in the table; the file has all of them, or the session says
+    that it has not, and fails.
+    """
+    suite.makeconftest(f"ROOM = {room}\n{FULL_DISK}")
+    # The limit holds for the output's file too, so the results' header is longer.
+    chosen = f"resnet50 and (offline or singlestream) and not {'x' * 20_000}"
+    result = suite.runpytest_subprocess("-k", chosen, "-p", "no:cacheprovider")
+    path = suite.path / "reports" / "latest" / results.FILE
+    found = results.read_results(path, allow_partial=True)
+
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["*mlperf: 4 results*4 VALID*"])
+    assert result.ret == (pytest.ExitCode.OK if room else pytest.ExitCode.TESTS_FAILED)
+    assert len(found.records) == (4 if room else 0)
+    assert found.is_torn is not room
+    if not room:
+        result.stdout.fnmatch_lines(
+            ["results: 5 lines could not be written to results.jsonl: File too large*"]
+        )
 
 
 def test_junit_carries_the_verdict_and_its_headline(suite: pytest.Pytester) -> None:

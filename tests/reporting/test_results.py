@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -52,15 +54,78 @@ def test_a_closed_file_reads_back_whole(tmp_path: Path, make_verdict: object) ->
     assert found.end["counts"] == {"passed": 1}
 
 
-def test_a_killed_session_is_a_missing_footer_with_what_there_is(path: Path) -> None:
-    """Without a closing line the partial results come with the exception."""
+@pytest.mark.parametrize("tail", ['{"type": "verd', '{"type": "end"}'])
+def test_a_killed_session_is_partial_with_what_there_is(path: Path, tail: str) -> None:
+    """A last line without its line break was torn, also where it reads well."""
     with path.open("a") as stream:
-        stream.write('{"type": "verd')
-    with pytest.raises(results.MissingFooter, match="2 records and a torn") as caught:
+        stream.write(tail)
+    with pytest.raises(
+        results.PartialResults, match=r"line 4 torn and no closing line.*2 records"
+    ) as caught:
         results.read_results(path)
 
     assert [r.nodeid for r in caught.value.partial.records] == ["one", "two"]
     assert caught.value.partial == results.read_results(path, allow_partial=True)
+
+
+@pytest.mark.parametrize("line", ["not json", '{"type": "verd', "\0\0\0", "\udcff", ""])
+def test_a_torn_line_is_passed_over(path: Path, line: str) -> None:
+    """What stands before and after it is read, and the file is partial."""
+    end = '{"type": "end", "interrupted": false, "exitstatus": 0}'
+    with path.open("a", errors="surrogateescape") as stream:
+        stream.write(f"{line}\n{end}\n")
+    with pytest.raises(results.PartialResults, match="line 4 torn; 2 records"):
+        results.read_results(path)
+    found = results.read_results(path, allow_partial=True)
+
+    assert found.is_torn
+    assert found.torn == (4,)
+    assert [r.nodeid for r in found.records] == ["one", "two"]
+    assert found.exit_status == 0
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.reporting import results
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+writer = results.ResultsWriter(Path(sys.argv[1]))
+writer.open({"args": []})
+writer.add(Record("one", "passed", {}))
+size = writer.path.stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
+writer.add(Record("two", "passed", {}))
+writer.add(Record("three", "passed", {}))
+assert writer.path.stat().st_size == size
+assert len(writer.pending) == 2
+assert writer.problem == "File too large"
+if sys.argv[2] == "room":
+    room = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_FSIZE, room)
+writer.close(exitstatus=0, interrupted=False, selected=3)
+print(len(writer.pending))
+"""
+
+
+@pytest.mark.parametrize(("later", "pending"), [("room", 0), ("full", 3)])
+def test_a_line_that_does_not_fit_is_taken_back_and_tried_again(
+    tmp_path: Path, later: str, pending: int
+) -> None:
+    """The write stops in the middle of the line, as on a full disk; a real limit."""
+    path = tmp_path / results.FILE
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(path), later], capture_output=True, text=True
+    )
+    found = results.read_results(path, allow_partial=True)
+    names = [record.nodeid for record in found.records]
+
+    assert done.stderr == ""
+    assert int(done.stdout) == pending
+    assert names == (["one", "two", "three"] if later == "room" else ["one"])
+    assert found.torn == ()
+    assert found.is_torn is (later == "full")
 
 
 @pytest.mark.parametrize("text", ["", '{"type": "verdict"}\n', '{"type": "hea'])
@@ -75,7 +140,6 @@ def test_a_file_without_header_is_no_results_file(path: Path, text: str) -> None
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("not json", ":4: not JSON"),
         ("[]", ":4: list, but should be object"),
         ('{"type": "note"}', ":4: line of type 'note'"),
         ('{"type": "verdict"}', ":4: no 'verdict' in a verdict line"),

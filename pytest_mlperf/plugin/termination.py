@@ -1,0 +1,41 @@
+"""SIGTERM and SIGHUP end a session as Ctrl-C does: Slurm and CI send them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass
+from dataclasses import field
+from types import FrameType
+
+NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class SessionTerminated(KeyboardInterrupt):
+    """Somebody else's Ctrl-C; the text names the signal."""
+
+
+@dataclass(slots=True)
+class TerminationSignals:
+    """Makes an exception of signals that would end the process without a word."""
+
+    _caught: set[signal.Signals] = field(default_factory=set)
+
+    def catch(self) -> None:
+        """Catch what is at its default: what somebody handles or ignores is theirs."""
+        if threading.current_thread() is threading.main_thread():
+            for number in NUMBERS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, self._interrupt)
+                    self._caught.add(number)
+
+    def release(self) -> None:
+        """Put the defaults back."""
+        while self._caught:
+            signal.signal(self._caught.pop(), signal.SIG_DFL)
+
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
+        # The next one must not cut short what the first one began.
+        for caught in self._caught:
+            signal.signal(caught, signal.SIG_IGN)
+        raise SessionTerminated(signal.Signals(number).name)
