@@ -101,8 +101,8 @@ class RunOptionValues:
     """The choices of what runs, and how."""
 
     fast: bool = switch(
-        "60 s minimum duration and a minimum query count of 1: shortened rules are "
-        "waived, never a submission result"
+        "60 s minimum duration, and the queries that early stopping needs: shortened "
+        "rules are waived, never a submission result"
     )
     rehearsal: bool = switch(
         "run everything but inference: the engine oracle answers from the ground truth "

@@ -13,6 +13,8 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.types import Seeds
 
+STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
+
 
 @dataclass(frozen=True, slots=True)
 class Shortening:
@@ -83,11 +85,12 @@ def plan_length(
     duration_ms = rule.min_duration_ms
     # LoadGen reads Offline's query count as samples of its one query.
     queries = max(rule.min_query_count, rule.min_sample_count)
+    enough = count_enough_queries(rule)
+    least = max(queries, enough)
     if shortening is None:
-        return duration_ms, queries, waived
-    least = queries
+        return duration_ms, least, waived
     if (shortening.duration_ms or duration_ms) < duration_ms:
-        least = count_enough_queries(rule)
+        least = enough
         duration_ms = shortening.duration_ms or duration_ms
         seconds = f"{duration_ms / 1000:g} s instead of"
         seconds += f" {rule.min_duration_ms / 1000:g} s"
@@ -102,19 +105,14 @@ def plan_length(
 
 
 def count_enough_queries(rule: Rule) -> int:
-    """Return the queries of a shortened run: 1, where a run of any length may be VALID.
+    """Return the fewest queries of a run that may be VALID, however long it lasts.
 
-    LLM servers are slow, and so are queries of eight samples. Early stopping needs so
-    many of them whatever the duration: fewer would be INVALID for certain.
+    Early stopping needs so many: with none of them late under a bound (Server); for a
+    stream's estimate of a percentile, as many as allow one late query. Offline has one.
     """
     if rule.percentile is None:
         return 1
-    if rule.scenario is Scenario.MULTI_STREAM:
-        # An estimate of the percentile takes as many as allow one late query.
-        return count_queries_needed(1, rule.percentile)
-    if rule.ttft_ns is None:
-        return 1
-    return count_queries_needed(0, rule.percentile)
+    return count_queries_needed(int(rule.scenario in STREAMS), rule.percentile)
 
 
 def apply_audit(settings: Settings, audit: Audit) -> Settings:

@@ -92,14 +92,16 @@ def _describe_shortening(cells: Iterable[Cell], options: Options) -> str:
 
 def _queries(cells: Iterable[Cell]) -> str:
     """Return how few queries shortened runs ask, where that is below the round's."""
-    rules = [cell.rule for cell in cells]
-    found = {count_enough_queries(rule) for rule in rules if rule}
-    if found and 1 not in found:
+    rules = {cell.rule for cell in cells if cell.rule}
+    counts = {
+        count_enough_queries(rule)
+        for rule in rules
+        if count_enough_queries(rule) < max(rule.min_query_count, rule.min_sample_count)
+    }
+    if not counts:
         return ""
-    more = sorted(found - {1})
-    # Early stopping asks these of LLM servers and of MultiStream.
-    said = f" (at least {' or '.join(map(str, more))} where it takes them)"
-    return " and 1 query" + said * bool(more)
+    numbers = " or ".join(f"{count:,}" for count in sorted(counts))
+    return f" and {numbers} quer{'y' if counts == {1} else 'ies'}"
 
 
 def _rounds(cells: Sequence[Cell]) -> str:

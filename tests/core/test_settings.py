@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.early_stopping import is_proof
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.plan import count_enough_queries
@@ -36,6 +37,8 @@ SCENARIOS = (
 FAST = Shortening(60_000, "--fast")
 SEEDS = rounds.get("v6.1").seeds
 ENOUGH = 50_000
+LEAST = dict(zip(SCENARIOS, (64, 662, 1, 459), strict=True))
+"""Queries that early stopping takes: p90 of a stream, p99, none, p99 under a bound."""
 
 FREE = {
     "min_duration",
@@ -76,7 +79,10 @@ def test_the_round_itself_waives_nothing(scenario: Scenario) -> None:
 
     assert made.waived == {}
     assert rule.min_duration_ms == made.min_duration_ms == 600_000
-    assert rule.min_query_count == made.min_query_count
+    assert (
+        max(rule.min_query_count, rule.min_sample_count, LEAST[scenario])
+        == made.min_query_count
+    )
     assert rule.performance_sample_count == made.performance_sample_count == 1024
     assert rule.samples_per_query == made.samples_per_query
     assert rule.target_latency_ns == made.target_latency_ns
@@ -87,19 +93,33 @@ def test_the_round_itself_waives_nothing(scenario: Scenario) -> None:
 def test_fast_waives_duration_and_count_in_words(scenario: Scenario) -> None:
     """Each waiver names the option, what is given and what the round asks."""
     made = planned(scenario, shortening=FAST)
-    expected = {
-        "min_duration": "--fast: 60 s instead of 600 s",
-        "min_query_count": f"--fast: 1 instead of {_count(scenario)}",
-    }
-    queries = 1
-    if scenario is Scenario.MULTI_STREAM:  # fewer prove nothing, however long it runs
-        queries = 662
-        del expected["min_query_count"]
+    expected = {"min_duration": "--fast: 60 s instead of 600 s"}
+    queries = LEAST[scenario]
+    if scenario is Scenario.SINGLE_STREAM:
+        expected["min_query_count"] = "--fast: 64 instead of 100"
     if scenario is Scenario.OFFLINE:
-        expected["min_sample_count"] = "--fast: 1 instead of 24,576"
+        text = "--fast: 1 instead of 24,576"
+        expected |= {"min_query_count": text, "min_sample_count": text}
 
     assert expected == made.waived
     assert (made.min_duration_ms, made.min_query_count) == (60_000, queries)
+
+
+@pytest.mark.parametrize("name", rounds.ROUNDS)
+@pytest.mark.parametrize("shortening", [None, FAST, Shortening(2000, "2 s")])
+def test_no_run_is_too_short_for_early_stopping(
+    name: str, shortening: Shortening | None
+) -> None:
+    """Every scenario with a percentile asks what proves it, however slow the system."""
+    found = rounds.get(name)
+    for rule in found.rules:
+        made = plan_settings(
+            rule, found.seeds, Mode.PERFORMANCE, available=1, shortening=shortening
+        )
+        late = int("Stream" in rule.scenario.value)  # an estimate takes one
+        queries = made.min_query_count
+
+        assert rule.percentile is None or is_proof(queries, late, rule.percentile)
 
 
 @pytest.mark.parametrize("scenario", [Scenario.SERVER, Scenario.INTERACTIVE])
@@ -116,25 +136,19 @@ def test_a_shortened_llm_run_still_asks_enough_to_be_valid(scenario: Scenario) -
     assert made.expected_s == 459 / 4.0
 
 
-def _count(scenario: Scenario) -> str:
-    return {Scenario.OFFLINE: "24,576", Scenario.MULTI_STREAM: "662"}.get(
-        scenario, "100"
-    )
-
-
 @given(duration_ms=st.integers(1, 2_000_000))
 @example(duration_ms=599_999)
 @example(duration_ms=600_000)
 def test_only_a_shorter_run_waives_anything(duration_ms: int) -> None:
     """A duration of the round's or above changes nothing, below it waives both."""
     shortening = Shortening(duration_ms, "--mlperf-duration")
-    made = planned(Scenario.SERVER, shortening=shortening)
+    made = planned(Scenario.SINGLE_STREAM, shortening=shortening)
     shorter = duration_ms < 600_000
 
     assert shorter == ("min_duration" in made.waived)
     assert shorter == ("min_query_count" in made.waived)
     assert min(duration_ms, 600_000) == made.min_duration_ms
-    assert (1 if shorter else 100) == made.min_query_count
+    assert (64 if shorter else 100) == made.min_query_count
 
 
 @pytest.mark.parametrize(
@@ -351,7 +365,7 @@ def test_expected_time_follows_from_tuning_and_counts() -> None:
 
     assert pytest.approx(planned(Scenario.OFFLINE).expected_s) == 660
     assert planned(Scenario.SERVER).expected_s == 600
-    assert slow.expected_s == 1000
+    assert slow.expected_s == 4590
     assert planned(Scenario.SINGLE_STREAM).expected_s == 600
     assert planned(Scenario.OFFLINE, Mode.ACCURACY).expected_s is None
 
