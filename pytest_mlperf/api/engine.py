@@ -195,6 +195,18 @@ class GathersItself(Protocol):
 
 
 @runtime_checkable
+class RecordsGraphs(Protocol):
+    """A stream that records a CUDA graph when a batch is larger than any recorded one.
+
+    The warm-up of a scenario whose batches vary runs each of its sizes, so that small
+    batches need not run in a large graph.
+    """
+
+    def graph_sizes(self, batch: int) -> Sequence[int]:
+        """Return the sizes to record for batches of up to ``batch`` samples."""
+
+
+@runtime_checkable
 class TimesBatches(Protocol):
     """A stream that times its batches by the device's own clock."""
 

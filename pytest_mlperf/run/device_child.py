@@ -94,8 +94,8 @@ class DeviceWorker:
                 (samples.load if keep else samples.unload)(indices)
             case device_messages.ServeBatches():
                 self._serve_batches(command)
-            case device_messages.WarmUpStreams(batch):
-                backend.warm_up_streams(batch)
+            case device_messages.WarmUpStreams(batch, varying):
+                backend.warm_up_streams(batch, varying=varying)
             case device_messages.MeasureCopies():
                 return backend.resident_samples()
             case device_messages.ReadTimelines():

@@ -17,6 +17,7 @@ from pytest_mlperf.api.device_dataset import place_workload
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.api.engine import RecordsGraphs
 from pytest_mlperf.api.engine import Simulated
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import facts_of_streams
@@ -31,6 +32,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine import pinned_copy
 from pytest_mlperf.run.bare_engine import BareEngine
 from pytest_mlperf.run.bare_engine import BuiltEngine
@@ -192,16 +194,16 @@ class EngineBackend:
             self._engines = engines
             yield engines
 
-    def warm_up(self, task: Task, tuned: Tuned) -> None:  # noqa: ARG002 - one shape
-        self.warm_up_streams(tuned.batch)
+    def warm_up(self, task: Task, tuned: Tuned) -> None:
+        self.warm_up_streams(tuned.batch, varying=has_varying_batches(task))
 
-    def warm_up_streams(self, batch: int) -> None:
-        """Run each stream once at size 1 and at full batch, untimed."""
+    def warm_up_streams(self, batch: int, *, varying: bool) -> None:
+        """Run each stream at the sizes that it should have seen, untimed."""
         workload = self.built.workload
         samples = list(range(min(batch, workload.dataset.total)))
         workload.dataset.load(samples)
         for engine in self._engines:
-            for size in sorted({1, len(samples)}):
+            for size in _warm_up_sizes(engine, len(samples), varying=varying):
                 time_batch(engine, workload, samples[:size])
                 self._beat()
         workload.dataset.unload(samples)
@@ -260,6 +262,19 @@ def benchmark_of(task: Task) -> Benchmark:
     if isinstance(loaded, Rehearsal):
         return loaded.rehearse(task.rule, task.mode)
     return loaded
+
+
+def has_varying_batches(task: Task) -> bool:
+    """Return whether a timed run's batches are of the size that arrivals give them."""
+    return task.rule.scenario.loadgen == "Server" and task.mode is not Mode.ACCURACY
+
+
+def _warm_up_sizes(engine: Engine, most: int, *, varying: bool) -> list[int]:
+    """Return 1, the full batch and, where batches vary, every recorded size."""
+    sizes = {1, most}
+    if varying and isinstance(engine, RecordsGraphs):
+        sizes.update(min(size, most) for size in engine.graph_sizes(most))
+    return sorted(sizes)
 
 
 def batch_sut(

@@ -22,6 +22,7 @@ from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.run.engine_backend import EngineBackend
 from pytest_mlperf.run.engine_backend import batch_sut
+from pytest_mlperf.run.engine_backend import has_varying_batches
 from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
@@ -182,8 +183,9 @@ class DeviceGroupBackend:
         with self.group.serving(serve) as streams:
             yield batch_sut(task, tuned, settings, streams, self.workload, fail)
 
-    def warm_up(self, task: Task, tuned: Tuned) -> None:  # noqa: ARG002 - one shape
-        self.group.ask(device_messages.WarmUpStreams(tuned.batch))
+    def warm_up(self, task: Task, tuned: Tuned) -> None:
+        varying = has_varying_batches(task)
+        self.group.ask(device_messages.WarmUpStreams(tuned.batch, varying))
 
     def facts(self, task: Task, tuned: Tuned) -> RunFacts:
         each = self.group.ask(device_messages.ReadTimelines())

@@ -56,6 +56,8 @@ class WarmUpStreams:
     """Run each stream once, untimed."""
 
     batch: int
+    varying: bool
+    """Whether batches of every size are to come."""
 
 
 @dataclass(frozen=True, slots=True)

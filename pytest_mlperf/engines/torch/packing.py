@@ -66,26 +66,24 @@ def find_bucket(chunk: Chunk, prepared: Sequence[int]) -> int:
 def cut_chunks(lengths: Ints, max_tokens: int) -> list[Chunk]:
     """Cut a batch into neighbouring rows of at most ``max_tokens`` tokens.
 
-    Parts are of even size, where more than one is needed: a small rest would run badly.
+    Each chunk takes what fits, because a full pass is the most efficient one; the last
+    takes the rest.
     """
     tokens = np.cumsum(lengths)
     blocks = np.cumsum(-(-lengths // BLOCK_QUERIES))
-    if not len(lengths):
-        return []
     max_blocks = block_capacity(max_tokens)
-    parts = max(-(-int(tokens[-1]) // max_tokens), -(-int(blocks[-1]) // max_blocks))
-    share = int(tokens[-1]) / parts
     chunks: list[Chunk] = []
-    start, t0, b0 = 0, 0, 0
-    for row in range(len(lengths)):
-        t, b = int(tokens[row]) - t0, int(blocks[row]) - b0
-        over = t > max_tokens or b > max_blocks
-        if row > start and (over or t > share + int(lengths[row]) / 2):
-            end_t, end_b = int(tokens[row - 1]), int(blocks[row - 1])
-            chunks.append(Chunk(start, row, end_t - t0, end_b - b0))
-            start, t0, b0 = row, end_t, end_b
-    rest_t, rest_b = int(tokens[-1]) - t0, int(blocks[-1]) - b0
-    chunks.append(Chunk(start, len(lengths), rest_t, rest_b))
+    start = tokens_before = blocks_before = 0
+    while start < len(lengths):
+        end = min(
+            int(np.searchsorted(tokens, tokens_before + max_tokens, "right")),
+            int(np.searchsorted(blocks, blocks_before + max_blocks, "right")),
+        )
+        end = max(end, start + 1)
+        tokens_after, blocks_after = int(tokens[end - 1]), int(blocks[end - 1])
+        size = tokens_after - tokens_before, blocks_after - blocks_before
+        chunks.append(Chunk(start, end, *size))
+        start, tokens_before, blocks_before = end, tokens_after, blocks_after
     return chunks
 
 

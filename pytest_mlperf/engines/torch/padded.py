@@ -25,9 +25,10 @@ from pytest_mlperf.engines.torch.onnx_graph import Program
 from pytest_mlperf.engines.torch.timeline import BatchEvents
 
 GRAPH_SIZES = (
-    1, 2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 384, 512,
+    *(1, 2, 4), *range(8, 128, 8), *range(128, 257, 16), *(320, 384, 512, 768, 1024),
 )  # fmt: skip
-"""Batch sizes that are recorded; a batch runs in the smallest that holds it."""
+"""Batch sizes that are recorded when they are asked for; a batch runs in the smallest
+recorded one that holds it."""
 RECORDING = threading.Lock()
 """Streams record one after another: a stream that begins to record waits for the whole
 device, and that spoils what another thread is recording.
@@ -114,12 +115,12 @@ class PaddedStream:
             if indices is not None:
                 batch = {name: a[indices] for name, a in REGISTERED.arrays.items()}
             return self._run_eagerly(batch, size)
-        graph_size = next(s for s in GRAPH_SIZES if s >= size)
         if indices is not None:
             batch = REGISTERED.arrays
         if on_device is not None:
             batch = on_device.store.sample
-        buffers = self._buffers.get(graph_size) or self._prepare(batch, graph_size)
+        recorded = min((n for n in self._buffers if n >= size), default=0)
+        buffers = self._buffers[recorded] if recorded else self._record(batch, size)
         if indices is None and on_device is None:
             for name in buffers.inputs:
                 np.copyto(buffers.staged[name].numpy()[:size], batch[name])
@@ -148,12 +149,17 @@ class PaddedStream:
             return TorchOutputs(outputs, size)
         return [result.numpy()[:size] for result in buffers.results]
 
-    def _prepare(self, batch: Batch, graph_size: int) -> BatchBuffers:
-        """Record this size and the smaller ones: later batches vary."""
+    def graph_sizes(self, batch: int) -> tuple[int, ...]:
+        """Return the sizes that hold batches of up to ``batch`` samples, ascending."""
+        if not self.model.fixed:
+            return ()
+        larger = [size for size in GRAPH_SIZES if size >= batch]
+        return (*(size for size in GRAPH_SIZES if size < batch), *larger[:1])
+
+    def _record(self, batch: Batch, size: int) -> BatchBuffers:
+        graph_size = next(known for known in GRAPH_SIZES if known >= size)
         with RECORDING:
-            for size in GRAPH_SIZES:
-                if size <= graph_size and size not in self._buffers:
-                    self._buffers[size] = self._allocate(batch, size)
+            self._buffers[graph_size] = self._allocate(batch, graph_size)
         return self._buffers[graph_size]
 
     def _allocate(self, batch: Batch, size: int) -> BatchBuffers:

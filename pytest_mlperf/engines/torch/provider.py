@@ -36,7 +36,7 @@ class TorchProvider:
     """Builds into device memory: a build lives as long as its process."""
 
     precisions: tuple[str, ...] = ("fp16", "bf16", "fp32", "fp8")
-    batches: tuple[int, ...] = (16, 32, 64, 128, 256)
+    batches: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
     answers: bool = False
     on_device: frozenset[str] = frozenset({"start_from_device", "end_on_device"})
     settle_s: float = 4.0
