@@ -8,22 +8,17 @@ Names and numbers are those of NVIDIA's cublasLt.h.
 from __future__ import annotations
 
 import ctypes
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+from pytest_mlperf.engines.torch.launch_timing import find_fastest
 
 WORKSPACE = 64 << 20
 """Bytes; NVIDIA's advice for Hopper is 32 MiB."""
 CANDIDATES = 8
 """Algorithms that the heuristic may propose, best first."""
-BLOCKS = 5
-"""Blocks of launches that one algorithm is timed over."""
-BLOCK_MS = 0.2
-"""What a block takes, at least."""
 
 _COMPUTE_32F, _REAL_32F, _OP_T = 68, 0, 1
 _TRANSA, _EPILOGUE, _BIAS, _FAST_ACCUM, _BIAS_TYPE = 3, 7, 8, 25, 26
@@ -155,46 +150,18 @@ class CublasLt:
             )
 
     def tune(self, x: Any, weight: Any, bias: Any, out: Any, **options: Any) -> None:
-        """Time the proposed algorithms for one product and choose the fastest.
-
-        The medians of ``BLOCKS`` blocks of launches are compared. A block is of
-        ``BLOCK_MS`` at least, and the algorithms take turns, so that neither the
-        clock's resolution nor a change of the card's clocks decides.
-        """
+        """Time the proposed algorithms for one product and choose the fastest."""
         rows, n = out.shape
         activation, add = options.get("activation"), options.get("add") is not None
         problem = GemmProblem(rows, n, x.shape[1], out.dtype, x.dtype, activation, add)
         if problem in self.choices:
             return
         self.linear(x, weight, bias, out, choice=0, **options)  # finds the algorithms
-        choices = range(len(self._algorithms[problem]))
         launches = [
             partial(self.linear, x, weight, bias, out, choice=choice, **options)
-            for choice in choices
+            for choice in range(len(self._algorithms[problem]))
         ]
-        for launch in launches:
-            self._time_ms(launch, 1)
-        first_ms = min(self._time_ms(launch, 4) for launch in launches) / 4
-        count = max(4, math.ceil(BLOCK_MS / first_ms))
-        blocks = [
-            [self._time_ms(launch, count) for launch in launches] for _ in range(BLOCKS)
-        ]
-        middle = [median(times) for times in zip(*blocks, strict=True)]
-        self.choices[problem] = middle.index(min(middle))
-
-    def _time_ms(self, launch: Callable[[], None], count: int) -> float:
-        """Return the device's time of ``count`` launches."""
-        torch = self._torch
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        # The device waits while the calls are queued: launch cost is hidden.
-        torch.cuda._sleep(20_000 * count)
-        start.record()
-        for _ in range(count):
-            launch()
-        end.record()
-        end.synchronize()
-        elapsed: float = start.elapsed_time(end)
-        return elapsed
+        self.choices[problem] = find_fastest(launches)
 
     def _plan(
         self, problem: GemmProblem, bias: Any, scales: Any, choice: int
