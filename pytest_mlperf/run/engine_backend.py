@@ -203,7 +203,7 @@ class EngineBackend:
         samples = list(range(min(batch, workload.dataset.total)))
         workload.dataset.load(samples)
         for engine in self._engines:
-            for size in _warm_up_sizes(engine, len(samples), varying=varying):
+            for size in warm_up_sizes(engine, len(samples), varying=varying):
                 time_batch(engine, workload, samples[:size])
                 self._beat()
         workload.dataset.unload(samples)
@@ -269,7 +269,7 @@ def has_varying_batches(task: Task) -> bool:
     return task.rule.scenario.loadgen == "Server" and task.mode is not Mode.ACCURACY
 
 
-def _warm_up_sizes(engine: Engine, most: int, *, varying: bool) -> list[int]:
+def warm_up_sizes(engine: Engine, most: int, *, varying: bool) -> list[int]:
     """Return 1, the full batch and, where batches vary, every recorded size."""
     sizes = {1, most}
     if varying and isinstance(engine, RecordsGraphs):

@@ -35,6 +35,12 @@ device, and that spoils what another thread is recording.
 """
 
 
+def choose_graph_sizes(batch: int) -> tuple[int, ...]:
+    """Return the sizes that hold batches of up to ``batch`` samples, ascending."""
+    larger = [size for size in GRAPH_SIZES if size >= batch]
+    return (*(size for size in GRAPH_SIZES if size < batch), *larger[:1])
+
+
 @dataclass(slots=True)
 class PaddedModel:
     """A program on the device, and what its streams share."""
@@ -151,10 +157,7 @@ class PaddedStream:
 
     def graph_sizes(self, batch: int) -> tuple[int, ...]:
         """Return the sizes that hold batches of up to ``batch`` samples, ascending."""
-        if not self.model.fixed:
-            return ()
-        larger = [size for size in GRAPH_SIZES if size >= batch]
-        return (*(size for size in GRAPH_SIZES if size < batch), *larger[:1])
+        return choose_graph_sizes(batch) if self.model.fixed else ()
 
     def _record(self, batch: Batch, size: int) -> BatchBuffers:
         graph_size = next(known for known in GRAPH_SIZES if known >= size)

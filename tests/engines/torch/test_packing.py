@@ -33,6 +33,18 @@ def test_chunks_take_every_row_once_and_fit_their_bucket(lengths: packing.Ints) 
 
 
 @given(LENGTHS)
+def test_every_chunk_but_the_last_is_as_full_as_it_gets(lengths: packing.Ints) -> None:
+    """The next row would have exceeded the tokens or the attention blocks."""
+    found = packing.cut_chunks(lengths, MOST)
+    for chunk in found[:-1]:
+        following = int(lengths[chunk.end])
+        blocks = chunk.blocks + -(-following // packing.BLOCK_QUERIES)
+        too_long = chunk.tokens + following > MOST
+
+        assert too_long or blocks > packing.block_capacity(MOST)
+
+
+@given(LENGTHS)
 def test_the_block_map_covers_every_token_once(lengths: packing.Ints) -> None:
     """Attention computes each query of each sequence, and no other."""
     seen = np.zeros(int(lengths.sum()), int)

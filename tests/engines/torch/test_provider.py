@@ -17,9 +17,11 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.engines.torch.bert.stream import PackedStream
 from pytest_mlperf.engines.torch.padded import PaddedStream
+from pytest_mlperf.engines.torch.padded import choose_graph_sizes
 from pytest_mlperf.engines.torch.provider import TORCH
 from pytest_mlperf.engines.torch.provider import _check_precision
 from pytest_mlperf.engines.torch.verify import measure_error
+from pytest_mlperf.run.engine_backend import warm_up_sizes
 from pytest_mlperf.sut.completion import batch_gatherer
 from tests.support import doubles
 
@@ -88,6 +90,42 @@ def test_agreement_is_relative_to_the_spread() -> None:
 
     assert error == pytest.approx(1.0)
     assert same == 0.0
+
+
+@dataclass
+class Recording:
+    """A stream that notes which sizes it ran."""
+
+    answers: bool = False
+
+    def graph_sizes(self, batch: int) -> Sequence[int]:
+        return choose_graph_sizes(batch)
+
+    def infer(self, batch: Batch, size: int) -> Sequence[Any]:
+        raise AssertionError((batch, size))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_server_run_is_warmed_up_at_every_size_that_is_recorded() -> None:
+    """Others need 1 and the full batch: nothing is recorded that nobody runs."""
+    stream = Recording()
+
+    assert warm_up_sizes(stream, 20, varying=True) == [1, 2, 4, 8, 16, 20]
+    assert warm_up_sizes(stream, 20, varying=False) == [1, 20]
+    assert warm_up_sizes(Fetching(), 20, varying=True) == [1, 20]
+
+
+@pytest.mark.parametrize("batch", [1, 5, 64, 100, 160, 256, 300, 512])
+def test_a_batch_wastes_little_of_the_graph_that_it_runs_in(batch: int) -> None:
+    """The recorded sizes end with the first that holds the batch, at most 16 more."""
+    sizes = choose_graph_sizes(batch)
+
+    assert list(sizes) == sorted(set(sizes))
+    assert sizes[-1] >= batch
+    assert all(size < batch for size in sizes[:-1])
+    assert sizes[-1] - batch < (16 if batch <= 256 else 129)
 
 
 @dataclass
