@@ -15,7 +15,7 @@ from pytest_mlperf.machine.system import System
 from pytest_mlperf.machine.system import detect_system
 from pytest_mlperf.measure.observe import find_observers
 from pytest_mlperf.reporting.progress import Progress
-from pytest_mlperf.reporting.results import plan_folder
+from pytest_mlperf.reporting.results import claim_folder
 
 
 def ignore_progress(progress: Progress) -> None:
@@ -48,7 +48,8 @@ class MeasureSession:
         """Return a session on this machine, alone on all of its devices.
 
         ``folder``: of the system files' folder ``systems``; the working directory where
-        it is None. Raises ``ValueError`` for a bad system file or name.
+        it is None. Makes the reports folder. Raises ``ValueError`` for a bad system
+        file or name, ``OSError`` where the folder cannot be made.
         """
         system = detect_system(
             options.system,
@@ -58,7 +59,7 @@ class MeasureSession:
         return cls(
             options,
             system,
-            plan_folder(options.reports, datetime.now()),
+            claim_folder(options.reports, datetime.now()),
             find_observers(options, system),
             on_progress,
         )

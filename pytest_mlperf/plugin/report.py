@@ -16,6 +16,7 @@ from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.plugin.records import DescribeCell
 from pytest_mlperf.plugin.records import RecordCollector
+from pytest_mlperf.plugin.reports_folder import refusing_folder
 from pytest_mlperf.reporting import results
 
 
@@ -44,17 +45,11 @@ class SessionReport:
         return self._writer.records if self._writer else []
 
     def open(self, folder: Path, header: Mapping[str, Any]) -> None:
-        """Make the folder and the results file in it; raises ``UsageError``."""
+        """Make the results file in the session's folder; raises ``UsageError``."""
         writer = results.ResultsWriter(folder / results.FILE)
-        try:
-            results.create_folder(folder)
+        with refusing_folder(folder):
             writer.open(header)
-        except OSError as error:
-            raise pytest.UsageError(
-                f"the reports folder {folder} cannot be made: {error.strerror}; "
-                "results would be lost; name a folder you can write to with "
-                "--mlperf-reports DIR"
-            ) from None
+        results.point_latest(folder)
         self._writer = writer
 
     def begin_item(self, nodeid: str) -> None:

@@ -34,6 +34,7 @@ from pytest_mlperf.plugin.progress_display import print_below
 from pytest_mlperf.plugin.records import CELL_KEY
 from pytest_mlperf.plugin.records import describe_cell
 from pytest_mlperf.plugin.report import SessionReport
+from pytest_mlperf.plugin.reports_folder import ReportsFolder
 from pytest_mlperf.plugin.selection import Selection
 from pytest_mlperf.plugin.selection import explain_empty
 from pytest_mlperf.plugin.termination import TerminationSignals
@@ -69,11 +70,12 @@ class State:
     """What runs, once that is known."""
     submission_lines: list[str] = field(default_factory=list)
     """What became of the submission."""
+    folder: ReportsFolder = field(init=False)
     report: SessionReport = field(init=False)
     _system: System | None = None
-    _folder: Path | None = None
 
     def __post_init__(self) -> None:
+        self.folder = ReportsFolder(self.options.reports)
         self.report = SessionReport(
             lambda nodeid: describe_cell(nodeid, self.options), self._shorten
         )
@@ -93,8 +95,8 @@ class State:
             state.display.worker = given["workerid"]
             state.device = given.get("mlperf_device", 0)
         if "mlperf_reports" in given:  # not where the controller has no plugin
-            state._folder = Path(given["mlperf_reports"])
-            state.display.join(state._folder)
+            state.folder.known = Path(given["mlperf_reports"])
+            state.display.join(state.reports)
         if state.options.submission:
             state.options = submission.choose_category(state.options, state.system)
         config.stash[KEY] = state
@@ -108,9 +110,7 @@ class State:
     @property
     def reports(self) -> Path:
         """The session's reports folder, which exists while mlperf items run."""
-        if self._folder is None:
-            self._folder = results.plan_folder(self.options.reports, datetime.now())
-        return self._folder
+        return self.folder.path
 
     @property
     def records(self) -> list[Record]:
@@ -167,6 +167,7 @@ class State:
             "versions": results.find_versions(PACKAGES),
             "system": {"name": self.system.name, "summary": self.system.summary},
         }  # fmt: skip
+        self.folder.claim()
         self.report.open(self.reports, facts)
         self.signals.catch()
         runnable = [
@@ -247,6 +248,8 @@ class State:
         )
         if not self.worker:
             shutil.rmtree(self.reports / LOCKS, ignore_errors=True)
+            if not self.report.is_open:
+                self.folder.remove_unused()
         return exitstatus
 
 

@@ -121,7 +121,8 @@ def pytest_configure_node(node: WorkerController) -> None:
     free = (i for i in range(len(taken) + 1) if i not in taken.values())
     taken[node.gateway.id] = next(free)
     node.workerinput["mlperf_device"] = taken[node.gateway.id]
-    node.workerinput["mlperf_reports"] = str(state.reports)
+    is_certain = is_mlperf_session(node.config)
+    node.workerinput["mlperf_reports"] = state.folder.tell(is_certain=is_certain)
 
 
 @pytest.hookimpl(optionalhook=True, trylast=True)

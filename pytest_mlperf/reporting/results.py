@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -184,29 +185,29 @@ def append_whole(path: Path, line: bytes) -> None:
 
 
 def plan_folder(root: Path, now: datetime) -> Path:
-    """Return the folder of a session that starts now: ``<stamp>`` or ``<stamp>-2``."""
-    stamp = now.strftime("%Y%m%d-%H%M%S")
-    candidate, number = root / stamp, 1
-    while _is_there(candidate):
-        number += 1
-        candidate = root / f"{stamp}-{number}"
-    return candidate
+    """Return a folder's path that no other session plans: it has the microsecond."""
+    return root / now.strftime("%Y%m%d-%H%M%S-%f")
 
 
-def _is_there(path: Path) -> bool:
-    # Sessions that will never write a report plan one too.
-    with contextlib.suppress(OSError):
-        return path.exists()
-    return False
+def claim_folder(root: Path, now: datetime) -> Path:
+    """Make and return the folder of a session that starts now: ``<stamp>``, or
+    ``<stamp>-2`` where another session has that one. Raises ``OSError``.
 
-
-def create_folder(folder: Path) -> None:
-    """Make the folder, which must be new, and point ``latest`` beside it at it.
-
-    Raises ``OSError``. A file system without symbolic links has no ``latest``.
+    Making it is the claim: sessions that start at once, one a GPU, do not share it.
     """
-    folder.mkdir(parents=True)
-    link = folder.parent / f".latest-{os.getpid()}"
+    root.mkdir(parents=True, exist_ok=True)
+    stamp = now.strftime("%Y%m%d-%H%M%S")
+    for number in count(1):
+        folder = root / (stamp if number == 1 else f"{stamp}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("count() does not end")
+
+
+def point_latest(folder: Path) -> None:
+    """Point ``latest`` beside a folder at it; without symbolic links there is none."""
+    link = folder.parent / f".latest-{os.getpid()}-{folder.name}"
     with contextlib.suppress(OSError):
         link.symlink_to(folder.name)
         link.replace(folder.parent / "latest")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import given
@@ -163,15 +165,31 @@ def test_nothing_may_follow_the_closing_line(path: Path) -> None:
         results.read_results(path)
 
 
-def test_a_second_session_of_a_second_gets_a_number(tmp_path: Path) -> None:
-    """The stamp alone is not unique."""
+def test_sessions_of_one_second_claim_a_folder_each(tmp_path: Path) -> None:
+    """The stamp alone is not unique, and sessions look at the same time."""
     now = datetime(2026, 5, 4, 3, 2, 1)
-    first = results.plan_folder(tmp_path, now)
-    results.create_folder(first)
+    start = Barrier(8)
 
-    assert first.name == "20260504-030201"
-    assert results.plan_folder(tmp_path, now).name == "20260504-030201-2"
-    assert first == (tmp_path / "latest").resolve()
+    def claim(_: int) -> str:
+        start.wait()
+        return results.claim_folder(tmp_path / "reports", now).name
+
+    with ThreadPoolExecutor(8) as pool:
+        found = sorted(pool.map(claim, range(8)))
+
+    assert found == [
+        "20260504-030201",
+        *(f"20260504-030201-{number}" for number in range(2, 9)),
+    ]
+
+
+def test_latest_points_at_the_newest(tmp_path: Path) -> None:
+    """Also where it pointed at another one."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        results.point_latest(tmp_path / name)
+
+        assert (tmp_path / "latest").resolve() == tmp_path / name
 
 
 def test_an_item_that_failed_beside_its_rules_is_not_valid(
