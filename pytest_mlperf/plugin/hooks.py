@@ -12,6 +12,7 @@ import pytest
 from pytest_mlperf.plugin import collection
 from pytest_mlperf.plugin import home
 from pytest_mlperf.plugin import options
+from pytest_mlperf.plugin import other_plugins
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin import xdist
 from pytest_mlperf.plugin.session import KEY
@@ -133,6 +134,14 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Note the item's cell, which skipped and failed setups report too."""
     State.of(item.config).enter(item)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Wrapper:
+    """Show the verdict in reports of passed items; before others read the report."""
+    report = yield
+    other_plugins.add_section(item, report)
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -75,8 +75,9 @@ class SessionReport:
         while it deals with the first. ``-x`` ends a session properly, with status 1.
         """
         unfinished = any(record.outcome == INTERRUPTED for record in self.records)
-        is_short = self.is_open and len(self.records) < selected
-        return unfinished or (is_short and exitstatus != pytest.ExitCode.TESTS_FAILED)
+        is_short = len({record.nodeid for record in self.records}) < selected
+        is_cut = is_short and exitstatus != pytest.ExitCode.TESTS_FAILED
+        return self.is_open and (unfinished or is_cut)
 
     def close(self, exitstatus: int, *, interrupted: bool, selected: int) -> int:
         """Write the closing line, then run the reporters; return the exit status.

@@ -29,6 +29,7 @@ from pytest_mlperf.plugin.machine import detect_machine
 from pytest_mlperf.plugin.machine import refuse_too_many_devices
 from pytest_mlperf.plugin.machine import refuse_unknown_providers
 from pytest_mlperf.plugin.options import read_options
+from pytest_mlperf.plugin.other_plugins import describe_timeout
 from pytest_mlperf.plugin.progress_display import ProgressDisplay
 from pytest_mlperf.plugin.progress_display import print_below
 from pytest_mlperf.plugin.records import CELL_KEY
@@ -142,7 +143,7 @@ class State:
         )
 
     @property
-    def _command(self) -> list[str]:
+    def command(self) -> list[str]:
         """What the user typed behind ``pytest``."""
         return [str(arg) for arg in self.config.invocation_params.args]
 
@@ -158,17 +159,9 @@ class State:
         self.total = len(cells)
         refuse_too_many_devices(self.measuring)
         if self.options.submission:
-            submission.refuse_hopeless(self.measuring, self._command, cells)
-        facts = {
-            "started": datetime.now().astimezone().isoformat(),
-            "args": self._command,
-            "options": self.options.as_dict(), "items": self.total,
-            "rounds": sorted({cell.round for cell in cells}),
-            "versions": results.find_versions(PACKAGES),
-            "system": {"name": self.system.name, "summary": self.system.summary},
-        }  # fmt: skip
+            submission.refuse_hopeless(self.measuring, self.command, cells)
         self.folder.claim()
-        self.report.open(self.reports, facts)
+        self.report.open(self.reports, make_header(self, cells))
         self.signals.catch()
         runnable = [
             (cell, mode)
@@ -178,9 +171,10 @@ class State:
         least_s = 0.0  # where fixtures alone are set up
         if not self.config.getoption("setuponly"):
             least_s = header.estimate_least_s(runnable, self.options, workers)
+        longest_s = header.estimate_least_s(runnable, self.options, len(items))
         self.header = header.describe_session(
             cells, self.options, self.system.summary, self._shorten(self.reports),
-            notes=self.system.notes,
+            notes=[*self.system.notes, *describe_timeout(self.config, longest_s)],
             least_s=least_s,
         )  # fmt: skip
 
@@ -213,7 +207,7 @@ class State:
         writer = self.config.get_terminal_writer()
         lines = [*self.report.summarise(writer.fullwidth, colour=writer.hasmarkup)]
         if self.selection.is_empty and not self.report.is_open:
-            typed = self._command + ["compliance"] * self.selection.has_audits_alone
+            typed = self.command + ["compliance"] * self.selection.has_audits_alone
             options = self.config.option
             expression = f"{options.keyword} {options.markexpr}"
             lines.append(explain_empty(self.options, " ".join(typed), expression))
@@ -238,7 +232,7 @@ class State:
         if self.report.is_open and self.options.submission:
             good, self.submission_lines = submission.submit(
                 self.measuring,
-                self._command,
+                self.command,
                 self.records,
                 interrupted=self.interrupted,
             )
@@ -251,6 +245,18 @@ class State:
             if not self.report.is_open:
                 self.folder.remove_unused()
         return exitstatus
+
+
+def make_header(state: State, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Return what the first line of results.jsonl says of a session of these cells."""
+    return {
+        "started": datetime.now().astimezone().isoformat(),
+        "args": state.command,
+        "options": state.options.as_dict(), "items": state.total,
+        "rounds": sorted({cell.round for cell in cells}),
+        "versions": results.find_versions(PACKAGES),
+        "system": {"name": state.system.name, "summary": state.system.summary},
+    }  # fmt: skip
 
 
 KEY = pytest.StashKey[State]()

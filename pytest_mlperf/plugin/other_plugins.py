@@ -1,0 +1,60 @@
+"""What other people's plugins need to be told: HTML and Allure reports, timeouts."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.reporting import junit
+
+SECTION = "stdout"
+"""Allure, too, shows what a passed test has printed."""
+
+
+def add_section(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Add the verdict to an item's reports, unless it is the failure's text already.
+
+    Reporters of other packages show a passed item's sections, and nothing else of it.
+    """
+    text = dict(report.user_properties).get(junit.KEY)
+    if report.when != "call" or text is None:
+        return
+    verdict = Verdict.from_json(str(text))
+    words = verdict.explain()
+    if words in report.longreprtext:
+        return
+    if metric := verdict.metric:
+        title, _, rest = words.partition("\n")
+        words = f"{title}\n  {metric.value:,.10g} {metric.unit}\n{rest}"
+    # For the reports of this phase, and of those that follow.
+    item.add_report_section("call", SECTION, f"{words}\n")
+    report.sections.append((f"Captured {SECTION} call", f"{words}\n"))
+
+
+def describe_timeout(config: pytest.Config, least_s: float) -> list[str]:
+    """Return a note where pytest-timeout would end a run of ``least_s`` seconds."""
+    limit_s = find_timeout_s(config)
+    if not 0 < limit_s < least_s:
+        return []
+    text = (
+        f"pytest-timeout ends an item after {limit_s:g} s, but the longest run here "
+        f"takes at least {least_s:g} s: its item will fail; raise --timeout or set it "
+        "to 0 (a run that makes no progress is ended after --mlperf-stall)"
+    )
+    return [text]
+
+
+def find_timeout_s(config: pytest.Config) -> float:
+    """Return pytest-timeout's limit for a session's items; 0 where there is none."""
+    if not config.pluginmanager.has_plugin("timeout"):
+        return 0.0
+    given: Any = config.getoption("timeout", default=None)
+    for value in (given, os.environ.get("PYTEST_TIMEOUT"), config.getini("timeout")):
+        if value not in (None, ""):
+            with suppress(ValueError):  # which that plugin refuses
+                return float(value)
+    return 0.0
