@@ -15,9 +15,10 @@ import time
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
+
+from pytest_mlperf.machine.guarded_process import GuardedProcess
+from pytest_mlperf.machine.message_pipe import MessagePipe
 
 STACK_LINES = 60
 OUTPUT_LINES = 15
@@ -29,7 +30,7 @@ class Process:
     """A child interpreter that runs a module of this package, and the pipe to it.
 
     The module's arguments are its end of the pipe, the file for its stacks, and
-    ``more``.
+    ``more``. Whatever it starts ends with it, as it does with this process.
     """
 
     def __init__(
@@ -40,12 +41,9 @@ class Process:
         log: Path,
         more: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
-        own_group: bool = True,
     ) -> None:
-        ours, theirs = Pipe()
-        self.connection: Connection = ours
+        self.pipe, theirs = MessagePipe.open()
         self.stacks_path, self.log = stacks, log
-        self._own_group = own_group
         self._peak_kib = 0
         # The child can import what this process can (an engine in development).
         paths = os.pathsep.join(p for p in sys.path if p)
@@ -54,22 +52,14 @@ class Process:
         command += [str(theirs.fileno()), str(stacks), *more]
         with log.open("ab") as output:
             self._log_start = output.tell()
-            self._process = subprocess.Popen(
+            self._process = GuardedProcess(
                 command,
+                output,
+                environment={**(environment or {}), "PYTHONPATH": paths},
                 pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env={**os.environ, **(environment or {}), "PYTHONPATH": paths},
-                # In a group of its own, Ctrl-C reaches pytest alone, and killing the
-                # group ends what the process started.
-                start_new_session=own_group,
             )
         theirs.close()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        self.pid = self._process.await_start()
 
     @property
     def has_ended(self) -> bool:
@@ -79,24 +69,19 @@ class Process:
     def wait(self, seconds: float) -> bool:
         """Give the process time to end; return whether it did."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=seconds)
+            self._process.wait(seconds)
         return self.has_ended
 
     def close(self, seconds: float = 10) -> None:
         """Close the pipe, at which the process exits; kill it if it does not."""
-        self.connection.close()
-        if not self.wait(seconds):
-            self.kill()
+        self.pipe.close()
+        self.wait(seconds)
+        self.kill()
 
     def kill(self) -> None:
-        """Kill the process; in a group of its own, all that it started too."""
-        with suppress(ProcessLookupError):
-            if self._own_group:
-                os.killpg(self.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
-        self._process.wait()
-        self.connection.close()
+        """Kill the process and all that it started."""
+        self._process.end()
+        self.pipe.close()
 
     def record_peak_memory(self) -> None:
         """Record the peak memory of the process, for ``describe_exit``."""
@@ -110,7 +95,7 @@ class Process:
         code = self._process.wait()
         if code >= 0:
             return f"exited with status {code} and sent no reason"
-        return f"was ended by {signal.Signals(-code).name}{self._explain_signal(-code)}"
+        return f"was ended by {name_signal(-code)}{self._explain_signal(-code)}"
 
     def _explain_signal(self, number: int) -> str:
         if number == signal.SIGKILL:
@@ -149,11 +134,29 @@ class Process:
         return read_stacks(self.stacks_path)
 
 
+def name_signal(number: int) -> str:
+    """Return a signal's name; real-time signals have none but their number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a signal (SIGSTOP) keeps a process from going on."""
+    with suppress(OSError, IndexError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] in ("T", "t")
+    return False
+
+
 def dump_stacks(pid: int, path: Path) -> str:
     """Ask a process for the stacks of its threads; empty if it does not answer.
 
     A handler in C answers, which works even while an engine holds the GIL.
     """
+    if is_stopped(pid):
+        return ""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGUSR1)
     deadline = time.monotonic() + 3

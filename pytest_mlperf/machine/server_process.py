@@ -5,20 +5,17 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from pytest_mlperf.api.embedded_server import ServerRecipe
+from pytest_mlperf.machine.guarded_process import GuardedProcess
 
-GUARD = Path(__file__).with_name("server_guard.py")
 HOST = "127.0.0.1"
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 """Between two requests to the health path; each wait is 1.5 times the one before."""
@@ -52,13 +49,11 @@ class LocalServer:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
             self._log_start = out.tell()
-            self._guard = subprocess.Popen(
-                [sys.executable, "-I", GUARD, f"{recipe.grace_s:g}", *command],
-                stdin=subprocess.PIPE,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **recipe.environment},
-                start_new_session=True,
+            self._process = GuardedProcess(
+                command,
+                out,
+                environment=recipe.environment,
+                grace_s=recipe.grace_s,
             )
 
     @property
@@ -108,12 +103,10 @@ class LocalServer:
 
     def check_running(self) -> None:
         """Raise ``ServerFailed`` when the server has ended."""
-        status = self._guard.poll()
+        status = self._process.poll()
         if status is None:
             return
-        how = f"status {status}"
-        if status > 128:
-            how = f"signal {status - 128}"
+        how = f"status {status}" if status >= 0 else f"signal {-status}"
         raise self._failure(f"the server ended with {how}, but should serve {self.url}")
 
     def check_healthy(self) -> None:
@@ -127,16 +120,8 @@ class LocalServer:
             )
 
     def stop(self) -> None:
-        """End the server and its process group: SIGTERM, after the grace SIGKILL."""
-        if self._guard.stdin:
-            with suppress(OSError):
-                self._guard.stdin.close()
-        try:
-            self._guard.wait(self.recipe.grace_s + HEALTH_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            # The server ends when its guard does.
-            self._guard.kill()
-            self._guard.wait()
+        """End the server and all it started: SIGTERM, after the grace SIGKILL."""
+        self._process.end()
 
     def _failure(self, what: str) -> ServerFailed:
         """Return the error: a sentence and the last lines of the log."""

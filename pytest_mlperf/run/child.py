@@ -16,19 +16,20 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.machine.message_pipe import MessagePipe
 from pytest_mlperf.machine.process import set_up_child
 from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import DeviceLost
 from pytest_mlperf.runner.messages import DeviceStatus
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Message
+from pytest_mlperf.runner.messages import Pace
 from pytest_mlperf.runner.messages import RunError
 from pytest_mlperf.sut.protocol import Counted
 
@@ -44,8 +45,8 @@ HARMLESS = (BuildFailed, RunRefused)
 class PipeChannel:
     """The child's end of the pipe, with the heartbeat."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, pipe: MessagePipe) -> None:
+        self._pipe = pipe
         self._lock = threading.Lock()
         self._phase = ""
         self._entered = time.monotonic()
@@ -53,6 +54,7 @@ class PipeChannel:
         self._sut: Counted | None = None
         self._total: int | None = None
         self._expected_s: float | None = None
+        self._pace = Pace()
         self._devices: Callable[[], tuple[DeviceStatus, ...]] = tuple
         threading.Thread(target=self._keep_beating, daemon=True).start()
 
@@ -64,7 +66,7 @@ class PipeChannel:
     def receive(self) -> Command | None:
         """Return the next command; None when the pytest process is done with us."""
         try:
-            command: Command | None = self._connection.recv()
+            command: Command | None = self._pipe.receive()
         except EOFError:
             return None
         return command
@@ -76,7 +78,7 @@ class PipeChannel:
 
     def _put(self, message: Message) -> None:
         try:
-            self._connection.send(message)
+            self._pipe.send(message)
         except OSError:
             # The pytest process is gone, and LoadGen cannot be stopped otherwise.
             os._exit(FAILED)
@@ -91,9 +93,11 @@ class PipeChannel:
         sut: Counted | None,
         total: int | None = None,
         expected_s: float | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """Report the counters of ``sut`` from now on."""
+        """Report the counters of ``sut``, and LoadGen's own work, from now on."""
         self._sut, self._total, self._expected_s = sut, total, expected_s
+        self._pace = pace or Pace()
 
     def watch_devices(self, devices: Callable[[], tuple[DeviceStatus, ...]]) -> None:
         """Report how each device of a run over several is doing from now on."""
@@ -134,6 +138,8 @@ class PipeChannel:
                     self._expected_s,
                     self._marks + (sut.pulse if sut else 0),
                     self._devices(),
+                    self._pace.count_work(),
+                    self._pace.longest_rest_s,
                 )
             )
 
@@ -156,7 +162,7 @@ def main(descriptor: int, stacks: str, log: str) -> None:
     with Path(stacks).open("w") as file:
         faulthandler.enable(file, all_threads=True)
         faulthandler.register(signal.SIGUSR1, file, all_threads=True)
-        channel = PipeChannel(Connection(descriptor))
+        channel = PipeChannel(MessagePipe(descriptor))
         try:
             from pytest_mlperf.run.backends import Backends
             from pytest_mlperf.runner.device_group import RunnerFiles

@@ -1,8 +1,9 @@
 """The process of one device of several: it infers, LoadGen is in the runner.
 
-Started by ``Fleet`` as ``python -m pytest_mlperf.run.device_child FD STACKS CPUS``.
-It is bound to its device's CPUs before anything else is imported, sees its device
-alone, obeys ``device_messages`` and answers the batches that come through its slots.
+Started by ``DeviceGroup`` as
+``python -m pytest_mlperf.run.device_child FD STACKS CPUS``. It is bound to its device's
+CPUs before anything else is imported, sees its device alone, obeys ``device_messages``
+and answers the batches that come through its slots.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import replace
-from multiprocessing import reduction
-from multiprocessing.connection import Connection
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from typing import NoReturn
 from pytest_mlperf.machine.affinity import Binding
 from pytest_mlperf.machine.affinity import bind
 from pytest_mlperf.machine.host import parse_cpus
+from pytest_mlperf.machine.message_pipe import MessagePipe
 from pytest_mlperf.machine.process import set_up_child
 
 if TYPE_CHECKING:
@@ -45,11 +45,10 @@ CRASHED = 70
 class DeviceWorker:
     """One device's engines, and the pipe to the runner."""
 
-    def __init__(self, connection: Connection, bound: Binding) -> None:
+    def __init__(self, pipe: MessagePipe, bound: Binding) -> None:
         from pytest_mlperf.run.engine_backend import EngineBackend
 
-        self._connection = connection
-        self._lock = threading.Lock()
+        self._pipe = pipe
         self._bound = bound
         self._steps = 0
         self._backend = EngineBackend(self._beat, str(bound))
@@ -61,15 +60,16 @@ class DeviceWorker:
         from pytest_mlperf.api.errors import BuildFailed
         from pytest_mlperf.api.errors import RequirementMissing
         from pytest_mlperf.core.errors import RunRefused
+        from pytest_mlperf.runner.device_messages import EndProcess
         from pytest_mlperf.runner.device_messages import Refusal
         from pytest_mlperf.runner.device_messages import Reply
 
         while True:
             try:
-                command = self._connection.recv()
+                command = self._pipe.receive()
             except EOFError:
                 return
-            if command is None:
+            if isinstance(command, EndProcess):
                 return
             try:
                 self._send(Reply(self._obey(command)))
@@ -116,9 +116,10 @@ class DeviceWorker:
 
         ends = []
         for _ in range(command.streams.count):
-            descriptor = reduction.recv_handle(self._connection)
-            line = socket(fileno=reduction.recv_handle(self._connection))
-            ends.append(Answerer(BatchSlot(descriptor, command.most), line))
+            self._pipe.receive()
+            memory, line = self._pipe.take_handles(2)
+            slot = BatchSlot(memory, command.most)
+            ends.append(Answerer(slot, socket(fileno=line)))
         with ExitStack() as stack:
             opened = self._backend.open_engines(command.streams)
             engines = stack.enter_context(opened)
@@ -147,12 +148,11 @@ class DeviceWorker:
             self.crash(error)
 
     def _send(self, report: Report) -> None:
-        with self._lock:
-            try:
-                self._connection.send(report)
-            except OSError:
-                # The runner is gone.
-                os._exit(CRASHED)
+        try:
+            self._pipe.send(report)
+        except OSError:
+            # The runner is gone.
+            os._exit(CRASHED)
 
     def _beat(self) -> None:
         self._steps += 1
@@ -183,7 +183,7 @@ def main(descriptor: int, stacks: str, cpus: str) -> None:
     with Path(stacks).open("w") as file:
         faulthandler.enable(file, all_threads=True)
         faulthandler.register(signal.SIGUSR1, file, all_threads=True)
-        device = DeviceWorker(Connection(descriptor), bound)
+        device = DeviceWorker(MessagePipe(descriptor), bound)
         try:
             device.serve()
         except BaseException as error:  # noqa: BLE001 - reported, then the end

@@ -28,6 +28,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.run.preflight import check_build
 from pytest_mlperf.run.preflight import check_memory
 from pytest_mlperf.run.preflight import planned_samples
+from pytest_mlperf.run.progress import watch_loadgen
 from pytest_mlperf.run.scoring import write_accuracy
 from pytest_mlperf.run.scoring import write_compliance
 from pytest_mlperf.runner.messages import BareBatches
@@ -229,7 +230,8 @@ def drive_loadgen(
 
     samples = backend.samples
     total = planned_samples(settings, samples.total)
-    channel.watch(sut, total, settings.expected_s)
+    pace = watch_loadgen(settings, folder)
+    channel.watch(sut, total, settings.expected_s, pace)
     try:
         with quiet_interpreter():
             loadgen.run(settings, folder, sut, samples, fail_of(backend, channel))

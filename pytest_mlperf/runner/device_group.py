@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
-from multiprocessing import reduction
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.machine.message_pipe import PipeDamaged
 from pytest_mlperf.machine.numa import format_ids
 from pytest_mlperf.machine.process import Process
 from pytest_mlperf.runner import device_messages
@@ -71,8 +71,6 @@ class DeviceProcess:
             log=files.log.with_name(f"{files.log.stem}-device{number}.log"),
             more=[format_ids(slot.cpus)],
             environment=slot.environment,
-            # With the runner's group it ends when the runner does.
-            own_group=False,
         )
         threading.Thread(target=self._listen, name=self.name, daemon=True).start()
 
@@ -95,9 +93,14 @@ class DeviceProcess:
         """Give a command; ``reply`` waits for what it says."""
         self._is_busy = True
         try:
-            self.process.connection.send(command)
+            self.process.pipe.send(command)
         except OSError:
             self.lost()
+
+    def open_slot(self, memory: int, line: int) -> None:
+        """Hand over a stream's slot, as two descriptors."""
+        with suppress(OSError):  # the listening thread tells why it is gone
+            self.process.pipe.send(device_messages.OpenSlot(), (memory, line))
 
     def reply(self) -> Any:
         """Wait for the answer to the last command. Raises what the process refused."""
@@ -113,13 +116,17 @@ class DeviceProcess:
         raise DeviceLost(f"{self.name}: {GONE}")
 
     def _listen(self) -> None:
-        connection = self.process.connection
         while True:
             try:
                 self.process.record_peak_memory()
-                report = connection.recv()
+                report = self.process.pipe.receive()
             except (EOFError, OSError):
                 break
+            except PipeDamaged as damage:
+                self.process.kill()
+                cause = f"{self.name}: its pipe is damaged: {damage}"
+                self._on_failure(DeviceLost(cause, self.process.read_last_output()))
+                return
             if isinstance(report, device_messages.DeviceHeartbeat):
                 self._steps = report.steps
                 self._beat()
@@ -130,8 +137,12 @@ class DeviceProcess:
                 self._replies.put(report)
         if self._closing:
             return
-        self.process.wait(5)
+        has_ended = self.process.wait(5)
         self.process.kill()
+        if not has_ended:
+            cause = f"{self.name}: its pipe is damaged: it was closed"
+            self._on_failure(DeviceLost(cause, self.process.read_last_output()))
+            return
         last_words = self.process.stacks() + self.process.read_last_output()
         self._on_failure(
             DeviceLost(f"{self.name} {self.process.describe_exit()}", last_words)
@@ -142,7 +153,7 @@ class DeviceProcess:
         self._closing = True
         with suppress(OSError):
             # Not by closing the pipe: a thread waits for what comes from there.
-            self.process.connection.send(None)
+            self.process.pipe.send(device_messages.EndProcess())
         if not self.process.wait(10):
             self.process.kill()
 
@@ -256,9 +267,7 @@ class DeviceGroup:
                     process.streams.append(stream)
                     stack.callback(stream.close)
                     far.append(line)
-                    connection, pid = process.process.connection, process.process.pid
-                    reduction.send_handle(connection, caller.slot.descriptor, pid)
-                    reduction.send_handle(connection, line.fileno(), pid)
+                    process.open_slot(caller.slot.descriptor, line.fileno())
             for process in self.processes:
                 process.reply()
             for line in far:

@@ -1,6 +1,7 @@
 """What a runner tells its device processes to do, and what they say. All of it pickles.
 
-Every command has one reply. Batches do not go this way: they have ``sut.shared_batch``.
+Every command but ``OpenSlot`` and ``EndProcess`` has one reply. Batches do not go this
+way: they have ``sut.shared_batch``.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class ServeBatches:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenSlot:
+    """A stream's slot: its memory and its line come as descriptors with this."""
+
+
+@dataclass(frozen=True, slots=True)
 class WarmUpStreams:
     """Run each stream once, untimed."""
 
@@ -75,6 +81,11 @@ class StopServing:
     """Close the engines; the slots are closed already."""
 
 
+@dataclass(frozen=True, slots=True)
+class EndProcess:
+    """Exit: no command follows."""
+
+
 Command = (
     OpenWorkload
     | BuildEngine
@@ -85,6 +96,8 @@ Command = (
     | MeasureCopies
     | ReadTimelines
     | StopServing
+    | OpenSlot
+    | EndProcess
 )
 
 

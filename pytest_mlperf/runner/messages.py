@@ -203,6 +203,11 @@ class Heartbeat:
     """Steps done in this phase; a watchdog sees life in it where nothing is issued."""
     devices: tuple[DeviceStatus, ...] = ()
     """Of a run over several devices."""
+    work: int = 0
+    """What LoadGen itself did: it lists queries before a run and writes logs after it.
+    A watchdog sees life in it while nothing is outstanding."""
+    longest_rest_s: float = 0.0
+    """The most that LoadGen waits between two queries of a light load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +311,16 @@ class DeviceLost(Exception):
         """Its stacks and the end of its log."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How LoadGen may be quiet in a run without being stuck."""
+
+    count_work: Callable[[], int] = int
+    """Returns a number that grows as LoadGen works."""
+    longest_rest_s: float = 0.0
+    """As a heartbeat has it."""
+
+
 class Channel(Protocol):
     """What a run tells its parent."""
 
@@ -314,8 +329,9 @@ class Channel(Protocol):
         sut: Counted | None,
         total: int | None = None,
         expected_s: float | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """Report the counters of ``sut`` from now on."""
+        """Report the counters of ``sut``, and LoadGen's own work, from now on."""
 
     def watch_devices(self, devices: Callable[[], tuple[DeviceStatus, ...]]) -> None:
         """Report how each device of a run over several is doing from now on."""

@@ -16,8 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.machine.message_pipe import PipeDamaged
 from pytest_mlperf.machine.process import Process
 from pytest_mlperf.machine.process import dump_stacks
+from pytest_mlperf.machine.process import is_stopped
 from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Message
@@ -113,7 +115,11 @@ class Runner:
         try:
             process = self._send(command)
             while True:
-                message = self._next(process)
+                try:
+                    message = self._next(process)
+                except PipeDamaged as damage:
+                    cause = f"the runner's pipe is damaged: {damage}"
+                    raise self._stopped(cause, process, watch, task) from None
                 if isinstance(message, Heartbeat):
                     last = message
                     watch.see(message)
@@ -131,12 +137,8 @@ class Runner:
                     was_idle = False
                     self.kill()
                     process = self._send(command)
-                elif complaint := watch.complaint():
-                    stacks = stacks_of(process, watch)
-                    self.kill()
-                    raise RunFailed(
-                        complaint, folder=task.folder, last=last, stacks=stacks
-                    )
+                elif complaint := watch.complaint(process.pipe.unfinished_s):
+                    raise self._stopped(complaint, process, watch, task)
         except RequirementMissing:
             raise
         except BaseException as error:
@@ -169,11 +171,11 @@ class Runner:
             self.kill()
         process = self._process or self._start()
         try:
-            process.connection.send(command)
-        except OSError:  # it died since we looked
+            process.pipe.send(command, timeout_s=self._stall_s)
+        except OSError:  # it died since we looked, or is stopped
             self.kill()
             process = self._start()
-            process.connection.send(command)
+            process.pipe.send(command)
         return process
 
     def _start(self) -> Process:
@@ -194,13 +196,13 @@ class Runner:
         """Return the next message; None when there is none for now."""
         process.record_peak_memory()
         try:
-            if process.connection.poll(POLL_S):
-                message: Message = process.connection.recv()
-                return message
+            message: Message | None = process.pipe.receive(POLL_S)
         except (EOFError, OSError):
             # The child is about to be gone; give the kernel time to say how.
-            process.wait(5)
-        return None
+            if not process.wait(5):
+                raise PipeDamaged("it was closed, but the runner lives on") from None
+            return None
+        return message
 
     def _failed(
         self, failure: RunError, task: Task, last: Heartbeat | None
@@ -209,6 +211,17 @@ class Runner:
             self.kill()
         cause = f"the run failed in phase {failure.phase or 'start'}: {failure.cause}"
         return RunFailed(cause, folder=task.folder, last=last, stacks=failure.traceback)
+
+    def _stopped(
+        self, cause: str, process: Process, watch: Watch, task: Task
+    ) -> RunFailed:
+        """End a child that lives, but is no use any more."""
+        pid = watch.stuck.pid if watch.stuck else process.pid
+        if is_stopped(pid):
+            cause += f"; a signal (SIGSTOP) had stopped process {pid}"
+        stacks = stacks_of(process, watch) + process.read_last_output()
+        self.kill()
+        return RunFailed(cause, folder=task.folder, last=watch.last, stacks=stacks)
 
     def _died(self, process: Process, task: Task, last: Heartbeat | None) -> RunFailed:
         cause = f"the runner {process.describe_exit()}"

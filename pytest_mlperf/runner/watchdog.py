@@ -9,8 +9,10 @@ from dataclasses import field
 from pytest_mlperf.runner.messages import DeviceStatus
 from pytest_mlperf.runner.messages import Heartbeat
 
-UNTIMED = frozenset({"", "open", "build"})
+UNTIMED = frozenset({"open", "build"})
 """Phases that may take long without a sign of life: downloads, engine builds."""
+START_S = 300.0
+"""A process may take this long to start: from a cold disk, beside other programs."""
 
 
 def progress_text(beat: Heartbeat) -> str:
@@ -29,10 +31,12 @@ class Watch:
     build_s: float
     stuck: DeviceStatus | None = None
     """The device that the complaint is about, where it is about one."""
+    last: Heartbeat | None = None
     _state: tuple[object, ...] = ()
     _changed: float = field(default_factory=time.monotonic)
     _heard: float = field(default_factory=time.monotonic)
-    _beat: Heartbeat | None = None
+    _work: int = 0
+    _worked: float = field(default_factory=time.monotonic)
     _devices: dict[str, tuple[object, float]] = field(default_factory=dict)
 
     def see(self, beat: Heartbeat) -> None:
@@ -42,30 +46,44 @@ class Watch:
         state = (beat.phase, beat.issued, beat.completed, beat.marks, shares)
         if state != self._state:
             self._state, self._changed = state, self._heard
+            self._worked = self._heard
+        if beat.work != self._work:
+            self._work, self._worked = beat.work, self._heard
         for device in beat.devices:
             # What a device owes may grow while it hangs; only progress is life.
             own = (beat.phase, device.progress, device.owed > 0)
             if self._devices.get(device.name, ((), 0.0))[0] != own:
                 self._devices[device.name] = (own, self._heard)
-        self._beat = beat
+        self.last = beat
 
-    def complaint(self) -> str | None:
-        """Return what is wrong, or None while all is well."""
+    def complaint(self, unfinished_s: float = 0.0) -> str | None:
+        """Return what is wrong, or None while all is well.
+
+        ``unfinished_s``: for how long no more came of a message that has begun.
+        """
         now = time.monotonic()
-        beat = self._beat
+        beat = self.last
         phase = beat.phase if beat else ""
         devices = beat.devices if beat else ()
         stall = (self.stall_s, "--mlperf-stall")
         build = (self.build_s, "--mlperf-build-timeout")
-        patience = build if phase in UNTIMED or self._at_rest() else stall
+        start = (max(self.stall_s, START_S), "--mlperf-stall")
         # A build may keep the GIL, and with it the heartbeat; a run may not.
-        quiet = build if phase in UNTIMED else stall
+        quiet = {"": start, **dict.fromkeys(UNTIMED, build)}.get(phase, stall)
+        patience = build if self._at_rest() else quiet
+        rest = (max(self.stall_s, beat.longest_rest_s if beat else 0.0), stall[1])
+        busy = any(device.is_busy for device in devices)
         # The others may be well: their progress is not this one's.
         self.stuck = next((d for d in devices if self._hangs(d, now)), None)
+        # Half a message is no build that keeps the GIL.
+        quiet = stall if unfinished_s >= self.stall_s else quiet
         if now - self._heard >= quiet[0]:
             what, (limit, option) = "no sign of life", quiet
+            what += ", in the middle of a message," if unfinished_s else ""
         elif self.stuck:
             what, (limit, option) = f"no progress of {self.stuck.name}", stall
+        elif self._at_rest() and not busy and now - self._worked >= rest[0]:
+            what, (limit, option) = "LoadGen issues nothing and writes nothing", rest
         elif now - self._changed >= patience[0]:
             what, (limit, option) = "no progress", patience
             self.stuck = next((d for d in devices if d.is_busy), None)
@@ -90,6 +108,6 @@ class Watch:
 
     def _at_rest(self) -> bool:
         # LoadGen prepares its queries, waits for the next one of a light Server load,
-        # or writes its logs: nothing happens, rightly, but not for ever.
-        beat = self._beat
+        # or writes its logs: nothing is issued, rightly, but not for ever.
+        beat = self.last
         return bool(beat and beat.phase == "run" and beat.issued <= beat.completed)

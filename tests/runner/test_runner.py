@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def watched(clock: Clock, *beats: tuple[float, Heartbeat], at: float) -> str | None:
     """Return the complaint at a time, after beats at theirs; stall 10 s, build 100."""
-    watch = Watch(10, 100, _changed=0.0, _heard=0.0)
+    watch = Watch(10, 100, _changed=0.0, _heard=0.0, _worked=0.0)
     for when, beat in beats:
         clock.now = when
         watch.see(beat)
@@ -60,6 +61,10 @@ def watched(clock: Clock, *beats: tuple[float, Heartbeat], at: float) -> str | N
 
 RUNNING = Heartbeat("run", issued=10, completed=4)
 RESTING = Heartbeat("run", issued=10, completed=10)
+
+
+def resting(work: int = 0, rest_s: float = 0.0) -> Heartbeat:
+    return replace(RESTING, work=work, longest_rest_s=rest_s)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +77,12 @@ RESTING = Heartbeat("run", issued=10, completed=10)
         [(float(t), Heartbeat("probe", marks=t)) for t in range(1, 99, 4)],
         # A run shows it by what it completes.
         [(float(t), Heartbeat("run", issued=99, completed=t)) for t in range(1, 99, 4)],
-        # A light load rests between two queries, and LoadGen takes its time to list
-        # them beforehand and to write its logs afterwards.
-        [(float(t), RESTING) for t in range(1, 99)],
-        [(float(t), Heartbeat("run")) for t in range(1, 99)],
+        # A light load rests between two queries,
+        [(float(t), resting(rest_s=100)) for t in range(1, 99)],
+        # and LoadGen takes its time to list them beforehand and to write its logs
+        # afterwards.
+        [(float(t), resting(t // 8)) for t in range(1, 99)],
+        [(float(t), Heartbeat("run", work=t)) for t in range(1, 99)],
     ],
 )
 def test_the_watchdog_lets_slow_runs_be(
@@ -88,7 +95,7 @@ def test_the_watchdog_lets_slow_runs_be(
 @pytest.mark.parametrize(
     ("beats", "at", "text"),
     [
-        ([], 100, "no sign of life for 100 s in phase start"),
+        ([], 300, "no sign of life for 300 s in phase start.*--mlperf-stall SECONDS"),
         ([(1.0, Heartbeat("build"))], 101, "no sign of life for 100 s in phase build"),
         (
             [(float(t), Heartbeat("build")) for t in range(1, 120)],
@@ -104,9 +111,25 @@ def test_the_watchdog_lets_slow_runs_be(
             "no progress with 6 samples issued but never .* 10 s .*--mlperf-stall",
         ),
         (
-            [(float(t), RESTING) for t in range(1, 102)],
+            [(float(t), resting(t)) for t in range(1, 102)],
             101.5,
             r"no progress for 100 s in phase run.*--mlperf-build-timeout SECONDS",
+        ),
+        # LoadGen waits for what never comes.
+        (
+            [(float(t), RESTING) for t in range(1, 12)],
+            11.5,
+            r"LoadGen issues nothing and writes nothing for 10 s .*--mlperf-stall",
+        ),
+        (
+            [(float(t), Heartbeat("run", work=7)) for t in range(1, 12)],
+            11.5,
+            r"LoadGen issues nothing and writes nothing for 10 s .*--mlperf-stall",
+        ),
+        (
+            [(float(t), resting(rest_s=40)) for t in range(1, 42)],
+            41.5,
+            r"LoadGen issues nothing and writes nothing for 40 s .*--mlperf-stall",
         ),
     ],
 )
@@ -121,9 +144,21 @@ def test_the_watchdog_names_what_is_quiet_and_how_to_wait_longer(
         raise AssertionError(complaint)
 
 
+def test_half_a_message_is_no_silent_build(clock: Clock) -> None:
+    """An engine's build may keep the GIL for long, but not in the middle of a send."""
+    watch = Watch(10, 100, _changed=0.0, _heard=0.0, _worked=0.0)
+    watch.see(Heartbeat("build"))
+    clock.now = 50
+    complaint = watch.complaint(49.5)
+
+    assert watch.complaint() is None
+    assert complaint is not None
+    assert "no sign of life, in the middle of a message, for 10 s" in complaint
+
+
 def test_progress_after_a_rest_starts_a_new_patience(clock: Clock) -> None:
     """A query that comes after a long rest has the whole stall time to be answered."""
-    beats = [(float(t), RESTING) for t in range(1, 50)]
+    beats = [(float(t), resting(rest_s=60)) for t in range(1, 50)]
     busy = Heartbeat("run", issued=11, completed=10)
 
     assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=59.5) is None
@@ -162,18 +197,19 @@ def test_the_watchdog_names_the_one_device_that_gets_nothing_done(
 
 
 @pytest.mark.parametrize(
-    "parts",
+    ("parts", "rest_s"),
     [
         # Nothing to do is no hang, nor are samples that are loaded.
-        (part(0, progress=3), part(1, progress=3)),
-        (part(0, progress=3), part(1, progress=3, asked=True)),
+        ((part(0, progress=3), part(1, progress=3)), 100),
+        ((part(0, progress=3), part(1, progress=3, asked=True)), 0),
     ],
 )
 def test_a_device_that_owes_nothing_may_be_quiet(
-    clock: Clock, parts: tuple[DeviceStatus, ...]
+    clock: Clock, parts: tuple[DeviceStatus, ...], rest_s: float
 ) -> None:
     """A light load leaves devices idle."""
-    beats = [(float(t), Heartbeat("run", 10, 10, devices=parts)) for t in range(1, 99)]
+    beat = replace(resting(rest_s=rest_s), devices=parts)
+    beats = [(float(t), beat) for t in range(1, 99)]
 
     assert watched(clock, *beats, at=99) is None
 
