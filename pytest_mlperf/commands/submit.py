@@ -190,7 +190,9 @@ def run_pack(arguments: argparse.Namespace) -> int:
     text = "".join(f"- {problem}\n" for problem in problems)
     if text:
         text = f"# Packed with problems\n\n{format_summary(tree, problems)}\n\n{text}"
-    packed = pack.pack_tree(root, output, password=password, problems=text)
+    packed = pack.pack_tree(
+        root, output, password=password, problems=text, listing=tree.listing
+    )
     for line in (
         f"{packed.path}: {packed.files} files, read back and compared",
         f"sha1    {packed.sha1}",

@@ -23,6 +23,7 @@ from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.compliance import write
 from pytest_mlperf.core.compliance.speed import TOLERANCE
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -174,7 +175,7 @@ def valid_verdicts(
         ]
         for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns, reverse=True):
             with suppress(OSError, ValueError):
-                verdict = Verdict.from_json(path.read_text(encoding="utf-8"))
+                verdict = Verdict.from_json(read_text(path))
                 labels = {*verdict.labels} - RULE_OR_ENGINE
                 same = labels == {*options.labels} and verdict.round == cell.round
                 # Samples on the device: as fast as that, and only as that.
@@ -189,7 +190,7 @@ def valid_verdicts(
 def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
     """Return how a run was tuned; ``RunRefused`` where its folder does not say."""
     try:
-        tuned: Mapping[str, Any] = json.loads((folder / TUNING).read_text("utf-8"))
+        tuned: Mapping[str, Any] = json.loads(read_text(folder / TUNING))
     except (OSError, ValueError) as error:
         raise RunRefused(
             f"{audit.name} has to be tuned as its performance run was, but {TUNING} in "

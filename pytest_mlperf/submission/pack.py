@@ -11,8 +11,10 @@ import hashlib
 import io
 import os
 import shlex
+import stat
 import tarfile
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,25 +53,28 @@ def pack_tree(
     *,
     password: bytes | None = None,
     problems: str = "",
+    listing: Listing | None = None,
 ) -> Packed:
     """Pack a tree, encrypted if there is a password, and verify the archive.
 
-    ``problems`` goes into the archive as PROBLEMS.md. Raises ``PackError``.
+    ``problems`` goes into the archive as PROBLEMS.md. ``listing`` is the tree as it was
+    checked: a file that changed since is refused. Raises ``PackError``.
     """
     root, output = root.resolve(), output.parent.resolve() / output.name
     check_output(root, output)
-    listed = list_contents(root)
+    listing = listing or Listing.of(root)
+    listed = list_contents(listing)
     extra = {PROBLEMS: problems.encode()} if problems else {}
     making = output.with_name(f".{output.name}.{os.getpid()}")
     parts: dict[Path, Path] = {}
     try:
         with making.open("wb") as file, encryption.encrypt_into(file, password) as sink:
-            write_archive(root, listed, extra, sink)
+            write_archive(listing, root.name, listed, extra, sink)
         with (
             making.open("rb") as made,
             encryption.decrypt_from(made, password) as source,
         ):
-            verify_archive(root, listed, extra, source)
+            verify_archive(listing, root.name, listed, extra, source)
         sums = {name: hash_file(making, name) for name in ("sha1", "sha256")}
         for name, value in sums.items():
             part = making.with_name(f"{making.name}.{name}")
@@ -117,14 +122,13 @@ def check_output(root: Path, output: Path) -> None:
         raise PackError(f"{output.parent}: no such folder; make it first")
 
 
-def list_contents(root: Path) -> dict[str, bool]:
-    """Return the paths to pack, sorted, and whether each is executable.
+def list_contents(listing: Listing) -> list[str]:
+    """Return the paths to pack, sorted.
 
     A link is packed as its target. Raises ``PackError`` for a link out of the tree, and
     for anything that is neither a file nor a folder.
     """
-    listing = Listing.of(root)
-    found = {}
+    found = []
     for path, entry in sorted(listing.entries.items()):
         if path.partition("/")[0] in OUT:
             continue
@@ -132,46 +136,64 @@ def list_contents(root: Path) -> dict[str, bool]:
             continue
         if entry.kind is not EntryKind.FILE:
             what = f"{entry.kind.value} {entry.link or entry.why}".strip()
-            text = f"{path or root}: {what}; put a regular file there, or remove it"
-            raise PackError(text)
+            text = f"{path or listing.root}: {what}; put a regular file there, or"
+            raise PackError(f"{text} remove it")
         if ".." in path.split("/") or not path.isprintable():
             raise PackError(f"{path!r}: a name that does not unpack; rename it")
-        found[path] = os.access(root / path, os.X_OK)
+        found.append(path)
     if not found:
-        raise PackError(f"{root}: nothing to pack; name a submission's folder")
+        raise PackError(f"{listing.root}: nothing to pack; name a submission's folder")
     return found
 
 
 def write_archive(
-    root: Path, listed: Mapping[str, bool], extra: Mapping[str, bytes], sink: IO[bytes]
+    listing: Listing,
+    name: str,
+    listed: Sequence[str],
+    extra: Mapping[str, bytes],
+    sink: IO[bytes],
 ) -> None:
-    """Write the archive in order of names, without times, owners or machine names."""
+    """Write the archive in order of names, without times, owners or machine names.
+
+    ``name`` is that of the folder that it unpacks to.
+    """
     # gzip.open would put a name and a time into the header.
     with (
         gzip.GzipFile(filename="", mode="wb", fileobj=sink, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w", format=tarfile.PAX_FORMAT) as archive,
     ):
-        for name, content in extra.items():
-            archive.addfile(make_header(root, name, len(content)), io.BytesIO(content))
-        for path, executable in listed.items():
-            size = (root / path).stat().st_size
-            info = make_header(root, path, size, executable=executable)
-            with (root / path).open("rb") as file:
-                archive.addfile(info, file)
+        for path, content in extra.items():
+            header = make_header(f"{name}/{path}", len(content))
+            archive.addfile(header, io.BytesIO(content))
+        for path in listed:
+            with open_listed(listing, path) as file:
+                state = os.fstat(file.fileno())
+                is_program = bool(state.st_mode & stat.S_IXUSR)
+                inside = f"{name}/{path}"
+                header = make_header(inside, state.st_size, executable=is_program)
+                archive.addfile(header, file)
 
 
-def make_header(
-    root: Path, path: str, size: int, *, executable: bool = False
-) -> tarfile.TarInfo:
-    """Return a file's header, in a folder with the tree's name."""
-    info = tarfile.TarInfo(f"{root.name}/{path}")
+def open_listed(listing: Listing, path: str) -> IO[bytes]:
+    """Open a file as it was listed; ``PackError`` for one that changed since."""
+    try:
+        return listing.open(path)
+    except OSError as error:
+        text = f"{path}: {error.strerror or error}; leave the tree alone while it is"
+        raise PackError(f"{text} checked and packed, and pack again") from None
+
+
+def make_header(path: str, size: int, *, executable: bool = False) -> tarfile.TarInfo:
+    """Return a file's header."""
+    info = tarfile.TarInfo(path)
     info.size, info.mode = size, 0o755 if executable else 0o644
     return info
 
 
 def verify_archive(
-    root: Path,
-    listed: Mapping[str, bool],
+    listing: Listing,
+    name: str,
+    listed: Sequence[str],
     extra: Mapping[str, bytes],
     source: IO[bytes],
 ) -> None:
@@ -183,16 +205,17 @@ def verify_archive(
                 file = archive.extractfile(info)
                 if file is None:
                     raise PackError(f"{info.name}: unpacks as no file; pack again")
-                found[info.name.removeprefix(f"{root.name}/")] = hash_stream(file)
+                found[info.name.removeprefix(f"{name}/")] = hash_stream(file)
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
         raise PackError(f"what was written does not unpack: {error}") from None
-    wanted = {path: hash_file(root / path, "sha256") for path in listed}
-    wanted |= {name: hashlib.sha256(own).hexdigest() for name, own in extra.items()}
+    wanted = {path: hashlib.sha256(own).hexdigest() for path, own in extra.items()}
+    for path in listed:
+        with open_listed(listing, path) as file:
+            wanted[path] = hash_stream(file)
     if found != wanted:
         unlike = {n for n in found.keys() | wanted if found.get(n) != wanted.get(n)}
-        name = min(unlike)
-        text = f"{name}: unpacks as something else; leave the tree alone while it is"
-        raise PackError(f"{text} packed, and pack again")
+        text = f"{min(unlike)}: unpacks as something else; leave the tree alone while"
+        raise PackError(f"{text} it is packed, and pack again")
 
 
 def hash_file(path: Path, kind: str) -> str:

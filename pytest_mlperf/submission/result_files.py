@@ -13,6 +13,8 @@ from pathlib import PurePosixPath
 from pytest_mlperf.core import compliance
 from pytest_mlperf.core.checks.device import DIAGRAM
 from pytest_mlperf.core.checks.device import PROOF
+from pytest_mlperf.core.regular_file import open_regular
+from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission import seal
 from pytest_mlperf.core.submission import truncate
@@ -105,7 +107,7 @@ def write_result(
     measured = place.path(layout.measurements(*names))
     measured.mkdir(parents=True, exist_ok=True)
     labels = entry.performance.verdict.labels
-    conf = (entry.performance.folder / "user.conf").read_text(encoding="utf-8")
+    conf = read_text(entry.performance.folder / "user.conf")
     texts = {
         "user.conf": documents.format_user_conf(conf, labels),
         "README.md": documents.format_readme(entry, ask, session, whole),
@@ -147,7 +149,11 @@ def copy_files(source: Path, target: Path, names: Iterable[str]) -> None:
     """Copy the named files of a folder; without names the target is not made."""
     for name in names:
         target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
+        with (
+            open_regular(source / name) as file,
+            (target / name).open("wb") as copy,
+        ):
+            shutil.copyfileobj(file, copy)
 
 
 def _copy_power(run: Run, run_1: Path) -> None:
@@ -193,7 +199,7 @@ def _truncate_log(source: Path, target: Path) -> str:
     sha256 = seal.digest_file(log)
     (target / ACCURACY_LOG).write_bytes(truncate.read_ends(log))
     scored = source / "accuracy.txt"
-    text = scored.read_text(encoding="utf-8") if scored.is_file() else ""
+    text = read_text(scored) if scored.is_file() else ""
     (target / "accuracy.txt").write_text(truncate.sign_text(text, sha256), "utf-8")
     return sha256
 

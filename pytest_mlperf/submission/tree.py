@@ -19,6 +19,7 @@ from typing import Any
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.submission import check
 from pytest_mlperf.core.submission import documents
@@ -304,7 +305,7 @@ def _write_code_notes(
 def read_json(file: Path) -> dict[str, Any]:
     """Return a file's JSON object; an empty one if there is none."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(read_text(file))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import hashlib
 import os
 import shutil
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.submission import encryption
 from pytest_mlperf.submission.pack import PackError
 from pytest_mlperf.submission.pack import pack_tree
@@ -188,6 +192,61 @@ def test_a_link_inside_the_tree_is_packed_as_its_file(
     assert info.size == 10
 
 
+@pytest.mark.parametrize("name", ["closed/ACME/binary", "closed/ACME"])
+def test_what_becomes_a_link_after_the_check_is_not_followed(
+    tree: Path, tmp_path: Path, name: str
+) -> None:
+    """The file itself, or a folder above it."""
+    listing = Listing.of(tree)
+    outside = tmp_path / "outside"
+    (tree / name).rename(outside)
+    (tree / name).symlink_to(outside)
+
+    with pytest.raises(PackError, match=r"closed/ACME/.*leaves the tree"):
+        pack_tree(tree, tmp_path / "a.tar.gz", listing=listing)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside", "submission"]
+
+
+def test_a_file_that_was_replaced_after_the_check_is_not_packed(
+    tree: Path, tmp_path: Path
+) -> None:
+    """What was checked is what is packed."""
+    listing = Listing.of(tree)
+    (tree / "closed/ACME/other").write_bytes(bytes(range(256)) * 5000)
+    (tree / "closed/ACME/other").rename(tree / "closed/ACME/binary")
+
+    with pytest.raises(PackError, match="closed/ACME/binary: changed since"):
+        pack_tree(tree, tmp_path / "a.tar.gz", listing=listing)
+
+
+def test_no_link_is_followed_however_fast_it_comes_and_goes(
+    tree: Path, tmp_path: Path
+) -> None:
+    """A file that is a link and a file by turns, while archives are made of it."""
+    secret, place = tmp_path / "secret", tree / "closed/ACME/run.sh"
+    secret.write_text("token-of-the-packer\n", "utf-8")
+    shutil.copy2(place, tmp_path / "plain")
+    is_over = threading.Event()
+
+    def alternate() -> None:
+        while not is_over.is_set():
+            (tmp_path / "link").symlink_to(secret)
+            (tmp_path / "link").replace(place)
+            shutil.copy2(tmp_path / "plain", tmp_path / "copy")
+            (tmp_path / "copy").replace(place)
+
+    thread = threading.Thread(target=alternate)
+    thread.start()
+    try:
+        for number in range(15):
+            with contextlib.suppress(PackError):
+                packed = pack_tree(tree, tmp_path / f"{number}.tar.gz")
+                assert b"token" not in gzip.decompress(packed.path.read_bytes())
+    finally:
+        is_over.set()
+        thread.join()
+
+
 def test_a_pipe_is_refused(tree: Path, tmp_path: Path) -> None:
     """It would never end."""
     os.mkfifo(tree / "closed/pipe")
@@ -238,7 +297,7 @@ def test_an_empty_tree_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_changes_under_the_packer_is_found(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was written is compared with the tree as it is then."""
+    """A file of another time or size than was listed is not packed."""
     from pytest_mlperf.submission import pack as module
 
     write = module.write_archive
@@ -249,7 +308,7 @@ def test_a_file_that_changes_under_the_packer_is_found(
 
     monkeypatch.setattr(module, "write_archive", and_change)
 
-    with pytest.raises(PackError, match=r"run\.sh: unpacks as something else"):
+    with pytest.raises(PackError, match=r"run\.sh: changed since it was listed"):
         pack_tree(tree, tmp_path / "a.tar.gz")
     assert not (tmp_path / "a.tar.gz").exists()
 

@@ -1,79 +1,27 @@
 """Tables in the formats of the official datasets: pickle, parquet, JSON.
 
-A pickle runs the functions that it names. Only those that a pandas frame consists of
-are allowed; any other name is refused before anything is called.
+Parquet and JSON are data. A pickle is a program: it is read by ``frame_process``, which
+calls nothing that the pickle names. No file is trusted for its name or its place.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import pickle
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 from typing import Any
 
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.benchmarks.files import LLM_EXTRA
 from pytest_mlperf.benchmarks.files import require_package
+from pytest_mlperf.benchmarks.llm.frame_process import PickleRefused
+from pytest_mlperf.benchmarks.llm.frame_process import read_pickle
+from pytest_mlperf.core.regular_file import open_regular
 
 Table = Mapping[str, Sequence[Any]]
 """Column -> its values, all of one length."""
-
-_ARRAYS = {"_reconstruct", "_frombuffer", "scalar"}
-# The names that pandas 1 to 3 and numpy 1 and 2 write into the pickle of a frame of
-# objects and numbers, as the official ones are. Arrow's strings are not allowed: Arrow
-# rebuilds them from raw buffers without a bounds check.
-ALLOWED: Mapping[str, frozenset[str]] = {
-    "builtins": frozenset({"slice", "bytearray", "set", "frozenset", "complex"}),
-    "__builtin__": frozenset({"slice", "bytearray", "set", "frozenset", "complex"}),
-    "_codecs": frozenset({"encode"}),
-    "datetime": frozenset({"datetime", "date", "timedelta"}),
-    "numpy": frozenset({"ndarray", "dtype"}),
-    "numpy.core.multiarray": frozenset(_ARRAYS),
-    "numpy._core.multiarray": frozenset(_ARRAYS),
-    "numpy.core.numeric": frozenset(_ARRAYS),
-    "numpy._core.numeric": frozenset(_ARRAYS),
-    "pandas": frozenset({"DataFrame", "Index", "RangeIndex", "StringDtype"}),
-    "pandas.core.frame": frozenset({"DataFrame"}),
-    "pandas.core.series": frozenset({"Series"}),
-    "pandas.core.internals.managers": frozenset({"BlockManager", "SingleBlockManager"}),
-    "pandas.core.internals.blocks": frozenset({"new_block", "_unpickle_block"}),
-    "pandas._libs.internals": frozenset({"_unpickle_block", "BlockManager"}),
-    "pandas._libs.arrays": frozenset({"__pyx_unpickle_NDArrayBacked"}),
-    "pandas.core.indexes.base": frozenset({"Index", "_new_Index"}),
-    "pandas.core.indexes.range": frozenset({"RangeIndex"}),
-    "pandas.core.indexes.numeric": frozenset({"Int64Index", "Float64Index"}),
-    "pandas.core.arrays.string_": frozenset(
-        {"StringArray", "StringArrayNumpySemantics", "StringDtype"}
-    ),
-    "pandas.core.arrays.numpy_": frozenset({"NumpyExtensionArray", "PandasArray"}),
-    "pandas.core.arrays.categorical": frozenset({"Categorical"}),
-    "pandas.core.dtypes.dtypes": frozenset({"CategoricalDtype"}),
-    "pandas.core.indexes.category": frozenset({"CategoricalIndex"}),
-}
-MOVED = {
-    # pandas 2 has one class for every index of numbers.
-    ("pandas.core.indexes.numeric", name): ("pandas.core.indexes.base", "Index")
-    for name in ("Int64Index", "Float64Index")
-}
-
-
-class PickleRefused(pickle.UnpicklingError):
-    """A pickle names something that is not part of a frame."""
-
-
-class FrameUnpickler(pickle.Unpickler):
-    """Reads pickled frames and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in ALLOWED.get(module, ()):
-            raise PickleRefused(
-                f"it names {module}.{name}, which is not part of a frame"
-            )
-        return super().find_class(*MOVED.get((module, name), (module, name)))
 
 
 def read_table(
@@ -85,18 +33,23 @@ def read_table(
     that is no such table or lacks a column.
     """
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
-    readers = {"pkl": _pickle, "pickle": _pickle, "parquet": _parquet}
+    wanted = (*columns, *optional)
     try:
-        table = readers.get(kind, _json)(path)
+        if kind in ("pkl", "pickle"):
+            names, table = _pickle(path, wanted)
+        else:
+            table = _parquet(path) if kind == "parquet" else _json(path)
+            names = list(table)
     except RequirementMissing:
         raise
     except PickleRefused as error:
         raise ValueError(
-            f"{path} is not read: {error}, and a pickle runs the functions that it"
-            " names. Take the dataset from its official source and compare its"
-            " checksum, or save a table of your own as .parquet."
+            f"{path} is not read: {error}. A pickle can hold a program, so only a plain"
+            " frame of lists, texts and numbers is read. Take the dataset from its"
+            " official source and compare its checksum, or save a table of your own as"
+            " .parquet."
         ) from None
-    except Exception as error:  # whatever a damaged file makes pickle and pandas raise
+    except Exception as error:  # whatever a damaged file makes a package raise
         raise ValueError(
             f"{path} cannot be read as a {kind} table: {type(error).__name__}:"
             f" {str(error)[:200]}; download it again."
@@ -104,7 +57,7 @@ def read_table(
     absent = [name for name in columns if name not in table]
     if absent:
         raise ValueError(
-            f"{path} has the columns {', '.join(table) or 'none'}, but should also"
+            f"{path} has the columns {', '.join(names) or 'none'}, but should also"
             f" have {', '.join(absent)}. Take the dataset as its official source"
             " offers it."
         )
@@ -112,21 +65,9 @@ def read_table(
     return {name: table[name] for name in present}
 
 
-def _open_file(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return path.open("rb")
-
-
-def _pickle(path: Path) -> Table:
-    require_package("pandas", f"{path.name} cannot be read", LLM_EXTRA)
-    with _open_file(path) as file:
-        frame = FrameUnpickler(file).load()
-    if type(frame).__name__ != "DataFrame":
-        raise PickleRefused(
-            f"it holds a {type(frame).__name__}, but should hold a DataFrame"
-        )
-    return {str(name): frame[name].tolist() for name in frame.columns}
+def _pickle(path: Path, columns: Sequence[str]) -> tuple[list[str], Table]:
+    with open_regular(path) as file:
+        return read_pickle(file, columns)
 
 
 def _parquet(path: Path) -> Table:
@@ -139,7 +80,8 @@ def _parquet(path: Path) -> Table:
 
 def _json(path: Path) -> Table:
     """Read a list of records, one record a line, or columns of a frame."""
-    with _open_file(path) as file:
+    with open_regular(path) as raw:
+        file = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
         if path.name.removesuffix(".gz").endswith(".jsonl"):
             content: Any = [json.loads(line) for line in file if line.strip()]
         else:

@@ -16,6 +16,7 @@ from pytest_mlperf.core.logs.discover import CELL
 from pytest_mlperf.core.logs.discover import MODE
 from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.logs.discover import find_test_name
+from pytest_mlperf.core.regular_file import is_below
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -52,7 +53,7 @@ def find_report(folder: Path) -> Path | None:
     if not is_ours or cell.parent.name != "logs":
         return None
     report = cell.parent.parent / RESULTS
-    return report if report.is_file() else None
+    return report if report.is_file() and is_below(report, report.parent) else None
 
 
 def make_run_key(folder: Path) -> str:

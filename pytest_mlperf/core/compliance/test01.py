@@ -40,6 +40,7 @@ from pytest_mlperf.core.compliance.speed import compare_both_ways
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.rounds.rule import Rule
 
 COMPARED_BYTES = 4
@@ -146,7 +147,7 @@ class SameAnswers(SpeedTest, AcceptsScores):
         """
         yield from super().official_files(folder)
         text = folder / report.VERIFY_ACCURACY
-        if text.is_file() and not report.has_passed(text.read_text("utf-8")):
+        if text.is_file() and not report.has_passed(read_text(text)):
             for name in self.score_files:
                 yield f"accuracy/{name}", folder / name
 

@@ -20,6 +20,7 @@ from pytest_mlperf.core.compliance.audit import References
 from pytest_mlperf.core.compliance.audit import make_audit
 from pytest_mlperf.core.compliance.audit import make_sampling
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
+from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.rounds.rule import Rule
 
 THRESHOLD = "test07_accuracy_threshold"
@@ -69,7 +70,7 @@ class AccuracyInPerformance(AuditTest):
         least = run.audit.limits[THRESHOLD]
         file = report.COMPLIANCE
         score = read_accuracy_txt(run.folder, file).metrics.get("exact_match")
-        printed = (run.folder / file).read_text(encoding="utf-8").rstrip()
+        printed = read_text(run.folder / file).rstrip()
         made = make_check(
             "compliance_accuracy",
             score is not None and score >= least,

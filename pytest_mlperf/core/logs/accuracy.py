@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.logs.lines import LogError
-from pytest_mlperf.core.logs.lines import open_regular
+from pytest_mlperf.core.logs.lines import open_log
 from pytest_mlperf.core.logs.lines import parse_json
 from pytest_mlperf.core.logs.lines import read_lines
 from pytest_mlperf.core.logs.samples import MOST_SAMPLES
@@ -151,7 +151,7 @@ def _survey_cut_log(path: Path) -> Survey | None:
 
     The records on both sides of the gap are cut as well, and not read.
     """
-    with open_regular(path) as file:
+    with open_log(path) as file:
         data = file.read(PUBLISHED + 1)
     if len(data) > PUBLISHED or not (gap := GAP.search(data)):
         return None
@@ -214,8 +214,8 @@ def digest_log(folder: Path) -> str:
     """Return the sha256 of the accuracy log; ``LogError`` where it is missing."""
     path = folder / ACCURACY
     try:
-        with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        with open_log(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         found = f"{error.strerror or error}".lower()
         raise LogError(path, 0, found, "LoadGen's accuracy log") from None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.submitter import read_category
 from pytest_mlperf.core.logs.submitter import read_model_mapping
+from pytest_mlperf.core.regular_file import is_below
 from pytest_mlperf.core.rounds.names import is_interactive
 from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.types import Mode
@@ -92,18 +94,24 @@ def find_runs(root: Path) -> Iterator[FoundRun]:
             yield FoundRun(folder, problem=names)
         elif is_run(folder, names):
             count += 1
-            yield replace(describe_run(folder), problem=find_missing_log(folder, names))
+            fault = find_missing_log(folder, names)
+            fault = fault or find_foreign(folder, names, root)
+            yield replace(describe_run(folder), problem=fault)
     if not count:
         found, required = "no LoadGen log in it or below", f"{SUMMARY} and {DETAIL}"
         yield FoundRun(root, problem=LogError(root, 0, found, required, REMEDY))
 
 
 REMEDY = "name a run's folder, or a results or submission tree"
+LEAVES = "a link that leaves the tree"
+NAME = "name the folder that it leads to"
 
 
 def walk_folders(root: Path) -> Iterator[tuple[Path, Mapping[str, bool] | LogError]]:
     """Yield each folder with its entries (name -> is it a folder), or why it cannot
     be read; a folder that links lead to twice comes once.
+
+    A link to a folder outside is not followed: it could lead to the whole disk.
     """
     seen: set[tuple[int, int]] = set()
     # Real folders before linked ones: a path that a link would give is the odd one.
@@ -124,6 +132,9 @@ def walk_folders(root: Path) -> Iterator[tuple[Path, Mapping[str, bool] | LogErr
                 why = f"{error.strerror or error}".lower()
                 remedy = "make it readable, or name another folder"
                 yield folder, LogError(folder, 0, why, "a readable folder", remedy)
+                continue
+            if folder.is_symlink() and not is_below(folder, root):
+                yield folder, LogError(folder, 0, LEAVES, "a folder of the tree", NAME)
                 continue
             yield folder, names
             if len(seen) >= MOST_FOLDERS:
@@ -205,6 +216,17 @@ def find_missing_log(folder: Path, names: Mapping[str, bool]) -> LogError | None
     return None
 
 
+def find_foreign(folder: Path, names: Iterable[str], root: Path) -> LogError | None:
+    """Return a link in a run's folder that leads out of the tree; None without one.
+
+    The text of a file of the reader's own would be in the verdict.
+    """
+    for path in (folder / name for name in names):
+        if path.is_symlink() and path.exists() and not is_below(path, root):
+            return LogError(path, 0, LEAVES, "a file of the run", "put the file there")
+    return None
+
+
 def parse_scenario(name: str) -> Scenario | None:
     """Return the scenario that a folder is named after; None for another name."""
     try:
@@ -241,7 +263,7 @@ def describe_in_submission(place: FoundRun, parts: list[str]) -> FoundRun:
     place = replace(
         add_benchmark(place, model),
         system=parts[-2],
-        category=read_category(home / "systems" / f"{parts[-2]}.json"),
+        category=read_category(home, parts[-2]),
     )
     if home.parent.name not in DIVISIONS:
         return place

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 from typing import Any
+
+from pytest_mlperf.core.regular_file import open_regular
 
 BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 LONGEST_LINE = 1 << 24
@@ -43,18 +44,13 @@ class LogError(Exception):
         return f"{text}: {self.remedy}"
 
 
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a file for reading, if it is one; ``LogError`` for anything else.
+def open_log(path: Path, root: Path | None = None) -> BufferedReader:
+    """Open a regular file for reading; ``LogError`` for anything else.
 
-    A named pipe would wait for a writer that never comes, and a device never ends.
+    Links are followed inside ``root`` only, where one is given.
     """
-    found = ""
     try:
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        if stat.S_ISREG(os.fstat(number).st_mode):
-            return os.fdopen(number, "rb")
-        os.close(number)
-        found = "no regular file"
+        return open_regular(path, root)
     except OSError as error:
         found = f"{error.strerror or error}".lower()
     except ValueError as error:
@@ -62,14 +58,16 @@ def open_regular(path: Path) -> IO[bytes]:
     raise LogError(path, 0, found, "a file that LoadGen wrote")
 
 
-def read_lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[tuple[int, str]]:
+def read_lines(
+    path: Path, longest: int = LONGEST_LINE, root: Path | None = None
+) -> Iterator[tuple[int, str]]:
     """Yield number and text of every line that is not blank, streaming.
 
     Blanks around a line are not part of it. Raises ``LogError`` for a missing, empty
     or undecodable file, a byte-order mark, a NUL and a line of ``longest`` bytes.
     """
     number = 0
-    with open_regular(path) as file:
+    with open_log(path, root) as file:
         while raw := _line(file, path, longest):
             number += 1
             if number == 1 and raw.startswith(BOMS):

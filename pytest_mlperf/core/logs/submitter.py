@@ -7,13 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.regular_file import open_regular
+
 LARGEST = 1 << 20
 """Bytes of such a file; an official one has 3 KB."""
 
 
-def read_category(file: Path) -> str:
+def read_category(home: Path, system: str) -> str:
     """Return system_type of systems/<system>.json: ``edge``; empty if it has none."""
-    found = read_json(str(file)).get("system_type", "")
+    found = read_json(home / "systems" / f"{system}.json", home).get("system_type", "")
     return found.strip().lower() if isinstance(found, str) else ""
 
 
@@ -22,18 +24,20 @@ def read_model_mapping(home: Path) -> dict[str, str]:
 
     Empty where there is none.
     """
-    found = read_json(str(home / "model_mapping.json"))
+    found = read_json(home / "model_mapping.json", home)
     return {name: model for name, model in found.items() if isinstance(model, str)}
 
 
 @cache
-def read_json(file: str) -> dict[str, Any]:
+def read_json(file: Path, home: Path) -> dict[str, Any]:
     """Return a JSON object; an empty one for whatever cannot be read as such.
 
-    What is wrong with these files is the submission check's to say.
+    ``home`` is the submitter's folder. Its divisions may share a file by a link; a link
+    that leads further is not followed. What is wrong with these files is the submission
+    check's to say.
     """
     try:
-        with Path(file).open("rb") as stream:
+        with open_regular(file, home.parent.parent) as stream:
             found = json.loads(stream.read(LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}

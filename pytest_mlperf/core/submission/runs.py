@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
 
@@ -70,8 +71,7 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """Return the run of a folder; ``OSError`` or ``ValueError`` without one."""
-    text = (folder / VERDICT).read_text(encoding="utf-8")
-    return Run(folder, Verdict.from_json(text))
+    return Run(folder, Verdict.from_json(read_text(folder / VERDICT)))
 
 
 def read_runs(reports: Path) -> Iterator[Run]:

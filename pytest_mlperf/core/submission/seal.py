@@ -6,11 +6,15 @@ number are found, which no rule can see: ``sha256sum -c`` reads it too.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 from collections.abc import Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pytest_mlperf.core.regular_file import open_regular
 
 if TYPE_CHECKING:
     from pytest_mlperf.core.submission.check.listing import Listing
@@ -30,14 +34,20 @@ def digest_files(listing: Listing, home: str) -> dict[str, str]:
     for entry in listing.below(home):
         name = entry.path.removeprefix(f"{home}/")
         if listing.is_file(entry.path) and name != FILE:
-            found[name] = digest_file(listing.root / entry.path)
+            with listing.open(entry.path) as file:
+                found[name] = digest_stream(file)
     return found
 
 
 def digest_file(path: Path) -> str:
     """Return a file's SHA-256 in hexadecimal digits; ``OSError`` if unreadable."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open_regular(path) as file:
+        return digest_stream(file)
+
+
+def digest_stream(file: BufferedReader) -> str:
+    """Return the SHA-256 of an open file in hexadecimal digits."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def format_seal(found: Mapping[str, str]) -> str:
@@ -66,9 +76,16 @@ def parse_seal(content: str) -> tuple[dict[str, str], int]:
 
 
 def write_seal(listing: Listing, home: str) -> Path:
-    """Seal a submitter's folder as it was listed and return the seal's path."""
+    """Seal a submitter's folder as it was listed and return the seal's path.
+
+    Raises ``OSError``, also for a link where the seal belongs: what it leads to would
+    be overwritten.
+    """
     content = format_seal(digest_files(listing, home))
     path = listing.root / home / FILE
+    for place in (path.parent, path):
+        if place.is_symlink():
+            raise OSError(errno.ELOOP, "a link where the seal belongs", str(place))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content, encoding="utf-8")
     return path

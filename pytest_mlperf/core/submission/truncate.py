@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pytest_mlperf.core.regular_file import open_regular
+
 LIMIT = 10_240
 """Bytes of an accuracy log in a submission, at most (the checker's table)."""
 SHOWN = 4096
@@ -19,7 +21,7 @@ def read_ends(path: Path) -> bytes:
     Source: truncate_accuracy_log.py of mlcommons/inference, which cuts from 4096 bytes
     on, so that a log just above it repeats some of itself.
     """
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
         if size < SHOWN:

@@ -9,9 +9,13 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.regular_file import Identity
+from pytest_mlperf.core.regular_file import identify_file
+from pytest_mlperf.core.regular_file import open_regular
 from pytest_mlperf.core.submission.check.problem import Problem
 
 MOST = 1_000_000
@@ -43,6 +47,8 @@ class TreeEntry:
     """Where it points to, if it is a link."""
     why: str = ""
     """Why it is unreadable."""
+    identity: Identity | None = None
+    """Of a regular file."""
 
     @property
     def name(self) -> str:
@@ -96,6 +102,16 @@ class Listing:
         entry = self.entries.get(path)
         return entry is not None and entry.kind is EntryKind.FILE
 
+    def open(self, path: str) -> BufferedReader:
+        """Open a file of the tree as it was listed.
+
+        ``OSError`` for one that changed since, for a link that leaves the tree, and for
+        whatever is no regular file.
+        """
+        entry = self.entries.get(path)
+        listed = entry.identity if entry else None
+        return open_regular(self.root / path, self.root, listed=listed)
+
     def is_folder(self, path: str) -> bool:
         return path in self.inside
 
@@ -133,7 +149,7 @@ class Listing:
             found, remedy = entry.kind.value, "put a regular file there"
             return Problem(path, rule, found, "a text file", remedy)
         try:
-            with (self.root / path).open("rb") as file:
+            with self.open(path) as file:
                 raw = file.read(LARGEST_TEXT + 1)
             text = raw.decode()
         except OSError as error:
@@ -197,5 +213,8 @@ def classify(
     if stat.S_ISDIR(state.st_mode):
         kind = EntryKind.CYCLE if target in above else EntryKind.FOLDER
         return TreeEntry(path, kind, link=link), target
-    kind = EntryKind.FILE if stat.S_ISREG(state.st_mode) else EntryKind.SPECIAL
-    return TreeEntry(path, kind, state.st_size, link), target
+    if not stat.S_ISREG(state.st_mode):
+        return TreeEntry(path, EntryKind.SPECIAL, link=link), target
+    size, identity = state.st_size, identify_file(state)
+    entry_found = TreeEntry(path, EntryKind.FILE, size, link, identity=identity)
+    return entry_found, target

@@ -25,7 +25,7 @@ from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
-from pytest_mlperf.core.submission.seal import digest_file
+from pytest_mlperf.core.submission.seal import digest_stream
 from pytest_mlperf.core.submission.truncate import LIMIT
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Check
@@ -166,7 +166,7 @@ def is_readable(listing: Listing, folder: str, needed: Collection[str]) -> bool:
 def read_head(listing: Listing, path: str) -> bytes | None:
     """Return what a cut accuracy log can hold at most; None when it is unreadable."""
     try:
-        with (listing.root / path).open("rb") as file:
+        with listing.open(path) as file:
             return file.read(LIMIT + 1)
     except OSError:
         return None
@@ -211,7 +211,8 @@ def hash_problems(listing: Listing, folder: str) -> Iterator[Problem]:
     if not found:
         yield hash_rule(path, "no hash= line", required, remedy)
     elif not is_cut(listing, f"{folder}/{ACCURACY}"):
-        own = digest_file(listing.root / folder / ACCURACY)
+        with listing.open(f"{folder}/{ACCURACY}") as file:
+            own = digest_stream(file)
         if own != found.lower():
             remedy = "put the log there that was scored, or score this one again"
             yield hash_rule(path, f"hash={found[:16]}…", f"hash={own[:16]}…", remedy)

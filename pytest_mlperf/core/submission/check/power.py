@@ -177,7 +177,7 @@ def digest_problems(tree: Tree, own: PtdSession) -> Iterator[Problem]:
         if not tree.listing.is_file(path):
             continue  # A problem of the folder's files.
         try:
-            with (tree.listing.root / path).open("rb") as file:
+            with tree.listing.open(path) as file:
                 found = hashlib.file_digest(file, "sha1").hexdigest()
         except OSError:
             continue  # Likewise.

@@ -139,7 +139,7 @@ def watts_problems(
 
 def inside(tree: Tree, path: str, window: Window) -> Iterator[float]:
     """Yield the watts above zero that were read within a run."""
-    for number, text in read_lines(tree.listing.root / path):
+    for number, text in read_lines(tree.listing.root / path, root=tree.listing.root):
         if not text.startswith("Time"):
             continue
         fields = text.split(",")
@@ -174,9 +174,10 @@ def meter_log_problems(
         return
     mark = f": Go with mark '{own.server['session_name']}_ranging'"
     try:
+        lines = read_lines(tree.listing.root / path, root=tree.listing.root)
         found = [
             (number, seconds(stamp[1]), text[stamp.end() :])
-            for number, text in read_lines(tree.listing.root / path)
+            for number, text in lines
             if (stamp := STAMP.match(text))
         ]
     except (LogError, ValueError) as error:

@@ -57,7 +57,8 @@ def seal_problems(tree: Tree, home: Home) -> Iterator[Problem]:
     for name in sorted(names & listed.keys()):
         file = f"{home.path}/{name}"
         try:
-            found = seal.digest_file(listing.root / file)
+            with listing.open(file) as opened:
+                found = seal.digest_stream(opened)
         except OSError:
             continue  # A problem of the tree's files.
         if found != listed[name]:

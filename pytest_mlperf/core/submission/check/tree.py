@@ -197,7 +197,7 @@ def find_round_of_seeds(listing: Listing, homes: tuple[Home, ...]) -> str | None
     votes: Counter[str] = Counter()
     for path in paths[:: max(1, len(paths) // ASKED)]:
         try:
-            with (listing.root / path).open("rb") as file:
+            with listing.open(path) as file:
                 head = file.read(HEAD).decode(errors="replace")
         except OSError:
             continue
