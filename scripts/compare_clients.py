@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,7 @@ RATES = {False: (1000, 4000, 8000), True: (500, 1500, 3000)}
 KINDS = {"both": (False, True), "whole": (False,), "streamed": (True,)}
 TICK_S = 0.0005
 ATTEMPTS = 4
+GRACE_S = 5.0
 
 
 @contextmanager
@@ -44,8 +46,12 @@ def run_server(python: str, source: str, *, stream: bool) -> Iterator[int]:
     command += ["--port", str(port), "--num-workers", "1"]
     command += ["--output-length", str(LENGTH), "--stream-interval", str(INTERVAL)]
     command += ["--stream"] * stream
-    process = subprocess.Popen(
-        command, cwd=source, stdout=subprocess.DEVNULL, start_new_session=True
+    # Imported here: the other project's Python runs this file too.
+    from pytest_mlperf.machine.guarded_process import GuardedProcess
+
+    # It ends with this program, and its workers with it, however this program ends.
+    server = GuardedProcess(
+        command, subprocess.DEVNULL, cwd=Path(source), grace_s=GRACE_S
     )
     try:
         for _ in range(200):
@@ -55,8 +61,7 @@ def run_server(python: str, source: str, *, stream: bool) -> Iterator[int]:
             time.sleep(0.1)
         yield port
     finally:
-        os.killpg(process.pid, 15)
-        process.wait()
+        server.end()
 
 
 def drive_ours(python: str, port: int, seconds: float, *args: str) -> dict[str, float]:
@@ -222,6 +227,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--stream", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    # As Ctrl-C: subprocess.run ends the client that is being driven.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     if options.drive:
         print(json.dumps(drive(options)))
     else:

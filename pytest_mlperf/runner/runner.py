@@ -8,8 +8,6 @@ that says what happened and shows the child's stacks; the next task gets a fresh
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,6 +27,7 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import RunTask
 from pytest_mlperf.runner.messages import Skipped
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.scratch import ScratchFolder
 from pytest_mlperf.runner.watchdog import Watch
 from pytest_mlperf.runner.watchdog import progress_text
 
@@ -87,7 +86,7 @@ class Runner:
         self._log = log
         self._environment = dict(environment or {})
         self._process: Process | None = None
-        self._scratch: Path | None = None
+        self._scratch: ScratchFolder | None = None
 
     @property
     def pid(self) -> int | None:
@@ -163,7 +162,7 @@ class Runner:
 
     def _forget(self) -> None:
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch.remove()
         self._process = self._scratch = None
 
     def _send(self, command: Command) -> Process:
@@ -179,15 +178,16 @@ class Runner:
         return process
 
     def _start(self) -> Process:
-        self._scratch = Path(tempfile.mkdtemp(prefix="pytest-mlperf-runner-"))
-        log = self._log or self._scratch / "runner.log"
+        self._scratch = ScratchFolder()
+        folder = self._scratch.path
+        log = self._log or folder / "runner.log"
         self._process = Process(
             "pytest_mlperf.run.child",
-            stacks=self._scratch / "stacks.txt",
+            stacks=folder / "stacks.txt",
             log=log,
             more=[str(log)],
             # What a killed child leaves behind goes with our own folder.
-            environment={**self._environment, "TMPDIR": str(self._scratch)},
+            environment={**self._environment, "TMPDIR": str(folder)},
         )
         return self._process
 

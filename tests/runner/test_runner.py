@@ -268,7 +268,8 @@ def test_heartbeats_tell_every_phase_in_order(
     assert sorted(counts) == counts
     if mode is Mode.PERFORMANCE:
         assert counts[-1] > (0, 0)
-        assert {b.total for b in running} == {240}
+        # What early stopping needs at p99, more than 0.6 s at 400 queries/s.
+        assert {b.total for b in running} == {459}
 
 
 def test_a_child_lives_from_the_first_job_to_close(
@@ -282,7 +283,7 @@ def test_a_child_lives_from_the_first_job_to_close(
     child, scratch = runner.pid, runner._scratch
     assert child is not None
     assert scratch is not None
-    lived = doubles.alive(child) and scratch.is_dir()
+    lived = doubles.alive(child) and scratch.path.is_dir()
     runner.close()
     runner.close()
     pids.append(runner.pid)
@@ -290,7 +291,7 @@ def test_a_child_lives_from_the_first_job_to_close(
     assert pids == [None, child, child, None]
     assert lived
     assert not doubles.alive(child)
-    assert not scratch.exists()
+    assert not scratch.path.exists()
 
 
 def test_a_child_that_died_between_jobs_is_replaced(
