@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace
@@ -133,6 +134,11 @@ def speed_found(verdict: Verdict) -> str:
     return next(c.found for c in verdict.checks if c.name == TOLERANCE)
 
 
+def list_needs(audit: Audit) -> tuple[str, ...]:
+    """Return the runs that a test is compared with, ``performance`` first."""
+    return tuple(dict.fromkeys(("performance", *audit.needs)))
+
+
 def find_basis(
     options: Options, reports: Path, cell: Cell, audit: Audit, devices: int = 1
 ) -> Basis:
@@ -142,7 +148,7 @@ def find_basis(
     one whose reports folder ``--mlperf-tree`` names. Raises ``RunRefused`` that says
     what to select.
     """
-    needs = tuple(dict.fromkeys(("performance", *audit.needs)))
+    needs = list_needs(audit)
     homes = [reports, *([options.tree] if options.tree else [])]
     found = {
         name: list(valid_verdicts(options, homes, cell, name, devices))
@@ -157,7 +163,10 @@ def find_basis(
         if len(chosen) == len(needs):
             folder = chosen["performance"]
             return Basis(chosen, first.build, read_tuning(folder, audit))
-    raise RunRefused(describe_missing_basis(audit, cell, found, devices))
+    problem = describe_missing_basis(audit, cell, found, devices)
+    missing = [name for name in needs if not found[name]]
+    invalid = [name for name in missing if has_invalid_run(reports, cell, name)]
+    raise RunRefused(problem + describe_remedy(cell, invalid))
 
 
 def valid_verdicts(
@@ -200,6 +209,16 @@ def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
     return tuned
 
 
+def has_invalid_run(reports: Path, cell: Cell, name: str) -> bool:
+    """Return whether a session ran something, and the rules were against it."""
+    home = logs_folder(reports, cell, name).parent
+    for path in home.glob(f"{name}*/{VERDICT}"):
+        with suppress(OSError, ValueError):
+            if not Verdict.from_json(path.read_text(encoding="utf-8")).valid:
+                return True
+    return False
+
+
 def describe_missing_basis(
     audit: Audit, cell: Cell, found: Mapping[str, list[Verdict]], devices: int = 1
 ) -> str:
@@ -214,6 +233,14 @@ def describe_missing_basis(
     return (
         f"{audit.name} of {cell.id} is compared with a VALID run of {what} on one "
         f"engine build, but {problem} of this cell under {cell.round} to compare with; "
+    )
+
+
+def describe_remedy(cell: Cell, invalid: Sequence[str]) -> str:
+    """Return what to do; ``invalid``: what this session ran, and is not VALID."""
+    if invalid:
+        return f"the verdict of {' and '.join(invalid)} says what to change first"
+    return (
         f'select them together (-k "{cell.benchmark} and {cell.scenario.slug}"), or '
         "name the reports folder of the session that has them with --mlperf-tree DIR"
     )

@@ -6,7 +6,10 @@ for ``cell``. Anybody else's fixture named ``cell`` is left alone.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -241,6 +244,15 @@ def mode_in(nodeid: str) -> str:
     return next((mode.value for mode in Mode if mode.value in function), "?")
 
 
+def list_runs(items: Iterable[pytest.Item]) -> frozenset[tuple[str, str]]:
+    """Return the id of the cell and the name of the run of the mlperf items."""
+    return frozenset(
+        (cell.id, audit_of(item) or mode_of(item))
+        for item in items
+        if (cell := cell_of(item))
+    )
+
+
 def build_key(cell: Cell) -> tuple[str, str, str]:
     """Return what cells must share to use one engine build.
 
@@ -255,7 +267,6 @@ def sort_items(items: list[pytest.Item]) -> None:
     Performance stands before accuracy, so that a run that is already INVALID is
     known before the long accuracy run begins; compliance needs both.
     """
-    places = [i for i, item in enumerate(items) if cell_of(item) is not None]
     modes, tests = [mode.value for mode in Mode], list_audits()
 
     def key(item: pytest.Item) -> tuple[Any, ...]:
@@ -265,7 +276,48 @@ def sort_items(items: list[pytest.Item]) -> None:
         place = tests.index(audit) if audit in tests else 0
         return (*build_order(cell), modes.index(mode_of(item)), place)
 
-    for place, item in zip(
-        places, sorted((items[i] for i in places), key=key), strict=True
-    ):
+    _reorder(items, lambda own: sorted(own, key=key))
+
+
+def regroup_items(items: list[pytest.Item]) -> None:
+    """Bring mlperf items of one build together again, wherever plugins put them.
+
+    The order is theirs (``--ff``, pytest-randomly) as far as it builds nothing twice
+    and has compliance tests behind what they are compared with.
+    """
+
+    def regroup(own: list[pytest.Item]) -> list[pytest.Item]:
+        builds: dict[tuple[str, str, str], list[pytest.Item]] = {}
+        for item in own:
+            cell = cell_of(item)
+            assert cell is not None
+            builds.setdefault(build_key(cell), []).append(item)
+        return [item for build in builds.values() for item in _put_behind(build)]
+
+    _reorder(items, regroup)
+
+
+def _put_behind(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Yield the items of one build, each compliance test behind its cell's runs."""
+    runs = Counter(cell_of(item) for item in items if not audit_of(item))
+    waiting: dict[Cell | None, list[pytest.Item]] = {}
+    for item in items:
+        cell = cell_of(item)
+        if audit_of(item) and runs[cell]:
+            waiting.setdefault(cell, []).append(item)
+            continue
+        yield item
+        if not audit_of(item):
+            runs[cell] -= 1
+            yield from waiting.pop(cell, []) if not runs[cell] else []
+
+
+def _reorder(
+    items: list[pytest.Item],
+    arrange: Callable[[list[pytest.Item]], list[pytest.Item]],
+) -> None:
+    """Arrange the mlperf items among their places; the others keep theirs."""
+    places = [i for i, item in enumerate(items) if cell_of(item) is not None]
+    arranged = arrange([items[i] for i in places])
+    for place, item in zip(places, arranged, strict=True):
         items[place] = item

@@ -45,7 +45,9 @@ class Selection:
     def narrow(
         self, session: pytest.Session, items: list[pytest.Item], options: Options
     ) -> Iterator[None]:
-        """Deselect and sort items before the block, and see after it what is left."""
+        """Deselect and sort items before the block; see after it what other plugins
+        left, and in what order.
+        """
         config, has_cells = session.config, any(map(is_mlperf, items))
         self.has_audits_alone = self.hides_audits and not has_cells
         is_worker = hasattr(config, "workeroutput")
@@ -54,6 +56,7 @@ class Selection:
         deselect(config, items, options)
         collection.sort_items(items)
         yield
+        collection.regroup_items(items)
         self.is_empty = (has_cells or self.has_audits_alone) and not items
         if self.is_empty and is_worker:
             config.workeroutput[EMPTY] = True  # type: ignore[attr-defined]

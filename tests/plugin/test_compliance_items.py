@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from tests.support.newest import newest
 
 SUITE = """
 import pytest
@@ -58,6 +62,41 @@ def test_they_follow_performance_and_accuracy_of_their_cell(
             "*::test_compliance[[]resnet50-offline-*-TEST04[]]",
         ]
     )
+
+
+SHUFFLE = """
+import random
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    random.Random({seed}).shuffle(items)
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_order_survives_plugins_that_reorder(
+    audits: pytest.Pytester, seed: int
+) -> None:
+    """Builds stay together, and tests behind what they are compared with; the rest is
+    the other plugin's.
+    """
+    audits.makeconftest(SHUFFLE.format(seed=seed))
+    chosen = ("-k", "(resnet50 or bert) and not server")
+    result = audits.runpytest("--collect-only", "-q", "--mlperf-compliance", *chosen)
+    ids = [line for line in result.outlines if "::test_" in line]
+    cells = [line.partition("[")[2].partition("-onnx")[0] for line in ids]
+    builds = [cell.rpartition("-")[0] for cell in cells]
+    scenarios = [cell for cell, line in zip(cells, ids, strict=True) if "acc" in line]
+
+    assert len(ids) > 12
+    assert builds == sorted(builds, key=list(dict.fromkeys(builds)).index)
+    assert scenarios != sorted(scenarios)
+    for place, line in enumerate(ids):
+        if "test_compliance" in line:
+            later = zip(cells[place:], ids[place:], strict=True)
+            runs = [i for cell, i in later if cell == cells[place]]
+            assert all("test_compliance" in run for run in runs)
 
 
 @pytest.mark.parametrize(
@@ -119,3 +158,46 @@ def test_a_compliance_test_has_to_ask_for_its_name(pytester: pytest.Pytester) ->
     result = pytester.runpytest("--mlperf-compliance")
 
     result.stdout.fnmatch_lines(["*ask for 'audit' beside 'cell'*"])
+
+
+BACKWARDS = """
+import pytest
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items):
+    yield
+    items.reverse()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-p", "no:xdist"), ("-n", "2", "--dist", "worksteal")]
+)
+def test_a_test_does_the_run_that_it_needs_and_nobody_repeats_it(
+    pytester: pytest.Pytester, arguments: tuple[str, ...]
+) -> None:
+    """It comes first, in one process or on another worker than its run's own item,
+    which takes over what was measured.
+    """
+    pytester.makeconftest(BACKWARDS)
+    for module in ("performance", "compliance"):
+        source = Path(__file__).parents[2] / "suites" / f"test_{module}.py"
+        pytester.path.joinpath(source.name).write_text(source.read_text())
+    chosen = "resnet50 and offline and (performance or TEST04)"
+    result = pytester.runpytest_subprocess(
+        *("--mlperf-compliance", "--mlperf-engine=null", "--mlperf-duration=0.2"),
+        *("-k", chosen, *arguments),
+    )
+    found = {record.cell["mode"]: record for record in newest(pytester).records}
+    performance, audit = found["performance"], found["compliance"]
+    logs = Path(pytester.path / "reports" / "latest" / "logs")
+
+    assert len(found) == 2
+    assert performance.outcome == "passed", result.outlines
+    assert performance.verdict is not None
+    assert audit.verdict is not None, audit.reason
+    assert audit.verdict.run.compared_with == {
+        "performance": performance.verdict.folder
+    }
+    names = sorted(path.name for path in next(logs.glob("resnet50*")).iterdir())
+    assert [name for name in names if "performance" in name] == ["performance"]
