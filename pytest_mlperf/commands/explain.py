@@ -22,7 +22,7 @@ from pytest_mlperf.commands.shared.arguments import parse_round
 from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.judge.identify import identify
+from pytest_mlperf.core.endpoints.judge import identify_run
 from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.logs.discover import add_benchmark
 from pytest_mlperf.core.logs.discover import find_runs
@@ -119,7 +119,7 @@ def judge_run(found_run: FoundRun, overrides: Overrides) -> Verdict:
     if overrides.benchmark:
         found_run = add_benchmark(found_run, overrides.benchmark)
     return judge_as_recorded(
-        found_run, lambda name: identify(found_run, overrides.round or name)
+        found_run, lambda name: identify_run(found_run, overrides.round or name)
     )
 
 

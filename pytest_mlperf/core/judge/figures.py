@@ -37,9 +37,7 @@ def add_times(run: JudgedRun, verdict: Verdict) -> Verdict:
 def add_performance(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Add the reported figure, the bound and the latency measured at its percentile."""
     log, rule = run.log, run.rule
-    value, unit = log.number(rule.result_key), rule.unit
-    if unit == "ns":
-        value, unit = value / 1e6, "ms"
+    value, unit = rule.convert(log.number(rule.result_key), rule.unit)
     verdict = replace(verdict, metric=Metric(rule.result_key, value, unit))
     if rule.use_token_latencies:
         verdict = replace(verdict, unjudged=read_unjudged(run))

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pytest_mlperf.core import compliance
+from pytest_mlperf.core.endpoints import files as endpoints
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import ACCURACY_TXT
 from pytest_mlperf.core.logs.lines import LogError
@@ -99,6 +100,7 @@ def find_runs(root: Path) -> Iterator[FoundRun]:
             yield replace(describe_run(folder), problem=fault)
     if not count:
         found, required = "no LoadGen log in it or below", f"{SUMMARY} and {DETAIL}"
+        required += f", or {endpoints.SUMMARY} of MLPerf Endpoints"
         yield FoundRun(root, problem=LogError(root, 0, found, required, REMEDY))
 
 
@@ -168,6 +170,8 @@ def may_contain_runs(folder: Path, name: str, names: Mapping[str, bool]) -> bool
         return False
     if name == "ranging" and folder.name == "performance":
         return False
+    if name == endpoints.AUDIT and endpoints.find_config(folder):
+        return False
     submitter = {"results", "systems"} <= names.keys()
     if submitter and folder.absolute().parent.name in DIVISIONS:
         return name in ("results", "compliance")
@@ -176,7 +180,7 @@ def may_contain_runs(folder: Path, name: str, names: Mapping[str, bool]) -> bool
 
 def is_run(folder: Path, names: Mapping[str, bool]) -> bool:
     """True for a folder with a log, or with the place of one in a layout."""
-    if SUMMARY in names or DETAIL in names:
+    if SUMMARY in names or DETAIL in names or endpoints.is_result(folder, names):
         return True
     path = folder.absolute()
     if any(find_test_name(part) for part in path.parts[-3:]):
@@ -202,7 +206,12 @@ def find_test_name(folder: str) -> str:
 
 
 def find_missing_log(folder: Path, names: Mapping[str, bool]) -> LogError | None:
-    """Return what keeps a run's two logs from being read; None when both are files."""
+    """Return what keeps a run's two logs from being read; None when both are files.
+
+    The endpoints client writes other files, which the judge reads itself.
+    """
+    if endpoints.is_result(folder, names):
+        return None
     for name in (SUMMARY, DETAIL):
         path = folder / name
         if name not in names:

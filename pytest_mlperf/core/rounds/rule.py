@@ -9,6 +9,8 @@ from dataclasses import replace
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.types import Seeds
 
+NANOSECONDS = {"ms": 1e6, "s": 1e9}
+
 
 @dataclass(frozen=True, slots=True)
 class AccuracyLimit:
@@ -79,6 +81,8 @@ class Rule:
     """Key of mlperf_log_detail.txt that holds the reported figure."""
     unit: str = ""
     """Of the figure as LoadGen logs it: ``ns``, ``queries/s``, ``samples/s`` …"""
+    shown_unit: str = "ms"
+    """Of a latency that is the figure, as the round publishes it: ``ms``, ``s``."""
     accuracy: tuple[AccuracyLimit, ...] = ()
     compliance: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -88,6 +92,12 @@ class Rule:
     def model(self) -> str:
         """Benchmark and target as one name: ``bert-99.9``, ``resnet50``."""
         return f"{self.benchmark}-{self.target}" if self.target else self.benchmark
+
+    def convert(self, value: float, unit: str) -> tuple[float, str]:
+        """Return a figure in the unit that the round publishes it in."""
+        if unit != "ns":
+            return value, unit
+        return value / NANOSECONDS[self.shown_unit], self.shown_unit
 
 
 @dataclass(frozen=True, slots=True)

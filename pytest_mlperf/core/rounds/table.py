@@ -95,6 +95,10 @@ class Family:
     equal_issue: bool = False
     result: str = "samples"
     result_keys: Mapping[Scenario, str] = field(default_factory=dict)
+    units: Mapping[Scenario, str] = field(default_factory=dict)
+    """The published unit, where it is another than the scenario's."""
+    min_duration_ms: int | None = None
+    """If another than the round's."""
     stream_percentile: float = 0.90
     accuracy_samples: Mapping[Scenario, int] = field(default_factory=dict)
     accuracy_of: Mapping[Scenario, tuple[Goal, ...]] = field(default_factory=dict)
@@ -187,6 +191,8 @@ def make_rule(
     goals = family.accuracy_of.get(scenario, family.accuracy)
     notes = [family.note] if family.note else []
     key, unit = find_result_key(family, scenario)
+    shown = family.units.get(scenario, "ms" if unit == "ns" else unit)
+    least_ms = family.min_duration_ms
     return Rule(
         benchmark=family.name,
         target=target,
@@ -195,7 +201,7 @@ def make_rule(
         loadgen_model=family.model + ("-interactive" if interactive else ""),
         categories=frozenset(allowed),
         required_in=frozenset(required),
-        min_duration_ms=era.min_duration_ms,
+        min_duration_ms=era.min_duration_ms if least_ms is None else least_ms,
         min_query_count=queries,
         min_sample_count=family.offline if scenario is OFFLINE else 0,
         performance_sample_count=family.samples,
@@ -209,7 +215,8 @@ def make_rule(
         use_token_latencies=family.tokens,
         equal_issue=family.equal_issue,
         result_key=key,
-        unit=unit,
+        unit=unit if unit == "ns" else shown,
+        shown_unit=shown if unit == "ns" else "ms",
         accuracy=tuple(
             AccuracyLimit(
                 goal.metric,

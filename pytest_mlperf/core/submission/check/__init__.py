@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_mlperf.core.submission.check import audits
+from pytest_mlperf.core.submission.check import endpoints
 from pytest_mlperf.core.submission.check import extras
 from pytest_mlperf.core.submission.check import hygiene
 from pytest_mlperf.core.submission.check import logs
@@ -65,8 +66,11 @@ def tree_problems(tree: Tree) -> Iterator[Problem]:
 
 def result_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     """Yield what is wrong with one result."""
-    if extras.has_endpoints(tree, result):
-        yield extras.endpoint_problem(result)
+    if endpoints.has_endpoints(tree, result):
+        yield from endpoints.endpoints_problems(tree, result)
+        yield from extras.example_problems(tree, result)
+        yield from measurements.measurement_problems(tree, result, by_loadgen=False)
+        yield from measurements.code_problems(tree, result)
         return
     run = str(tree.layout.performance(*result.names))
     with_power = power.has_power_logs(tree, result)

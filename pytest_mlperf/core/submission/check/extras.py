@@ -26,7 +26,6 @@ MARK = "Network SUT"
 
 shown_rule = make_fault("accuracy_examples")
 sut_rule = make_fault("network_sut")
-endpoint_rule = make_fault("endpoints")
 
 
 def example_problems(tree: Tree, result: Result) -> Iterator[Problem]:
@@ -64,21 +63,3 @@ def network_problems(tree: Tree, result: Result) -> Iterator[Problem]:
         path = f"{folder}/{DETAIL}"
         remedy = "let the SUT be called so (LoadGen, Name()), and repeat the run"
         yield sut_rule(path, f"sut_name {name[:40]!r}", f"... {MARK!r} ...", remedy)
-
-
-def has_endpoints(tree: Tree, result: Result) -> bool:
-    """True for a result of the endpoints harness, which has no LoadGen logs."""
-    listing = tree.listing
-    details = (
-        f"{tree.layout.performance(*result.names)}/{DETAIL}",
-        f"{tree.layout.accuracy(*result.names)}/{DETAIL}",
-    )
-    config = f"{result.path}/config.yaml"
-    return listing.is_file(config) and not any(map(listing.is_file, details))
-
-
-def endpoint_problem(result: Result) -> Problem:
-    """Return the problem of a result whose format nothing here reads."""
-    remedy = "check it with --checker and the official checker of v6.1 or later"
-    found = "a result of the endpoints harness"
-    return endpoint_rule(result.path, found, "LoadGen's logs", remedy)

@@ -33,15 +33,20 @@ file_rule = make_fault("measurements_files")
 code_rule = make_fault("code")
 
 
-def measurement_problems(tree: Tree, result: Result) -> Iterator[Problem]:
-    """Yield what is wrong with what describes one result."""
+def measurement_problems(
+    tree: Tree, result: Result, *, by_loadgen: bool = True
+) -> Iterator[Problem]:
+    """Yield what is wrong with what describes one result.
+
+    LoadGen alone has a user.conf (checker: required_files_check).
+    """
     listing, layout = tree.listing, tree.layout
     folder = str(layout.measurements(*result.names))
     if not listing.is_folder(folder):
         remedy = "add user.conf, README.md and the measurements file of this result"
         yield file_rule(folder, "no such folder", "a folder", remedy)
         return
-    names = ["user.conf", "README.md"]
+    names = ["user.conf", "README.md"] if by_loadgen else ["README.md"]
     if rounds.ROUNDS.index(tree.round.name) <= rounds.ROUNDS.index("v4.1"):
         names.append("mlperf.conf")
     for name in names:

@@ -6,12 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.core import rounds
+from pytest_mlperf.core.endpoints.documents import Document
+from pytest_mlperf.core.endpoints.files import CONFIGS
+from pytest_mlperf.core.endpoints.rules import find_round_of_seeds as find_config_round
+from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.check.benchmark import parse_folders
@@ -133,6 +138,7 @@ def read_tree(
     )
     problems = []
     name = round_name or find_round_of_seeds(listing, homes)
+    name = name or find_round_of_configs(listing, homes)
     if name is None:
         name = guess_round(listing, homes)
         problems.append(
@@ -180,14 +186,18 @@ def read_model_mapping(listing: Listing, home: Home) -> dict[str, str]:
 def find_logs(listing: Listing, homes: tuple[Home, ...]) -> list[str]:
     """Return the paths of the detail logs of all performance runs."""
     ends = "performance/run_1/mlperf_log_detail.txt"
-    paths = [
-        f"{home.path}/results/{system}/{folder}/{name}/{ends}"
-        for home in homes
-        for system in listing.folders(f"{home.path}/results")
-        for folder in listing.folders(f"{home.path}/results/{system}")
-        for name in listing.folders(f"{home.path}/results/{system}/{folder}")
-    ]
+    paths = [f"{folder}/{ends}" for folder in find_scenarios(listing, homes)]
     return [path for path in paths if listing.is_file(path)]
+
+
+def find_scenarios(listing: Listing, homes: tuple[Home, ...]) -> Iterator[str]:
+    """Yield the path of every scenario's folder below results/."""
+    for home in homes:
+        top = f"{home.path}/results"
+        for system in listing.folders(top):
+            for folder in listing.folders(f"{top}/{system}"):
+                for name in listing.folders(f"{top}/{system}/{folder}"):
+                    yield f"{top}/{system}/{folder}/{name}"
 
 
 def find_round_of_seeds(listing: Listing, homes: tuple[Home, ...]) -> str | None:
@@ -203,6 +213,19 @@ def find_round_of_seeds(listing: Listing, homes: tuple[Home, ...]) -> str | None
             continue
         if (seed := SEED.search(head)) and seed[1] in known:
             votes[known[seed[1]]] += 1
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def find_round_of_configs(listing: Listing, homes: tuple[Home, ...]) -> str | None:
+    """Return the round whose seeds most endpoints results have; None without one."""
+    votes: Counter[str] = Counter()
+    for folder in find_scenarios(listing, homes):
+        for path in (f"{folder}/{name}" for name in CONFIGS):
+            if listing.is_file(path):
+                with suppress(LogError):
+                    config = Document.read(listing.root / path)
+                    votes[find_config_round(config)] += 1
+    del votes[""]
     return votes.most_common(1)[0][0] if votes else None
 
 
