@@ -25,6 +25,7 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.results import ResultsWriter
 from tests.support import logs
+from tests.support.endpoints import make_result
 from tests.support.judging import FEW_LATE
 from tests.support.judging import SLOW
 from tests.support.judging import fast
@@ -513,3 +514,23 @@ def test_a_damaged_report_leaves_the_rounds_rules(
 
     assert code == 0
     assert "judged without" in found["facts"]["context"]
+
+
+def test_results_of_endpoints_stand_in_the_same_table(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """Beside LoadGen's, with the same columns and one exit code."""
+    logs.performance(run_of(tmp_path, "Offline"), "Offline")
+    make_result(tmp_path / "gpt-oss-120b/Server")
+    code, table_text = text(capsys, tmp_path)
+    rows = [
+        line.split() for line in table_text.splitlines() if line.startswith("VALID")
+    ]
+
+    assert code == 0
+    assert [row[1:3] for row in rows] == [
+        ["gpt-oss-120b", "Server"],
+        ["gpt-oss-120b", "Server"],
+        ["resnet50", "Offline"],
+    ]
+    assert "3 runs under v6.1: 3 VALID" in table_text

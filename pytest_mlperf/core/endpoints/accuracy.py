@@ -138,8 +138,8 @@ def check_average(judged: JudgedResult) -> Outcome:
     scores = [one.get("score") for one in read_scores(result)]
     numbers = [float(score) for score in scores if is_number(score)]
     where = result.where(key)
-    if result.find(key) is None or not numbers:
-        return Outcome(True, "none", "none, or the scores'", where)
+    if not numbers:
+        return Outcome(True, "none", "none: the scores are no numbers", where)
     mean, found = sum(numbers) / len(numbers), result.number(key)
     same = abs(found - mean) <= EQUAL * abs(mean)
     remedy = "repeat the run; a result that was changed proves nothing"
@@ -200,9 +200,7 @@ def measure_dataset(
     """Return a metric of one dataset; None where it was not measured."""
     result, name = judged.result, one.get("dataset_name")
     if metric == TOKENS:
-        lengths = one.get("output_sequence_lengths")
-        mean = lengths.get("avg") if isinstance(lengths, dict) else None
-        return float(mean) if is_number(mean) else None
+        return measure_length(result, one)
     score = one.get("score")
     if metric in ROUGE:
         value = score.get(ROUGE[metric]) if isinstance(score, dict) else None
@@ -213,6 +211,22 @@ def measure_dataset(
     value = to_number(result, name, score)
     full = 1.0 if metric in FRACTIONS else 100.0
     return None if value is None else value * full / find_full_score(judged, name)
+
+
+def measure_length(result: Document, one: Mapping[str, Any]) -> float | None:
+    """Return the mean length of a dataset's answers; None where it was not measured."""
+    lengths = one.get("output_sequence_lengths")
+    if not isinstance(lengths, dict):
+        return None
+    total, mean = lengths.get("total"), lengths.get("avg")
+    counts = lengths.get("histogram", {}).get("counts", ())
+    if not (is_number(total) and is_number(mean) and sum(counts)):
+        raise result.wrong("total, avg and histogram of each dataset's lengths", KEY)
+    if abs(mean - total / sum(counts)) > EQUAL * abs(mean):
+        found = f"{one.get('dataset_name')}: answers of {mean:,.8g} tokens on average"
+        required = f"{total / sum(counts):,.8g}, total by the count"
+        raise LogError(result.path, 0, found, required)
+    return float(mean)
 
 
 def to_number(result: Document, name: object, value: object) -> float | None:

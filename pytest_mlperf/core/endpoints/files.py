@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from pathlib import Path
 
 CONFIGS = ("config.yaml", "config.yml")
@@ -33,7 +33,7 @@ def find_config(home: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def is_result(folder: Path, names: Container[str]) -> bool:
+def is_result(folder: Path, names: Collection[str]) -> bool:
     """True for the folder of an endpoints run, by the names in it.
 
     Without its file, too, where the configuration beside it says whose run it was.
@@ -43,4 +43,6 @@ def is_result(folder: Path, names: Container[str]) -> bool:
         return False
     if any(name in names for name in FILES.values()):
         return True
+    if any(name.startswith("run_") for name in names):
+        return False
     return folder.name in FILES and find_config(folder.parent) is not None

@@ -15,7 +15,24 @@ from pytest_mlperf.core.endpoints.documents import Document
 
 EQUAL = 1e-6
 """Relative: the client writes its floats in full."""
-SERIES = ("latency", "ttft", "tpot", "output_sequence_lengths")
+PERCENTILES, ESTIMATES = "percentiles", "early_stopping_percentiles"
+GRID = (99.9, 99.0, 97.0, 95.0, 90.0, 80.0, 75.0, 50.0, 25.0, 10.0, 5.0, 1.0)
+"""The client's percentiles (metrics_aggregator/registry.py)."""
+DECADE = 10
+"""The client spreads its buckets over a factor of ten at least."""
+DIGITS = 2e-3
+"""Relative: its histogram keeps three digits of a value."""
+LEAST_ESTIMATED = 50.0
+"""ES_MIN_PERCENTILE."""
+SERIES = (
+    "latency",
+    "ttft",
+    "tpot",
+    "output_sequence_lengths",
+    "input_sequence_lengths",
+)
+BEFORE_THE_END = ("ttft", "input_sequence_lengths")
+"""Series that have a value of an answer which began and did not end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +79,31 @@ def count_values(summary: Document, name: str) -> int:
 
 
 def read_percentiles(summary: Document, name: str, kind: str) -> dict[float, float]:
-    """Return percentile -> value, rising; those that are null are left out."""
+    """Return percentile -> value, rising; those that are null are left out.
+
+    ``LogError`` for another grid than the client's.
+    """
+    wanted = [
+        share for share in GRID if kind == PERCENTILES or share >= LEAST_ESTIMATED
+    ]
     found = summary.find(name, kind)
-    if not isinstance(found, dict) or not found:
+    if not isinstance(found, dict):
         raise summary.wrong("percentiles and their values", name, kind)
-    try:
-        shares = sorted(found, key=float)
-    except ValueError:
-        raise summary.wrong("percentiles and their values", name, kind) from None
-    known = [key for key in shares if found[key] is not None]
-    return {float(key): summary.number(name, kind, key) for key in known}
+    if sorted(found, key=str) != sorted(map(str, wanted), key=str):
+        raise summary.wrong(f"values at {', '.join(map(str, wanted))}", name, kind)
+    known = [share for share in sorted(wanted) if found[str(share)] is not None]
+    return {share: summary.number(name, kind, str(share)) for share in known}
 
 
 def find_distortions(summary: Document, name: str) -> Iterator[Mismatch]:
     """Yield what no list of values can have."""
-    count, completed = (
-        count_values(summary, name),
-        summary.integer("n_samples_completed"),
-    )
+    count, key = count_values(summary, name), "n_samples_completed"
+    if name in BEFORE_THE_END:
+        key = "n_samples_issued"
+    most = summary.integer(key)
     where = summary.where(name, "histogram", "counts")
-    if not 0 < count <= completed or (name == "latency" and count != completed):
-        required = f"{completed:,}, from n_samples_completed"
-        yield Mismatch(f"{count:,} values of {name}", required, where)
+    if not 0 < count <= most or (name == "latency" and count != most):
+        yield Mismatch(f"{count:,} values of {name}", f"{most:,}, from {key}", where)
         return
     low, high = summary.number(name, "min"), summary.number(name, "max")
     if low < 0:
@@ -91,14 +111,16 @@ def find_distortions(summary: Document, name: str) -> Iterator[Mismatch]:
     total = summary.number(name, "total") / count
     yield from compare(summary, (name, "avg"), total, total, "total by the count")
     yield from compare(summary, (name, "avg"), low, high, "between min and max")
-    points = read_percentiles(summary, name, "percentiles")
+    points = read_percentiles(summary, name, PERCENTILES)
+    if len(points) != len(GRID):
+        yield Mismatch("null", "a value each", summary.where(name, PERCENTILES))
+        return
     rising = [low, *points.values(), high]
     if any(a > b for a, b in pairwise(rising)):
-        where = summary.where(name, "percentiles")
+        where = summary.where(name, PERCENTILES)
         yield Mismatch("percentiles that fall", "min to max, rising", where)
-    if 50.0 in points:
-        middle = points[50.0]
-        yield from compare(summary, (name, "median"), middle, middle, "the 50th")
+    middle = points[50.0]
+    yield from compare(summary, (name, "median"), middle, middle, "the 50th")
     yield from find_wrong_bins(summary, name, low, high)
     yield from find_wrong_estimates(summary, name, count, points, high)
 
@@ -114,11 +136,15 @@ def find_wrong_bins(
         yield Mismatch("no bucket for each count", f"{len(counts)} buckets", where)
         return
     filled = [edge for edge, count in zip(edges, counts, strict=True) if count]
-    ends = (filled[0][0], filled[-1][1])
-    # Buckets are rounded outwards: to three digits by the client's histogram.
-    if not (ends[0] <= low * 1.01 + 1 and ends[1] >= high * 0.99 - 1):
-        found = f"values from {ends[0]:,.6g} to {ends[1]:,.6g}"
-        yield Mismatch(found, f"{low:,.6g} to {high:,.6g}", where)
+    first, last = edges[0][0], edges[-1][1]
+    ends = (high, max(high, DECADE * low))
+    fits = abs(first - low) <= EQUAL * low and any(
+        abs(last - end) <= EQUAL * end for end in ends
+    )
+    inside = filled[-1][0] * (1 - DIGITS) <= high <= filled[-1][1] * (1 + DIGITS)
+    if not (fits and inside and counts[0]):
+        found = f"values from {first:,.10g} to {filled[-1][1]:,.10g}"
+        yield Mismatch(found, f"{low:,.10g} to {high:,.10g}", where)
 
 
 def find_wrong_estimates(
@@ -129,19 +155,22 @@ def find_wrong_estimates(
     The estimate is the t-th highest value, where t - 1 may be left out; of too few
     values there is none.
     """
-    kind = "early_stopping_percentiles"
-    if summary.find(name, kind) is None:
+    if summary.find(name, ESTIMATES) is None:
         return
-    estimates = read_percentiles(summary, name, kind)
-    for percent, value in estimates.items():
-        where = summary.where(name, kind, f"{percent:g}")
-        most = early_stopping.count_most_over(count, percent / 100)
-        if not most:
-            needed = early_stopping.count_queries_needed(1, percent / 100)
-            required = f"null: it takes {needed:,} values, and there are {count:,}"
-            yield Mismatch(f"{value:,.10g}", required, where)
-        least = points.get(percent, 0.0)
-        if not least * (1 - EQUAL) <= value <= high * (1 + EQUAL):
+    estimates = read_percentiles(summary, name, ESTIMATES)
+    for share, least in points.items():
+        if share < LEAST_ESTIMATED:
+            continue
+        value, where = estimates.get(share), summary.where(name, ESTIMATES, str(share))
+        needed = early_stopping.count_queries_needed(1, share / 100)
+        if (value is None) != (count < needed):
+            found = "null" if value is None else f"{value:,.10g}"
+            required = "a value" if value is None else "null"
+            required += f": it takes {needed:,} values, and there are {count:,}"
+            yield Mismatch(found, required, where)
+        elif value is not None and not (
+            least * (1 - EQUAL) <= value <= high * (1 + EQUAL)
+        ):
             required = f"{least:,.10g} to {high:,.10g}, the percentile and the most"
             yield Mismatch(f"{value:,.10g}", required, where)
 
@@ -157,7 +186,9 @@ def find_wrong_rates(summary: Document) -> Iterator[Mismatch]:
         completed, why = completed - 1, "completed - 1 by the window"
         key = ("legacy_loadgen_window_duration_ns",)
         high = summary.number("duration_ns")
-        yield from compare(summary, key, 0.0, high, "the duration at most")
+        low = high - summary.number("latency", "max")
+        why_long = "the duration, which ends at most one answer later"
+        yield from compare(summary, key, low, high, why_long)
     if seconds <= 0:
         yield Mismatch("0 s", "some time", summary.where("duration_ns"))
         return

@@ -110,7 +110,10 @@ def find_other_setting(config: Document, summary: Document) -> Mismatch | None:
         ("run_config", f"{name}_random_seed"): (*RUNTIME, f"{name}_random_seed")
         for name in ("dataloader", "scheduler")
     }
-    names = ("type", "target_qps", "target_concurrency")
+    names = ["type", "target_qps", "target_concurrency"]
+    legacy = "use_legacy_loadgen_qps_metrics"
+    if config.find(*LOAD, legacy) is not None:
+        names.append(legacy)
     pairs |= {("run_config", "load_pattern", name): (*LOAD, name) for name in names}
     if summary.find("run_config") is None:
         return None

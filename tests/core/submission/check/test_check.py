@@ -395,15 +395,17 @@ def test_generated_examples_are_asked_for(tmp_path: Path) -> None:
     assert problems(root, "accuracy_examples") == []
 
 
-def test_a_result_of_the_endpoints_harness_is_not_passed_unseen(tree: Path) -> None:
-    """Nothing here reads its format; the official checker does."""
+def test_a_configuration_of_the_endpoints_client_alone_is_no_result(tree: Path) -> None:
+    """Its two runs are missing, not LoadGen's logs."""
     for path in (RUN, ACCURACY):
         shutil.rmtree(tree / path)
     trees.write(tree / OFFLINE / "config.yaml", "type: offline\n")
-    found = problems(tree, "endpoints")
+    found = problems(tree, "log")
 
-    assert [problem.path for problem in found] == [OFFLINE]
-    assert "--checker" in found[0].remedy
+    assert [problem.path for problem in found] == [
+        f"{OFFLINE}/performance/result_summary.json",
+        f"{OFFLINE}/accuracy/accuracy_results.json",
+    ]
 
 
 def test_one_division_and_one_submitter_can_be_looked_at_alone(tree: Path) -> None:
