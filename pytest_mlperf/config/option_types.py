@@ -209,20 +209,22 @@ def parse_urls(text: str) -> tuple[str, ...]:
 
 
 def _find_url_problem(url: str) -> str:
+    # A key may stand in what is left out.
+    shown = re.split("[?#]", url.rpartition("@")[2])[0]
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         _ = parts.port
     except ValueError as error:
-        return f"{url!r}: {error}; write http://host:port"
+        return f"{shown!r}: {error}; write http://host:port"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return f"{url!r} is no http:// or https:// URL with a host"
+        return f"{shown!r} is no http:// or https:// URL with a host"
     if parts.username or parts.password:
         return (
             f"{parts.hostname!r}: a password in a URL ends in logs; give a token by an "
             "environment variable"
         )
     if parts.query or parts.fragment:
-        return f"{url!r}: an endpoint's URL has no ? and no #"
+        return f"{shown!r}: an endpoint's URL has no ? and no #"
     return ""
 
 
@@ -233,6 +235,21 @@ def parse_variable(text: str) -> str:
             "the name of an environment variable that holds the token (not the token)"
         )
     return text
+
+
+def find_token_problem(token: str) -> str:
+    """Return why no HTTP header can hold a bearer token, without any of it; empty for
+    one that can (RFC 9110 5.5: visible characters of ASCII).
+    """
+    for place, character in enumerate(token, 1):
+        if not "!" <= character <= "~":
+            kind = {"\n": "a line break", "\r": "a line break", " ": "a space"}
+            what = kind.get(character, "not a visible character of ASCII")
+            return (
+                f"holds no usable token: character {place} of {len(token)} is {what}, "
+                "which an HTTP header cannot hold; set the variable to the token alone"
+            )
+    return ""
 
 
 CORE_TYPES = {

@@ -10,6 +10,7 @@ from dataclasses import field
 from typing import Any
 
 from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.redaction import redact_values
 
 OTHERS = "other load"
 """The fact that says what else used the CPUs of a run."""
@@ -114,13 +115,15 @@ class Verdict:
         return tuple(c for c in self.checks if c.status is Status.WAIVED)
 
     def to_json(self) -> str:
-        """Return one line of JSON that ``from_json`` reads back to an equal value."""
+        """Return one line of JSON, which ``from_json`` reads back to an equal value
+        unless there was a secret to hide in it.
+        """
         data = asdict(self)
         for check in data["checks"]:
             check["status"] = check["status"].value
         data["run"] = self.run.to_dict()
         data["outcome"] = self.outcome
-        return json.dumps(data, sort_keys=True)
+        return json.dumps(redact_values(data), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Verdict:

@@ -19,13 +19,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from pytest_mlperf.core.redaction import cut
+
 MARK = b"\xffMLP"
 """No text in UTF-8 has the first byte."""
 HEADER = struct.Struct("!4sII")
 LARGEST = 64 << 20
 """Bytes of a message: ten million sample indices. Reports are much smaller."""
 SHOWN = 40
-"""Bytes of a stray write in the error."""
+"""Characters of a stray write in the error."""
 CHUNK = 1 << 16
 MOST_HANDLES = 8
 
@@ -141,7 +143,7 @@ class MessagePipe:
         received = self._received
         if not MARK.startswith(received[: len(MARK)]):
             raise PipeDamaged(
-                f"found {bytes(received[:SHOWN])!r} where a message should begin; "
+                f"found {cut(bytes(received), SHOWN)!r} where a message should begin; "
                 "something in that process (an engine, a library) writes to a file "
                 "descriptor that is not its own"
             )

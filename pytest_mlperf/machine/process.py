@@ -17,11 +17,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from pytest_mlperf.core.redaction import redact
 from pytest_mlperf.machine.guarded_process import GuardedProcess
+from pytest_mlperf.machine.log_file import bound_log
+from pytest_mlperf.machine.log_file import cut_line
+from pytest_mlperf.machine.log_file import read_last_lines
 from pytest_mlperf.machine.message_pipe import MessagePipe
 
 STACK_LINES = 60
-OUTPUT_LINES = 15
+STACK_BYTES = 1 << 16
 PR_SET_PDEATHSIG = 1
 """From Linux's sys/prctl.h."""
 
@@ -83,8 +87,9 @@ class Process:
         self._process.end()
         self.pipe.close()
 
-    def record_peak_memory(self) -> None:
-        """Record the peak memory of the process, for ``describe_exit``."""
+    def look(self) -> None:
+        """Bound the log, and record the peak memory for ``describe_exit``."""
+        bound_log(self.log)
         with suppress(OSError, StopIteration):
             text = Path(f"/proc/{self.pid}/status").read_text()
             line = next(x for x in text.splitlines() if x.startswith("VmHWM"))
@@ -118,28 +123,14 @@ class Process:
 
     def read_last_output(self) -> str:
         """Return the last lines that this process and its libraries printed."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(self._log_start)
-                lines = file.read().decode(errors="replace").splitlines()
-        except OSError:
-            return ""
-        if not lines:
-            return ""
+        bound_log(self.log)
+        lines = read_last_lines(self.log, self._log_start)
         head = f"\noutput of the runner ({self.log}):"
-        return "\n".join([head, *lines[-OUTPUT_LINES:]])
+        return "\n".join([head, *lines]) if lines else ""
 
     def stacks(self) -> str:
         """Return the stacks that were dumped on request or by a crash."""
         return read_stacks(self.stacks_path)
-
-
-def name_signal(number: int) -> str:
-    """Return a signal's name; real-time signals have none but their number."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def is_stopped(pid: int) -> bool:
@@ -169,10 +160,20 @@ def dump_stacks(pid: int, path: Path) -> str:
 def read_stacks(path: Path) -> str:
     """Return the first lines of a file of stacks; empty if there is none."""
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        with path.open("rb") as file:
+            text = redact(file.read(STACK_BYTES).decode(errors="replace"))
     except OSError:
         return ""
-    return "\n".join(lines[:STACK_LINES])
+    return "\n".join(map(cut_line, text.splitlines()[:STACK_LINES]))
+
+
+def name_signal(number: int) -> str:
+    """Return a signal's name; most real-time signals have none of their own."""
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    if signal.SIGRTMIN < number < signal.SIGRTMAX:
+        return f"signal {number} (SIGRTMIN+{number - signal.SIGRTMIN})"
+    return f"signal {number}"
 
 
 def set_up_child() -> None:

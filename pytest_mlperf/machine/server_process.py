@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -15,13 +15,17 @@ from typing import Self
 
 from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.machine.guarded_process import GuardedProcess
+from pytest_mlperf.machine.log_file import bound_log
+from pytest_mlperf.machine.log_file import close_log
+from pytest_mlperf.machine.log_file import read_last_lines
+from pytest_mlperf.machine.process import name_signal
 
 HOST = "127.0.0.1"
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 """Between two requests to the health path; each wait is 1.5 times the one before."""
 HEALTH_TIMEOUT_S = 5.0
-SHOWN_LINES = 15
-SHOWN_BYTES = 4000
+LOG_S = 1.0
+"""Between two looks at the size of the log."""
 Beat = Callable[[], None]
 """Called before every wait while a server starts."""
 
@@ -55,6 +59,12 @@ class LocalServer:
                 environment=recipe.environment,
                 grace_s=recipe.grace_s,
             )
+        self._stopped = threading.Event()
+        threading.Thread(target=self._bound_log, daemon=True).start()
+
+    def _bound_log(self) -> None:
+        while not self._stopped.wait(LOG_S):
+            bound_log(self.log)
 
     @property
     def url(self) -> str:
@@ -106,7 +116,7 @@ class LocalServer:
         status = self._process.poll()
         if status is None:
             return
-        how = f"status {status}" if status >= 0 else f"signal {-status}"
+        how = f"status {status}" if status >= 0 else name_signal(-status)
         raise self._failure(f"the server ended with {how}, but should serve {self.url}")
 
     def check_healthy(self) -> None:
@@ -122,11 +132,13 @@ class LocalServer:
     def stop(self) -> None:
         """End the server and all it started: SIGTERM, after the grace SIGKILL."""
         self._process.end()
+        self._stopped.set()
+        close_log(self.log)
 
     def _failure(self, what: str) -> ServerFailed:
         """Return the error: a sentence and the last lines of the log."""
-        lines = read_last_lines(self.log, self._log_start)
-        end = f"; its last words [{self.log}]:\n{lines}" if lines else ""
+        lines = [f"  {line}" for line in read_last_lines(self.log, self._log_start)]
+        end = "\n".join([f"; its last words [{self.log}]:", *lines]) if lines else ""
         return ServerFailed(what + (end or f"; it printed nothing [{self.log}]"))
 
 
@@ -165,15 +177,3 @@ def is_port_free(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def read_last_lines(log: Path, begin: int = 0) -> str:
-    """Return the last lines of a log, none from before byte ``begin``."""
-    try:
-        with log.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(begin, end - SHOWN_BYTES))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
-    return "\n".join(f"  {line}" for line in text.splitlines()[-SHOWN_LINES:])

@@ -170,7 +170,9 @@ def plan_service(
         "ca_file": str(options.endpoint_ca) if options.endpoint_ca else None,
     }
     chosen = {name: value for name, value in own.items() if value is not None}
-    return replace(spec, **chosen, stall_s=STALL_SHARE * options.stall)
+    spec = replace(spec, **chosen, stall_s=STALL_SHARE * options.stall)
+    spec.hide_secrets()
+    return spec
 
 
 def logs_folder(reports: Path, cell: Cell, kind: str) -> Path:

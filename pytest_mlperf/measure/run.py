@@ -15,6 +15,7 @@ from pytest_mlperf.core.types import KIND_LABELS
 from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.machine.log_file import close_logs
 from pytest_mlperf.measure import residency
 from pytest_mlperf.measure.observe import observe
 from pytest_mlperf.measure.placement import Placement
@@ -69,6 +70,7 @@ def measure_cell(
         return run_cell(session, runner, placement, cell, mode)
     finally:
         runner.close()
+        close_logs(session.reports)
 
 
 def run_task(

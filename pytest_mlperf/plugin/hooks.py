@@ -15,6 +15,7 @@ from pytest_mlperf.plugin import options
 from pytest_mlperf.plugin import other_plugins
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin import xdist
+from pytest_mlperf.plugin.records import redact_report
 from pytest_mlperf.plugin.session import KEY
 from pytest_mlperf.plugin.session import State
 
@@ -138,9 +139,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Wrapper:
-    """Show the verdict in reports of passed items; before others read the report."""
+    """Show the verdict in reports of passed items, and no secret in any; before others
+    read the report.
+    """
     report = yield
     other_plugins.add_section(item, report)
+    if collection.cell_of(item):
+        redact_report(report)
     return report
 
 

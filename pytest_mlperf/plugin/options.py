@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -15,6 +17,8 @@ from pytest_mlperf.config import aliases
 from pytest_mlperf.config.option_specs import SPECS
 from pytest_mlperf.config.options import Given
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core import redaction
+from pytest_mlperf.core.redaction import redact
 
 TYPED_ALIASES = "mlperf_aliases"
 """Where the namespace keeps the other harnesses' spellings that were typed."""
@@ -73,10 +77,12 @@ class _AliasAction(argparse.Action):
     ) -> None:
         del parser
         flag = option_string or self.option_strings[0]
+        alias = aliases.find_alias(flag)
+        hide_secrets(alias.option if alias else "", str(values))
         try:
             name, text = aliases.translate(flag, "true" if self.nargs == 0 else values)
         except ValueError as error:
-            raise pytest.UsageError(str(error)) from None
+            raise pytest.UsageError(redact(str(error))) from None
         spec = SPECS[name]
         value: object = text
         if spec.is_switch:
@@ -115,6 +121,8 @@ def read_options(config: pytest.Config) -> Options:
     _refuse_swallowed_paths(config)
     try:
         given = _find_given(config)
+        for name, one in given.items():
+            hide_secrets(name, one.text)
         installed = _list_benchmarks() if "benchmark" in given else {}
         return Options.from_given(
             given,
@@ -123,7 +131,18 @@ def read_options(config: pytest.Config) -> Options:
             installed=installed,
         )
     except ValueError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(redact(str(error))) from None
+
+
+def hide_secrets(option: str, text: str) -> None:
+    """Have this process hide what no message may show of an option's value."""
+    if option == "endpoint":
+        for url in text.split(","):
+            redaction.add_url(url.strip())
+    if option == "endpoint_token_env":
+        redaction.add_variable(text)
+        if text not in os.environ and not re.fullmatch("[A-Z_][A-Z0-9_]*", text):
+            redaction.add_secret(text)  # the token itself, by mistake
 
 
 def _refuse_swallowed_paths(config: pytest.Config) -> None:

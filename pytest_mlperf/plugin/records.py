@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.core.session_results import INTERRUPTED
 from pytest_mlperf.core.session_results import SET_UP
 from pytest_mlperf.core.session_results import Record
@@ -90,6 +91,12 @@ def make_record(
         reason=read_reason(blamed) if blamed else "",
         seconds=round(sum(p.duration for p in phases), 3),
     )
+
+
+def redact_report(report: pytest.TestReport) -> None:
+    """Hide the secrets in what a report shows; its properties have none."""
+    report.longrepr = redact_values(report.longrepr)
+    report.sections = redact_values(report.sections)
 
 
 def is_crash(report: pytest.TestReport) -> bool:

@@ -91,6 +91,9 @@ class SessionReport:
         session = self._writer.close(
             exitstatus=exitstatus, interrupted=interrupted, selected=selected
         )
+        from pytest_mlperf.machine.log_file import close_logs
+
+        close_logs(self._writer.path.parent)
         written, failures = run_reporters(session, self._writer.path.parent)
         if lost := len(self._writer.pending):
             failures.append(

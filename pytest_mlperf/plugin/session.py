@@ -20,6 +20,7 @@ import pytest
 
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.redaction import redact
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import why_not_installed
@@ -212,7 +213,7 @@ class State:
             expression = f"{options.keyword} {options.markexpr}"
             lines.append(explain_empty(self.options, " ".join(typed), expression))
         for line in [*lines, *self.submission_lines]:
-            reporter.write_line(line)
+            reporter.write_line(redact(line))
 
     def _shorten(self, path: Path) -> str:
         """Return the path from where the user is, if it is below that folder."""

@@ -12,6 +12,7 @@ from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.plan import count_enough_queries
+from pytest_mlperf.core.redaction import redact
 from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.types import Mode
 
@@ -75,7 +76,7 @@ def describe_session(
         text = f"{UNOFFICIAL}: {', '.join(own)} by rules of their own"
         found.append(f"{text}, not a submission result")
     found += [f"note: {note}" for note in notes]
-    return [f"mlperf: {line}" for line in found]
+    return [redact(f"mlperf: {line}") for line in found]
 
 
 def _describe_shortening(cells: Iterable[Cell], options: Options) -> str:

@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 
@@ -135,7 +136,8 @@ class ResultsWriter:
         self.path.touch(exist_ok=False)
         line = {"type": "header", "schema": SCHEMA, **header}
         append_whole(self.path, _encode(line))
-        self.header = json.loads(json.dumps(line))  # as it is read back
+        # As it is read back.
+        self.header = json.loads(json.dumps(redact_values(line)))
 
     def add(self, record: Record) -> None:
         """Append one item's line."""
@@ -168,7 +170,7 @@ class ResultsWriter:
 
 
 def _encode(data: Mapping[str, Any]) -> bytes:
-    return f"{json.dumps(data, sort_keys=True)}\n".encode()
+    return f"{json.dumps(redact_values(data), sort_keys=True)}\n".encode()
 
 
 def append_whole(path: Path, line: bytes) -> None:

@@ -14,14 +14,17 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.core.error_text import describe_error
+from pytest_mlperf.core.error_text import format_traceback
+from pytest_mlperf.core.error_text import read_text
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.machine.message_pipe import MessagePipe
 from pytest_mlperf.machine.process import set_up_child
 from pytest_mlperf.runner.messages import Command
@@ -34,6 +37,8 @@ from pytest_mlperf.runner.messages import RunError
 from pytest_mlperf.sut.protocol import Counted
 
 BEAT_S = 0.25
+MOST_TEXT = 100_000
+"""Characters of any text in a message."""
 FAILED = 70
 """Exit status after a ``RunError`` was sent."""
 
@@ -69,6 +74,8 @@ class PipeChannel:
             command: Command | None = self._pipe.receive()
         except EOFError:
             return None
+        if command is not None and (service := command.task.service):
+            service.hide_secrets()
         return command
 
     def send(self, message: Message) -> None:
@@ -78,7 +85,7 @@ class PipeChannel:
 
     def _put(self, message: Message) -> None:
         try:
-            self._pipe.send(message)
+            self._pipe.send(redact_values(message, MOST_TEXT))
         except OSError:
             # The pytest process is gone, and LoadGen cannot be stopped otherwise.
             os._exit(FAILED)
@@ -109,19 +116,19 @@ class PipeChannel:
 
     def fail(self, error: BaseException) -> NoReturn:
         """Report an exception and end the process; any thread may call this."""
-        text = "".join(traceback.format_exception(error))
+        text = format_traceback(error)
         if isinstance(error, RequestFailed):
             text = ""  # it is the service's doing, not this program's
         if isinstance(error, DeviceLost):
             text = error.last_words
-        self.send(RunError(self._phase, describe(error), text))
+        self.send(RunError(self._phase, describe_cause(error), text))
         os._exit(FAILED)
 
     def report(self, error: BaseException) -> None:
         """Report an exception that leaves the process usable."""
         phase = self._phase
         self.rest()
-        self.send(RunError(phase, describe(error), is_fatal=False))
+        self.send(RunError(phase, describe_cause(error), is_fatal=False))
 
     def _send_beat(self) -> None:
         with self._lock:
@@ -149,11 +156,11 @@ class PipeChannel:
             self._send_beat()
 
 
-def describe(error: BaseException) -> str:
+def describe_cause(error: BaseException) -> str:
     """Return type and text of an exception; the text alone where it is ours."""
     if isinstance(error, (*HARMLESS, RequestFailed, DeviceLost)):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
+        return read_text(error)
+    return describe_error(error)
 
 
 def main(descriptor: int, stacks: str, log: str) -> None:

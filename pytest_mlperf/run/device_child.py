@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +58,7 @@ class DeviceWorker:
         """Obey commands until the pipe closes."""
         from pytest_mlperf.api.errors import BuildFailed
         from pytest_mlperf.api.errors import RequirementMissing
+        from pytest_mlperf.core.error_text import read_text
         from pytest_mlperf.core.errors import RunRefused
         from pytest_mlperf.runner.device_messages import EndProcess
         from pytest_mlperf.runner.device_messages import Refusal
@@ -75,7 +75,7 @@ class DeviceWorker:
                 self._send(Reply(self._obey(command)))
             except (BuildFailed, RequirementMissing, RunRefused) as error:
                 # By its text alone: what it was raised from may not travel.
-                self._send(Refusal(type(error)(str(error))))
+                self._send(Refusal(type(error)(read_text(error))))
 
     def _obey(self, command: Command) -> Any:
         from pytest_mlperf.runner import device_messages
@@ -169,10 +169,11 @@ class DeviceWorker:
 
     def crash(self, error: BaseException) -> NoReturn:
         """Report an exception and end the process; any thread may call this."""
+        from pytest_mlperf.core.error_text import describe_error
+        from pytest_mlperf.core.error_text import format_traceback
         from pytest_mlperf.runner.device_messages import Crashed
 
-        text = "".join(traceback.format_exception(error))
-        self._send(Crashed(f"{type(error).__name__}: {error}", text))
+        self._send(Crashed(describe_error(error), format_traceback(error)))
         os._exit(CRASHED)
 
 

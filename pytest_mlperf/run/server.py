@@ -27,6 +27,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.config.option_types import find_token_problem
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine import gpu_memory
@@ -77,10 +78,10 @@ class Servers:
         is_stale = self.is_used and task.mode is Mode.PERFORMANCE
         if self._server is None or is_stale or recipe != self._recipe:
             self.stop()
-            self._start(recipe, task.folder / LOG, spec)
+            self._start(recipe, task.folder / LOG)
         server = self._server
         assert server is not None, "started above"
-        self.facts["server"] = without_key(spec, " ".join(recipe.command))
+        self.facts["server"] = " ".join(recipe.command)
         self.facts["server log"] = str(server.log)
         if self._memory:
             self.facts["GPU memory after the last server"] = self._memory
@@ -104,7 +105,7 @@ class Servers:
                 "measured beside it"
             )
 
-    def last_words(self, spec: ServiceSpec) -> str:
+    def last_words(self) -> str:
         """Return what became of the server, where that explains a failed request."""
         if self._server is None:
             return ""
@@ -115,15 +116,15 @@ class Servers:
                 time.sleep(0.1)
             self._server.check_healthy()
         except ServerFailed as error:
-            return without_key(spec, str(error))
+            return str(error)
         return ""
 
-    def _start(self, recipe: ServerRecipe, log: Path, spec: ServiceSpec) -> None:
+    def _start(self, recipe: ServerRecipe, log: Path) -> None:
         self._before = gpu_memory.read_memory_in_use()
         try:
             server = start_server(recipe, log, self._channel.beat)
         except (ServerFailed, ValueError) as error:
-            raise RunRefused(without_key(spec, str(error))) from None
+            raise RunRefused(str(error)) from None
         self._server, self._recipe, self.is_used = server, recipe, False
 
     def _recipe_for(
@@ -152,17 +153,14 @@ class Servers:
         return provider.embedded_server(workload, task.precision, task.cache, task.cpus)
 
 
-def without_key(spec: ServiceSpec, text: str) -> str:
-    """Return a text without the bearer token, which a server's command may hold, and
-    its own log repeat.
+def service_target(spec: ServiceSpec, urls: tuple[str, ...]) -> ServiceTarget:
+    """Return the target of a service; the token comes from the environment, here.
+
+    Raises ``RunRefused`` for a token that no HTTP header can hold.
     """
     key = os.environ.get(spec.token_env, "").strip()
-    return text.replace(key, f"${spec.token_env}") if key else text
-
-
-def service_target(spec: ServiceSpec, urls: tuple[str, ...]) -> ServiceTarget:
-    """Return the target of a service; the token comes from the environment, here."""
-    key = os.environ.get(spec.token_env, "").strip()
+    if problem := find_token_problem(key):
+        raise RunRefused(f"the environment variable {spec.token_env} {problem}")
     made = ServiceTarget(
         urls=urls,
         model=spec.model,

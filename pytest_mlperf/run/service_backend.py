@@ -31,7 +31,6 @@ from pytest_mlperf.run.service_client import ServiceClient
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import RunResult
-from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.request_sut import RequestSUT
 from pytest_mlperf.tuning.service_probe import ServiceTuned
@@ -50,7 +49,6 @@ class ServiceBackend:
         self._client: ServiceClient | None = None
         self._workload: PromptWorkload | TensorWorkload | None = None
         self._digest = ""
-        self._spec: ServiceSpec | None = None
         self._sut: RequestSUT | None = None
 
     @property
@@ -123,7 +121,7 @@ class ServiceBackend:
         target = replace(target, stream=streams)
         self._digest = identify_service(task, base.digest, target)
         self._client = ServiceClient(provider, target, workload, self._channel)
-        self._texts, self._spec = texts, spec_of(task)
+        self._texts = texts
         return Built(self._digest, task.precision, "", dict(texts))
 
     def tune(
@@ -175,9 +173,9 @@ class ServiceBackend:
 
     def explain(self, error: BaseException) -> BaseException:
         """Return a request's failure with what became of the server."""
-        if not isinstance(error, RequestFailed) or self._spec is None:
+        if not isinstance(error, RequestFailed):
             return error
-        if not (words := self._servers.last_words(self._spec)):
+        if not (words := self._servers.last_words()):
             return error
         problem = f"{error.problem}. {words}"
         return RequestFailed(error.url, error.sample, error.after_s, problem)

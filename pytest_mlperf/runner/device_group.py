@@ -77,7 +77,7 @@ class DeviceProcess:
     @property
     def status(self) -> DeviceStatus:
         """How the device is doing; asked for with every heartbeat."""
-        self.process.record_peak_memory()
+        self.process.look()
         handed = sum(stream.handed for stream in self.streams)
         done = sum(stream.done for stream in self.streams)
         return DeviceStatus(
@@ -118,7 +118,7 @@ class DeviceProcess:
     def _listen(self) -> None:
         while True:
             try:
-                self.process.record_peak_memory()
+                self.process.look()
                 report = self.process.pipe.receive()
             except (EOFError, OSError):
                 break

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.core.error_text import describe_error
+from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.machine.message_pipe import PipeDamaged
 from pytest_mlperf.machine.process import Process
 from pytest_mlperf.machine.process import dump_stacks
@@ -194,7 +196,7 @@ class Runner:
     @staticmethod
     def _next(process: Process) -> Message | None:
         """Return the next message; None when there is none for now."""
-        process.record_peak_memory()
+        process.look()
         try:
             message: Message | None = process.pipe.receive(POLL_S)
         except (EOFError, OSError):
@@ -231,7 +233,7 @@ class Runner:
 
     @staticmethod
     def _mark_partial(task: Task, last: Heartbeat | None, error: BaseException) -> None:
-        cause = f"interrupted by {type(error).__name__}: {error}".rstrip(": ")
+        cause = f"interrupted by {describe_error(error)}".rstrip(": ")
         if isinstance(error, RunFailed):
             cause = error.cause
         elif isinstance(error, KeyboardInterrupt):
@@ -243,7 +245,7 @@ class Runner:
         }
         with suppress(OSError):
             task.folder.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(note, indent=1) + "\n"
+            text = json.dumps(redact_values(note), indent=1) + "\n"
             (task.folder / PARTIAL).write_text(text, encoding="utf-8")
 
 

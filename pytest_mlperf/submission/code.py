@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from pathlib import Path
 
+from pytest_mlperf.core.redaction import redact_file
+
 HOME = Path(__file__).resolve().parents[1]
 """The package; the suites are beside it in a clone, and inside it in a wheel."""
 TEXT = frozenset({".py", ".toml", ".md", ".typed", ".txt", ".sh"})
@@ -50,7 +52,9 @@ def write_code(
     if not (making / "pyproject.toml").exists():
         (making / "pyproject.toml").write_text(format_project(), encoding="utf-8")
     if system_file:
-        _copy(system_file, making / "systems" / system_file.name)
+        own = making / "systems" / system_file.name
+        _copy(system_file, own)
+        redact_file(own)  # a server's command may hold a key
     for spec in engines:
         for path, name in _list_module_sources(spec):
             # Beside conftest.py: pytest imports from its folder.

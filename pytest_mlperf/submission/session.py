@@ -10,6 +10,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.core.submission import documents
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.choose import choose
@@ -199,7 +200,8 @@ class Submission:
             names.insert(0, SCRATCH)
         command = documents.hide_places(self.command, scratch)
         options = list_options(self.options, self.system)
-        return documents.SubmissionSession(command, options, names, self.versions)
+        made = documents.SubmissionSession(command, options, names, self.versions)
+        return redact_values(made)
 
     def _list_system_files(self) -> list[Path]:
         file = self.system.tuning.path

@@ -116,7 +116,7 @@ def test_a_server_is_waited_for_and_its_port_is_free_afterwards(
     ("how", "words"),
     [
         ("exits", r"ended with status 1(.|\n)*CUDA out of memory"),
-        ("crashes", rf"ended with signal {signal.SIGABRT:d}"),
+        ("crashes", r"ended with SIGABRT"),
     ],
 )
 def test_a_server_that_ends_at_once_is_one_error_with_its_last_words(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -25,20 +26,22 @@ class Address:
     def parse(cls, url: str, ca_file: str | None = None) -> Address:
         """Return the address of a URL; raises ``ValueError``."""
         text = url if "://" in url else f"http://{url}"
+        # A key may stand in what is left out.
+        named = re.split("[?#]", url.rpartition("@")[2])[0]
         try:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
-            raise ValueError(f"{url!r}: {error}; write http://host:port") from None
+            raise ValueError(f"{named!r}: {error}; write http://host:port") from None
         if parts.scheme not in PORTS or not parts.hostname:
-            raise ValueError(f"{url!r} is no http:// or https:// URL with a host")
+            raise ValueError(f"{named!r} is no http:// or https:// URL with a host")
         if parts.username or parts.password:
             raise ValueError(
                 f"{parts.hostname!r}: a password in a URL ends in logs; give a token "
                 "by an environment variable"
             )
         if parts.query or parts.fragment:
-            raise ValueError(f"{url!r}: an endpoint's URL has no ? and no #")
+            raise ValueError(f"{named!r}: an endpoint's URL has no ? and no #")
         base = parts.path.rstrip("/").removesuffix("/v1")
         context = None
         if parts.scheme == "https":

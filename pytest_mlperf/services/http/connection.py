@@ -9,11 +9,14 @@ from typing import Protocol
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.service import EndpointStats
+from pytest_mlperf.core.redaction import cut
 from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.http.http1 import ResponseReader
 
-SHOWN_BYTES = 300
-"""Bytes of a refusal's body that its message shows."""
+SHOWN_CHARACTERS = 300
+"""Characters of a refusal's body that its message shows."""
+READ_BYTES = 1 << 13
+"""Bytes of it that are read: secrets are hidden before anything is cut."""
 IDLE_S = 1.0
 """A reused connection that closes later than this after a request was sent was not
 closed while it was idle: the server had received the request and dropped it."""
@@ -81,6 +84,6 @@ class Connection:
 
     def refusal_failure(self) -> RequestFailed:
         """Return the error of a request that was answered with another status."""
-        body = self.refusal[:SHOWN_BYTES].decode("utf-8", "replace").strip()
+        body = cut(self.refusal, SHOWN_CHARACTERS).strip()
         status = f"HTTP {self.response.status}"
         return self.failure(f"{status}: {body}" if body else status)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pytest_mlperf.api.errors import BadAnswer
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.services.http.connection import IDLE_S
-from pytest_mlperf.services.http.connection import SHOWN_BYTES
+from pytest_mlperf.services.http.connection import READ_BYTES
 from pytest_mlperf.services.http.connection import AnswerReader
 from pytest_mlperf.services.http.connection import Connection
 from pytest_mlperf.services.http.connection import Endpoint
@@ -145,8 +145,8 @@ class ConnectionPool:
                 return
         except (BadResponse, BadAnswer) as error:
             raise connection.failure(str(error)) from None
-        connection.refusal += content[:SHOWN_BYTES]
-        if response.ended or len(connection.refusal) >= SHOWN_BYTES:
+        connection.refusal += content[:READ_BYTES]
+        if response.ended or len(connection.refusal) >= READ_BYTES:
             raise connection.refusal_failure()
 
     def _begin_answer(self, connection: Connection, first: Answer) -> None:

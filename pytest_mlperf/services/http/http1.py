@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from pytest_mlperf.core.redaction import cut
+
 LONGEST_HEAD = 1 << 16
 CONTINUE = 100
 BODILESS = (204, 304)
@@ -54,7 +56,7 @@ def _parse_size(line: bytes) -> int:
     """Return a chunk's size; raises ``BadResponse``."""
     match = _SIZE.match(line)
     if match is None:
-        raise BadResponse(f"{line[:40]!r} instead of a chunk's size")
+        raise BadResponse(f"{cut(line, 40)!r} instead of a chunk's size")
     length = int(match[1], 16)
     if len(_KNOWN) < _MOST_KNOWN:
         _KNOWN[line] = length
@@ -121,7 +123,7 @@ class ResponseReader:
         data = self._data + data if self._data else data
         end = data.find(b"\r\n\r\n")
         if not b"HTTP/1.".startswith(data[:7]) or max(end, 0) > LONGEST_HEAD:
-            raise BadResponse(f"{data[:60]!r} instead of an HTTP/1.1 response")
+            raise BadResponse(f"{cut(data, 60)!r} instead of an HTTP/1.1 response")
         if end < 0:
             if len(data) > LONGEST_HEAD:
                 raise BadResponse("a head without end")
@@ -129,7 +131,7 @@ class ResponseReader:
             return None
         match = _STATUS.match(data)
         if match is None:
-            raise BadResponse(f"{data[:60]!r} instead of an HTTP/1.1 response")
+            raise BadResponse(f"{cut(data, 60)!r} instead of an HTTP/1.1 response")
         fields, data = data[: end + 2], data[end + 4 :]
         self._data = b""
         status = int(match[1])

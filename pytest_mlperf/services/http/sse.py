@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pytest_mlperf.core.redaction import cut
+
 LONGEST_EVENT = 1 << 24
 
 
@@ -63,5 +65,5 @@ class EventReader:
             if name == b"data":
                 parts.append(value.removeprefix(b" "))
             elif name not in (b"event", b"id", b"retry"):
-                raise BadStream(f"{line[:60]!r} instead of an event's field")
+                raise BadStream(f"{cut(line, 60)!r} instead of an event's field")
         return b"\n".join(parts) if parts else None

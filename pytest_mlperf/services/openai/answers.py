@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_mlperf.api.errors import BadAnswer
+from pytest_mlperf.core.redaction import cut
 
 SCAN = json.JSONDecoder().raw_decode
 """The bare parser: ``json.loads`` takes twice as long, detecting an encoding."""
@@ -21,11 +22,11 @@ def parse_object(data: bytes) -> dict[str, Any]:
         text = data.decode().strip()
         document, end = SCAN(text)
     except (ValueError, RecursionError):
-        raise BadAnswer(f"{data[:80]!r}, but should be a JSON object") from None
+        raise BadAnswer(f"{cut(data, 80)!r}, but should be a JSON object") from None
     if type(document) is not dict or end != len(text):
-        raise BadAnswer(f"{data[:80]!r}, but should be a JSON object")
+        raise BadAnswer(f"{cut(data, 80)!r}, but should be a JSON object")
     if "error" in document:
-        raise BadAnswer(f"the server's error {str(document['error'])[:200]}")
+        raise BadAnswer(f"the server's error {cut(str(document['error']), 200)}")
     return document
 
 
@@ -49,7 +50,9 @@ def read_choice(document: dict[str, Any]) -> dict[str, Any] | None:
     if not isinstance(choices, list) or not choices:
         return None
     if not isinstance(choices[0], dict):
-        raise BadAnswer(f"a choice that is {str(choices[0])[:60]!r}, no JSON object")
+        raise BadAnswer(
+            f"a choice that is {cut(str(choices[0]), 60)!r}, no JSON object"
+        )
     return choices[0]
 
 
@@ -76,7 +79,7 @@ def read_token_count(document: dict[str, Any]) -> int | None:
     usage = document.get("usage")
     tokens = usage.get("completion_tokens") if isinstance(usage, dict) else None
     if tokens is not None and (type(tokens) is not int or tokens < 0):
-        raise BadAnswer(f"usage.completion_tokens {str(tokens)[:40]!r}, no count")
+        raise BadAnswer(f"usage.completion_tokens {cut(str(tokens), 40)!r}, no count")
     return tokens
 
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 
 from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.redaction import cut
 from pytest_mlperf.services.http.address import Address
 
 TIMEOUT_S = 10.0
-SHOWN_BYTES = 200
+SHOWN_CHARACTERS = 200
 MOST_BYTES = 1 << 22
 """Bytes of a reply that are read, at most."""
 HEALTH = "/health"
@@ -39,7 +40,7 @@ class HttpReply:
     @property
     def shown(self) -> str:
         """Status and the beginning of the body, for a message."""
-        text = self.body[:SHOWN_BYTES].decode("utf-8", "replace").strip()
+        text = cut(self.body, SHOWN_CHARACTERS).strip()
         return f"HTTP {self.status}: {text}" if text else f"HTTP {self.status}"
 
 
