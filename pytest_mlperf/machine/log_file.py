@@ -14,6 +14,7 @@ MOST_BYTES = 16 << 20
 """A log that is larger is cut down to its beginning and its end."""
 KEPT_BYTES = 2 << 20
 """Of the beginning, and of the end."""
+READS = 20
 READ_BYTES = 1 << 16
 SHOWN_LINES = 15
 SHOWN_LINE = 500
@@ -24,7 +25,7 @@ def bound_log(log: Path) -> None:
     """Take the middle out of a log that has grown too large, and note that in it.
 
     Processes may be printing into it, which have opened it for appending. What they
-    print meanwhile may be lost.
+    print in the microseconds of the cut is lost.
     """
     with suppress(OSError):
         size = log.stat().st_size
@@ -33,7 +34,13 @@ def bound_log(log: Path) -> None:
         with log.open("r+b") as file:
             head = file.read(KEPT_BYTES).rpartition(b"\n")[0] + b"\n"
             file.seek(size - KEPT_BYTES)
-            tail = file.read(KEPT_BYTES).partition(b"\n")[2]
+            tail = file.read().partition(b"\n")[2]
+            # What was printed meanwhile, so that next to nothing can be lost.
+            for _ in range(READS):
+                if not (more := file.read()):
+                    break
+                tail = (tail + more)[-KEPT_BYTES:]
+            size = file.tell()
             file.truncate(len(head))
         count = size - len(head) - len(tail)
         note = f"[… {count:,} bytes left out here: the log was too large …]\n"
