@@ -142,8 +142,9 @@ class MessagePipe:
         """Return the payload of the first frame, once it is whole and intact."""
         received = self._received
         if not MARK.startswith(received[: len(MARK)]):
+            stray = cut(received.decode("latin-1"), SHOWN).encode("latin-1")
             raise PipeDamaged(
-                f"found {cut(bytes(received), SHOWN)!r} where a message should begin; "
+                f"found {stray!r} where a message should begin; "
                 "something in that process (an engine, a library) writes to a file "
                 "descriptor that is not its own"
             )
