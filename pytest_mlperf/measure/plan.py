@@ -31,6 +31,7 @@ from pytest_mlperf.runner.messages import ServerSpec
 from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.runner.service_secrets import hide_secrets
 
 STALL_SHARE = 0.75
 """Of --mlperf-stall, after which a silent stream fails: before the watchdog, which
@@ -171,7 +172,7 @@ def plan_service(
     }
     chosen = {name: value for name, value in own.items() if value is not None}
     spec = replace(spec, **chosen, stall_s=STALL_SHARE * options.stall)
-    spec.hide_secrets()
+    hide_secrets(spec)
     return spec
 
 

@@ -34,6 +34,7 @@ from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Message
 from pytest_mlperf.runner.messages import Pace
 from pytest_mlperf.runner.messages import RunError
+from pytest_mlperf.runner.service_secrets import hide_secrets
 from pytest_mlperf.sut.protocol import Counted
 
 BEAT_S = 0.25
@@ -75,7 +76,7 @@ class PipeChannel:
         except EOFError:
             return None
         if command is not None and (service := command.task.service):
-            service.hide_secrets()
+            hide_secrets(service)
         return command
 
     def send(self, message: Message) -> None:

@@ -12,7 +12,6 @@ from typing import Protocol
 
 from pytest_mlperf.api.object_ref import ObjectRef
 from pytest_mlperf.config.option_types import TOKEN_ENV
-from pytest_mlperf.core import redaction
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.facts import RunFacts
@@ -64,14 +63,6 @@ class ServiceSpec:
     stall_s: float = 90.0
     token_env: str = TOKEN_ENV
     ca_file: str | None = None
-
-    def hide_secrets(self) -> None:
-        """Have this process hide what no text may show of this service."""
-        redaction.add_variable(self.token_env)
-        for url in self.urls:
-            redaction.add_url(url)
-        if self.server is not None:
-            redaction.add_command(self.server.command)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pytest_mlperf.reporting.results import ResultsWriter
 from pytest_mlperf.runner.messages import ServerSpec
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.runner.service_secrets import hide_secrets
 from tests.support import endpoint_double as endpoint
 from tests.support.endpoint_double import ServeEndpoint
 from tests.support.service_doubles import MakeTask
@@ -106,7 +107,7 @@ def test_a_model_named_like_the_key_runs_and_is_not_shown(
     server = serve(**models)
     task = make_task([server.url], token_env=VARIABLE)
     assert task.service is not None
-    task.service.hide_secrets()  # as the planner does in pytest's process
+    hide_secrets(task.service)  # as the planner does in pytest's process
     verdict = judge_run(task, keyed_runner.run(task))
     writer = ResultsWriter(tmp_path / "results.jsonl")
     writer.open({"args": ["--api-key", KEY], "system": {"name": KEY}})
