@@ -22,7 +22,7 @@ from pytest_mlperf.core.verdict import Verdict
 NULL = "null answers"
 """The label of a verdict whose engine only answers, as ``null`` does."""
 REHEARSAL = "rehearsal"
-_LEGEND = {
+LEGEND = {
     REHEARSAL: f"{REHEARSAL}: answers from the ground truth, nothing was measured",
     "embedded": "embedded: a small stand-in for the official model and data",
     "performance only": "performance only: generated weights, answers mean nothing",
@@ -89,12 +89,12 @@ def make_table(session: SessionResults, width: int, *, colour: bool) -> list[str
 
 def make_rows(verdicts: Iterable[Verdict]) -> list[Row]:
     """Return the rows in the table's order: by section, then by name."""
-    ordered = sorted(verdicts, key=_place)
+    ordered = sorted(verdicts, key=place_verdict)
     several = len({v.engine for v in ordered}) > 1
-    return [_row(v, name_engine=several) for v in ordered]
+    return [make_row(v, name_engine=several) for v in ordered]
 
 
-def _place(v: Verdict) -> tuple[bool, int, str, str, bool, str, str]:
+def place_verdict(v: Verdict) -> tuple[bool, int, str, str, bool, str, str]:
     place = _PLACES.get(v.scenario, len(_PLACES))
     accuracy = v.mode == "accuracy"
     audit = v.mode not in MODES
@@ -102,7 +102,7 @@ def _place(v: Verdict) -> tuple[bool, int, str, str, bool, str, str]:
     return accuracy, place, v.benchmark, v.engine, audit, v.mode, v.scenario
 
 
-def _row(v: Verdict, *, name_engine: bool) -> Row:
+def make_row(v: Verdict, *, name_engine: bool) -> Row:
     result, unit = _read(v.metric)
     limit, limit_unit = _read(v.limit)
     latency, latency_unit = _read(v.at_percentile)
@@ -271,7 +271,7 @@ def _word(row: Row) -> str:
 def _legend(rows: Sequence[Row], narrow: bool) -> list[str]:
     """Return what the table's words mean, of those that are in it."""
     text = " ".join(row.verdict for row in rows)
-    lines = [meaning for label, meaning in _LEGEND.items() if label in text]
+    lines = [meaning for label, meaning in LEGEND.items() if label in text]
     whole = (f"({REHEARSAL})", f"({UNOFFICIAL})")  # and nothing else: none was waived
     if any("(" in r.verdict and not r.verdict.endswith(whole) for r in rows):
         lines.append("waived rules were not held to: this is not a submission result")

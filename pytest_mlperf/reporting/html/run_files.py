@@ -1,0 +1,71 @@
+"""What a run's folder holds for plots: latency percentiles and the device's samples.
+
+Judging reads none of this here: a folder that is gone or damaged means a report without
+its plots.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.core.logs.keys import SHARES
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.logs.log import LogError
+
+DEVICE_SAMPLES = "device.jsonl"
+SERIES = {
+    "latency": "result_{}_percentile_latency_ns",
+    "latency per query": "result_{}_percentile_per_query_latency_ns",
+    "TTFT": "result_first_token_{}_percentile_latency_ns",
+    "TPOT": "result_time_per_output_token_{}_percentile_ns",
+}
+"""What LoadGen reports percentiles of -> its keys of the detail log, nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """What plots of one run are drawn from."""
+
+    latencies: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Name of ``SERIES`` -> percentile (``99.00``) -> milliseconds."""
+    device_samples: tuple[Mapping[str, Any], ...] = ()
+    """One a second and device: ``at_s``, ``power_w``, ``sm_mhz``, ``temperature_c``,
+    ``held_back`` (reasons of throttling)."""
+
+
+def read_run_files(folder: Path) -> RunFiles:
+    """Return what is there; empty where nothing can be read."""
+    try:
+        values = Log.read(folder).values
+    except (LogError, OSError):
+        return RunFiles()
+    latencies = {
+        name: found
+        for name, key in SERIES.items()
+        if (found := _read_percentiles(values, key))
+    }
+    return RunFiles(latencies, tuple(_read_samples(folder / DEVICE_SAMPLES)))
+
+
+def _read_percentiles(values: Mapping[str, Any], key: str) -> dict[str, float]:
+    found = {share: values.get(key.format(share)) for share in SHARES}
+    return {share: value / 1e6 for share, value in found.items() if value}
+
+
+def _read_samples(path: Path) -> Iterator[Mapping[str, Any]]:
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            try:
+                sample = json.loads(line)
+            except ValueError:
+                return  # a run that was killed wrote half of its last line
+            if isinstance(sample, dict) and "at_s" in sample:
+                yield sample

@@ -1,0 +1,226 @@
+"""The HTML report: every number from its source, and nothing that is fetched."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from base64 import b64decode
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.verdict import OTHERS
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.reporting.html import charts
+from pytest_mlperf.reporting.html.page import ReportInput
+from pytest_mlperf.reporting.html.page import find_missing_package
+from pytest_mlperf.reporting.html.page import format_number
+from pytest_mlperf.reporting.html.page import render_report
+from pytest_mlperf.reporting.html.reporter import HTML
+from pytest_mlperf.reporting.html.run_files import RunFiles
+from pytest_mlperf.reporting.html.run_files import read_run_files
+from tests.support.html_pages import read_page
+from tests.support.logs import STORIES
+from tests.support.logs import performance
+
+Make = Callable[..., Verdict]
+needs_extra = pytest.mark.skipif(
+    find_missing_package() is not None, reason="needs the extra html"
+)
+VALUES = st.floats(1e-3, 1e9)
+PASSED = Check("latency", Status.PASS, "9 ms", "15 ms", "summary:7")
+
+
+def record_of(verdict: Verdict, outcome: str = "passed", reason: str = "") -> Record:
+    """Return the record of an item that ended with a verdict."""
+    return Record(f"suite::{verdict.benchmark}", outcome, {}, verdict, reason)
+
+
+def page_of(*records: Record) -> str:
+    return render_report(ReportInput("results", {"system": "a machine"}, records))
+
+
+@needs_extra
+@given(st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=4))
+def test_every_number_of_the_table_is_its_verdicts(
+    figures: list[tuple[float, float, float]],
+) -> None:
+    """Result, latency and limit are there to the last bit; no other number is."""
+    verdicts = [
+        Verdict(
+            benchmark=f"bert-{number}", scenario="Server", engine="null",
+            mode="performance", round="v4.1", checks=(PASSED,),
+            metric=Metric("rate", rate, "queries/s"), percentile=0.99,
+            limit=Metric("bound", bound, "ms"),
+            at_percentile=Metric("p99", latency, "ms"),
+        )
+        for number, (rate, latency, bound) in enumerate(figures)
+    ]  # fmt: skip
+    found = read_page(page_of(*map(record_of, verdicts)))
+    shares = [row["share"] for row in found.plots["overview"]["data"]["values"]]
+
+    assert found.numbers == [value for row in figures for value in row]
+    assert shares == [latency / bound for _, latency, bound in figures]
+
+
+@needs_extra
+def test_the_page_fetches_nothing_and_runs_no_text_as_a_script(
+    make_verdict: Make,
+) -> None:
+    """Texts of errors and names are text, whatever they hold."""
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    check = Check(evil, Status.FAIL, evil, evil, evil, evil)
+    limit = Metric("bound", 10.0, "ms")
+    verdict = make_verdict(
+        checks=(check,), facts={evil: evil}, benchmark=evil, folder=evil,
+        percentile=0.99, limit=limit, at_percentile=limit,
+    )  # fmt: skip
+    plain = read_page(page_of(record_of(make_verdict(percentile=0.99, limit=limit))))
+    found = read_page(page_of(record_of(verdict, "failed", evil)))
+
+    assert found.links == []
+    assert "img" not in found.tags
+    assert evil in found.text
+    assert found.tags.count("script") == plain.tags.count("script") + 1  # its plot
+    assert found.plots["overview"]["data"]["values"][0]["run"].startswith(evil)
+
+
+@needs_extra
+def test_what_is_no_submission_result_and_what_was_disturbed_stands_above_the_table(
+    make_verdict: Make,
+) -> None:
+    """Labels are explained, contention is a banner with the measured load."""
+    verdict = make_verdict(
+        labels=("embedded", "fast"), run=RunFacts(is_disturbed=True),
+        facts={OTHERS: "1.20 of 2 CPUs"},
+    )  # fmt: skip
+    text = read_page(page_of(record_of(verdict))).text
+    above = text[: text.index("Results")]
+
+    assert "Not a submission result" in above
+    assert "embedded: a small stand-in" in above
+    assert "Contention:" in above
+    assert "1.20 of 2 CPUs" in above
+    assert "Contention" not in read_page(page_of(record_of(make_verdict()))).text
+
+
+@needs_extra
+def test_failed_rules_come_first_with_where_and_remedy(make_verdict: Make) -> None:
+    """A reader finds the cause without scrolling."""
+    failed = Check("min_duration", Status.FAIL, "2 s", "600 s", "detail:9", "run on")
+    text = read_page(
+        page_of(record_of(make_verdict(checks=(PASSED, failed)), "failed"))
+    ).text
+
+    assert text.index("run on") < text.index("summary:7")
+    assert "1 INVALID" in text
+
+
+@needs_extra
+def test_items_without_a_verdict_are_listed_with_their_reason(
+    make_verdict: Make,
+) -> None:
+    """A skipped item is not lost."""
+    skipped = Record("suite::whisper", "skipped", {}, None, "no package runs it")
+    text = read_page(page_of(record_of(make_verdict()), skipped)).text
+
+    assert "suite::whisper: skipped: no package runs it" in " ".join(text.split())
+
+
+@needs_extra
+def test_the_library_is_inside_the_page(make_verdict: Make) -> None:
+    """Vega unpacks to JavaScript; the page stays below half a megabyte with it."""
+    page = page_of(record_of(make_verdict()))
+    start = page.index('id="vega">') + len('id="vega">')
+    library = gzip.decompress(b64decode(page[start : page.index("<", start)]))
+
+    assert b"vegaEmbed" in library
+    assert len(page) < 500_000
+
+
+@needs_extra
+def test_a_session_gets_its_report_and_a_partial_one_says_so(
+    make_verdict: Make, tmp_path: Path
+) -> None:
+    """The reporter writes report.html; a killed session has no closing line."""
+    session = SessionResults({"started": "now"}, (record_of(make_verdict()),), None)
+    path = HTML.write(session, tmp_path)
+
+    assert path == tmp_path / "report.html"
+    assert "Partial: the session was ended" in path.read_text(encoding="utf-8")
+    assert HTML.write(SessionResults({}, (), None), tmp_path) is None
+
+
+@pytest.mark.skipif(find_missing_package() is None, reason="the extra is installed")
+def test_without_the_extra_there_is_no_report(
+    make_verdict: Make, tmp_path: Path
+) -> None:
+    """A session of a plain installation is not disturbed."""
+    session = SessionResults({}, (record_of(make_verdict()),), None)
+
+    assert HTML.write(session, tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_latencies_are_the_logs(tmp_path: Path, make_verdict: Make) -> None:
+    """The plot's points are LoadGen's percentiles in milliseconds, with the limit."""
+    folder = performance(tmp_path / "run", "Server", **STORIES["Server"])
+    files = read_run_files(folder)
+    verdict = make_verdict(limit=Metric("bound", 15.0, "ms"))
+    (spec,) = charts.chart_latencies(files, verdict)
+    log = (folder / "mlperf_log_detail.txt").read_text(encoding="utf-8")
+
+    assert [row["percentile"] for row in spec["data"]["values"]] == [
+        "p50", "p90", "p95", "p97", "p99", "p99.9",
+    ]  # fmt: skip
+    for row, share in zip(
+        spec["data"]["values"], files.latencies["latency"], strict=True
+    ):
+        value = round(row["ms"] * 1e6)
+        assert f'"result_{share}_percentile_latency_ns", "value": {value},' in log
+    assert spec["layer"][1]["encoding"]["y"]["datum"] == 15.0
+
+
+def test_a_folder_that_is_gone_has_no_plots(tmp_path: Path) -> None:
+    """A report of old results is a report without plots."""
+    assert read_run_files(tmp_path / "nothing") == RunFiles()
+
+
+def test_throttled_seconds_are_marked(tmp_path: Path) -> None:
+    """The samples of the device are plotted as they were written; half a line ends."""
+    folder = performance(tmp_path / "run", "Server", **STORIES["Server"])
+    samples = [
+        {"at_s": 0.0, "power_w": 600.5, "sm_mhz": 1980, "held_back": []},
+        {"at_s": 1.0, "power_w": 699.0, "sm_mhz": 1700, "held_back": ["power cap"]},
+    ]
+    lines = [json.dumps(sample) for sample in samples]
+    (folder / "device.jsonl").write_text("\n".join([*lines, '{"at_s": 2']))
+    power, clock = charts.chart_device(read_run_files(folder))
+
+    assert [row["value"] for row in power["data"]["values"]] == [600.5, 699.0]
+    assert [row["throttled"] for row in clock["data"]["values"]] == ["", "power cap"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (0.0, "0"),
+        (12345.678, "12,346"),
+        (130.0, "130"),
+        (9.9324, "9.932"),
+        (0.01234, "0.0123"),
+    ],
+)
+def test_numbers_are_short(value: float | None, text: str) -> None:
+    """Four to five digits, thousands apart."""
+    assert format_number(value) == text
