@@ -11,8 +11,8 @@ from typing import Any
 from pytest_mlperf.core.endpoints.yaml_block import parse_yaml
 from pytest_mlperf.core.logs.lines import LONG_LINE
 from pytest_mlperf.core.logs.lines import LogError
-from pytest_mlperf.core.logs.lines import open_regular
 from pytest_mlperf.core.logs.lines import parse_json
+from pytest_mlperf.core.regular_file import open_regular
 
 REMEDY = "put the file there that the client wrote, or repeat the run"
 
