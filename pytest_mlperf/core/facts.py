@@ -11,6 +11,9 @@ from typing import Any
 BARE_LOOP = "bare_loop_per_s"
 """The text that says what the engines did alone, samples/s."""
 
+CONTENDED = 0.1
+"""Share of a run's CPUs above which other programs' load stands beside its verdict."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
@@ -41,6 +44,12 @@ class RunFacts:
     """Samples/s of the engines alone, over all devices."""
     is_disturbed: bool = False
     """True where other programs took so much CPU time that the figure suffered."""
+    others_share: float = 0.0
+    """Share of the run's CPUs, 0 to 1, that other programs used meanwhile."""
+    sessions_beside: tuple[str, ...] = ()
+    """Reports folders of other sessions that measured on this machine meanwhile."""
+    is_attached: bool = False
+    """The service ran before: its own load, if it is here, is other programs'."""
     compared_with: Mapping[str, str] = field(default_factory=dict)
     """Compliance: what the test needs -> the folder of that run."""
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -54,6 +63,19 @@ class RunFacts:
             "end_on_device": self.end_on_device,
         }
         return tuple(flag for flag, is_set in flags.items() if is_set)
+
+    @property
+    def disturbance(self) -> str:
+        """What ran beside and is worth a word beside the figure; empty for a quiet run.
+
+        An attached server's own load is not told from other programs'.
+        """
+        parts = []
+        if self.others_share > CONTENDED and not self.is_attached:
+            parts.append(f"other load of {self.others_share:.0%} of its CPUs")
+        if names := ", ".join(self.sessions_beside):
+            parts.append(f"another session ({names})")
+        return " and ".join(parts)
 
     def to_texts(self) -> dict[str, str]:
         """Return every fact in words, name -> text; empty ones are left out."""
@@ -82,5 +104,6 @@ class RunFacts:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunFacts:
         """Return the facts of ``to_dict``'s values; ``TypeError`` for others."""
-        types = tuple(values.get("input_types", ()))
-        return cls(**{**values, "input_types": types})
+        names = ("input_types", "sessions_beside")
+        tuples = {name: tuple(values.get(name, ())) for name in names}
+        return cls(**{**values, **tuples})

@@ -174,6 +174,8 @@ class Verdict:
             lines[0] += f", inferred from {self.inferred}"
         if self.labels:
             lines[0] += f" [{', '.join(self.labels)}: not a submission result]"
+        if beside := self.run.disturbance:
+            lines[0] += f", beside {beside}"
         for status in (Status.ERROR, Status.FAIL, Status.WAIVED):
             found = [c for c in self.checks if c.status is status]
             lines += [f"  {status.value:6} {check}" for check in found]

@@ -113,7 +113,7 @@ def _hold_lock(
     descriptor = _open(path)
     try:
         _acquire(descriptor, lock, path, deadline, say)
-        _sign(descriptor, "" if lock.shared else session)
+        sign(descriptor, "" if lock.shared else session)
         yield
     finally:
         # The file stays: removing it while another session waits for it would give
@@ -135,7 +135,7 @@ def _acquire(
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             now = time.monotonic()
-            who = _read_holder(descriptor)
+            who = read_holder(descriptor)
             if now >= deadline:
                 raise DeviceHeld(
                     f"device {lock.key} is in use by another session ({who}); two "
@@ -157,9 +157,7 @@ def _acquire(
 def _open(path: Path) -> int:
     """Open a lock file; make it and its folder for every user of the machine."""
     try:
-        with suppress(FileExistsError):
-            path.parent.mkdir(parents=True)
-            path.parent.chmod(0o1777)
+        make_shared_folder(path.parent)
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         while True:
             # Kernels refuse O_CREAT on another user's file in a shared folder.
@@ -185,7 +183,16 @@ def _describe_unusable(path: Path, error: OSError) -> str:
     )
 
 
-def _sign(descriptor: int, session: str) -> None:
+def make_shared_folder(folder: Path) -> None:
+    """Make a folder in which every user of the machine may write."""
+    for one in (*reversed(folder.parents), folder):
+        with suppress(FileExistsError):
+            one.mkdir()
+            one.chmod(0o1777)
+
+
+def sign(descriptor: int, session: str) -> None:
+    """Write this process as the holder into a lock file that it holds."""
     os.ftruncate(descriptor, 0)  # the previous holder is gone
     if not session:
         return  # one of several holders
@@ -194,7 +201,7 @@ def _sign(descriptor: int, session: str) -> None:
     os.pwrite(descriptor, text.encode(), 0)
 
 
-def _read_holder(descriptor: int) -> Holder | str:
+def read_holder(descriptor: int) -> Holder | str:
     """Return the holder as the file names it, which may be incomplete or forged."""
     try:
         text = json.loads(os.pread(descriptor, 4096, 0))

@@ -28,13 +28,17 @@ from pytest_mlperf.measure.observers.clock_lock import ClockLock
 from pytest_mlperf.measure.observers.cpu_times import CpuTimes
 from pytest_mlperf.measure.observers.device_samples import DeviceSamples
 from pytest_mlperf.measure.observers.host_settings import HostSettings
+from pytest_mlperf.measure.observers.other_sessions import OtherSessions
 
 Beat = TypeVar("Beat", bound=RunHeartbeat)
 
 
-def find_observers(options: Options, system: System) -> dict[str, Observer]:
+def find_observers(
+    options: Options, system: System, session: str
+) -> dict[str, Observer]:
     """Return name -> observer of every run of a session: ours and the installed ones.
 
+    ``session``: what the session's processes share, the reports folder.
     The last one encloses the others: clocks are locked before anything is read.
     """
     clock = choose_clock(
@@ -46,6 +50,8 @@ def find_observers(options: Options, system: System) -> dict[str, Observer]:
         "host settings": HostSettings(system.numa_note or system.numa_config),
         "devices": DeviceSamples(),
         "CPUs": CpuTimes(),
+        # A rehearsal measures nothing: no other session is disturbed by it.
+        **({} if options.rehearsal else {"sessions": OtherSessions(session)}),
         **{name: _load_observer(name) for name in registry.names("observer")},
         "clocks": ClockLock(clock),
     }

@@ -121,6 +121,7 @@ def complete_facts(
         facts,
         device=device or placement.name,
         accelerators=len(placement.visible) if uses_gpu else 0,
+        is_attached=bool(task.service and task.service.urls),
         texts={**facts.texts, "system": session.system.name},
     )
 

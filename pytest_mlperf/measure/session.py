@@ -56,10 +56,6 @@ class MeasureSession:
             rootdir=folder or Path.cwd(),
             numa_config=options.numa_config,
         )
-        return cls(
-            options,
-            system,
-            claim_folder(options.reports, datetime.now()),
-            find_observers(options, system),
-            on_progress,
-        )
+        reports = claim_folder(options.reports, datetime.now())
+        observers = find_observers(options, system, str(reports.resolve()))
+        return cls(options, system, reports, observers, on_progress)

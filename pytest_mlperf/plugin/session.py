@@ -137,7 +137,9 @@ class State:
             options=self.options,
             system=self.system,
             reports=self.reports,
-            observers=find_observers(self.options, self.system),
+            observers=find_observers(
+                self.options, self.system, str(self.reports.resolve())
+            ),
             on_progress=self.display.show,
             worker=self.device,
             workers=given.get("workercount", 1),

@@ -64,9 +64,16 @@ class Row:
     or that no engine worked for."""
     higher_is_better: bool
     note: str = ""
-    """Lines under the row, apart by semicolons: first and further tokens, in percent of
-    their limits, and what is unjudged; or the best that others published.
+    """Lines under the row, apart by semicolons: what ran beside it; first and further
+    tokens, in percent of their limits, and what is unjudged; or the best that others
+    published.
     """
+
+
+def _notes(v: Verdict) -> tuple[str, ...]:
+    # The path of a session's folder may have any character.
+    beside = v.run.disturbance.encode("ascii", "backslashreplace").decode()
+    return beside and f"beside {beside}", v.tokens() or v.facts.get("beside", "")
 
 
 def _read(metric: Metric | None) -> tuple[float | None, str]:
@@ -133,7 +140,7 @@ def make_row(v: Verdict, *, name_engine: bool) -> Row:
         time="" if v.actual_s is None else time,
         comparable=same if v.valid and not {NULL, REHEARSAL} & {*v.labels} else (),
         higher_is_better=unit != "ms",
-        note=v.tokens() or v.facts.get("beside", ""),
+        note="; ".join(filter(None, _notes(v))),
     )
 
 

@@ -103,8 +103,7 @@ def test_no_time_between_says_nothing() -> None:
 
 
 def burn(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.process_time() < seconds:
         pass
 
 
@@ -125,6 +124,18 @@ def test_a_real_child_is_family() -> None:
     assert after.own - before.own >= 50
     assert strange.own >= before.own
     assert strange_after.own == 0
+
+
+@pytest.mark.parametrize(("share", "is_told"), [(0.09, False), (0.11, True)])
+def test_a_valid_line_tells_of_others(
+    make_verdict: Callable[..., Verdict], share: float, is_told: bool
+) -> None:
+    """Above a tenth of the CPUs: the figure may be another one tomorrow."""
+    verdict = make_verdict(run=RunFacts(others_share=share))
+    line = verdict.explain().splitlines()[0]
+
+    assert line.endswith("beside other load of 11% of its CPUs") == is_told
+    assert "VALID under v4.1" in line
 
 
 @pytest.mark.parametrize("advised", [True, False])

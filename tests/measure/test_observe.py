@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -29,6 +30,7 @@ from pytest_mlperf.machine.sampler import Sample
 from pytest_mlperf.machine.sampler import Sampler
 from pytest_mlperf.machine.system import detect_system
 from pytest_mlperf.measure.observe import BrokenObserver
+from pytest_mlperf.measure.observe import Observation
 from pytest_mlperf.measure.observe import find_observers
 from pytest_mlperf.measure.observe import observe
 from pytest_mlperf.measure.observers.clock_lock import ClockLock
@@ -36,6 +38,7 @@ from pytest_mlperf.measure.observers.cpu_times import CpuTimes
 from pytest_mlperf.measure.observers.cpu_times import ObservedCpus
 from pytest_mlperf.measure.observers.device_samples import ObservedDevices
 from pytest_mlperf.measure.observers.host_settings import HostSettings
+from pytest_mlperf.measure.observers.other_sessions import OtherSessions
 from pytest_mlperf.runner.messages import Heartbeat
 from tests.support.cells import cell_of
 
@@ -206,12 +209,13 @@ def test_facts_that_are_none_are_told() -> None:
 def test_a_session_has_the_suites_observers(tmp_path: Path) -> None:
     """The clock's is the last: it encloses the others."""
     options = Options(lock_clocks="1500")
-    found = find_observers(options, detect_system(rootdir=tmp_path))
-    rehearsed = find_observers(
-        replace(options, rehearsal=True), detect_system(rootdir=tmp_path)
-    )
+    system = detect_system(rootdir=tmp_path)
+    found = find_observers(options, system, "reports/a")
+    rehearsed = find_observers(replace(options, rehearsal=True), system, "reports/a")
 
-    assert [*found] == ["host settings", "devices", "CPUs", "clocks"]
+    assert [*found] == ["host settings", "devices", "CPUs", "sessions", "clocks"]
+    assert found["sessions"] == OtherSessions("reports/a")
+    assert "sessions" not in rehearsed
     assert found["clocks"] == ClockLock("1500")
     assert rehearsed["clocks"] == ClockLock(None)
 
@@ -268,6 +272,53 @@ def test_other_load_is_a_text_and_a_value(busy: int, is_disturbed: bool) -> None
 
     assert facts.is_disturbed is is_disturbed
     assert ("advised" in observed.facts["other load"]) is is_disturbed
+
+
+def test_a_short_run_is_measured_too(tmp_path: Path) -> None:
+    """The second heartbeat has the others' share, half a second after the first."""
+    write_cpu(tmp_path, busy=0, throttles=0)
+    with observe({"cpus": CpuTimes(tmp_path)}, Run()) as observation:
+        observation.see(RUN)
+        write_cpu(tmp_path, busy=300, throttles=0)
+        observation.see(RUN)
+    facts = observation.complete_facts(RunFacts())
+
+    assert facts.others_share == 1.0
+    assert facts.texts["other load"].startswith("1.00 of 1 CPUs (advised")
+    assert facts.disturbance == "other load of 100% of its CPUs"
+
+
+def test_other_sessions_are_named_and_hear_of_this_one(tmp_path: Path) -> None:
+    """Workers of one session are no others; who has left before the run is none."""
+
+    def observe_as(session: str) -> AbstractContextManager[Observation]:
+        return observe({"sessions": OtherSessions(session, tmp_path)}, Run())
+
+    with observe_as("reports/gone"):
+        pass
+    with (
+        observe_as("reports/a") as first,
+        observe_as("reports/a") as worker,
+        observe_as("reports/b") as other,
+    ):
+        for observation in (first, worker, other):
+            observation.see(RUN)
+    facts = [o.complete_facts(RunFacts()) for o in (first, worker, other)]
+
+    assert [one.sessions_beside for one in facts] == [
+        ("reports/b",),
+        ("reports/b",),
+        ("reports/a",),
+    ]
+    assert f"pid {os.getpid()}, session reports/b" in facts[0].texts["other sessions"]
+    assert facts[0].disturbance == "another session (reports/b)"
+
+
+def test_an_attached_servers_load_is_no_disturbance() -> None:
+    """It may be on this machine, and nobody can tell it from other programs'."""
+    facts = RunFacts(others_share=0.9, is_attached=True)
+
+    assert facts.disturbance == ""
 
 
 def test_several_devices_have_a_number_each() -> None:

@@ -309,6 +309,19 @@ def test_a_row_says_over_how_many_devices_it_ran(make_verdict: Make) -> None:
     assert first.comparable != second.comparable
 
 
+def test_what_ran_beside_stands_under_the_row(make_verdict: Make) -> None:
+    """Other load above a tenth and other sessions, whatever the verdict."""
+    facts = RunFacts(others_share=0.88, sessions_beside=("/home/j\xf6rg/reports/a",))
+    lines = table([make_verdict(run=facts)])
+    quiet = table([make_verdict(run=RunFacts(others_share=0.1))])
+
+    assert (
+        "    beside other load of 88% of its CPUs and another session "
+        r"(/home/j\xf6rg/reports/a)" in lines
+    )
+    assert "beside" not in "\n".join(quiet)
+
+
 @pytest.mark.parametrize(("wanted", "said"), [(None, False), (2, True), ("all", True)])
 def test_the_header_says_how_many_devices_an_item_takes(
     wanted: int | str | None, said: bool

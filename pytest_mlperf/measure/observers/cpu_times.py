@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,9 @@ from pytest_mlperf.machine.sampler import MEASURED
 
 PERIOD_S = 5.0
 """How often CPU times are read in a run: on a large machine that takes some ms."""
+SHARE = 0.2
+"""They are read more often at first, after this share of the time so far: a short run
+is measured too, almost to its end."""
 
 
 @dataclass(slots=True)
@@ -34,15 +36,21 @@ class ObservedCpus:
     """How often the cores were too hot during the run."""
     first: CpuTime | None = None
     last: CpuTime | None = None
-    _read_at: float = field(default=float("-inf"))
+    _began_at: float = 0.0
+    _read_at: float = 0.0
 
     def see(self, heartbeat: RunHeartbeat) -> None:
         """Read the CPU times now and then while LoadGen measures."""
+        if heartbeat.phase != MEASURED:
+            return
         now = time.monotonic()
-        if heartbeat.phase == MEASURED and now - self._read_at >= PERIOD_S:
-            self._read_at = now
-            self.last = CpuTime.read(self.cpus, root=self.root)
-            self.first = self.first or self.last
+        wait_s = min(PERIOD_S, SHARE * (self._read_at - self._began_at))
+        if self.first and now - self._read_at < wait_s:
+            return
+        self._read_at = now
+        self.last = CpuTime.read(self.cpus, root=self.root)
+        if not self.first:
+            self.first, self._began_at = self.last, now
 
     @property
     def facts(self) -> dict[str, str]:
@@ -58,7 +66,7 @@ class ObservedCpus:
         if not (self.first and self.last):
             return facts
         share = find_others_share(self.first, self.last)
-        return replace(facts, is_disturbed=share > QUIET)
+        return replace(facts, is_disturbed=share > QUIET, others_share=share)
 
 
 @dataclass(frozen=True, slots=True)
