@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import pytest
-from pytest_benchmark.logger import PytestBenchmarkWarning
 
 from perf.suite_run import Bench
 from pytest_mlperf.measure.placement import place
@@ -25,17 +23,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--ratio-scale", type=float, default=1.0, metavar="X",
                     help="factor on the length of LoadGen runs; below 1 the figures "
                     "mean little (default 1)")  # fmt: skip
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Let pytest-benchmark warn, of figures of another machine for example.
-
-    The project makes errors of warnings, which would end the session. This one comes
-    while plugins are configured, with filters in force, or with the ini's after that.
-    """
-    name = f"{PytestBenchmarkWarning.__module__}.{PytestBenchmarkWarning.__name__}"
-    config.addinivalue_line("filterwarnings", f"default::{name}")
-    warnings.simplefilter("default", PytestBenchmarkWarning)
 
 
 def pytest_benchmark_update_json(

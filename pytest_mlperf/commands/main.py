@@ -27,6 +27,19 @@ class Command(Protocol):
     def run(self, arguments: argparse.Namespace) -> int: ...
 
 
+class _VersionAction(argparse.Action):
+    """Prints the version; looked up when asked for, which takes a tenth of a second."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="print the version")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"pytest-mlperf {version('pytest-mlperf')}\n")
+        parser.exit()
+
+
 def list_commands() -> list[str]:
     """Return the names of all commands, in order, without importing them."""
     own = __name__.rpartition(".")[2]
@@ -43,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "pytest-mlperf", description="Work that is not a test."
     )
+    parser.add_argument("--version", action=_VersionAction)
     actions = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     modules = {}
     for name in names:

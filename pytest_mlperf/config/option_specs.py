@@ -40,6 +40,8 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
 DEFAULT_ENGINE = "onnxruntime"
+PROBED = "the system file's [tuning], else found by the probe"
+ROUNDS_OWN = "the round's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +139,13 @@ class RunOptionValues:
         parse_number, "SECONDS",
         "minimum duration of a run, for development: shortened rules are waived, never "
         "a submission result",
+        unset=ROUNDS_OWN,
     )  # fmt: skip
     min_query_count: int | None = option(
         parse_whole, "N",
         "minimum query count of a run (Offline: samples), for development: as "
         "--mlperf-duration, never a submission result",
+        unset=ROUNDS_OWN,
     )  # fmt: skip
     engine: tuple[str, ...] = option(
         list_of(parse_word, "installed engines, or module:object,"), "NAME",
@@ -172,29 +176,36 @@ class RunOptionValues:
         "X",
         "queries a second LoadGen issues (Server), or samples a second it expects "
         "(Offline); server=X,offline=Y for each its own",
+        unset=PROBED,
         repeats=True,
     )
     expected_latency_ms: PerScenario | None = option(
         per_scenario(Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM), "X",
         "latency LoadGen expects in SingleStream and MultiStream; "
         "singlestream=X,multistream=Y for each its own",
-        repeats=True,
+        unset=PROBED, repeats=True,
     )  # fmt: skip
     streams: int | None = option(
-        parse_whole, "N", "engine sessions that work side by side"
+        parse_whole, "N", "engine sessions that work side by side", unset=PROBED
     )
-    threads: int | None = option(parse_whole, "N", "threads of one session")
-    batch: int | None = option(parse_whole, "N", "largest batch")
+    threads: int | None = option(
+        parse_whole, "N", "threads of one session", unset=PROBED
+    )
+    batch: int | None = option(parse_whole, "N", "largest batch", unset=PROBED)
     max_delay_ms: float | None = option(
-        parse_delay, "X", "longest wait for a batch to fill (Server)"
+        parse_delay,
+        "X",
+        "longest wait for a batch to fill (Server)",
+        unset="the system file's [tuning], else 0",
     )
     provider: str | None = option(
-        parse_word, "NAME", "execution provider of onnxruntime"
-    )
+        parse_word, "NAME", "execution provider of onnxruntime",
+        unset="CPUExecutionProvider",
+    )  # fmt: skip
     engine_options: tuple[tuple[str, str], ...] = option(
         parse_pairs, "K=V,...",
         "what only one engine understands, such as workspace-mib=4096 (tensorrt)",
-        default=(),
+        default=(), unset="none",
     )  # fmt: skip
     system: str | None = option(
         parse_word, "NAME", "name of this machine",

@@ -39,8 +39,9 @@ class Record:
     def verdict_to_show(self) -> Verdict | None:
         """Return the verdict as reports show it; None for an item that did not end.
 
-        An item that failed for another reason than its rules never shows as VALID,
-        and one that ended without a verdict shows as ERROR.
+        An item that failed for another reason than its rules never shows as VALID: it
+        is INVALID by what its own test asserts, and ERROR where set-up or teardown
+        broke, or where it ended without a verdict.
         """
         if self.outcome in ("skipped", INTERRUPTED, SET_UP):
             return None
@@ -52,6 +53,9 @@ class Record:
         found = f"{self.outcome}: {first_line}" if first_line else self.outcome
         check = Check("item", Status.ERROR, found, "a verdict", self.nodeid)
         if self.verdict:
+            if self.outcome == "failed":
+                asked = "what the test itself asserts"
+                check = Check("test", Status.FAIL, first_line, asked, self.nodeid)
             return replace(self.verdict, checks=(*self.verdict.checks, check))
         benchmark, target = self._cell_value("benchmark"), self.cell.get("target")
         slug = self._cell_value("scenario")

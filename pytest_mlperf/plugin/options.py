@@ -24,10 +24,23 @@ TYPED_ALIASES = "mlperf_aliases"
 """Where the namespace keeps the other harnesses' spellings that were typed."""
 
 
+GROUPS = {
+    "fast": "MLPerf: what runs",
+    "precision": "MLPerf: tuning",
+    "system": "MLPerf: machine and session",
+    "submission": "MLPerf: submission",
+    "endpoint": "MLPerf: LLM servers",
+    "start_from_device": "MLPerf: GPU",
+}
+"""First option of each group of ``pytest --help`` -> its title."""
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Register every option and its ini twin."""
-    group = parser.getgroup("mlperf", "MLPerf Inference")
+    group = parser.getgroup("mlperf")
     for spec in SPECS.values():
+        if title := GROUPS.get(spec.name):
+            group = parser.getgroup(f"mlperf-{spec.name}", title)
         also = ", ".join(aliases.list_spellings(spec.name))
         shown = f"{spec.help}; also {also}" if also else spec.help
         if spec.is_switch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,12 @@ def test_a_command_does_not_import_the_others() -> None:
     )
 
     assert ended.stdout.endswith("[]\n")
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bug report begins with it."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"pytest-mlperf {version('pytest-mlperf')}\n"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine.devices import find_devices
 from pytest_mlperf.machine.gpus import Gpu
 from pytest_mlperf.machine.host import read_host
+from pytest_mlperf.machine.system import detect_system
 from pytest_mlperf.machine.system_file import Match
 from pytest_mlperf.machine.system_file import SystemFileError
 from pytest_mlperf.machine.system_file import load_folders
@@ -212,17 +215,34 @@ def test_earlier_folder_hides_a_file_of_the_same_name(tmp_path: Path) -> None:
     ]
 
 
-def test_example_shows_every_key_and_fits_no_machine() -> None:
+def test_example_shows_every_key_and_fits_no_machine(tmp_path: Path) -> None:
     """The template is valid, has each key of match and tuning, and matches nothing."""
-    file = load_system_file(EXAMPLE)
+    switched_on = re.sub(r"(?m)^#(?=\S)", "", EXAMPLE.read_text())
+    tables = tomllib.loads(switched_on)
+    file = load_system_file(write(tmp_path, switched_on, "all.toml"))
     used = {key for table in file.tuning.tables.values() for key in table}
 
-    assert set(MATCH) == set(tomllib.loads(EXAMPLE.read_text())["match"])
+    assert set(MATCH) == set(tables["match"])
     assert set(TUNING) == used
-    assert set(NUMA) == set(tomllib.loads(EXAMPLE.read_text())["numa"])
-    assert set(ON_DEVICE) == set(tomllib.loads(EXAMPLE.read_text())["on_device"])
+    assert set(NUMA) == set(tables["numa"])
+    assert set(ON_DEVICE) == set(tables["on_device"])
+    assert file.settings == {"lock_clocks": 1590}
     assert not file.match.fits(read_host(Path("/")), ())
     file.tuning.check(["bert"], ["onnxruntime", "tensorrt"])
+
+
+def test_a_copy_of_the_example_changes_nothing(tmp_path: Path) -> None:
+    """Whoever copies it as told, and edits it later, can run at once."""
+    copy = tmp_path / "mine.toml"
+    copy.write_text(EXAMPLE.read_text())
+    system = detect_system(str(copy), rootdir=tmp_path)
+    file = load_system_file(copy)
+
+    assert system.name == "mine"
+    assert not file.settings
+    assert not any(file.tuning.tables.values())
+    assert file.server.lookup("bert", "99") == {}
+    assert find_devices(system)
 
 
 def test_the_more_particular_servers_table_wins(tmp_path: Path) -> None:

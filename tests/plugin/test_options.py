@@ -11,6 +11,7 @@ import pytest
 
 from pytest_mlperf.config.option_specs import SPECS
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.plugin.options import GROUPS
 from pytest_mlperf.plugin.options import is_configured
 from pytest_mlperf.plugin.options import read_options
 from pytest_mlperf.reporting import results
@@ -293,7 +294,7 @@ def test_help_lists_each_option_once_with_its_other_spellings(
     text = " ".join(pytester.runpytest("--help").stdout.str().split())
 
     assert text.count("--mlperf-batch=N") == 1
-    assert "largest batch; also --gpu_batch_size" in text
+    assert "else found by the probe); also --gpu_batch_size" in text
     assert "--gpu_copy_streams" not in text
 
 
@@ -309,3 +310,20 @@ def test_in_a_clone_keywords_select_mlperf_cells() -> None:
 
     assert listed
     assert all(line.startswith("suites/") and "bert-99" in line for line in listed)
+
+
+def test_help_has_groups_and_the_default_of_every_tuning_option(
+    pytester: pytest.Pytester,
+) -> None:
+    """A reader finds an option by what it is about, and sees what holds without it."""
+    text = pytester.runpytest("--help").stdout.str()
+    places = [text.index(f"\n{title}:\n") for title in GROUPS.values()]
+    names = list(SPECS)
+    tuning = names[names.index("precision") : names.index("system")]
+    shown = " ".join(text[places[1] : places[2]].split())
+
+    assert places == sorted(places)
+    assert len(tuning) == 9
+    for spec in (SPECS[name] for name in tuning):
+        assert spec.flag in shown
+        assert "(default: " in spec.help, spec.flag

@@ -204,6 +204,21 @@ def test_an_item_that_failed_beside_its_rules_is_not_valid(
     assert shown.checks[-1].found == "error: teardown broke"
 
 
+def test_a_users_own_assertion_is_a_rule_like_others(
+    make_verdict: Callable[[], Verdict],
+) -> None:
+    """A VALID run that is too slow for its test did not go wrong: it is INVALID."""
+    reason = "assert 1200 < 1000\n + where"
+    shown = Record("a", "failed", CELL, make_verdict(), reason).verdict_to_show()
+
+    assert shown is not None
+    assert shown.outcome == "INVALID"
+    assert (shown.checks[-1].name, shown.checks[-1].found) == (
+        "test",
+        "assert 1200 < 1000",
+    )
+
+
 def test_an_item_without_verdict_shows_as_error_of_its_cell() -> None:
     """The table has a row for it with the cell's names."""
     shown = Record("a", "failed", CELL, reason="the runner died").verdict_to_show()
