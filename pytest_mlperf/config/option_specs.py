@@ -141,6 +141,11 @@ class RunOptionValues:
         "a submission result",
         unset=ROUNDS_OWN,
     )  # fmt: skip
+    time_limit: float | None = option(
+        parse_number, "SECONDS",
+        "refuse a run, before it begins, that is expected to take longer",
+        unset="180 with --fast, else none",
+    )  # fmt: skip
     min_query_count: int | None = option(
         parse_whole, "N",
         "minimum query count of a run (Offline: samples), for development: as "

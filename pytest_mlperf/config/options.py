@@ -30,6 +30,8 @@ __all__ = ["DEFAULT_ENGINE", "FAST_S", "ROUND_S", "Given", "Options"]
 
 FAST_S = 60.0
 """Minimum duration of a ``--fast`` run, seconds."""
+FAST_LIMIT_S = 180.0
+"""The longest that a ``--fast`` run may be expected to take, seconds."""
 ROUND_S = 600.0
 """Minimum duration of every round, seconds."""
 ORACLE = "oracle"
@@ -56,6 +58,11 @@ class Options(OptionValues):
     def min_duration_s(self) -> float | None:
         """Minimum duration that was asked for; None keeps the round's."""
         return FAST_S if self.fast else self.duration
+
+    @property
+    def run_limit_s(self) -> float | None:
+        """The longest that a run may be expected to take; None sets no limit."""
+        return self.time_limit or (FAST_LIMIT_S if self.fast else None)
 
     @property
     def is_shortened(self) -> bool:

@@ -42,6 +42,9 @@ class RunFacts:
     end_on_device: bool = False
     bare_loop_per_s: float | None = None
     """Samples/s of the engines alone, over all devices."""
+    probed_share: float | None = None
+    """Latency of a trial in the probe as a share of its bound, at this run's load or
+    more; None where the load was given."""
     is_disturbed: bool = False
     """True where other programs took so much CPU time that the figure suffered."""
     others_share: float = 0.0

@@ -37,14 +37,20 @@ def plan_settings(
     shortening: Shortening | None = None,
     target_qps: float | None = None,
     expected_latency_ns: int | None = None,
+    answer_rate: float | None = None,
+    queries: int | None = None,
     audit: Audit | None = None,
 ) -> Settings:
     """Return the settings of one run, with every departure from the rule waived.
 
     ``available`` is how many samples the dataset can keep in memory. What the round
     asks and the run does not give is named in ``waived``: it is never passed over.
+    ``answer_rate``: as the probe measured it; ``queries``: at which the probe's load
+    allows late ones, unless the user said how many.
     """
-    duration_ms, queries, waived = plan_length(rule, shortening)
+    duration_ms, least, waived = plan_length(rule, shortening)
+    if queries and not (shortening and shortening.query_count):
+        least = max(least, queries)
     samples = rule.performance_sample_count
     if available < samples:
         samples = available
@@ -58,7 +64,7 @@ def plan_settings(
         mode=mode,
         seeds=seeds,
         min_duration_ms=duration_ms,
-        min_query_count=queries,
+        min_query_count=least,
         performance_sample_count=samples,
         target_qps=target_qps,
         expected_latency_ns=expected_latency_ns,
@@ -69,6 +75,7 @@ def plan_settings(
         ttft_ns=rule.ttft_ns,
         tpot_ns=rule.tpot_ns,
         equal_issue=rule.equal_issue,
+        answer_rate=answer_rate,
         # Each latency still counts from its own query's scheduled time. A service is
         # sent its requests one by one, as its users would.
         coalesce=rule.scenario is Scenario.SERVER and not rule.use_token_latencies,

@@ -42,6 +42,8 @@ class Settings:
     tpot_ns: int | None = None
     """Bound on the time per output token after the first."""
     equal_issue: bool = False
+    answer_rate: float | None = None
+    """Samples (Offline) or queries (streams) a second that the probe has measured."""
     coalesce: bool = False
     """Server: LoadGen hands over the queries that are due in one call."""
     max_duration_ms: int = 0
@@ -86,15 +88,22 @@ class Settings:
     def expected_s(self) -> float | None:
         """How long the run should take if the tuning is right; None in accuracy mode.
 
-        Offline asks for 1.1 times the work that fills the minimum duration.
+        Offline asks for 1.1 times the work that fills the minimum duration at the rate
+        it expects; streams and Offline go as fast as the probe has seen.
         """
         if self.mode is Mode.ACCURACY:
             return None
-        seconds = self.min_duration_ms / 1000
+        seconds, queries = self.min_duration_ms / 1000, float(self.min_query_count)
+        rate = self.answer_rate
         if self.scenario is Scenario.OFFLINE and self.target_qps:
-            return max(1.1 * seconds, self.min_query_count / self.target_qps)
+            samples = max(queries, 1.1 * seconds * self.target_qps)
+            return samples / (rate or self.target_qps)
         if self.scenario.loadgen == Scenario.SERVER.value and self.target_qps:
-            return max(seconds, self.min_query_count / self.target_qps)
+            return max(seconds, queries / self.target_qps)
         if self.expected_latency_ns:
-            return max(seconds, self.min_query_count * self.expected_latency_ns / 1e9)
+            rate = rate or 1e9 / self.expected_latency_ns
+            if self.equal_issue:  # LoadGen then asks all that it listed
+                listed = 2e9 * seconds / self.expected_latency_ns
+                return max(queries, listed) / rate
+            return max(seconds, queries / rate)
         return seconds

@@ -85,6 +85,7 @@ def plan_task(
         tuning=tuning,
         engine_options=plan_engine_options(options),
         shortening=options.shortening,
+        time_limit_s=options.run_limit_s,
         service=service,
     )
 

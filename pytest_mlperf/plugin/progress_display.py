@@ -21,8 +21,11 @@ from pytest_mlperf.reporting.progress import Mailbox
 from pytest_mlperf.reporting.progress import Progress
 from pytest_mlperf.reporting.progress import ProgressLine
 from pytest_mlperf.reporting.progress import condense_progress
+from pytest_mlperf.reporting.progress import format_clock
 from pytest_mlperf.reporting.progress import open_line
 
+LONGER = 1.2
+"""A run that takes this much longer than the header promised is announced."""
 MAILBOX = ".progress"
 """Folder of the workers' heartbeats in the reports folder; gone when it ends."""
 
@@ -35,6 +38,11 @@ class ProgressDisplay:
     """``gw0`` in an xdist worker, else empty."""
     line: ProgressLine | None = None
     mailbox: Mailbox | None = None
+    announce: Callable[[str], None] = lambda _: None
+    """Prints a line, terminal or not."""
+    promised_s: float = 0.0
+    """That the header promised of each run, at least."""
+    _announced: set[tuple[str, str]] = field(default_factory=set)
     _begun: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -44,6 +52,7 @@ class ProgressDisplay:
             return
         if not config.pluginmanager.has_plugin("terminalreporter"):  # -p no:terminal
             return
+        self.announce = partial(announce_below, config)
         writer = config.get_terminal_writer
         self.line = open_line(when, lambda: writer().width_of_current_line)
         if self.line:
@@ -58,23 +67,24 @@ class ProgressDisplay:
 
         ``count`` says how many items have ended: ``[3/8]``.
         """
-        line = self.line
-        if line is None:
-            return
         mailbox = self.mailbox = Mailbox(reports / MAILBOX)
         with contextlib.suppress(OSError):  # then there is nothing to read either
             mailbox.folder.mkdir()
 
         def poll() -> None:
             while not self._stop.wait(POLL_S):
-                if running := mailbox.read():
-                    line.show(partial(condense_progress, running, count()))
+                running = mailbox.read()
+                for _, progress in running:
+                    self._announce(progress)
+                if running and self.line:
+                    self.line.show(partial(condense_progress, running, count()))
 
         threading.Thread(target=poll, name="mlperf-progress", daemon=True).start()
 
     def begin_item(self, total: int) -> None:
         """Number the next item of so many on the line."""
         self._begun += 1
+        self._announced.clear()
         if self.line:
             self.line.prefix = f"[{self._begun}/{total}]"
 
@@ -89,8 +99,21 @@ class ProgressDisplay:
         with contextlib.suppress(OSError, ValueError):
             if self.worker and self.mailbox:
                 self.mailbox.put(self.worker, heartbeat)
-            elif self.line:
+                return
+            self._announce(heartbeat)
+            if self.line:
                 self.line.report(heartbeat)
+
+    def _announce(self, progress: Progress) -> None:
+        """Print once how long a run takes, where the header promised less."""
+        key, expected_s = (progress.cell, progress.mode), progress.expected_s
+        if expected_s is None or key in self._announced:
+            return
+        self._announced.add(key)
+        if expected_s > LONGER * self.promised_s:
+            text = f"{progress.cell} {progress.mode} takes {format_clock(expected_s)}"
+            with self.line.paused() if self.line else contextlib.nullcontext():
+                self.announce(f"mlperf: {text} or so")
 
     def show_text(self, text: str) -> None:
         """Show a line of text that is no heartbeat."""
@@ -117,6 +140,14 @@ def print_below(config: pytest.Config, lines: Sequence[str]) -> None:
         begun = config.get_terminal_writer().width_of_current_line
         for line in [""] * bool(begun) + [*lines]:
             reporter.write_line(line)
+
+
+def announce_below(config: pytest.Config, text: str) -> None:
+    """Write a line while an item runs, and its output is captured."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    shown = capture.global_and_fixture_disabled() if capture else None
+    with shown or contextlib.nullcontext():
+        print_below(config, [text])
 
 
 class LinePause:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from pytest_mlperf.config.options import ROUND_S
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.redaction import redact
@@ -174,7 +175,10 @@ class State:
         least_s = 0.0  # where fixtures alone are set up
         if not self.config.getoption("setuponly"):
             least_s = header.estimate_least_s(runnable, self.options, workers)
-        longest_s = header.estimate_least_s(runnable, self.options, len(items))
+        longest_s = max(
+            header.estimate_least_s([one], self.options) for one in items
+        )
+        self.display.promised_s = min(self.options.min_duration_s or ROUND_S, ROUND_S)
         self.header = header.describe_session(
             cells, self.options, self.system.summary, self._shorten(self.reports),
             notes=[*self.system.notes, *describe_timeout(self.config, longest_s)],
@@ -186,6 +190,8 @@ class State:
         the workers report behind how many items have ended.
         """
         print_below(self.config, self.header)
+        # Here nothing captures, and it is another thread that asks.
+        self.display.announce = lambda text: print_below(self.config, [text])
         self.display.watch_workers(
             self.reports, lambda: f"[{len(self.records)}/{self.total}]"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from collections.abc import Sequence
 from datetime import timedelta
@@ -22,15 +23,21 @@ def estimate_least_s(
 ) -> float:
     """Return what the performance runs of these items take, at least.
 
-    An item is its cell and its mode. Nobody knows how long an accuracy run takes.
+    An item is its cell and its mode. Nobody knows how long an accuracy run takes. The
+    items of one build, in a rehearsal of one cell, stay on one worker.
     """
-    runs = [0.0]
+    together: defaultdict[tuple[str, ...], float] = defaultdict(float)
     for cell, mode in items:
         rule = cell.rule
         if rule and mode not in (Mode.ACCURACY.value, Mode.BARE.value):
             asked = options.min_duration_s or float("inf")
-            runs.append(min(rule.min_duration_ms / 1000, asked))
-    return max(max(runs), sum(runs) / workers)
+            build = (cell.engine, cell.benchmark, cell.target)
+            key = (cell.id,) if options.rehearsal else build
+            together[key] += min(rule.min_duration_ms / 1000, asked)
+    loads = [0.0] * max(1, workers)
+    for seconds in sorted(together.values(), reverse=True):
+        loads[loads.index(min(loads))] += seconds
+    return max(loads)
 
 
 def describe_session(

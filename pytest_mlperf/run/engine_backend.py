@@ -154,7 +154,7 @@ class EngineBackend:
             )
         return self._tunings.tune(
             task, build.digest, provider, lambda: self.measure(task),
-            latency_trial(task, run), self._beat,
+            latency_trial(task, run), self._beat, uses_gpu=build.uses_gpu,
         )  # fmt: skip
 
     def measure(self, task: Task) -> Tuned:

@@ -159,6 +159,7 @@ class DeviceGroupBackend:
         return self._tunings.tune(
             task, self.built.digest, provider, lambda: self._measure(task),
             latency_trial(task, run), self._channel.beat,
+            uses_gpu=self.built.uses_gpu,
         )  # fmt: skip
 
     def _measure(self, task: Task) -> Tuned:

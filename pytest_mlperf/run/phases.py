@@ -27,6 +27,7 @@ from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.run.preflight import check_build
 from pytest_mlperf.run.preflight import check_memory
+from pytest_mlperf.run.preflight import check_time
 from pytest_mlperf.run.preflight import planned_samples
 from pytest_mlperf.run.progress import watch_loadgen
 from pytest_mlperf.run.scoring import write_accuracy
@@ -52,8 +53,8 @@ from pytest_mlperf.tuning.server_load import Tuned
 from pytest_mlperf.tuning.service_probe import ServiceTuned
 
 T = TypeVar("T", Tuned, ServiceTuned)
-ShortRun = Callable[[T, float, Callable[[Log], float]], float]
-"""(tuning, seconds, what to read) -> a figure of a short real run, for a probe."""
+ShortRun = Callable[[T, float, Callable[[Log], Any]], Any]
+"""(tuning, seconds, what to read) -> that of a short real run, for a probe."""
 
 
 class Backend(Protocol[T]):
@@ -166,7 +167,7 @@ def tune(task: Task, backend: Backend[T], channel: Channel) -> T:
     if task.tuned:
         return backend.tuned_from(task.tuned)
 
-    def run_short(tuned: T, seconds: float, read: Callable[[Log], float]) -> float:
+    def run_short(tuned: T, seconds: float, read: Callable[[Log], Any]) -> Any:
         settings = replace(
             settings_of(task, backend, tuned),
             min_duration_ms=int(seconds * 1000),
@@ -193,7 +194,9 @@ def run(
 ) -> RunResult:
     """Run LoadGen and score what it logged."""
     settings = settings_of(task, backend, tuned)
+    channel.enter("check")
     check_memory(settings)
+    check_time(settings, task.time_limit_s, tuned.note)
     channel.enter("warm-up")
     with backend.sut(task, tuned, settings, fail_of(backend, channel)) as sut:
         backend.warm_up(task, tuned)
@@ -241,7 +244,7 @@ def drive_loadgen(
 
 def settings_of(task: Task, backend: Backend[T], tuned: T) -> Settings:
     """Return what LoadGen is asked for."""
-    samples = backend.samples
+    samples, rate = backend.samples, tuned.answer_rate
     return plan_settings(
         task.rule,
         task.seeds,
@@ -250,6 +253,8 @@ def settings_of(task: Task, backend: Backend[T], tuned: T) -> Settings:
         shortening=task.shortening,
         target_qps=tuned.target_qps,
         expected_latency_ns=tuned.expected_latency_ns,
+        answer_rate=None if rate is None else rate * task.devices,
+        queries=tuned.queries,
         audit=task.audit,
     )
 

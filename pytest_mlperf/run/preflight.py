@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+from pytest_mlperf.core.early_stopping import count_queries_needed
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.plan import STREAMS
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -58,3 +62,26 @@ def check_memory(settings: Settings) -> None:
             "--mlperf-duration) or lower --mlperf-target-qps (raise "
             "--mlperf-expected-latency-ms for streams)"
         )
+
+
+def check_time(settings: Settings, limit_s: float | None, tuning: str) -> None:
+    """Raise ``RunRefused`` for a run that is expected to take longer than it may.
+
+    ``tuning``: how its load was found.
+    """
+    expected_s = settings.expected_s
+    if limit_s is None or expected_s is None or expected_s <= limit_s:
+        return
+    what = "samples" if settings.scenario is Scenario.OFFLINE else "queries"
+    why = f"{settings.min_query_count:,} {what}"
+    if settings.target_qps is not None:
+        why += f" at {settings.target_qps:.3g}/s"
+    if settings.percentile is not None:
+        late = int(settings.scenario in STREAMS)
+        least = count_queries_needed(late, settings.percentile)
+        why += f", and early stopping needs {least:,} or more"
+    raise RunRefused(
+        f"the run would take about {expected_s:,.0f} s, but may take {limit_s:,.0f} s:"
+        f" {why} ({tuning}). Run it on a quiet or a faster machine, or allow it the"
+        f" time: --mlperf-time-limit {math.ceil(expected_s / 60) * 60 + 60}"
+    )

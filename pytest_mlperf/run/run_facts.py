@@ -59,6 +59,7 @@ def make_engine_facts(
         start_from_device=task.residency.start,
         end_on_device=task.residency.end,
         bare_loop_per_s=loop,
+        probed_share=tuned.probed_share,
         texts=texts,
     )
 
@@ -141,6 +142,7 @@ def make_service_facts(
         input_types=types,
         workload=workload.title,
         bare_loop_per_s=tuned.loop_rate,
+        probed_share=tuned.probed_share,
         texts=texts,
     )
 

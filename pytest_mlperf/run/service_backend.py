@@ -33,6 +33,7 @@ from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.request_sut import RequestSUT
+from pytest_mlperf.tuning.queue_model import RunLength
 from pytest_mlperf.tuning.service_probe import ServiceTuned
 from pytest_mlperf.tuning.service_probe import pace
 
@@ -136,8 +137,8 @@ class ServiceBackend:
         measured = (*cell, Mode.PERFORMANCE)
         key = measured if measured in self._tunings else (*cell, task.mode)
         if key not in self._tunings:
-            queries = settings(ServiceTuned(1)).min_query_count
-            self._tunings[key] = self.client.probe(task, width, queries, run)
+            length = plan_run_length(task, settings(ServiceTuned(1)))
+            self._tunings[key] = self.client.probe(task, width, length, run)
         tuned = self._tunings[key]
         if task.mode is Mode.ACCURACY and task.tuning.target_qps is None:
             return pace(tuned)
@@ -197,6 +198,17 @@ class ServiceBackend:
 
     def close(self) -> None:
         self._servers.stop()
+
+
+def plan_run_length(task: Task, settings: Settings) -> RunLength:
+    """Return how long the task's run has to be, and may be."""
+    shortening = task.shortening
+    return RunLength(
+        settings.min_query_count,
+        settings.min_duration_ms / 1000,
+        bool(shortening and shortening.query_count),
+        task.time_limit_s,
+    )
 
 
 def why_unscorable(task: Task, workload: PromptWorkload | TensorWorkload) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.api.request_batch import send_all
@@ -16,15 +17,19 @@ from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.completion import token_timing
 from pytest_mlperf.sut.request_sut import RequestSUT
 from pytest_mlperf.sut.request_sut import encoder_of
+from pytest_mlperf.tuning.queue_model import RunLength
+from pytest_mlperf.tuning.quiet import QuietMeter
+from pytest_mlperf.tuning.service_probe import LoadTails
 from pytest_mlperf.tuning.service_probe import ServiceProbe
 from pytest_mlperf.tuning.service_probe import ServiceTuned
-from pytest_mlperf.tuning.service_probe import share_of_bounds
+from pytest_mlperf.tuning.service_probe import read_tails
 
 WARM_UP = 16
 """Requests before a run, at most, unless the system file says how many."""
@@ -73,27 +78,37 @@ class ServiceClient:
         )
 
     def probe(
-        self, task: Task, width: int | None, queries: int, run: ShortRun[ServiceTuned]
+        self,
+        task: Task,
+        width: int | None,
+        length: RunLength,
+        run: ShortRun[ServiceTuned],
     ) -> ServiceTuned:
         """Return how the task runs.
 
-        ``width``: requests outstanding, where that is fixed; ``queries``: of a run, at
-        least.
+        ``width``: requests outstanding, where that is fixed; ``length``: of a run.
         """
 
-        def trial(tuned: ServiceTuned, seconds: float) -> float:
-            share = run(
-                tuned, seconds, lambda log: share_of_bounds(task.rule, log.number)
+        def trial(tuned: ServiceTuned, seconds: float) -> LoadTails:
+            shown: LoadTails = run(
+                tuned, seconds, lambda log: read_tails(task.rule, log.number)
             )
             self.samples.load(range(self._loaded))  # LoadGen has unloaded them
-            return share
+            return shown
+
+        # Another machine's CPUs are not for us to watch.
+        is_here = task.service is not None and not task.service.urls
+        meter = (
+            QuietMeter(partial(CpuTime.read, task.cpus)) if is_here else QuietMeter()
+        )
 
         with self._load_samples():
             probe = ServiceProbe(
                 self._send, trial, len(self.target.urls),
-                lambda what: self._channel.enter(f"probe {what}"),
+                lambda what: self._channel.enter(f"probe {what}"), meter,
             )  # fmt: skip
-            return probe.tune(task.rule, task.mode, task.tuning, width, queries)
+            found = probe.tune(task.rule, task.mode, task.tuning, width, length)
+            return replace(found, note=found.note + meter.note)
 
     def warm_up(self, count: int | None, concurrency: int) -> None:
         """Send the requests that a run begins with; None: a few."""

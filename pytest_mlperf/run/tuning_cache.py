@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.tuning.quiet import QuietMeter
+from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
+from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
 
@@ -26,8 +32,13 @@ class TuningCache:
         measure: Callable[[], Tuned],
         trial: Callable[[Tuned, float], float],
         beat: Callable[[], None],
+        *,
+        uses_gpu: bool,
     ) -> Tuned:
-        """Return the task's tuning: layout and batch by the bare loop, then a load."""
+        """Return the task's tuning: layout and batch by the bare loop, then a load.
+
+        On CPUs, what other programs disturb is measured again.
+        """
         scenario, bound = task.rule.scenario, task.rule.target_latency_ns
         cell = (
             task.provider, digest, task.cpus, task.devices, task.residency,
@@ -39,10 +50,16 @@ class TuningCache:
         if key not in self._found:
             performs = task.mode is Mode.PERFORMANCE
             cpus = len(task.slots[0].cpus if task.slots else task.cpus)
-            search = LoadSearch(provider, cpus, beat, task.devices)
-            self._found[key] = search.find_load(
-                measure(), scenario, task.tuning, bound, trial if performs else None
-            )
+            meter = QuietMeter()
+            slowdown = GPU_SLOWDOWN
+            if not uses_gpu:
+                meter, slowdown = QuietMeter(partial(CpuTime.read, task.cpus)), SLOWDOWN
+            search = LoadSearch(provider, cpus, beat, task.devices, slowdown, meter)
+            found = search.find_load(
+                meter.measure(measure, lambda tuned: 1 / (tuned.answer_rate or 1)),
+                scenario, task.tuning, bound, trial if performs else None,
+            )  # fmt: skip
+            self._found[key] = replace(found, note=found.note + meter.note)
         return self._found[key]
 
 
@@ -52,4 +69,9 @@ def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], 
     key = f"result_{percentile:.2f}_percentile_latency_ns"
     if task.rule.use_token_latencies:
         key = f"result_first_token_{percentile:.2f}_percentile_latency_ns"
-    return lambda tuned, seconds: run(tuned, seconds, lambda log: log.number(key))
+
+    def trial(tuned: Tuned, seconds: float) -> float:
+        latency_ns: float = run(tuned, seconds, lambda log: log.number(key))
+        return latency_ns
+
+    return trial

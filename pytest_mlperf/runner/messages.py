@@ -104,6 +104,8 @@ class Task:
     """Where a service answers; None: an engine does."""
     residency: Residency = field(default_factory=Residency)
     shortening: Shortening | None = None
+    time_limit_s: float | None = None
+    """A run that is expected to take longer is refused before it begins."""
     audit: Audit | None = None
     """Compliance: the test's settings for the cell's rule."""
     tuned: Mapping[str, Any] = field(default_factory=dict)

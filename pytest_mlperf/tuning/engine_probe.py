@@ -104,7 +104,9 @@ class EngineProbe:
         # an error when they run out; half the median leaves room for faster spells.
         expected = max(1, int(middle * 0.5 * 1e9))
         note = f"median {middle * 1e3:.3f} ms in the probe"
-        return Tuned(streams, size, expected_latency_ns=expected, note=note)
+        return Tuned(
+            streams, size, expected_latency_ns=expected, note=note, latency_s=middle
+        )
 
     def _throughput(
         self, scenario: Scenario, given: Tuning, bound_ns: int | None

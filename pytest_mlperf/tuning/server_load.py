@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.tuning.quiet import QuietMeter
 
 OFFLINE_MARGIN = 1.15
 """Offline issues 1.1 x rate x duration at once; too few samples end it too early, so
@@ -18,12 +20,15 @@ LOADS = (0.85, 0.7, 0.55, 0.4, 0.25, 0.1)
 """Shares of the bare loop's rate that Server is tried at, highest first."""
 PACED = 0.6
 """Share of the bare loop's rate that a run without a trial (accuracy) is paced at."""
-BOUND_SHARE = 0.75
-"""A short trial's percentile must stay this far under the bound: it has seen too few
-queries to know its tail."""
-CAUTION = 0.8
-"""A trial of seconds found a load that a run of minutes has to keep (at 0.9 one in six
-missed its bound by a little)."""
+SLOWDOWN = 1.5
+"""How much slower a machine may become in its run than it was in its probe. On a
+machine 1.5 times as slow, a load of L / 1.5 is what the trial at L was, in slow motion:
+it keeps the bound if the trial's latencies were below the bound / 1.5."""
+GPU_SLOWDOWN = 1.3
+"""The same of a GPU, which nobody shares while it is measured."""
+LITTLE_ROOM = 1.05
+"""Where no load leaves that much room, the one with the most room is taken down to
+this; with less, no load keeps the bound."""
 TRIAL_S = 3.0
 LONGEST_TRIAL_S = 10.0
 TAIL_QUERIES = 1000
@@ -46,6 +51,17 @@ class Tuned:
     note: str = ""
     hopeless: str = ""
     """Why no load keeps the bound, where the probe found none."""
+    probed_share: float | None = None
+    """Latency of a trial at this load or more as a share of the bound."""
+    latency_s: float | None = None
+    """A stream's median answer in the probe."""
+    queries: int | None = None
+    """That the run asks at least; None: as many as it has to."""
+
+    @property
+    def answer_rate(self) -> float | None:
+        """Answers a second of one device, as measured: queries of a stream."""
+        return 1 / self.latency_s if self.latency_s else self.loop_rate
 
 
 Trial = Callable[[Tuned, float], float]
@@ -62,6 +78,9 @@ class LoadSearch:
     beat: Callable[[], None]
     """Called between trials, so that a watchdog sees life."""
     devices: int = 1
+    slowdown: float = SLOWDOWN
+    meter: QuietMeter = field(default_factory=QuietMeter)
+    """What measures a trial again that others disturbed."""
 
     def find_load(
         self,
@@ -102,22 +121,23 @@ class LoadSearch:
         bound_ns: int,
         trial: Trial,
     ) -> Tuned:
-        """Return the heaviest load that a short real run keeps the bound at."""
-        bound = f"{bound_ns / 1e6:g} ms"
-        tails: dict[float, Tuned] = {}
+        """Return the heaviest load that a slower machine would keep the bound at."""
+        tails: dict[float, tuple[Tuned, float]] = {}
         for share in LOADS:
             qps = rate * share
             for streams in dict.fromkeys(layouts):
                 tried = replace(tuned, streams=streams, target_qps=qps)
-                tail = self._tail(tried, qps, bound_ns * BOUND_SHARE, trial)
-                if tail <= bound_ns * BOUND_SHARE:
-                    kept = f"{share:.0%} of the bare loop kept {bound}"
-                    note = f"{kept}, less {1 - CAUTION:.0%}"
-                    return replace(tried, target_qps=qps * CAUTION, note=note)
-                tails[tail] = tried
-        tail, best = min(tails.items())
+                tail = self._tail(tried, qps, bound_ns / self.slowdown, trial)
+                tried = replace(tried, probed_share=tail / bound_ns)
+                if tail <= bound_ns / self.slowdown:
+                    return slow_down(tried, share, bound_ns, self.slowdown)
+                tails[tail] = tried, share
+        tail = min(tails)
+        best, share = tails[tail]
+        if tail * LITTLE_ROOM <= bound_ns:
+            return slow_down(best, share, bound_ns, bound_ns / tail)
         note = (
-            f"no load tried keeps {bound} with room to spare on this machine: at best "
+            f"no load tried keeps {bound_ns / 1e6:g} ms on this machine: at best "
             f"{tail / 1e6:.1f} ms at {best.target_qps:.2f} queries/s"
         )
         return replace(best, note=note, hopeless=note)
@@ -126,11 +146,22 @@ class LoadSearch:
         """Return the worst percentile of a short trial and, if that kept the bound, of
         one long enough to show its tail.
         """
-        self.beat()
+
+        def measure(seconds: float) -> float:
+            self.beat()
+            return self.meter.measure(
+                lambda: trial(tried, seconds), float, lambda tail: tail <= most_ns
+            )
+
         short = max(TRIAL_S, min(LONGEST_TRIAL_S, 50 / qps))
-        tail = trial(tried, short)
+        tail = measure(short)
         long = min(LONGEST_TRIAL_S, TAIL_QUERIES / qps)
-        if tail > most_ns or long <= short:
-            return tail
-        self.beat()
-        return max(tail, trial(tried, long))
+        return tail if tail > most_ns or long <= short else max(tail, measure(long))
+
+
+def slow_down(tried: Tuned, share: float, bound_ns: int, slowdown: float) -> Tuned:
+    """Return a load that was tried, as a machine that becomes so much slower has it."""
+    assert tried.target_qps is not None
+    note = f"{share:.0%} of the bare loop kept {bound_ns / 1e6:g} ms"
+    note += f", less {1 - 1 / slowdown:.0%} for a machine that slows down"
+    return replace(tried, target_qps=tried.target_qps / slowdown, note=note)

@@ -7,9 +7,11 @@ stream may expect. What a system file or the command line gives is taken as it i
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from statistics import median
 
@@ -18,12 +20,17 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.tuning.server_load import BOUND_SHARE
-from pytest_mlperf.tuning.server_load import CAUTION
-from pytest_mlperf.tuning.server_load import LOADS
+from pytest_mlperf.tuning.queue_model import SLOWDOWNS
+from pytest_mlperf.tuning.queue_model import LoadChooser
+from pytest_mlperf.tuning.queue_model import LoadPlan
+from pytest_mlperf.tuning.queue_model import Queue
+from pytest_mlperf.tuning.queue_model import RunLength
+from pytest_mlperf.tuning.quiet import QuietMeter
+from pytest_mlperf.tuning.server_load import LITTLE_ROOM
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
 from pytest_mlperf.tuning.server_load import PACED
 
+ANY_LENGTH = RunLength()
 LEVELS = (4, 16, 64, 256, 1024)
 """Requests outstanding that are tried, fewest first, an endpoint."""
 BETTER = 1.1
@@ -36,14 +43,25 @@ STEADY_S = 2.0
 three passes before its connections and its clocks are up."""
 LIMIT_S = 60.0
 """What one trial may take; of long answers it then counts those it has."""
-TRIAL_S, LONGEST_TRIAL_S = 3.0, 60.0
+TRIAL_S, TRIAL_QUERIES, LONGEST_TRIAL_S = 3.0, 60, 30.0
+"""A trial of Server takes so long, or as long as so many queries take, at most."""
 ANSWERS_S = 4
-"""A trial of Server lasts this many answers' time: the first of them meet a server
-with little to do."""
-MOST_X = 100.0
-"""Where a share is no number any more."""
-ALONE = 3
+"""It also lasts this many answers' time: the first of them meet a server with little
+to do."""
+TRIALS = 5
+"""Loads that are tried at most."""
+SEARCH_S = 60.0
+"""After which no further load is tried."""
+NEAR = 0.8
+"""A load that is this close to the best one is not tried again for it."""
+ALONE = 10
 """Answers, one after another, that tell how soon a first token comes alone."""
+LIGHTEST = 0.1
+"""Share of that load which is asked for where no load is any good."""
+SHARES = (0.5, 0.9, 0.95, 0.97, 0.99)
+"""Percentiles of a trial that a queue is fitted to."""
+MOST_LOAD = 0.85
+"""Share of the best closed loop beyond which no queue is short."""
 STREAM_ANSWERS, STREAM_S = 10, 20.0
 STREAM_SHARE = 0.5
 """Of the median answer's time that a stream is told to expect: LoadGen lists twice the
@@ -65,12 +83,35 @@ class ServiceTuned:
     note: str = ""
     hopeless: str = ""
     """Why no load keeps the bounds, where the probe found none."""
+    probed_share: float | None = None
+    """Worst latency of a trial at this load or more as a share of its bound."""
+    latency_s: float | None = None
+    """A stream's median answer in the probe."""
+    queries: int | None = None
+    """That the run asks at least, so that one late query is not too many."""
+
+    @property
+    def answer_rate(self) -> float | None:
+        """Answers a second, as measured: queries of a stream."""
+        return 1 / self.latency_s if self.latency_s else self.loop_rate
+
+
+@dataclass(frozen=True, slots=True)
+class LoadTails:
+    """What a short real run at a load has shown."""
+
+    queries: int
+    worst: float
+    """Latency at the bound's percentile as a share of its bound, the worst of all."""
+    tails: Mapping[float, float]
+    """Share of the queries -> latency there in seconds: of first tokens, where those
+    are bounded."""
 
 
 Loop = Callable[[int, int, float], RequestBatch]
 """(outstanding, answers wanted, seconds at most) -> what became of them."""
-Trial = Callable[[ServiceTuned, float], float]
-"""(load, seconds) -> the worst latency of a real Server run as a share of its bound."""
+Trial = Callable[[ServiceTuned, float], LoadTails]
+"""(load, seconds) -> what a real Server run of that length shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +123,8 @@ class ServiceProbe:
     endpoints: int = 1
     tell: Callable[[str], None] = lambda _: None
     """Hears what is tried: a slow service's probe takes a minute."""
+    meter: QuietMeter = field(default_factory=QuietMeter)
+    """What measures a trial again that others disturbed."""
 
     def tune(
         self,
@@ -89,11 +132,11 @@ class ServiceProbe:
         mode: Mode,
         given: Tuning,
         concurrency: int | None,
-        queries: int = 1,
+        length: RunLength = ANY_LENGTH,
     ) -> ServiceTuned:
         """Return how a cell runs; accuracy looks for nothing that has no part in it.
 
-        ``queries``: that a Server run asks at least, and none of which may wait long.
+        ``length``: of a Server run.
         """
         if rule.scenario in (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM):
             return self._stream(given, rule, mode)
@@ -118,13 +161,17 @@ class ServiceProbe:
             return replace(load, target_qps=rate * OFFLINE_MARGIN)
         if mode is Mode.ACCURACY:
             return replace(load, target_qps=rate * PACED)
-        most = 1.0
-        if rule.ttft_ns:
-            self.tell("1 outstanding")
-            alone = self.loop(1, ALONE, STREAM_S)
-            first_s = median(alone.firsts or alone.latencies or (0.0,))
-            most = roomy(rate, first_s, rule.ttft_ns / 1e9, queries)
-        return self._server(load, rate, latency_s, most)
+        bound_ns = rule.ttft_ns or rule.target_latency_ns
+        if bound_ns is None:
+            return replace(load, target_qps=rate * MOST_LOAD / SLOWDOWNS[0])
+        self.tell("1 outstanding")
+        alone = self.loop(1, ALONE, STREAM_S)
+        firsts = alone.firsts if rule.ttft_ns else ()
+        queue = Queue(1 / rate, median(firsts or alone.latencies or (0.0,)))
+        chooser = LoadChooser(
+            bound_ns / 1e9, rule.percentile or 0.99, length, rate * MOST_LOAD
+        )
+        return self._server(load, queue, chooser, latency_s)
 
     def _widest(self) -> tuple[int, float, float]:
         """Return the requests outstanding beyond which nothing is won, the rate and
@@ -151,31 +198,77 @@ class ServiceProbe:
         return max(rate, self.loop(concurrency, most, STEADY_S).rate)
 
     def _server(
-        self, load: ServiceTuned, rate: float, latency_s: float, most: float
+        self, load: ServiceTuned, queue: Queue, chooser: LoadChooser, latency_s: float
     ) -> ServiceTuned:
-        """Return the heaviest load that a short real run keeps the bounds at.
+        """Return the load whose run is over soonest and keeps the bounds.
 
-        ``most``: share of the rate beyond which queues alone would miss them.
+        A trial at the limit shows what the queue really does there; the next load is
+        that of a queue which fits it.
         """
-        tails: dict[float, ServiceTuned] = {}
-        heaviest = min(LOADS[0], max(most / CAUTION, LOADS[-1]))
-        for share in (heaviest, *(s for s in LOADS if s < heaviest)):
-            qps = rate * share
-            self.tell(f"{qps:.3g} queries/s")
-            tried = replace(load, target_qps=qps)
-            seconds = max(TRIAL_S, ANSWERS_S * latency_s, min(10.0, 50 / qps))
-            worst = self.trial(tried, min(seconds, LONGEST_TRIAL_S))
-            if worst <= BOUND_SHARE:
-                kept = f"{share:.0%} of it kept the bounds at {worst:.0%}"
-                note = f"{load.note}; {kept}, less {1 - CAUTION:.0%}"
-                return replace(tried, target_qps=qps * CAUTION, note=note)
-            tails[worst] = tried
-        worst, best = min(tails.items(), key=lambda item: item[0])
-        note = (
-            "no load tried keeps the bounds with room to spare on this service: at "
-            f"best {worst:.0%} of a bound at {best.target_qps:.3g} queries/s"
+        best: ServiceTuned | None = None
+        roomiest: ServiceTuned | None = None
+        most_qps, started = chooser.most_qps, time.monotonic()
+        for _ in range(TRIALS):
+            if time.monotonic() - started > SEARCH_S:
+                break
+            chooser = replace(chooser, most_qps=most_qps)
+            plan = chooser.choose(queue)
+            if plan is None or is_near(best, plan.qps):
+                break
+            tried, shown = self._try(load, plan, latency_s)
+            roomiest = roomier(roomiest, tried)
+            queue = queue.fit(plan.qps * plan.slowdown, shown.queries, shown.tails)
+            if shown.worst > 1 / plan.slowdown:
+                # Whatever was late, tokens too: less of it.
+                most_qps = NEAR * plan.qps * plan.slowdown
+                continue
+            again = chooser.choose(queue)
+            if again is not None and again.qps >= NEAR * plan.qps:
+                best = tried
+        return best or self._give_up(load, queue, chooser, roomiest)
+
+    def _try(
+        self, load: ServiceTuned, plan: LoadPlan, latency_s: float
+    ) -> tuple[ServiceTuned, LoadTails]:
+        """Return a load with what a trial has shown: in slow motion, what the run does
+        on a service that has become slower.
+        """
+        qps = plan.qps * plan.slowdown
+        self.tell(f"{qps:.3g} queries/s")
+        tried = replace(load, target_qps=qps)
+        seconds = max(TRIAL_S, ANSWERS_S * latency_s, TRIAL_QUERIES / qps)
+        shown = self.meter.measure(
+            lambda: self.trial(tried, min(seconds, LONGEST_TRIAL_S)),
+            lambda shown: shown.worst,
+            lambda shown: shown.worst <= 1 / plan.slowdown,
         )
-        return replace(best, note=note, hopeless=note)
+        note = f"{load.note}; {qps:.3g} queries/s took {shown.worst:.0%} of a bound"
+        note += f", less {1 - 1 / plan.slowdown:.0%} for a service that slows down"
+        tried = replace(
+            tried, target_qps=plan.qps, probed_share=shown.worst,
+            queries=plan.queries, note=note,
+        )  # fmt: skip
+        return tried, shown
+
+    def _give_up(
+        self,
+        load: ServiceTuned,
+        queue: Queue,
+        chooser: LoadChooser,
+        roomiest: ServiceTuned | None,
+    ) -> ServiceTuned:
+        """Return the load with the most room, and why it is no good where it is not."""
+        if roomiest is None:
+            text = f"an answer alone takes {queue.first_s * 1e3:,.0f} ms of "
+            text += f"{chooser.bound_s * 1e3:,.0f} ms"
+            roomiest = replace(load, target_qps=chooser.most_qps * LIGHTEST)
+        else:
+            share = roomiest.probed_share or 0.0
+            if share * LITTLE_ROOM <= 1:
+                return roomiest
+            text = f"at best {share:.0%} of a bound at {roomiest.target_qps:.3g}/s"
+        note = f"no load tried keeps the bounds on this service: {text}"
+        return replace(roomiest, note=note, hopeless=note)
 
     def _stream(self, given: Tuning, rule: Rule, mode: Mode) -> ServiceTuned:
         most = rule.samples_per_query
@@ -189,7 +282,25 @@ class ServiceProbe:
         note = f"median {middle * 1e3:,.1f} ms in the probe"
         share = EQUAL_SHARE if rule.equal_issue else STREAM_SHARE
         latency_ns = max(1, int(middle * share * 1e9))
-        return ServiceTuned(most, expected_latency_ns=latency_ns, note=note)
+        return ServiceTuned(
+            most, expected_latency_ns=latency_ns, note=note, latency_s=middle
+        )
+
+
+def is_near(best: ServiceTuned | None, qps: float) -> bool:
+    """Return whether a load is hardly heavier than one that was good."""
+    return (
+        best is not None
+        and best.target_qps is not None
+        and (qps * NEAR <= best.target_qps)
+    )
+
+
+def roomier(one: ServiceTuned | None, other: ServiceTuned) -> ServiceTuned:
+    """Return the load whose trial left more room."""
+    if one is None or (other.probed_share or 0.0) < (one.probed_share or 0.0):
+        return other
+    return one
 
 
 def pace(load: ServiceTuned) -> ServiceTuned:
@@ -197,21 +308,6 @@ def pace(load: ServiceTuned) -> ServiceTuned:
     if load.loop_rate is None or load.target_qps is None:
         return load
     return replace(load, target_qps=max(load.target_qps, load.loop_rate * PACED))
-
-
-def roomy(rate: float, first_s: float, bound_s: float, queries: int) -> float:
-    """Return the share of a rate at which the longest wait leaves room to the bound.
-
-    The service as one queue with a constant time a request, random arrivals: waits
-    beyond t are exp(-x t rate) of all, where the share is x / (e^x - 1). Early stopping
-    allows a run of few queries no late one, and a trial of seconds does not see it: at
-    this share three runs of four have none beyond ``BOUND_SHARE``.
-    """
-    room = (BOUND_SHARE * bound_s - first_s) * rate
-    if room <= 0:
-        return 0.0
-    x = math.log(2 * max(queries, 1)) / room
-    return x / math.expm1(x) if x < MOST_X else 0.0
 
 
 def share_of_bounds(rule: Rule, number: Callable[[str], float]) -> float:
@@ -228,3 +324,14 @@ def share_of_bounds(rule: Rule, number: Callable[[str], float]) -> float:
     return max(
         (number(key) / bound for key, bound in bounds.items() if bound), default=0.0
     )
+
+
+def read_tails(rule: Rule, number: Callable[[str], float]) -> LoadTails:
+    """Return what a short run's log shows; ``number`` reads a key of it."""
+    kind = "first_token_" if rule.ttft_ns else ""
+    tails = {
+        share: number(f"result_{kind}{share * 100:.2f}_percentile_latency_ns") / 1e9
+        for share in SHARES
+    }
+    queries = int(number("result_query_count"))
+    return LoadTails(queries, share_of_bounds(rule, number), tails)

@@ -17,6 +17,7 @@ import pytest
 from pytest_mlperf.commands import main
 from pytest_mlperf.commands.explanation import details
 from pytest_mlperf.commands.explanation import table
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.types import Mode
@@ -486,6 +487,23 @@ def test_what_failed_by_more_than_the_log_has_still_failed(
 
     assert (before, code, found["verdict"]) == (0, 1, "INVALID")
     assert found["checks"][-1]["name"] == "on_device"
+
+
+def test_explain_gives_the_advice_that_the_item_gave(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """The report knows what else ran; a log that was changed since is judged anew."""
+    folder = tmp_path / "logs" / "resnet50-server-null" / "performance"
+    logs.performance(folder, "Server", latencies=[17_000_000] * 900 + [10**6])
+    context = Context(run=RunFacts(is_disturbed=True))
+    verdict = judged(folder, "Server", Mode.PERFORMANCE, context)
+    report(tmp_path, verdict)
+    _, (found,) = asked(capsys, folder)
+    advice = {c["name"]: c["remedy"] for c in found["checks"]}
+    given = {check.name: check.remedy for check in verdict.checks}
+
+    assert advice["latency_bound"] == given["latency_bound"]
+    assert advice["latency_bound"].startswith("other programs used")
 
 
 def test_a_report_does_not_excuse_a_log_that_changed_since(

@@ -15,6 +15,7 @@ from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.early_stopping import is_proof
 from pytest_mlperf.core.errors import RunRefused
@@ -25,6 +26,7 @@ from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.run.preflight import check_memory
+from pytest_mlperf.run.preflight import check_time
 from pytest_mlperf.run.preflight import planned_samples
 from tests.support.doubles import rule_for
 
@@ -420,3 +422,56 @@ def test_user_conf_is_a_file_that_python_numbers_do_not_break(tmp_path: Path) ->
 
         assert made.FromConfig(str(path), "resnet50", "SingleStream", 2) == 0
         assert latency == made.single_stream_expected_latency_ns
+
+
+def test_the_expected_time_is_that_of_the_rate_that_was_measured() -> None:
+    """LoadGen is told to expect more, so that its queries do not run out."""
+    offline = replace(planned(Scenario.OFFLINE), answer_rate=100.0)
+    stream = replace(planned(Scenario.MULTI_STREAM), answer_rate=0.5)
+    listed = replace(
+        planned(Scenario.SINGLE_STREAM), equal_issue=True, answer_rate=10.0,
+        expected_latency_ns=10**8,
+    )  # fmt: skip
+
+    assert offline.expected_s == pytest.approx(1.1 * 600 * 123.456 / 100)
+    assert stream.expected_s == 662 / 0.5
+    assert listed.expected_s == 2 * 600 / 0.1 / 10
+
+
+def test_a_load_may_need_more_queries_unless_the_user_said_how_many() -> None:
+    """662 queries allow a late one."""
+    rule = rule_for(Scenario.SERVER)
+    counts = [
+        plan_settings(
+            rule, SEEDS, Mode.PERFORMANCE, available=1, shortening=one, queries=662
+        ).min_query_count
+        for one in (None, FAST, Shortening(None, "--mlperf-min-query-count 500", 500))
+    ]
+
+    assert counts == [662, 662, 500]
+
+
+@pytest.mark.parametrize("limit_s", [None, 200.0, 199.0])
+def test_a_run_that_takes_too_long_is_refused_before_it_begins(
+    limit_s: float | None,
+) -> None:
+    """With what is expected and why, and what to type."""
+    made = replace(planned(Scenario.SERVER, shortening=FAST), target_qps=459 / 200)
+    if limit_s != 199.0:
+        check_time(made, limit_s, "tuned so")
+        return
+    with pytest.raises(RunRefused) as refused:
+        check_time(made, limit_s, "tuned so")
+    text = str(refused.value)
+
+    assert "about 200 s, but may take 199 s: 459 queries at 2.29/s" in text
+    assert "early stopping needs 459 or more (tuned so)" in text
+    assert "--mlperf-time-limit 300" in text
+
+
+def test_a_fast_run_may_take_three_minutes() -> None:
+    """Others have no limit but the user's own."""
+    assert Options(fast=True).run_limit_s == 180
+    assert Options(fast=True, time_limit=600.0).run_limit_s == 600
+    assert Options(time_limit=60.0).run_limit_s == 60
+    assert Options().run_limit_s is None

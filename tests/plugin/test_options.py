@@ -59,6 +59,7 @@ VALUES = {
     "endpoint_ca": "ca.pem",
     "core_type": "trtllm_endpoint",
     "lock_clocks": "1590",
+    "time_limit": "300",
 }
 SWITCHES = ["compliance", "endpoint_chat", "start_from_device", "end_on_device"]
 

@@ -183,6 +183,41 @@ def test_a_display_that_fails_ends_no_run() -> None:
     assert not line._shown
 
 
+TELLING = """
+import pytest
+from pytest_mlperf.plugin.session import State
+from pytest_mlperf.reporting.progress import Progress
+
+@pytest.mark.mlperf(mode="performance", benchmark="resnet50", scenario="offline")
+def test_performance(cell, request):
+    print("captured")
+    for _ in range(3):
+        beat = Progress(cell.id, "performance", "run", expected_s=EXPECTED_S)
+        State.of(request.config).display.show(beat)
+        time.sleep(WAIT_S)
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n1"]])
+@pytest.mark.parametrize(("expected_s", "lines"), [(951.0, 1), (66.0, 0)])
+def test_a_run_that_takes_longer_than_promised_is_announced_once(
+    pytester: pytest.Pytester, workers: list[str], expected_s: float, lines: int
+) -> None:
+    """Terminal or not, whatever is captured, and from a worker too."""
+    wait_s = 1.0 if workers else 0.0
+    source = TELLING.replace("EXPECTED_S", f"{expected_s}").replace(
+        "WAIT_S", f"{wait_s}"
+    )
+    pytester.makepyfile(test_suite=f"import time\n{source}")
+    told = pytester.runpytest_subprocess("--fast", *workers)
+    found = [line for line in told.outlines if " takes " in line]
+
+    told.assert_outcomes(passed=1)
+    text = "mlperf: resnet50-offline-onnxruntime performance takes 15:51 or so"
+    assert found == [text] * lines
+    assert "captured" not in told.outlines
+
+
 def on_terminal(folder: Path, *args: str) -> str:
     """Return what a session writes to a terminal of 80 columns."""
     parent, child = pty.openpty()

@@ -258,8 +258,23 @@ def test_the_header_says_how_long_the_session_takes_at_least(
     assert first == f"mlperf: {count}, round v6.1"
     assert header.estimate_least_s([(cell, "accuracy")], options) == 0.0
     assert header.estimate_least_s([(cell, "bare")], options) == 0.0
-    assert seconds / 4 == header.estimate_least_s(items, options, workers=4)
-    assert seconds / 10 == header.estimate_least_s(items, options, workers=20)
+
+
+def test_the_items_of_one_build_stay_on_one_worker() -> None:
+    """Six runs of three builds take two workers as long as four of them take one."""
+    cells = [
+        cell_of(*name, Scenario.OFFLINE, "onnxruntime", "v6.1")
+        for name in (("bert", "99"), ("bert", "99.9"), ("resnet50", ""))
+    ]
+    items = [(cell, mode) for cell in cells for mode in ("performance", "TEST01")]
+    least_s = {
+        workers: header.estimate_least_s(items, Options(fast=True), workers)
+        for workers in (1, 2, 3, 8)
+    }
+
+    assert least_s == {1: 360, 2: 240, 3: 120, 8: 120}
+    rehearsal = Options(fast=True, rehearsal=True)
+    assert header.estimate_least_s(items, rehearsal, 8) == 120
 
 
 @pytest.mark.parametrize(

@@ -16,25 +16,30 @@ from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.service import EndpointStats
 from pytest_mlperf.api.service import Listener
+from pytest_mlperf.core.early_stopping import is_proof
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.tuning.server_load import BOUND_SHARE
-from pytest_mlperf.tuning.server_load import CAUTION
-from pytest_mlperf.tuning.server_load import LOADS
+from pytest_mlperf.tuning.queue_model import SLOWDOWNS
+from pytest_mlperf.tuning.queue_model import LoadChooser
+from pytest_mlperf.tuning.queue_model import Queue
+from pytest_mlperf.tuning.queue_model import RunLength
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
 from pytest_mlperf.tuning.server_load import PACED
 from pytest_mlperf.tuning.service_probe import LEVELS
+from pytest_mlperf.tuning.service_probe import MOST_LOAD
+from pytest_mlperf.tuning.service_probe import SHARES
+from pytest_mlperf.tuning.service_probe import LoadTails
 from pytest_mlperf.tuning.service_probe import ServiceProbe
 from pytest_mlperf.tuning.service_probe import ServiceTuned
 from pytest_mlperf.tuning.service_probe import pace
-from pytest_mlperf.tuning.service_probe import roomy
 from pytest_mlperf.tuning.service_probe import share_of_bounds
 from tests.support.service_doubles import rule_for
 
 ANSWER = Answer("a", 1)
 SECONDS = 0.1
 """Of one answer."""
+LENGTH = RunLength(459, 600)
 
 
 @dataclass
@@ -56,11 +61,11 @@ class Formula:
         latency = outstanding / rate
         return RequestBatch((ANSWER,) * count, count / rate, (latency,) * count)
 
-    def trial(self, load: ServiceTuned, seconds: float) -> float:
-        del seconds
+    def trial(self, load: ServiceTuned, seconds: float) -> LoadTails:
         assert load.target_qps is not None
         self.tried.append(load.target_qps)
-        return self.slowness * load.target_qps / self.rate
+        share = self.slowness * load.target_qps / self.rate
+        return LoadTails(int(load.target_qps * seconds), share, {})
 
     def tuned(
         self,
@@ -70,7 +75,8 @@ class Formula:
         concurrency: int | None = None,
     ) -> ServiceTuned:
         probe = ServiceProbe(self.loop, self.trial)
-        return probe.tune(rule_for(scenario), mode, given or Tuning(), concurrency)
+        rule = rule_for(scenario)
+        return probe.tune(rule, mode, given or Tuning(), concurrency, LENGTH)
 
 
 def test_more_outstanding_requests_are_asked_for_while_they_bring_more() -> None:
@@ -101,58 +107,87 @@ def test_a_service_that_takes_everything_is_given_the_most_that_is_tried() -> No
     assert LEVELS[-1] == Formula(slots=10**6).tuned(Scenario.OFFLINE).concurrency
 
 
-def test_server_gets_the_heaviest_load_that_keeps_the_bounds_with_room() -> None:
-    """Falling loads; the run gets a fifth less than the trial that kept them."""
-    formula = Formula(slowness=1.0)
+def test_server_gets_a_load_that_a_slower_service_would_keep_too() -> None:
+    """What was tried is as much heavier as its latencies had to be shorter."""
+    formula = Formula(slowness=0.5)
     load = formula.tuned(Scenario.INTERACTIVE, concurrency=20)
-    kept = max(share for share in LOADS if share <= BOUND_SHARE)
+    assert load.target_qps is not None
 
-    assert [formula.rate * s for s in LOADS if s >= kept] == formula.tried
-    assert formula.rate * kept * CAUTION == pytest.approx(load.target_qps)
+    assert formula.tried[-1] / load.target_qps == pytest.approx(SLOWDOWNS[0])
+    assert formula.tried[-1] <= MOST_LOAD * formula.rate
+    assert load.probed_share == pytest.approx(0.5 * formula.tried[-1] / formula.rate)
     assert load.hopeless == ""
 
 
-def longest(share: float, queries: int, seed: int) -> float:
-    """Return the longest wait in one line of random arrivals, in answers."""
-    random = Random(seed)
-    now = free = worst = 0.0
-    for _ in range(queries):
-        now += random.expovariate(share)
-        worst = max(worst, free - now)
-        free = max(now, free) + 1
-    return worst
+def test_a_load_that_makes_tokens_late_is_lowered() -> None:
+    """Whatever the queue's model says: a trial that missed a bound is no good."""
+    formula = Formula(slowness=1.2)
+    load = formula.tuned(Scenario.INTERACTIVE, concurrency=20)
+
+    assert len(formula.tried) > 1
+    assert sorted(formula.tried, reverse=True) == formula.tried
+    assert load.probed_share is not None
+    assert load.probed_share <= 1 / SLOWDOWNS[0]
 
 
-@pytest.mark.parametrize("bound", [5, 8, 30])
-@pytest.mark.parametrize("queries", [460, 5000])
-def test_the_queue_of_a_roomy_share_stays_within_the_bound(
-    bound: int, queries: int
-) -> None:
-    """Simulated forty times; with more queries or less room it is a smaller share."""
-    share = roomy(10.0, 0.05, bound / 10, queries)
-    kept = [longest(share, queries, seed) < bound - 0.5 for seed in range(40)]
+@dataclass
+class OneByOne(Formula):
+    """A server with one slot, whose trials are a simulated queue."""
 
-    assert sum(kept) >= 36
-    assert roomy(10.0, 0.05, bound / 10, 2 * queries) < share
-    assert roomy(10.0, 0.05, bound / 11, queries) < share < 1
+    slots: int = 1
+    real_s: float = SECONDS
+    """That a request really keeps the next one waiting."""
+    bound_s: float = 0.5
+
+    def trial(self, load: ServiceTuned, seconds: float) -> LoadTails:
+        super().trial(load, seconds)
+        assert load.target_qps is not None
+        queries = int(load.target_qps * seconds)
+        shown = sorted(self.latencies(load.target_qps, queries, len(self.tried)))
+        tails = {share: shown[int(share * queries)] for share in SHARES}
+        return LoadTails(queries, tails[0.99] / self.bound_s, tails)
+
+    def latencies(self, qps: float, queries: int, seed: int) -> list[float]:
+        random = Random(seed)
+        now = free = 0.0
+        found = []
+        for _ in range(queries):
+            now += random.expovariate(qps)
+            found.append(max(free - now, 0.0) + SECONDS)
+            free = max(now, free) + self.real_s
+        return found
 
 
-def test_a_first_token_that_takes_the_whole_bound_leaves_no_room() -> None:
-    """And no number overflows on the way."""
-    assert roomy(10.0, 0.4, 0.5, 460) == 0.0
-    assert roomy(0.001, 0.1, 0.5, 460) == 0.0
-
-
-def test_a_queue_that_would_be_too_long_is_not_tried() -> None:
-    """One answer at a time, ten a second, 1/2 s to the first token."""
-    formula = Formula(slots=1, slowness=0.1)
-    probe = ServiceProbe(formula.loop, formula.trial)
+@pytest.mark.parametrize("real_s", [SECONDS, 1.2 * SECONDS, 1.4 * SECONDS])
+def test_the_probe_finds_out_what_the_queue_really_does(real_s: float) -> None:
+    """A run at its load is VALID, and the load is no lighter than half of the best."""
+    service = OneByOne(real_s=real_s)
+    probe = ServiceProbe(service.loop, service.trial)
     rule = rule_for(Scenario.INTERACTIVE)
-    load = probe.tune(rule, Mode.PERFORMANCE, Tuning(), 1, queries=460)
-    most = roomy(formula.rate, SECONDS, 0.5, 460)
+    length = RunLength(459, 60, limit_s=600)
+    load = probe.tune(rule, Mode.PERFORMANCE, Tuning(), 1, length)
+    assert load.target_qps is not None
+    assert load.queries is not None
+    valid = 0
+    for seed in range(20):
+        found = service.latencies(load.target_qps, load.queries, 100 + seed)
+        valid += is_proof(load.queries, sum(x > 0.5 for x in found), 0.99)
+    best = LoadChooser(0.5, 0.99, length, 0.85 / real_s).choose(Queue(real_s, SECONDS))
+    assert best is not None
 
-    assert [pytest.approx(formula.rate * most / CAUTION)] == formula.tried
-    assert formula.rate * most == pytest.approx(load.target_qps)
+    assert valid >= 17
+    assert load.target_qps >= best.qps / 2
+
+
+def test_the_users_own_count_of_queries_is_not_raised() -> None:
+    """Neither is a load looked for that would need more of them."""
+    service = OneByOne()
+    probe = ServiceProbe(service.loop, service.trial)
+    length = RunLength(500, 60, is_fixed=True)
+    rule = rule_for(Scenario.INTERACTIVE)
+    load = probe.tune(rule, Mode.PERFORMANCE, Tuning(), 1, length)
+
+    assert load.queries == 500
 
 
 def test_accuracy_asks_faster_than_a_run_that_is_bounded() -> None:
@@ -174,13 +209,27 @@ def test_what_is_tried_is_told() -> None:
     assert "queries/s" in told[-1]
 
 
-def test_where_no_load_keeps_the_bounds_the_best_is_taken_and_said() -> None:
+def test_where_no_load_keeps_the_bounds_the_roomiest_is_taken_and_named() -> None:
     """The verdict is then an honest INVALID whose remedy knows why."""
     formula = Formula(slowness=100)
     load = formula.tuned(Scenario.SERVER, concurrency=20)
 
-    assert formula.rate * LOADS[-1] == pytest.approx(load.target_qps)
+    assert load.target_qps is not None
+    assert load.target_qps < min(formula.tried)
     assert "no load tried keeps the bounds" in load.hopeless
+    assert load.probed_share is not None
+    assert load.probed_share > 1
+
+
+def test_an_answer_that_is_late_alone_is_not_tried_at_any_load() -> None:
+    """The first token takes as long as the whole bound."""
+    service = Formula(slots=1)
+    rule = replace(rule_for(Scenario.INTERACTIVE), ttft_ns=int(SECONDS * 1e9))
+    probe = ServiceProbe(service.loop, service.trial)
+    load = probe.tune(rule, Mode.PERFORMANCE, Tuning(), 1)
+
+    assert service.tried == []
+    assert "an answer alone takes 100 ms of 100 ms" in load.hopeless
 
 
 def test_what_is_given_is_taken_and_nothing_is_tried() -> None:

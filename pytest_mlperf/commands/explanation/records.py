@@ -105,9 +105,13 @@ def apply_context(verdict: Verdict, recorded: Verdict, report: Path) -> Verdict:
 
 
 def choose_check(check: Check, before: Check | None, recorded: Verdict) -> Check:
-    """Return the recorded check if it was held to a limit other than the round's."""
+    """Return the recorded check if it was held to a limit other than the round's, or
+    failed alike: its remedy knows what else ran, and what the probe had found.
+    """
     if check.status is not Status.FAIL or before is None:
         return check
+    if (before.status, before.found) == (check.status, check.found):
+        return before
     embedded = "embedded" in recorded.labels and check.name.startswith("accuracy_")
     waived = before.status is Status.WAIVED
     return before if (waived or embedded) and before.found == check.found else check

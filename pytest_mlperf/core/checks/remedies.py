@@ -17,6 +17,7 @@ from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import format_ms
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import OTHERS
 
 SLACK = 1.1
 """Offline's query contains this multiple of the minimum duration's work."""
@@ -108,13 +109,59 @@ def choose_latency_ns(measured: int, mean: int) -> int:
 
 
 def advise_lower_load(run: JudgedRun) -> str:
-    """Say which load to try next where the latency is over the bound."""
-    log = run.log
-    if run.context.hopeless:
+    """Say what to do where the latency is over the bound, the likeliest cause first.
+
+    Other programs, a probe that the run contradicts, the load, the hardware: whoever
+    judges a log hears the same, as far as he knows of the first two.
+    """
+    causes = (advise_quiet(run), compare_with_probe(run), advise_load(run))
+    return "; ".join(filter(None, causes))
+
+
+def advise_quiet(run: JudgedRun) -> str:
+    """Say that others used the CPUs during the run; empty where they did not."""
+    facts = run.context.run
+    if not facts.is_disturbed:
+        return ""
+    used = facts.texts.get(OTHERS, "").partition(" (")[0]
+    return (
+        f"other programs used {used or 'the CPUs'} during the run: end them and repeat"
+        " it before anything else"
+    )
+
+
+def compare_with_probe(run: JudgedRun) -> str:
+    """Say where probe and run contradict each other; empty where they do not."""
+    probed, measured = run.context.run.probed_share, compute_bound_share(run)
+    if probed is None or not measured:
+        return ""
+    shown = f"{probed:.0%} of the bound in the probe and {measured:.0%} in the run"
+    if run.context.hopeless and measured < probed:
+        return f"{shown}: the machine was busier in the probe; repeat the run"
+    if probed <= 1 < measured:
         return (
-            f"{run.context.hopeless}; a lower load would not help: try a"
-            " lower precision or a faster device"
+            f"{shown}, at no more load: the machine was slower in the run (other"
+            " programs, the hypervisor, heat); repeat it on a quiet machine"
         )
+    return ""
+
+
+def compute_bound_share(run: JudgedRun) -> float:
+    """Return the worst measured latency as a share of its bound; 0 without one."""
+    log, rule = run.log, run.rule
+    percent = early_stopping_text.format_percentile(rule.percentile or 0.99)
+    bounds = {
+        f"result_{percent}_latency_ns": rule.target_latency_ns,
+        f"result_first_token_{percent}_latency_ns": rule.ttft_ns,
+        f"result_time_per_output_token_{percent}_ns": rule.tpot_ns,
+    }
+    found = [(log.get(key), bound) for key, bound in bounds.items() if bound]
+    return max((ns / bound for ns, bound in found if type(ns) is int), default=0.0)
+
+
+def advise_load(run: JudgedRun) -> str:
+    """Say which load to try next, or that the hardware is too slow for any."""
+    log = run.log
     asked = log.number("effective_target_qps")
     for key, bound, what in list_best_cases(run):
         found = log.get(key)
@@ -133,7 +180,8 @@ def advise_lower_load(run: JudgedRun) -> str:
     lower = format_rate(choose_server_qps(asked, completed, scheduled, share, allowed))
     return (
         f"lower target_qps from {asked:,.6g} to about {lower}{why};"
-        f" then a smaller batch, then fewer streams{advise_on_tokens(run)}"
+        f" then a smaller batch, then fewer streams{advise_on_tokens(run)}, then a"
+        " lower precision or a faster device"
     )
 
 

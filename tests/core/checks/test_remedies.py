@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from pytest_mlperf.core.early_stopping import count_queries_needed
 from pytest_mlperf.core.early_stopping import count_steady_queries
 from pytest_mlperf.core.early_stopping import find_proven_percentile
 from pytest_mlperf.core.early_stopping import is_proof
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -191,3 +193,75 @@ def test_a_log_without_its_settings_tells_no_time(tmp_path: Path) -> None:
         remedies.compute_expected_s(replace(run, log=replace(run.log, values=values)))
         is None
     )
+
+
+LATE_NS = 17_000_000
+DISTURBED = RunFacts(
+    is_disturbed=True, texts={"other load": "1.62 of 2 CPUs (advised)"}
+)
+
+
+def advise(tmp_path: Path, latency_ns: int = LATE_NS, **context: Any) -> str:
+    """Return the remedy of a Server run whose every query took so long, of 15 ms."""
+    folder = logs.performance(
+        tmp_path, "Server", latencies=[latency_ns] * 900 + [10**6]
+    )
+    run = replace(a_run(folder, "Server"), context=Context(**context))
+    return remedies.advise_lower_load(run)
+
+
+def test_a_lower_load_is_advised_by_whoever_judges_the_log(tmp_path: Path) -> None:
+    """The probe's finding that none helps changes nothing of it."""
+    plain = advise(tmp_path / "a")
+    hopeless = "no load tried keeps 15 ms: at best 16.9 ms"
+    probed = RunFacts(probed_share=16.9 / 15)
+
+    assert plain.startswith("lower target_qps from ")
+    assert "faster device" in plain
+    assert advise(tmp_path / "b", hopeless=hopeless, run=probed) == plain
+
+
+def test_contention_is_the_first_cause(tmp_path: Path) -> None:
+    """What else ran is named before load and hardware, which follow."""
+    advice = advise(tmp_path, run=DISTURBED)
+
+    assert advice.startswith("other programs used 1.62 of 2 CPUs during the run: end")
+    assert "; lower target_qps from " in advice
+    assert advise(tmp_path / "quiet", run=RunFacts()).startswith("lower target_qps")
+
+
+@pytest.mark.parametrize(
+    ("latency_ns", "probed_ns", "hopeless", "expected"),
+    [
+        (
+            17_000_000,
+            27_800_000,
+            "at best 27.8 ms",
+            "was busier in the probe",
+        ),
+        (17_000_000, 9_000_000, "", "was slower in the run"),
+        (17_000_000, 16_900_000, "at best 16.9 ms", ""),
+    ],
+)
+def test_a_probe_that_the_run_contradicts_is_the_second_cause(
+    tmp_path: Path, latency_ns: int, probed_ns: int, hopeless: str, expected: str
+) -> None:
+    """One of the two met a disturbed machine."""
+    facts = replace(DISTURBED, probed_share=probed_ns / 15_000_000)
+    advice = advise(tmp_path, latency_ns, hopeless=hopeless, run=facts)
+    causes = [advice.find(c) for c in ("other programs used", expected, "lower target")]
+
+    assert causes == sorted(causes)
+    assert causes[0] == 0
+    assert ("113% in the run" in advice) is bool(expected)
+
+
+def test_a_bound_that_the_fastest_answer_missed_is_the_hardwares(
+    tmp_path: Path,
+) -> None:
+    """No load would help."""
+    folder = logs.performance(tmp_path, "Server", latencies=[LATE_NS] * 900)
+    advice = remedies.advise_lower_load(a_run(folder, "Server"))
+
+    assert advice.startswith("no load meets this bound here: the fastest answer")
+    assert "target_qps" not in advice
