@@ -144,7 +144,7 @@ class RunOptionValues:
     time_limit: float | None = option(
         parse_number, "SECONDS",
         "refuse a run, before it begins, that is expected to take longer",
-        unset="180 with --fast, else none",
+        unset="180 or three times a shortened duration, else none",
     )  # fmt: skip
     min_query_count: int | None = option(
         parse_whole, "N",

@@ -30,8 +30,9 @@ __all__ = ["DEFAULT_ENGINE", "FAST_S", "ROUND_S", "Given", "Options"]
 
 FAST_S = 60.0
 """Minimum duration of a ``--fast`` run, seconds."""
-FAST_LIMIT_S = 180.0
-"""The longest that a ``--fast`` run may be expected to take, seconds."""
+LONGEST_X, FAST_LIMIT_S = 3, 180.0
+"""A shortened run may be expected to take so many times its minimum duration, or so
+many seconds."""
 ROUND_S = 600.0
 """Minimum duration of every round, seconds."""
 ORACLE = "oracle"
@@ -62,7 +63,10 @@ class Options(OptionValues):
     @property
     def run_limit_s(self) -> float | None:
         """The longest that a run may be expected to take; None sets no limit."""
-        return self.time_limit or (FAST_LIMIT_S if self.fast else None)
+        seconds = self.min_duration_s
+        if self.time_limit or seconds is None or seconds >= ROUND_S:
+            return self.time_limit
+        return max(FAST_LIMIT_S, LONGEST_X * seconds)
 
     @property
     def is_shortened(self) -> bool:

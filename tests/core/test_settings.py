@@ -469,8 +469,11 @@ def test_a_run_that_takes_too_long_is_refused_before_it_begins(
     assert "--mlperf-time-limit 300" in text
 
 
-def test_a_fast_run_may_take_three_minutes() -> None:
-    """Others have no limit but the user's own."""
+def test_a_shortened_run_may_take_three_minutes() -> None:
+    """Or three times its duration; others have no limit but the user's own."""
+    assert Options(duration=2.0).run_limit_s == 180
+    assert Options(duration=100.0).run_limit_s == 300
+    assert Options(duration=600.0).run_limit_s is None
     assert Options(fast=True).run_limit_s == 180
     assert Options(fast=True, time_limit=600.0).run_limit_s == 600
     assert Options(time_limit=60.0).run_limit_s == 60
