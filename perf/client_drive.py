@@ -22,7 +22,7 @@ from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.http.client import HttpClient
 from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai.protocol import Dialect
-from pytest_mlperf.services.openai.protocol import StreamReader
+from pytest_mlperf.services.openai.stream_reader import StreamReader
 
 TICK_S = 0.0005
 """How often requests that are due are submitted."""
@@ -32,10 +32,10 @@ PROMPT = "what is the capital of France " * 8
 class Uncounted(StreamReader):
     """Reads the streams of mlcommons/endpoints' server, which tells no usage."""
 
-    def finish(self) -> Answer:
+    def finish(self, *, is_delimited: bool = True) -> Answer:
         self._parse_rest()
         self._usage = len(self._texts)
-        return super().finish()
+        return super().finish(is_delimited=is_delimited)
 
 
 class Ours:

@@ -7,6 +7,7 @@ one entry point (group ``pytest_mlperf.services``); nothing is subclassed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.config.option_types import TOKEN_ENV
 
+SEVERAL = 1.05
+"""Tokens an event on average from which the facts say so."""
+PAUSES, PAUSE_SHARE = 10, 0.2
+"""How many pauses, and which share of all parts, are no accident."""
+
 
 @dataclass(slots=True)
 class EndpointStats:
@@ -30,9 +36,20 @@ class EndpointStats:
     answered: int = 0
     outstanding: int = 0
     most_outstanding: int = 0
-    reconnected: int = 0
-    """Requests sent again because a kept connection had been closed under them."""
+    resent: int = 0
+    """Requests sent again because a kept connection had been closed while idle."""
     tokens: int = 0
+    events: int = 0
+    """Events of streams that brought tokens."""
+    event_tokens: Counter[int] = field(default_factory=Counter)
+    """Tokens in an event -> events, where the service counts them event by event."""
+    passed_over: int = 0
+    """Events and fields that were no part of an answer."""
+    later_parts: int = 0
+    """Pieces of answers after the first ones."""
+    pauses: int = 0
+    """Of those, that came 40 ms after the one before, as acknowledgements that are held
+    back make them."""
     first_token_s: float = 0.0
     """Sum over requests, from sending to the first token."""
     answer_s: float = 0.0
@@ -51,9 +68,36 @@ class EndpointStats:
         if self.first_token_s:  # whole answers have no first token
             first = self.first_token_s / max(self.answered, 1) * 1e3
             found["mean first token"] = f"{first:.1f} ms"
-        if self.reconnected:
-            found["sent again"] = str(self.reconnected)
+        if self.resent:
+            found["sent again"] = str(self.resent)
+        if several := self._describe_events():
+            found["tokens an event"] = several
+        if self.passed_over:
+            found["passed over"] = f"{self.passed_over:,} events or fields"
+        if self.pauses >= max(PAUSES, PAUSE_SHARE * self.later_parts):
+            found["pauses of 40 ms"] = (
+                f"{self.pauses:,} between {self.later_parts:,} parts of answers; where "
+                "tokens are quicker, set TCP_NODELAY in the server or its proxy"
+            )
         return found
+
+    def _describe_events(self) -> str:
+        """Return how many tokens came in one event; empty where it was always one."""
+        if most := max(self.event_tokens, default=0):
+            middle, high = (find_rank(self.event_tokens, q) for q in (0.5, 0.99))
+            return f"p50 {middle}, p99 {high}, most {most}" if most > 1 else ""
+        mean = self.tokens / self.events if self.events else 1
+        return f"mean {mean:.2f}" if mean >= SEVERAL else ""
+
+
+def find_rank(counts: Counter[int], share: float) -> int:
+    """Return the value at a rank, as LoadGen picks percentiles, of counted values."""
+    rank, seen = int(counts.total() * share), 0
+    for value in sorted(counts):
+        seen += counts[value]
+        if seen > rank:
+            return value
+    return 0
 
 
 class Listener(Protocol):
@@ -108,10 +152,17 @@ class ServiceTarget:
     and empty for one that tells none."""
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What the rules and the service want in every request beside the prompt."""
+    refused: tuple[str, ...] = ()
+    """Of the fields that the rules want, those that the service refuses: they are left
+    out, and the verdict says so."""
+    counts_tokens: bool = False
+    """Every event of a stream is asked for the number of tokens so far."""
     timeout_s: float = 600.0
     """A request without an answer for this long is a failure."""
     stall_s: float = 120.0
     """A stream that has begun and sends nothing for this long is a failure."""
+    health: str = ""
+    """The path of its health page, where the user names one."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Secrets stand here and nowhere else: never in a log, a label or a repr."""
     key_name: str = TOKEN_ENV

@@ -31,6 +31,7 @@ from pytest_mlperf.config.option_types import parse_path
 from pytest_mlperf.config.option_types import parse_round
 from pytest_mlperf.config.option_types import parse_scenario
 from pytest_mlperf.config.option_types import parse_switch
+from pytest_mlperf.config.option_types import parse_url_path
 from pytest_mlperf.config.option_types import parse_urls
 from pytest_mlperf.config.option_types import parse_variable
 from pytest_mlperf.config.option_types import parse_whole
@@ -312,6 +313,10 @@ class OptionValues(RunOptionValues):
         parse_variable, "NAME",
         "environment variable that holds the endpoints' bearer token",
         unset=TOKEN_ENV,
+    )  # fmt: skip
+    endpoint_health: str | None = option(
+        parse_url_path, "PATH", "the endpoints' health page, which has to answer 200",
+        unset="/health where there is one; the list of models is enough",
     )  # fmt: skip
     endpoint_ca: Path | None = option(
         parse_path, "FILE",

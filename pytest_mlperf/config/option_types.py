@@ -228,6 +228,13 @@ def _find_url_problem(url: str) -> str:
     return ""
 
 
+def parse_url_path(text: str) -> str:
+    """The path of a page, without host and query."""
+    if not re.fullmatch(r"/[!-~]*", text) or {*"?#"} & {*text}:
+        raise ValueError("a path that begins with /, without ? and #")
+    return text
+
+
 def parse_variable(text: str) -> str:
     """The name of an environment variable, never the secret in it."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", text):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pytest_mlperf.config.option_specs import DEFAULT_ENGINE
 from pytest_mlperf.config.option_specs import SPECS
 from pytest_mlperf.config.option_specs import OptionValues
+from pytest_mlperf.config.option_types import TOKEN_ENV
 from pytest_mlperf.config.option_types import find_token_problem
 from pytest_mlperf.config.option_types import number_for
 from pytest_mlperf.config.option_types import parse_path
@@ -286,10 +287,13 @@ def _refuse_missing_credentials(options: Options, environ: Mapping[str, str]) ->
             "set, but should hold the endpoints' bearer token; set it, or leave the "
             "option out where no token is asked for"
         )
-    if name and (problem := find_token_problem(environ[name].strip())):
-        raise ValueError(
-            f"--mlperf-endpoint-token-env {name}: that environment variable {problem}"
-        )
+    if options.endpoint or name:
+        used = name or TOKEN_ENV
+        if problem := find_token_problem(environ.get(used, "").strip()):
+            option = (
+                f"--mlperf-endpoint-token-env {name}" if name else "--mlperf-endpoint"
+            )
+            raise ValueError(f"{option}: the environment variable {used} {problem}")
     ca_file = options.endpoint_ca
     if ca_file and not ca_file.is_file():
         raise ValueError(

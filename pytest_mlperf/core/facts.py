@@ -53,6 +53,12 @@ class RunFacts:
     """Reports folders of other sessions that measured on this machine meanwhile."""
     is_attached: bool = False
     """The service ran before: its own load, if it is here, is other programs'."""
+    requests: int = 0
+    """That a service was sent; 0 where an engine answered."""
+    resent: int = 0
+    """Of those, that went out twice, because a connection closed under them."""
+    refused_fields: tuple[str, ...] = ()
+    """What the rules put into a request and the server refuses: ``ignore_eos``."""
     compared_with: Mapping[str, str] = field(default_factory=dict)
     """Compliance: what the test needs -> the folder of that run."""
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +96,7 @@ class RunFacts:
             "precision": self.precision,
             "input types": ", ".join(self.input_types),
             "workload": self.workload,
+            "refused by the server": ", ".join(self.refused_fields),
             "weights file": self.weights_file,
             "weight transformations": self.weight_transformations,
             BARE_LOOP: "" if loop is None else f"{loop:.6g}",
@@ -107,6 +114,6 @@ class RunFacts:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunFacts:
         """Return the facts of ``to_dict``'s values; ``TypeError`` for others."""
-        names = ("input_types", "sessions_beside")
+        names = ("input_types", "sessions_beside", "refused_fields")
         tuples = {name: tuple(values.get(name, ())) for name in names}
         return cls(**{**values, **tuples})

@@ -166,6 +166,12 @@ class Verdict:
         )
         return "; ".join(filter(None, [judged, shown and f"unjudged: {shown}"]))
 
+    def requests(self) -> str:
+        """Return what a service's client had to do beside asking once; else nothing."""
+        if not self.run.resent:
+            return ""
+        return f"{self.run.resent:,} of {self.run.requests:,} requests sent again"
+
     def explain(self) -> str:
         """Return the verdict in words: failed checks first, each with its remedy."""
         title = f"{self.benchmark} {self.scenario} {self.mode} ({self.engine})"
@@ -185,8 +191,7 @@ class Verdict:
             lines.append(f"  tuned by: {tuning}")
         if self.outcome == "INVALID" and self.run.is_disturbed:
             lines.append(f"  {OTHERS}: {self.facts[OTHERS]}")
-        if text := self.tokens():
-            lines.append(f"  {text}")
+        lines += [f"  {text}" for text in (self.tokens(), self.requests()) if text]
         passed = sum(c.status is Status.PASS for c in self.checks)
         lines.append(f"  {passed} of {len(self.checks)} rules passed")
         if self.folder:

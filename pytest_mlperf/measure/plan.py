@@ -168,6 +168,9 @@ def plan_service(
         "balance": options.endpoint_balance,
         "concurrency": options.endpoint_concurrency,
         "timeout_s": options.endpoint_timeout,
+        # A started server's own page is asked until it is ready.
+        "health": options.endpoint_health
+        or (table.get("health") if options.endpoint else None),
         "token_env": options.endpoint_token_env,
         "ca_file": str(options.endpoint_ca) if options.endpoint_ca else None,
     }

@@ -65,15 +65,16 @@ class Row:
     higher_is_better: bool
     note: str = ""
     """Lines under the row, apart by semicolons: what ran beside it; first and further
-    tokens, in percent of their limits, and what is unjudged; or the best that others
-    published.
+    tokens, in percent of their limits, what is unjudged, and requests sent again; or
+    the best that others published.
     """
 
 
 def _notes(v: Verdict) -> tuple[str, ...]:
     # The path of a session's folder may have any character.
     beside = v.run.disturbance.encode("ascii", "backslashreplace").decode()
-    return beside and f"beside {beside}", v.tokens() or v.facts.get("beside", "")
+    figures = v.tokens() or v.facts.get("beside", "")
+    return beside and f"beside {beside}", figures, v.requests()
 
 
 def _read(metric: Metric | None) -> tuple[float | None, str]:

@@ -143,6 +143,9 @@ def make_service_facts(
         workload=workload.title,
         bare_loop_per_s=tuned.loop_rate,
         probed_share=tuned.probed_share,
+        requests=sum(one.sent for one in stats),
+        resent=sum(one.resent for one in stats),
+        refused_fields=tuple(target.refused),
         texts=texts,
     )
 

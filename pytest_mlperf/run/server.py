@@ -168,6 +168,7 @@ def service_target(spec: ServiceSpec, urls: tuple[str, ...]) -> ServiceTarget:
         chat=spec.chat,
         timeout_s=spec.timeout_s,
         stall_s=spec.stall_s,
+        health=spec.health,
         headers={"Authorization": f"Bearer {key}"} if key else {},
         key_name=spec.token_env,
         ca_file=spec.ca_file,

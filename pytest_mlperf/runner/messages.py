@@ -61,6 +61,8 @@ class ServiceSpec:
     """Requests before a run, untimed."""
     timeout_s: float = 600.0
     stall_s: float = 90.0
+    health: str = ""
+    """Of servers that run already; empty: ``/health`` where there is one."""
     token_env: str = TOKEN_ENV
     ca_file: str | None = None
 

@@ -56,6 +56,7 @@ VALUES = {
     "endpoint_concurrency": "64",
     "endpoint_timeout": "30",
     "endpoint_token_env": "TOKEN",
+    "endpoint_health": "/ready",
     "endpoint_ca": "ca.pem",
     "core_type": "trtllm_endpoint",
     "lock_clocks": "1590",

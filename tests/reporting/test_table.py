@@ -78,6 +78,16 @@ def test_first_and_further_tokens_stand_under_their_row(
     assert verdict == Verdict.from_json(verdict.to_json())
 
 
+def test_requests_that_went_out_again_stand_under_their_row(
+    make_verdict: Make,
+) -> None:
+    """A fact that only verdict.json has is seen by nobody."""
+    often = RunFacts(requests=2180, resent=2)
+    lines = table([make_verdict(run=often)], 200)
+
+    assert "    2 of 2,180 requests sent again" in lines
+
+
 def test_what_no_rule_bounds_is_marked_unjudged(make_verdict: Make) -> None:
     """In the table and in the verdict's own words."""
     shown = {

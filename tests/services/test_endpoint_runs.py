@@ -115,6 +115,12 @@ def test_two_endpoints_are_one_system_with_figures_of_each(
     assert min(counts) > 10
 
 
+def drop_request(send: endpoint.Sender, number: int) -> bool:  # noqa: ARG001
+    """Read the request, wait, and close: as a server that sheds load does."""
+    time.sleep(0.1)
+    return False
+
+
 FAULTS: list[tuple[str, endpoint.Behavior, str]] = [
     ("HTTP 429", endpoint.answer_status(429, "slow down"), "HTTP 429: slow down"),
     (
@@ -132,12 +138,18 @@ FAULTS: list[tuple[str, endpoint.Behavior, str]] = [
     (
         "malformed",
         endpoint.send_parts(endpoint.START, endpoint.format_chunk(b"nonsense\n\n")),
-        "malformed event stream",
+        "its body begins with 'nonsense",
     ),
+    ("drops", drop_request, "the server closed the connection before the answer"),
     (
         "empty choices",
-        endpoint.send_parts(endpoint.START, endpoint.format_event({"choices": []})),
-        "empty choices",
+        endpoint.send_parts(
+            endpoint.START,
+            endpoint.format_event({"choices": []}),
+            endpoint.END,
+            keep=True,
+        ),
+        "no event of an answer",
     ),
     (
         "too many tokens",
@@ -258,7 +270,7 @@ def test_an_answer_without_text_is_no_error(
     runner: Runner, serve: ServeEndpoint, make_task: MakeTask
 ) -> None:
     """LoadGen would read a first token's time that it was never given."""
-    server = serve(answer_without_text)
+    server = serve(endpoint.answer_well_until(1, answer_without_text))
     task = make_task([server.url], tuning=Tuning(target_qps=400))
     verdict = judge_run(task, runner.run(task))
 

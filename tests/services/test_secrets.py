@@ -67,7 +67,7 @@ def answer(behavior: endpoint.Behavior, first: int = 0) -> dict[str, Any]:
 
 
 ECHOES = {
-    "health": page("/health", endpoint.format_page(503, CUT[100:])),
+    "health": {"pages": {"/health": endpoint.format_page(503, CUT[100:])}},
     "models": page("/v1/models", endpoint.format_model_list(f"m-{KEY}", "n")),
     "no models": page("/v1/models", endpoint.format_page(500, KEY)),
     "401": answer(endpoint.answer_status(401, f"unknown {KEY}")),

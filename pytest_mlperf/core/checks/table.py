@@ -9,6 +9,7 @@ from pytest_mlperf.core.checks import device
 from pytest_mlperf.core.checks import latency
 from pytest_mlperf.core.checks import loadgen
 from pytest_mlperf.core.checks import metric
+from pytest_mlperf.core.checks import requests
 from pytest_mlperf.core.checks import result
 from pytest_mlperf.core.checks import settings
 from pytest_mlperf.core.checks import summary
@@ -40,6 +41,8 @@ CHECKS: tuple[RuleCheck, ...] = (
     settings.issue_modes,
     settings.token_latencies,
     metric.metric_present,
+    requests.requests_resent,
+    requests.request_fields,
     device.on_device,
     audit.audit_settings,
     accuracy.whole_dataset,

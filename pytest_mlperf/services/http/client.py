@@ -138,9 +138,9 @@ class HttpClient:
             endpoint = self._choose_endpoint()
             if endpoint is None:
                 break
-            connection = endpoint.idle.pop()
             ticket, sample = waiting.popleft()
-            send(connection, ticket, sample)
+            if not send(endpoint.idle.pop(), ticket, sample):
+                waiting.appendleft((ticket, sample))
         if waiting:
             self._ask_for_connections(len(waiting))
 

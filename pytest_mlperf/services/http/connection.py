@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from pytest_mlperf.api.errors import RequestFailed
@@ -12,14 +15,20 @@ from pytest_mlperf.api.service import EndpointStats
 from pytest_mlperf.core.redaction import cut
 from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.http.http1 import ResponseReader
+from pytest_mlperf.services.http.tcp_state import TcpState
 
 SHOWN_CHARACTERS = 300
 """Characters of a refusal's body that its message shows."""
 READ_BYTES = 1 << 13
 """Bytes of it that are read: secrets are hidden before anything is cut."""
-IDLE_S = 1.0
-"""A reused connection that closes later than this after a request was sent was not
-closed while it was idle: the server had received the request and dropped it."""
+LOCATION = re.compile(rb"\r\nlocation:[ \t]*([^\r]+)", re.IGNORECASE)
+CODING = re.compile(rb"\r\ncontent-encoding:[ \t]*(?!identity)([^\r]+)", re.IGNORECASE)
+RESET_S = 0.005
+"""A reset that comes later than this, beyond a round trip, was no answer to what was
+sent: the server had closed with the request unread."""
+LEAST_PAUSE_S, MOST_PAUSE_S = 0.038, 0.046
+"""How long Linux holds an acknowledgement back, at least (TCP_DELACK_MIN)."""
+PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
 
 class AnswerReader(Protocol):
@@ -32,8 +41,26 @@ class AnswerReader(Protocol):
     def first(self) -> Answer:
         """The first token, once ``feed`` has returned True."""
 
-    def finish(self) -> Answer:
-        """Return the answer; raises ``BadAnswer`` for one that does not count."""
+    @property
+    def events(self) -> int:
+        """Events that brought tokens."""
+
+    @property
+    def event_tokens(self) -> Sequence[int]:
+        """How many tokens each of them brought, where that is known."""
+
+    @property
+    def passed_over(self) -> int:
+        """Events and fields that are no part of an answer."""
+
+    def describe(self) -> str:
+        """Return what of the answer was read, for a message; may be empty."""
+
+    def finish(self, *, is_delimited: bool = True) -> Answer:
+        """Return the answer; raises ``BadAnswer`` for one that does not count.
+
+        ``is_delimited``: something else than the closed connection tells its end.
+        """
 
 
 class Endpoint:
@@ -57,7 +84,8 @@ class Connection:
 
     __slots__ = (
         "endpoint", "fd", "has_begun", "is_reused", "last_s", "reader", "refusal",
-        "response", "sample", "sent_s", "socket", "ticket", "unsent",
+        "response", "sample", "sent_before", "sent_bytes", "sent_s", "socket",
+        "ticket", "unsent",
     )  # fmt: skip
 
     def __init__(self, connected: socket.socket, endpoint: Endpoint) -> None:
@@ -70,6 +98,8 @@ class Connection:
         self.ticket = self.sample = 0
         self.sent_s = self.last_s = 0.0
         """When the request was sent, and when bytes arrived last (monotonic)."""
+        self.sent_bytes = self.sent_before = 0
+        """Bytes sent in all, and before the request that is carried now."""
         self.unsent = b""
         self.refusal = b""
         self.is_reused = False
@@ -77,13 +107,108 @@ class Connection:
         self.has_begun = False
         """The first token of the answer has arrived."""
 
+    def begin_request(
+        self, ticket: int, sample: int, reader: AnswerReader, now: float
+    ) -> None:
+        """Note that a request is being sent."""
+        self.ticket, self.sample, self.reader = ticket, sample, reader
+        self.sent_s = self.last_s = now
+        self.sent_before = self.sent_bytes
+        self.refusal = b""
+        self.has_begun = False
+        stats = self.endpoint.stats
+        stats.sent += 1
+        stats.outstanding += 1
+        if stats.outstanding > stats.most_outstanding:
+            stats.most_outstanding = stats.outstanding
+
+    def note_answer(self, answer: Answer) -> None:
+        """Add an answer to the endpoint's figures."""
+        stats, reader = self.endpoint.stats, self.reader
+        stats.answered += 1
+        stats.outstanding -= 1
+        stats.tokens += answer.tokens
+        stats.answer_s += self.last_s - self.sent_s
+        if reader and reader.events:
+            stats.events += reader.events
+            stats.event_tokens.update(reader.event_tokens)
+            stats.passed_over += reader.passed_over
+
+    def note_arrival(self, *, is_first: bool) -> None:
+        """Note that a part of the answer has arrived, and whether after a pause that
+        a delayed acknowledgement makes.
+        """
+        now = time.monotonic()
+        if not is_first:
+            stats = self.endpoint.stats
+            stats.later_parts += 1
+            stats.pauses += LEAST_PAUSE_S < now - self.last_s < MOST_PAUSE_S
+        self.last_s = now
+
+    def acknowledge(self) -> None:
+        """Acknowledge at once what has arrived, while more is to come.
+
+        A server that waits for it before its next small write (RFC 896) would pause
+        for 40 ms.
+        """
+        with suppress(OSError):
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def has_closed(self) -> bool:
+        """Return whether the server has closed the connection, while it is idle."""
+        try:
+            # Below TLS, which cannot peek.
+            return not socket.socket.recv(self.socket, 1, PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def was_closed_while_idle(self, *, is_reset: bool) -> bool:
+        """Return whether the server had closed before the request reached it.
+
+        RFC 9112, 9.3.1: a server may close an idle connection just as a request is on
+        its way. That is so where the close came within a round trip, or where nothing
+        of the request was acknowledged. A reset acknowledges nothing, so it has to come
+        at once. A server that took the request and closed then has dropped it.
+        """
+        if not self.is_reused or self.response.started:
+            return False
+        after_s = time.monotonic() - self.sent_s
+        state = TcpState.read(self.socket)
+        if after_s <= state.round_trip_s:
+            return True
+        # Of TLS only the kernel's count is whole; both are too small where they err.
+        own = self.sent_bytes - self.sent_before
+        before = max(self.sent_before, state.sent - own)
+        is_new = state.acknowledged is not None and state.acknowledged <= before
+        return is_new and (not is_reset or after_s <= state.round_trip_s + RESET_S)
+
     def failure(self, problem: str) -> RequestFailed:
         """Return the error of the request that the connection carries."""
         after_s = time.monotonic() - self.sent_s
         return RequestFailed(self.endpoint.address.url, self.sample, after_s, problem)
 
+    def answer_failure(self, problem: str) -> RequestFailed:
+        """Return the error of an answer that does not count.
+
+        A coding that nobody asked for is why nothing in it could be read.
+        """
+        if coded := CODING.search(self.response.fields):
+            problem = (
+                f"Content-Encoding: {cut(coded[1], 40)}, but identity was "
+                f"asked for; switch the server's compression off ({problem})"
+            )
+        return self.failure(problem)
+
     def refusal_failure(self) -> RequestFailed:
         """Return the error of a request that was answered with another status."""
         body = cut(self.refusal, SHOWN_CHARACTERS).strip()
         status = f"HTTP {self.response.status}"
+        if place := LOCATION.search(self.response.fields):
+            where = cut(place[1], SHOWN_CHARACTERS)
+            status += (
+                f" to {where}, but redirects are not followed; name that server with "
+                "--mlperf-endpoint"
+            )
         return self.failure(f"{status}: {body}" if body else status)

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 
 from pytest_mlperf.api.errors import BadAnswer
 from pytest_mlperf.api.samples import Answer
-from pytest_mlperf.services.http.connection import IDLE_S
 from pytest_mlperf.services.http.connection import READ_BYTES
 from pytest_mlperf.services.http.connection import AnswerReader
 from pytest_mlperf.services.http.connection import Connection
@@ -24,6 +23,8 @@ from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.http.http1 import BadResponse
 
 RECEIVE_BYTES = 1 << 16
+IDLE_S = 0.001
+"""A connection that was idle for longer is looked at before it is used again."""
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -68,21 +69,20 @@ class ConnectionPool:
             connection.socket.close()
         self.connections.clear()
 
-    def send(self, connection: Connection, ticket: int, sample: int) -> None:
-        """Send a sample's request on an idle connection."""
-        endpoint = connection.endpoint
-        connection.ticket, connection.sample = ticket, sample
-        connection.reader = self._open_reader(sample)
-        connection.sent_s = connection.last_s = time.monotonic()
-        connection.refusal = b""
-        connection.has_begun = False
+    def send(self, connection: Connection, ticket: int, sample: int) -> bool:
+        """Send a sample's request on an idle connection.
+
+        Returns False where the server has closed it: nothing was sent.
+        """
+        now = time.monotonic()
+        was_idle = connection.is_reused and now - connection.last_s > IDLE_S
+        if was_idle and connection.has_closed():
+            self._drop(connection)
+            return False
+        connection.begin_request(ticket, sample, self._open_reader(sample), now)
         self.busy[connection.fd] = connection
-        stats = endpoint.stats
-        stats.sent += 1
-        stats.outstanding += 1
-        if stats.outstanding > stats.most_outstanding:
-            stats.most_outstanding = stats.outstanding
-        self._push(connection, endpoint.head + self._requests[sample])
+        self._push(connection, connection.endpoint.head + self._requests[sample])
+        return True
 
     def _push(self, connection: Connection, data: bytes) -> None:
         try:
@@ -90,8 +90,10 @@ class ConnectionPool:
         except WOULD_BLOCK:
             sent = 0
         except OSError as error:
-            self._break(connection, f"the connection broke while sending ({error})")
+            problem = f"the connection broke while sending ({error})"
+            self._break(connection, problem, error)
             return
+        connection.sent_bytes += sent
         if sent < len(data):
             if not connection.unsent:
                 both = select.EPOLLIN | select.EPOLLOUT
@@ -114,7 +116,7 @@ class ConnectionPool:
                 return
             except OSError as error:
                 problem = f"the connection broke ({error.strerror or error})"
-                self._break(connection, problem)
+                self._break(connection, problem, error)
                 return
             if not data:
                 self._end(connection)
@@ -134,17 +136,20 @@ class ConnectionPool:
         if reader is None:
             self._drop(connection)  # bytes that answer no request: out of step
             return
+        is_first = not response.started
         try:
             content = response.feed(data)
             if response.status == 200:
                 if content and reader.feed(content):
                     self._begin_answer(connection, reader.first)
-                connection.last_s = time.monotonic()
+                connection.note_arrival(is_first=is_first)
                 if response.ended:
                     self._finish_answer(connection, reader.finish())
+                else:
+                    connection.acknowledge()
                 return
         except (BadResponse, BadAnswer) as error:
-            raise connection.failure(str(error)) from None
+            raise connection.answer_failure(str(error)) from None
         connection.refusal += content[:READ_BYTES]
         if response.ended or len(connection.refusal) >= READ_BYTES:
             raise connection.refusal_failure()
@@ -156,11 +161,7 @@ class ConnectionPool:
         connection.endpoint.stats.first_token_s += waited_s
 
     def _finish_answer(self, connection: Connection, answer: Answer) -> None:
-        stats = connection.endpoint.stats
-        stats.answered += 1
-        stats.outstanding -= 1
-        stats.tokens += answer.tokens
-        stats.answer_s += connection.last_s - connection.sent_s
+        connection.note_answer(answer)
         self.answers.append((connection.ticket, answer))
         del self.busy[connection.fd]
         connection.reader = None
@@ -180,28 +181,31 @@ class ConnectionPool:
             if response.status != 200:
                 raise connection.refusal_failure()
             try:
-                self._finish_answer(connection, reader.finish())
+                self._finish_answer(connection, reader.finish(is_delimited=False))
             except BadAnswer as error:
-                raise connection.failure(str(error)) from None
+                raise connection.answer_failure(str(error)) from None
         else:
             self._break(connection, "the server closed the connection")
 
-    def _break(self, connection: Connection, problem: str) -> None:
+    def _break(
+        self, connection: Connection, problem: str, error: OSError | None = None
+    ) -> None:
         """Fail, or send again where an idle connection had been closed unnoticed.
 
-        RFC 9112 9.3.1: a server may close an idle connection just as a request is on
-        its way. Sending again is counted, and the time before it counts too.
+        Sending again is counted, and the time before it counts too.
         """
         if connection.reader is None:
             self._drop(connection)
             return
-        was_received = time.monotonic() - connection.sent_s > IDLE_S
-        has_started = connection.response.started
-        if not connection.is_reused or has_started or was_received:
-            place = "in the middle of" if has_started else "before"
-            raise connection.failure(f"{problem} {place} the answer")
+        is_reset = isinstance(error, ConnectionResetError)
+        if not connection.was_closed_while_idle(is_reset=is_reset):
+            has_begun = connection.response.started
+            place = "in the middle of" if has_begun else "before"
+            read = connection.reader.describe() if has_begun else ""
+            shown = f"; {read}" if read else ""
+            raise connection.failure(f"{problem} {place} the answer{shown}")
         stats = connection.endpoint.stats
-        stats.reconnected += 1
+        stats.resent += 1
         stats.sent -= 1
         stats.outstanding -= 1
         del self.busy[connection.fd]

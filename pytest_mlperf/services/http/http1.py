@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pytest_mlperf.core.redaction import cut
 
 LONGEST_HEAD = 1 << 16
-CONTINUE = 100
-BODILESS = (204, 304)
+SWITCHING_PROTOCOLS = 101
+BODILESS = (SWITCHING_PROTOCOLS, 204, 304)
 """Statuses whose responses have no body."""
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
 _CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
+_KEEPS = re.compile(rb"\r\nconnection:[^\r]*keep-alive", re.IGNORECASE)
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;.*)?$", re.DOTALL)
 
@@ -31,7 +32,7 @@ def format_head(method: str, path: str, host: str, headers: Mapping[str, str]) -
 
     Raises ``ValueError`` for a header with a line break.
     """
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "Accept-Encoding: identity"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     for line in lines:
         if "\r" in line or "\n" in line:
@@ -66,12 +67,16 @@ def _parse_size(line: bytes) -> int:
 class ResponseReader:
     """Reads the responses of a connection, one after another."""
 
-    __slots__ = ("_data", "_in_trailer", "_left", "chunked", "ended", "keep", "status")
+    __slots__ = (
+        "_data", "_in_trailer", "_left", "chunked", "ended", "fields", "keep", "status",
+    )  # fmt: skip
 
     _data: bytes
     _left: int | None
     """Bytes of the body or chunk still to come; None: until the connection closes."""
     status: int
+    fields: bytes
+    """The head of the response that came last, interim ones too."""
 
     def __init__(self) -> None:
         self.begin()
@@ -82,6 +87,7 @@ class ResponseReader:
         self._left = 0
         self._in_trailer = False
         self.status = 0
+        self.fields = b""
         self.ended = False
         self.keep = True
         self.chunked = False
@@ -89,7 +95,7 @@ class ResponseReader:
     @property
     def started(self) -> bool:
         """True once a byte of the response has arrived."""
-        return bool(self.status or self._data)
+        return bool(self.fields or self._data)
 
     def feed(self, data: bytes) -> bytes:
         """Return the bytes of the body in ``data``; sets ``ended``.
@@ -118,34 +124,46 @@ class ResponseReader:
             self.ended = True
         return self.ended
 
+    @property
+    def is_delimited(self) -> bool:
+        """False where nothing but the closed connection ends the body."""
+        return self.chunked or self._left is not None
+
     def _head(self, data: bytes) -> bytes | None:
         """Read the head; return what follows it, or None while incomplete."""
         data = self._data + data if self._data else data
-        end = data.find(b"\r\n\r\n")
-        if not b"HTTP/1.".startswith(data[:7]) or max(end, 0) > LONGEST_HEAD:
-            raise BadResponse(f"{cut(data, 60)!r} instead of an HTTP/1.1 response")
-        if end < 0:
-            if len(data) > LONGEST_HEAD:
-                raise BadResponse("a head without end")
-            self._data = data
-            return None
-        match = _STATUS.match(data)
-        if match is None:
-            raise BadResponse(f"{cut(data, 60)!r} instead of an HTTP/1.1 response")
-        fields, data = data[: end + 2], data[end + 4 :]
-        self._data = b""
-        status = int(match[1])
-        if status == CONTINUE:
-            return self._head(data) if data else None
+        while data:
+            end = data.find(b"\r\n\r\n")
+            if not b"HTTP/1.".startswith(data[:7]) or max(end, 0) > LONGEST_HEAD:
+                raise BadResponse(f"{cut(data, 60)!r} instead of an HTTP/1.1 response")
+            if end < 0:
+                if len(data) > LONGEST_HEAD:
+                    raise BadResponse("a head without end")
+                break
+            match = _STATUS.match(data)
+            if match is None:
+                raise BadResponse(f"{cut(data, 60)!r} instead of an HTTP/1.1 response")
+            self.fields, data = data[: end + 2], data[end + 4 :]
+            status = int(match[1])
+            # RFC 9110, 15.2: any number of interim responses may come before.
+            if status >= 200 or status == SWITCHING_PROTOCOLS:
+                self._data = b""
+                self._take_head(status, self.fields)
+                return data
+        self._data = data
+        return None
+
+    def _take_head(self, status: int, fields: bytes) -> None:
         self.status = status
         self.keep = not _CLOSE.search(fields)
+        if fields.startswith(b"HTTP/1.0"):
+            self.keep = bool(_KEEPS.search(fields))
         if _CHUNKED.search(fields):
             self.chunked = True
         elif length := _LENGTH.search(fields):
             self._left = int(length[1])
         elif status not in BODILESS:
             self._left, self.keep = None, False
-        return data
 
     def _chunks(self, data: bytes) -> bytes:
         data = self._data + data if self._data else data

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
+from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.redaction import cut
@@ -36,12 +37,18 @@ class HttpReply:
 
     status: int
     body: bytes
+    location: str = ""
+    """Where a redirect points."""
 
     @property
     def shown(self) -> str:
         """Status and the beginning of the body, for a message."""
         text = cut(self.body, SHOWN_CHARACTERS).strip()
-        return f"HTTP {self.status}: {text}" if text else f"HTTP {self.status}"
+        status = f"HTTP {self.status}"
+        if self.location:
+            where = cut(self.location, SHOWN_CHARACTERS)
+            status += f" to {where} (redirects are not followed)"
+        return f"{status}: {text}" if text else status
 
 
 def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpReply:
@@ -62,7 +69,8 @@ def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpRep
                 fields = {**headers, "Host": address.authority}
                 connection.request("GET", f"{address.base}{path}", headers=fields)
                 reply = connection.getresponse()
-                return HttpReply(reply.status, reply.read(MOST_BYTES))
+                location = reply.getheader("Location") or ""
+                return HttpReply(reply.status, reply.read(MOST_BYTES), location)
     except ssl.SSLCertVerificationError as error:
         raise RunRefused(
             f"{where}: the certificate is not trusted ({error.verify_message}); name "
@@ -86,17 +94,34 @@ def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpRep
         ) from None
 
 
-def check_health(address: Address, headers: Mapping[str, str], key_name: str) -> None:
-    """Raise ``RunRefused`` for an endpoint that is not healthy or refuses the key."""
-    health = send_get(address, HEALTH, headers)
-    check_key(address, HEALTH, health, headers, key_name)
-    if health.status >= http.client.INTERNAL_SERVER_ERROR and (
-        health.status not in NO_PATH
-    ):
+def ask_endpoint(
+    address: Address, target: ServiceTarget
+) -> tuple[str, tuple[str, ...] | None]:
+    """Return what an endpoint's health page says instead of 200, and its models.
+
+    Not every server has such a page, and behind a gateway it may be another's: a list
+    of models is enough, unless the user named the page. Raises ``RunRefused`` for an
+    endpoint that is not healthy or refuses the key.
+    """
+    headers, key_name = target.headers, target.key_name
+    path = target.health or HEALTH
+    health = send_get(address, path, headers)
+    check_key(address, path, health, headers, key_name)
+    is_healthy = health.status == http.client.OK
+    if target.health and not is_healthy:
         raise RunRefused(
-            f"{address.url}{HEALTH}: found {health.shown}, but should be 200; wait "
-            "until the server has loaded its model, or look into its log"
+            f"{address.url}{path}: found {health.shown}, but should be 200; wait until "
+            "the server has loaded its model, look into its log, or correct "
+            "--mlperf-endpoint-health"
         )
+    served = list_models(address, headers, key_name)
+    if served is None and health.status >= http.client.INTERNAL_SERVER_ERROR:
+        raise RunRefused(
+            f"{address.url}{path}: found {health.shown}, but should be 200, and there "
+            f"is no {MODELS} either; wait until the server has loaded its model, look "
+            "into its log, or name its health page with --mlperf-endpoint-health PATH"
+        )
+    return "" if is_healthy else f"{path}: {health.shown}", served
 
 
 def check_key(

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pytest_mlperf.api.embedded_server import ServerRecipe
-from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
@@ -32,24 +30,13 @@ from pytest_mlperf.services.http import http1
 from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.http.client import HttpClient
 from pytest_mlperf.services.http.connection import Endpoint
+from pytest_mlperf.services.openai import negotiation
 from pytest_mlperf.services.openai import preflight
 from pytest_mlperf.services.openai.protocol import Dialect
 
 TRIAL_S = 120.0
 """How long a test completion may take: the first one may compile kernels."""
 TRIAL_TOKENS = 8
-Fields = Mapping[str, Any]
-ASK_IDS: tuple[Fields, ...] = (
-    {"return_token_ids": True},
-    {"logprobs": 1, "post_sampling_probs": True},
-    {"detokenize": False},
-)
-"""Fields that ask for token ids: from vLLM and those that follow it; from llama.cpp,
-which sends them with the probabilities after sampling (free: greedy leaves one token);
-from trtllm-serve, which sends them in the place of the text."""
-NO_TOP_K, TENSORRT_NO_TOP_K = -1, 0
-"""The ``top_k`` that allows every token: for vLLM and SGLang, and for TensorRT-LLM,
-which refuses -1."""
 
 
 @dataclass(slots=True)
@@ -103,64 +90,28 @@ class OpenAIEndpoint:
         """Ask every endpoint for its health, its models and a short answer."""
         prompt = prompts_of(workload).prompt(0)
         addresses = [parse_address(url, target.ca_file) for url in target.urls]
-        model = ""
+        model, facts = "", {}
         for address in addresses:
-            preflight.check_health(address, target.headers, target.key_name)
-            served = preflight.list_models(address, target.headers, target.key_name)
+            health, served = preflight.ask_endpoint(address, target)
+            if health:
+                facts[f"health of {address.url}"] = health
             model = preflight.choose_model(target.model, address, served, model)
             beat()
         target = replace(target, model=model)
         short = replace(prompt, max_tokens=min(prompt.max_tokens, TRIAL_TOKENS))
-        try:
-            id_fields = self._find_id_fields(target, short, beat)
-        except RunRefused:
-            if target.fields.get("top_k") != NO_TOP_K:
-                raise
-            fields = {**target.fields, "top_k": TENSORRT_NO_TOP_K}
-            target = replace(target, fields=fields)
-            id_fields = self._find_id_fields(target, short, beat)
-        # One run sends all endpoints the same fields.
-        first = id_fields[0] if id_fields else None
-        if first is not None and all(fields == first for fields in id_fields):
-            target = replace(target, asks_ids=first)
-        ids = "yes" if target.asks_ids else "no, text alone"
-        return target, {"model served": model, "token ids": ids}
-
-    def _find_id_fields(
-        self, target: ServiceTarget, prompt: Prompt, beat: Callable[[], None]
-    ) -> list[Fields | None]:
-        """Return for each endpoint the fields that it sends token ids for."""
-        each = [replace(target, urls=(url,)) for url in target.urls]
-        return [self._try_id_fields(one, prompt, beat) for one in each]
-
-    def _try_id_fields(
-        self, target: ServiceTarget, prompt: Prompt, beat: Callable[[], None]
-    ) -> Fields | None:
-        """Return the fields that an endpoint sends token ids for, or None.
-
-        Raises ``RunRefused`` when the endpoint answers no test completion.
-        """
-        has_answered = False
-        for fields in (*ASK_IDS, {}):
-            if has_answered and not fields:
-                break
-            one = replace(target, fields={**target.fields, **fields})
-            try:
-                answer = self._complete(one, prompt, beat)
-            except RequestFailed as error:
-                # Strict servers refuse a field that they do not know.
-                if fields and error.problem.startswith(("HTTP 400", "HTTP 422")):
-                    continue
-                raise RunRefused(
-                    f"{error.url}: a test completion of {prompt.max_tokens} tokens "
-                    f"failed after {error.after_s:.3f} s: {error.problem}. It should "
-                    "be answered before a run is worth starting; look into the "
-                    "server's log"
-                ) from None
-            has_answered = True
-            if answer.token_ids is not None:
-                return fields
-        return None
+        each = [
+            negotiation.adapt_target(
+                replace(target, urls=(url,)),
+                lambda one: self._complete(one, short, beat),
+            )
+            for url in target.urls
+        ]
+        target = negotiation.join_targets(target, each)
+        facts["model served"] = model
+        facts["token ids"] = "yes" if target.asks_ids else "no, text alone"
+        if not target.counts_tokens:
+            facts["tokens counted"] = "at the end: continuous_usage_stats is refused"
+        return target, facts
 
     def _complete(
         self, target: ServiceTarget, prompt: Prompt, beat: Callable[[], None]
@@ -227,7 +178,13 @@ class OpenAIEndpoint:
 
 def make_dialect(target: ServiceTarget) -> Dialect:
     """Return how this target's requests are written."""
-    return Dialect(target.model, target.chat, target.stream, dict(target.fields))
+    return Dialect(
+        target.model,
+        target.chat,
+        target.stream,
+        target.counts_tokens,
+        {k: v for k, v in target.fields.items() if k not in target.refused},
+    )
 
 
 def parse_address(url: str, ca_file: str | None) -> Address:

@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.services.http import http1
 from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.http.client import HttpClient
-from pytest_mlperf.services.http.connection import IDLE_S
 from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai.protocol import Dialect
 from tests.support import endpoint_double as endpoint
@@ -172,9 +170,9 @@ HALF_CLOSED = "closed the connection in the middle"
         (send_parts(START, b"5\r\nda"), HALF_CLOSED),
         (
             send_parts(START, endpoint.format_chunk(b"nonsense\n\n")),
-            "malformed event stream",
+            "its body begins with 'nonsense",
         ),
-        (send_parts(START, NO_CHOICE), "empty choices"),
+        (send_parts(START, NO_CHOICE), HALF_CLOSED),
         (send_parts(START, TOKEN, b"0\r\n\r\n", keep=True), "ended early"),
         (send_parts(START, TOKEN, TOO_MANY, END, keep=True), "max_tokens allows 8"),
         (send_parts(START, ERROR), "no such model"),
@@ -242,45 +240,6 @@ def test_one_dead_endpoint_of_two_fails_the_run(serve: ServeEndpoint) -> None:
     listener, _ = send_requests([server.url, f"127.0.0.1:{port}"], 20)
 
     assert str(port) in str(listener.error)
-
-
-def test_a_kept_connection_that_was_closed_is_opened_again_and_counted(
-    serve: ServeEndpoint,
-) -> None:
-    """HTTP allows a server to close between requests, before an answer begins."""
-
-    def close_after_one(send: endpoint.Sender, number: int) -> bool:
-        endpoint.answer_well(send, number)
-        return False  # without Connection: close
-
-    server = serve(close_after_one)
-    listener = RecordingListener(2)
-    with open_client([server.url], listener, limit=1) as client:
-        client.submit(1, 0)
-        client.submit(2, 1)
-        listener.wait()
-        stats = client.stats()[0]
-
-    assert listener.error is None
-    assert set(listener.answers) == {1, 2}
-    assert 2 == stats.answered == stats.sent
-
-
-def test_a_request_that_the_server_received_and_dropped_is_a_failure(
-    serve: ServeEndpoint,
-) -> None:
-    """Its connection was not idle; sending it again would hide the loss."""
-
-    def drop_second(send: endpoint.Sender, number: int) -> bool:
-        if number == 1:
-            time.sleep(IDLE_S + 0.3)
-            return False
-        return endpoint.answer_well(send, number)
-
-    server = serve(drop_second)
-    listener, _ = send_requests([server.url], 2, limit=1)
-
-    assert "closed the connection before the answer" in str(listener.error)
 
 
 @pytest.fixture(scope="session")

@@ -128,14 +128,48 @@ def test_a_response_that_asks_to_close_is_not_kept() -> None:
     assert not reader.keep
 
 
-def test_an_interim_response_is_passed_over() -> None:
-    """100 Continue is no answer."""
+@given(st.lists(st.sampled_from([100, 102, 103, 199]), max_size=5000), cuts)
+def test_interim_responses_are_passed_over(
+    statuses: list[int], places: list[int]
+) -> None:
+    """RFC 9110, 15.2: any number of them, of any kind."""
     reader = ResponseReader()
-    interim = b"HTTP/1.1 100 Continue\r\n\r\n"
-    found = reader.feed(interim + b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+    interim = b"".join(b"HTTP/1.1 %d x\r\nLink: y\r\n\r\n" % s for s in statuses)
+    whole = interim + b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"
+    found = b"".join(reader.feed(piece) for piece in cut(whole, places))
 
     assert found == b"x"
     assert reader.status == 200
+
+
+def test_an_interim_response_begins_the_answer() -> None:
+    """The server has the request: to send it again would be a second one."""
+    reader = ResponseReader()
+    reader.feed(b"HTTP/1.1 102 Processing\r\n\r\n")
+
+    assert reader.started
+    assert not reader.close()
+
+
+def test_another_protocol_is_an_answer_without_a_body() -> None:
+    """Nobody asked for it."""
+    reader = ResponseReader()
+    reader.feed(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n")
+
+    assert (reader.status, reader.ended) == (101, True)
+
+
+@pytest.mark.parametrize(("field", "keeps"), [(b"", False), (b"keep-alive", True)])
+def test_an_old_server_keeps_a_connection_only_where_it_says_so(
+    field: bytes, keeps: bool
+) -> None:
+    """RFC 9112, 9.3: HTTP/1.0 closes after each answer."""
+    reader = ResponseReader()
+    said = b"Connection: %s\r\n" % field if field else b""
+    reader.feed(b"HTTP/1.0 200 OK\r\n%sContent-Length: 0\r\n\r\n" % said)
+
+    assert reader.ended
+    assert reader.keep is keeps
 
 
 def test_a_request_says_host_length_and_headers() -> None:
@@ -146,6 +180,7 @@ def test_a_request_says_host_length_and_headers() -> None:
 
     assert made + format_body(b"{}") == (
         b"POST /v1/completions HTTP/1.1\r\nHost: host:8000\r\n"
+        b"Accept-Encoding: identity\r\n"
         b"Authorization: Bearer t\r\nContent-Type: application/json\r\n"
         b"Content-Length: 2\r\n\r\n{}"
     )

@@ -14,10 +14,10 @@ from pytest_mlperf.api.errors import BadAnswer
 from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.services.http.sse import BadStream
 from pytest_mlperf.services.http.sse import EventReader
-from pytest_mlperf.services.openai import protocol
+from pytest_mlperf.services.openai import stream_reader
 from pytest_mlperf.services.openai.protocol import Dialect
 from pytest_mlperf.services.openai.protocol import DocumentReader
-from pytest_mlperf.services.openai.protocol import StreamReader
+from pytest_mlperf.services.openai.stream_reader import StreamReader
 
 
 def event(document: dict[str, Any] | str) -> bytes:
@@ -151,8 +151,8 @@ def test_probabilities_without_ids_are_no_token_ids(logprobs: object) -> None:
         (delta("a"), "ended early, after 1 chunks"),
         (delta("a") + b"data: {", "in the middle of an event"),
         (event("{not json") + DONE, "but should be a JSON object"),
-        (b"nonsense\n\n" + DONE, "malformed event stream"),
-        (event({"choices": []}) + DONE, "empty choices"),
+        (b"nonsense\n\n" + DONE, "its body begins with 'nonsense"),
+        (event({"choices": []}) + DONE, "no event of an answer"),
         (event({"error": {"message": "no such model"}}), "no such model"),
         (usage(0) + DONE, "without a token"),
         (delta("a") + usage(100) + DONE, "max_tokens allows 9"),
@@ -333,13 +333,13 @@ def test_a_stream_without_end_is_parsed_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The bytes that are held back are bounded."""
-    monkeypatch.setattr(protocol, "MOST_UNREAD", 1000)
+    monkeypatch.setattr(stream_reader, "MOST_UNREAD", 1000)
     stream = StreamReader(chat=True, max_tokens=9)
     stream.feed(delta("a"))
 
     def read() -> None:
         for _ in range(100):
-            stream.feed(b"what is this\n\n")
+            stream.feed(event("what is this"))
 
-    with pytest.raises(BadAnswer, match="malformed"):
+    with pytest.raises(BadAnswer, match="should be a JSON object"):
         read()
