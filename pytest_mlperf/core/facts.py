@@ -49,6 +49,8 @@ class RunFacts:
     """True where other programs took so much CPU time that the figure suffered."""
     others_share: float = 0.0
     """Share of the run's CPUs, 0 to 1, that other programs used meanwhile."""
+    throttled: str = ""
+    """How the cgroup's CPU quota held the run back, in words; empty: not at all."""
     sessions_beside: tuple[str, ...] = ()
     """Reports folders of other sessions that measured on this machine meanwhile."""
     is_attached: bool = False

@@ -191,6 +191,8 @@ class Verdict:
             lines.append(f"  tuned by: {tuning}")
         if self.outcome == "INVALID" and self.run.is_disturbed:
             lines.append(f"  {OTHERS}: {self.facts[OTHERS]}")
+        if self.run.throttled:
+            lines.append(f"  cpu quota: {self.run.throttled}")
         lines += [f"  {text}" for text in (self.tokens(), self.requests()) if text]
         passed = sum(c.status is Status.PASS for c in self.checks)
         lines.append(f"  {passed} of {len(self.checks)} rules passed")

@@ -14,15 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from pathlib import PurePosixPath
 
-_ARM_PARTS = {
-    "0xd08": "Arm Cortex-A72",
-    "0xd0c": "Arm Neoverse-N1",
-    "0xd40": "Arm Neoverse-V1",
-    "0xd42": "Arm Cortex-A78AE",
-    "0xd49": "Arm Neoverse-N2",
-    "0xd4f": "Arm Neoverse-V2",
-}
-"""MIDR part numbers of implementer 0x41; Arm's cpuinfo carries no model name."""
+from pytest_mlperf.machine.arm_parts import name_processors
 
 _MOST_CPUS = 1 << 16
 _CPUINFO_HEAD = 1 << 14
@@ -55,6 +47,8 @@ class Host:
     kernel: str
     board: str = ""
     """The board's name, where firmware has a device tree (Jetson); else empty."""
+    quota: float | None = None
+    """CPUs' worth of time that the cgroups allow; None: all of it."""
 
 
 def read_text(path: Path, limit: int = -1) -> str:
@@ -92,11 +86,11 @@ def read_host(root: Path) -> Host:
     siblings = _cores(root, online)
     nodes = tuple(filter(None, read_numa_nodes(root).values())) or (online,)
     cpus, cores = _arrange(usable, siblings, nodes)
-    quota = _quota(root)
+    quota = read_quota(root)
     bound = len(cpus) if quota is None else max(1, math.floor(quota))
     return Host(
         arch=arch,
-        cpu_model=_cpu_model(read_text(cpuinfo, _CPUINFO_HEAD), arch),
+        cpu_model=_cpu_model(cpuinfo, arch),
         sockets=_sockets(root, online),
         physical_cores=len(siblings),
         threads_per_core=max(len(core) for core in siblings),
@@ -108,6 +102,7 @@ def read_host(root: Path) -> Host:
         os=_os_name(read_text(root / "etc/os-release")),
         kernel=read_text(root / "proc/sys/kernel/osrelease") or os.uname().release,
         board=read_text(root / "proc/device-tree/model", 200),
+        quota=quota,
     )
 
 
@@ -189,17 +184,14 @@ def _records(cpuinfo: str) -> list[dict[str, str]]:
     return records
 
 
-def _cpu_model(cpuinfo: str, arch: str) -> str:
+def _cpu_model(path: Path, arch: str) -> str:
+    cpuinfo = read_text(path, _CPUINFO_HEAD)
     for key in ("model name", "Model Name", "cpu model", "cpu", "uarch"):
         match = re.search(rf"^{key}[ \t]*:[ \t]*(\S.*)$", cpuinfo, re.M)
         if match:
             return " ".join(match[1].split())
-    maker = re.search(r"^CPU implementer\s*:\s*(0x[0-9a-f]+)$", cpuinfo, re.M)
-    part = re.search(r"^CPU part\s*:\s*(0x[0-9a-f]+)$", cpuinfo, re.M)
-    if maker and part:
-        named = _ARM_PARTS.get(part[1]) if maker[1] == "0x41" else None
-        return named or f"{arch} (implementer {maker[1]}, part {part[1]})"
-    return f"{arch} processor"
+    # ARM: the cores may be of several kinds.
+    return name_processors(read_text(path)) or f"{arch} processor"
 
 
 def _memory(meminfo: str) -> int:
@@ -212,12 +204,28 @@ def _os_name(release: str) -> str:
     return match[1] if match else os.uname().sysname
 
 
-def _quota(root: Path) -> float | None:
+def read_quota(root: Path = Path("/")) -> float | None:
     """Return the tightest CPU quota of this process's cgroups, in CPUs, or None.
 
-    The caller rounds down: a thread beyond the quota is throttled, and throttling
-    shows in the tail latency that is measured.
+    A thread beyond the quota is throttled, and throttling shows in the tail latency
+    that is measured.
     """
+    quotas = []
+    for folder in list_cpu_cgroups(root):
+        words = read_text(folder / "cpu.max").split()
+        if not words:
+            words = read_text(folder / "cpu.cfs_quota_us").split()
+            words += read_text(folder / "cpu.cfs_period_us").split()
+        # "max" and -1 mean no limit; neither is decimal.
+        if len(words) == 2 and all(w.isdecimal() and len(w) < 16 for w in words):
+            quota, period = map(int, words)
+            if quota and period:
+                quotas.append(quota / period)
+    return min(quotas, default=None)
+
+
+def list_cpu_cgroups(root: Path) -> list[Path]:
+    """Return the folders of this process's cgroups that may govern CPUs."""
     mounts = [("", "/"), ("unified", "/"), ("cpu", "/"), ("cpu,cpuacct", "/")]
     for line in read_text(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
@@ -226,19 +234,11 @@ def _quota(root: Path) -> float | None:
             mounts += [("", path), ("unified", path)]
         elif "cpu" in controllers.split(","):
             mounts += [(controllers, path), ("cpu", path)]
-    quotas = []
-    for mount, path in dict.fromkeys(mounts):
-        for folder in _list_cgroups(root / "sys/fs/cgroup" / mount, path):
-            words = read_text(folder / "cpu.max").split()
-            if not words:
-                words = read_text(folder / "cpu.cfs_quota_us").split()
-                words += read_text(folder / "cpu.cfs_period_us").split()
-            # "max" and -1 mean no limit; neither is decimal.
-            if len(words) == 2 and all(w.isdecimal() and len(w) < 16 for w in words):
-                quota, period = map(int, words)
-                if quota and period:
-                    quotas.append(quota / period)
-    return min(quotas, default=None)
+    return [
+        folder
+        for mount, path in dict.fromkeys(mounts)
+        for folder in _list_cgroups(root / "sys/fs/cgroup" / mount, path)
+    ]
 
 
 def read_available_memory(root: Path = Path("/")) -> int:

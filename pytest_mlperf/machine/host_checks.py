@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine.host import read_quota
 from pytest_mlperf.machine.host import read_text
 
 HUGE_PAGES = "sys/kernel/mm/transparent_hugepage/enabled"
@@ -42,6 +43,7 @@ def read_settings(
         read_huge_pages(scenario, root),
         read_governors(cpus, root),
         read_numa_balancing(root),
+        read_cpu_quota(root),
     )
     return tuple(setting for setting in settings if setting is not None)
 
@@ -89,6 +91,15 @@ def read_numa_balancing(root: Path) -> HostSetting | None:
         return HostSetting("numa balancing", "off")
     remedy = "as root: echo 0 > /proc/sys/kernel/numa_balancing"
     return HostSetting("numa balancing", "on", "off", remedy)
+
+
+def read_cpu_quota(root: Path) -> HostSetting | None:
+    """Return the container's CPU quota: who uses it up waits for the next period."""
+    quota = read_quota(root)
+    if quota is None:
+        return None
+    remedy = "give the container whole CPUs (--cpuset-cpus) instead of --cpus"
+    return HostSetting("cpu quota", f"{quota:g} CPUs", "none", remedy)
 
 
 def read_load(root: Path) -> HostSetting | None:

@@ -78,6 +78,8 @@ class System(Host):
         parts = [self.cpu_model]
         parts += [f"{self.sockets} sockets"] * (self.sockets > 1)
         parts += [cores]
+        if self.quota is not None:
+            parts.append(f"a quota of {self.quota:g} CPUs")
         parts += [_format_gib(self.memory_bytes)] * bool(self.memory_bytes)
         parts += [f"{n} x {gpu}" for gpu, n in _count_models(self.gpus).items()] or [
             "no GPU"

@@ -11,6 +11,9 @@ from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine.cgroup import Throttling
+from pytest_mlperf.machine.cgroup import describe_throttling
+from pytest_mlperf.machine.host import read_quota
 from pytest_mlperf.tuning.quiet import QuietMeter
 
 OFFLINE_MARGIN = 1.15
@@ -123,6 +126,7 @@ class LoadSearch:
     ) -> Tuned:
         """Return the heaviest load that a slower machine would keep the bound at."""
         tails: dict[float, tuple[Tuned, float]] = {}
+        before = Throttling.read()
         for share in LOADS:
             qps = rate * share
             for streams in dict.fromkeys(layouts):
@@ -140,6 +144,8 @@ class LoadSearch:
             f"no load tried keeps {bound_ns / 1e6:g} ms on this machine: at best "
             f"{tail / 1e6:.1f} ms at {best.target_qps:.2f} queries/s"
         )
+        if held := describe_throttling(before, Throttling.read(), read_quota()):
+            note += f"; {held}"
         return replace(best, note=note, hopeless=note)
 
     def _tail(self, tried: Tuned, qps: float, most_ns: float, trial: Trial) -> float:

@@ -148,6 +148,42 @@ def test_quota_limits_threads_but_not_cpus(
     assert len(host.cpus) == 8
 
 
+def test_a_quota_is_in_the_header(grow: Grow) -> None:
+    """Half a CPU is another machine than the one core that is left of it."""
+    tree = two_sockets() | {"sys/fs/cgroup/cpu.max": "50000 100000\n"}
+    system = detect_system(root=grow(tree), rootdir=Path("/nowhere"))
+
+    assert system.quota == 0.5
+    assert "1 core of 4, a quota of 0.5 CPUs, 64 GiB" in system.summary
+
+
+@pytest.mark.parametrize(
+    ("cores", "model"),
+    [
+        ([(0x41, 0xD0B)] * 4, "Arm Cortex-A76"),  # Raspberry Pi 5
+        (
+            [(0x41, 0xD87)] * 2 + [(0x41, 0xD85)] * 2,  # DGX Spark
+            "Arm Cortex-A725, Arm Cortex-X925",
+        ),
+        ([(0xC0, 0xAC3)], "Ampere-1"),
+        ([(0x70, 0x663)], "Phytium FTC663"),
+        ([(0x48, 0xD01)], "HiSilicon Kunpeng-920"),
+        ([(0x41, 0xFFF)], "Arm, part 0xfff"),
+    ],
+)
+def test_arm_cores_have_the_names_of_lscpu(
+    grow: Grow, cores: list[tuple[int, int]], model: str
+) -> None:
+    """Each kind once: a processor may have fast cores and thrifty ones."""
+    records = [
+        f"processor\t: {n}\nCPU implementer\t: {maker:#04x}\nCPU part\t: {part:#05x}\n"
+        for n, (maker, part) in enumerate(cores)
+    ]
+    tree = {"proc/cpuinfo": "\n".join(records), "proc/sys/kernel/arch": "aarch64"}
+
+    assert read_host(grow(tree)).cpu_model == model
+
+
 def test_arm_part_number_names_the_processor(grow: Grow) -> None:
     """On aarch64 cpuinfo has no model name, and -1 as package means one socket."""
     tree = {

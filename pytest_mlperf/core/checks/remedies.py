@@ -111,9 +111,12 @@ def choose_latency_ns(measured: int, mean: int) -> int:
 def advise_lower_load(run: JudgedRun) -> str:
     """Say what to do where the latency is over the bound, the likeliest cause first.
 
-    Other programs, a probe that the run contradicts, the load, the hardware: whoever
-    judges a log hears the same, as far as he knows of the first two.
+    A container's quota, other programs, a probe that the run contradicts, the load,
+    the hardware: whoever judges a log hears the same, as far as he knows of the first
+    three.
     """
+    if held := run.context.run.throttled:
+        return held  # whatever else there is, no figure tells of the machine
     causes = (advise_quiet(run), compare_with_probe(run), advise_load(run))
     return "; ".join(filter(None, causes))
 

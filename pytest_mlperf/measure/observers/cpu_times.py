@@ -12,10 +12,13 @@ from pathlib import Path
 from pytest_mlperf.api.observer import ObservedRun
 from pytest_mlperf.api.observer import RunHeartbeat
 from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.machine.cgroup import Throttling
+from pytest_mlperf.machine.cgroup import describe_throttling
 from pytest_mlperf.machine.cpu_usage import QUIET
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.machine.cpu_usage import describe_usage
 from pytest_mlperf.machine.cpu_usage import find_others_share
+from pytest_mlperf.machine.host import read_quota
 from pytest_mlperf.machine.host_checks import count_cpu_throttles
 from pytest_mlperf.machine.sampler import MEASURED
 
@@ -34,8 +37,11 @@ class ObservedCpus:
     root: Path
     throttled: int = 0
     """How often the cores were too hot during the run."""
+    throttling: str = ""
+    """How the cgroup's quota held the run back."""
     first: CpuTime | None = None
     last: CpuTime | None = None
+    _quota_before: Throttling | None = None
     _began_at: float = 0.0
     _read_at: float = 0.0
 
@@ -51,18 +57,28 @@ class ObservedCpus:
         self.last = CpuTime.read(self.cpus, root=self.root)
         if not self.first:
             self.first, self._began_at = self.last, now
+            self._quota_before = Throttling.read(self.root)
+
+    def finish(self) -> None:
+        """Read the quota's counts once more: the run has ended."""
+        after = Throttling.read(self.root)
+        quota = read_quota(self.root)
+        self.throttling = describe_throttling(self._quota_before, after, quota)
 
     @property
     def facts(self) -> dict[str, str]:
         facts = {}
         if self.throttled:
             facts["cpu throttling"] = f"{self.throttled} times too hot"
+        if self.throttling:
+            facts["quota throttling"] = self.throttling
         if self.first and self.last:
             facts |= describe_usage(self.first, self.last, len(self.cpus))
         return facts
 
     def complete_facts(self, facts: RunFacts) -> RunFacts:
         """Return the facts with whether others' CPU time spoiled the figure."""
+        facts = replace(facts, throttled=self.throttling)
         if not (self.first and self.last):
             return facts
         share = find_others_share(self.first, self.last)
@@ -80,6 +96,7 @@ class CpuTimes:
         before = count_cpu_throttles(task.cpus, self.root)
         observed = ObservedCpus(task.cpus, self.root)
         yield observed
+        observed.finish()
         after = count_cpu_throttles(task.cpus, self.root)
         if before is not None and after is not None:
             observed.throttled = max(0, after - before)
