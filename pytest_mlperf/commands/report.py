@@ -10,6 +10,8 @@ from pathlib import Path
 from pytest_mlperf.commands.explain import CODES
 from pytest_mlperf.commands.explain import Overrides
 from pytest_mlperf.commands.explain import judge_runs
+from pytest_mlperf.commands.shared.export import add_formats
+from pytest_mlperf.commands.shared.export import export_sessions
 from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.reporting.html.page import EXTRA
@@ -34,10 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     html.add_argument("-o", "--output", type=Path, metavar="FILE",
                       help=f"where to write it (default: {FILE} in the session's "
                       "folder, or else in the current one)")  # fmt: skip
+    add_formats(kinds)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and print its path; 2 where there is nothing to report."""
+    if arguments.kind != "html":
+        return export_sessions(arguments)
     if package := find_missing_package():
         print(f"a report needs {package}: {EXTRA}", file=sys.stderr)  # noqa: T201
         return 2

@@ -230,6 +230,12 @@ class RunOptionValues:
         parse_path, "DIR", "folder of reports", default=Path("reports"),
         unset="reports in the root directory",
     )  # fmt: skip
+    export: tuple[str, ...] = option(
+        list_of(one_of("csv", "github", "openmetrics", "parquet"), "formats"),
+        "FORMAT,...",
+        "files to write beside results.jsonl: csv, parquet, openmetrics, github",
+        default=(),
+    )  # fmt: skip
     stall: float = option(
         parse_number, "SECONDS", "give a run up after this long without progress",
         default=120.0,

@@ -53,6 +53,21 @@ class Metric:
     value: float
     unit: str
 
+    def __str__(self) -> str:
+        return f"{self.value:,.6g} {self.unit}"
+
+
+CONSEQUENCES = ("loadgen_validity", "flags_agree", "summary_agrees", "metric_present")
+"""Checks that fail because another one does."""
+CAUSES = ("no_errors", "latency_bound")
+"""Checks that say why others fail, such as early stopping's number of queries."""
+LONGEST_CAUSE = 300
+
+
+def rank_check(check: Check) -> int:
+    """Return 0 for what others follow from, up to 2 for what follows from others."""
+    return 0 if check.name in CAUSES else 1 + (check.name in CONSEQUENCES)
+
 
 METRICS = ("metric", "limit", "at_percentile", "tpot", "tpot_limit")
 
@@ -114,6 +129,38 @@ class Verdict:
         """The rules this run was not held to."""
         return tuple(c for c in self.checks if c.status is Status.WAIVED)
 
+    @property
+    def is_late(self) -> bool:
+        """True where the latency at the percentile is above its limit."""
+        found, limit = self.at_percentile, self.limit
+        if not found or not limit or found.unit != limit.unit:
+            return False
+        return found.value > limit.value
+
+    @property
+    def root_cause(self) -> Check | None:
+        """The check that the others follow from; None for a VALID run."""
+        for status in (Status.ERROR, Status.FAIL):
+            if found := [check for check in self.checks if check.status is status]:
+                return min(found, key=rank_check)
+        return None
+
+    @property
+    def cause(self) -> str:
+        """The root cause in one line: ``p99 50.1 ms > 15 ms at 12.5 queries/s``; empty
+        for a VALID run.
+        """
+        check = self.root_cause
+        if check is None:
+            return "" if self.checks else "no rule was checked"
+        text = f"{check.name}: {check.found}, should be {check.required}"
+        if check.name == "latency_bound" and self.is_late:
+            rate = f" at {self.metric}" if self.metric else ""
+            share = (self.percentile or 0) * 100
+            text = f"p{share:g} {self.at_percentile} > {self.limit}{rate}"
+        line = " ".join(text.split())
+        return line if len(line) <= LONGEST_CAUSE else f"{line[:LONGEST_CAUSE]}…"
+
     def to_json(self) -> str:
         """Return one line of JSON, which ``from_json`` reads back to an equal value
         unless there was a secret to hide in it.
@@ -173,7 +220,10 @@ class Verdict:
         return f"{self.run.resent:,} of {self.run.requests:,} requests sent again"
 
     def explain(self) -> str:
-        """Return the verdict in words: failed checks first, each with its remedy."""
+        """Return the verdict in words: failed checks first, each with its remedy.
+
+        Of a run that is not VALID, the first line is the root cause.
+        """
         title = f"{self.benchmark} {self.scenario} {self.mode} ({self.engine})"
         lines = [f"{title}: {self.outcome} under {self.round}"]
         if self.inferred:
@@ -182,6 +232,7 @@ class Verdict:
             lines[0] += f" [{', '.join(self.labels)}: not a submission result]"
         if beside := self.run.disturbance:
             lines[0] += f", beside {beside}"
+        lines[:0] = [self.cause] * (not self.valid)
         for status in (Status.ERROR, Status.FAIL, Status.WAIVED):
             found = [c for c in self.checks if c.status is status]
             lines += [f"  {status.value:6} {check}" for check in found]

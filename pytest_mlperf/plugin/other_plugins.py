@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -33,6 +34,21 @@ def add_section(item: pytest.Item, report: pytest.TestReport) -> None:
     # For the reports of this phase, and of those that follow.
     item.add_report_section("call", SECTION, f"{words}\n")
     report.sections.append((f"Captured {SECTION} call", f"{words}\n"))
+
+
+def add_suite_properties(config: pytest.Config, header: Mapping[str, Any]) -> None:
+    """Add what ran, on what and at which commit, to the junit file where one is made.
+
+    The fixture ``record_testsuite_property`` is for tests, and not known to xdist.
+    """
+    writers = [
+        plugin.add_global_property
+        for plugin in config.pluginmanager.get_plugins()
+        if hasattr(plugin, "add_global_property")
+    ]
+    for write in writers:
+        for name, text in junit.list_suite_properties(header):
+            write(name, text)
 
 
 def describe_timeout(config: pytest.Config, least_s: float) -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_mlperf.api import registry
+from pytest_mlperf.api.reporter import Reporter
 from pytest_mlperf.core.session_results import INTERRUPTED
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
@@ -18,19 +21,26 @@ from pytest_mlperf.plugin.records import DescribeCell
 from pytest_mlperf.plugin.records import RecordCollector
 from pytest_mlperf.plugin.reports_folder import refusing_folder
 from pytest_mlperf.reporting import results
+from pytest_mlperf.reporting.formats import choose_exports
+from pytest_mlperf.reporting.formats import load_export
 
 
 class SessionReport:
     """Collects the records of a session on its controller and runs the reporters.
 
-    ``shorten`` returns a path as the terminal shows it.
+    ``shorten`` returns a path as the terminal shows it, ``formats`` are those that the
+    user named.
     """
 
     def __init__(
-        self, describe_cell: DescribeCell, shorten: Callable[[Path], str]
+        self,
+        describe_cell: DescribeCell,
+        shorten: Callable[[Path], str],
+        formats: Sequence[str] = (),
     ) -> None:
         self._collector = RecordCollector(describe_cell)
         self._shorten = shorten
+        self._formats = formats
         self._writer: results.ResultsWriter | None = None
         self._notes: list[str] = []
 
@@ -94,7 +104,8 @@ class SessionReport:
         from pytest_mlperf.machine.log_file import close_logs
 
         close_logs(self._writer.path.parent)
-        written, failures = run_reporters(session, self._writer.path.parent)
+        reporters = find_reporters(self._formats)
+        written, failures = run_reporters(reporters, session, self._writer.path.parent)
         if lost := len(self._writer.pending):
             failures.append(
                 f"results: {lost} line{'s' * (lost != 1)} could not be written to "
@@ -119,15 +130,27 @@ class SessionReport:
         yield from self._notes
 
 
+def find_reporters(formats: Sequence[str]) -> dict[str, Callable[[], Reporter]]:
+    """Return name -> loader of the formats and of the installed reporters."""
+    found: dict[str, Callable[[], Reporter]] = {
+        name: partial(load_export, name) for name in choose_exports(formats)
+    }
+    for name in registry.names("reporter"):
+        found[name] = partial(registry.load, "reporter", name)
+    return found
+
+
 def run_reporters(
-    session: SessionResults, folder: Path
+    reporters: Mapping[str, Callable[[], Reporter]],
+    session: SessionResults,
+    folder: Path,
 ) -> tuple[list[Path], list[str]]:
-    """Run the installed reporters; return the paths written, and failures in words."""
+    """Run the reporters; return the paths written, and failures in words."""
     written: list[Path] = []
     failures: list[str] = []
-    for name in registry.names("reporter"):
+    for name, load in reporters.items():
         try:
-            path = registry.load("reporter", name).write(session, folder)
+            path = load().write(session, folder)
             written += [Path(path)] if path is not None else []
         except Exception as error:  # noqa: BLE001 - whatever somebody's reporter raises
             text = f"{type(error).__name__}: {error}".partition("\n")[0]

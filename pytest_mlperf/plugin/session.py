@@ -7,6 +7,7 @@ verdicts through it.
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +27,12 @@ from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import why_not_installed
 from pytest_mlperf.plugin import collection
+from pytest_mlperf.plugin import other_plugins
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin.machine import detect_machine
 from pytest_mlperf.plugin.machine import refuse_too_many_devices
 from pytest_mlperf.plugin.machine import refuse_unknown_providers
 from pytest_mlperf.plugin.options import read_options
-from pytest_mlperf.plugin.other_plugins import describe_timeout
 from pytest_mlperf.plugin.progress_display import ProgressDisplay
 from pytest_mlperf.plugin.progress_display import print_below
 from pytest_mlperf.plugin.records import CELL_KEY
@@ -43,6 +44,7 @@ from pytest_mlperf.plugin.selection import explain_empty
 from pytest_mlperf.plugin.termination import TerminationSignals
 from pytest_mlperf.reporting import junit
 from pytest_mlperf.reporting import results
+from pytest_mlperf.reporting.commit import find_commit
 
 if TYPE_CHECKING:
     from pytest_mlperf.machine.system import System
@@ -80,7 +82,9 @@ class State:
     def __post_init__(self) -> None:
         self.folder = ReportsFolder(self.options.reports)
         self.report = SessionReport(
-            lambda nodeid: describe_cell(nodeid, self.options), self._shorten
+            lambda nodeid: describe_cell(nodeid, self.options),
+            self._shorten,
+            self.options.export,
         )
 
     @classmethod
@@ -165,7 +169,9 @@ class State:
         if self.options.submission:
             submission.refuse_hopeless(self.measuring, self.command, cells)
         self.folder.claim()
-        self.report.open(self.reports, make_header(self, cells))
+        facts = make_header(self, cells)
+        self.report.open(self.reports, facts)
+        other_plugins.add_suite_properties(self.config, facts)
         self.signals.catch()
         runnable = [
             (cell, mode)
@@ -178,9 +184,10 @@ class State:
         each = (header.estimate_least_s([one], self.options) for one in runnable)
         longest_s = max(each, default=0.0)
         self.display.promised_s = min(self.options.min_duration_s or ROUND_S, ROUND_S)
+        timeout = other_plugins.describe_timeout(self.config, longest_s)
         self.header = header.describe_session(
             cells, self.options, self.system.summary, self._shorten(self.reports),
-            notes=[*self.system.notes, *describe_timeout(self.config, longest_s)],
+            notes=[*self.system.notes, *timeout],
             least_s=least_s,
         )  # fmt: skip
 
@@ -263,6 +270,7 @@ def make_header(state: State, cells: Sequence[Cell]) -> dict[str, Any]:
         "options": state.options.as_dict(), "items": state.total,
         "rounds": sorted({cell.round for cell in cells}),
         "versions": results.find_versions(PACKAGES),
+        "host": platform.node(), "commit": find_commit(state.config.rootpath),
         "system": {"name": state.system.name, "summary": state.system.summary},
     }  # fmt: skip
 

@@ -7,11 +7,29 @@ worker of xdist sends it to the controller.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 
 KEY = "mlperf"
 """The property that holds the whole verdict as JSON."""
+
+
+def list_suite_properties(header: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return name and text pairs of a session: what ran, on what, at which commit."""
+    system = header["system"]
+    found = {
+        "mlperf.system": system["name"],
+        "mlperf.system.summary": system["summary"],
+        "mlperf.rounds": ",".join(header["rounds"]),
+        "mlperf.started": header["started"],
+        "mlperf.host": header["host"],
+        "mlperf.commit": header["commit"],
+    }
+    found |= {f"mlperf.version.{k}": one for k, one in header["versions"].items()}
+    return [(name, text) for name, text in found.items() if text]
 
 
 def list_properties(verdict: Verdict) -> list[tuple[str, str]]:
@@ -31,6 +49,14 @@ def list_properties(verdict: Verdict) -> list[tuple[str, str]]:
         found["mlperf.unit"] = verdict.metric.unit
     if verdict.limit:
         found["mlperf.limit"] = f"{verdict.limit.value!r} {verdict.limit.unit}"
+        found["mlperf.limit.value"] = repr(verdict.limit.value)
+    if verdict.at_percentile and verdict.percentile is not None:
+        found["mlperf.percentile"] = repr(verdict.percentile)
+        found["mlperf.latency.value"] = repr(verdict.at_percentile.value)
+        found["mlperf.latency.unit"] = verdict.at_percentile.unit
+    found["mlperf.others_share"] = repr(verdict.run.others_share)
+    if verdict.cause:
+        found["mlperf.cause"] = verdict.cause
     if text := verdict.tokens():
         found["mlperf.tokens"] = text
     return list(found.items())

@@ -1,0 +1,95 @@
+"""A session as a table: one flat row a run, the same columns in every export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+
+COLUMNS: dict[str, type] = {
+    "started": str, "system": str, "nodeid": str, "outcome": str, "verdict": str,
+    "benchmark": str, "scenario": str, "engine": str, "mode": str, "round": str,
+    "labels": str, "metric": str, "value": float, "unit": str, "limit": float,
+    "limit_unit": str, "percentile": float, "latency": float, "latency_unit": str,
+    "tpot": float, "tpot_unit": str, "tpot_limit": float, "rules": int, "passed": int,
+    "waived": str, "failed": str, "cause": str, "expected_s": float, "actual_s": float,
+    "item_s": float, "device": str, "accelerators": int, "devices": int,
+    "precision": str, "bare_loop_per_s": float, "others_share": float,
+    "is_disturbed": bool, "build": str, "folder": str,
+}  # fmt: skip
+"""Name -> type; a value that a run does not have is None. Units are LoadGen's own:
+a latency is in ``latency_unit``."""
+Row = dict[str, Any]
+
+
+def list_rows(session: SessionResults) -> Iterator[Row]:
+    """Yield a row for each item, in the order in which they ended.
+
+    An item that was not judged (skipped, interrupted) has an empty ``verdict``.
+    """
+    system = session.header.get("system") or {}
+    for record in session.records:
+        row = dict.fromkeys(COLUMNS)
+        row |= {
+            "started": session.header.get("started"), "system": system.get("name"),
+            **_describe_item(record), **_describe_verdict(record),
+        }  # fmt: skip
+        yield row
+
+
+def _describe_item(record: Record) -> Row:
+    cell = record.cell
+    target = cell.get("target")
+    name = cell.get("benchmark", "")
+    return {
+        "nodeid": record.nodeid, "outcome": record.outcome,
+        "benchmark": f"{name}-{target}" if target else name,
+        "scenario": cell.get("scenario"), "engine": cell.get("engine"),
+        "mode": cell.get("audit", cell.get("mode")), "round": cell.get("round"),
+        "item_s": record.seconds, "cause": record.reason.partition("\n")[0],
+    }  # fmt: skip
+
+
+def _describe_verdict(record: Record) -> Row:
+    verdict = record.verdict_to_show()
+    if verdict is None:
+        return {}
+    run = verdict.run
+    names = {
+        status: " ".join(c.name for c in verdict.checks if c.status is status)
+        for status in Status
+    }
+    return {
+        "verdict": verdict.outcome, "benchmark": verdict.benchmark,
+        "scenario": verdict.scenario, "engine": verdict.engine, "mode": verdict.mode,
+        "round": verdict.round, "labels": " ".join(map(_join, verdict.labels)),
+        "metric": verdict.metric.key if verdict.metric else None,
+        **_split("value", "unit", verdict.metric),
+        **_split("limit", "limit_unit", verdict.limit),
+        "percentile": verdict.percentile,
+        **_split("latency", "latency_unit", verdict.at_percentile),
+        **_split("tpot", "tpot_unit", verdict.tpot),
+        "tpot_limit": verdict.tpot_limit.value if verdict.tpot_limit else None,
+        "rules": len(verdict.checks),
+        "passed": sum(c.status is Status.PASS for c in verdict.checks),
+        "waived": names[Status.WAIVED],
+        "failed": " ".join(filter(None, [names[Status.ERROR], names[Status.FAIL]])),
+        "cause": verdict.cause, "expected_s": verdict.expected_s,
+        "actual_s": verdict.actual_s, "device": run.device,
+        "accelerators": run.accelerators, "devices": run.devices,
+        "precision": run.precision, "bare_loop_per_s": run.bare_loop_per_s,
+        "others_share": run.others_share, "is_disturbed": run.is_disturbed,
+        "build": verdict.build, "folder": verdict.folder,
+    }  # fmt: skip
+
+
+def _join(label: str) -> str:
+    return label.replace(" ", "_")
+
+
+def _split(value: str, unit: str, metric: Metric | None) -> Row:
+    return {value: metric.value, unit: metric.unit} if metric else {}

@@ -1,0 +1,288 @@
+"""Every export of one session: the same runs, and no value that is not in it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf.commands import main
+from pytest_mlperf.config.option_specs import OptionValues
+from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.reporting import flat
+from pytest_mlperf.reporting import formats
+from pytest_mlperf.reporting import junit
+from pytest_mlperf.reporting import results
+from pytest_mlperf.reporting.exports import github
+from pytest_mlperf.reporting.exports import openmetrics
+
+SCHEMA = Path(results.__file__).with_name("results.schema.json")
+HEADER = {
+    "started": "2026-11-28T14:00:00+00:00", "args": ["suites"], "options": {},
+    "items": 3, "rounds": ["v6.1"], "versions": {"numpy": "2.4"}, "host": "box",
+    "commit": "0123abc", "system": {"name": "A | box", "summary": "A box, 2 cores"},
+}  # fmt: skip
+RUN = RunFacts(device="A CPU", precision="int8", others_share=0.25)
+FINE = Verdict(
+    benchmark="bert-99", scenario="Server", engine="torch", mode="performance",
+    round="v6.1", metric=Metric("rate", 12.5, "queries/s"),
+    checks=(Check("seeds", Status.PASS, "v6.1's", "v6.1's", "detail:1"),),
+    labels=("embedded", "null answers"), limit=Metric("limit", 15.0, "ms"),
+    percentile=0.99, at_percentile=Metric("p99", 7.25, "ms"), actual_s=600.5, run=RUN,
+)  # fmt: skip
+LATE = Check("latency_bound", Status.FAIL, "50.1 ms", "at most 15 ms", "detail:2", "x")
+LOADGEN = Check("loadgen_validity", Status.FAIL, "INVALID", "VALID", "detail:3",
+                "see the checks that failed with it")  # fmt: skip
+FEW = Check("early_stopping", Status.FAIL, "5 queries", "at least 64", "detail:4", "y")
+SLOW = replace(
+    FINE, checks=(LOADGEN, FEW, LATE), at_percentile=Metric("p99", 50.1, "ms")
+)
+CELL = {"benchmark": "bert", "target": "99", "scenario": "server", "engine": "torch",
+        "round": "v6.1", "mode": "performance"}  # fmt: skip
+
+
+def make_session(*records: Record) -> SessionResults:
+    return SessionResults(HEADER, records, {"exitstatus": 1, "interrupted": False})
+
+
+SESSION = make_session(
+    Record("t.py::fine", "passed", CELL, FINE, "", 601.0),
+    Record("t.py::slow", "failed", CELL, SLOW, SLOW.explain(), 602.0),
+    Record("t.py::skip", "skipped", CELL, None, "no dataset\nsecond line", 0.0),
+)
+
+
+@pytest.mark.parametrize(
+    ("checks", "words"),
+    [
+        ((LOADGEN, FEW, LATE), "p99 50.1 ms > 15 ms at 12.5 queries/s"),
+        ((LOADGEN, FEW), "early_stopping: 5 queries, should be at least 64"),
+        ((LOADGEN,), "loadgen_validity: INVALID, should be VALID"),
+        ((LATE, replace(FEW, status=Status.ERROR)), "early_stopping: 5 queries"),
+        ((), "no rule was checked"),
+    ],
+)
+def test_the_root_cause_is_the_first_line(
+    checks: tuple[Check, ...], words: str
+) -> None:
+    """What others follow from, with its figures, as a CI cuts a message."""
+    verdict = replace(SLOW, checks=checks)
+
+    assert verdict.cause.startswith(words)
+    assert verdict.explain().splitlines()[0] == verdict.cause
+
+
+def test_a_valid_run_has_no_cause() -> None:
+    """Its first line is its title."""
+    assert FINE.cause == ""
+    assert FINE.explain().startswith("bert-99 Server performance (torch): VALID")
+
+
+def test_a_cause_is_one_short_line() -> None:
+    """However long a server's answer was."""
+    check = replace(FEW, found="line\n" * 1000)
+    cause = replace(SLOW, checks=(check,)).cause
+
+    assert len(cause) < 310
+    assert "\n" not in cause
+
+
+def test_junit_has_the_figures_as_numbers() -> None:
+    """Limit, p99 and other load, each by itself."""
+    found = dict(junit.list_properties(SLOW))
+
+    assert float(found["mlperf.limit.value"]) == 15.0
+    assert float(found["mlperf.latency.value"]) == 50.1
+    assert float(found["mlperf.percentile"]) == 0.99
+    assert float(found["mlperf.others_share"]) == 0.25
+    assert found["mlperf.cause"] == SLOW.cause
+
+
+def test_the_option_names_every_format() -> None:
+    """The folder is the list; the option's is another."""
+    fields = {field.name: field for field in dataclasses.fields(OptionValues)}
+    parse = fields["export"].metadata["spec"].parse
+    names = formats.list_formats()
+
+    assert parse(",".join(names)) == tuple(names)
+    for name in names:
+        assert name in fields["export"].metadata["spec"].help
+        assert formats.load_export(name).name == name
+
+
+def test_csv_reads_back_as_the_rows(tmp_path: Path) -> None:
+    """Numbers in full, and empty for none."""
+    path = formats.load_export("csv").write(SESSION, tmp_path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        found = list(csv.DictReader(stream))
+    rows = list(flat.list_rows(SESSION))
+
+    assert [*found[0]] == [*flat.COLUMNS]
+    for read, row in zip(found, rows, strict=True):
+        assert read == {k: "" if v is None else str(v) for k, v in row.items()}
+    assert found[1]["cause"] == SLOW.cause
+    assert (found[2]["verdict"], found[2]["cause"]) == ("", "no dataset")
+
+
+def test_parquet_has_the_same_rows_with_types(tmp_path: Path) -> None:
+    """So that a notebook does not guess."""
+    pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    path = formats.load_export("parquet").write(SESSION, tmp_path)
+    table = pyarrow.parquet.read_table(path)
+
+    assert table.to_pylist() == list(flat.list_rows(SESSION))
+    assert str(table.schema.field("value").type) == "double"
+    assert str(table.schema.field("rules").type) == "int64"
+
+
+def test_openmetrics_is_what_prometheus_reads(tmp_path: Path) -> None:
+    """Every figure, with its unit, of judged runs alone."""
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser")
+    path = formats.load_export("openmetrics").write(SESSION, tmp_path)
+    families = {f.name: f for f in parser.text_string_to_metric_families(
+        path.read_text(encoding="utf-8"))}  # fmt: skip
+
+    assert {sample.value for sample in families["mlperf_valid"].samples} == {0.0}
+    (latency,) = families["mlperf_latency"].samples
+    assert latency.value == 50.1
+    assert latency.labels["unit"] == "ms"
+    assert latency.labels["system"] == "A | box"
+
+
+@given(st.text())
+def test_a_label_is_escaped(text: str) -> None:
+    """Quotes, backslashes and line breaks come back."""
+    row = dict.fromkeys(flat.COLUMNS) | {"benchmark": text}
+    line = openmetrics.format_labels(row, "")
+    match = re.match(r'\{benchmark="((?:[^"\\\n]|\\.)*)"', line)
+
+    assert match is not None
+    plain = re.sub(
+        r"\\(.)", lambda found: "\n" if found[1] == "n" else found[1], match[1]
+    )
+    assert plain == text
+
+
+def test_openmetrics_of_nothing_is_nothing(tmp_path: Path) -> None:
+    """A scrape must not see an empty success."""
+    assert openmetrics.REPORTER.write(make_session(), tmp_path) is None
+
+
+def test_the_job_summary_is_appended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other steps' text stays; the title, each run, and why one failed."""
+    path = tmp_path / "summary"
+    path.write_text("before\n")
+    monkeypatch.setenv(formats.SUMMARY, str(path))
+    assert formats.choose_exports(()) == ["github"]
+    formats.load_export("github").write(SESSION, tmp_path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+
+    assert lines[:2] == ["before", r"## MLPerf: 1 of 3 VALID on A \| box"]
+    assert "Not submission results: embedded, null answers." in lines
+    assert sum(line.startswith("| ") for line in lines) == 4
+    assert any("p99 50.1 ms \\> 15 ms at 12.5 queries/s" in line for line in lines)
+
+
+@given(st.text(alphabet="a|`*<>[]_\\\n#&"))
+def test_a_table_cell_is_one_cell(text: str) -> None:
+    """No text of a server breaks the table, or is markup."""
+    row = dict.fromkeys(flat.COLUMNS) | {"benchmark": text, "outcome": "passed"}
+    line = github.format_row(row)
+    plain = re.sub(r"\\.", "", line)
+
+    assert "\n" not in line
+    assert plain.count("|") == 9
+    assert not set("`*<>[]") & set(plain)
+
+
+def load_schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    return schema
+
+
+def test_the_schema_names_every_field() -> None:
+    """A field that is added to a verdict is added to the schema."""
+    known = load_schema()["$defs"]
+    written = Record("t.py::fine", "passed", CELL, SLOW).to_line()
+    parts = {
+        "item": written, "verdict": written["verdict"],
+        "check": written["verdict"]["checks"][0], "run": written["verdict"]["run"],
+        "metric": written["verdict"]["metric"],
+    }  # fmt: skip
+
+    for name, found in parts.items():
+        assert found.keys() == known[name]["properties"].keys(), name
+        assert sorted(found) == sorted(known[name]["required"]), name
+    assert known["header"]["properties"]["schema"]["const"] == results.SCHEMA
+
+
+def test_lines_are_what_the_schema_says(tmp_path: Path) -> None:
+    """As the writer writes them; and a line that is not is refused."""
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = load_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    writer = results.ResultsWriter(tmp_path / results.FILE)
+    writer.open(HEADER)
+    for record in SESSION.records:
+        writer.add(record)
+    writer.close(exitstatus=1, interrupted=False, selected=3)
+    lines = [json.loads(one) for one in writer.path.read_text().splitlines()]
+
+    assert len(lines) == 5
+    for line in lines:
+        validator.validate(line)
+        for name in line:
+            assert not validator.is_valid({k: v for k, v in line.items() if k != name})
+
+
+@pytest.mark.parametrize("name", ["csv", "openmetrics", "github"])
+def test_the_command_exports_a_finished_session(
+    tmp_path: Path,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By its folder; the file is the one that the session would have written."""
+    monkeypatch.delenv(formats.SUMMARY, raising=False)
+    writer = results.ResultsWriter(tmp_path / results.FILE)
+    writer.open(HEADER)
+    for record in SESSION.records:
+        writer.add(record)
+    writer.close(exitstatus=1, interrupted=False, selected=3)
+    code = main.main(["report", name, str(tmp_path)])
+    path = Path(capsys.readouterr().out.strip().removeprefix("report: "))
+    again = tmp_path / "again"
+    again.mkdir()
+    own = formats.load_export(name).write(SESSION, again)
+
+    assert code == 0
+    assert path.read_text(encoding="utf-8") == own.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("words", [["csv", "nowhere"], ["csv", os.devnull]])
+def test_the_command_refuses_what_is_no_session(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words, with exit code 2."""
+    assert main.main(["report", *words]) == 2
+    assert "pytest-mlperf report: " in capsys.readouterr().err
