@@ -116,6 +116,7 @@ def test_a_text_is_not_read_without_an_end(
 
 
 OWN = {
+    "core/redaction.py",
     "core/regular_file.py",
     "submission/pack.py",
     "submission/encryption.py",

@@ -11,8 +11,8 @@ from typing import Any
 from pytest_mlperf.core.endpoints.yaml_block import parse_yaml
 from pytest_mlperf.core.logs.lines import LONG_LINE
 from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.logs.lines import open_log
 from pytest_mlperf.core.logs.lines import parse_json
-from pytest_mlperf.core.regular_file import open_regular
 
 REMEDY = "put the file there that the client wrote, or repeat the run"
 
@@ -30,7 +30,7 @@ class Document:
         if not path.exists():
             required = f"{path.parent.name}/{path.name}, which the endpoints client"
             raise LogError(path, 0, "no such file", f"{required} writes", REMEDY)
-        with open_regular(path) as file:
+        with open_log(path) as file:
             raw = file.read(LONG_LINE + 1)
         if len(raw) > LONG_LINE:
             found, required = f"more than {LONG_LINE:,} bytes", "a few thousand"
