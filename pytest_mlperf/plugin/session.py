@@ -27,12 +27,13 @@ from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import why_not_installed
 from pytest_mlperf.plugin import collection
-from pytest_mlperf.plugin import other_plugins
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin.machine import detect_machine
 from pytest_mlperf.plugin.machine import refuse_too_many_devices
 from pytest_mlperf.plugin.machine import refuse_unknown_providers
 from pytest_mlperf.plugin.options import read_options
+from pytest_mlperf.plugin.other_plugins import add_suite_properties
+from pytest_mlperf.plugin.other_plugins import describe_timeout
 from pytest_mlperf.plugin.progress_display import ProgressDisplay
 from pytest_mlperf.plugin.progress_display import print_below
 from pytest_mlperf.plugin.records import CELL_KEY
@@ -82,10 +83,9 @@ class State:
     def __post_init__(self) -> None:
         self.folder = ReportsFolder(self.options.reports)
         self.report = SessionReport(
-            lambda nodeid: describe_cell(nodeid, self.options),
-            self._shorten,
+            lambda nodeid: describe_cell(nodeid, self.options), self._shorten,
             self.options.export,
-        )
+        )  # fmt: skip
 
     @classmethod
     def of(cls, config: pytest.Config) -> State:
@@ -169,25 +169,19 @@ class State:
         if self.options.submission:
             submission.refuse_hopeless(self.measuring, self.command, cells)
         self.folder.claim()
-        facts = make_header(self, cells)
-        self.report.open(self.reports, facts)
-        other_plugins.add_suite_properties(self.config, facts)
+        self.report.open(self.reports, facts := make_header(self, cells))
+        add_suite_properties(self.config, facts)
         self.signals.catch()
-        runnable = [
-            (cell, mode)
-            for cell, mode in items
-            if not why_not_installed(cell, self.options)
-        ]
+        runnable = [one for one in items if not why_not_installed(one[0], self.options)]
         least_s = 0.0  # where fixtures alone are set up
         if not self.config.getoption("setuponly"):
             least_s = header.estimate_least_s(runnable, self.options, workers)
         each = (header.estimate_least_s([one], self.options) for one in runnable)
         longest_s = max(each, default=0.0)
         self.display.promised_s = min(self.options.min_duration_s or ROUND_S, ROUND_S)
-        timeout = other_plugins.describe_timeout(self.config, longest_s)
         self.header = header.describe_session(
             cells, self.options, self.system.summary, self._shorten(self.reports),
-            notes=[*self.system.notes, *timeout],
+            notes=[*self.system.notes, *describe_timeout(self.config, longest_s)],
             least_s=least_s,
         )  # fmt: skip
 
