@@ -24,6 +24,7 @@ from pytest_mlperf.config.option_types import parse_clock
 from pytest_mlperf.config.option_types import parse_core_type
 from pytest_mlperf.config.option_types import parse_delay
 from pytest_mlperf.config.option_types import parse_device_count
+from pytest_mlperf.config.option_types import parse_formats
 from pytest_mlperf.config.option_types import parse_number
 from pytest_mlperf.config.option_types import parse_org
 from pytest_mlperf.config.option_types import parse_pairs
@@ -231,10 +232,8 @@ class RunOptionValues:
         unset="reports in the root directory",
     )  # fmt: skip
     export: tuple[str, ...] = option(
-        list_of(one_of("csv", "github", "openmetrics", "parquet"), "formats"),
-        "FORMAT,...",
-        "files to write beside results.jsonl: csv, parquet, openmetrics, github",
-        default=(),
+        parse_formats, "FORMAT,...",
+        "files beside results.jsonl: csv, parquet, openmetrics, github", default=(),
     )  # fmt: skip
     stall: float = option(
         parse_number, "SECONDS", "give a run up after this long without progress",
@@ -252,13 +251,11 @@ class RunOptionValues:
         default=0.0, unset="0: fail, and say who",
     )  # fmt: skip
     build_timeout: float = option(
-        parse_number, "SECONDS", "give an engine build up after this long",
-        default=3600.0,
+        parse_number, "SECONDS", "give a build up after this long", default=3600.0,
     )  # fmt: skip
     progress: str = option(
         one_of("auto", "on", "off"), "WHEN",
-        "live progress: auto (on a terminal), on or off",
-        default="auto",
+        "live progress: auto (on a terminal), on or off", default="auto",
     )  # fmt: skip
 
 

@@ -112,6 +112,12 @@ def list_of(parse: Callable[[str], str], what: str) -> Callable[[str], tuple[str
     return parse_list
 
 
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Formats that results are exported to."""
+    legal = ("csv", "github", "openmetrics", "parquet")
+    return list_of(one_of(*legal), "formats")(text)
+
+
 def parse_scenario(text: str) -> str:
     """Return the slug of any usual spelling."""
     try:
