@@ -25,12 +25,15 @@ class Document:
     values: Mapping[str, Any]
 
     @classmethod
-    def read(cls, path: Path) -> Document:
-        """Read a file; ``LogError`` where it is missing or not whole."""
+    def read(cls, path: Path, root: Path | None = None) -> Document:
+        """Read a file; ``LogError`` where it is missing or not whole.
+
+        Links are followed inside ``root`` only, where one is given.
+        """
         if not path.exists():
             required = f"{path.parent.name}/{path.name}, which the endpoints client"
             raise LogError(path, 0, "no such file", f"{required} writes", REMEDY)
-        with open_log(path) as file:
+        with open_log(path, root) as file:
             raw = file.read(LONG_LINE + 1)
         if len(raw) > LONG_LINE:
             found, required = f"more than {LONG_LINE:,} bytes", "a few thousand"

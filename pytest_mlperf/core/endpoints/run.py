@@ -34,15 +34,17 @@ class EndpointsRun:
     @classmethod
     def read(cls, folder: Path) -> EndpointsRun:
         """Read a run's folder; ``LogError`` where it cannot be trusted."""
-        config = find_config(find_home(folder))
+        home = find_home(folder)
+        config = find_config(home)
         if config is None:
-            path = find_home(folder) / CONFIGS[0]
+            path = home / CONFIGS[0]
             required = "config.yaml, which the client writes into its report folder"
             raise LogError(path, 0, "no such file", required, REMEDY)
         is_accuracy = (folder / SCORES).exists() or folder.name == Mode.ACCURACY.value
         mode = Mode.ACCURACY if is_accuracy else Mode.PERFORMANCE
-        result = Document.read(folder / FILES[mode.value])
-        return cls(folder, mode, Document.read(config), result)
+        # A link in somebody else's result leads nowhere but into it.
+        result = Document.read(folder / FILES[mode.value], folder)
+        return cls(folder, mode, Document.read(config, config.parent), result)
 
     @property
     def kind(self) -> str:

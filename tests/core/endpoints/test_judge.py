@@ -83,6 +83,17 @@ def test_a_drained_run_is_not_the_complete_one_that_the_client_calls_it(
     assert failed(performance) == {"all_completed", "min_duration"}
 
 
+def link(name: str) -> Change:
+    """Return a change that puts the file elsewhere, and a link to it in its place."""
+
+    def change(folder: Path) -> None:
+        path = folder / name
+        elsewhere = path.rename(folder.parent / path.name)
+        path.symlink_to(elsewhere)
+
+    return change
+
+
 PERFORMANCE: list[tuple[str, Change]] = [
     ("no_errors", edit(SUMMARY, "n_samples_failed", to=1)),
     ("no_errors", edit(SUMMARY, "state", to="interrupted")),
@@ -122,6 +133,8 @@ PERFORMANCE: list[tuple[str, Change]] = [
     ("log", overwrite(SUMMARY, b"[]")),
     ("log", overwrite(SUMMARY, b"\xff")),
     ("log", overwrite(CONFIG, b"a: {b: c}\n")),
+    ("log", link(CONFIG)),
+    ("log", link(SUMMARY)),
 ]  # fmt: skip
 
 

@@ -7,7 +7,6 @@ loader.py, checks/compliance_check.py, checks/measurements_checks.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from pytest_mlperf.core.endpoints import files
 from pytest_mlperf.core.endpoints.documents import Document
@@ -108,21 +107,21 @@ def audit_problems(tree: Tree, result: Result) -> Iterator[Problem]:
             continue
         path = f"{result.path}/{files.AUDIT}/audit_{name}.json"
         if tree.listing.is_file(path):
-            yield from verdict_problems(tree.listing.root / path, path, name)
+            yield from verdict_problems(tree, path, name)
         elif test in REQUIRED_AUDITS:
             remedy = f"set audit.test to {name} in the configuration, and run it"
             required = f"{test}, which {tree.round.name} wants of {wanted.model}"
             yield missing_rule(path, "no such file", required, remedy)
 
 
-def verdict_problems(file: Path, path: str, name: str) -> Iterator[Problem]:
+def verdict_problems(tree: Tree, path: str, name: str) -> Iterator[Problem]:
     """The audit is the one named, passed, and its own figures say so too.
 
     No checker looks at the figures (client: verify_output_caching).
     """
     remedy = "repeat the audit; look at its reason"
     try:
-        audit = Document.read(file)
+        audit = Document.read(tree.listing.root / path, tree.listing.root)
         yield from (
             audit_rule(path, found, required, remedy)
             for found, required in find_audit_faults(audit, name)

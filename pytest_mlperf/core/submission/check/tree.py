@@ -223,7 +223,7 @@ def find_round_of_configs(listing: Listing, homes: tuple[Home, ...]) -> str | No
         for path in (f"{folder}/{name}" for name in CONFIGS):
             if listing.is_file(path):
                 with suppress(LogError):
-                    config = Document.read(listing.root / path)
+                    config = Document.read(listing.root / path, listing.root)
                     votes[find_config_round(config)] += 1
     del votes[""]
     return votes.most_common(1)[0][0] if votes else None
