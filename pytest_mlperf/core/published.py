@@ -9,9 +9,12 @@ by its accelerators. v4.1 is the last round with many results of BERT and ResNet
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
@@ -49,63 +52,35 @@ _FAMILIES = (
     (r"\bH200\b(?!.*NVL)", "H200"),
     (r"\bB200\b(?<!GB200)", "B200"),
 )
-"""What NVML calls a device -> what the tables below call it, memory sizes apart."""
+"""What NVML calls a device -> what RESULTS calls it, memory sizes apart."""
 
-_Key = tuple[str, Scenario]
-_O, _S, _I = Scenario.OFFLINE, Scenario.SERVER, Scenario.INTERACTIVE
+FAMILY_NAMES = (
+    (r"NVIDIA H100-SXM-80GB", "H100-SXM"),
+    (r"NVIDIA H200-SXM-141GB", "H200"),
+    (r"NVIDIA B200-SXM-180GB", "B200"),
+)
+"""What systems/<system>.json of those rounds calls an accelerator -> the same name."""
+RESULTS = Path(__file__).with_name("published_results.json")
 
 
-def _dell(results: Mapping[_Key, float], accelerator: str) -> dict[_Key, Published]:
-    """Return v4.1 results of Dell's XE9680 with eight of them."""
+@cache
+def read_results() -> Mapping[tuple[str, str, Scenario], Published]:
+    """Return (family, benchmark, scenario) -> the best result: RESULTS.
+
+    ``scripts/generate_published.py`` writes the file from checkouts of the published
+    results, of the runs that ``pytest-mlperf explain`` calls VALID.
+    """
+    rows = json.loads(RESULTS.read_text(encoding="utf-8"))
     return {
-        key: Published(total, 8, accelerator, "v4.1", "Dell")
-        for key, total in results.items()
+        (row["family"], row["benchmark"], Scenario(row["scenario"])): Published(
+            row["total"],
+            row["accelerators"],
+            row["family"],
+            row["round"],
+            row["submitter"],
+        )
+        for row in rows
     }
-
-
-_TABLE: Mapping[str, Mapping[_Key, Published]] = {
-    "H100-SXM": _dell(
-        {
-            ("bert-99", _O): 70_594, ("bert-99", _S): 56_011.6,
-            ("bert-99.9", _O): 61_736.4, ("bert-99.9", _S): 49_611.8,
-            ("resnet50", _O): 709_849, ("resnet50", _S): 584_207,
-        },
-        "H100-SXM",
-    ) | {
-        ("llama2-70b-99", _O): Published(124_879, 32, "H100-SXM", "v5.1", "Cisco"),
-        ("llama2-70b-99", _S): Published(122_274, 32, "H100-SXM", "v5.1", "Cisco"),
-        ("llama3.1-8b", _O): Published(5_777.08, 1, "H100", "v5.1", "RedHat"),
-        ("llama3.1-8b", _S): Published(5_103.99, 1, "H100", "v5.1", "RedHat"),
-        ("llama3.1-405b", _O): Published(783.14, 16, "H100-SXM", "v5.1", "Cisco"),
-        ("llama3.1-405b", _S): Published(1_126.9, 32, "H100-SXM", "v5.1", "Cisco"),
-    },
-    "H200": _dell(
-        {
-            ("bert-99", _O): 73_791, ("bert-99", _S): 58_091.3,
-            ("bert-99.9", _O): 65_322.6, ("bert-99.9", _S): 51_213.5,
-            ("resnet50", _O): 768_235,
-        },
-        "H200",
-    ) | {
-        ("resnet50", _S): Published(632_229, 8, "H200", "v4.1", "NVIDIA"),
-        ("llama2-70b-99", _O): Published(35_316.7, 8, "H200", "v5.1", "Dell"),
-        ("llama2-70b-99", _S): Published(34_193.8, 8, "H200", "v5.1", "ASUSTeK"),
-        ("llama2-70b-99", _I): Published(23_079.9, 8, "H200", "v5.1", "Nebius"),
-        ("llama3.1-8b", _O): Published(66_036.8, 8, "H200", "v5.1", "HPE"),
-        ("llama3.1-8b", _S): Published(64_914.6, 8, "H200", "v5.1", "HPE"),
-        ("llama3.1-405b", _O): Published(552.75, 8, "H200", "v5.1", "Nebius"),
-        ("mixtral-8x7b", _O): Published(62_108.4, 8, "H200", "v5.1", "HPE"),
-        ("mixtral-8x7b", _S): Published(60_955.1, 8, "H200", "v5.1", "HPE"),
-    },
-    "B200": {
-        ("deepseek-r1", _O): Published(33_379, 8, "B200", "v5.1", "NVIDIA"),
-        ("deepseek-r1", _S): Published(18_592.2, 8, "B200", "v5.1", "NVIDIA"),
-        ("llama2-70b-99", _O): Published(102_909, 8, "B200", "v5.1", "Lenovo"),
-        ("llama2-70b-99", _S): Published(101_611, 8, "B200", "v5.1", "Nebius"),
-        ("llama3.1-8b", _O): Published(146_960, 8, "B200", "v5.1", "Lenovo"),
-        ("llama3.1-8b", _S): Published(128_794, 8, "B200", "v5.1", "Dell"),
-    },
-}  # fmt: skip
 
 
 def find_family(device: str) -> str:
@@ -120,10 +95,7 @@ def find_result(device: str, benchmark: str, scenario: Scenario) -> Published | 
 
     ``benchmark`` with its target, as submissions name it: ``bert-99.9``.
     """
-    results = _TABLE.get(find_family(device), {})
-    if benchmark.startswith("llama2-70b"):  # one result, submitted under both targets
-        benchmark = "llama2-70b-99"
-    return results.get((benchmark, scenario))
+    return read_results().get((find_family(device), benchmark, scenario))
 
 
 def list_comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:

@@ -164,7 +164,7 @@ def accuracy_hash(run: JudgedRun) -> Outcome:
     folder, remedy = run.log.folder, RESCORE
     stated, cut = read_accuracy_txt(folder).hashes, survey_answers(folder).cut
     if not stated:
-        required = "hash= and 64 digits"
+        required = "hash= and 64 digits, not all of them 0"
         return Outcome(False, "no hash= line", required, ACCURACY_TXT, remedy)
     if cut:
         return Outcome(True, stated[0], "the whole log's sha256", ACCURACY_TXT)

@@ -6,6 +6,7 @@ from pytest_mlperf.core.checks import accuracy
 from pytest_mlperf.core.checks import audit
 from pytest_mlperf.core.checks import consistency
 from pytest_mlperf.core.checks import device
+from pytest_mlperf.core.checks import forgeries
 from pytest_mlperf.core.checks import latency
 from pytest_mlperf.core.checks import loadgen
 from pytest_mlperf.core.checks import metric
@@ -23,10 +24,13 @@ CHECKS: tuple[RuleCheck, ...] = (
     loadgen.loadgen_unmodified,
     loadgen.no_audit_config,
     loadgen.no_errors,
+    forgeries.errors_counted,
     summary.summary_agrees,
+    forgeries.accuracy_summary,
     result.loadgen_validity,
     result.flags_agree,
     consistency.generated_queries,
+    forgeries.generated_duration,
     result.wall_time,
     result.min_duration,
     result.min_sample_count,

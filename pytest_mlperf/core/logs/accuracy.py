@@ -30,7 +30,7 @@ GAP = re.compile(rb"\r?\n\r?\n\.\.\.\r?\n\r?\n")
 """What truncate_accuracy_log.py puts where it cut."""
 STRANGE = re.compile(rb"[^\w\s\"{}\[\]:,.]|[\x80-\xff]")
 RESCORE = "score the accuracy log again, and keep one accuracy.txt"
-HASH = re.compile(r"hash=([0-9a-fA-F]{64})\s*$")
+HASH = re.compile(r"hash=((?!0{64})[0-9a-fA-F]{64})\s*$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ from tests.support.judging import verdict
 @pytest.mark.parametrize(
     ("scenario", "key", "unit", "count"),
     [
-        ("SingleStream", "early_stopping_latency_ss", "ms", 22),
-        ("MultiStream", "early_stopping_latency_ms", "ms", 22),
-        ("Server", "result_completed_samples_per_sec", "queries/s", 24),
-        ("Offline", "result_samples_per_second", "samples/s", 19),
+        ("SingleStream", "early_stopping_latency_ss", "ms", 24),
+        ("MultiStream", "early_stopping_latency_ms", "ms", 24),
+        ("Server", "result_completed_samples_per_sec", "queries/s", 26),
+        ("Offline", "result_samples_per_second", "samples/s", 21),
     ],
 )
 def test_a_run_by_the_rules_is_valid(
