@@ -146,8 +146,9 @@ def announce_below(config: pytest.Config, text: str) -> None:
     """Write a line while an item runs, and its output is captured."""
     capture = config.pluginmanager.getplugin("capturemanager")
     shown = capture.global_and_fixture_disabled() if capture else None
+    reporter = config.pluginmanager.getplugin("terminalreporter")
     with shown or contextlib.nullcontext():
-        print_below(config, [text])
+        reporter.write_line(text)  # which ends the line that pytest has begun
 
 
 class LinePause:

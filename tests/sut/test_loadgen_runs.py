@@ -329,6 +329,26 @@ def test_a_stray_audit_config_changes_nothing(
     assert verdict.valid, verdict.explain()
 
 
+@pytest.mark.parametrize(
+    ("scenario", "queries"), [(Scenario.SINGLE_STREAM, 64), (Scenario.SERVER, 459)]
+)
+def test_a_run_that_is_over_at_once_still_asks_enough_to_be_valid(
+    runner: Runner, tmp_path: Path, scenario: Scenario, queries: int
+) -> None:
+    """5 ms an answer, a run of 50 ms: ten queries prove no percentile."""
+    rule = doubles.rule_for(scenario)
+    if scenario is Scenario.SERVER:  # a busy machine may take its time
+        rule = replace(rule, target_latency_ns=10**10)
+    job = doubles.make_task(
+        tmp_path, "SLOW_BATCH", scenario=scenario, rule=rule, seconds=0.05
+    )
+    verdict = verdict_of(job, runner.run(job))
+
+    assert verdict.valid, verdict.explain()
+    log = Log.read(Path(job.folder))
+    assert log.integer("result_query_count") == queries
+
+
 def test_samples_are_completed_twice_only_in_an_invalid_run(
     runner: Runner, tmp_path: Path
 ) -> None:
