@@ -39,6 +39,9 @@ LONG = 16
 MARGIN = 4096
 """Characters beside a cut that are redacted and left out: no half of a key is shown."""
 
+FOLDERS = ("PWD", "OLDPWD")
+"""Variables of the shell with folders, not passwords."""
+
 _KEY = (
     r"(?:(?:api|access|secret|auth|private|subscription)[-_ ]?key|(?:auth|access)token"
     r"|token|secret|passw(?:or)?d|pwd|credentials?)"
@@ -151,7 +154,7 @@ class Redactor:
         secrets = {
             part: f"${name}"
             for name, value in self._environ.items()
-            if name in self._named or _KEY_NAME.search(name)
+            if name in self._named or (_KEY_NAME.search(name) and name not in FOLDERS)
             for part in {value.strip(), *map(str.strip, value.splitlines())}
             if len(part) >= (SHORTEST if name in self._named else SHORTEST_GUESS)
         }

@@ -184,7 +184,8 @@ class SystemFile:
 def load_system_file(path: Path) -> SystemFile:
     """Read and check one file; raises ``SystemFileError`` for any mistake."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        # Some editors put a byte-order mark in front, which TOML does not allow.
+        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
         table = tomllib.loads(text)
     except OSError as error:
         problem = f"cannot be read ({error.strerror}); give the path of a TOML file"

@@ -97,6 +97,11 @@ def _check_number_field(value: Any) -> str | None:
     return None if good else "a whole number of at least 0"
 
 
+def _check_positive_field(value: Any) -> str | None:
+    good = _check_number_field(value) is None and int(value) > 0
+    return None if good else "a whole number of at least 1"
+
+
 def _check_command(value: Any) -> str | None:
     words = isinstance(value, list) and all(isinstance(w, str) and w for w in value)
     good = (words and value) or _check_string(value) is None
@@ -182,8 +187,9 @@ DESCRIPTION: Mapping[str, ValueCheck] = dict.fromkeys(
     "system_type": _check_one_of(
         "datacenter", "edge", "datacenter,edge", "edge,datacenter"
     ),
-    "number_of_nodes": _check_number_field,
-    "host_processors_per_node": _check_number_field,
+    "number_of_nodes": _check_positive_field,
+    "host_processors_per_node": _check_positive_field,
+    "host_processor_core_count": _check_positive_field,
     "accelerators_per_node": _check_number_field,
 }
 SERVER: Mapping[str, ValueCheck] = {

@@ -11,6 +11,7 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.errors import describe_full_disk
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.lease import DeviceHeld
@@ -42,6 +43,10 @@ def as_outcomes() -> Iterator[None]:
     except FAILURES as failed:
         # Not pytest.fail(), whose report would show the handled error again.
         raise pytest.fail.Exception(str(failed), pytrace=False) from None
+    except OSError as error:
+        if full := describe_full_disk(error):
+            raise pytest.fail.Exception(full, pytrace=False) from None
+        raise
 
 
 def require_mode(item: pytest.Item) -> Mode:

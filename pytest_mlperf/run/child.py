@@ -24,6 +24,7 @@ from pytest_mlperf.core.error_text import describe_error
 from pytest_mlperf.core.error_text import format_traceback
 from pytest_mlperf.core.error_text import read_text
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.errors import describe_full_disk
 from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.machine.message_pipe import MessagePipe
 from pytest_mlperf.machine.process import set_up_child
@@ -118,11 +119,12 @@ class PipeChannel:
     def fail(self, error: BaseException) -> NoReturn:
         """Report an exception and end the process; any thread may call this."""
         text = format_traceback(error)
-        if isinstance(error, RequestFailed):
+        cause = describe_full_disk(error) or describe_cause(error)
+        if isinstance(error, RequestFailed) or describe_full_disk(error):
             text = ""  # it is the service's doing, not this program's
         if isinstance(error, DeviceLost):
             text = error.last_words
-        self.send(RunError(self._phase, describe_cause(error), text))
+        self.send(RunError(self._phase, cause, text))
         os._exit(FAILED)
 
     def report(self, error: BaseException) -> None:

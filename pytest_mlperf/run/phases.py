@@ -26,6 +26,7 @@ from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.run.preflight import check_build
+from pytest_mlperf.run.preflight import check_disk
 from pytest_mlperf.run.preflight import check_memory
 from pytest_mlperf.run.preflight import check_time
 from pytest_mlperf.run.preflight import planned_samples
@@ -196,6 +197,8 @@ def run(
     settings = settings_of(task, backend, tuned)
     channel.enter("check")
     check_memory(settings)
+    answer_bytes = workload.blank.nbytes if isinstance(workload, TensorWorkload) else 0
+    check_disk(task.folder, settings, answer_bytes, backend.samples.total)
     check_time(settings, task.time_limit_s, tuned.note)
     channel.enter("warm-up")
     with backend.sut(task, tuned, settings, fail_of(backend, channel)) as sut:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+from pathlib import Path
 
 from pytest_mlperf.core.early_stopping import count_queries_needed
 from pytest_mlperf.core.errors import RunRefused
@@ -15,6 +17,11 @@ from pytest_mlperf.runner.messages import Task
 
 BYTES_PER_QUERY = 300
 """What LoadGen and the binding keep for one query or Offline sample (measured: 270)."""
+
+LEAST_LOGS = 1 << 20
+"""Bytes for the logs, records and samples of a run without answers."""
+BYTES_PER_ANSWER = 60
+"""Of an entry of the accuracy log, beside the answer."""
 
 
 def check_build(task: Task, digest: str) -> None:
@@ -85,3 +92,21 @@ def check_time(settings: Settings, limit_s: float | None, tuning: str) -> None:
         f" {why} ({tuning}). Run it on a quiet or a faster machine, or allow it the"
         f" time: --mlperf-time-limit {math.ceil(expected_s / 60) * 60 + 60}"
     )
+
+
+def check_disk(folder: Path, settings: Settings, answer_bytes: int, total: int) -> None:
+    """Raise ``RunRefused`` when the run's logs would not fit into their folder.
+
+    LoadGen does not say that its logs could not be written: they would only be cut.
+    """
+    need = LEAST_LOGS
+    if settings.mode is Mode.ACCURACY:
+        need += total * (2 * answer_bytes + BYTES_PER_ANSWER)  # in hexadecimal digits
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    free = shutil.disk_usage(there).free
+    if need > free:
+        raise RunRefused(
+            f"the logs of this run need about {need / 2**20:.1f} MiB, but "
+            f"{free / 2**20:.1f} MiB are free at {there}: free some, or choose another "
+            "file system with --mlperf-reports DIR"
+        )

@@ -110,6 +110,7 @@ def run(
     LoadGen. Raises ``RunRefused`` when the folder cannot be written: LoadGen itself
     would abort the process at its next run.
     """
+    require_encodable(folder)
     user_conf = folder / "user.conf"
     # An empty name keeps LoadGen from applying an audit.config that happens to lie
     # in the working directory.
@@ -157,3 +158,15 @@ def run(
         sut.stop()
         mlperf_loadgen.DestroyFastSUT(handle)
         mlperf_loadgen.DestroyQSL(library)
+
+
+def require_encodable(folder: Path) -> None:
+    """Raise ``RunRefused`` for a path that cannot be handed to LoadGen."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise RunRefused(
+            f"LoadGen cannot write into {str(folder)!a}: this locale cannot encode the "
+            "path; set LC_ALL=C.UTF-8, or choose an ASCII path with "
+            "--mlperf-reports DIR"
+        ) from None

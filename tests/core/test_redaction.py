@@ -86,6 +86,14 @@ def test_what_a_server_has_cut_is_hidden_too(secret: str, cut: int) -> None:
         assert part not in redactor.redact(f"wrong key {part}…")
 
 
+def test_the_shells_folders_are_no_passwords() -> None:
+    """Every path below the working directory would be hidden."""
+    redactor = Redactor({"PWD": "/home/somebody/mlperf", "DB_PWD": "correct-horse"})
+    shown = redactor.redact("/home/somebody/mlperf/reports correct-horse")
+
+    assert shown == "/home/somebody/mlperf/reports $DB_PWD"
+
+
 def test_each_line_of_a_token_with_a_line_break_is_hidden() -> None:
     """Libraries show such a token as bytes, or only its first line."""
     redactor = Redactor({"ENDPOINT": "first-half-of-it\nsecond-half"})

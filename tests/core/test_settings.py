@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,6 +26,7 @@ from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.run.preflight import check_disk
 from pytest_mlperf.run.preflight import check_memory
 from pytest_mlperf.run.preflight import check_time
 from pytest_mlperf.run.preflight import planned_samples
@@ -390,6 +392,17 @@ def test_a_query_list_beyond_the_memory_is_refused_with_advice() -> None:
     for asked in (greedy, absurd):
         with pytest.raises(RunRefused, match=r"GiB are free: shorten the run"):
             check_memory(asked)
+
+
+def test_logs_beyond_the_disk_are_refused_with_advice(tmp_path: Path) -> None:
+    """Answers are logged in hexadecimal digits; the folder need not be there yet."""
+    folder, free = tmp_path / "a" / "b", shutil.disk_usage(tmp_path).free
+    performance, accuracy = planned(), planned(mode=Mode.ACCURACY)
+    check_disk(folder, accuracy, 4, 1000)
+    check_disk(folder, performance, free, 1000)
+
+    with pytest.raises(RunRefused, match=r"MiB are free at .*--mlperf-reports DIR"):
+        check_disk(folder, accuracy, free, 1000)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -132,6 +132,12 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
         ("[description]\ncoolng = 'air'", "did you mean 'cooling'?"),
         ("[description]\nstatus = 'sold'", "should be one of 'available', 'preview'"),
         ("[description]\naccelerators_per_node = 'two'", "should be a whole number"),
+        ("[description]\nnumber_of_nodes = 0", "a whole number of at least 1"),
+        (
+            "[description]\nhost_processor_core_count = '48 or 64'",
+            "a whole number of at least 1",
+        ),
+        ("[description]\nhw_notes = {a = 1}", "a string or a whole number"),
         ("[description]\ncooling = 1.5", "should be a string or a whole number"),
         ("[server]\ncomand = 'x'", "unknown key 'comand'; did you mean 'command'?"),
         ("[server]\ncommand = ''", "a command line, or a list of its words"),
@@ -155,6 +161,14 @@ def test_a_mistake_names_file_place_and_remedy(
 
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    """Some editors put one in front of UTF-8."""
+    path = tmp_path / "s.toml"
+    path.write_bytes(b"\xef\xbb\xbf[tuning]\nbatch = 4\n")
+
+    assert load_system_file(path).name == "s"
 
 
 def test_file_in_another_encoding_is_refused(tmp_path: Path) -> None:

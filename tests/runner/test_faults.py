@@ -465,3 +465,25 @@ def test_ctrl_c_ends_a_session_with_its_results_marked(
     assert "partial: interrupted" in output
     assert "INTERNALERROR" not in output
     assert len(list(tmp_path.glob(f"2*/logs/*/performance/{PARTIAL}"))) == 1
+
+
+def test_a_full_disk_is_one_sentence(runner: Runner, tmp_path: Path) -> None:
+    """An engine's cache may be on another file system than the reports."""
+    failed = fails(runner, doubles.make_task(tmp_path, "FILLS_THE_DISK"))
+
+    assert "phase run: no room for /cache/x (No space left on device): free" in (
+        failed.cause
+    )
+    assert failed.stacks == ""
+
+
+def test_a_path_the_locale_cannot_encode_is_one_sentence(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """Python shows such bytes as surrogates, which LoadGen's binding refuses."""
+    task = doubles.make_task(tmp_path)
+    folder = tmp_path / os.fsdecode(b"j\xf6rg")
+    failed = fails(runner, replace(task, folder=folder), tmp_path / "next")
+
+    assert notes(failed) == ["lived"]
+    assert "this locale cannot encode the path; set LC_ALL=C.UTF-8" in failed.cause

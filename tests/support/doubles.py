@@ -8,6 +8,7 @@ the number ``i``, the model returns it, and the answer is right when it comes ba
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -82,6 +83,12 @@ def raising(batch: Batch, size: int, ids: list[int]) -> Any:
 
 def raising_early(batch: Batch, size: int, ids: list[int]) -> Any:  # noqa: ARG001
     raise RuntimeError("the third-party engine never worked")
+
+
+def filling_the_disk(batch: Batch, size: int, ids: list[int]) -> Any:
+    if ids:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache/x")
+    return echo(batch, size, ids)
 
 
 def fewer_rows(batch: Batch, size: int, ids: list[int]) -> Any:
@@ -249,6 +256,7 @@ class Double:
 ECHO = Double(echo)
 ALWAYS_WRONG = Double(always_wrong)
 RAISING = Double(raising)
+FILLS_THE_DISK = Double(filling_the_disk)
 BROKEN = RAISING  # its items come before null's
 RAISING_EARLY = Double(raising_early)
 FEWER_ROWS = Double(fewer_rows)

@@ -88,8 +88,12 @@ def field_problems(
         if name in MEANINGFUL and (not value or not str(value).strip()):
             shown = f"{name} is {value!r}"
             remedy = f'write what {name} is; "0" or "N/A" where there is none'
+            if name == "number_of_nodes":
+                remedy = "write how many nodes the system has, at least 1"
             yield fields_rule(path, shown, "a meaningful value", remedy)
-        elif name in TEXTS and not isinstance(value, str):
+        elif isinstance(value, dict | list) or (
+            name in TEXTS and not isinstance(value, str)
+        ):
             shown = f"{name} of type {type(value).__name__}"
             yield fields_rule(path, shown, "a text", f"write {name} as a text")
 

@@ -128,6 +128,7 @@ CASES: list[tuple[str, Change, str]] = [
     ("system_fields", system(cooling=""), SYSTEM),
     ("system_fields", system(number_of_nodes=0), SYSTEM),
     ("system_fields", system(framework=["onnxruntime"]), SYSTEM),
+    ("system_fields", system(host_memory_capacity={"GiB": 64}), SYSTEM),
     ("system_values", system(status="soon"), SYSTEM),
     ("system_values", system(system_type="phone"), SYSTEM),
     ("system_values", system(system_type=["edge"]), SYSTEM),
