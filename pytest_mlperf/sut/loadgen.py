@@ -112,8 +112,7 @@ def run(
     """
     require_encodable(folder)
     user_conf = folder / "user.conf"
-    # An empty name keeps LoadGen from applying an audit.config that happens to lie
-    # in the working directory.
+    # An empty name keeps LoadGen from applying one of the working directory.
     audit = ""
     try:
         folder.mkdir(parents=True, exist_ok=True)
