@@ -19,7 +19,7 @@ COLUMNS: dict[str, type] = {
     "waived": str, "failed": str, "cause": str, "expected_s": float, "actual_s": float,
     "item_s": float, "device": str, "accelerators": int, "devices": int,
     "precision": str, "bare_loop_per_s": float, "others_share": float,
-    "is_disturbed": bool, "build": str, "folder": str,
+    "is_disturbed": bool, "beside": str, "build": str, "folder": str,
 }  # fmt: skip
 """Name -> type; a value that a run does not have is None. Units are LoadGen's own:
 a latency is in ``latency_unit``."""
@@ -83,6 +83,7 @@ def _describe_verdict(record: Record) -> Row:
         "accelerators": run.accelerators, "devices": run.devices,
         "precision": run.precision, "bare_loop_per_s": run.bare_loop_per_s,
         "others_share": run.others_share, "is_disturbed": run.is_disturbed,
+        "beside": run.disturbance,
         "build": verdict.build, "folder": verdict.folder,
     }  # fmt: skip
 

@@ -37,7 +37,9 @@ HEADER = {
     "items": 3, "rounds": ["v6.1"], "versions": {"numpy": "2.4"}, "host": "box",
     "commit": "0123abc", "system": {"name": "A | box", "summary": "A box, 2 cores"},
 }  # fmt: skip
-RUN = RunFacts(device="A CPU", precision="int8", others_share=0.25)
+RUN = RunFacts(
+    device="A CPU", precision="int8", others_share=0.25, sessions_beside=("b",)
+)
 FINE = Verdict(
     benchmark="bert-99", scenario="Server", engine="torch", mode="performance",
     round="v6.1", metric=Metric("rate", 12.5, "queries/s"),
@@ -199,6 +201,7 @@ def test_the_job_summary_is_appended(
     assert lines[:2] == ["before", r"## MLPerf: 1 of 3 VALID on A \| box"]
     assert "Not submission results: embedded, null answers." in lines
     assert sum(line.startswith("| ") for line in lines) == 4
+    assert any("measured beside other load of 25% of its CPUs" in one for one in lines)
     assert any("p99 50.1 ms \\> 15 ms at 12.5 queries/s" in line for line in lines)
 
 

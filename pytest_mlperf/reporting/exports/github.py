@@ -53,10 +53,12 @@ def format_summary(session: SessionResults) -> Iterator[str]:
     yield "|---|---|---|---|---|--:|--:|--:|"
     yield from (format_row(row) for row in rows)
     for row in rows:
-        if row["cause"] and row["verdict"] != "VALID":
+        cause = row["cause"] if row["verdict"] != "VALID" else ""
+        beside = f"measured beside {row['beside']}" if row["beside"] else ""
+        if notes := "; ".join(filter(None, [cause, beside])):
             yield ""
             where = f"{row['benchmark']} {row['scenario']} {row['mode']}"
-            yield f"- **{escape(where)}**: {escape(row['cause'])}"
+            yield f"- **{escape(where)}**: {escape(notes)}"
 
 
 def format_row(row: Row) -> str:
