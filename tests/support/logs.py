@@ -22,6 +22,7 @@ from typing import Any
 from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.logs.summary import list_expected_lines
+from tests.support.pauses import TICK
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
 TARGET = {"SingleStream": 0.9, "MultiStream": 0.99, "Server": 0.99, "Offline": 0.99}
@@ -529,7 +530,9 @@ qsl = lg.ConstructQSL(1024, 1024, lambda indices: None, lambda indices: None)
 log = lg.LogSettings()
 log.enable_trace = False
 log.log_output.outdir = folder
+watch = begin_watch(folder)
 lg.StartTestWithLogSettings(sut, qsl, settings, log, "")
+end_watch(watch)
 """
 
 
@@ -550,7 +553,7 @@ def real(folder: Path, scenario: str, mode: str, **attributes: Any) -> Path:
         **attributes,
     }
     job = json.dumps([str(folder), "resnet50", scenario, mode, settings])
-    subprocess.run([sys.executable, "-c", SCRIPT, job], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", TICK + SCRIPT, job], check=True, timeout=60)
     return folder
 
 

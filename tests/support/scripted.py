@@ -19,6 +19,7 @@ from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
+from tests.support.pauses import TICK
 
 SAMPLES = 64
 BOUND_NS = 250_000_000
@@ -88,7 +89,9 @@ qsl = lg.ConstructQSL(count, count, lambda indices: None, lambda indices: None)
 log = lg.LogSettings()
 log.enable_trace = False
 log.log_output.outdir = plan["folder"]
+watch = begin_watch(plan["folder"])
 lg.StartTestWithLogSettings(sut, qsl, settings, log, "")
+end_watch(watch)
 waiting.put(None)
 worker.join()
 """
@@ -165,7 +168,7 @@ def run(
         "tokens": tokens,
         "service_s": service_s,
     }
-    script = [sys.executable, "-c", SCRIPT, json.dumps(plan)]
+    script = [sys.executable, "-c", TICK + SCRIPT, json.dumps(plan)]
     subprocess.run(script, check=True, timeout=120)
     return folder
 

@@ -17,6 +17,8 @@ from tests.support.scripted import rule_of
 SS, MS = Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM
 SERVER, OFFLINE = Scenario.SERVER, Scenario.OFFLINE
 
+PAUSE_S = 0.02
+"""Longer, and the latency that a remedy names is the machine's."""
 ADVICE = re.compile(
     r"(?:raise|lower|set) (target_qps|the expected latency|min_query_count)"
     r"(?: from [\d.,e+-]+(?: ms)?)? to (?:about )?([\d.,]*\d)( ms)?"
