@@ -14,6 +14,7 @@ from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import check_unreadable
 from pytest_mlperf.core.checks.table import CHECKS
 from pytest_mlperf.core.judge.figures import add_figures
+from pytest_mlperf.core.judge.notes import list_notes
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Mode
@@ -43,7 +44,8 @@ def judge_log(log: Log, cell: Cell, mode: Mode, context: Context) -> Verdict:
     run = use_audit_seeds(JudgedRun(log, cell, mode, table, context))
     outcomes = (rule.judge(run) for rule in CHECKS if rule.applies(run))
     checks = tuple(chain.from_iterable(outcomes))
-    return add_figures(run, replace(verdict, checks=checks))
+    facts = {**verdict.facts, **list_notes(run)}
+    return add_figures(run, replace(verdict, checks=checks, facts=facts))
 
 
 def verdict_before_checks(

@@ -75,6 +75,7 @@ class Detail:
         self.ran = True
         """It ends with a performance run's results, or it has to."""
         self.last = 0
+        self.first_ms, self.last_ms = 0.0, 0.0
         self._again: tuple[str, int] | None = None
         self._unknown = 0
         self._started: set[str] = set()
@@ -94,12 +95,13 @@ class Detail:
             found = f"a record without {error}"
             required = "key, value and metadata"
             raise LogError(self.path, number, found, required) from None
+        time_ms = record.get("time_ms", 0)
         kinds = (type(key), type(is_error), type(is_warning))
-        if kinds != (str, bool, bool) or not ValueKind.NUMBER.fits(
-            record.get("time_ms", 0)
-        ):
+        if kinds != (str, bool, bool) or not ValueKind.NUMBER.fits(time_ms):
             found = "a key, flag or time of wrong type"
             raise LogError(self.path, number, found, "text, true or false, a number")
+        self.first_ms = min(self.first_ms, time_ms)
+        self.last_ms = max(self.last_ms, time_ms)
         if is_error or key.startswith("error_"):
             self.error_count += 1
             self._event(self.errors, key, value, number)

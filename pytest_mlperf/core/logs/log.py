@@ -60,6 +60,8 @@ class Log:
     summary_warnings: int
     summary_errors: int
     """How many the summary's last lines count."""
+    times_ms: tuple[float, float]
+    """The earliest and the latest ``time_ms``, or 0."""
 
     @classmethod
     def read(cls, folder: Path) -> Log:
@@ -83,6 +85,7 @@ class Log:
             summary.notes,
             summary.warnings,
             summary.errors,
+            (detail.first_ms, detail.last_ms),
         )
 
     def get(self, key: str, default: Any = None) -> Any:
