@@ -16,7 +16,7 @@ from pytest_mlperf.core.checks.context import read_elapsed_s
 from pytest_mlperf.core.checks.context import read_times
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.load_order import SHOWN
-from pytest_mlperf.core.logs.load_order import list_orders
+from pytest_mlperf.core.logs.load_order import list_permutations
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Mode
 
@@ -79,10 +79,10 @@ def explain_load_order(run: JudgedRun) -> str:
     if run.mode is not Mode.PERFORMANCE or not same or not log.loaded:
         return ""
     found = log.loaded[0].first[:SHOWN]
-    orders = list_orders(seed, total)
-    if any(found == order[: len(found)] for order in orders):
+    possible = list_permutations(seed, total)
+    if any(found == order[: len(found)] for order in possible):
         return ""
-    shown, wanted = (", ".join(map(str, one[:3])) for one in (found, orders[0]))
+    shown, wanted = (", ".join(map(str, one[:3])) for one in (found, possible[0]))
     return (
         f"loaded_qsl_set begins {shown}; shuffled with effective_qsl_rng_seed it would "
         f"begin {wanted} (libstdc++)"

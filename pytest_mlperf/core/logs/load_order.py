@@ -73,7 +73,7 @@ def swap(order: list[int], place: int, other: int) -> None:
     order[place], order[other] = order[other], order[place]
 
 
-def list_orders(seed: int, total: int) -> tuple[tuple[int, ...], ...]:
+def list_permutations(seed: int, total: int) -> tuple[tuple[int, ...], ...]:
     """Return how a performance run's loaded set can begin."""
     draws = (draw_by_product, draw_by_quotient)
     return tuple(shuffle_samples(seed, total, draw) for draw in draws)
