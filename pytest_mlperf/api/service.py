@@ -157,6 +157,9 @@ class ServiceTarget:
     out, and the verdict says so."""
     counts_tokens: bool = False
     """Every event of a stream is asked for the number of tokens so far."""
+    keeps_connections: bool = True
+    """False for a service that closes a connection after each answer without telling:
+    each request gets one of its own."""
     timeout_s: float = 600.0
     """A request without an answer for this long is a failure."""
     stall_s: float = 120.0

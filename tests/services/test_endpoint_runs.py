@@ -241,6 +241,25 @@ def test_after_a_failed_run_the_next_one_is_fine(
     assert texts["endpoints"] == server.url
 
 
+def close_unannounced(send: endpoint.Sender, number: int) -> bool:
+    """Close after each answer without a word of it in the answer."""
+    endpoint.answer_well(send, number)
+    return False
+
+
+def test_a_server_that_closes_after_each_answer_gets_a_connection_a_request(
+    runner: Runner, serve: ServeEndpoint, make_task: MakeTask
+) -> None:
+    """As llama.cpp's does; a request on the old one would race with its end."""
+    server = serve(close_unannounced)
+    result = runner.run(make_task([server.url], Scenario.SINGLE_STREAM))
+
+    assert "one a request" in result.facts.texts["connections"]
+    assert result.facts.resent == 0
+    assert result.facts.requests > 64
+    assert b"\r\nConnection: close\r\n" in server.requests[-1]
+
+
 def answer_one_token(send: endpoint.Sender, number: int) -> bool:  # noqa: ARG001
     """Answer with a single token."""
     usage = endpoint.format_event({"choices": [], "usage": {"completion_tokens": 1}})
@@ -248,16 +267,23 @@ def answer_one_token(send: endpoint.Sender, number: int) -> bool:  # noqa: ARG00
     return True
 
 
+@pytest.mark.parametrize("scenario", [Scenario.INTERACTIVE, Scenario.SINGLE_STREAM])
 def test_an_answer_of_one_token_makes_the_run_invalid(
-    runner: Runner, serve: ServeEndpoint, make_task: MakeTask
+    runner: Runner, serve: ServeEndpoint, make_task: MakeTask, scenario: Scenario
 ) -> None:
-    """Without a second token there is no time per token, and LoadGen logs an error."""
+    """Without a second token there is no time per token, and LoadGen logs an error.
+
+    Every check that fails of it names this cause, and no time below nothing is shown.
+    """
     server = serve(answer_one_token)
-    task = make_task([server.url])
+    task = make_task([server.url], scenario)
     verdict = judge_run(task, runner.run(task))
+    text = verdict.explain()
 
     assert not verdict.valid
-    assert "no_errors" in failed_checks(verdict), verdict.explain()
+    assert {"no_errors", "metric_present"} <= failed_checks(verdict), text
+    assert not re.search(r"(?<![\w.])-\d", text), text
+    assert text.count("have the server answer two tokens at least") >= 2
 
 
 def answer_without_text(send: endpoint.Sender, number: int) -> bool:  # noqa: ARG001

@@ -21,6 +21,8 @@ from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import NOT_OFFLINE
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.tokens import TWO_TOKENS
+from pytest_mlperf.core.checks.tokens import has_short_answers
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -166,6 +168,9 @@ def latency_bound(run: JudgedRun) -> Outcome:
         shown.append(format_ms(measured))
         if not 0 < measured <= bound:
             required = f"at most {format_ms(bound)} at {rule.percentile:.1%}"
+            if measured < 0 and has_short_answers(log):
+                found = "no time per output token: answers of one token"
+                return Outcome(False, found, required, where, TWO_TOKENS)
             remedy = remedies.advise_lower_load(run)
             return Outcome(False, format_ms(measured), required, where, remedy)
     required = "within the round's bound"

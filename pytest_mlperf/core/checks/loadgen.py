@@ -10,6 +10,8 @@ from __future__ import annotations
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.tokens import TWO_TOKENS
+from pytest_mlperf.core.checks.tokens import has_short_answers
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 
@@ -79,4 +81,6 @@ def no_errors(run: JudgedRun) -> Outcome:
         found, where = f"{count:,} errors counted", SUMMARY
     ok = count == 0 and counted >= 0
     remedy = "remove the cause that the first error names"
+    if has_short_answers(log):
+        remedy = TWO_TOKENS
     return Outcome(ok, found, "no error", where, remedy)

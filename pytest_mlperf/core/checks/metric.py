@@ -22,8 +22,10 @@ from pytest_mlperf.core.checks.latency import list_estimate_keys
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.checks.tokens import TWO_TOKENS
 from pytest_mlperf.core.checks.tokens import find_wrong_lengths
 from pytest_mlperf.core.checks.tokens import find_wrong_token_rates
+from pytest_mlperf.core.checks.tokens import has_short_answers
 from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -40,6 +42,9 @@ def metric_present(run: JudgedRun) -> Outcome:
     """
     log, key = run.log, run.rule.result_key
     value, where = log.number(key), log.where(key)
+    if has_short_answers(log):
+        found = f"{value:g} {run.rule.unit} from answers of one token"
+        return Outcome(False, found, "answers of two tokens", where, TWO_TOKENS)
     if value <= 0:
         remedy = "repeat the run with more queries: there is no estimate yet"
         return Outcome(False, f"{value:g}", "above 0", where, remedy)

@@ -13,11 +13,24 @@ from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import compare_range
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_final_s
+from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
 
+SHORT_ANSWER = "Number of tokens need to be greater than 1"
+"""How LoadGen's error begins for an answer of one token, whose time per further token
+it then reckons with all the same, and gets less than nothing."""
+TWO_TOKENS = (
+    "have the server answer two tokens at least, as min_tokens asks: an answer of one "
+    "has no time per further token"
+)
 LENGTHS = 4 / 3
 """Answers in a performance run were at most 1.13 times off their reference's length,
 either way, in all of round v5.1."""
+
+
+def has_short_answers(log: Log) -> bool:
+    """Return whether LoadGen met answers of one token."""
+    return any(error.text.startswith(SHORT_ANSWER) for error in log.errors)
 
 
 def find_wrong_token_rates(

@@ -52,9 +52,11 @@ def add_performance(run: JudgedRun, verdict: Verdict) -> Verdict:
     if rule.tpot_ns is not None:
         tokens = f"result_time_per_output_token_{rule.percentile * 100:.2f}"
         tokens += "_percentile_ns"
+        measured = Metric(tokens, log.number(tokens) / 1e6, "ms")
         verdict = replace(
             verdict,
-            tpot=Metric(tokens, log.number(tokens) / 1e6, "ms"),
+            # Answers of one token have none, and LoadGen writes less than nothing.
+            tpot=measured if measured.value >= 0 else None,
             tpot_limit=Metric("tpot_ns", rule.tpot_ns / 1e6, "ms"),
         )
     return replace(
@@ -86,7 +88,7 @@ def read_unjudged(run: JudgedRun) -> dict[str, Metric]:
     found = {
         label: Metric(key, log.number(key) * factor, unit)
         for label, (key, factor, unit) in each.items()
-        if key in log.values
+        if key in log.values and log.number(key) >= 0
     }
     return {label: m for label, m in found.items() if m.key != rule.result_key}
 

@@ -42,6 +42,7 @@ class HttpClient:
         *,
         balance: str = "least",
         whole: bool = False,
+        keep_alive: bool = True,
         timeout_s: float = 600.0,
         stall_s: float = 120.0,
         connect_s: float = 10.0,
@@ -58,7 +59,9 @@ class HttpClient:
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._pool = ConnectionPool(self._epoll, requests, open_reader, self._waiting)
+        self._pool = ConnectionPool(
+            self._epoll, requests, open_reader, self._waiting, keep_alive=keep_alive
+        )
         self._opener = ConnectionOpener(self._wake_fd, connect_s)
         self._opened = self._opener.opened
         self._thread = threading.Thread(target=self._run, name="client", daemon=True)

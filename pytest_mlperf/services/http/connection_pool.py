@@ -42,6 +42,8 @@ class ConnectionPool:
         requests: Mapping[int, bytes],
         open_reader: Callable[[int], AnswerReader],
         waiting: deque[tuple[int, int]],
+        *,
+        keep_alive: bool = True,
     ) -> None:
         self.connections: dict[int, Connection] = {}
         """File descriptor -> connection."""
@@ -54,6 +56,7 @@ class ConnectionPool:
         self._requests = requests
         self._open_reader = open_reader
         self._waiting = waiting
+        self._keep_alive = keep_alive
 
     def add(self, connected: socket.socket, endpoint: Endpoint) -> None:
         """Take a connected socket that does not block."""
@@ -166,7 +169,7 @@ class ConnectionPool:
         del self.busy[connection.fd]
         connection.reader = None
         connection.is_reused = True
-        if connection.response.keep:
+        if connection.response.keep and self._keep_alive:
             connection.response.begin()
             connection.endpoint.idle.append(connection)
         else:

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterable
 from collections.abc import Mapping
 from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pytest_mlperf.api.service import ServiceTarget
@@ -20,8 +21,12 @@ from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.redaction import cut
 from pytest_mlperf.services.http.address import Address
+from pytest_mlperf.services.http.http1 import BadResponse
+from pytest_mlperf.services.http.http1 import ResponseReader
 
 TIMEOUT_S = 10.0
+CLOSES_S = 0.1
+"""How soon a server closes that closes after every answer."""
 SHOWN_CHARACTERS = 200
 MOST_BYTES = 1 << 22
 """Bytes of a reply that are read, at most."""
@@ -122,6 +127,30 @@ def ask_endpoint(
             "into its log, or name its health page with --mlperf-endpoint-health PATH"
         )
     return "" if is_healthy else f"{path}: {health.shown}", served
+
+
+def keeps_connection(address: Address, request: bytes, limit_s: float) -> bool:
+    """Return whether an endpoint leaves a connection open after an answer.
+
+    One that closes it without ``Connection: close`` races with the next request, and
+    loses it. True where that cannot be found out: then the runs tell.
+    """
+    with suppress(OSError, BadResponse), address.connect(TIMEOUT_S) as connected:
+        connected.settimeout(limit_s)
+        connected.sendall(request)
+        response = ResponseReader()
+        while not response.ended:
+            if not (data := connected.recv(MOST_BYTES)):
+                return True  # half an answer: no question of keeping
+            response.feed(data)
+        if not response.keep:
+            return True  # it says so
+        connected.settimeout(CLOSES_S)
+        try:
+            return bool(connected.recv(1))
+        except ConnectionResetError:
+            return False
+    return True
 
 
 def check_key(

@@ -107,11 +107,24 @@ class OpenAIEndpoint:
             for url in target.urls
         ]
         target = negotiation.join_targets(target, each)
+        keeps = [self._keeps_connections(one, target, short) for one in addresses]
+        if not all(keeps):
+            target = replace(target, keeps_connections=False)
+            facts["connections"] = "one a request: the server closes it unannounced"
         facts["model served"] = model
         facts["token ids"] = "yes" if target.asks_ids else "no, text alone"
         if not target.counts_tokens:
             facts["tokens counted"] = "at the end: continuous_usage_stats is refused"
         return target, facts
+
+    def _keeps_connections(
+        self, address: Address, target: ServiceTarget, prompt: Prompt
+    ) -> bool:
+        """Return whether an endpoint leaves a connection open after an answer."""
+        dialect = make_dialect(target)
+        head = make_head(address, dialect, target)
+        request = head + http1.format_body(dialect.request(prompt))
+        return preflight.keeps_connection(address, request, TRIAL_S)
 
     def _complete(
         self, target: ServiceTarget, prompt: Prompt, beat: Callable[[], None]
@@ -160,8 +173,7 @@ class OpenAIEndpoint:
         endpoints = []
         for url in target.urls:
             address = parse_address(url, target.ca_file)
-            path = f"{address.base}{requests.dialect.path}"
-            head = http1.format_head("POST", path, address.authority, target.headers)
+            head = make_head(address, requests.dialect, target)
             endpoints.append(Endpoint(address, head, limit))
         open_reader, lengths = requests.dialect.open_reader, requests.lengths
         return HttpClient(
@@ -171,9 +183,18 @@ class OpenAIEndpoint:
             listener,
             balance=target.balance,
             whole=not target.stream,
+            keep_alive=target.keeps_connections,
             timeout_s=target.timeout_s,
             stall_s=target.stall_s,
         )
+
+
+def make_head(address: Address, dialect: Dialect, target: ServiceTarget) -> bytes:
+    """Return the head of every request to an endpoint."""
+    path = f"{address.base}{dialect.path}"
+    close = {} if target.keeps_connections else {"Connection": "close"}
+    headers = {**target.headers, **close}
+    return http1.format_head("POST", path, address.authority, headers)
 
 
 def make_dialect(target: ServiceTarget) -> Dialect:
