@@ -48,7 +48,10 @@ def list_commands() -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; 2 for invalid arguments."""
+    """Run one command and return its exit code; 2 for invalid arguments.
+
+    Without any word the commands are listed.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     names = list_commands()
     if words and words[0] in names:
@@ -65,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             actions.add_parser(name, help=module.HELP, description=module.HELP)
         )
         modules[name] = module
+    if not words:
+        parser.print_help()
+        return 0
     arguments = parser.parse_args(words)
     try:
         return modules[arguments.command].run(arguments)

@@ -31,6 +31,7 @@ from pytest_mlperf.machine.numa import format_numa
 from pytest_mlperf.machine.numa import list_differences
 from pytest_mlperf.machine.numa import parse_numa
 from pytest_mlperf.machine.system_file import GIB
+from pytest_mlperf.machine.system_file import Match
 from pytest_mlperf.machine.system_file import ServerTables
 from pytest_mlperf.machine.system_file import SystemFile
 from pytest_mlperf.machine.system_file import SystemFileError
@@ -118,6 +119,10 @@ def detect_system(
         if wanted and not file:
             known = ", ".join(sorted(f.name for f in files)) or "none"
             notes += (f"no system file is named {wanted!r} (there: {known})",)
+    if wanted and file and file.match != Match() and not file.match.fits(host, gpus):
+        source = "--mlperf-system" if name else "SYSTEM_NAME"
+        note = f"{file.path} is of another machine ([match]), but {source} names it"
+        notes += (f"{note}: its description and its tuning are used",)
     full = file.name if file else wanted or make_unregistered_name(host.arch, gpus)
     _check_name(full)
     detected = _describe(full, host, gpus)

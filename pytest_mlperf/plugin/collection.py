@@ -27,6 +27,7 @@ from pytest_mlperf.measure.cells import import_providers
 from pytest_mlperf.measure.cells import known_cells
 from pytest_mlperf.measure.cells import register_compliance_tests
 from pytest_mlperf.measure.cells import why_not_installed
+from pytest_mlperf.plugin.mark_arguments import refuse_unknown_arguments
 
 MARKER = (
     "mlperf(benchmark=, target=, scenario=, engine=, mode=, round=): what an MLPerf "
@@ -157,6 +158,7 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
             f"{where}: mlperf mark has devices={asked[DEVICES]!r}, but should be "
             f"{error}"
         ) from None
+    refuse_unknown_arguments(asked, where, options, (DEVICES,), list_audits())
     try:
         import_providers(options)
     except ValueError as error:

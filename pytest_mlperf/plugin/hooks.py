@@ -16,6 +16,7 @@ from pytest_mlperf.plugin import other_plugins
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin import xdist
 from pytest_mlperf.plugin.records import redact_report
+from pytest_mlperf.plugin.report import NOTHING_MEASURED
 from pytest_mlperf.plugin.session import KEY
 from pytest_mlperf.plugin.session import State
 
@@ -151,8 +152,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Wrapper:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Write submission and reports; a bad submission fails the session."""
-    status = State.of(session.config).end(int(exitstatus))
+    """Write submission and reports; a bad submission fails the session, and nothing
+    measured is no success.
+    """
+    state, status = State.of(session.config), int(exitstatus)
+    if state.report.has_measured_nothing(session.testscollected):
+        status = status or NOTHING_MEASURED
+    status = state.end(status)
     if status != exitstatus:
         session.exitstatus = status
 

@@ -24,6 +24,10 @@ from pytest_mlperf.reporting import results
 from pytest_mlperf.reporting.formats import choose_exports
 from pytest_mlperf.reporting.formats import load_export
 
+NOTHING_MEASURED = 6
+"""Exit status of a session of mlperf items that were all skipped; pytest's own end at
+5."""
+
 
 class SessionReport:
     """Collects the records of a session on its controller and runs the reporters.
@@ -71,6 +75,11 @@ class SessionReport:
         record = self._collector.add(report) if self._writer else None
         if self._writer and record:
             self._writer.add(record)
+
+    def has_measured_nothing(self, collected: int) -> bool:
+        """Return whether all items of a session were ours, and were skipped."""
+        outcomes = [record.outcome for record in self.records]
+        return collected > 0 and outcomes == ["skipped"] * collected
 
     def add_unfinished(self) -> None:
         """Record the items that have begun and will not end."""

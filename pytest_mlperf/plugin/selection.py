@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import field
 
 import pytest
 
@@ -34,6 +36,8 @@ class Selection:
     """True when there was nothing else."""
     is_empty: bool = False
     """True when there were mlperf items and none is left."""
+    names: set[str] = field(default_factory=set)
+    """What -k and -m can find in the items that there were, where none is left."""
 
     def hide_audit(self, function: object, options: Options) -> bool:
         """Return whether to leave a function out as a compliance test, and note it."""
@@ -55,9 +59,14 @@ class Selection:
             refuse_unused_aliases(config)
         deselect(config, items, options)
         collection.sort_items(items)
+        before = list(items)
         yield
         collection.regroup_items(items)
         self.is_empty = (has_cells or self.has_audits_alone) and not items
+        if self.is_empty:
+            self.names = {
+                w.lower() for item in before for w in item.listextrakeywords()
+            }
         if self.is_empty and is_worker:
             config.workeroutput[EMPTY] = True  # type: ignore[attr-defined]
 
@@ -87,17 +96,20 @@ def list_absent(options: Options) -> list[str]:
 def _known_words(options: Options) -> list[str]:
     """Return the words that items' names, and the expressions for them, consist of."""
     cells = find_cells(options.without_selections())
-    benchmarks = sorted({cell.benchmark for cell in cells})
+    benchmarks = sorted({cell.benchmark for cell in cells} | installed_benchmarks())
     scenarios = [scenario.slug for scenario in Scenario]
     modes = [mode.value for mode in Mode]
     engines = registry.names("engine")
     return ["and", "or", "not", *benchmarks, *scenarios, *modes, *engines]
 
 
-def explain_empty(options: Options, typed: str = "", expression: str = "") -> str:
+def explain_empty(
+    options: Options, typed: str = "", expression: str = "", names: Iterable[str] = ()
+) -> str:
     """Return one line for a selection that matched no cell.
 
     ``typed`` is the whole command, ``expression`` what stands behind -k and -m.
+    ``names``: the words of the items that were there.
     """
     words = ("compliance", *collection.list_audits())
     if not options.has_compliance and any(w.lower() in typed.lower() for w in words):
@@ -108,8 +120,11 @@ def explain_empty(options: Options, typed: str = "", expression: str = "") -> st
         )
     known = _known_words(options)
     for word in re.findall(r"[\w.-]+", expression.lower()):
-        if not any(word in name for name in known) and (near := suggest(word, known)):
-            return f"mlperf: nothing selected; no item is named {word!r}.{near}"
+        if not any(word in name for name in (*known, *names)):
+            return (
+                f"mlperf: nothing selected; no item is named {word!r}."
+                f"{suggest(word, known)} pytest --collect-only -q lists all items"
+            )
     rules = f"round {options.round}" if options.round else "no round"
     verb = "does not have" if options.round else "has"
     pairs: Sequence[str] = list_absent(options) or ["(every pair exists)"]

@@ -29,7 +29,7 @@ from pytest_mlperf.measure.cells import why_not_installed
 from pytest_mlperf.plugin import collection
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin.machine import detect_machine
-from pytest_mlperf.plugin.machine import refuse_too_many_devices
+from pytest_mlperf.plugin.machine import refuse_impossible
 from pytest_mlperf.plugin.machine import refuse_unknown_providers
 from pytest_mlperf.plugin.options import read_options
 from pytest_mlperf.plugin.other_plugins import add_suite_properties
@@ -165,7 +165,7 @@ class State:
 
         cells = [cell for cell, _ in items]
         self.total = len(cells)
-        refuse_too_many_devices(self.measuring)
+        refuse_impossible(self.measuring, cells)
         if self.options.submission:
             submission.refuse_hopeless(self.measuring, self.command, cells)
         self.folder.claim()
@@ -219,7 +219,11 @@ class State:
             typed = self.command + ["compliance"] * self.selection.has_audits_alone
             options = self.config.option
             expression = f"{options.keyword} {options.markexpr}"
-            lines.append(explain_empty(self.options, " ".join(typed), expression))
+            lines.append(
+                explain_empty(
+                    self.options, " ".join(typed), expression, self.selection.names
+                )
+            )
         for line in [*lines, *self.submission_lines]:
             reporter.write_line(redact(line))
 

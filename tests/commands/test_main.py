@@ -37,6 +37,15 @@ def test_a_file_in_the_folder_is_a_command(
     assert not {"main", "shared", "explanation"} & set(list_commands())
 
 
+def test_without_a_word_the_commands_are_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With what each does."""
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert [name for name in list_commands() if name not in shown] == []
+
+
 def test_a_command_does_not_import_the_others() -> None:
     """Their imports would only delay it."""
     code = (

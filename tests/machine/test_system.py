@@ -51,6 +51,7 @@ def test_given_name_wins_over_a_match(root: Path, tmp_path: Path) -> None:
     assert (mine.name, mine.registered, mine.tuning.tables) == ("mine", False, {})
     assert "fits" in mine.notes[-1]
     assert (other.name, other.registered) == ("other", True)
+    assert "is of another machine" in other.notes[-1]
 
 
 def test_path_of_a_file_is_a_name_too(root: Path, tmp_path: Path) -> None:
