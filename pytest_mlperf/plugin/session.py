@@ -219,11 +219,9 @@ class State:
             typed = self.command + ["compliance"] * self.selection.has_audits_alone
             options = self.config.option
             expression = f"{options.keyword} {options.markexpr}"
-            lines.append(
-                explain_empty(
-                    self.options, " ".join(typed), expression, self.selection.names
-                )
-            )
+            names = self.selection.names
+            why = explain_empty(self.options, " ".join(typed), expression, names)
+            lines.append(why)
         for line in [*lines, *self.submission_lines]:
             reporter.write_line(redact(line))
 
