@@ -121,10 +121,8 @@ def explain_empty(
     known = _known_words(options)
     for word in re.findall(r"[\w.-]+", expression.lower()):
         if not any(word in name for name in (*known, *names)):
-            return (
-                f"mlperf: nothing selected; no item is named {word!r}."
-                f"{suggest(word, known)} pytest --collect-only -q lists all items"
-            )
+            near = suggest(word, known) or " pytest --collect-only -q lists all items"
+            return f"mlperf: nothing selected; no item is named {word!r}.{near}"
     rules = f"round {options.round}" if options.round else "no round"
     verb = "does not have" if options.round else "has"
     pairs: Sequence[str] = list_absent(options) or ["(every pair exists)"]
