@@ -206,8 +206,10 @@ def measure_dataset(
         value = score.get(ROUGE[metric]) if isinstance(score, dict) else None
         return to_number(result, name, value)
     if isinstance(score, dict):
-        # A scorer of several figures: the round's own, by the checker's spellings.
-        score = score.get(metric.rpartition("_")[2].lower(), score.get("score"))
+        # The checker's spellings, in its order (_numeric_accuracy_score).
+        last = metric.rpartition("_")[2].lower()
+        spellings = (metric, metric.lower(), last, "f1", "score", "accuracy")
+        score = next((score[key] for key in spellings if key in score), None)
     value = to_number(result, name, score)
     full = 1.0 if metric in FRACTIONS else 100.0
     return None if value is None else value * full / find_full_score(judged, name)
