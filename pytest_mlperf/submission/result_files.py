@@ -11,6 +11,7 @@ from pathlib import Path
 from pathlib import PurePosixPath
 
 from pytest_mlperf.core import compliance
+from pytest_mlperf.core import rounds
 from pytest_mlperf.core.checks.device import DIAGRAM
 from pytest_mlperf.core.checks.device import PROOF
 from pytest_mlperf.core.regular_file import open_regular
@@ -32,8 +33,6 @@ PICTURES = ("images", "videos")
 POWER = ("power", "ranging")
 POWER_SETTINGS = ("analyzer_table.*", "power_settings.*")
 """Settings of the meter and the machine; they go beside the measurements."""
-CONF_ROUNDS = ("v2.0", "v4.1")
-"""Rounds whose checker requires a mlperf.conf beside user.conf."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,8 @@ def write_result(
         "user.conf": documents.format_user_conf(conf, labels),
         "README.md": documents.format_readme(entry, ask, session, whole),
     }
-    if ask.round in CONF_ROUNDS:
+    if rounds.is_before(ask.round, "v5.0"):
+        # Their checkers require it beside user.conf.
         texts["mlperf.conf"] = documents.format_mlperf_conf(entry.rule)
     for name, text in texts.items():
         (measured / name).write_text(text, encoding="utf-8")

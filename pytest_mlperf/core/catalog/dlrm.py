@@ -1,4 +1,4 @@
-"""DLRM: recommendation, up to v2.1."""
+"""DLRM: recommendation, up to v3.0."""
 
 from __future__ import annotations
 

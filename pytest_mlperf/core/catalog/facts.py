@@ -81,6 +81,8 @@ class BenchmarkFacts:
     all benchmarks' (submission checker, accuracy-delta-perc)."""
     accuracy_audit: AccuracyAudit | None = None
     length_audit: LengthAudit | None = None
+    finds_objects: bool = False
+    """An answer may be empty: there is nothing in the picture."""
     guide_in: Formula | None = None
     """What a sample takes over the link to a device: see ``residency.bandwidth``."""
     guide_out: Formula | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pytest_mlperf.core.catalog.facts import BenchmarkFacts
 from pytest_mlperf.core.catalog.facts import Formula
 
+DETECTORS = "ssdlite|ssdinception|yolo|ssdmobilenet|ssdresnet50"
+
 FACTS = BenchmarkFacts(
     "resnet50",
     aliases=(
@@ -12,7 +14,8 @@ FACTS = BenchmarkFacts(
         "resnet50-v1.5",  # prose
         "mobilenet",  # checker, model_mapping
     ),
-    guesses=(("mobilenet|efficientnet|resnet50", ""),),
+    # The checker looks for detectors first.
+    guesses=((rf"^(?!.*({DETECTORS})).*(mobilenet|efficientnet|resnet50)", ""),),
     checker_name="resnet",
     checker_folders="resnet|.*(mobilenet|efficientnet|resnet50).*",
     logged_answers=4096,

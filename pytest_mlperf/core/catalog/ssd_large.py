@@ -21,5 +21,6 @@ FACTS = BenchmarkFacts(
     ),
     checker_folders="ssd-resnet34",
     logged_answers=256,
+    finds_objects=True,
     guide_in=Formula(4_320_000, "3 x 1200 x 1200"),
 )

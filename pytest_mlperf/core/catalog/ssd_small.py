@@ -20,6 +20,9 @@ FACTS = BenchmarkFacts(
         "ssd_resnet101_v1_fpn_640x640",
         "ssd_resnet152_v1_fpn_640x640",
     ),
+    # checker v2.0, get_mlperf_model
+    guesses=(("ssdlite|ssdinception|yolo|ssdmobilenet|ssdresnet50|rcnn", ""),),
     logged_answers=1024,
+    finds_objects=True,
     guide_in=Formula(270_000, "3 x 300 x 300"),
 )

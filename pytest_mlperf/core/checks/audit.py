@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pytest_mlperf.core.checks import settings
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import COMPLIANCE
 from pytest_mlperf.core.checks.rule_check import check
+from pytest_mlperf.core.logs.equal_issue import find_equal_issue
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.types import Scenario
 
@@ -50,11 +52,11 @@ def audit_settings(run: JudgedRun) -> Outcome:
             remedy = f"run it with {audit.name}'s audit.config"
             text, wanted = f"{key} = {found}", str(required)
             return Outcome(False, text, wanted, log.where(logged), remedy)
-    equal = "effective_sample_concatenate_permutation"
-    if run.rule.equal_issue and audit.as_performance and not log.flag(equal):
-        remedy = "set sample_concatenate_permutation to 1"
-        where = log.where(equal)
-        return Outcome(False, "no equal issue", "equal issue", where, remedy)
+    if run.rule.equal_issue and audit.as_performance and find_equal_issue(log) is False:
+        unequal = settings.explain_equal_issue(run)
+        if not unequal.waived:
+            return unequal
+        where = unequal.where
     where = hits[0].where if hits else where
     return Outcome(True, f"{audit.name}'s", f"{audit.name}'s", where)
 

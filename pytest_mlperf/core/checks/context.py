@@ -11,8 +11,11 @@ from datetime import datetime
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.logs.dialect import Trait
+from pytest_mlperf.core.logs.equal_issue import count_query_samples
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.residency.rules import Claim
 from pytest_mlperf.core.rounds import Round
@@ -25,6 +28,8 @@ MOST_QUERIES = 10**10
 """More than LoadGen can issue in an hour on any machine."""
 BETWEEN_S = 0.002
 """Time between an answer and a stream's next query that no latency includes."""
+CLOCK_TICK_S = 0.001
+"""Of LoadGen's time stamps."""
 STAMP = "%m-%d-%Y %H:%M:%S.%f"
 STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 BOUNDED = (Scenario.SERVER, Scenario.INTERACTIVE)
@@ -88,6 +93,8 @@ class JudgedRun:
     @property
     def queries(self) -> int:
         """Queries that LoadGen issued; Offline has one."""
+        if not self.log.has(Trait.QUERY_COUNT):
+            return max(estimate_queries(self), 1)
         key = "result_query_count"
         count = self.log.integer(key)
         if not 0 < count <= MOST_QUERIES:
@@ -99,7 +106,7 @@ class JudgedRun:
     @property
     def samples(self) -> int:
         """Samples that LoadGen issued in all."""
-        return self.queries * self.log.integer("generated_samples_per_query")
+        return self.queries * count_query_samples(self.log)
 
     def latency_key(self, percentile: float) -> str:
         """Return the key of a measured latency: of queries in MultiStream."""
@@ -107,6 +114,20 @@ class JudgedRun:
         if self.scenario is Scenario.MULTI_STREAM:
             kind = "per_query_latency"
         return f"result_{percentile * 100:.2f}_percentile_{kind}_ns"
+
+
+def estimate_queries(run: JudgedRun) -> int:
+    """Return the most queries that a LoadGen that does not count them has issued.
+
+    Server issues all that were generated. A stream's last query was answered no
+    sooner than the quickest, and LoadGen logs the rate with six digits.
+    """
+    log = run.log
+    if run.scenario not in STREAMS:
+        return log.integer("generated_query_count")
+    rate = log.number("result_qps_with_loadgen_overhead") * (1 + SIX_DIGITS)
+    most = int(rate * (compute_final_s(run) + CLOCK_TICK_S)) + 1
+    return min(most, log.integer("generated_query_count"))
 
 
 def read_elapsed_s(log: Log) -> float:
@@ -129,6 +150,9 @@ def compute_final_s(run: JudgedRun) -> float:
         return read_elapsed_s(log)
     if run.scenario is Scenario.SINGLE_STREAM:
         key = "result_qps_with_loadgen_overhead"
+        if not log.has(Trait.QUERY_COUNT):
+            # The last query was answered no sooner than the quickest.
+            return read_elapsed_s(log) - log.integer("result_min_latency_ns") / 1e9
     rate = log.number(key)
     final = (run.queries - 1) / rate if rate > 0 else 0.0
     if run.scenario in BOUNDED:

@@ -24,17 +24,28 @@ from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.checks.tokens import TWO_TOKENS
 from pytest_mlperf.core.checks.tokens import has_short_answers
 from pytest_mlperf.core.logs import early_stopping_text
+from pytest_mlperf.core.logs.dialect import Trait
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
 
+MOST_LEFT_OUT = 1022
+"""Of the first LoadGen with early stopping, which left out none where it had to leave
+out more."""
 MULTI_STREAM_SHARE = 0.99
 """LoadGen adds this estimate to SingleStream's own, for the inference from it."""
 
 
-@check("early_stopping", modes=PERFORMANCE, scenarios=NOT_OFFLINE)
+@check(
+    "early_stopping",
+    modes=PERFORMANCE,
+    scenarios=NOT_OFFLINE,
+    when=lambda rule: rule.early_stopping,
+)
 def early_stopping_met(run: JudgedRun) -> Outcome:
     """The queries prove the percentile, recomputed (loadgen/early_stopping.cc)."""
     log, percentile = run.log, run.rule.percentile or 0.99
+    if not log.has(Trait.EARLY_STOPPING):
+        return check_old_count(run)
     queries, over = run.queries, count_late_queries(run, percentile)
     if not 0 <= over <= queries:
         where = log.where("result_overlatency_query_count")
@@ -56,6 +67,18 @@ def early_stopping_met(run: JudgedRun) -> Outcome:
     if wrong := next(find_misreports(run, percentile), None):
         return Outcome(False, wrong.found, wrong.required, wrong.where, REMEDY)
     return Outcome(True, found, required, where)
+
+
+def check_old_count(run: JudgedRun) -> Outcome:
+    """Return whether a LoadGen without early stopping issued what its day asked for.
+
+    That is min_query_count, which proves any percentile by far.
+    """
+    found, least = run.queries, run.rule.min_query_count
+    remedy = "repeat the run with a LoadGen that has early stopping"
+    where = run.log.where("generated_query_count")
+    text = f"{found:,} queries, of {run.log.dialect}"
+    return Outcome(found >= least, text, f"at least {least:,}", where, remedy)
 
 
 def count_late_queries(run: JudgedRun, percentile: float) -> int:
@@ -97,7 +120,7 @@ def find_misestimates(
     log, queries = run.log, run.queries
     where = log.where(key)
     least = early_stopping.count_queries_needed(1, percentile)
-    mine = early_stopping.count_discarded(queries, percentile)
+    mine = count_left_out(log, queries, percentile)
     for found, own, what in (
         (report.queries, queries, "queries processed"),
         (report.needed, least, "queries needed"),
@@ -113,6 +136,16 @@ def find_misestimates(
         if shown != log.integer(name):
             required = f"{shown}, as {where} has it"
             yield Contradiction(f"{name} {log.get(name)}", required, log.where(name))
+
+
+def count_left_out(log: Log, queries: int, percentile: float) -> int | None:
+    """Return how many of the highest latencies LoadGen's estimate leaves out.
+
+    None where there is no estimate, of so few queries.
+    """
+    most = early_stopping.count_discarded(queries, percentile)
+    bounded = not log.has(Trait.EARLY_STOPPING_UNBOUNDED)
+    return 0 if bounded and most and most > MOST_LEFT_OUT else most
 
 
 def list_estimate_keys(run: JudgedRun, percentile: float) -> Mapping[float, str]:

@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core.checks.consistency import REMEDY
-from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import WRAPS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import compare_range
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_final_s
+from pytest_mlperf.core.checks.latency import count_left_out
 from pytest_mlperf.core.checks.latency import list_estimate_keys
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
@@ -26,7 +25,9 @@ from pytest_mlperf.core.checks.tokens import TWO_TOKENS
 from pytest_mlperf.core.checks.tokens import find_wrong_lengths
 from pytest_mlperf.core.checks.tokens import find_wrong_token_rates
 from pytest_mlperf.core.checks.tokens import has_short_answers
+from pytest_mlperf.core.logs.dialect import Trait
 from pytest_mlperf.core.logs.keys import SHARES
+from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
 
@@ -170,7 +171,7 @@ def find_stream_contradictions(run: JudgedRun) -> Iterator[Contradiction]:
         )
         # All but the last query were answered before the last was issued.
         busy = queries * mean - kinds["sample"].values[-1]
-        if busy > 0:
+        if busy > 0 and log.has(Trait.QUERY_COUNT):
             high, key = (queries - 1) * 1e9 / busy, "result_qps_with_loadgen_overhead"
             yield from compare_range(log, key, 0.0, high, "by the mean latency")
         if "first" in kinds:
@@ -183,14 +184,16 @@ def find_stream_contradictions(run: JudgedRun) -> Iterator[Contradiction]:
         yield Contradiction(
             f"{key} {kinds['query'].values[-1]}", required, log.where(key)
         )
+    if not log.has(Trait.EARLY_STOPPING):
+        return
     for share, key in list_estimate_keys(run, run.rule.percentile or 0.9).items():
-        most = early_stopping.count_most_over(queries, share)
-        if not most:
+        left_out = count_left_out(log, queries, share)
+        if left_out is None:
             if log.integer(key):
                 found = f"{key} {log.get(key)}"
                 yield Contradiction(found, "0, of so few queries", log.where(key))
             continue
-        low, high = find_rank_range(own, queries - most)
+        low, high = find_rank_range(own, queries - left_out - 1)
         yield from compare_range(log, key, low, high, "by the percentiles")
 
 

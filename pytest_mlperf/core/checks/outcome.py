@@ -17,11 +17,15 @@ class Outcome(NamedTuple):
     required: str
     where: str
     remedy: str = ""
+    waived: str = ""
+    """Why a run that does not keep the rule is not held to it."""
 
     def check(self, name: str) -> Check:
-        """Return a passed check, or a failed one with its remedy."""
+        """Return a passed check, a waived one, or a failed one with its remedy."""
         status = Status.PASS if self.ok else Status.FAIL
         remedy = "" if self.ok else self.remedy
+        if self.waived and not self.ok:
+            status, remedy = Status.WAIVED, self.waived
         return Check(name, status, self.found, self.required, self.where, remedy)
 
 

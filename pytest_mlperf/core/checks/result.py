@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core.checks import remedies
-from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import check_contradiction
 from pytest_mlperf.core.checks.context import BOUNDED
@@ -24,6 +23,8 @@ from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.checks.rule_check import check_limit
 from pytest_mlperf.core.logs import early_stopping_text
+from pytest_mlperf.core.logs.dialect import Trait
+from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
 
@@ -39,7 +40,9 @@ MARGIN_S = 1.0
 def loadgen_validity(run: JudgedRun) -> Outcome:
     """LoadGen itself calls the run VALID, and so do its parts (results.cc)."""
     log = run.log
-    flags = ["result_min_duration_met", "result_min_queries_met", "early_stopping_met"]
+    flags = ["result_min_duration_met", "result_min_queries_met"]
+    if log.has(Trait.EARLY_STOPPING):
+        flags.append("early_stopping_met")
     key = "result_perf_constraints_met"
     if run.scenario in BOUNDED or key in log.values:
         flags.append(key)
@@ -84,7 +87,7 @@ def find_false_flags(run: JudgedRun) -> Iterator[Contradiction]:
         required = "between 0 and 1"
         key = "effective_target_latency_percentile"
         yield Contradiction(f"{key} {share:g}", required, log.where(key))
-    elif run.scenario in STREAMS:
+    elif run.scenario in STREAMS and log.has(Trait.EARLY_STOPPING):
         needed = early_stopping.count_queries_needed(1, share)
         yield from compare_flag(log, "early_stopping_met", run.queries, needed)
     elif run.scenario in BOUNDED:
@@ -96,7 +99,8 @@ def find_false_latency_flags(run: JudgedRun, share: float) -> Iterator[Contradic
     log, flag = run.log, "result_perf_constraints_met"
     percent = f"{share * 100:.2f}_percentile"
     if log.get("requested_use_token_latencies") is not True:
-        over = log.integer("result_overlatency_query_count")
+        counted = log.has(Trait.QUERY_COUNT)
+        over = log.integer("result_overlatency_query_count") if counted else -1
         if 0 <= over <= run.queries:
             needed = early_stopping.count_queries_needed(over, share)
             yield from compare_flag(log, "early_stopping_met", run.queries, needed)
@@ -186,7 +190,7 @@ def min_query_count(run: JudgedRun, required: int) -> Outcome:
     Since v2.0 early stopping decides how many the percentile needs: the checker
     enforces no count beside it, and user.conf may lower mlperf.conf's.
     """
-    if run.rule.percentile:
+    if run.rule.percentile and run.rule.early_stopping:
         over = 1 if run.scenario in STREAMS else 0
         need = early_stopping.count_queries_needed(over, run.rule.percentile)
         required = min(required, need)

@@ -16,6 +16,7 @@ from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.outcome import check_unreadable
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
@@ -45,10 +46,14 @@ class RuleCheck:
     """False where ``audit_settings`` answers the question of compliance runs."""
     any_scenario: bool = False
     """Also checked of a run whose scenario is not that of its folder."""
+    when: Callable[[Rule], bool] | None = None
+    """The rules that ask for it; None for all."""
 
     def applies(self, run: JudgedRun) -> bool:
         """Return whether a run is held to the rule."""
         modes, audit = {run.mode}, run.context.audit
+        if self.when is not None and not self.when(run.rule):
+            return False
         if run.mode is Mode.COMPLIANCE:
             if not self.in_audits:
                 return False
@@ -63,6 +68,7 @@ def check(
     scenarios: Collection[Scenario] = EVERY_SCENARIO,
     in_audits: bool = True,
     any_scenario: bool = False,
+    when: Callable[[Rule], bool] | None = None,
 ) -> Callable[[Judge], RuleCheck]:
     """Make a rule's check of a function; no waiver softens it."""
 
@@ -70,7 +76,7 @@ def check(
         def judge(run: JudgedRun) -> Iterator[Check]:
             yield attempt(name, lambda: function(run).check(name))
 
-        return RuleCheck(name, judge, modes, scenarios, in_audits, any_scenario)
+        return RuleCheck(name, judge, modes, scenarios, in_audits, any_scenario, when)
 
     return decorate
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from pytest_mlperf.core.checks.consistency import REMEDY
-from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import check_contradiction
 from pytest_mlperf.core.checks.context import JudgedRun
@@ -15,6 +14,7 @@ from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.summary import list_expected_lines
@@ -34,6 +34,9 @@ WRAPPED = re.compile(
     r"{1,2}"
 )
 """Of the whole latency, or of first token and time per token."""
+ALLOCATION = "Logging allocation detected: "
+FEW_ALLOCATIONS = 8
+"""Of these warnings, one a thread; fewer lost none in any official log."""
 TWO_PLACES = 0.00501
 RESULT = re.compile(r"result_.*latency_ns")
 
@@ -46,7 +49,8 @@ def summary_agrees(run: JudgedRun) -> Outcome:
     and where the detail log lacks warnings that the summary counts; more are fine.
     """
     log = run.log
-    if log.warning_count < log.summary_warnings:
+    lost = log.summary_warnings - log.warning_count
+    if lost > 0 and not may_lose_warnings(log):
         found = f"{log.warning_count:,} warnings"
         required = f"{log.summary_warnings:,}, as {SUMMARY} counts"
         raise LogError(log.folder / DETAIL, 0, found, required, REMEDY)
@@ -70,7 +74,21 @@ def summary_agrees(run: JudgedRun) -> Outcome:
         where = f"{SUMMARY}:{log.summary_lines[label]}"
         required = f"{str(log.get(key))[:60]}, as {log.where(key)} has it"
         wrong = Contradiction(f"{label} {log.summary[label][:60]}", required, where)
-    return check_contradiction(wrong, "one run", SUMMARY)
+    found = "one run"
+    if lost > 0:
+        found = (
+            f"one run; LoadGen lost {lost:,} of its {log.summary_warnings:,} warnings"
+        )
+    return check_contradiction(wrong, found, SUMMARY)
+
+
+def may_lose_warnings(log: Log) -> bool:
+    """Return whether LoadGen's own logger ran short of memory, and says so.
+
+    Then the last of its warnings may be missing: in 5 of 30,811 official logs.
+    """
+    texts = (event.text for event in log.warnings)
+    return sum(text.startswith(ALLOCATION) for text in texts) >= FEW_ALLOCATIONS
 
 
 def find_wrong_notes(log: Log) -> Iterator[Contradiction]:

@@ -22,6 +22,7 @@ CHECKS: tuple[RuleCheck, ...] = (
     consistency.requested_settings,
     consistency.loaded_samples,
     loadgen.loadgen_unmodified,
+    loadgen.loadgen_version,
     loadgen.no_audit_config,
     loadgen.no_errors,
     forgeries.errors_counted,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.consistency import WRAPS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import compare_range
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_final_s
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.types import Scenario
 
 SHORT_ANSWER = "Number of tokens need to be greater than 1"

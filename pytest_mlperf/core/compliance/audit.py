@@ -137,6 +137,8 @@ class AuditTest(Protocol):
     """The run is also a performance run: every rule of one applies to it."""
     is_timed: bool = False
     """A submission must contain its performance run (checkers, performance_check)."""
+    ends_early: bool = False
+    """The run ends when its samples are issued, and LoadGen logs that as an error."""
     needs_token_ids: bool = False
     """The answers must be token ids; text alone proves nothing."""
     keeps_answers: bool = False

@@ -49,8 +49,8 @@ class OtherSeeds(SpeedTest):
         return Seeds(*own, test05=own) if own else None
 
     def compare(self, reference: Log, tested: Log, rule: Rule) -> SpeedComparison:
-        """As TEST01; in v2.0 within 5 %, or 20 % for quick SingleStream."""
-        if rule.round != "v2.0":
+        """As TEST01; up to v2.0 within 5 %, or 20 % for quick SingleStream."""
+        if not rounds.is_before(rule.round, "v2.1"):
             return compare_both_ways(reference, tested, KEYS)
         scenario, share = reference.text("effective_scenario"), V2_SHARE
         before = reference.number(V2_KEYS.get(scenario, ""))

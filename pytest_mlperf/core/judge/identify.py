@@ -12,13 +12,19 @@ from pytest_mlperf.core.checks.context import Context
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import check_unreadable
 from pytest_mlperf.core.checks.table import CHECKS
+from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.judge import inferred
 from pytest_mlperf.core.judge.judge import judge_log
+from pytest_mlperf.core.judge.seeds import check_unknown_seeds
+from pytest_mlperf.core.judge.seeds import choose_round
+from pytest_mlperf.core.judge.seeds import find_round
+from pytest_mlperf.core.judge.seeds import get_seeds
 from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.rounds import Rule
+from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
@@ -29,9 +35,8 @@ from pytest_mlperf.core.verdict import Verdict
 def identify(place: FoundRun, round_name: str = "") -> Verdict:
     """Return the verdict of a found run, by the names in its path.
 
-    ``round_name`` decides the round; without it the log's seeds do, and without
-    these it is the newest round that has the combination. Raises ``ValueError`` for
-    an unknown round only.
+    ``round_name`` decides the round; without it the seeds do: ``seeds.choose_round``.
+    Raises ``ValueError`` for an unknown round only.
     """
     try:
         if place.problem:
@@ -46,9 +51,10 @@ def identify(place: FoundRun, round_name: str = "") -> Verdict:
         return verdict_not_judged(place, round_name, check)
     wanted = place.scenario or ran
     place = replace(place, scenario=wanted, mode=mode)
-    how_found = ""
+    chosen = choose_round(log, place, round_name)
+    name, how_found = chosen.name, ""
+    place = resolve_by_round(place, name)
     if not place.benchmark:
-        name = round_name or find_round_of_seeds(log, place.test)
         only = find_only_rule(log, place, name)
         if only is None:
             return verdict_not_judged(place, name, no_benchmark_check(place))
@@ -58,18 +64,31 @@ def identify(place: FoundRun, round_name: str = "") -> Verdict:
         )
         how_found += " the path names none"
         place = replace(place, benchmark=only.benchmark, target=only.target)
-    name, how = choose_round(log, place, round_name)
     if not name:
-        return verdict_not_judged(place, round_name, no_rule_check(place, ""))
+        known = rounds.find_newest(place.benchmark, place.target, wanted)
+        check = check_unknown_seeds(log) if known else no_rule_check(place, "")
+        return verdict_not_judged(place, "", check)
     # Interactive drives LoadGen as Server.
     ran = wanted if wanted.loadgen == ran.value else ran
-    verdict = judge_under(place, log, ran, name, how)
+    verdict = judge_under(place, log, ran, name, chosen.how)
     if how_found:
         verdict = replace(verdict, facts={**verdict.facts, "benchmark": how_found})
     return verdict
 
 
 NO = "repeat the run; this one proves nothing"
+
+
+def resolve_by_round(place: FoundRun, name: str) -> FoundRun:
+    """Return the place with the benchmark that its model is in a round.
+
+    Open division's own models are mapped by each round's checker.
+    """
+    found = resolve_benchmark(place.model, name) if place.model and name else None
+    if found is None:
+        return place
+    benchmark, target = found
+    return replace(place, benchmark=benchmark, target=target or place.target)
 
 
 def read_mode(log: Log) -> Mode:
@@ -105,32 +124,6 @@ def find_only_rule(log: Log, place: FoundRun, round_name: str) -> Rule | None:
     return max(rules, key=lambda rule: float(rule.target or 0))
 
 
-def choose_round(log: Log, place: FoundRun, round_name: str) -> tuple[str, str]:
-    """Return the round that judges a run and how it was chosen; empty for none."""
-    if round_name:
-        return rounds.get(round_name).name, "as asked for"
-    assert place.scenario is not None
-    by_seeds = find_round_of_seeds(log, place.test)
-    if by_seeds and find_rule(by_seeds, place, place.scenario):
-        return by_seeds, "its seeds are in the log"
-    newest = rounds.find_newest(place.benchmark, place.target, place.scenario)
-    if not newest:
-        return "", ""
-    return newest.name, "the newest that has it; the log's seeds are of no other"
-
-
-def find_round_of_seeds(log: Log, test: str) -> str:
-    """Return the newest round whose seeds a log has; empty for other seeds."""
-    keys = ("qsl", "sample_index", "schedule")
-    logged = tuple(log.get(f"effective_{key}_rng_seed") for key in keys)
-    for name in reversed(rounds.ROUNDS):
-        seeds = rounds.get(name).seeds
-        own = compliance.get(test).seeds(seeds) if test in compliance.names() else seeds
-        if own and logged == (own.qsl, own.sample_index, own.schedule):
-            return name
-    return ""
-
-
 def find_rule(name: str, place: FoundRun, scenario: Scenario) -> Rule | None:
     return rounds.get(name).find(place.benchmark, place.target, scenario)
 
@@ -147,7 +140,7 @@ def judge_under(
     if rule is None:
         return verdict_not_judged(place, name, no_rule_check(place, name))
     try:
-        audit = compliance.find(place.test, rule) if place.test else None
+        audit = find_audit(place.test, rule)
     except ValueError as error:
         return verdict_not_judged(place, name, no_audit_check(place, error))
     context = Context(
@@ -168,17 +161,34 @@ def judge_under(
         if mode is Mode.PERFORMANCE:
             verdict = inferred.infer_verdict(log, verdict, ran, wanted)
         verdict = replace(verdict, scenario=wanted.value, inferred=ran.value)
-    return replace(
-        verdict,
-        checks=tuple(explain_seed_mismatch(log, place, c) for c in verdict.checks),
-    )
+    checks = [explain_seed_mismatch(log, place, c) for c in verdict.checks]
+    if audit and place.test not in rule.compliance:
+        checks.insert(0, unasked_audit_check(place, rule))
+    return replace(verdict, checks=tuple(checks))
+
+
+def find_audit(test: str, rule: Rule) -> Audit | None:
+    """Return the settings of a compliance run; None for any other run.
+
+    A test that the round does not ask for is judged by its own settings. Raises
+    ``ValueError`` for an unknown test, and for one that the benchmark cannot have.
+    """
+    return compliance.get(test).resolve(rule) if test else None
+
+
+def unasked_audit_check(place: FoundRun, rule: Rule) -> Check:
+    """Return the note on a compliance run that the round does not ask for."""
+    required = " or ".join(rule.compliance) or "no compliance run"
+    reason = f"{rule.round} does not ask for {place.test} of {rule.model}; leave it out"
+    where = str(place.path)
+    return Check("asked_for", Status.WAIVED, place.test, required, where, reason)
 
 
 def explain_seed_mismatch(log: Log, place: FoundRun, check: Check) -> Check:
     """Return a failed check of the seeds with the name of the round that has them."""
     if check.name != "seeds" or check.status is not Status.FAIL:
         return check
-    name = find_round_of_seeds(log, place.test)
+    name = find_round(get_seeds(log), place, place.test)
     hint = f"these are {name}'s: judge it with --round {name}, or {check.remedy}"
     return replace(check, remedy=hint) if name else check
 

@@ -75,7 +75,7 @@ def read_accuracy(folder: Path) -> dict[int, bytes]:
     """
     path = folder / ACCURACY
     answers: dict[int, bytes] = {}
-    for number, index, answer in read_entries(path, read_lines(path, LONGEST_ANSWER)):
+    for number, index, answer in read_entries(path, read_records(path)):
         if answers.setdefault(index, answer) != answer:
             raise _two_answers_error(path, number, index)
     return answers
@@ -92,7 +92,7 @@ def survey_answers(folder: Path) -> Survey:
         return shown
     seen: dict[int, int] = {}
     count = empty = 0
-    for number, index, answer in read_entries(path, read_lines(path, LONGEST_ANSWER)):
+    for number, index, answer in read_entries(path, read_records(path)):
         count, empty = count + 1, empty + (not answer)
         if seen.setdefault(index, hash(answer)) != hash(answer):
             raise _two_answers_error(path, number, index)
@@ -103,6 +103,32 @@ def _two_answers_error(path: Path, number: int, index: int) -> LogError:
     found = f"a second, different answer for sample {index}"
     remedy = "make the engine deterministic: LoadGen asked it twice"
     return LogError(path, number, found, "one answer a sample", remedy)
+
+
+def read_records(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of every record and bracket of an accuracy log."""
+    return join_records(read_lines(path, LONGEST_ANSWER))
+
+
+def join_records(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Yield the lines with each record that was pretty-printed as one line.
+
+    LoadGen writes one record a line; some submitters' tools wrote the log again.
+    """
+    parts: list[str] = []
+    size = begun = 0
+    for number, line in numbered:
+        if not parts and line != "{":
+            yield number, line
+            continue
+        begun = begun if parts else number
+        parts.append(line)
+        size += len(line)
+        if line in ("}", "},") or size > LONGEST_ANSWER:
+            yield begun, "".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield begun, "".join(parts)
 
 
 def read_entries(
@@ -158,18 +184,24 @@ def _survey_cut_log(path: Path) -> Survey | None:
     if strange := STRANGE.search(data):
         number = data.count(b"\n", 0, strange.start()) + 1
         raise LogError(path, number, f"{strange[0]!r}", "a record, or a part of one")
-    first, last = data[: gap.start()], data[gap.end() :]
-    before = first.splitlines()[:-1]
-    after = last.splitlines()[1:]
-    middle = len(first.splitlines())
-    numbered = [(i, line) for i, line in enumerate(before, 1)]
-    numbered += [(middle + 3 + i, line) for i, line in enumerate(after)]
-    text = [(number, line.decode().strip()) for number, line in numbered]
-    found_entries = list(read_entries(path, [(n, line) for n, line in text if line]))
+    first = number_lines(data[: gap.start()], 1)
+    last = number_lines(data[gap.end() :], data.count(b"\n", 0, gap.end()) + 1)[1:]
+    if "{" in (line for _, line in first):
+        # Pretty-printed: the rest of the record that was cut takes several lines.
+        while last and last[0][1] not in ("{", "]"):
+            last.pop(0)
+    whole = [*list(join_records(first))[:-1], *join_records(last)]
+    found_entries = list(read_entries(path, whole))
     indices = [index for _, index, _ in found_entries]
     empty = sum(not answer for _, _, answer in found_entries)
     highest = max(indices, default=-1)
     return Survey(len(indices), len(set(indices)), highest, empty, cut=True)
+
+
+def number_lines(data: bytes, first: int) -> list[tuple[int, str]]:
+    """Return number and text of the lines that are not blank."""
+    lines = enumerate(data.decode().splitlines(), first)
+    return [(number, text.strip()) for number, text in lines if text.strip()]
 
 
 def read_accuracy_txt(folder: Path, name: str = ACCURACY_TXT) -> Accuracy:

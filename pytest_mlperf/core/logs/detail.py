@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.logs.dialect import DialectError
+from pytest_mlperf.core.logs.dialect import LogDialect
+from pytest_mlperf.core.logs.dialect import Trait
+from pytest_mlperf.core.logs.dialect import read_dialect
 from pytest_mlperf.core.logs.keys import KINDS
 from pytest_mlperf.core.logs.keys import PER_SET
 from pytest_mlperf.core.logs.keys import ValueKind
+from pytest_mlperf.core.logs.keys import find_later_key
 from pytest_mlperf.core.logs.keys import list_required_keys
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.lines import parse_json
@@ -27,9 +32,10 @@ KEPT_KEYS = 2000
 """Keys that no LoadGen is known to write; more are read and not kept."""
 KEPT_TEXT = 8192
 """Characters of a text; the longest that LoadGen writes is its history, about 2,000."""
-VERSION = re.compile(r"(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))? @ \S+")
-KNOWN = range(2, 7)
-"""LoadGen's major versions."""
+OLDEST_FORM = re.compile(r'"pid": ?\d')
+"""How a line of LoadGen 0.5 and 0.7 begins, as rounds v0.5 and v0.7 used them."""
+TEXT_COUNTS = ("result_query_count", "result_overlatency_query_count")
+"""Whole numbers that an early LoadGen wrote as texts."""
 MESSAGES = re.compile(r"generic_message|warning_|error_")
 """What LoadGen says as often as there is something to say."""
 ACCURACY_ONLY = "AccuracyOnly"
@@ -79,10 +85,15 @@ class Detail:
         self._again: tuple[str, int] | None = None
         self._unknown = 0
         self._started: set[str] = set()
+        self._texts: list[str] = []
 
     def take(self, number: int, text: str) -> None:
         """Add one line."""
         if not text.startswith(MARKER):
+            if OLDEST_FORM.match(text):
+                found, required = "a log of round v0.5 or v0.7", "of v1.0 or later"
+                remedy = "judge it with the checker of its round"
+                raise LogError(self.path, number, found, required, remedy)
             found = f"{text[:40]!r}"
             required = f"a line that begins {MARKER!r}"
             raise LogError(self.path, number, found, required)
@@ -120,6 +131,9 @@ class Detail:
             self._unknown += key not in self.values
             if self._unknown > KEPT_KEYS:
                 return
+        elif key in TEXT_COUNTS and is_text_count(value):
+            self._texts.append(key)
+            value = int(value)
         elif not kind.fits(value):
             found = f"{key} = {str(value)[:60]}"
             raise LogError(self.path, number, found, kind.value)
@@ -163,7 +177,7 @@ class Detail:
         if "loadgen_version" not in self.values:
             found = "no loadgen_version" if self.last else "an empty file"
             raise LogError(self.path, self.last, found, "LoadGen's opening lines")
-        version = self._version()
+        dialect = self._read_dialect()
         mode = self.values.get("effective_test_mode")
         # A log that calls itself another mode's is an accuracy run's all the same.
         self.ran = mode != ACCURACY_ONLY and self._started != {STARTS[1]}
@@ -176,7 +190,7 @@ class Detail:
         wanted = list_required_keys(
             # Where the two differ, the effective one was changed.
             str(self.values.get("requested_scenario")),
-            version,
+            dialect,
             tokens=self.values.get("requested_use_token_latencies") is True,
             ran=self.ran,
         )
@@ -184,12 +198,28 @@ class Detail:
             found = f"the end of the log without {min(missing)}"
             raise LogError(self.path, self.last, found, "a finished run's log")
 
-    def _version(self) -> tuple[int, ...]:
-        text = self.values["loadgen_version"]
-        found = VERSION.fullmatch(text.strip())
-        if not found or int(found[1]) not in KNOWN:
-            number = self.lines["loadgen_version"]
-            required = "LoadGen 2.x to 6.x, as in '5.1.0 @ 091d51f041'"
-            remedy = "use the released mlcommons-loadgen, or a newer pytest-mlperf"
-            raise LogError(self.path, number, f"{text[:40]!r}", required, remedy)
-        return tuple(int(part) for part in found.groups() if part)
+    def _read_dialect(self) -> LogDialect:
+        """Return the LoadGen; ``LogError`` where the log is of no such LoadGen."""
+        build = self.values["loadgen_version"]
+        date = self.values.get("loadgen_git_commit_date", "")
+        try:
+            dialect = read_dialect(build, date)
+        except DialectError as error:
+            number = self.lines[error.key]
+            raise LogError(
+                self.path, number, error.found, error.required, error.remedy
+            ) from None
+        if self._texts and dialect.has(Trait.COUNTS_ARE_NUMBERS):
+            key = self._texts[0]
+            found, required = f"{key} as a text", ValueKind.INTEGER.value
+            raise LogError(self.path, self.lines[key], found, required)
+        if later := find_later_key(self.values, dialect):
+            key, trait = later
+            required = f"a LoadGen since {trait.since:%Y-%m-%d}, or no such key"
+            raise LogError(self.path, self.lines[key], f"{key} of {dialect}", required)
+        return dialect
+
+
+def is_text_count(value: object) -> bool:
+    """Return whether a value is a whole number of 64 bits, written as a text."""
+    return isinstance(value, str) and len(value) < 20 and value.isdecimal()

@@ -1,7 +1,7 @@
 """Every key that LoadGen writes into a detail log: its type, and in which logs it is.
 
 Source: loadgen.cc, results.cc, test_settings_internal.cc, version.cc and logging.cc of
-mlcommons/inference, tags v2.0 to v5.1.1 and b66003e1.
+mlcommons/inference, tags v1.0.1 to v5.1.1 and b66003e1.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+
+from pytest_mlperf.core.logs.dialect import LogDialect
+from pytest_mlperf.core.logs.dialect import Trait
 
 SHARES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
 """The percentiles that LoadGen reports, as its keys have them."""
@@ -167,37 +170,74 @@ PER_SET = frozenset(_parse_table(RUN))
 """In an accuracy run once for each set of samples that was loaded."""
 
 
-@lru_cache(maxsize=256)
+SINCE: Mapping[str, Trait] = {
+    "requested_multi_stream_expected_latency_ns": Trait.QUERY_INTERVALS_GONE,
+    "result_min_query_latency_ns": Trait.QUERY_INTERVALS_GONE,
+    "result_max_query_latency_ns": Trait.QUERY_INTERVALS_GONE,
+    "result_mean_query_latency_ns": Trait.QUERY_INTERVALS_GONE,
+    "early_stopping_met": Trait.EARLY_STOPPING,
+    "early_stopping_result": Trait.EARLY_STOPPING,
+    "early_stopping_latency_ss": Trait.EARLY_STOPPING,
+    "early_stopping_latency_ms": Trait.EARLY_STOPPING,
+    "result_query_count": Trait.QUERY_COUNT,
+    "result_overlatency_query_count": Trait.QUERY_COUNT,
+    "get_sut_name_duration_ns": Trait.SUT_NAME_TIMED,
+    "requested_use_token_latencies": Trait.TOKENS,
+    "requested_server_ttft_latency": Trait.TOKENS,
+    "requested_server_tpot_latency": Trait.TOKENS,
+    "early_stopping_ttft_result": Trait.PER_TOKEN_LATENCIES,
+    "early_stopping_tpot_result": Trait.PER_TOKEN_LATENCIES,
+    "result_completed_tokens_per_second": Trait.RATE_OF_ANSWERED,
+    "requested_sample_concatenate_permutation": Trait.PERMUTATION_LOGGED,
+    "effective_sample_concatenate_permutation": Trait.PERMUTATION_LOGGED,
+    "num_errors": Trait.ERRORS_COUNTED,
+    "requested_accuracy_sample_count_override": Trait.ACCURACY_COUNT,
+    "effective_accuracy_sample_count": Trait.ACCURACY_COUNT,
+    **dict.fromkeys(_parse_table(TOKENS), Trait.PER_TOKEN_LATENCIES),
+}
+"""Key -> what LoadGen has logged it since; every other key is as old as the format."""
+IN_EVERY_LOG = frozenset(
+    {
+        "get_sut_name_duration_ns",
+        "requested_sample_concatenate_permutation",
+        "effective_sample_concatenate_permutation",
+        "requested_accuracy_sample_count_override",
+        "effective_accuracy_sample_count",
+    }
+)
+"""Of these, what a log of any mode and scenario has."""
+
+
+@lru_cache(maxsize=512)
 def list_required_keys(
-    scenario: str, version: tuple[int, ...], *, tokens: bool, ran: bool
+    scenario: str, dialect: LogDialect, *, tokens: bool, ran: bool
 ) -> frozenset[str]:
     """Return the keys that a whole log must have.
 
-    ``ran``: it is a performance run's, which ends with results. What LoadGen wrote
-    only from some version on is asked of these versions.
+    ``ran``: it is a performance run's, which ends with results. What LoadGen has
+    written only since some commit is asked of builds of that commit and later.
     """
-    keys = {*ALWAYS, *_parse_table(ASKED.get(scenario, ""))}
+    keys = {*ALWAYS, *IN_EVERY_LOG, *_parse_table(ASKED.get(scenario, ""))}
     offline = scenario == "Offline"
-    if version >= (3, 0):
-        keys.add("get_sut_name_duration_ns")
-    if version >= (4, 1):
-        keys.add("requested_sample_concatenate_permutation")
-        keys.add("effective_sample_concatenate_permutation")
-    if version >= (6, 0, 6):
-        keys.add("requested_accuracy_sample_count_override")
-        keys.add("effective_accuracy_sample_count")
     if tokens and not offline:
         keys.update(_parse_table(TOKENS_ASKED))
-    if not ran:
-        return frozenset(keys)
-    keys.update(_parse_table(RESULT, RESULTS.get(scenario, "")))
-    kinds = ("ttft_", "tpot_") if tokens else ("",)
-    keys.update(f"early_stopping_{kind}result" for kind in kinds)
-    if version >= (5, 0, 16):
-        keys.add("num_errors")
-    if tokens and not offline:
-        keys.update(_parse_table(TOKENS))
-    if tokens and version >= (4, 1):
-        name = "tokens_per_second" if offline else "completed_tokens_per_second"
-        keys.add(f"result_{name}")
-    return frozenset(keys)
+    if ran:
+        keys.update(_parse_table(RESULT, RESULTS.get(scenario, "")), {"num_errors"})
+        kinds = ("ttft_", "tpot_") if tokens else ("",)
+        keys.update(f"early_stopping_{kind}result" for kind in kinds)
+        if tokens and not offline:
+            keys.update(_parse_table(TOKENS))
+        if tokens:
+            name = "tokens_per_second" if offline else "completed_tokens_per_second"
+            keys.add(f"result_{name}")
+    return frozenset(key for key in keys if key not in SINCE or dialect.has(SINCE[key]))
+
+
+def find_later_key(
+    values: Mapping[str, Any], dialect: LogDialect
+) -> tuple[str, Trait] | None:
+    """Return a key that only later LoadGens write, and since when; None without."""
+    for key, trait in SINCE.items():
+        if key in values and not dialect.has(trait):
+            return key, trait
+    return None

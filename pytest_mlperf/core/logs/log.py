@@ -1,7 +1,7 @@
 """LoadGen's log folder, read without trust: summary and detail, typed, streamed.
 
 Anything that cannot be relied on is a ``LogError`` that names file and line; nothing
-damaged is ever read as a result. LoadGen 2.0 to 6.x write this format.
+damaged is ever read as a result. LoadGen 1.0 to 6.x write this format.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.logs.detail import DETAIL
 from pytest_mlperf.core.logs.detail import Event
 from pytest_mlperf.core.logs.detail import read_detail
+from pytest_mlperf.core.logs.dialect import LogDialect
+from pytest_mlperf.core.logs.dialect import Trait
+from pytest_mlperf.core.logs.dialect import read_dialect
 from pytest_mlperf.core.logs.keys import ValueKind
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.samples import Loaded
@@ -23,8 +26,12 @@ from pytest_mlperf.core.logs.summary import SUMMARY
 from pytest_mlperf.core.logs.summary import list_expected_lines
 from pytest_mlperf.core.logs.summary import read_summary
 
+SIX_DIGITS = 2e-5
+"""Relative: LoadGen logs real numbers with six digits, and two are compared."""
+
 __all__ = [
     "DETAIL",
+    "SIX_DIGITS",
     "SUMMARY",
     "Event",
     "Log",
@@ -87,6 +94,17 @@ class Log:
             summary.errors,
             (detail.first_ms, detail.last_ms),
         )
+
+    @property
+    def dialect(self) -> LogDialect:
+        """The LoadGen that wrote it, which decides what its values mean."""
+        return read_dialect(
+            self.text("loadgen_version"), self.text("loadgen_git_commit_date")
+        )
+
+    def has(self, trait: Trait) -> bool:
+        """Return whether its LoadGen logs, or does, something."""
+        return self.dialect.has(trait)
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of a key of the detail log, or ``default``."""

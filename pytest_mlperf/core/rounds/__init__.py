@@ -23,6 +23,7 @@ __all__ = [
     "Rule",
     "find_newest",
     "get",
+    "is_before",
     "is_official",
 ]
 
@@ -43,6 +44,11 @@ def get(name: str) -> Round:
     module = import_module(f"{__name__}.{name.replace('.', '_')}")
     found: Round = module.ROUND
     return found
+
+
+def is_before(name: str, other: str) -> bool:
+    """Return whether a round is older than another."""
+    return ROUNDS.index(name) < ROUNDS.index(other)
 
 
 def find_newest(benchmark: str, target: str, scenario: Scenario) -> Round | None:

@@ -8,6 +8,7 @@ from functools import cache
 from pytest_mlperf.core import catalog
 
 SUFFIX = re.compile(r"[-_ ](99[._-]9|99|95)$")
+BEFORE_RETINANET = ("", "v1.0", "v1.1", "v2.0")
 INTERACTIVE = re.compile(r"[-_ ]interactive(?=[-_ ]|$)")
 
 
@@ -21,7 +22,7 @@ def resolve_benchmark(name: str, round_name: str = "") -> tuple[str, str] | None
     alone, which checkers since v2.1 take for an entry to ``retinanet``.
     """
     text = INTERACTIVE.sub("", name.strip().lower().rpartition("/")[2])
-    if round_name not in ("", "v2.0") and squash(text) == "ssdresnet34":
+    if round_name not in BEFORE_RETINANET and squash(text) == "ssdresnet34":
         return "retinanet", ""
     if found := read_spellings().get(squash(text)):
         return found, ""

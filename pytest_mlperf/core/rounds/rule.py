@@ -77,6 +77,8 @@ class Rule:
     """Bound on the time per output token at ``percentile``."""
     use_token_latencies: bool = False
     equal_issue: bool = False
+    early_stopping: bool = True
+    """False: min_query_count decides alone, as before v2.0."""
     result_key: str = ""
     """Key of mlperf_log_detail.txt that holds the reported figure."""
     unit: str = ""
@@ -110,6 +112,8 @@ class Round:
     rules: tuple[Rule, ...]
     sources: Mapping[str, str]
     """Topic -> document, tag and table that the numbers were read from."""
+    loadgen_since: str = ""
+    """The oldest LoadGen of the round: date of its commit, ``2024-04-01``."""
 
     def find(self, benchmark: str, target: str, scenario: Scenario) -> Rule | None:
         """Return the rule, or None when the round does not have that combination."""

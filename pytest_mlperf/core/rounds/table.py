@@ -24,6 +24,8 @@ INTERACTIVE = Scenario.INTERACTIVE
 ORDER = (SS, MS, OFFLINE, SERVER, INTERACTIVE)
 
 LATENCY_KEYS = {SS: "early_stopping_latency_ss", MS: "early_stopping_latency_ms"}
+PERCENTILE_KEY = "result_90.00_percentile_latency_ns"
+"""Of SingleStream before early stopping."""
 THROUGHPUT_KEYS = {
     "samples": ("result_samples_per_second", "result_completed_samples_per_sec"),
     "scheduled": ("result_samples_per_second", "result_scheduled_samples_per_sec"),
@@ -93,6 +95,8 @@ class Family:
     tokens: bool = False
     """mlperf.conf switches token latencies on."""
     equal_issue: bool = False
+    equal_issue_in: tuple[Scenario, ...] = ()
+    """The scenarios with equal issue, where it is not in all of them."""
     result: str = "samples"
     result_keys: Mapping[Scenario, str] = field(default_factory=dict)
     units: Mapping[Scenario, str] = field(default_factory=dict)
@@ -134,7 +138,11 @@ class Era:
     sources: Mapping[str, str]
     queries: Mapping[Scenario, int]
     """min_query_count that FromConfig yields; LoadGen's own default is 100."""
+    loadgen_since: str
+    """The oldest LoadGen of the round: date of its commit, ``2024-04-01``."""
     min_duration_ms: int = 600_000
+    early_stopping: bool = True
+    """False: min_query_count decides alone, as before v2.0."""
 
 
 def build(era: Era, families: Iterable[Family]) -> Round:
@@ -145,7 +153,7 @@ def build(era: Era, families: Iterable[Family]) -> Round:
         for target in family.targets
         for scenario in family.scenarios(target)
     ]
-    return Round(era.name, era.seeds, tuple(rules), era.sources)
+    return Round(era.name, era.seeds, tuple(rules), era.sources, era.loadgen_since)
 
 
 def revise(
@@ -191,6 +199,8 @@ def make_rule(
     goals = family.accuracy_of.get(scenario, family.accuracy)
     notes = [family.note] if family.note else []
     key, unit = find_result_key(family, scenario)
+    if scenario is SS and not era.early_stopping:
+        key = PERCENTILE_KEY
     shown = family.units.get(scenario, "ms" if unit == "ns" else unit)
     least_ms = family.min_duration_ms
     return Rule(
@@ -213,7 +223,8 @@ def make_rule(
         ttft_ns=tokens[0] * 1_000_000 if bounded and tokens else None,
         tpot_ns=tokens[1] * 1_000_000 if bounded and tokens else None,
         use_token_latencies=family.tokens,
-        equal_issue=family.equal_issue,
+        early_stopping=era.early_stopping,
+        equal_issue=family.equal_issue or scenario in family.equal_issue_in,
         result_key=key,
         unit=unit if unit == "ns" else shown,
         shown_unit=shown if unit == "ns" else "ms",
@@ -236,6 +247,8 @@ def find_result_key(family: Family, scenario: Scenario) -> tuple[str, str]:
     if scenario in LATENCY_KEYS:
         return family.result_keys.get(scenario, LATENCY_KEYS[scenario]), "ns"
     offline, server = THROUGHPUT_KEYS[family.result]
+    if scenario in family.result_keys:
+        return family.result_keys[scenario], "queries/s"
     if family.result in ("tokens", "inferred"):
         return (offline if scenario is OFFLINE else server), "tokens/s"
     if scenario is OFFLINE:

@@ -30,6 +30,8 @@ ERA = Era(
     },
     # mlperf.conf sets MultiStream alone; 100 is LoadGen's own default.
     queries={SS: 100, MS: 662, SERVER: 100},
+    # 40 logs are of 7fc059bf, of LoadGen 4.0.
+    loadgen_since="2024-04-01",
 )
 
 VISION = ("TEST01", "TEST04", "TEST05")

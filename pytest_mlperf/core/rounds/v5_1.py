@@ -31,6 +31,8 @@ ERA = Era(
         **CHOICES,
     },
     queries={SS: 100, MS: 662, SERVER: 100},
+    # 54 logs are of the tag v4.1.
+    loadgen_since="2024-07-25",
 )
 
 CHOICE = "Offline Server? Interactive?"

@@ -32,6 +32,8 @@ ERA = Era(
         **CHOICES,
     },
     queries={SS: 100, MS: 662, SERVER: 100},
+    # The first LoadGen of v5.1's own; no results were at hand.
+    loadgen_since="2025-06-17",
 )
 
 STREAMS = "SingleStream MultiStream Offline"

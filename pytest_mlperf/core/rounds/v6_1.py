@@ -34,6 +34,8 @@ ERA = Era(
         **CHOICES,
     },
     queries={SS: 100, MS: 662, SERVER: 100},
+    # LoadGen 5.1; no results were at hand.
+    loadgen_since="2025-07-21",
 )
 
 RAG = (

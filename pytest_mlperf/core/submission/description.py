@@ -26,7 +26,7 @@ _FIELDS = """
 """
 FIELDS = tuple(_FIELDS.split())
 LATER = frozenset({"host_network_card_count", "system_type_detail"})
-"""Fields that v2.0 does not have."""
+"""Fields that rounds before v3.1 do not have."""
 _OPTIONAL = """
     system_type_detail host_processor_frequency host_processor_caches
     host_processor_interconnect accelerator_frequency
@@ -78,8 +78,8 @@ REHEARSED = "REHEARSAL: a person fills this in"
 
 def list_fields(round_name: str, division: str) -> tuple[str, ...]:
     """Return the fields a round's checker asks for, in the order they are written."""
-    first = rounds.ROUNDS[0]
-    own = tuple(f for f in FIELDS if round_name != first or f not in LATER)
+    old = rounds.is_before(round_name, "v3.1")
+    own = tuple(f for f in FIELDS if not old or f not in LATER)
     return own + NETWORK * (division == "network")
 
 

@@ -28,10 +28,10 @@ from tests.support.judging import verdict
 @pytest.mark.parametrize(
     ("scenario", "key", "unit", "count"),
     [
-        ("SingleStream", "early_stopping_latency_ss", "ms", 24),
-        ("MultiStream", "early_stopping_latency_ms", "ms", 24),
-        ("Server", "result_completed_samples_per_sec", "queries/s", 26),
-        ("Offline", "result_samples_per_second", "samples/s", 21),
+        ("SingleStream", "early_stopping_latency_ss", "ms", 25),
+        ("MultiStream", "early_stopping_latency_ms", "ms", 25),
+        ("Server", "result_completed_samples_per_sec", "queries/s", 27),
+        ("Offline", "result_samples_per_second", "samples/s", 22),
     ],
 )
 def test_a_run_by_the_rules_is_valid(

@@ -171,9 +171,17 @@ def test_unknown_keys_and_foreign_names_are_kept(tmp_path: Path) -> None:
 
 
 def test_an_old_log_may_end_without_a_count_of_errors(tmp_path: Path) -> None:
-    """LoadGen before 5.1 did not write num_errors."""
-    change = {"loadgen_version": "4.1 @ 379ee5345a"}
-    folder = logs.performance(tmp_path, "Offline", change=change, drop=["num_errors"])
+    """LoadGen before 5.0.16 did not write num_errors."""
+    change = {
+        "loadgen_version": "4.1 @ 379ee5345a",
+        "loadgen_git_commit_date": "2024-07-24T23:02:58-04:00",
+    }
+    later = [
+        "num_errors",
+        "requested_accuracy_sample_count_override",
+        "effective_accuracy_sample_count",
+    ]
+    folder = logs.performance(tmp_path, "Offline", change=change, drop=later)
 
     assert Log.read(folder).get("num_errors") is None
 

@@ -301,7 +301,7 @@ def test_a_limit_moves_with_the_reference() -> None:
 
 def test_unknown_round_lists_the_legal_ones() -> None:
     """A typing mistake is answered with what could have been meant."""
-    with pytest.raises(ValueError, match=r"'v9\.9' is not a round; legal: v2\.0, v4"):
+    with pytest.raises(ValueError, match=r"'v9\.9' is not a round; legal: v1\.0, v1"):
         rounds.get("v9.9")
 
 

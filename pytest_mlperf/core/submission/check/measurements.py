@@ -47,7 +47,7 @@ def measurement_problems(
         yield file_rule(folder, "no such folder", "a folder", remedy)
         return
     names = ["user.conf", "README.md"] if by_loadgen else ["README.md"]
-    if rounds.ROUNDS.index(tree.round.name) <= rounds.ROUNDS.index("v4.1"):
+    if rounds.is_before(tree.round.name, "v5.0"):
         names.append("mlperf.conf")
     for name in names:
         # Checker: required_files_check, neither missing nor empty.

@@ -240,7 +240,7 @@ def test_the_round_is_that_of_the_seeds(tmp_path: Path) -> None:
 
 def test_a_round_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     """The error lists the legal ones."""
-    with pytest.raises(ValueError, match=r"v9\.9.*legal: v2\.0"):
+    with pytest.raises(ValueError, match=r"v9\.9.*legal: v1\.0"):
         list(check_tree(tmp_path, "v9.9"))
 
 
