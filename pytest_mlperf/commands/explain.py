@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.commands.explanation import details
 from pytest_mlperf.commands.explanation import table
+from pytest_mlperf.commands.explanation.judging import judge_all
+from pytest_mlperf.commands.explanation.judging import show_progress
 from pytest_mlperf.commands.explanation.records import judge_as_recorded
 from pytest_mlperf.commands.explanation.style import choose_width
 from pytest_mlperf.commands.explanation.style import is_colored
@@ -28,6 +33,7 @@ from pytest_mlperf.core.logs.discover import add_benchmark
 from pytest_mlperf.core.logs.discover import find_runs
 from pytest_mlperf.core.rounds.names import resolve_benchmark
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 
 CODES = {"VALID": 0, "INVALID": 1, "ERROR": 2}
@@ -84,12 +90,34 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = Overrides(
         arguments.round or "", arguments.benchmark or "", arguments.scenario
     )
-    verdicts = list(judge_runs(arguments.paths, overrides))
+    found = find_all(arguments.paths)
+    verdicts = judge_runs(found, overrides)
     if arguments.json:
-        print_text(json.dumps([to_record(verdict) for verdict in verdicts], indent=1))
-    else:
-        print_text("\n".join(format_verdicts(verdicts, choose_width(), is_colored())))
-    return max(CODES[verdict.outcome] for verdict in verdicts)
+        return print_json(verdicts)
+    # Of one run every check is shown, of many what did not pass.
+    shown = [v if len(found) == 1 else without_passed(v) for v in verdicts]
+    print_text("\n".join(format_verdicts(shown, choose_width(), is_colored())))
+    return max(CODES[verdict.outcome] for verdict in shown)
+
+
+def print_json(verdicts: Iterable[Verdict]) -> int:
+    """Print a list of records, each as it comes, and return the exit code."""
+    code, before = 0, "["
+    for verdict in verdicts:
+        text = json.dumps(to_record(verdict), indent=1).replace("\n", "\n ")
+        print_text(f"{before}\n {text}", end="")
+        code, before = max(code, CODES[verdict.outcome]), ","
+    print_text("\n]")
+    return code
+
+
+def without_passed(verdict: Verdict) -> Verdict:
+    """Return a verdict without its passed checks, which a table does not show.
+
+    One is left where there is no other: a verdict without checks is an error.
+    """
+    rest = tuple(c for c in verdict.checks if c.status is not Status.PASS)
+    return replace(verdict, checks=rest or verdict.checks[:1])
 
 
 def format_verdicts(
@@ -102,14 +130,16 @@ def format_verdicts(
     return table.format_runs(verdicts, columns, color=color, fit=fit)
 
 
-def judge_runs(paths: Sequence[Path], overrides: Overrides) -> Iterator[Verdict]:
-    """Yield the verdict of every run below the paths, each once."""
-    seen = set()
-    for path in paths:
-        for found_run in find_runs(path):
-            if found_run.path not in seen:
-                seen.add(found_run.path)
-                yield judge_run(found_run, overrides)
+def find_all(paths: Iterable[Path]) -> list[FoundRun]:
+    """Return every run below the paths, each once."""
+    found = chain.from_iterable(find_runs(path) for path in paths)
+    return list({one.path: one for one in found}.values())
+
+
+def judge_runs(found: Sequence[FoundRun], overrides: Overrides) -> Iterator[Verdict]:
+    """Yield the runs' verdicts in their order, as they come."""
+    judge = partial(judge_run, overrides=overrides)
+    return show_progress(judge_all(found, judge), len(found))
 
 
 def judge_run(found_run: FoundRun, overrides: Overrides) -> Verdict:

@@ -132,7 +132,7 @@ def test_finding_nothing_is_an_error(
     ("words", "message"),
     [
         ((), "PATH"),
-        (("x", "--round", "v9"), "legal: v2.0"),
+        (("x", "--round", "v9"), "legal: v1.0"),
         (("x", "--benchmark", "nobody"), "legal: resnet50"),
         (("x", "--scenario", "batch"), "legal: singlestream"),
     ],
@@ -158,16 +158,14 @@ def test_the_seeds_tell_the_round(tmp_path: Path, capsys: Capture) -> None:
     assert found["verdict"] == "VALID"
 
 
-def test_seeds_of_no_round_are_judged_by_the_newest(
-    tmp_path: Path, capsys: Capture
-) -> None:
-    """And are INVALID there."""
+def test_seeds_of_no_round_are_an_error(tmp_path: Path, capsys: Capture) -> None:
+    """No round is guessed, and nobody is told to set another round's seeds."""
     change = {"effective_qsl_rng_seed": 7}
     folder = logs.performance(run_of(tmp_path), "Offline", change=change)
     code, (found,) = asked(capsys, folder)
 
-    assert (code, found["round"]) == (1, "v6.1")
-    assert "the newest" in found["facts"]["round"]
+    assert (code, found["round"]) == (2, "")
+    assert found["checks"][0]["found"].startswith("seeds of no known round: 7, ")
 
 
 def test_another_round_that_is_asked_for_says_whose_the_seeds_are(
@@ -405,7 +403,8 @@ WARNED = ["Found Audit Config file (audit.config). Overriding TestSettings"]
         ("TEST04", SAME, 0, set()),
         ("TEST04", {}, 1, {"audit_settings"}),
         ("TEST04", SAME | {"effective_min_duration_ms": 1}, 1, {"min_duration"}),
-        ("TEST06", SAME, 2, {"rule"}),
+        ("TEST06", SAME, 1, {"asked_for", "audit_settings"}),
+        ("TEST99", SAME, 2, {"rule"}),
     ],
 )
 def test_a_compliance_run_is_held_to_its_test(
