@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_mlperf.commands.explain import CODES
 from pytest_mlperf.commands.explain import Overrides
+from pytest_mlperf.commands.explain import find_all
 from pytest_mlperf.commands.explain import judge_runs
 from pytest_mlperf.commands.shared.export import add_formats
 from pytest_mlperf.commands.shared.export import export_sessions
@@ -69,7 +70,7 @@ def read_report_input(paths: Sequence[Path]) -> ReportInput:
     """
     if len(paths) == 1 and (session := find_session(paths[0])):
         return describe_session(read_results(session, allow_partial=True))
-    verdicts = list(judge_runs(paths, Overrides()))
+    verdicts = list(judge_runs(find_all(paths), Overrides()))
     records = [
         Record(v.folder, "passed" if CODES[v.outcome] == 0 else "failed", {}, v)
         for v in verdicts

@@ -14,9 +14,9 @@ from pytest_mlperf.core.logs.discover import RUN
 from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.logs.discover import find_test_name
 from pytest_mlperf.core.logs.lines import LogError
-from pytest_mlperf.core.logs.lines import open_regular
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.regular_file import open_regular
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status

@@ -193,14 +193,11 @@ def make_rule(
     percentile = {SS: family.stream_percentile, OFFLINE: None}.get(scenario, 0.99)
     queries = era.queries.get(scenario, era.queries.get(SERVER, 100))
     if scenario is OFFLINE:
-        queries = family.offline
-        if family.offline_conf is not None:
-            queries = family.offline_conf
+        conf = family.offline_conf
+        queries = family.offline if conf is None else conf
     goals = family.accuracy_of.get(scenario, family.accuracy)
     notes = [family.note] if family.note else []
-    key, unit = find_result_key(family, scenario)
-    if scenario is SS and not era.early_stopping:
-        key = PERCENTILE_KEY
+    key, unit = find_result_key(era, family, scenario)
     shown = family.units.get(scenario, "ms" if unit == "ns" else unit)
     least_ms = family.min_duration_ms
     return Rule(
@@ -242,8 +239,10 @@ def make_rule(
     )
 
 
-def find_result_key(family: Family, scenario: Scenario) -> tuple[str, str]:
+def find_result_key(era: Era, family: Family, scenario: Scenario) -> tuple[str, str]:
     """Return the key of the reported figure and its unit."""
+    if scenario is SS and not era.early_stopping:
+        return PERCENTILE_KEY, "ns"
     if scenario in LATENCY_KEYS:
         return family.result_keys.get(scenario, LATENCY_KEYS[scenario]), "ns"
     offline, server = THROUGHPUT_KEYS[family.result]
