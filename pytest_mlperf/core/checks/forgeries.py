@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.checks.consistency import REMEDY
-from pytest_mlperf.core.checks.consistency import SIX_DIGITS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import ACCURACY
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.logs.log import DETAIL
+from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
