@@ -12,8 +12,8 @@ from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import compare_range
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_final_s
-from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.log import SIX_DIGITS
+from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
 
 SHORT_ANSWER = "Number of tokens need to be greater than 1"
