@@ -10,12 +10,9 @@ from __future__ import annotations
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import check
-<<<<<<< HEAD
 from pytest_mlperf.core.checks.tokens import TWO_TOKENS
 from pytest_mlperf.core.checks.tokens import has_short_answers
-=======
 from pytest_mlperf.core.logs.dialect import Trait
->>>>>>> 4533af7 (An audit.config of a LoadGen that logs every setting hides nothing)
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.log import Event
