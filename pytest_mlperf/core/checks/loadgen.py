@@ -95,11 +95,10 @@ def no_errors(run: JudgedRun) -> Outcome:
     counted = log.integer("num_errors") if "num_errors" in log.values else 0
     count = max(log.error_count, counted, log.summary_errors)
     count -= len(aside)
-    counted -= len(aside) if counted else 0
     found, where = "no error", log.where("num_errors")
     if own:
         found, where = f"{count:,} errors, first: {own[0].text[:120]}", own[0].where
-    elif counted:
+    elif counted and count:
         found = f"num_errors = {counted:,}"
     elif count:
         found, where = f"{count:,} errors counted", SUMMARY
