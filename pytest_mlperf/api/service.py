@@ -83,7 +83,8 @@ class EndpointStats:
 
     def _describe_events(self) -> str:
         """Return how many tokens came in one event; empty where it was always one."""
-        if most := max(self.event_tokens, default=0):
+        most = max(self.event_tokens, default=0)
+        if most and self.event_tokens.total() == self.events:
             middle, high = (find_rank(self.event_tokens, q) for q in (0.5, 0.99))
             return f"p50 {middle}, p99 {high}, most {most}" if most > 1 else ""
         mean = self.tokens / self.events if self.events else 1

@@ -234,6 +234,22 @@ LEGAL = (
         first=1, **TWO,
     ),
     Stream(
+        "transformers-nothing-to-show",
+        [
+            {"choices": [{"index": 0, "delta": {"role": "assistant"}}]},
+            counted({"choices": [{"delta": {}, "finish_reason": "stop"}]}, 2),
+        ],
+        first=1, tokens=2, finish="stop", event_tokens=(2,),
+    ),
+    Stream(
+        "litellm-usage-beside-an-empty-delta",
+        [
+            {"choices": [{"index": 0, "delta": {"role": "assistant"}}]},
+            delta("a"), delta("b"), END, counted({"choices": [{"delta": {}}]}, 2), DONE,
+        ],
+        first=1, **TWO,
+    ),
+    Stream(
         "no-done-but-all-else", [ROLE, delta("a"), delta("b"), END, USAGE],
         first=1, **TWO,
     ),

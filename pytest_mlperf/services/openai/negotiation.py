@@ -47,10 +47,8 @@ def adapt_target(target: ServiceTarget, complete: Complete) -> ServiceTarget:
     for fields in ASK_IDS:
         try:
             found = complete(replace(target, fields={**target.fields, **fields}))
-        except RequestFailed as error:
-            if is_refusal(error):
-                continue
-            raise refuse(error) from None
+        except RequestFailed:
+            continue  # it answers without
         if found.token_ids is not None:
             return replace(target, asks_ids=fields)
     if not answer.text and answer.token_ids is None:

@@ -149,7 +149,8 @@ class StreamReader:
             self.passed_over += tokens is None
             return
         text = read_text(choice, chat=self._chat, part="delta")
-        if text is not None:
+        if text is not None or has_role(choice):
+            # An answer may have nothing to show: special tokens alone.
             self._has_field = True
         if text:
             self._texts.append(text)
