@@ -61,6 +61,7 @@ VALUES = {
     "core_type": "trtllm_endpoint",
     "lock_clocks": "1590",
     "time_limit": "300",
+    "export": "csv,openmetrics",
 }
 SWITCHES = ["compliance", "endpoint_chat", "start_from_device", "end_on_device"]
 
