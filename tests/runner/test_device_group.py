@@ -156,6 +156,7 @@ def test_phases_are_those_of_one_device_and_both_are_watched(
         "open",
         "build",
         "probe",
+        "check",
         "warm-up",
         "run",
     ]

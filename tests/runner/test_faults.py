@@ -17,6 +17,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.plugin.report import NOTHING_MEASURED
 from pytest_mlperf.reporting import results
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Task
@@ -399,7 +400,7 @@ def test_a_broken_engine_is_one_failed_item_of_a_session(tmp_path: Path) -> None
 
 
 def test_what_an_engine_lacks_skips_its_items(tmp_path: Path) -> None:
-    """The reason names the remedy; nothing failed."""
+    """The reason names the remedy; nothing failed, and nothing was measured."""
     command = suites(
         tmp_path,
         *("--mlperf-engine", doubles.spec("UNAVAILABLE")),
@@ -408,7 +409,7 @@ def test_what_an_engine_lacks_skips_its_items(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     found = results_of(tmp_path)
 
-    assert done.returncode == pytest.ExitCode.OK, done.stdout + done.stderr
+    assert done.returncode == NOTHING_MEASURED, done.stdout + done.stderr
     assert {(record.outcome, record.reason) for record in found.records} == {
         ("skipped", "the accelerator is not plugged in; plug it in")
     }

@@ -261,6 +261,7 @@ def test_heartbeats_tell_every_phase_in_order(
         "open",
         "build",
         "probe",
+        "check",
         "warm-up",
         "run",
         *([] if mode is Mode.PERFORMANCE else ["score"]),

@@ -59,6 +59,7 @@ def session(
     known |= {"division": "closed", "system_type": "edge"}
     lines = [f"{name} = {value!r}" for name, value in known.items()]
     folder = pytester.mkdir("systems")
+    pytester.mkdir("models")
     (folder / "box.toml").write_text("\n".join(["[description]", *lines]))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     return pytester
