@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
+    from pytest_mlperf.core.cell import Cell
     from pytest_mlperf.machine.devices import Device
 
 _MARK = re.compile(r"\bmlperf\(")
@@ -96,6 +97,28 @@ def count_room(devices: Sequence[Device]) -> tuple[int, str]:
     return limit, f"usable CPU{'s' * (limit > 1)} and no GPU"
 
 
+def describe_idle_workers(
+    state: State, cells: Sequence[Cell], workers: int
+) -> list[str]:
+    """Say that some workers have nothing to do, and what gives them some.
+
+    The items of one engine build stay together, unless ``--dist`` or a rehearsal
+    spreads them.
+    """
+    builds = len({build_key(cell) for cell in cells})
+    idle = workers - builds
+    is_spread = state.options.rehearsal or state.config.getoption("dist") != "load"
+    if idle <= 0 or is_spread:
+        return []
+    verbs = ("idles", "keeps") if idle == 1 else ("idle", "keep")
+    return [
+        f"mlperf: note: {idle} of {workers} workers {verbs[0]}, and {verbs[1]} a share "
+        "of the devices: the items of an engine build stay on one worker, and there "
+        + ("is 1" if builds == 1 else f"are {builds}")
+        + "; --dist worksteal spreads the items, and without -n they have all CPUs"
+    ]
+
+
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto`` is one worker a device, or for as many devices as an item takes; a
@@ -155,6 +178,9 @@ def pytest_xdist_node_collection_finished(
         workers = node.workerinput["workercount"]
         refuse_too_many(workers, state)
         state.begin(items, workers)
+        state.header += describe_idle_workers(
+            state, [cell for cell, _ in items], workers
+        )
         state.watch_workers()
 
 

@@ -63,6 +63,26 @@ def test_a_build_stays_with_one_worker_which_owns_one_device(
     assert set.union(*places.values()) == {("gw0", "0"), ("gw1", "1")}
 
 
+@needs_two
+@pytest.mark.parametrize(
+    ("args", "is_told"),
+    [
+        (("-n2", "-k", "resnet50"), True),
+        (("-n2", "-k", "resnet50", "--dist", "worksteal"), False),
+        (("-n2", "-k", "bert or resnet50"), False),
+        (("-n1", "-k", "resnet50"), False),
+    ],
+)
+def test_a_worker_without_a_build_of_its_own_is_told(
+    suite: pytest.Pytester, args: tuple[str, ...], is_told: bool
+) -> None:
+    """Half of the machine would idle without a word."""
+    result = suite.runpytest(*args, "--fast")
+    note = "mlperf: note: 1 of 2 workers idles, and keeps a share of the devices"
+
+    assert (note in result.stdout.str()) == is_told
+
+
 def test_more_workers_than_devices_is_a_usage_error(suite: pytest.Pytester) -> None:
     """Runs that share a device would spoil each other's figures."""
     result = suite.runpytest(f"-n{CPUS + 1}", "-k", "resnet50 and offline")
