@@ -212,7 +212,7 @@ def test_a_value_is_shown_as_it_is_typed() -> None:
         ("max_delay_ms", "-1", "'-1', but should be a number above 0"),
         ("devices_per_item", "some", "a whole number of at least 1, or all"),
         ("workload", "oficial", "official, generated. Did you mean 'official'?"),
-        ("round", "v6.2", "one of v2.0, "),
+        ("round", "v6.2", "one of v1.0, "),
         ("engine", "a,,b", "separated by commas, without an empty name"),
         ("benchmark", "brt", "Did you mean 'bert'?"),
         ("benchmark", "llama2-70b-interactive", "add --mlperf-scenario interactive"),

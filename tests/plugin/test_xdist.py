@@ -239,11 +239,12 @@ def test_performance(cell, measure):
 
 @needs_two
 def test_an_item_of_all_devices_runs_beside_no_other(
-    pytester: pytest.Pytester,
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two workers with a CPU each; who wants both CPUs, as one device or as two, has
     them while nobody else measures, and the others go side by side.
     """
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     notes = pytester.path / "notes.jsonl"
     pytester.makeconftest(BESIDE.replace("NOTES", str(notes)))
     pytester.makepyfile(test_suite=MIXED.replace("DEVICES", str(CPUS)))

@@ -59,6 +59,10 @@ LINES = {
     "mAP": "mAP={mAP:.4f}",
     "DICE": "Accuracy: mean = {DICE:.5f}, kidney = {DICE:.4f}, tumor = {DICE:.4f}",
     "WER": "Word Error Rate: {wrong:.4f}%, accuracy={WER:.4f}%",
+    "ROUGE1": "{{'rouge1': '{ROUGE1:.4f}'}}",
+    "ROUGE2": "{{'rouge2': '{ROUGE2:.4f}'}}",
+    "ROUGEL": "{{'rougeL': '{ROUGEL:.4f}'}}",
+    "GEN_LEN": "{{'gen_len': {GEN_LEN:.0f}}}",
     "CLIP_SCORE": "{{'CLIP_SCORE': '{CLIP_SCORE:.8f}'}}",
     "FID_SCORE": "{{'FID_SCORE': '{FID_SCORE:.8f}'}}",
     "vbench_score": "{{'vbench_score': {vbench_score:.4f}}}",
@@ -159,9 +163,10 @@ class SyntheticWorkload:
 def best_score(limit: AccuracyLimit) -> float:
     """Return the score of perfect answers.
 
-    It is the reference's where more is not better: an upper limit, normalized entropy.
+    It is the reference's where more is not better: an upper limit, normalized entropy,
+    a number of tokens.
     """
-    if limit.upper is not None or limit.metric == "DLRM_NE":
+    if limit.upper is not None or limit.metric in ("DLRM_NE", "GEN_LEN"):
         return limit.reference
     return 1.0 if limit.reference <= 1 else 100.0
 
