@@ -123,7 +123,7 @@ def test_eight_bits_keep_the_rounds_share_of_the_references_accuracy(
 
     assert verdict.valid, verdict.explain()
     judged = {c.name for c in verdict.checks if c.name.startswith("accuracy_")}
-    metrics = {"ROUGE1", "ROUGE2", "ROUGEL", "ROUGELSUM", "GEN_LEN", "hash"}
+    metrics = {"ROUGE1", "ROUGE2", "ROUGEL", "ROUGELSUM", "GEN_LEN", "hash", "summary"}
     assert judged == {f"accuracy_{metric}" for metric in metrics}
     assert result.facts.to_texts()["precision"] == "q8_0"
     assert result.reference == open_embedded().reference
