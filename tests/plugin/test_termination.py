@@ -21,6 +21,7 @@ from pytest_mlperf.plugin.termination import TerminationSignals
 from pytest_mlperf.reporting import results
 from pytest_mlperf.runner.runner import PARTIAL
 from tests.support import doubles
+from tests.support.processes import list_descendants
 from tests.support.service_doubles import ENTRY_POINT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,20 +84,6 @@ def await_run(process: subprocess.Popen[str], reports: Path) -> None:
     await_that(process, lambda: [*reports.glob(pattern)], "LoadGen's start")
 
 
-def descendants(parent: int) -> list[int]:
-    """Return the processes below a process, whatever session they are in."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, father = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # gone in the meantime
-            continue
-        if int(father) == parent and state != "Z":
-            own = int(stat.parent.name)
-            found += [own, *descendants(own)]
-    return found
-
-
 def read_end(reports: Path) -> SessionResults:
     return results.read_results(reports / "latest" / results.FILE)
 
@@ -118,7 +105,7 @@ def test_a_terminal_that_is_closed_loses_nothing(tmp_path: Path) -> None:
     with session(tmp_path, *engine, stdout=theirs) as process:
         os.close(theirs)
         await_run(process, tmp_path)
-        below = descendants(process.pid)
+        below = list_descendants(process.pid)
         os.close(ours)
         process.send_signal(signal.SIGHUP)
         process.wait(LIMIT_S)
@@ -133,7 +120,7 @@ def test_workers_end_like_their_controller(tmp_path: Path) -> None:
     engine = ("--mlperf-engine", doubles.spec("SLEEPING"), "-n", "2")
     with session(tmp_path, *engine, "-k", CHOSEN) as process:
         await_run(process, tmp_path)
-        below = descendants(process.pid)
+        below = list_descendants(process.pid)
         os.killpg(process.pid, signal.SIGTERM)
         output, _ = process.communicate(timeout=LIMIT_S)
 
@@ -161,7 +148,7 @@ def test_sigterm_ends_a_session_like_ctrl_c(tmp_path: Path) -> None:
         patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
         with session(reports, *chosen) as process:
             await_that(process, asked.exists, "a request")
-            below = descendants(process.pid)
+            below = list_descendants(process.pid)
             process.send_signal(signal.SIGTERM)
             process.send_signal(signal.SIGTERM)  # as impatient people do
             output, _ = process.communicate(timeout=LIMIT_S)

@@ -25,6 +25,7 @@ from pytest_mlperf.runner.runner import PARTIAL
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
+from tests.support.processes import list_children
 
 ROOT = Path(__file__).resolve().parents[2]
 PATH = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -416,19 +417,6 @@ def test_what_an_engine_lacks_skips_its_items(tmp_path: Path) -> None:
     assert len(found.records) == 2
 
 
-def children(parent: int) -> list[int]:
-    """Return the processes that a process has started and that still run."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, father = stat.read_text().rpartition(")")[2].split()[:2]
-        except OSError:  # gone in the meantime
-            continue
-        if int(father) == parent and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
-
-
 @pytest.mark.parametrize("engine", ["SLEEPING", "HOLDING_THE_GIL"])
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_a_session_with_its_results_marked(
@@ -449,7 +437,7 @@ def test_ctrl_c_ends_a_session_with_its_results_marked(
         return list(tmp_path.glob("*/logs/*/performance/mlperf_log_detail.txt"))
 
     doubles.await_true(running, "LoadGen's start")
-    child = children(process.pid)
+    child = list_children(process.pid)
     process.send_signal(signal.SIGINT)
     try:
         output, _ = process.communicate(timeout=LIMIT_S)

@@ -1,9 +1,10 @@
 """Reads columns of a pickled pandas frame without pandas; run as a program of its own.
 
 ``python -I -S pickled_frame.py COLUMN… < FILE``; see ``frame_process``. A pickle names
-what it wants called. Here a name is data: it becomes an inert ``Part`` that records its
-arguments, and nothing of numpy or pandas is imported. The frame is then rebuilt from
-the parts by what is below, which checks every shape against the bytes that are there.
+what it wants called. Here a name is data: it becomes an inert ``PickledCall`` that
+records its arguments, and nothing of numpy or pandas is imported. The frame is then
+rebuilt from the parts by what is below, which checks every shape against the bytes
+that are there.
 
 It imports the standard library alone, so that it starts without the package.
 """
@@ -74,7 +75,7 @@ class Refused(Exception):
     """The file is no frame, or asks for more than one needs; the text says which."""
 
 
-class Part:
+class PickledCall:
     """A name in a pickle, called with ``args``; nothing happens but this record."""
 
     __slots__ = ("args", "state")
@@ -82,7 +83,7 @@ class Part:
     args: tuple[Any, ...]
     state: Any
 
-    def __new__(cls, *args: Any) -> Part:
+    def __new__(cls, *args: Any) -> PickledCall:
         part = super().__new__(cls)
         part.args, part.state = args, None
         return part
@@ -92,24 +93,24 @@ class Part:
 
 
 class FrameUnpickler(pickle.Unpickler):
-    """Turns every name that a frame consists of into a ``Part``."""
+    """Turns every name that a frame consists of into a ``PickledCall``."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name not in NAMES.get(module, ()):
             raise Refused(f"it names {module}.{name}, which is not part of a frame")
-        return type(name, (Part,), {"__slots__": (), "name": name})
+        return type(name, (PickledCall,), {"__slots__": (), "name": name})
 
 
 def require(part: Any, *names: str) -> Any:
     """Return a part that has one of these names; ``Refused`` for anything else."""
-    if isinstance(part, Part) and part.name in names:
+    if isinstance(part, PickledCall) and part.name in names:
         return part
     raise Refused(f"it holds {describe(part)} where {' or '.join(names)} belongs")
 
 
 def describe(value: Any) -> str:
     """Return what a value is, in words."""
-    return f"a {value.name if isinstance(value, Part) else type(value).__name__}"
+    return f"a {value.name if isinstance(value, PickledCall) else type(value).__name__}"
 
 
 def read_bytes(value: Any) -> bytes:
@@ -191,7 +192,7 @@ def nest(shape: tuple[int, ...], values: list[Any]) -> Any:
 
 def read_extension(part: Any) -> tuple[tuple[int, ...], list[Any]]:
     """Return the shape and values of an array or of a pandas array around one."""
-    if isinstance(part, Part) and part.name == "__pyx_unpickle_NDArrayBacked":
+    if isinstance(part, PickledCall) and part.name == "__pyx_unpickle_NDArrayBacked":
         fields = part.state or part.args[2]
         arrays = (one for one in fields if getattr(one, "name", "") in ARRAY_CALLS)
         part = next(arrays, None)
@@ -209,7 +210,7 @@ def read_names(part: Any) -> list[str]:
 
 def read_places(part: Any, count: int) -> list[int]:
     """Return which of the frame's columns a block holds."""
-    if isinstance(part, Part) and part.name == "slice":
+    if isinstance(part, PickledCall) and part.name == "slice":
         return list(range(count)[slice(*part.args)])
     places = read_array(part)[1]
     if {*places} <= {*range(count)}:
@@ -230,7 +231,7 @@ def read_blocks(manager: Any) -> tuple[Any, list[tuple[Any, Any]]]:
 
 def read_frame(frame: Any, wanted: list[str]) -> tuple[list[str], dict[str, list[Any]]]:
     """Return the names of all columns, and name -> values of those that are wanted."""
-    if getattr(frame, "name", "") != "DataFrame" or not isinstance(frame, Part):
+    if getattr(frame, "name", "") != "DataFrame" or not isinstance(frame, PickledCall):
         raise Refused(f"it holds {describe(frame)}, but should hold a DataFrame")
     state = frame.state
     axis, blocks = read_blocks(state["_mgr"] if "_mgr" in state else state["_data"])
@@ -272,10 +273,10 @@ class PlainValues:
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
             self.left -= sum(map(len, value))
             return {key: self.convert(one) for key, one in value.items()}
-        if isinstance(value, Part) and value.name == "scalar":
+        if isinstance(value, PickledCall) and value.name == "scalar":
             dtype, raw = value.args
             return unpack_numbers(read_bytes(raw), read_dtype(dtype), 1)[0]
-        if isinstance(value, Part) and value.name in ARRAY_CALLS:
+        if isinstance(value, PickledCall) and value.name in ARRAY_CALLS:
             return self.convert(nest(*read_array(value)))
         raise Refused(f"{describe(value)} in a cell, not a list, a text or a number")
 
