@@ -13,6 +13,8 @@ BARE_LOOP = "bare_loop_per_s"
 
 CONTENDED = 0.1
 """Share of a run's CPUs above which other programs' load stands beside its verdict."""
+BURST = 0.2
+"""The same of one second of a run: its queries waited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class RunFacts:
     """True where other programs took so much CPU time that the figure suffered."""
     others_share: float = 0.0
     """Share of the run's CPUs, 0 to 1, that other programs used meanwhile."""
+    others_peak: float = 0.0
+    """The same in the second in which they used most."""
+    others_peak_at_s: float = 0.0
+    """When that was, in seconds since LoadGen started."""
     throttled: str = ""
     """How the cgroup's CPU quota held the run back, in words; empty: not at all."""
     sessions_beside: tuple[str, ...] = ()

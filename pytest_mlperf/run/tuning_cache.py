@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.core.plan import plan_length
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
@@ -16,6 +17,7 @@ from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
+from pytest_mlperf.tuning.stall_room import count_queries_for_stall
 
 
 class TuningCache:
@@ -59,8 +61,27 @@ class TuningCache:
                 meter.measure(measure, lambda tuned: 1 / (tuned.answer_rate or 1)),
                 scenario, task.tuning, bound, trial if performs else None,
             )  # fmt: skip
-            self._found[key] = replace(found, note=found.note + meter.note)
+            self._found[key] = replace(
+                found,
+                note=found.note + meter.note,
+                queries=count_queries(task, found) if performs else None,
+            )
         return self._found[key]
+
+
+def count_queries(task: Task, tuned: Tuned) -> int | None:
+    """Return how many queries the load that the probe found needs to allow a stall."""
+    rule, share = task.rule, tuned.probed_share
+    bound, percentile = rule.target_latency_ns, rule.percentile
+    if not (share and bound and percentile and tuned.target_qps and tuned.loop_rate):
+        return None  # no load was looked for
+    return count_queries_for_stall(
+        tuned.target_qps,
+        tuned.target_qps / (tuned.loop_rate * task.devices),
+        bound / 1e9 * max(0.0, 1 - share),
+        percentile,
+        plan_length(rule, task.shortening)[0] / 1000,
+    )
 
 
 def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from types import TracebackType
 
 import pytest
@@ -240,12 +242,12 @@ def test_host_settings_are_facts_with_the_advice(tmp_path: Path) -> None:
     assert facts["numa"] == "0:0-1"
 
 
-def write_cpu(root: Path, *, busy: int, throttles: int) -> None:
+def write_cpu(root: Path, *, busy: int, throttles: int, idle: int = 100) -> None:
     """Write what a kernel tells of CPU 0."""
     count = root / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
     for path, text in {
         count: f"{throttles}\n",
-        root / "proc/stat": f"cpu0 {busy} 0 0 100 0 0 0 0 0 0\n",
+        root / "proc/stat": f"cpu0 {busy} 0 0 {idle} 0 0 0 0 0 0\n",
     }.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -286,6 +288,33 @@ def test_a_short_run_is_measured_too(tmp_path: Path) -> None:
     assert facts.others_share == 1.0
     assert facts.texts["other load"].startswith("1.00 of 1 CPUs (advised")
     assert facts.disturbance == "other load of 100% of its CPUs"
+
+
+def test_the_busiest_second_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mean over the run hides a burst that made queries late."""
+    clock = iter([10.0, 11.0, 12.0, 13.0])
+    monkeypatch.setattr(
+        "pytest_mlperf.measure.observers.cpu_times.time",
+        SimpleNamespace(monotonic=lambda: next(clock)),
+    )
+    write_cpu(tmp_path, busy=0, throttles=0)
+    run = Run(folder=tmp_path)
+    with observe({"cpus": CpuTimes(tmp_path)}, run) as observation:
+        for busy, idle in [(0, 100), (1, 199), (41, 259), (42, 1358)]:
+            write_cpu(tmp_path, busy=busy, throttles=0, idle=idle)
+            observation.see(RUN)
+    facts = observation.complete_facts(RunFacts())
+    lines = (tmp_path / "cpus.jsonl").read_text().splitlines()
+
+    assert facts.others_share < 0.04
+    assert not facts.is_disturbed
+    assert (facts.others_peak, facts.others_peak_at_s) == (0.4, 2.0)
+    assert facts.texts["busiest second"] == (
+        "0.40 of 1 CPUs were others', 2 s after the start"
+    )
+    assert [json.loads(line)["others_share"] for line in lines] == [0.01, 0.4, 0.001]
 
 
 def test_other_sessions_are_named_and_hear_of_this_one(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import format_ms
+from pytest_mlperf.core.facts import BURST
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import OTHERS
@@ -125,11 +127,23 @@ def advise_quiet(run: JudgedRun) -> str:
     """Say that others used the CPUs during the run; empty where they did not."""
     facts = run.context.run
     if not facts.is_disturbed:
-        return ""
+        return advise_on_burst(facts)
     used = facts.texts.get(OTHERS, "").partition(" (")[0]
     return (
         f"other programs used {used or 'the CPUs'} during the run: end them and repeat"
         " it before anything else"
+    )
+
+
+def advise_on_burst(facts: RunFacts) -> str:
+    """Say that others used the CPUs for a moment; empty where they did not."""
+    if facts.others_peak <= BURST or facts.is_attached:
+        return ""
+    return (
+        f"other programs used {facts.others_peak:.0%} of the CPUs for a second, "
+        f"{facts.others_peak_at_s:.0f} s after the start, and queries waited: repeat "
+        "the run with nothing else running, or make it longer, which allows more late "
+        "ones"
     )
 
 
@@ -268,6 +282,8 @@ def advise_for_percentile(run: JudgedRun, over: int, needed: int) -> str:
     enough = early_stopping.count_steady_queries(queries, over, percentile)
     if enough is None:
         return f"{text}; too many are late: {advise_lower_load(run)}"
+    if burst := advise_quiet(run):
+        text = f"{burst}; {text}"
     if enough > needed:
         text += f", or {enough:,} in all if as many are as now"
     return f"{text}; {advise_settings(run, enough)}"

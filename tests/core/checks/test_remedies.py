@@ -230,6 +230,31 @@ def test_contention_is_the_first_cause(tmp_path: Path) -> None:
     assert advise(tmp_path / "quiet", run=RunFacts()).startswith("lower target_qps")
 
 
+def test_a_burst_of_contention_is_a_cause_too(tmp_path: Path) -> None:
+    """The mean over the run is small; an attached server's own load is no cause."""
+    burst = RunFacts(others_share=0.01, others_peak=0.4, others_peak_at_s=41.2)
+    advice = advise(tmp_path, run=burst)
+    attached = advise(tmp_path / "attached", run=replace(burst, is_attached=True))
+
+    assert advice.startswith("other programs used 40% of the CPUs for a second, 41 s")
+    assert attached.startswith("lower target_qps")
+
+
+def test_a_run_that_is_a_little_too_short_hears_of_the_burst_first(
+    tmp_path: Path,
+) -> None:
+    """More queries help, and so does a quiet machine."""
+    latencies = [10**6] * 3387 + [LATE_NS] * 22
+    folder = logs.performance(tmp_path, "Server", latencies=latencies)
+    burst = RunFacts(others_share=0.01, others_peak=0.4, others_peak_at_s=41.2)
+    run = replace(a_run(folder, "Server"), context=Context(run=burst))
+    needed = count_queries_needed(22, 0.99)
+    advice = remedies.advise_for_percentile(run, 22, needed)
+
+    assert advice.startswith("other programs used 40% of the CPUs for a second")
+    assert "3,409 queries with 22 over the bound prove" in advice
+
+
 @pytest.mark.parametrize(
     ("latency_ns", "probed_ns", "hopeless", "expected"),
     [

@@ -1,0 +1,46 @@
+"""How many queries a Server run asks so that one stall of the machine is survived.
+
+A stall of a few tenths of a second (a linter on every core, a page cache being written)
+makes the queries late that wait meanwhile, at any load. Early stopping allows a share
+of late ones: a longer run allows more of them, a lower load does not help.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pytest_mlperf.core.early_stopping import count_queries_needed
+
+STALL_S = 0.3
+"""Seen on machines of two cores beside an editor, a linter, a browser."""
+SHORTEST_S = 30.0
+"""Runs below this are too short to survive one, and are not made longer."""
+MOST_TIMES = 1.5
+"""How much longer than its minimum duration a run may become for that."""
+
+
+def count_late_after_stall(qps: float, load: float, room_s: float) -> int:
+    """Return how many queries a stall makes late.
+
+    ``load``: ``qps`` as a share of what the system answers; ``room_s``: what the bound
+    leaves a query to wait. A query that comes t seconds after the stall began waits
+    STALL_S - (1 - load) t, until the line is gone.
+    """
+    return math.ceil(qps * max(0.0, STALL_S - room_s) / (1 - load))
+
+
+def count_queries_for_stall(
+    qps: float, load: float, room_s: float, percentile: float, duration_s: float
+) -> int | None:
+    """Return how many queries allow a stall, or as many as a run has the time for.
+
+    None where the minimum duration has enough of them, or is too short.
+    """
+    if duration_s < SHORTEST_S or not 0 < load < 1:
+        return None
+    late = count_late_after_stall(qps, load, room_s)
+    needed = min(
+        count_queries_needed(late, percentile),
+        math.floor(qps * duration_s * MOST_TIMES),
+    )
+    return needed if needed > qps * duration_s else None
