@@ -16,6 +16,7 @@ from typing import runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Array
@@ -40,6 +41,8 @@ class ModelFile:
     where activations are to be scaled as they come (transformers)."""
     keep_fp32: tuple[str, ...] = ()
     """Graph nodes that quantisation leaves alone, because accuracy asks for it."""
+    embedding: EmbeddingTables | None = None
+    """Tables that the engine looks up first; the graph gets their vectors."""
 
 
 @runtime_checkable
@@ -196,12 +199,22 @@ def input_types(dataset: Dataset) -> tuple[str, ...]:
     return tuple(sorted(name.replace("float", "fp") for name in found))
 
 
-def model_file(workload: TensorWorkload, engine: str) -> ModelFile:
-    """Return the workload's ONNX file; ``BuildFailed`` for one that has none."""
+def model_file(
+    workload: TensorWorkload, engine: str, *, has_lookup: bool = False
+) -> ModelFile:
+    """Return the workload's ONNX file; ``BuildFailed`` for one that has none.
+
+    ``has_lookup``: the engine looks up embedding tables.
+    """
     if workload.model is None:
         raise BuildFailed(
             f"{workload.title} brings no ONNX file, but the engine {engine} builds "
             "from one; choose the engine that brings this benchmark's model with "
             "--mlperf-engine"
+        )
+    if workload.model.embedding and not has_lookup:
+        raise BuildFailed(
+            f"{workload.title} has embedding tables beside its ONNX file, but the "
+            f"engine {engine} looks none up; choose --mlperf-engine onnxruntime"
         )
     return workload.model

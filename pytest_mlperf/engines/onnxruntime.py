@@ -20,8 +20,10 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.calibration import calibration_reader
+from pytest_mlperf.engines.lookup import LookupEngine
 
 CPU = "CPUExecutionProvider"
 MAX_STREAMS = 16
@@ -65,7 +67,7 @@ class OrtProvider:
     def build(self, request: BuildRequest) -> Build:
         import onnxruntime as ort
 
-        model = model_file(request.workload, "onnxruntime")
+        model = model_file(request.workload, "onnxruntime", has_lookup=True)
         provider = _find_provider(request.options.get("provider"), ort)
         digest = content_hash(
             {
@@ -99,7 +101,7 @@ class OrtProvider:
         device = "" if uses_gpu else "CPU"
         return Build(digest, path, request, report, facts, provider, uses_gpu, device)
 
-    def open(self, build: Build, threads: int) -> OrtEngine:
+    def open(self, build: Build, threads: int) -> OrtEngine | LookupEngine:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
@@ -123,8 +125,12 @@ class OrtProvider:
                 "libraries or device are missing; install them, or drop provider from "
                 "--mlperf-engine-options to measure the CPU"
             )
-        outputs = model_file(build.request.workload, "onnxruntime").outputs
-        return OrtEngine(session, list(outputs))
+        request = build.request
+        model = model_file(request.workload, "onnxruntime", has_lookup=True)
+        engine = OrtEngine(session, list(model.outputs))
+        if model.embedding is None:
+            return engine
+        return LookupEngine(engine, open_store(model.embedding, request.options))
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         many = min(cpus, MAX_STREAMS)

@@ -1,0 +1,47 @@
+"""What dlrm and dlrm-v2 have in common as benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_mlperf.api.sources import Source
+from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
+from pytest_mlperf.benchmarks.recommender.official import OfficialRecommender
+from pytest_mlperf.benchmarks.recommender.workload import RecommenderWorkload
+from pytest_mlperf.core.rounds.rule import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class RecommenderBenchmark:
+    """A recommender as it registers itself."""
+
+    name: str
+    official: OfficialRecommender
+    aliases: tuple[str, ...] = ()
+    metric: str = "AUC"
+    takes: frozenset[str] = frozenset({"tensors"})
+    rules: tuple[Rule, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return self.official.sources
+
+    def precision(self, target: str) -> str:  # noqa: ARG002
+        """Return fp32: on a CPU the lookup is the larger part, and it has no int8."""
+        return "fp32"
+
+    def open_workload(self, kind: str, scratch: Path | None) -> RecommenderWorkload:
+        """Open the workload of a kind.
+
+        Raises ``RequirementMissing`` for absent files, ``ValueError`` for wrong files
+        or another kind.
+        """
+        if kind == "embedded":
+            return open_embedded(self.name)
+        if kind == "official":
+            return self.official.open(scratch)
+        raise ValueError(
+            f"{kind!r} is no kind of workload of {self.name}, but should be 'official' "
+            "or 'embedded'; choose with --mlperf-workload"
+        )

@@ -1,0 +1,155 @@
+"""The embedding store: a cache in front of a tier that holds every row.
+
+The words are those of Merlin's Hierarchical Parameter Server: ``gpucacheper`` is the
+share of all rows that the cache holds. While a batch's hit rate is below
+``hit_rate_threshold``, its lookup waits for the missing rows and inserts them; from the
+threshold on, missing rows take the default vector at once and are inserted in the
+background. A threshold of 1 never does that: every answer is exact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from pytest_mlperf.api.embedding import EmbeddingTables
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.embedding.bare import find_rows
+from pytest_mlperf.embedding.bare import sum_vectors
+from pytest_mlperf.embedding.protocol import Keys
+from pytest_mlperf.embedding.protocol import RowSource
+from pytest_mlperf.embedding.protocol import StoreFailed
+from pytest_mlperf.embedding.row_cache import RowCache
+
+MOST_WAITING = 64
+"""Batches whose missing rows wait to be inserted; of more, the rows are let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """How the cache is laid out and when a lookup waits."""
+
+    gpucacheper: float = 0.1
+    hit_rate_threshold: float = 1.0
+    policy: str = "lfu"
+    default: float = 0.0
+    """Every number of the default vector."""
+
+    def __post_init__(self) -> None:
+        for name in ("gpucacheper", "hit_rate_threshold"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}, but should be from 0 to 1")
+
+
+class EmbeddingStore:
+    """Looks up the vectors of keys. Every method may be called from any thread."""
+
+    def __init__(
+        self, tables: EmbeddingTables, source: RowSource, settings: CacheSettings
+    ) -> None:
+        self.tables, self.source, self.settings = tables, source, settings
+        slots = int(tables.rows * settings.gpucacheper)
+        dtype = source.fetch(np.zeros(1, np.int64)).dtype
+        self.cache = RowCache(slots, tables.dimension, dtype, settings.policy)
+        self._updates = 0
+        self._updating, self._caching = threading.Lock(), threading.Lock()
+        self._failure: Exception | None = None
+        self._missing: queue.Queue[Keys | None] = queue.Queue(MOST_WAITING)
+        self._inserter: threading.Thread | None = None
+        if settings.hit_rate_threshold < 1:
+            self._inserter = threading.Thread(
+                target=self._insert_missing, name="embedding-inserter", daemon=True
+            )
+            self._inserter.start()
+
+    def lookup_batch(self, keys: Array) -> Array:
+        """Return the vectors of a batch, summed over each table's keys.
+
+        Takes int32 [pairs, keys], returns float32 [pairs, tables, dimension]. Raises
+        ``StoreFailed`` when a tier fails.
+        """
+        rows = self.lookup(find_rows(self.tables, keys).reshape(-1))
+        vectors = rows.reshape(*keys.shape, self.tables.dimension)
+        return sum_vectors(self.tables, vectors.astype(np.float32, copy=False))
+
+    def lookup(self, keys: Keys) -> Array:
+        """Return the row of each key: [keys, dimension], in the tables' type."""
+        if self._failure is not None:
+            raise StoreFailed(str(self._failure)) from self._failure
+        rows, is_hit = self.cache.lookup(keys)
+        missing = np.flatnonzero(~is_hit)
+        if not len(missing):
+            return rows
+        threshold = self.settings.hit_rate_threshold
+        if threshold < 1 and 1 - len(missing) / len(keys) >= threshold:
+            rows[missing] = self.settings.default
+            self.cache.counters.defaults += len(missing)
+            self._insert_later(keys[missing])
+            return rows
+        different, places = np.unique(keys[missing], return_inverse=True)
+        rows[missing] = self._fetch_and_insert(different)[places]
+        return rows
+
+    def _fetch_and_insert(self, keys: Keys) -> Array:
+        before = self._updates
+        rows = self.source.fetch(keys)
+        with self._caching:
+            # A row that was updated since must not enter the cache as it was.
+            if before == self._updates:
+                self.cache.insert(keys, rows)
+        return rows
+
+    def update(self, keys: Keys, rows: Array) -> None:
+        """Write rows [keys, dimension] while others are looked up; keys differ.
+
+        A lookup that begins afterwards returns the new rows.
+        """
+        with self._updating:
+            self.source.update(keys, rows)
+            with self._caching:
+                self._updates += 1
+                self.cache.update(keys, rows)
+
+    def _insert_later(self, keys: Keys) -> None:
+        # Full: the rows are asked for again, and inserted then.
+        with contextlib.suppress(queue.Full):
+            self._missing.put_nowait(keys)
+
+    def _insert_missing(self) -> None:
+        while (keys := self._missing.get()) is not None:
+            try:
+                self._fetch_and_insert(np.unique(keys))
+            except Exception as error:  # noqa: BLE001 - the next lookup raises it
+                self._failure = error
+            self._missing.task_done()
+
+    def wait_for_inserts(self) -> None:
+        """Return once what is missing so far has been inserted."""
+        if self._inserter is not None:
+            self._missing.join()
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What was looked up where, for people."""
+        settings, cache = self.settings, self.cache
+        waits = f"waits below a hit rate of {settings.hit_rate_threshold:g}"
+        if settings.hit_rate_threshold == 1:
+            waits = "every lookup waits for missing rows"
+        return {
+            "embedding cache": f"{cache.slots:,} of {self.tables.rows:,} rows "
+            f"({settings.policy}), {waits}; {cache.counters.describe()}",
+            f"embedding {self.source.name}": self.source.counters.describe(),
+        }
+
+    def close(self) -> None:
+        """End the background thread and let go of the tiers."""
+        if self._inserter is not None:
+            self._missing.put(None)
+            self._inserter.join()
+            self._inserter = None
+        self.source.close()
