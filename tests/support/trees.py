@@ -160,8 +160,8 @@ AUDITED: dict[str, dict[str, object]] = {
 
 
 def audit(folder: Path, rule: Rule, test: str) -> None:
-    """Write a compliance test that was passed."""
-    performance(folder / "performance/run_1", rule, AUDITED[test])
+    """Write a compliance test that was passed; of an older round without settings."""
+    performance(folder / "performance/run_1", rule, AUDITED.get(test, {}))
     write(folder / "verify_performance.txt", "score = 1\nTEST PASS\n")
     if test == "TEST01":
         write(folder / "verify_accuracy.txt", "num_mismatch = 0\nTEST PASS\n")

@@ -21,6 +21,7 @@ FACTS = BenchmarkFacts(
         "ssd_resnet152_v1_fpn_640x640",
     ),
     # checker v2.0, get_mlperf_model
+    checker_folders="ssd-mobilenet",
     guesses=(("ssdlite|ssdinception|yolo|ssdmobilenet|ssdresnet50|rcnn", ""),),
     logged_answers=1024,
     finds_objects=True,

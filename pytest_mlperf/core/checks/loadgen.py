@@ -7,6 +7,7 @@ inference_rules.adoc.
 
 from __future__ import annotations
 
+from pytest_mlperf.core import rounds
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import check
@@ -91,6 +92,7 @@ def no_errors(run: JudgedRun) -> Outcome:
     log = run.log
     aside = [e for e in log.errors if e.key == "error_uncommitted_loadgen_changes"]
     aside += find_planned_ends(run)
+    aside += find_second_configs(run)
     own = [e for e in log.errors if e not in aside]
     counted = log.integer("num_errors") if "num_errors" in log.values else 0
     count = max(log.error_count, counted, log.summary_errors)
@@ -109,7 +111,23 @@ def no_errors(run: JudgedRun) -> Outcome:
     return Outcome(ok, found, "no error", where, remedy)
 
 
+SECOND_CONFIG = "Multiple conf files are used"
 ENDING_EARLY = "Ending early: Ran out of generated queries"
+
+
+def find_second_configs(run: JudgedRun) -> list[Event]:
+    """Return the errors of a compliance run whose user.conf was read a second time.
+
+    Since v6.0 the submission checker lets them pass there (performance_check.py,
+    compliance_skip). The seeds and settings are judged all the same: a process whose
+    second run had neither is found by them. Our own processes run once.
+    """
+    context = run.context
+    if context.audit is None or context.settings is not None:
+        return []
+    if rounds.is_before(run.round.name, "v6.0"):
+        return []
+    return [e for e in run.log.errors if e.text.startswith(SECOND_CONFIG)]
 
 
 def find_planned_ends(run: JudgedRun) -> list[Event]:

@@ -162,6 +162,46 @@ def test_our_own_run_must_have_found_the_file(tmp_path: Path) -> None:
     assert theirs.valid
 
 
+SECOND = "Multiple conf files are used. This is not valid for official submission."
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"), [("v5.1", False), ("v6.0", False), ("v6.1", True)]
+)
+def test_a_second_user_conf_passes_in_others_compliance_runs(
+    tmp_path: Path, name: str, ours: bool
+) -> None:
+    """The official checker has it so; no other error passes, nor other seeds."""
+    rule = rule_of("resnet50", round_name=name)
+    audit = find("TEST04", rule)
+    context = Context(audit=audit, settings=planned(rule, audit) if ours else None)
+    found = {}
+    for key, errors, seed in (
+        ("second", [SECOND], rounds.get(name).seeds.qsl),
+        ("other", [SECOND, "Another."], rounds.get(name).seeds.qsl),
+        ("seeds", [SECOND], 0),
+    ):
+        change = SAME | {"effective_qsl_rng_seed": seed}
+        log = logs.performance(tmp_path / key, "Offline", seeds=name, change=change,
+                               errors=errors, warnings=[FOUND])  # fmt: skip
+        verdict = judge(log, Cell(rule, "null"), Mode.COMPLIANCE, context)
+        found[key] = {c.name for c in verdict.checks if c.status is Status.FAIL}
+    passes = name != "v5.1" and not ours
+
+    assert ("no_errors" not in found["second"]) is passes
+    assert "no_errors" in found["other"]
+    assert "seeds" in found["seeds"]
+
+
+def test_a_second_user_conf_never_passes_in_a_performance_run(tmp_path: Path) -> None:
+    """LoadGen says itself that it is not valid for a submission."""
+    rule = rule_of("resnet50")
+    log = logs.performance(tmp_path, "Offline", errors=[SECOND])
+    found = judge(log, Cell(rule, "null"), Mode.PERFORMANCE, Context())
+
+    assert {c.name for c in found.checks if c.status is Status.FAIL} == {"no_errors"}
+
+
 def test_a_performance_run_under_an_audit_stays_invalid(tmp_path: Path) -> None:
     """What a compliance run may do, its performance run may not."""
     log = logs.performance(tmp_path, "Offline", change=SAME, warnings=[FOUND])

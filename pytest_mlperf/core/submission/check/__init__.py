@@ -21,6 +21,7 @@ from pytest_mlperf.core.submission.check import scenarios
 from pytest_mlperf.core.submission.check import sealed
 from pytest_mlperf.core.submission.check import system
 from pytest_mlperf.core.submission.check.problem import Problem
+from pytest_mlperf.core.submission.check.since import is_asked
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 from pytest_mlperf.core.submission.check.tree import read_tree
@@ -56,6 +57,12 @@ def check_tree(
 
 def tree_problems(tree: Tree) -> Iterator[Problem]:
     """Yield what is wrong with everything but the single results."""
+    for problem in _tree_problems(tree):
+        if is_asked(problem.rule, tree.round.name):
+            yield problem
+
+
+def _tree_problems(tree: Tree) -> Iterator[Problem]:
     yield from hygiene.tree_problems(tree)
     for home in tree.homes:
         yield from system.system_problems(tree, home)

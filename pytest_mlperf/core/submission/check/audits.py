@@ -32,6 +32,7 @@ from pytest_mlperf.core.submission.check.logs import make_problem
 from pytest_mlperf.core.submission.check.logs import performance_problems
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
+from pytest_mlperf.core.submission.check.since import is_asked
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 from pytest_mlperf.core.verdict import Status
@@ -107,7 +108,8 @@ def score_problems(
         yield verdict_rule(path, "no line TEST PASS", required, format_remedy(test))
         passed = True  # The files are those of a test that needs no fallback.
     texts = () if passed else test.score_files
-    yield from file_problems(listing, own, (ACCURACY, ACCURACY_TXT, *texts))
+    if is_asked("audit_files", tree.round.name):
+        yield from file_problems(listing, own, (ACCURACY, ACCURACY_TXT, *texts))
     if is_readable(listing, own, (ACCURACY, ACCURACY_TXT)):
         yield from cut_problems(listing, f"{own}/{ACCURACY}")
         yield from hash_problems(listing, own)

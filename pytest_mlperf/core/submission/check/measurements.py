@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
+from pytest_mlperf.core.submission.check.since import is_asked
 from pytest_mlperf.core.submission.check.tree import STRICT_DIVISIONS
 from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import Result
@@ -61,9 +62,12 @@ def measurement_problems(
     if isinstance(found, Problem):
         yield found
         return
+    may_be_empty = not is_asked("meaningful_fields", tree.round.name)
     for name in FIELDS:
         value = found.get(name)
         # Checker: anything but an empty value, objects too.
+        if name in found and may_be_empty:
+            continue
         if not value or not str(value).strip():
             shown = f"no field {name}" if name not in found else f"{name} {value!r}"
             remedy = f'write {name}; "no" and "none" are answers'
@@ -119,7 +123,7 @@ def code_problems(tree: Tree, result: Result) -> Iterator[Problem]:
         if isinstance(text, Problem):
             yield text
             return
-        named = f"{code}/{text.strip()}"
+        named = f"{code}/{text.strip().rstrip('/')}"
         if not listing.is_folder(named):
             shown = f"the name of {text.strip()[:60]!r}, which is not there"
             yield code_rule(path, shown, "the name of a folder in code/", "correct it")
@@ -137,10 +141,11 @@ def home_problems(tree: Tree, home: Home) -> Iterator[Problem]:
         yield code_rule(code, "no such folder", "the code that ran", "add it")
     since = rounds.ROUNDS.index(tree.round.name) >= rounds.ROUNDS.index("v5.1")
     if home.division in STRICT_DIVISIONS and since:
-        # v5.1.1: calibration check, both places.
+        # v5.1.1: calibration check, either place.
         document = str(layout.calibration(home.division, home.org))
-        path = f"{home.path}/calibration.md"
-        path = path if listing.is_file(path) else document
-        text = listing.text(path, "calibration")
-        if isinstance(text, Problem):
-            yield text
+        paths = (f"{home.path}/calibration.md", document)
+        there = [path for path in paths if listing.is_file(path)] or [document]
+        texts = [listing.text(path, "calibration") for path in there]
+        wrong = [text for text in texts if isinstance(text, Problem)]
+        if len(wrong) == len(texts):
+            yield wrong[0]

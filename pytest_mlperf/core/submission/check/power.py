@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from typing import BinaryIO
 
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.log import DETAIL
@@ -20,6 +21,8 @@ from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.submission.check.logs import file_problems
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
+from pytest_mlperf.core.submission.check.since import find_ptd_versions
+from pytest_mlperf.core.submission.check.since import is_asked
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 
@@ -53,8 +56,6 @@ METERS = {
     "YokogawaWT330_DC": 586,
 }
 TWO_CHANNELS = 77
-PTD = "1.11.1"
-"""Version of PTDaemon."""
 AGAIN = "measure power again; the logs of one session belong together"
 
 files_rule = make_fault("power_files")
@@ -93,6 +94,8 @@ def file_list_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     listing, home = tree.listing, find_folder(tree, result)
     yield from file_problems(listing, f"{home}/ranging", RUN_FILES, (ACCURACY,))
     yield from file_problems(listing, f"{home}/power", FILES)
+    if not is_asked("meter_notes", tree.round.name):
+        return
     folder = tree.layout.measurements(*result.names)
     above = [str(folder), *(str(parent) for parent in list(folder.parents)[:3])]
     names = {name: place for place in above for name in listing.files(place)}
@@ -167,7 +170,11 @@ def read_exchanges(messages: object) -> list[tuple[str, str]]:
 
 
 def digest_problems(tree: Tree, own: PtdSession) -> Iterator[Problem]:
-    """The files are those that client and server signed (results_check)."""
+    """The files are those that client and server signed (results_check).
+
+    The meter's logs are written on Windows. A repository that turned their line ends
+    into its own has not changed what they say: 287 of v2.0's 288 results are so.
+    """
     signed: dict[str, Any] = {}
     for end in (own.client, own.server):
         if isinstance(end["results"], dict):
@@ -178,16 +185,26 @@ def digest_problems(tree: Tree, own: PtdSession) -> Iterator[Problem]:
             continue  # A problem of the folder's files.
         try:
             with tree.listing.open(path) as file:
-                found = hashlib.file_digest(file, "sha1").hexdigest()
+                found, as_written = digest_text(file)
         except OSError:
             continue  # Likewise.
-        if found != signed.get(name):
+        if signed.get(name) not in (found, as_written):
             required = f"{signed.get(name, 'a SHA-1')}, as the session signed it"
             remedy = "put the session's own file there, unchanged"
             yield digest_rule(path, f"SHA-1 {found}", required, remedy)
 
 
-def meter_problems(own: PtdSession) -> Iterator[Problem]:
+def digest_text(file: BinaryIO) -> tuple[str, str]:
+    """Return a file's SHA-1, and the one that it had if its lines ended in CR LF."""
+    own, windows = (hashlib.new("sha1", usedforsecurity=False) for _ in range(2))
+    for line in file:
+        own.update(line)
+        plain = line.removesuffix(b"\n")
+        windows.update(plain + b"\r\n" if plain != line else line)
+    return own.hexdigest(), windows.hexdigest()
+
+
+def meter_problems(own: PtdSession, round_name: str) -> Iterator[Problem]:
     """Meter and PTDaemon are supported ones (ptd_messages_check, check_ptd_config)."""
     path = own.path("power/server.json")
     replies = dict(reversed(read_exchanges(own.server["ptd_messages"])))
@@ -197,9 +214,12 @@ def meter_problems(own: PtdSession) -> Iterator[Problem]:
     if model not in METERS:
         required = f"one of {', '.join(METERS)}"
         yield meter_rule(path, f"meter {model[:40]!r}", required, "use such a meter")
-    if not version or version[1] != PTD:
+    versions = find_ptd_versions(round_name)
+    if not version or version[1] not in versions:
         shown = f"PTDaemon {version[1][:20] if version else 'of no version'}"
-        yield meter_rule(path, shown, PTD, f"measure with PTDaemon {PTD}")
+        required = " or ".join(versions)
+        remedy = f"measure with PTDaemon {versions[-1]}"
+        yield meter_rule(path, shown, required, remedy)
     config = own.server["ptd_config"]
     for analyzer in config if isinstance(config, list) else [config]:
         record = analyzer if isinstance(analyzer, dict) else {}

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
+from pytest_mlperf.core.submission.check.since import is_asked
 from pytest_mlperf.core.submission.check.tree import CATEGORIES
 from pytest_mlperf.core.submission.check.tree import STRICT_DIVISIONS
 from pytest_mlperf.core.submission.check.tree import Home
@@ -75,23 +76,25 @@ def field_problems(
     """Every field is there, and says what it has to; some are texts.
 
     Checker: required_fields_check. Anything but a text there ends the checker with an
-    error.
+    error, since v6.0 in every field.
     """
+    meaningful = MEANINGFUL if is_asked("meaningful_fields", round_name) else ()
+    plain_only = is_asked("plain_fields", round_name)
     for name in list_fields(round_name, "closed"):
         if name not in found:
             remedy = f"add {name}"
-            if name in MEANINGFUL:
+            if name in meaningful:
                 remedy += '; "N/A" where there is none'
             yield fields_rule(path, f"no field {name}", "the field", remedy)
             continue
         value = found[name]
-        if name in MEANINGFUL and (not value or not str(value).strip()):
+        if name in meaningful and (not value or not str(value).strip()):
             shown = f"{name} is {value!r}"
             remedy = f'write what {name} is; "0" or "N/A" where there is none'
             if name == "number_of_nodes":
                 remedy = "write how many nodes the system has, at least 1"
             yield fields_rule(path, shown, "a meaningful value", remedy)
-        elif isinstance(value, dict | list) or (
+        elif (plain_only and isinstance(value, dict | list)) or (
             name in TEXTS and not isinstance(value, str)
         ):
             shown = f"{name} of type {type(value).__name__}"

@@ -252,6 +252,46 @@ def test_the_meters_notes_are_asked_for(tree: Path, name: str) -> None:
     assert [name.partition(".")[0] in p.path for p in missing] == [True]
 
 
+def test_a_meters_log_may_have_lost_its_windows_line_ends(tree: Path) -> None:
+    """The session signed CR LF, and the repository has LF; other bytes are found."""
+    file = tree / BASE / "run_1/spl.txt"
+    text = file.read_bytes()
+    signed("run_1/spl.txt", lambda t: t.replace("\n", "\r\n"))(tree)
+    file.write_bytes(text)
+    stored_as_text = problems(tree)
+    file.write_bytes(text.replace(b"100.0", b"100.1"))
+    changed_too = [problem.rule for problem in problems(tree)]
+
+    assert stored_as_text == []
+    assert changed_too == ["power_digests"]
+
+
+@pytest.mark.parametrize(
+    ("round_name", "legal", "other"),
+    [("v2.0", "1.9.2", "1.10.0"), ("v4.1", "1.10.0", "1.11.1"),
+     ("v5.1", "1.11.1", "1.10.0")],
+)  # fmt: skip
+def test_the_meters_program_is_the_rounds(
+    tmp_path: Path, round_name: str, legal: str, other: str
+) -> None:
+    """v2.0 asks for no notes of the meter, and lets the tested run use less."""
+    root = trees.make(tmp_path / "t", round_name, {"resnet50": ("Offline",)})
+    base = root / "closed/ACME/results/box/resnet50/Offline/performance"
+    measure(base)
+    found = {}
+    for version in (legal, other):
+        file = base / "power/server.json"
+        server = json.loads(file.read_text("utf-8"))
+        reply = f"YokogawaWT310,1,version={version}-abc,OS=Linux"
+        server["ptd_messages"] = [{"cmd": "Identify", "reply": reply}]
+        trees.write(file, json.dumps(server))
+        power = [p.rule for p in problems(root) if p.rule.startswith("power_")]
+        found[version] = sorted(power)
+    notes = [] if round_name == "v2.0" else ["power_files", "power_files"]
+
+    assert found == {legal: notes, other: [*notes, "power_meter"]}
+
+
 def test_power_readings_without_power_logs_are_a_stray_file(tree: Path) -> None:
     """spl.txt belongs to a session."""
     shutil.rmtree(tree / BASE / "power")
