@@ -26,6 +26,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.residency.rules import Probe
 
@@ -170,6 +171,11 @@ def place_workload(provider: EngineProvider, build: Build) -> TensorWorkload:
         )
     if not residency.start:
         return workload
+    if isinstance(workload, RunsModel):
+        raise BuildFailed(
+            f"{workload.title} cuts its samples on the host, run by run, so that they "
+            "cannot start from the device; leave --mlperf-start-from-device away"
+        )
     assert isinstance(provider, KeepsSamplesOnDevice), "it can start from the device"
     return PlacedWorkload(workload, provider.place(build))
 

@@ -127,6 +127,25 @@ class TensorWorkload(Workload, Protocol):
         """
 
 
+Infer = Callable[[Batch, int], Sequence[Array]]
+"""(inputs, rows) -> the model's outputs, each with so many rows: ``Engine.infer``."""
+
+
+@runtime_checkable
+class RunsModel(Protocol):
+    """A tensor workload whose samples take several runs of the model.
+
+    The windows of a volume, the steps of a decoder. ``gather`` and ``respond`` are not
+    called then; outputs that stay on the device are fetched after each run.
+    """
+
+    def run_model(self, infer: Infer, indices: Sequence[int]) -> Responses:
+        """Return the answers to a batch, from as many runs as it takes.
+
+        Raises ``ValueError`` as ``respond`` does.
+        """
+
+
 @runtime_checkable
 class PromptWorkload(Workload, Protocol):
     """A workload whose samples are prompts, for services: texts or tokens come out."""

@@ -164,8 +164,9 @@ class EngineBackend:
         probed = range(min(dataset.total, dataset.performance_count))
         dataset.load(probed)
         probe = EngineProbe(
-            built.provider, built.build, built.workload, len(task.cpus), self._beat
-        )
+            built.provider, built.build, built.workload, len(task.cpus), self._beat,
+            task.rule.equal_issue,
+        )  # fmt: skip
         rule = task.rule
         tuned = probe.measure(rule.scenario, task.tuning, rule.target_latency_ns)
         dataset.unload(probed)

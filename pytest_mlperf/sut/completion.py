@@ -20,6 +20,8 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.api.workload import Infer
+from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Scenario
@@ -120,6 +122,8 @@ def batch_completer(
         return engine.complete_batch(complete_rows, count)
     if engine.answers:
         return _answer_completer(engine, complete_rows, count, timing)
+    if isinstance(workload, RunsModel):
+        return _run_completer(batch_answerer(engine, workload), complete_rows, count)
     gather = batch_gatherer(engine, workload.dataset)
     if ends_on_device(engine):
         return _late_completer(engine, workload, gather, count)
@@ -161,6 +165,22 @@ def _answer_completer(
             complete([response(ids[0], base, row)])
         else:
             complete_rows(ids, base, row, None, [1] * size if tokens else None)
+        count(size)
+
+    return complete_batch
+
+
+def _run_completer(
+    answer: Callable[[list[int]], Responses],
+    complete_rows: CompleteRows,
+    count: Callable[[int], None],
+) -> CompleteBatch:
+    """Return the completion of a workload that runs the model itself."""
+
+    def complete_batch(ids: Ids, indices: list[int]) -> None:
+        size = len(ids)
+        rows, sizes, tokens = answer(indices)
+        complete_rows(ids, address(rows), rows.nbytes // size, sizes, tokens)
         count(size)
 
     return complete_batch
@@ -224,6 +244,14 @@ def batch_answerer(
             return Responses(rows, None, [1] * size)
 
         return answer_blank
+    if isinstance(workload, RunsModel):
+        run, infer_host = workload.run_model, host_infer(engine)
+
+        def answer_runs(indices: list[int]) -> Responses:
+            rows, sizes, tokens = run(infer_host, indices)
+            return Responses(check_rows(rows, len(indices)), sizes, tokens)
+
+        return answer_runs
     gather = batch_gatherer(engine, workload.dataset)
     respond = workload.respond
 
@@ -233,6 +261,19 @@ def batch_answerer(
         return Responses(check_rows(rows, size), sizes, tokens)
 
     return answer
+
+
+def host_infer(engine: Engine) -> Infer:
+    """Return the engine's ``infer`` with its outputs on the host."""
+    infer = engine.infer
+    if not ends_on_device(engine):
+        return infer
+
+    def fetch(batch: Batch, size: int) -> Sequence[Array]:
+        outputs: DeviceOutputs = infer(batch, size)
+        return outputs.fetch()
+
+    return fetch
 
 
 def batch_gatherer(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:

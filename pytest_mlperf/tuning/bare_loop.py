@@ -11,8 +11,10 @@ from functools import partial
 
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import ends_on_device
+from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.sut.completion import batch_gatherer
+from pytest_mlperf.sut.completion import host_infer
 
 
 def bare_loop(
@@ -60,6 +62,8 @@ def time_batch(engine: Engine, workload: TensorWorkload, indices: list[int]) -> 
     started = time.perf_counter()
     if engine.answers:
         engine.infer({}, len(indices))
+    elif isinstance(workload, RunsModel):
+        workload.run_model(host_infer(engine), indices)
     else:
         gather = batch_gatherer(engine, workload.dataset)
         outputs = engine.infer(gather(indices), len(indices))

@@ -404,3 +404,18 @@ def test_a_server_run_is_tuned_by_real_trials_and_accuracy_takes_its_tuning(
     assert performed.settings.target_qps == qps
     assert performed.facts.to_texts()["tuning"] == scored.facts.to_texts()["tuning"]
     assert scored.metrics == {"acc": 100.0}
+
+
+def test_a_stream_of_equal_issue_expects_the_mean_of_the_dataset() -> None:
+    """LoadGen then asks all that it lists: half the median would take four times the
+    minimum duration. Samples that the probe did not meet count by their cost.
+    """
+    lengths = np.resize(np.array([1] * 7 + [25], np.int32), doubles.SAMPLES)
+    one = replace(probe_of(doubles.SLOW_BATCH, lengths=lengths), equal_issue=True)
+    batches = [[0], [1], [2], [3]]
+    streams = one.provider.layouts(2)[-1]
+    tuned = one._expect_mean(streams, 1, [9.0, 9.0, 0.003, 0.003, 0.003], batches)
+
+    assert tuned.latency_s == pytest.approx(0.003 * 32 / 8)
+    assert tuned.expected_latency_ns == int(0.8 * 0.003 * 4 * 1e9)
+    assert "mean" in one.measure(Scenario.SINGLE_STREAM, NOTHING, None).note

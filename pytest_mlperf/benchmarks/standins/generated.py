@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +57,8 @@ def open_bert(
     folder: Path | None = None,
 ) -> SquadWorkload:
     """Open BERT-large on windows of random tokens."""
-    path = _ensure_graph(folder, f"bert-{size.layers}x{size.hidden}", size)
+    name = f"bert-{size.layers}x{size.hidden}"
+    path = ensure_graph(folder, name, size, partial(graphs.write_bert, size=size))
     random = np.random.default_rng(2)
     tokens = draw_lengths(count)
     width = int(tokens.max())
@@ -88,7 +91,7 @@ def open_bert(
         features=features,
         files=(),
     )
-    workload.digest = _digest("bert", size, count)
+    workload.digest = digest_parts("bert", size, count)
     return workload
 
 
@@ -96,7 +99,7 @@ def open_resnet50(
     count: int = PICTURES, folder: Path | None = None
 ) -> ImageNetWorkload:
     """Open ResNet-50 v1.5 on random pictures."""
-    path = _ensure_graph(folder, "resnet50-v1.5", None)
+    path = ensure_graph(folder, "resnet50-v1.5", None, graphs.write_resnet)
     pixels = np.random.default_rng(3).integers(
         -128, 128, (count, CROP, CROP, 3), dtype=np.int8
     )
@@ -104,7 +107,7 @@ def open_resnet50(
         kind="generated",
         title=f"performance only: ResNet-50 v1.5 with generated weights on {count:,} "
         "random pictures",
-        digest=_digest("resnet50", count),
+        digest=digest_parts("resnet50", count),
         model=ModelFile(
             path=path,
             inputs=("pictures",),
@@ -125,19 +128,22 @@ def calibration_pictures() -> Iterator[Batch]:
         yield {"pictures": random.integers(-128, 128, shape, dtype=np.int8)}
 
 
-def _digest(*parts: object) -> str:
+def digest_parts(*parts: object) -> str:
+    """Return the digest of what decides a generated workload."""
     return hashlib.sha256(repr((RECIPE, parts)).encode()).hexdigest()
 
 
-def _ensure_graph(folder: Path | None, name: str, size: graphs.BertSize | None) -> Path:
-    """Return a generated graph, written at its first use (BERT-large: 1.3 GB)."""
+def ensure_graph(
+    folder: Path | None, name: str, key: object, write: Callable[[Path], None]
+) -> Path:
+    """Return a generated graph, written at its first use (BERT-large: 1.3 GB).
+
+    ``key``: what decides the graph besides its name.
+    """
     require_package("onnx", "generated workloads cannot be written")
-    path = (folder or cache_folder()) / f"{name}-{_digest(name, size)[:12]}.onnx"
+    path = (folder or cache_folder()) / f"{name}-{digest_parts(name, key)[:12]}.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
-            if size is None:
-                graphs.write_resnet(path)
-            else:
-                graphs.write_bert(path, size)
+            write(path)
     return path

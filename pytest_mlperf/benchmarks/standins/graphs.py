@@ -143,7 +143,7 @@ def write_bert(path: Path, size: BertSize) -> None:
 
     inputs = dict.fromkeys(BERT_INPUTS, (7, ("batch", "length")))
     outputs = dict.fromkeys(("start_logits", "end_logits"), (1, ("batch", "length")))
-    _write_model(path, draw, inputs, outputs)
+    write_model(path, draw, inputs, outputs)
 
 
 BERT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -212,7 +212,7 @@ def write_resnet(
         g.dense("scores", "features", width, 1000)
 
     shape = ("batch", side, side, 3)
-    _write_model(path, draw, {"pictures": (3, shape)}, {"scores": (1, ("batch", 1000))})
+    write_model(path, draw, {"pictures": (3, shape)}, {"scores": (1, ("batch", 1000))})
 
 
 def add_convolution(
@@ -256,7 +256,7 @@ def add_bottleneck(
     return g.node("Relu", (f"{name}/sum",), f"{name}/relu")
 
 
-def _write_model(
+def write_model(
     path: Path, draw: Callable[[GraphWriter], None], inputs: Tensors, outputs: Tensors
 ) -> None:
     """Write graph and weights to temporary files, then rename both."""
