@@ -11,6 +11,7 @@ from pytest_mlperf.commands.explain import CODES
 from pytest_mlperf.commands.explain import Overrides
 from pytest_mlperf.commands.explain import find_all
 from pytest_mlperf.commands.explain import judge_runs
+from pytest_mlperf.commands.shared import virtualclient
 from pytest_mlperf.commands.shared.export import add_formats
 from pytest_mlperf.commands.shared.export import export_sessions
 from pytest_mlperf.commands.shared.output import print_text
@@ -37,11 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     html.add_argument("-o", "--output", type=Path, metavar="FILE",
                       help=f"where to write it (default: {FILE} in the session's "
                       "folder, or else in the current one)")  # fmt: skip
-    add_formats(kinds)
+    virtualclient.add_kind(kinds)
+    add_formats(kinds, besides=virtualclient.KIND)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and print its path; 2 where there is nothing to report."""
+    if arguments.kind == virtualclient.KIND:
+        return virtualclient.run(arguments)
     if arguments.kind != "html":
         return export_sessions(arguments)
     if package := find_missing_package():

@@ -233,7 +233,7 @@ class RunOptionValues:
     )  # fmt: skip
     export: tuple[str, ...] = option(
         parse_formats, "FORMAT,...",
-        "files beside results.jsonl: csv, parquet, openmetrics, github", default=(),
+        "csv, parquet, openmetrics, github, virtualclient: more files", default=(),
     )  # fmt: skip
     stall: float = option(
         parse_number, "SECONDS", "give a run up after this long without progress",

@@ -14,9 +14,11 @@ from pytest_mlperf.reporting.results import FILE
 from pytest_mlperf.reporting.results import read_results
 
 
-def add_formats(kinds: Any) -> None:
-    """Add each format to argparse's sub-parsers."""
+def add_formats(kinds: Any, besides: str) -> None:
+    """Add each format but one to argparse's sub-parsers."""
     for name in list_formats():
+        if name == besides:
+            continue
         text = f"{name}: the runs of finished sessions"
         parser = kinds.add_parser(name, help=text, description=text)
         text = "a session's reports folder, or its results.jsonl"
