@@ -6,7 +6,8 @@ PYTHON is a 3.12 with that project's dependencies, SOURCE its ``src`` folder. Bo
 clients run on that Python against that project's own max_throughput_server with one
 worker, turn about: first as fast as they can with 256 connections, then at equal
 offered rates, where a latency is from handing a request over to hearing that it is
-answered. Prints medians.
+answered. Prints medians, and the CPU time that an answer takes in all of a client's
+processes.
 """
 
 from __future__ import annotations
@@ -100,6 +101,24 @@ def read_figures(command: list[str], folder: str) -> dict[str, float]:
     raise SystemExit("failed every time")
 
 
+def read_cpu_s(root: int) -> float:
+    """Return the CPU seconds that a process and its descendants have taken."""
+    parents, seconds = {}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue  # it has ended meanwhile
+        parents[int(path.parent.name)] = int(fields[1])
+        ticks = int(fields[11]) + int(fields[12])
+        seconds[int(path.parent.name)] = ticks / os.sysconf("SC_CLK_TCK")
+
+    def belongs(pid: int) -> bool:
+        return pid == root or (pid in parents and belongs(parents[pid]))
+
+    return sum(one for pid, one in seconds.items() if belongs(pid))
+
+
 def drive(options: argparse.Namespace) -> dict[str, float]:
     """Drive the other project's client in this process, as its own benchmark does."""
     from inference_endpoint.core.types import Query  # type: ignore[import-not-found]
@@ -159,11 +178,15 @@ def drive(options: argparse.Namespace) -> dict[str, float]:
         if options.rate is None:
             await pace(200, 0.5)
             state.update(sent={}, latencies=[], answered=0)
+            state["cpu"] = read_cpu_s(os.getpid())
             rate = await flood(options.seconds)
         else:
             await pace(min(options.rate, 200), 0.5)
             state.update(sent={}, latencies=[], answered=0)
+            state["cpu"] = read_cpu_s(os.getpid())
             rate = await pace(options.rate, options.seconds)
+        taken_s = read_cpu_s(os.getpid()) - state["cpu"]
+        state["cpu"] = taken_s / max(state["answered"], 1) * 1e6
         receiver.cancel()
         return rate
 
@@ -172,7 +195,7 @@ def drive(options: argparse.Namespace) -> dict[str, float]:
     client.shutdown()
     percentiles = {"p50": 0.5, "p99": 0.99}
     last = len(latencies) - 1
-    return {"rate": rate} | {
+    return {"rate": rate, "cpu": state["cpu"]} | {
         name: latencies[min(int(len(latencies) * part), last)] * 1e3
         for name, part in percentiles.items()
     }
@@ -209,7 +232,8 @@ def compare(options: argparse.Namespace) -> None:
                     middle = {k: median(r[k] for r in runs) for k in runs[0]}
                     print(
                         f"  {name:18} {middle['rate']:10,.0f} /s"
-                        f"  p50 {middle['p50']:8.3f} ms  p99 {middle['p99']:8.3f} ms",
+                        f"  p50 {middle['p50']:8.3f} ms  p99 {middle['p99']:8.3f} ms"
+                        f"  CPU {middle['cpu']:6.1f} us",
                         flush=True,
                     )
 

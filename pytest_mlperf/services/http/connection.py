@@ -131,14 +131,14 @@ class Connection:
         stats.answer_s += self.last_s - self.sent_s
         if reader and reader.events:
             stats.events += reader.events
-            stats.event_tokens.update(reader.event_tokens)
+            if reader.event_tokens:
+                stats.event_tokens.update(reader.event_tokens)
             stats.passed_over += reader.passed_over
 
-    def note_arrival(self, *, is_first: bool) -> None:
+    def note_arrival(self, now: float, *, is_first: bool) -> None:
         """Note that a part of the answer has arrived, and whether after a pause that
         a delayed acknowledgement makes.
         """
-        now = time.monotonic()
         if not is_first:
             stats = self.endpoint.stats
             stats.later_parts += 1

@@ -140,12 +140,13 @@ class ConnectionPool:
             self._drop(connection)  # bytes that answer no request: out of step
             return
         is_first = not response.started
+        now = time.monotonic()
         try:
             content = response.feed(data)
             if response.status == 200:
                 if content and reader.feed(content):
-                    self._begin_answer(connection, reader.first)
-                connection.note_arrival(is_first=is_first)
+                    self._begin_answer(connection, reader.first, now)
+                connection.note_arrival(now, is_first=is_first)
                 if response.ended:
                     self._finish_answer(connection, reader.finish())
                 else:
@@ -157,11 +158,10 @@ class ConnectionPool:
         if response.ended or len(connection.refusal) >= READ_BYTES:
             raise connection.refusal_failure()
 
-    def _begin_answer(self, connection: Connection, first: Answer) -> None:
+    def _begin_answer(self, connection: Connection, first: Answer, now: float) -> None:
         self.firsts.append((connection.ticket, first))
         connection.has_begun = True
-        waited_s = time.monotonic() - connection.sent_s
-        connection.endpoint.stats.first_token_s += waited_s
+        connection.endpoint.stats.first_token_s += now - connection.sent_s
 
     def _finish_answer(self, connection: Connection, answer: Answer) -> None:
         connection.note_answer(answer)

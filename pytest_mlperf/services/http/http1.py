@@ -68,7 +68,8 @@ class ResponseReader:
     """Reads the responses of a connection, one after another."""
 
     __slots__ = (
-        "_data", "_in_trailer", "_left", "chunked", "ended", "fields", "keep", "status",
+        "_data", "_in_trailer", "_last", "_last_fields", "_left", "chunked",
+        "ended", "fields", "keep", "status",
     )  # fmt: skip
 
     _data: bytes
@@ -79,6 +80,9 @@ class ResponseReader:
     """The head of the response that came last, interim ones too."""
 
     def __init__(self) -> None:
+        self._last_fields = b""
+        """The head of the last response, and what it says."""
+        self._last: tuple[int, bool, bool, int | None] = (0, True, False, 0)
         self.begin()
 
     def begin(self) -> None:
@@ -132,6 +136,12 @@ class ResponseReader:
     def _head(self, data: bytes) -> bytes | None:
         """Read the head; return what follows it, or None while incomplete."""
         data = self._data + data if self._data else data
+        last = self._last_fields
+        if last and data.startswith(last) and data.startswith(b"\r\n", len(last)):
+            # Servers repeat themselves.
+            self._data, self.fields = b"", last
+            self.status, self.keep, self.chunked, self._left = self._last
+            return data[len(last) + 2 :]
         while data:
             end = data.find(b"\r\n\r\n")
             if not b"HTTP/1.".startswith(data[:7]) or max(end, 0) > LONGEST_HEAD:
@@ -149,6 +159,8 @@ class ResponseReader:
             if status >= 200 or status == SWITCHING_PROTOCOLS:
                 self._data = b""
                 self._take_head(status, self.fields)
+                self._last_fields = self.fields
+                self._last = (status, self.keep, self.chunked, self._left)
                 return data
         self._data = data
         return None
@@ -165,9 +177,32 @@ class ResponseReader:
         elif status not in BODILESS:
             self._left, self.keep = None, False
 
+    def _whole_chunks(self, data: bytes) -> bytes | None:
+        """Return the content of chunks that are all here; None where it is not plain.
+
+        Between line ends are sizes and contents in turn where each content has its
+        size: one without line ends, as those of events usually are.
+        """
+        lines = data.split(b"\r\n")
+        if len(lines) % 2 == 0:
+            return None
+        contents = lines[1::2]
+        sizes = list(map(_KNOWN.get, lines[:-1:2]))
+        if sizes != list(map(len, contents)):
+            return None
+        if 0 in sizes:
+            if sizes.index(0) != len(sizes) - 1:
+                return None
+            self.ended = True
+        return contents[0] if len(contents) == 1 else b"".join(contents)
+
     def _chunks(self, data: bytes) -> bytes:
         data = self._data + data if self._data else data
         self._data = b""
+        if not self._left and not self._in_trailer and data.endswith(b"\r\n"):
+            whole = self._whole_chunks(data)
+            if whole is not None:
+                return whole
         parts: list[bytes] = []
         spot, size = 0, len(data)
         while spot < size:

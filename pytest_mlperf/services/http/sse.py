@@ -50,7 +50,7 @@ class EventReader:
         if end >= 0 and data.startswith(b"data: "):
             # The usual form: one line an event, so that all line ends are between them.
             lines = data[6:end].split(b"\n\ndata: ")
-            if data.count(b"\n", 0, end) == 2 * (len(lines) - 1) and b"" not in lines:
+            if b"\n" not in b"".join(lines) and b"" not in lines:
                 self._rest = data[end + 2 :]
                 self._check_size()
                 return lines

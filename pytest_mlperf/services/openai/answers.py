@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,18 +38,22 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return document
 
 
-def parse_objects(events: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Return the JSON object of each event; raises ``BadAnswer``."""
-    try:
-        text = f"[{b','.join(events).decode()}]"
-        objects, end = SCAN(text)
-    except (ValueError, RecursionError):
-        objects, end, text = [], -1, ""
-    # Events that are valid only when joined are parsed one by one, and refused.
-    is_whole = end == len(text) and len(objects) == len(events)
-    if is_whole and all(type(one) is dict and not is_error(one) for one in objects):
-        return objects  # type: ignore[no-any-return]
-    return [parse_object(event) for event in events]
+def parse_objects(events: Sequence[bytes]) -> Iterable[dict[str, Any]]:
+    """Return the JSON object of each event; raises ``BadAnswer``, also when iterated.
+
+    What comes before the first wrong one is yielded.
+    """
+    if len(events) > 1:
+        try:
+            text = f"[{b','.join(events).decode()}]"
+            objects, end = SCAN(text)
+        except (ValueError, RecursionError):
+            objects, end, text = [], -1, ""
+        # Events that are valid only when joined are parsed one by one, and refused.
+        is_whole = end == len(text) and len(objects) == len(events)
+        if is_whole and all(type(one) is dict and not is_error(one) for one in objects):
+            return objects  # type: ignore[no-any-return]
+    return map(parse_object, events)
 
 
 def is_error(document: dict[str, Any]) -> bool:
@@ -160,6 +165,15 @@ def has_tool_calls(choice: dict[str, Any]) -> bool:
     return isinstance(inner, dict) and bool(
         inner.get("tool_calls") or inner.get("function_call")
     )
+
+
+def has_one_text(choice: dict[str, Any]) -> bool:
+    """Return whether a choice has its text, and nothing else, in a single field."""
+    inner = choice.get("delta")
+    if not isinstance(inner, dict):
+        return True
+    thought = inner.get("reasoning_content") or inner.get("reasoning")
+    return not (thought and inner.get("content")) and not has_tool_calls(choice)
 
 
 def read_token_count(document: dict[str, Any]) -> int | None:

@@ -12,14 +12,12 @@ from typing import Any
 
 from pytest_mlperf.api.errors import BadAnswer
 from pytest_mlperf.api.samples import Answer
-from pytest_mlperf.core.redaction import cut
-from pytest_mlperf.services.http.sse import BadStream
-from pytest_mlperf.services.http.sse import EventReader
-from pytest_mlperf.services.openai.answers import SHOWN
+from pytest_mlperf.services.openai.answer_events import AnswerEventReader
 from pytest_mlperf.services.openai.answers import check_finish_reason
 from pytest_mlperf.services.openai.answers import check_start
 from pytest_mlperf.services.openai.answers import check_token_count
 from pytest_mlperf.services.openai.answers import describe
+from pytest_mlperf.services.openai.answers import has_one_text
 from pytest_mlperf.services.openai.answers import has_tool_calls
 from pytest_mlperf.services.openai.answers import parse_object
 from pytest_mlperf.services.openai.answers import parse_objects
@@ -27,8 +25,10 @@ from pytest_mlperf.services.openai.answers import read_choice
 from pytest_mlperf.services.openai.answers import read_text
 from pytest_mlperf.services.openai.answers import read_token_count
 from pytest_mlperf.services.openai.answers import read_token_ids
+from pytest_mlperf.services.openai.event_template import EventTemplate
 
-DONE = b"[DONE]"
+LESSONS = 4
+"""Events with text that are looked at for a template, at most."""
 MOST_UNREAD = 1 << 20
 """Bytes of a stream that are held back to be parsed together, at most."""
 MOST_FOREIGN = 1 << 16
@@ -39,21 +39,27 @@ class StreamReader:
     """Reads one answer.
 
     Events are parsed as they arrive up to the first token. Later ones are parsed
-    together at the end, in one call of the parser instead of one a token; only a
-    server's error is searched for in every piece.
+    together at the end: those that differ from an earlier one in their text alone are
+    recognized by their bytes, the others parsed in one call instead of one a token.
+    Only a server's error is searched for in every piece.
     """
 
     __slots__ = (
-        "_chat", "_counted", "_counts_along", "_done", "_events", "_has_begun",
-        "_has_field", "_ids", "_later", "_later_size", "_max_tokens", "_reason",
-        "_start", "_texts", "_usage", "event_tokens", "events", "passed_over",
+        "_chat", "_counted", "_counts_along", "_events", "_has_begun",
+        "_has_field", "_ids", "_later", "_later_size", "_lessons", "_max_tokens",
+        "_reason", "_start", "_template", "_text_events", "_texts", "_usage",
+        "event_tokens", "events", "passed_over",
     )  # fmt: skip
 
     def __init__(self, chat: bool, max_tokens: int) -> None:
         self._chat = chat
         self._max_tokens = max_tokens
-        self._events = EventReader()
+        self._events = AnswerEventReader()
         self._texts: list[str] = []
+        self._text_events = 0
+        """Events that brought text."""
+        self._template: EventTemplate | None = None
+        self._lessons = LESSONS
         self._ids: list[int] = []
         self._start = b""
         """The body, until its first event."""
@@ -65,7 +71,6 @@ class StreamReader:
         self._counts_along: bool | None = None
         """The events count; None until one has brought a token."""
         self._reason = ""
-        self._done = False
         self._has_begun = False
         self._has_field = False
         """An event has had the text's field, be it empty."""
@@ -87,18 +92,18 @@ class StreamReader:
             if self._later_size > MOST_UNREAD or b"error" in data:
                 self._parse_rest()
             return False
-        events = self._split(data)
+        events = self._events.read(data)
         if not self.events:
             self._note_start(data, events)
         for place, event in enumerate(events, 1):
-            self._take(parse_object(event))
+            self._take(parse_object(event), event)
             if self.events:
                 self._take_all(events[place:])
                 break
         # An id without text is a token, as is one that only the count shows. An answer
         # without any has its first token at the end: LoadGen needs one, and reads
         # undefined memory otherwise.
-        self._has_begun = bool(self.events or self._done)
+        self._has_begun = bool(self.events or self._events.is_done)
         return self._has_begun
 
     def _note_start(self, data: bytes, events: Sequence[bytes]) -> None:
@@ -110,35 +115,31 @@ class StreamReader:
 
     def _parse_rest(self) -> None:
         """Parse the events that were held back."""
+        if not self._later:
+            return
         data = b"".join(self._later)
         self._later.clear()
         self._later_size = 0
-        self._take_all(self._split(data))
-
-    def _split(self, data: bytes) -> list[bytes]:
-        """Return the whole events before the closing ``[DONE]``."""
-        try:
-            events = self._events.feed(data)
-        except BadStream as error:
-            raise BadAnswer(f"a malformed event stream: {error}") from None
-        if self._events.error is not None:
-            shown = cut(self._events.error, SHOWN)
-            raise BadAnswer(f"the server's error {shown or 'event, without a word'}")
-        if not self._done and DONE not in events:
-            return events
-        end = 0 if self._done else events.index(DONE)
-        self._done = True
-        for late in events[end:]:
-            if late != DONE and read_choice(parse_object(late)):
-                raise BadAnswer("an event after [DONE], but should be the last")
-        self.passed_over += max(len(events) - end - 1, 0)
-        return events[:end]
+        self._take_all(self._events.read(data))
 
     def _take_all(self, events: Sequence[bytes]) -> None:
-        for document in parse_objects(events):
-            self._take(document)
+        place, most = 0, len(events)
+        while self._template is None and self._lessons and place < most:
+            self._take(parse_object(events[place]), events[place])
+            place += 1
+        if self._template is not None and place < most:
+            # What ``_take`` would do: these have nothing but their texts.
+            text, count = self._template.read_texts(events[place:])
+            self._texts.append(text)
+            self._text_events += count
+            self.events += count
+            place += count
+        if place < most:
+            rest = events[place:]
+            for document, event in zip(parse_objects(rest), rest, strict=True):
+                self._take(document, event)
 
-    def _take(self, document: dict[str, Any]) -> None:
+    def _take(self, document: dict[str, Any], event: bytes) -> None:
         # Most chunks have neither usage nor ids.
         tokens = read_token_count(document) if document.get("usage") else None
         if tokens is not None:
@@ -154,6 +155,7 @@ class StreamReader:
             self._has_field = True
         if text:
             self._texts.append(text)
+            self._text_events += 1
         may_have_ids = "token_ids" in choice or choice.get("logprobs")
         ids = read_token_ids(choice) if may_have_ids else None
         if ids:
@@ -171,6 +173,10 @@ class StreamReader:
                 self.event_tokens.append(brought if brought > 0 else len(ids or ()))
         elif not reason and tokens is None and not has_role(choice):
             self.passed_over += 1
+        if text and self._template is None and self._lessons:
+            self._lessons -= 1
+            if not (tokens or reason or may_have_ids) and has_one_text(choice):
+                self._template = EventTemplate.learn(event, text)
 
     @property
     def first(self) -> Answer:
@@ -198,7 +204,7 @@ class StreamReader:
                 "usage.completion_tokens, but should say how many tokens it has, as "
                 "stream_options asks; switch the server's usage on"
             )
-        check_token_count(tokens, self._max_tokens, len(self._texts))
+        check_token_count(tokens, self._max_tokens, self._text_events)
         check_finish_reason(self._reason)
         if not self._has_field and not self._ids and tokens > 0:
             field = "delta.content" if self._chat else "text"
@@ -215,7 +221,7 @@ class StreamReader:
         if not self.events and not self._reason and self._usage is None:
             found = self.describe() or "its body is empty"
             raise BadAnswer(f"no event of an answer, but should be a stream; {found}")
-        if self._done:
+        if self._events.is_done:
             return
         has_ended = self._reason and self._usage is not None and is_delimited
         if has_ended and not self._events.is_partial:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,60 @@ def test_a_chunked_body_comes_out_whole_however_it_is_cut(
     assert b"".join(parts) == found
     assert reader.ended
     assert reader.keep
+
+
+EDITS = st.sampled_from([b"", b"\r\n", b"0", b"1", b"0\r\n\r\n"])
+CONTENTS = st.sampled_from([b"a", b"bc\n\n", b"\r\n", b"\r", b"0"])
+
+
+class LoopReader(ResponseReader):
+    """Reads chunk by chunk."""
+
+    def _whole_chunks(self, data: bytes) -> None:  # noqa: ARG002
+        return None
+
+
+@given(
+    parts=st.lists(CONTENTS, max_size=6),
+    edits=st.lists(
+        st.tuples(cuts, st.integers(0, 3), EDITS),
+        max_size=2,
+    ),
+    places=cuts,
+)
+@example(parts=[b"a"], edits=[([0], 0, b"0\r\n\r\n")], places=[])
+def test_chunks_read_together_are_those_read_one_by_one(
+    parts: list[bytes], edits: list[tuple[list[int], int, bytes]], places: list[int]
+) -> None:
+    """Also where the framing is wrong."""
+    data = b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in parts) + b"0\r\n\r\n"
+    for at, removed, added in edits:
+        place = sum(at) % len(data)
+        data = data[:place] + added + data[place + removed :]
+    found = []
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ResponseReader().feed(head + b"1\r\na\r\n2\r\nab\r\n4\r\nabcd\r\n0\r\n\r\n")
+    for reader in (ResponseReader(), LoopReader()):
+        reader.feed(head)
+        taken: list[object] = []
+        try:
+            taken += [reader.feed(piece) for piece in cut(data, places)]
+        except BadResponse as error:
+            taken.append(str(error))
+        found.append([*taken, reader.ended])
+
+    assert found[0] == found[1]
+
+
+def test_a_head_like_the_last_one_is_read_alike() -> None:
+    """Also one that only begins like it."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+    reader = ResponseReader()
+    for more, keeps in ((b"", True), (b"", True), (b"Connection: close\r\n", False)):
+        assert reader.feed(head + more + b"\r\nab") == b"ab"
+        assert (reader.status, reader.ended, reader.keep) == (200, True, keeps)
+        assert reader.fields == head + more
+        reader.begin()
 
 
 @given(content=st.binary(max_size=200), places=cuts)
