@@ -54,7 +54,8 @@ def choose_round(log: Log, place: FoundRun, round_name: str) -> ChosenRound:
             name = find_round(read_seeds(folder), place, "")
             if name:
                 return ChosenRound(name, "the seeds of its performance run")
-    if name := find_round(get_seeds(log), place, place.test):
+    date = f"{log.dialect.date:%Y-%m-%d}"
+    if name := find_round(get_seeds(log), place, place.test, date):
         return ChosenRound(name, "its seeds are in the log")
     assert place.scenario is not None
     newest = rounds.find_newest(place.benchmark, place.target, place.scenario)
@@ -63,12 +64,18 @@ def choose_round(log: Log, place: FoundRun, round_name: str) -> ChosenRound:
     return ChosenRound("", "")
 
 
-def find_round(seeds: LoggedSeeds | None, place: FoundRun, test: str) -> str:
+def find_round(
+    seeds: LoggedSeeds | None, place: FoundRun, test: str, date: str = ""
+) -> str:
     """Return the round of seeds; empty for unknown ones.
 
-    TEST05's were the same from v1.0 to v2.1: the newest of those that has the run.
+    TEST05's were the same from v1.0 to v2.1: the newest of those that has the run, and
+    that a LoadGen of the commit's ``date`` may be of.
     """
     found = [name for name in reversed(rounds.ROUNDS) if has_seeds(name, seeds, test)]
+    if date:
+        of_date = [name for name in found if rounds.get(name).loadgen_since <= date]
+        found = of_date or found
     for name in found:
         scenario = place.scenario
         if scenario and rounds.get(name).find(place.benchmark, place.target, scenario):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -14,7 +15,13 @@ from pytest_mlperf.core.regular_file import open_regular
 BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 LONGEST_LINE = 1 << 24
 """Bytes; the longest honest line lists the loaded samples: about 6 MB for R-GAT."""
-SUT_NAME = b"SUT name : "
+NAMES = (
+    b"SUT name : ",
+    b':::MLLOG {"key": "sut_name",',
+    b':::MLLOG {"key": "qsl_name",',
+)
+"""How lines begin that have a name in C, which may bring the zero at its end."""
+END_OF_NAME = re.compile(rb'\0(?="|\s*$)')
 LONG_LINE = 1 << 20
 """Bytes from where on a line has to be a plain list, because JSON of many small
 values takes thirty times its size in memory."""
@@ -73,9 +80,8 @@ def read_lines(
             number += 1
             if number == 1 and raw.startswith(BOMS):
                 raise LogError(path, 1, "a byte-order mark", "plain UTF-8")
-            if raw.startswith(SUT_NAME):
-                # A name in C that LoadGen was given with the zero at its end.
-                raw = raw.rstrip(b"\0\r\n")
+            if raw.startswith(NAMES):
+                raw = END_OF_NAME.sub(b"", raw, 1)
             if b"\0" in raw:
                 raise LogError(path, number, "a NUL byte", "plain UTF-8")
             if len(raw) == longest:

@@ -316,3 +316,29 @@ def test_no_line_of_a_detail_log_can_be_left_out(tmp_path: Path, scenario: str) 
             read.append(line)
 
     assert read == []
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "readable"),
+    [
+        (DETAIL, b'"sut_name", "value": "PySUT"', b'"sut_name", "value": "S\0"', True),
+        (DETAIL, b'"qsl_name", "value": "PyQSL"', b'"qsl_name", "value": "Q\0"', True),
+        (SUMMARY, b"SUT name : PySUT", b"SUT name : S\0", True),
+        (DETAIL, b'"sut_name", "value": "PySUT"', b'"sut_name", "value": "\0S"', False),
+        (DETAIL, b'"sut_name", "value": "Py', b'"sut_name", "value": "\0\0', False),
+    ],
+)
+def test_a_name_in_c_may_bring_its_zero(
+    folder: Path, name: str, before: bytes, after: bytes, readable: bool
+) -> None:
+    """32 official logs of v1.1 have one at the end of SUT's and QSL's names."""
+    path = folder / name
+    text = path.read_bytes()
+    assert before in text
+    path.write_bytes(text.replace(before, after, 1))
+
+    if readable:
+        Log.read(folder)
+    else:
+        with pytest.raises(LogError, match="a NUL byte"):
+            Log.read(folder)
