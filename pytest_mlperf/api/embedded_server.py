@@ -79,3 +79,12 @@ class StartsEmbeddedServer(Protocol):
         ``RequirementMissing`` for a missing package, and ``RunRefused`` for a precision
         that the model does not have.
         """
+
+
+@runtime_checkable
+class NamesPrecisions(Protocol):
+    """A ``StartsEmbeddedServer`` whose model comes in several precisions."""
+
+    @property
+    def embedded_precisions(self) -> tuple[str, ...]:
+        """What ``--mlperf-precision`` may name; others are refused at once."""

@@ -115,7 +115,11 @@ class EngineProvider(Protocol):
         """
 
     def unavailable(self) -> str | None:
-        """Say which package or device is missing and how to get it, or None."""
+        """Say which package or device is missing and how to get it, or None.
+
+        Asked in pytest's process where the user names the engine
+        (``ChecksInOwnProcess``), and in the runner's.
+        """
 
     def build(self, request: BuildRequest) -> Build:
         """Build, or find the build in the cache. Slow; untimed.
@@ -144,6 +148,30 @@ class ChoosesPrecision(Protocol):
         """A benchmark's default precision -> the one that this engine runs instead
         where nobody chose; held to the same target.
         """
+
+
+@runtime_checkable
+class ChecksInOwnProcess(Protocol):
+    """A provider whose ``unavailable`` loads a framework or a GPU's driver."""
+
+    @property
+    def checks_in_own_process(self) -> bool:
+        """True: ``unavailable`` is asked in a process of its own, not in pytest's."""
+
+
+@runtime_checkable
+class TakesOptions(Protocol):
+    """A provider that reads ``BuildRequest.options`` (--mlperf-engine-options).
+
+    An engine without this ability takes none.
+    """
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Name -> what it says, in words that follow it in a message."""
+
+    def check_options(self, given: Mapping[str, str]) -> None:
+        """Raise ``ValueError`` for an illegal value; before the first item."""
 
 
 @runtime_checkable

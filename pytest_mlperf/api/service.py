@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 from typing import Protocol
+from typing import runtime_checkable
 
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.workload import PromptWorkload
@@ -221,3 +222,19 @@ class ServiceProvider(Protocol):
         self, target: ServiceTarget, requests: Requests, listener: Listener
     ) -> Service:
         """Return a client of the service; opens connections when it needs them."""
+
+
+# What only some providers can do.
+
+
+@runtime_checkable
+class FindsAbsentServers(Protocol):
+    """A provider that can tell before the first item that nobody would answer."""
+
+    def unavailable(self, target: ServiceTarget) -> str | None:
+        """Say which server does not listen, or which package is missing, and what to
+        start or install; None where there is none of this.
+
+        ``target``: the user's URLs; none of them where the embedded server is meant.
+        Called in pytest's process.
+        """

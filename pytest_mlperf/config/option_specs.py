@@ -137,6 +137,10 @@ class RunOptionValues:
         "run the items of these modes only: performance, accuracy, compliance",
         default=(), repeats=True,
     )  # fmt: skip
+    require: bool = switch(
+        "end with exit status 7 unless every selected item was measured: a skipped one "
+        "was not"
+    )
     duration: float | None = option(
         parse_number, "SECONDS",
         "minimum duration of a run, for development: shortened rules are waived, never "
@@ -179,13 +183,11 @@ class RunOptionValues:
         unset="the benchmark's for its accuracy target",
     )  # fmt: skip
     target_qps: PerScenario | None = option(
-        per_scenario(Scenario.OFFLINE, Scenario.SERVER, Scenario.INTERACTIVE),
-        "X",
+        per_scenario(Scenario.OFFLINE, Scenario.SERVER, Scenario.INTERACTIVE), "X",
         "queries a second LoadGen issues (Server), or samples a second it expects "
         "(Offline); server=X,offline=Y for each its own",
-        unset=PROBED,
-        repeats=True,
-    )
+        unset=PROBED, repeats=True,
+    )  # fmt: skip
     expected_latency_ms: PerScenario | None = option(
         per_scenario(Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM), "X",
         "latency LoadGen expects in SingleStream and MultiStream; "
@@ -200,11 +202,9 @@ class RunOptionValues:
     )
     batch: int | None = option(parse_whole, "N", "largest batch", unset=PROBED)
     max_delay_ms: float | None = option(
-        parse_delay,
-        "X",
-        "longest wait for a batch to fill (Server)",
+        parse_delay, "X", "longest wait for a batch to fill (Server)",
         unset="the system file's [tuning], else 0",
-    )
+    )  # fmt: skip
     provider: str | None = option(
         parse_word, "NAME", "execution provider of onnxruntime",
         unset="CPUExecutionProvider",

@@ -157,6 +157,12 @@ class Options(OptionValues):
         }
         return {name: value for name, value in values.items() if value is not None}
 
+    @property
+    def all_engine_options(self) -> dict[str, str]:
+        """Name -> value of what only one engine understands; --mlperf-provider too."""
+        provider = {"provider": self.provider} if self.provider else {}
+        return {**dict(self.engine_options), **provider}
+
     def engine_spec(self, name: str) -> str:
         """Return what the user typed for an engine that ids call ``name``."""
         typed = {spec.rpartition(":")[2].lower(): spec for spec in self.engine}

@@ -36,6 +36,12 @@ class Record:
     """Why it was skipped, failed or errored."""
     seconds: float = 0.0
 
+    @property
+    def is_measured(self) -> bool:
+        """True where the item has a verdict, or timed a bare engine to its end."""
+        is_bare = self.cell.get("mode") == Mode.BARE.value
+        return self.verdict is not None or (is_bare and self.outcome == "passed")
+
     def verdict_to_show(self) -> Verdict | None:
         """Return the verdict as reports show it; None for an item that did not end.
 

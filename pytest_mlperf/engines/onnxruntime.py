@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,18 @@ class OrtProvider:
     precisions: tuple[str, ...] = ("fp32", "int8")
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     answers: bool = False
+    options: Mapping[str, str] = field(
+        default_factory=lambda: {"provider": "the execution provider, such as CUDA"}
+    )
+
+    def check_options(self, given: Mapping[str, str]) -> None:
+        if name := given.get("provider"):
+            import onnxruntime as ort
+
+            try:
+                _find_provider(name, ort)
+            except RequirementMissing as missing:
+                raise ValueError(str(missing)) from None
 
     def unavailable(self) -> str | None:
         needed = ("onnxruntime", "onnx")

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.benchmark import Rehearses
 from pytest_mlperf.api.engine import ChoosesPrecision
+from pytest_mlperf.api.engine import TakesOptions
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.object_ref import ObjectRef
 from pytest_mlperf.config.options import Options
@@ -83,7 +84,7 @@ def plan_task(
         slots=placement.slots if service is None else (),
         scratch=options.scratch,
         tuning=tuning,
-        engine_options=plan_engine_options(options),
+        engine_options=plan_engine_options(options, spec),
         shortening=options.shortening,
         time_limit_s=options.run_limit_s,
         service=service,
@@ -143,10 +144,11 @@ def plan_tuning(session: MeasureSession, cell: Cell) -> Tuning:
     return Tuning(**{**chosen, **options.tuning_for(cell.scenario)})
 
 
-def plan_engine_options(options: Options) -> dict[str, str]:
-    """Return what is passed on to the engine as it is."""
-    provider = {"provider": options.provider} if options.provider else {}
-    return {**dict(options.engine_options), **provider}
+def plan_engine_options(options: Options, spec: str) -> dict[str, str]:
+    """Return the engine options that a provider takes, as the user wrote them."""
+    provider = registry.provider(spec)
+    known = provider.options if isinstance(provider, TakesOptions) else {}
+    return {k: v for k, v in options.all_engine_options.items() if k in known}
 
 
 def plan_service(

@@ -16,6 +16,7 @@ from pytest_mlperf.plugin import other_plugins
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin import xdist
 from pytest_mlperf.plugin.records import redact_report
+from pytest_mlperf.plugin.report import NOT_ALL_MEASURED
 from pytest_mlperf.plugin.report import NOTHING_MEASURED
 from pytest_mlperf.plugin.session import KEY
 from pytest_mlperf.plugin.session import State
@@ -158,6 +159,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     state, status = State.of(session.config), int(exitstatus)
     if state.report.has_measured_nothing(session.testscollected):
         status = status or NOTHING_MEASURED
+    if state.options.require and not state.report.has_measured_all():
+        status = status or NOT_ALL_MEASURED
     status = state.end(status)
     if status != exitstatus:
         session.exitstatus = status

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_mlperf.api import registry
-from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.redaction import redact
 
 if TYPE_CHECKING:
     from pytest_mlperf.machine.system import System
@@ -50,8 +50,14 @@ def detect_machine(options: Options, rootdir: Path) -> System:
     return system
 
 
-def refuse_impossible(session: MeasureSession, cells: Iterable[Cell]) -> None:
-    """Raise ``UsageError`` for what the user named and no item can have."""
+def refuse_impossible(
+    session: MeasureSession, cells: Sequence[Cell], *, names_engine: bool
+) -> None:
+    """Raise ``UsageError`` for what the user named and no item can have.
+
+    ``names_engine``: the engine is the user's own choice.
+    """
+    from pytest_mlperf.measure.named import check_named
     from pytest_mlperf.measure.placement import place
 
     options = session.options
@@ -72,21 +78,7 @@ def refuse_impossible(session: MeasureSession, cells: Iterable[Cell]) -> None:
             f"{THREADS_A_CPU} for each of its CPUs; ask for as many threads as CPUs, "
             "or leave the option out and have the probe find them"
         )
-    if options.precision:
-        _refuse_unknown_precision(options, {cell.engine for cell in cells})
-
-
-def _refuse_unknown_precision(options: Options, engines: Iterable[str]) -> None:
-    """Raise ``UsageError`` for a precision that none of the engines has."""
-    specs = [options.engine_spec(name) for name in engines]
-    specs = [spec for spec in specs if registry.provider_kind(spec) == "engine"]
     try:
-        legal = {p for spec in specs for p in registry.load("engine", spec).precisions}
-    except ValueError:
-        return  # the items say which engine cannot be imported
-    if legal and options.precision not in legal:
-        raise pytest.UsageError(
-            f"--mlperf-precision {options.precision}: none of {', '.join(engines)} has "
-            f"it; it should be one of {', '.join(sorted(legal))}."
-            f"{suggest(str(options.precision), legal)}"
-        )
+        check_named(session, cells, names_engine=names_engine)
+    except ValueError as error:
+        raise pytest.UsageError(redact(str(error))) from None

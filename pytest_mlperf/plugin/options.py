@@ -182,6 +182,11 @@ def is_configured(config: pytest.Config) -> bool:
     return any(one.text != "false" for one in _find_given(config).values())
 
 
+def is_given(config: pytest.Config, name: str) -> bool:
+    """Return whether the user gave an option, or its ini value."""
+    return name in _find_given(config)
+
+
 def _find_given(config: pytest.Config) -> dict[str, Given]:
     """Return the texts of the options, else of their ini twins."""
     found = {}

@@ -27,6 +27,9 @@ from pytest_mlperf.reporting.formats import load_export
 NOTHING_MEASURED = 6
 """Exit status of a session of mlperf items that were all skipped; pytest's own end at
 5."""
+NOT_ALL_MEASURED = 7
+"""Exit status of a good session with --mlperf-require, of whose mlperf items some were
+not measured."""
 
 
 class SessionReport:
@@ -80,6 +83,19 @@ class SessionReport:
         """Return whether all items of a session were ours, and were skipped."""
         outcomes = [record.outcome for record in self.records]
         return collected > 0 and outcomes == ["skipped"] * collected
+
+    def has_measured_all(self) -> bool:
+        """Return whether every item was measured; note those that were not."""
+        absent = [one for one in self.records if not one.is_measured]
+        if not absent:
+            return True
+        of = f"{len(absent)} of {len(self.records)} items"
+        first = absent[0].reason.partition("\n")[0] or absent[0].outcome
+        self._notes.append(
+            f"mlperf: --mlperf-require: {of} were not measured, but all should be; "
+            f"{absent[0].nodeid}: {first}"
+        )
+        return False
 
     def add_unfinished(self) -> None:
         """Record the items that have begun and will not end."""

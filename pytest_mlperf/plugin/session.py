@@ -31,6 +31,7 @@ from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin.machine import detect_machine
 from pytest_mlperf.plugin.machine import refuse_impossible
 from pytest_mlperf.plugin.machine import refuse_unknown_providers
+from pytest_mlperf.plugin.options import is_given
 from pytest_mlperf.plugin.options import read_options
 from pytest_mlperf.plugin.other_plugins import add_suite_properties
 from pytest_mlperf.plugin.other_plugins import describe_timeout
@@ -165,7 +166,8 @@ class State:
 
         cells = [cell for cell, _ in items]
         self.total = len(cells)
-        refuse_impossible(self.measuring, cells)
+        names_engine = is_given(self.config, "engine")
+        refuse_impossible(self.measuring, cells, names_engine=names_engine)
         if self.options.submission:
             submission.refuse_hopeless(self.measuring, self.command, cells)
         self.folder.claim()

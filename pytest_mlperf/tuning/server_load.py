@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.cgroup import Throttling
@@ -32,6 +33,9 @@ GPU_SLOWDOWN = 1.3
 LITTLE_ROOM = 1.05
 """Where no load leaves that much room, the one with the most room is taken down to
 this; with less, no load keeps the bound."""
+HOPELESS_X = 4
+"""A given load of so many times the rate that was measured without any wait is no
+load: LoadGen would work it off for as many times the duration, and fail it."""
 TRIAL_S = 3.0
 LONGEST_TRIAL_S = 10.0
 TAIL_QUERIES = 1000
@@ -100,6 +104,10 @@ class LoadSearch:
         if tuned.loop_rate is None:
             return tuned
         if given.target_qps is not None:
+            if trial is not None and not self.provider.answers:
+                refuse_hopeless_load(
+                    scenario, given.target_qps, tuned.loop_rate * self.devices
+                )
             return replace(tuned, target_qps=given.target_qps, note="as given")
         if self.provider.answers:
             return replace(tuned, target_qps=tuned.loop_rate, note="nothing to probe")
@@ -171,3 +179,18 @@ def slow_down(tried: Tuned, share: float, bound_ns: int, slowdown: float) -> Tun
     note = f"{share:.0%} of the bare loop kept {bound_ns / 1e6:g} ms"
     note += f", less {1 - 1 / slowdown:.0%} for a machine that slows down"
     return replace(tried, target_qps=tried.target_qps / slowdown, note=note)
+
+
+def refuse_hopeless_load(scenario: Scenario, asked: float, rate: float) -> None:
+    """Raise ``RunRefused`` for a Server load far beyond the measured rate.
+
+    ``asked``: queries a second; ``rate``: samples a second of what answers, never idle.
+    """
+    if scenario.loadgen != Scenario.SERVER.loadgen or asked <= HOPELESS_X * rate:
+        return
+    raise RunRefused(
+        f"{asked:,.6g} queries/s are asked for (--mlperf-target-qps, or target_qps in "
+        f"the system file), but the probe has measured {rate:,.4g}/s without any wait: "
+        f"no bound holds at {asked / rate:,.3g} times that, and the run would take as "
+        "many times its duration. Ask for less, or leave it out: the probe finds a load"
+    )

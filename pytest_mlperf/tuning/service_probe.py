@@ -29,6 +29,7 @@ from pytest_mlperf.tuning.quiet import QuietMeter
 from pytest_mlperf.tuning.server_load import LITTLE_ROOM
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
 from pytest_mlperf.tuning.server_load import PACED
+from pytest_mlperf.tuning.server_load import refuse_hopeless_load
 
 ANY_LENGTH = RunLength()
 LEVELS = (4, 16, 64, 256, 1024)
@@ -146,6 +147,8 @@ class ServiceProbe:
             concurrency, rate, latency_s = self._widest()
         load = ServiceTuned(concurrency, loop_rate=rate)
         if given.target_qps is not None:
+            if rate is not None and mode is Mode.PERFORMANCE:
+                refuse_hopeless_load(rule.scenario, given.target_qps, rate)
             return replace(load, target_qps=given.target_qps, note="as given")
         if offline and mode is Mode.ACCURACY:
             return replace(load, note="one pass over the dataset")

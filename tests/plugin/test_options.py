@@ -63,7 +63,13 @@ VALUES = {
     "time_limit": "300",
     "export": "csv,openmetrics",
 }
-SWITCHES = ["compliance", "endpoint_chat", "start_from_device", "end_on_device"]
+SWITCHES = [
+    "compliance",
+    "require",
+    "endpoint_chat",
+    "start_from_device",
+    "end_on_device",
+]
 
 
 @pytest.fixture(autouse=True)

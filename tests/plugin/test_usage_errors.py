@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
+from contextlib import closing
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_mlperf.config.options import Given
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.measure.cells import find_cells
+from pytest_mlperf.measure.named import check_named
+from pytest_mlperf.measure.named import find_unavailable
+from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.plugin.mark_arguments import refuse_unknown_arguments
+from pytest_mlperf.plugin.report import NOT_ALL_MEASURED
 from pytest_mlperf.plugin.report import NOTHING_MEASURED
 from tests.support.newest import newest
 
@@ -22,6 +35,17 @@ import pytest
 @pytest.mark.mlperf(mode="performance", benchmark="dlrm-v3", scenario="offline")
 def test_offline(cell, measure):
     measure()
+"""
+ABSENT = """
+class Card:
+    precisions, batches, answers = ("fp32",), (1,), False
+    def unavailable(self):
+        return "no card is plugged in; plug one in"
+    def build(self, request): ...
+    def open(self, build, threads): ...
+    def layouts(self, cpus): ...
+
+CARD = Card()
 """
 
 
@@ -84,6 +108,15 @@ def test_a_misspelt_mark_is_an_error_of_the_session(pytester: pytest.Pytester) -
         (["--mlperf-scratch", "nowhere"], "nowhere: no such folder, but*"),
         (["--mlperf-threads", "9999"], "--mlperf-threads 9999: this machine gives*"),
         (["--mlperf-precision", "int7"], "--mlperf-precision int7: none of*int8*"),
+        (
+            ["--mlperf-engine", "absent:CARD"],
+            "--mlperf-engine absent:CARD: no card is plugged in; plug one in",
+        ),
+        (
+            ["--mlperf-engine-options", "provder=cuda"],
+            "--mlperf-engine-options provder=cuda: no engine*Did you mean 'provider'?",
+        ),
+        (["--mlperf-provider", "nosuch"], "*has no execution provider 'nosuch'; here*"),
     ],
 )
 def test_what_no_item_can_have_ends_the_session_before_the_first(
@@ -91,6 +124,7 @@ def test_what_no_item_can_have_ends_the_session_before_the_first(
 ) -> None:
     """No folder is made, nothing is run."""
     pytester.makepyfile(ITEM)
+    pytester.makepyfile(absent=ABSENT)
     result = pytester.runpytest_subprocess(*arguments)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -124,3 +158,118 @@ def test_a_word_that_no_item_has_is_named(pytester: pytest.Pytester) -> None:
         ["mlperf: nothing selected; no item is named 'nosuch'.*--collect-only -q *"]
     )
     assert "no round has" not in str(result.stdout)
+
+
+LLM = """
+import pytest
+@pytest.mark.mlperf(mode="performance", benchmark="llama3.1-8b", scenario="offline")
+def test_offline(cell, measure):
+    measure()
+"""
+
+
+def test_an_endpoint_that_nobody_listens_at_ends_the_session(
+    pytester: pytest.Pytester,
+) -> None:
+    """Whatever else is missing; of other benchmarks' items nobody asks it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    pytester.makepyfile(LLM)
+    result = pytester.runpytest_subprocess("--mlperf-endpoint", url)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {url}/health: nobody answers*start the*"])
+    assert not (pytester.path / "reports").exists()
+
+
+def test_a_precision_that_the_embedded_server_has_not_is_refused(
+    tmp_path: Path,
+) -> None:
+    """An attached server's precision is its own affair: there it is only a name."""
+    given = {"precision": Given("int7", "--mlperf-precision", is_typed=True)}
+    chosen = Options.from_given(given, here=tmp_path, root=tmp_path, environ={})
+    session = MeasureSession.start(chosen, folder=tmp_path)
+    cells = [c for c in find_cells(chosen) if c.benchmark == "llama3.1-8b"]
+    with pytest.raises(ValueError, match="int7: none of endpoint has it; it should be"):
+        check_named(session, cells, names_engine=False)
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        attached = replace(chosen, endpoint=(url,), precision="fp4")
+        elsewhere = replace(session, options=attached)
+        threading.Thread(target=answer_once, args=(server,), daemon=True).start()
+        check_named(elsewhere, cells, names_engine=False)
+
+
+def answer_once(server: socket.socket) -> None:
+    connected, _ = server.accept()
+    with connected:
+        connected.recv(1 << 16)
+        connected.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+ENGINES = """
+import os
+from tests.support.doubles import ECHO, Double
+
+class Heavy(Double):
+    checks_in_own_process = True
+    def unavailable(self):
+        print("a framework greets")
+        assert "PYTEST_CURRENT_TEST" not in os.environ or os.getppid() == {pid}
+        return self.absent
+
+class Dying(Heavy):
+    def unavailable(self):
+        os.write(2, b"no driver\\n")
+        os._exit(5)
+
+PRESENT = Heavy(ECHO.call)
+ABSENT = Heavy(ECHO.call, absent="no card; buy one")
+BROKEN = Dying(ECHO.call)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("PRESENT", ""),
+        ("ABSENT", "--mlperf-engine heavy:ABSENT: no card; buy one"),
+        ("BROKEN", "--mlperf-engine heavy:BROKEN: asking*ended with 5: no driver"),
+    ],
+)
+def test_an_engine_with_a_framework_is_asked_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, why: str
+) -> None:
+    """Whatever it prints there, and however that process ends."""
+    (tmp_path / "heavy.py").write_text(ENGINES.replace("{pid}", str(os.getpid())))
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = f"heavy:{name}"
+    given = {"engine": Given(spec, "--mlperf-engine", is_typed=True)}
+    chosen = Options.from_given(given, here=tmp_path, root=tmp_path, environ={})
+    session = MeasureSession.start(chosen, folder=tmp_path)
+    cells = [cell for cell in find_cells(chosen) if cell.engine == name.lower()]
+
+    found = find_unavailable(session, cells, names_engine=True)
+    assert fnmatch(found, why)
+    assert find_unavailable(session, cells, names_engine=False) == ""
+
+
+def test_all_that_is_selected_can_be_required(pytester: pytest.Pytester) -> None:
+    """An item that was skipped fails the session then, and is named."""
+    item = ITEM.replace("measure()", "measure(cell)")
+    pytester.makepyfile(test_a=item, test_b=SKIPPED)
+    quick = ["--mlperf-engine=null", "--mlperf-duration=0.2"]
+    free = pytester.runpytest_subprocess(*quick)
+    bound = pytester.runpytest_subprocess(*quick, "--mlperf-require")
+    end = newest(pytester).end
+
+    assert free.ret == pytest.ExitCode.OK
+    assert bound.ret == NOT_ALL_MEASURED
+    assert end is not None
+    assert end["exitstatus"] == NOT_ALL_MEASURED
+    bound.stdout.fnmatch_lines(
+        ["mlperf: --mlperf-require: 1 of 2 items were not*test_b.py::test_offline*"]
+    )
+    alone = pytester.runpytest_subprocess(*quick, "--mlperf-require", "test_a.py")
+    assert alone.ret == pytest.ExitCode.OK

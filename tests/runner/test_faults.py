@@ -400,21 +400,27 @@ def test_a_broken_engine_is_one_failed_item_of_a_session(tmp_path: Path) -> None
     assert done.stderr == ""
 
 
-def test_what_an_engine_lacks_skips_its_items(tmp_path: Path) -> None:
-    """The reason names the remedy; nothing failed, and nothing was measured."""
-    command = suites(
-        tmp_path,
-        *("--mlperf-engine", doubles.spec("UNAVAILABLE")),
-        *("-k", "resnet50 and offline"),
-    )
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def test_what_the_default_engine_lacks_skips_its_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason names the remedy; nothing was measured. An engine that the user names
+    has to be there.
+    """
+    absent = "import sys\nsys.modules['onnx'] = None\n"
+    (tmp_path / "sitecustomize.py").write_text(absent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
+    command = suites(tmp_path, "-k", "resnet50 and offline")
+    default = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     found = results_of(tmp_path)
+    command += ["--mlperf-engine", "onnxruntime"]
+    named = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
-    assert done.returncode == NOTHING_MEASURED, done.stdout + done.stderr
-    assert {(record.outcome, record.reason) for record in found.records} == {
-        ("skipped", "the accelerator is not plugged in; plug it in")
-    }
+    why = "the engine onnxruntime needs onnx: pip install 'pytest-mlperf[onnxruntime]'"
+    assert default.returncode == NOTHING_MEASURED, default.stdout + default.stderr
+    assert {(r.outcome, r.reason) for r in found.records} == {("skipped", why)}
     assert len(found.records) == 2
+    assert named.returncode == pytest.ExitCode.USAGE_ERROR
+    assert f"ERROR: --mlperf-engine onnxruntime: {why}" in named.stderr
 
 
 @pytest.mark.parametrize("engine", ["SLEEPING", "HOLDING_THE_GIL"])

@@ -19,6 +19,7 @@ from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -29,6 +30,7 @@ from pytest_mlperf.tuning.bare_loop import bare_loop
 from pytest_mlperf.tuning.engine_probe import ANSWER_RATES
 from pytest_mlperf.tuning.engine_probe import EngineProbe
 from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
+from pytest_mlperf.tuning.server_load import HOPELESS_X
 from pytest_mlperf.tuning.server_load import LOADS
 from pytest_mlperf.tuning.server_load import LONGEST_TRIAL_S
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
@@ -38,6 +40,7 @@ from pytest_mlperf.tuning.server_load import TAIL_QUERIES
 from pytest_mlperf.tuning.server_load import TRIAL_S
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
+from pytest_mlperf.tuning.server_load import refuse_hopeless_load
 from tests.support import doubles
 
 BOUND_NS = 15_000_000
@@ -167,6 +170,29 @@ def test_given_values_win(scenario: Scenario) -> None:
     assert (tuned.delay_s, tuned.preferred) == (0.0015, (2,))
     assert tuned.note == "as given"
     assert trials.tried == []
+
+
+def test_a_given_load_far_beyond_the_engine_is_refused() -> None:
+    """LoadGen would work it off for hours, without a word; where a load is no promise
+    (Offline, accuracy) or nothing is measured, it is taken.
+    """
+    given = Tuning(batch=3, streams=2, target_qps=1e6)
+    trials = Trials(lambda _share, _streams: 0.0)
+    probe, null = probe_of(doubles.SLOW_BATCH), probe_of(NULL)
+    with pytest.raises(RunRefused) as caught:
+        probe.tune(Scenario.SERVER, given, BOUND_NS, trials)
+
+    assert str(caught.value).startswith("1e+06 queries/s are asked for (--mlperf-")
+    assert "leave it out" in str(caught.value)
+    refuse_hopeless_load(Scenario.SERVER, HOPELESS_X, 1.0)
+    with pytest.raises(RunRefused, match=r"at 4\.01 times that"):
+        refuse_hopeless_load(Scenario.INTERACTIVE, HOPELESS_X + 0.01, 1.0)
+    for taken in (
+        probe.tune(Scenario.SERVER, given, BOUND_NS, None),
+        probe.tune(Scenario.OFFLINE, given, None, trials),
+        null.tune(Scenario.SERVER, given, BOUND_NS, trials),
+    ):
+        assert taken.note == "as given"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.service import EndpointStats
 from pytest_mlperf.api.service import Listener
 from pytest_mlperf.core.early_stopping import is_proof
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -238,6 +239,17 @@ def test_what_is_given_is_taken_and_nothing_is_tried() -> None:
     load = formula.tuned(Scenario.SERVER, given=Tuning(target_qps=7), concurrency=3)
 
     assert (load.concurrency, load.target_qps, formula.tried) == (3, 7, [])
+
+
+def test_a_given_load_far_beyond_the_service_is_refused() -> None:
+    """Where its rate is known; in accuracy it is no load to keep."""
+    asked = Tuning(target_qps=1e6)
+    formula = Formula(slots=1)
+    with pytest.raises(RunRefused, match="1e\\+06 queries/s are asked for"):
+        formula.tuned(Scenario.SERVER, given=asked)
+
+    accurate = formula.tuned(Scenario.SERVER, Mode.ACCURACY, given=asked)
+    assert accurate.note == "as given"
 
 
 def test_a_stream_may_expect_half_its_median() -> None:

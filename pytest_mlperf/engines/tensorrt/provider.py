@@ -20,6 +20,7 @@ from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.calibration import Calibration
 from pytest_mlperf.engines.calibration import read_calibration
@@ -34,6 +35,7 @@ from pytest_mlperf.engines.tensorrt.device_samples import PlanSampleStore
 from pytest_mlperf.engines.tensorrt.library import TensorRT
 from pytest_mlperf.engines.tensorrt.library import load_library
 from pytest_mlperf.engines.tensorrt.runtime import Plan
+from pytest_mlperf.engines.tensorrt.settings import OPTIONS
 from pytest_mlperf.engines.tensorrt.settings import read_settings
 from pytest_mlperf.engines.tensorrt.stream import TensorrtStream
 from pytest_mlperf.engines.tensorrt.stream import open_stream
@@ -50,6 +52,8 @@ class TensorrtProvider:
     batches: tuple[int, ...] = (8, 16, 32, 64, 128, MAX_BATCH)
     answers: bool = False
     on_device: frozenset[str] = frozenset({"start_from_device"})
+    checks_in_own_process: bool = True
+    options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
     precision_for: Mapping[str, str] = field(
         default_factory=lambda: {"int8": "fp16", "fp32": "fp16"}
     )
@@ -72,6 +76,12 @@ class TensorrtProvider:
         if isinstance(device, str):
             return f"the engine tensorrt needs a CUDA device: {device}"
         return library.explain_refusal(device.capability)
+
+    def check_options(self, given: Mapping[str, str]) -> None:
+        try:
+            read_settings(given)
+        except RunRefused as refused:
+            raise ValueError(str(refused)) from None
 
     def build(self, request: BuildRequest) -> Build:
         try:

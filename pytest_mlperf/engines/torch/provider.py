@@ -39,6 +39,7 @@ class TorchProvider:
     batches: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
     answers: bool = False
     on_device: frozenset[str] = frozenset({"start_from_device", "end_on_device"})
+    checks_in_own_process: bool = True
     settle_s: float = 4.0
     """A card at its power limit is a twentieth faster for its first seconds."""
     precision_for: Mapping[str, str] = field(

@@ -80,6 +80,7 @@ class OpenAIEndpoint:
     """A ``ServiceProvider`` that ``StartsEmbeddedServer``."""
 
     offers: frozenset[str] = frozenset({"prompts"})
+    embedded_precisions: tuple[str, ...] = ("f16", "q8_0", "q4_1")
 
     def check(
         self,
@@ -116,6 +117,19 @@ class OpenAIEndpoint:
         if not target.counts_tokens:
             facts["tokens counted"] = "at the end: continuous_usage_stats is refused"
         return target, facts
+
+    def unavailable(self, target: ServiceTarget) -> str | None:
+        """Return what the embedded server lacks.
+
+        Raises ``RunRefused`` for a URL at which no HTTP server answers.
+        """
+        if not target.urls:
+            from pytest_mlperf.services.local import llama
+
+            return llama.unavailable()
+        for url in target.urls:
+            preflight.send_get(parse_address(url, target.ca_file), preflight.HEALTH, {})
+        return None
 
     def _keeps_connections(
         self, address: Address, target: ServiceTarget, prompt: Prompt

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.api.embedded_server import NamesPrecisions
 from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.benchmarks.llm.embedded import first_line
@@ -20,6 +21,7 @@ from pytest_mlperf.machine.server_process import ServerFailed
 from pytest_mlperf.machine.server_process import start_server
 from pytest_mlperf.services.local import llama
 from pytest_mlperf.services.openai.protocol import Dialect
+from pytest_mlperf.services.openai.provider import ENDPOINT
 
 SERVE = (sys.executable, "-m", "pytest_mlperf.services.local.llama")
 needs_model = pytest.mark.skipif(
@@ -112,3 +114,9 @@ def test_a_damaged_model_is_one_error_with_the_servers_words(tmp_path: Path) -> 
         pytest.raises(ServerFailed, match=r"(?s)ended with .*bad\.gguf"),
     ):
         server.wait_ready()
+
+
+def test_the_precisions_that_are_named_are_those_of_the_server() -> None:
+    """--mlperf-precision is checked against them before anything is started."""
+    assert isinstance(ENDPOINT, NamesPrecisions)
+    assert ENDPOINT.embedded_precisions == tuple(llama.PRECISIONS)
