@@ -6,6 +6,7 @@ names an object with these members. Nothing is subclassed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 from typing import runtime_checkable
@@ -61,6 +62,39 @@ class Rehearses(Protocol):
 
     @property
     def rehearses(self) -> bool: ...
+
+
+class Preprocessing(Protocol):
+    """A slow step from downloaded files to those that ``open_workload`` reads.
+
+    Items are made side by side in processes, in any order; a session that was
+    interrupted makes those that are not there.
+    """
+
+    def list_items(self, scratch: Path) -> Sequence[str]:
+        """Return the names of what is to be made.
+
+        Raises ``RequirementMissing`` for an absent file or package.
+        """
+
+    def is_made(self, scratch: Path, item: str) -> bool: ...
+
+    def make(self, scratch: Path, item: str) -> None:
+        """Make an item in a temporary place, and rename it when it is whole.
+
+        Raises ``ValueError`` that names a file which cannot be used.
+        """
+
+    def finish(self, scratch: Path) -> str:
+        """Complete the set once all items are made; return where it is."""
+
+
+@runtime_checkable
+class Preprocesses(Protocol):
+    """A benchmark with such a step: ``pytest-mlperf data preprocess``."""
+
+    @property
+    def preprocessing(self) -> Preprocessing: ...
 
 
 @runtime_checkable

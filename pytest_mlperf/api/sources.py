@@ -33,6 +33,14 @@ class Source:
     sha256: str = ""
     size: int | None = None
     """In bytes."""
+    urls: tuple[str, ...] = ()
+    """Who offers the very file to everybody, tried in this order; empty where somebody
+    has to register, or where it is made from something else."""
+    md5: str = ""
+    """Where its publisher gives no sha256."""
+    parts: tuple[tuple[str, str], ...] = ()
+    """Where the file is one of many in a folder: each one's name, and its sha256 or md5
+    (empty if nobody published one)."""
 
     @property
     def label(self) -> str:

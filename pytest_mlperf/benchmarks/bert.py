@@ -32,6 +32,7 @@ MODEL = Source(
         "data/bert_tf_v1_1_large_fp32_384_v2/model.onnx",
     ),
     origin="Zenodo record 3733910, model.onnx",
+    urls=("https://zenodo.org/record/3733910/files/model.onnx?download=1",),
 )
 VOCABULARY = Source(
     paths=(
@@ -39,12 +40,14 @@ VOCABULARY = Source(
         "data/bert_tf_v1_1_large_fp32_384_v2/vocab.txt",
     ),
     origin="Zenodo record 3733910, vocab.txt",
+    urls=("https://zenodo.org/record/3733910/files/vocab.txt?download=1",),
 )
 QUESTIONS = Source(
     paths=("data/squad/dev-v1.1.json", "data/dev-v1.1.json"),
     origin="the SQuAD v1.1 page (rajpurkar, SQuAD-explorer)",
     terms="CC BY-SA 4.0",
     sha256="95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9",
+    urls=("https://rajpurkar.github.io/SQuAD-explorer/dataset/dev-v1.1.json",),
 )
 SOURCES = (MODEL, VOCABULARY, QUESTIONS)
 ROLES = {

@@ -37,6 +37,7 @@ MODEL = Source(
     paths=("models/ResNet50/resnet50_v1.onnx",),
     origin="zenodo.org/record/4735647, 'resnet50-v1.5, onnx' of MLCommons' inference"
     " repository, folder vision/classification_and_detection",
+    urls=("https://zenodo.org/record/4735647/files/resnet50_v1.onnx",),
 )
 VALIDATION = Source(
     paths=(f"{PICTURES}/ILSVRC2012_val_00000001.JPEG",),

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_mlperf.api.benchmark import Preprocessing
 from pytest_mlperf.api.sources import Source
 from pytest_mlperf.api.sources import files_digest
 from pytest_mlperf.api.sources import missing_files
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.segmentation import kits19
+from pytest_mlperf.benchmarks.segmentation.preprocess import PREPROCESSING
 from pytest_mlperf.benchmarks.segmentation.volumes import LabeledVolume
 from pytest_mlperf.benchmarks.segmentation.volumes import VolumeDataset
 from pytest_mlperf.benchmarks.segmentation.volumes import check_volume
@@ -34,12 +36,14 @@ OFFICIAL_DICE = 0.8617
 """mlcommons/inference, vision/medical_imaging/3d-unet-kits19/README.md, fp32."""
 OFFICIAL_RUN = 2
 """Windows of 128 voxels a run: activations take about 1.5 GB each in fp32."""
+RECORD = "https://zenodo.org/record/5597155"
 MODEL = Source(
     paths=(
         "models/3d-unet-kits19/3dUNetKiTS19.onnx",
         "build/model/3dunet_kits19_128x128x128_dynbatch.onnx",
     ),
     origin="Zenodo record 5597155, 3dunet_kits19_128x128x128_dynbatch.onnx",
+    urls=(f"{RECORD}/files/3dunet_kits19_128x128x128_dynbatch.onnx?download=1",),
 )
 VOLUMES = Source(
     paths=tuple(
@@ -48,6 +52,7 @@ VOLUMES = Source(
     origin="preprocess.py of MLCommons' inference repository with the other 42 cases,"
     " from github.com/neheller/kits19",
     terms="CC BY-NC-SA 4.0",
+    parts=tuple((f"{name}.pkl", md5) for name, md5 in kits19.CASES.items()),
 )
 SOURCES = (MODEL, VOLUMES)
 
@@ -141,6 +146,7 @@ class UNet3DBenchmark:
     takes: frozenset[str] = frozenset({"tensors"})
     rules: tuple[Rule, ...] = ()
     sources: tuple[Source, ...] = SOURCES
+    preprocessing: Preprocessing = PREPROCESSING
 
     def precision(self, target: str) -> str:  # noqa: ARG002 - both targets
         """Return fp32: onnxruntime has no int8 kernels for transposed convolutions."""
