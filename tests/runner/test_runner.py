@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.runner import watchdog
 from pytest_mlperf.runner.messages import DeviceStatus
 from pytest_mlperf.runner.messages import Heartbeat
+from pytest_mlperf.runner.messages import TunedTask
+from pytest_mlperf.runner.messages import TuneTask
 from pytest_mlperf.runner.runner import PARTIAL
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
@@ -342,3 +345,19 @@ def test_whatever_interrupts_the_parent_ends_the_job(
     assert not doubles.alive(pids[0])
     assert f"interrupted by {type(error).__name__}: {error}" == note["cause"]
     assert done.metrics == {"acc": 100.0}
+
+
+def test_streams_are_warm_in_a_trial_of_the_probe(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """What an engine does once for a batch size would be the trial's p99."""
+    task = doubles.make_task(
+        tmp_path,
+        "RECORDING",
+        scenario=Scenario.SERVER,
+        tuning=Tuning(batch=4, streams=1, threads=1, precision="fp32"),
+    )
+    found = runner.obey(TuneTask(task))
+
+    assert isinstance(found, TunedTask)
+    assert found.values["target_qps"] > 0

@@ -220,6 +220,21 @@ class Stream:
         """Nothing is held."""
 
 
+class RecordingStream(Stream):
+    """Records a graph of each size at first; a run that meets a new size fails."""
+
+    def graph_sizes(self, batch: int) -> Sequence[int]:
+        return range(1, batch + 1)
+
+    def infer(self, batch: Batch, size: int) -> Any:
+        in_run = sys._getframe(1).f_locals.get("ids", NOT_IN_RUN) is not NOT_IN_RUN
+        if in_run and size not in self.sizes:
+            raise RuntimeError(
+                f"no graph of {size} samples was recorded before the run"
+            )
+        return super().infer(batch, size)
+
+
 @dataclass(frozen=True, slots=True)
 class Double:
     """A provider whose streams run one of the functions above."""
@@ -235,6 +250,7 @@ class Double:
     """Broken only on the device whose environment has ``FAULTY``."""
     precision_for: Mapping[str, str] = field(default_factory=dict)
     settle_s: float = 0.0
+    stream: type[Stream] = Stream
 
     def unavailable(self) -> str | None:
         return self.absent
@@ -247,7 +263,7 @@ class Double:
         return Build(digest, None, request, "nothing to build")
 
     def open(self, build: Build, threads: int) -> Stream:  # noqa: ARG002
-        return Stream(self.call)
+        return self.stream(self.call)
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:  # noqa: ARG002
         return self.spread
@@ -283,6 +299,7 @@ ONE_BUILD_FAILS = Double(echo, broken="no kernel for this machine", somewhere=Tr
 SLOW_BATCH = Double(partial(slow_batch, seconds=0.005))
 SLOW_SAMPLE = Double(partial(slow_sample, seconds=0.002))
 COLD = Double(partial(cold, seconds=0.002))
+RECORDING = Double(partial(slow_batch, seconds=0.002), stream=RecordingStream)
 
 
 class Unreadable(ArrayDataset):
