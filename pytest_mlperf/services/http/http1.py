@@ -193,7 +193,7 @@ class ResponseReader:
         if 0 in sizes:
             if sizes.index(0) != len(sizes) - 1:
                 return None
-            self.ended = True
+            self.ended = self._in_trailer = True
         return contents[0] if len(contents) == 1 else b"".join(contents)
 
     def _chunks(self, data: bytes) -> bytes:

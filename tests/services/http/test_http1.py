@@ -64,6 +64,7 @@ class LoopReader(ResponseReader):
     places=cuts,
 )
 @example(parts=[b"a"], edits=[([0], 0, b"0\r\n\r\n")], places=[])
+@example(parts=[], edits=[([1], 0, b"\r\n")], places=[5])
 def test_chunks_read_together_are_those_read_one_by_one(
     parts: list[bytes], edits: list[tuple[list[int], int, bytes]], places: list[int]
 ) -> None:
