@@ -98,6 +98,15 @@ class Preprocesses(Protocol):
 
 
 @runtime_checkable
+class NamesEngine(Protocol):
+    """A benchmark whose model the default engine cannot read."""
+
+    @property
+    def engine(self) -> str:
+        """The engine that runs it where the user names no other."""
+
+
+@runtime_checkable
 class Rehearsal(Protocol):
     """Makes the benchmark of a rehearsal from a rule alone."""
 

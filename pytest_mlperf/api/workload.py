@@ -227,8 +227,8 @@ def model_file(
     """
     if workload.model is None:
         raise BuildFailed(
-            f"{workload.title} brings no ONNX file, but the engine {engine} builds "
-            "from one; choose the engine that brings this benchmark's model with "
+            f"{workload.title} brings no single ONNX file, but the engine {engine} "
+            "builds from one; choose an engine that runs this benchmark's model with "
             "--mlperf-engine"
         )
     if workload.model.embedding and not has_lookup:

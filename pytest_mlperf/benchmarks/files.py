@@ -12,6 +12,7 @@ EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
 """Folder of the embedded workloads, one sub-folder a benchmark."""
 USE_EMBEDDED = "choose --mlperf-workload embedded, which needs no download"
 LLM_EXTRA = "pip install 'pytest-mlperf[llm]'"
+SPEECH_EXTRA = "pip install 'pytest-mlperf[speech]'"
 
 
 def check_embedded(path: Path, sha256: str, script: str) -> Path:

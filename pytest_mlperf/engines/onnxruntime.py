@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.api.components import Component
+from pytest_mlperf.api.components import model_components
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Streams
@@ -21,6 +25,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
@@ -46,6 +51,25 @@ class OrtEngine:
 
     def close(self) -> None:
         self.session = None
+
+
+@dataclass(slots=True)
+class OrtComponents:
+    """A session for each graph of a model, and the benchmark's loop over them."""
+
+    sessions: dict[str, OrtEngine]
+    run: Callable[[Mapping[str, Component], Batch], Sequence[Array]]
+    answers: bool = False
+
+    def infer(self, batch: Batch, size: int) -> Sequence[Array]:  # noqa: ARG002
+        parts = {
+            name: partial(one.session.run, one.outputs)
+            for name, one in self.sessions.items()
+        }
+        return self.run(parts, batch)
+
+    def close(self) -> None:
+        self.sessions.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +105,7 @@ class OrtProvider:
     def build(self, request: BuildRequest) -> Build:
         import onnxruntime as ort
 
-        model = model_file(request.workload, "onnxruntime", has_lookup=True)
+        graphs = _find_graphs(request.workload)
         provider = _find_provider(request.options.get("provider"), ort)
         digest = content_hash(
             {
@@ -90,61 +114,61 @@ class OrtProvider:
                 "provider": provider,
                 "precision": request.precision,
                 "workload": request.workload.digest,
-                "keep_fp32": model.keep_fp32,
+                "keep_fp32": sum((g.keep_fp32 for g in graphs.values()), ()),
                 "device": _cpu_model(),
                 "recipe": 3,
             }
         )
-        path = request.cache / "onnxruntime" / f"{digest[:32]}.onnx"
+        path = _graph_path(request.cache / "onnxruntime", digest, "")
         started = time.monotonic()
         # Two sessions on one host may want the same build: one makes it.
         with lock_build(path.with_suffix(".lock")):
             report = f"cached build {digest[:12]}"
-            if not path.is_file():
+            for name, graph in graphs.items():
+                target = _graph_path(path.parent, digest, name)
+                if target.is_file():
+                    continue
                 try:
-                    _write_build(model, request.precision, provider, path)
+                    _write_build(graph, request.precision, provider, target)
                 except RequirementMissing:
                     raise
                 except Exception as error:
-                    text = _explain(error, model, request.precision)
+                    text = _explain(error, graph, request.precision)
                     raise BuildFailed(text) from error
                 seconds = time.monotonic() - started
                 report = f"built {digest[:12]} in {seconds:.1f} s"
         facts = {"provider": provider, "onnxruntime": ort.__version__}
         uses_gpu = provider != CPU
         device = "" if uses_gpu else "CPU"
+        # The largest graph stands for the model where its size is asked for.
+        made = [_graph_path(path.parent, digest, name) for name in graphs]
+        path = max(made, key=lambda one: one.stat().st_size)
         return Build(digest, path, request, report, facts, provider, uses_gpu, device)
 
-    def open(self, build: Build, threads: int) -> OrtEngine | LookupEngine:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        # The file is already optimized for this machine.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        provider = build.details
-        try:
-            session = ort.InferenceSession(build.path, options, providers=[provider])
-        except Exception as error:
-            raise BuildFailed(
-                f"the cached build {build.path} cannot be opened: {error}; it should "
-                "be an ONNX file that this onnxruntime wrote: delete it, and the next "
-                "run builds it again"
-            ) from error
-        actual = session.get_providers()[0]
-        if actual != provider:
-            raise BuildFailed(
-                f"onnxruntime runs on {actual}, but should run on {provider}: its "
-                "libraries or device are missing; install them, or drop provider from "
-                "--mlperf-engine-options to measure the CPU"
+    def open(
+        self, build: Build, threads: int
+    ) -> OrtEngine | OrtComponents | LookupEngine:
+        assert build.path is not None
+        graphs = _find_graphs(build.request.workload)
+        sessions = {
+            name: OrtEngine(
+                _open_session(
+                    _graph_path(build.path.parent, build.digest, name),
+                    threads,
+                    build.details,
+                ),
+                list(graph.outputs),
             )
+            for name, graph in graphs.items()
+        }
         request = build.request
-        model = model_file(request.workload, "onnxruntime", has_lookup=True)
-        engine = OrtEngine(session, list(model.outputs))
-        if model.embedding is None:
-            return engine
-        return LookupEngine(engine, open_store(model.embedding, request.options))
+        components = model_components(request.workload)
+        if components is not None:
+            return OrtComponents(sessions, components.run)
+        tables = graphs[""].embedding
+        if tables is None:
+            return sessions[""]
+        return LookupEngine(sessions[""], open_store(tables, request.options))
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         many = min(cpus, MAX_STREAMS)
@@ -153,6 +177,44 @@ class OrtProvider:
         latency = Streams(1, cpus)
         ordered = sorted(spread - {latency}, key=lambda s: -s.count)
         return (*ordered, latency)
+
+
+def _find_graphs(workload: TensorWorkload) -> Mapping[str, ModelFile]:
+    """Return a model's graphs by name; that of a single file has none."""
+    components = model_components(workload)
+    if components is not None:
+        return components.parts
+    return {"": model_file(workload, "onnxruntime", has_lookup=True)}
+
+
+def _graph_path(folder: Path, digest: str, name: str) -> Path:
+    return folder / f"{digest[:32]}{'.' * bool(name)}{name}.onnx"
+
+
+def _open_session(path: Path, threads: int, provider: Any) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # The file is already optimized for this machine.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(path, options, providers=[provider])
+    except Exception as error:
+        raise BuildFailed(
+            f"the cached build {path} cannot be opened: {error}; it should "
+            "be an ONNX file that this onnxruntime wrote: delete it, and the next "
+            "run builds it again"
+        ) from error
+    actual = session.get_providers()[0]
+    if actual != provider:
+        raise BuildFailed(
+            f"onnxruntime runs on {actual}, but should run on {provider}: its "
+            "libraries or device are missing; install them, or drop provider from "
+            "--mlperf-engine-options to measure the CPU"
+        )
+    return session
 
 
 def _find_provider(name: str | None, ort: Any) -> str:

@@ -53,7 +53,9 @@ def _cells(
     names = (round_name,) if round_name else rounds.ROUNDS
     every = [rule for name in names for rule in rounds.get(name).rules]
     if rehearsal:
-        present = matrix.find_rehearsable(every)
+        rehearsing = filter(_rehearses, installed_benchmarks())
+        named = {rule.benchmark for rule in every}
+        present = matrix.find_rehearsable(every) | named.intersection(rehearsing)
     else:
         present = {rule.benchmark for rule in every} | installed_benchmarks()
     cells = []
@@ -61,14 +63,38 @@ def _cells(
         rules = _own_rules(name, names) or _newest_rules(name, every, names)
         takes = TENSORS if rehearsal else takes_of(name, every)
         for rule in rules:
-            cells += [Cell(rule, one) for one in _providers(takes, offers)]
+            able = _providers(takes, offers)
+            cells += [Cell(rule, one) for one in _replace_default(name, able)]
     return tuple(sorted(cells, key=matrix.build_order))
+
+
+def _rehearses(name: str) -> bool:
+    """Return whether a benchmark opens a synthetic workload of its own."""
+    # Imported here: sessions without mlperf items load no NumPy.
+    from pytest_mlperf.api.benchmark import Rehearses
+
+    benchmark = registry.benchmark(name)
+    return isinstance(benchmark, Rehearses) and benchmark.rehearses
 
 
 def _providers(takes: frozenset[str], offers: Iterable[Offer]) -> list[str]:
     """Return who answers: those named that can, else the service for prompts."""
     able = [name for name, offered in offers if offered & takes]
     return able or [SERVICE] * (takes >= PROMPTS)
+
+
+def _replace_default(benchmark: str, providers: list[str]) -> list[str]:
+    """Return the providers, with a benchmark's own engine for the default one, which
+    cannot read its model.
+    """
+    if benchmark not in installed_benchmarks() or DEFAULT_ENGINE not in providers:
+        return providers
+    # Imported here: sessions without mlperf items load no NumPy.
+    from pytest_mlperf.api.benchmark import NamesEngine
+
+    loaded = registry.benchmark(benchmark)
+    own = loaded.engine if isinstance(loaded, NamesEngine) else DEFAULT_ENGINE
+    return list(dict.fromkeys(p.replace(DEFAULT_ENGINE, own) for p in providers))
 
 
 def takes_of(benchmark: str, every: Iterable[Rule]) -> frozenset[str]:

@@ -1,0 +1,49 @@
+"""Recordings and manifests for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+RATE = 16_000
+
+
+def make_sound(samples: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int16]]:
+    """Return noise of a moderate level."""
+    noise = np.random.default_rng(seed).standard_normal(samples)
+    return np.asarray(noise * 3000, np.int16)
+
+
+def write_recording(path: Path, samples: int, rate: int = RATE, seed: int = 0) -> None:
+    """Write a wav or flac file, after the path's suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, make_sound(samples, seed), rate, subtype="PCM_16")
+
+
+def make_entry(name: str, samples: int, transcript: str) -> dict[str, Any]:
+    """Return a manifest's entry as the reference's conversion writes it."""
+    return {
+        "transcript": transcript,
+        "files": [{"fname": name, "speed": 1, "duration": samples / RATE}],
+        "original_duration": samples / RATE,
+        "original_num_samples": samples,
+    }
+
+
+def write_dataset(
+    manifest: Path, rows: Sequence[tuple[str, int, str]], *, prefix: str = ""
+) -> None:
+    """Write recordings below the manifest's folder, and the manifest.
+
+    ``rows``: file below the folder, samples, transcript; ``prefix`` stands before the
+    file's name in the manifest.
+    """
+    for seed, (name, samples, _) in enumerate(rows):
+        write_recording(manifest.parent / name, samples, seed=seed)
+    entries = [make_entry(prefix + name, count, text) for name, count, text in rows]
+    manifest.write_text(json.dumps(entries))
