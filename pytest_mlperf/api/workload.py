@@ -43,6 +43,9 @@ class ModelFile:
     """Graph nodes that quantisation leaves alone, because accuracy asks for it."""
     embedding: EmbeddingTables | None = None
     """Tables that the engine looks up first; the graph gets their vectors."""
+    one_by_one: bool = False
+    """True when the graph takes one sample. An engine then runs a batch's samples one
+    after another and stacks the outputs, shorter ones padded with zeros."""
 
 
 @runtime_checkable

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pytest_mlperf.api.components import Component
 from pytest_mlperf.api.components import model_components
 from pytest_mlperf.api.engine import Build
@@ -70,6 +72,28 @@ class OrtComponents:
 
     def close(self) -> None:
         self.sessions.clear()
+
+
+@dataclass(slots=True)
+class OrtSampleEngine(OrtEngine):
+    """A session whose graph takes one sample: a batch is one run for each."""
+
+    def infer(self, batch: Batch, size: int) -> Sequence[Array]:
+        """Return each output of all samples, [size, …], padded with zeros."""
+        runs = [
+            self.session.run(self.outputs, {n: v[k : k + 1] for n, v in batch.items()})
+            for k in range(size)
+        ]
+        return [stack_padded(arrays) for arrays in zip(*runs, strict=True)]
+
+
+def stack_padded(arrays: Sequence[Array]) -> Array:
+    """Return arrays of one rank on top of each other, each axis as long as needed."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    stacked = np.zeros((len(arrays), *shape), arrays[0].dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[tuple(map(slice, array.shape))] = array
+    return stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +175,7 @@ class OrtProvider:
         assert build.path is not None
         graphs = _find_graphs(build.request.workload)
         sessions = {
-            name: OrtEngine(
+            name: (OrtSampleEngine if graph.one_by_one else OrtEngine)(
                 _open_session(
                     _graph_path(build.path.parent, build.digest, name),
                     threads,

@@ -4,9 +4,10 @@ A synthetic dataset gathers the outputs of a perfect model, and the ``oracle`` e
 returns them. Answers are computed from the sample's index when they are gathered, so
 that a dataset of any size takes no memory.
 
-``resnet50`` and ``bert`` have synthetic workloads of their own and their usual scores.
-Every other benchmark has the size of its rule, a shape of answers and the line of
-accuracy.txt; an answer is right when its bytes are the true ones.
+``resnet50``, ``bert`` and the detection benchmarks have synthetic workloads of their
+own and their usual scores. Every other benchmark has the size of its rule, a shape of
+answers and the line of accuracy.txt; an answer is right when its bytes are the true
+ones.
 """
 
 from __future__ import annotations
@@ -37,9 +38,6 @@ STEPS = (0.7548776662466927, 0.5698402909980532)
 
 ANSWERS: dict[str, tuple[str, tuple[int, ...]]] = {
     "3d-unet": ("u1", (16, 16, 16)),
-    "retinanet": ("<f4", (5, 7)),
-    "ssd-small": ("<f4", (5, 7)),
-    "ssd-large": ("<f4", (5, 7)),
     "yolo": ("<f4", (5, 7)),
     "pointpainting": ("<f4", (5, 16)),
     "dlrm": ("<f4", (1,)),
