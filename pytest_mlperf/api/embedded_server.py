@@ -27,7 +27,8 @@ REMEDY = (
 class ServerRecipe:
     """The command that starts a server, and when it is ready.
 
-    ``{port}``, ``{model}`` and ``{devices}`` in the command are filled in.
+    ``{port}``, ``{grpc_port}``, ``{model}`` and ``{devices}`` in the command are filled
+    in.
     """
 
     command: tuple[str, ...]
@@ -44,10 +45,18 @@ class ServerRecipe:
     concurrency: int | None = None
     """Requests outstanding that suit the server; None: the probe measures it."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    url: str = "http://{host}:{port}"
+    """Where it is asked, with ``{grpc_port}`` in it for one that is asked there."""
 
-    def fill_command(self, port: int) -> list[str]:
+    @property
+    def has_grpc(self) -> bool:
+        """Whether a second port is wanted."""
+        return any("{grpc_port}" in word for word in self.command)
+
+    def fill_command(self, port: int, grpc_port: int = 0) -> list[str]:
         """Return the command; raises ``ValueError`` for an unknown name in braces."""
         values = {"port": str(port), "model": self.model, "devices": self.devices}
+        values["grpc_port"] = str(grpc_port)
 
         def value(match: re.Match[str]) -> str:
             if match[1] not in values:
@@ -64,7 +73,11 @@ class ServerRecipe:
 
 @runtime_checkable
 class StartsEmbeddedServer(Protocol):
-    """A ``ServiceProvider`` that can start a server for an embedded workload."""
+    """A ``ServiceProvider`` that can start a server for a workload."""
+
+    @property
+    def serves(self) -> frozenset[str]:
+        """Kinds of workloads that it can start one for: ``{"embedded"}``."""
 
     def embedded_server(
         self,
@@ -72,10 +85,12 @@ class StartsEmbeddedServer(Protocol):
         precision: str,
         cache: Path,
         cpus: Sequence[int],
+        options: Mapping[str, str],
     ) -> ServerRecipe:
         """Return how the workload's server is started; may write a model to ``cache``.
 
-        ``cpus``: the processors that the server and the client share. Raises
+        ``cpus``: the processors that the server and the client share. ``options``:
+        those of ``--mlperf-engine-options``. Raises
         ``RequirementMissing`` for a missing package, and ``RunRefused`` for a precision
         that the model does not have.
         """

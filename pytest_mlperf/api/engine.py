@@ -26,6 +26,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.timeline import Timeline
 from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.residency.rules import Residency
 
@@ -207,6 +208,14 @@ class Simulated(EngineProvider, Protocol):
 
     def service_s(self, size: int) -> float:
         """Return how long a batch takes."""
+
+
+@runtime_checkable
+class WritesOnnx(Protocol):
+    """A provider that writes a model for other machines, as an ONNX file."""
+
+    def write_onnx(self, model: ModelFile, precision: str, path: Path) -> None:
+        """Write ``fp32``, ``fp16`` or ``int8``; raises ``BuildFailed``."""
 
 
 # What only some streams can do.

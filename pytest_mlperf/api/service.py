@@ -21,6 +21,7 @@ from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.config.option_types import TOKEN_ENV
+from pytest_mlperf.core.latency_breakdown import LatencyBreakdown
 
 SEVERAL = 1.05
 """Tokens an event on average from which the facts say so."""
@@ -55,6 +56,8 @@ class EndpointStats:
     """Sum over requests, from sending to the first token."""
     answer_s: float = 0.0
     """Sum over requests, from sending to the last byte."""
+    send_s: float = 0.0
+    """Sum over requests, until the last byte is handed to the kernel."""
 
     def facts(self) -> dict[str, str]:
         """Return the figures as a verdict's facts, means in milliseconds."""
@@ -135,6 +138,18 @@ class Service(Protocol):
         """Let go of connections and threads."""
 
 
+@runtime_checkable
+class BreaksDownLatency(Protocol):
+    """A client that can tell where its requests' time went."""
+
+    def breakdown(self, latency_s: float) -> LatencyBreakdown | str:
+        """Return the mean time of each step, or why it cannot be told; after
+        ``close``.
+
+        ``latency_s``: mean over the requests, from their issue to their completion.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceTarget:
     """Where a service is and how it is spoken to."""
@@ -173,6 +188,8 @@ class ServiceTarget:
     key_name: str = TOKEN_ENV
     """The environment variable that the bearer token was looked for in."""
     ca_file: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What only one service understands: ``--mlperf-engine-options``."""
 
     def __repr__(self) -> str:
         return f"Target({', '.join(self.urls)}, model={self.model!r})"

@@ -36,6 +36,8 @@ LONGEST_X, FAST_LIMIT_S = 3, 180.0
 many seconds."""
 ROUND_S = 600.0
 """Minimum duration of every round, seconds."""
+TRITON = "triton"
+"""The service that ``--mlperf-triton`` is about."""
 ORACLE = "oracle"
 """The engine of a rehearsal, and of nothing else."""
 SELECTIONS = ("benchmark", "accuracy_target", "scenario", "mode")
@@ -157,6 +159,10 @@ class Options(OptionValues):
         }
         return {name: value for name, value in values.items() if value is not None}
 
+    def service_urls(self, service: str) -> tuple[str, ...]:
+        """Return the URLs of a service's servers that run already."""
+        return (service == TRITON and self.triton) or self.endpoint
+
     @property
     def all_engine_options(self) -> dict[str, str]:
         """Name -> value of what only one engine understands; --mlperf-provider too."""
@@ -211,6 +217,8 @@ class Options(OptionValues):
             values |= {"engine": (ORACLE,), "workload": "synthetic"}
             if "devices_per_item" in given and not given["devices_per_item"].is_typed:
                 values.pop("devices_per_item")  # a default yields
+        if values.get("triton"):
+            values.setdefault("engine", (TRITON,))
         if values.get("workload", "auto") == "auto":
             values["workload"] = "official" if values.get("scratch") else "embedded"
         home = parse_path(environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache")

@@ -67,6 +67,10 @@ class RunFacts:
     """Of those, that went out twice, because a connection closed under them."""
     refused_fields: tuple[str, ...] = ()
     """What the rules put into a request and the server refuses: ``ignore_eos``."""
+    breakdown_us: Mapping[str, float] = field(default_factory=dict)
+    """Step of a request -> its mean time, where a server tells it."""
+    end_to_end_us: float = 0.0
+    """LoadGen's mean latency beside it."""
     compared_with: Mapping[str, str] = field(default_factory=dict)
     """Compliance: what the test needs -> the folder of that run."""
     texts: Mapping[str, str] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from dataclasses import field
 from typing import Any
 
 from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.latency_breakdown import describe_breakdown
 from pytest_mlperf.core.redaction import redact_values
 
 OTHERS = "other load"
@@ -219,6 +220,12 @@ class Verdict:
             return ""
         return f"{self.run.resent:,} of {self.run.requests:,} requests sent again"
 
+    def breakdown(self) -> str:
+        """Return where a request's time went, where a server tells it."""
+        if not self.run.breakdown_us:
+            return ""
+        return describe_breakdown(self.run.breakdown_us, self.run.end_to_end_us)
+
     def explain(self) -> str:
         """Return the verdict in words: failed checks first, each with its remedy.
 
@@ -244,7 +251,8 @@ class Verdict:
             lines.append(f"  {OTHERS}: {self.facts[OTHERS]}")
         if self.run.throttled:
             lines.append(f"  cpu quota: {self.run.throttled}")
-        lines += [f"  {text}" for text in (self.tokens(), self.requests()) if text]
+        figures = self.tokens(), self.requests(), self.breakdown()
+        lines += [f"  {text}" for text in figures if text]
         passed = sum(c.status is Status.PASS for c in self.checks)
         lines.append(f"  {passed} of {len(self.checks)} rules passed")
         if self.folder:

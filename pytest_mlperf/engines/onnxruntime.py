@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -194,6 +195,25 @@ class OrtProvider:
             return sessions[""]
         return LookupEngine(sessions[""], open_store(tables, request.options))
 
+    def write_onnx(self, model: ModelFile, precision: str, path: Path) -> None:
+        """Write a model that any onnxruntime reads: nothing in it is of this machine.
+
+        Raises ``BuildFailed``.
+        """
+        scratch = path.with_suffix(".making")
+        try:
+            if precision == "int8":
+                _quantize(model, scratch)
+            elif precision == "fp16":
+                _convert_to_fp16(model, scratch)
+            elif precision == "fp32":
+                shutil.copyfile(model.path, scratch)
+            else:
+                raise ValueError("it should be one of fp32, fp16, int8")
+        except Exception as error:
+            raise BuildFailed(_explain(error, model, precision)) from error
+        scratch.replace(path)
+
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         many = min(cpus, MAX_STREAMS)
         few = max(1, many // 4)
@@ -309,6 +329,17 @@ def _quantize(model: ModelFile, target: Path) -> None:
         )
     finally:
         folded.unlink(missing_ok=True)
+
+
+def _convert_to_fp16(model: ModelFile, target: Path) -> None:
+    """Write the model with half-precision weights; its inputs and outputs stay."""
+    import onnx
+    from onnxruntime.transformers import float16
+
+    converted = float16.convert_float_to_float16(
+        onnx.load(str(model.path)), keep_io_types=True
+    )
+    onnx.save(converted, str(target))
 
 
 def _explain(error: Exception, model: ModelFile, precision: str) -> str:

@@ -44,7 +44,12 @@ class LocalServer:
         self.port = recipe.port or find_free_port()
         if not recipe.command:
             raise ValueError("the server's command is empty; name a program in it")
-        command = recipe.fill_command(self.port)
+        grpc_port = find_free_port() if recipe.has_grpc else 0
+        command = recipe.fill_command(self.port, grpc_port)
+        places = {"{host}": HOST, "{port}": self.port, "{grpc_port}": grpc_port}
+        self.service_url = recipe.url
+        for name, value in places.items():
+            self.service_url = self.service_url.replace(name, str(value))
         if recipe.port is not None and not is_port_free(recipe.port):
             raise ServerFailed(
                 f"port {recipe.port} is taken by another process, but should be free"

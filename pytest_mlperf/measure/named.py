@@ -45,7 +45,12 @@ def check_named(
         embedded = _find_embedded_precisions(session, cells)
         _refuse_unknown_precision(options, engines, embedded)
     if options.all_engine_options:
-        _refuse_unknown_options(options, engines)
+        services = {
+            name: registry.load("service", name)
+            for name in find_services(options, cells)
+        }
+        takers = {n: s for n, s in services.items() if isinstance(s, TakesOptions)}
+        _refuse_unknown_options(options, {**engines, **takers})
     if why := find_unavailable(session, cells, names_engine=names_engine):
         raise ValueError(why)
 
@@ -65,7 +70,7 @@ def find_unavailable(
     reasons = [
         _find_absent_server(session, spec, own)
         for spec, own in find_services(options, cells).items()
-        if spec in named or options.endpoint
+        if spec in named or options.service_urls(spec)
     ]
     reasons += [
         _find_missing_package(spec)
@@ -108,13 +113,14 @@ def _ask_process(spec: str) -> str | None:
 
 def _find_absent_server(session: MeasureSession, spec: str, cells: list[Cell]) -> str:
     options = session.options
-    if not options.endpoint and has_server(session, cells):
+    urls = options.service_urls(spec)
+    if not urls and has_server(session, cells):
         return ""  # it is going to be started
     provider = registry.load("service", spec)
     if not isinstance(provider, FindsAbsentServers):
         return ""
     ca_file = str(options.endpoint_ca) if options.endpoint_ca else None
-    target = ServiceTarget(options.endpoint, ca_file=ca_file)
+    target = ServiceTarget(urls, ca_file=ca_file)
     try:
         why = provider.unavailable(target)
     except RunRefused as error:
@@ -158,7 +164,7 @@ def _find_embedded_precisions(
     found: dict[str, tuple[str, ...]] = {}
     for spec, own in find_services(session.options, cells).items():
         provider = registry.load("service", spec)
-        if session.options.endpoint or has_server(session, own):
+        if session.options.service_urls(spec) or has_server(session, own):
             return {}
         if isinstance(provider, NamesPrecisions):
             found[spec] = provider.embedded_precisions
@@ -183,7 +189,7 @@ def _refuse_unknown_precision(
 
 
 def _refuse_unknown_options(
-    options: Options, engines: Mapping[str, EngineProvider]
+    options: Options, engines: Mapping[str, EngineProvider | TakesOptions]
 ) -> None:
     """Raise ``ValueError`` for an engine option that none of the engines takes, and for
     a value that one of them does not.

@@ -64,7 +64,7 @@ def plan_task(
     service = None
     if kind == "service":
         table = session.system.server.lookup(cell.benchmark, cell.target)
-        service = plan_service(options, table, placement)
+        service = plan_service(options, table, placement, spec)
     tuning = plan_tuning(session, cell)
     return Task(
         cell=cell,
@@ -152,27 +152,33 @@ def plan_engine_options(options: Options, spec: str) -> dict[str, str]:
 
 
 def plan_service(
-    options: Options, given: Mapping[str, Any], placement: Placement
+    options: Options,
+    given: Mapping[str, Any],
+    placement: Placement,
+    engine: str = "",
 ) -> ServiceSpec:
-    """Return where the service is: options win over the system file's table."""
+    """Return where the service is: options win over the system file's table.
+
+    ``engine``: the service's name.
+    """
     table = dict(given)
+    urls = options.service_urls(engine)
     spec = ServiceSpec(**{key: table[key] for key in ASKED if key in table})
-    if "command" in table and not options.endpoint:
+    if "command" in table and not urls:
         command = table["command"]
         words = shlex.split(command) if isinstance(command, str) else command
         visible = placement.environment.get(VISIBLE, "")
         start = {key: table[key] for key in STARTED if key in table}
         spec = replace(spec, server=ServerSpec(tuple(words), visible, **start))
     own: dict[str, Any] = {
-        "urls": options.endpoint or None,
+        "urls": urls or None,
         "model": options.endpoint_model,
         "chat": options.endpoint_chat or None,
         "balance": options.endpoint_balance,
         "concurrency": options.endpoint_concurrency,
         "timeout_s": options.endpoint_timeout,
         # A started server's own page is asked until it is ready.
-        "health": options.endpoint_health
-        or (table.get("health") if options.endpoint else None),
+        "health": options.endpoint_health or (table.get("health") if urls else None),
         "token_env": options.endpoint_token_env,
         "ca_file": str(options.endpoint_ca) if options.endpoint_ca else None,
     }

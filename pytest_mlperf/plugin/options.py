@@ -29,7 +29,7 @@ GROUPS = {
     "precision": "MLPerf: tuning",
     "system": "MLPerf: machine and session",
     "submission": "MLPerf: submission",
-    "endpoint": "MLPerf: LLM servers",
+    "endpoint": "MLPerf: servers",
     "start_from_device": "MLPerf: GPU",
 }
 """First option of each group of ``pytest --help`` -> its title."""

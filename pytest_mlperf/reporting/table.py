@@ -65,8 +65,8 @@ class Row:
     higher_is_better: bool
     note: str = ""
     """Lines under the row, apart by semicolons: what ran beside it; first and further
-    tokens, in percent of their limits, what is unjudged, and requests sent again; or
-    the best that others published.
+    tokens, in percent of their limits, what is unjudged, requests sent again, and
+    where their time went; or the best that others published.
     """
 
 
@@ -74,7 +74,7 @@ def _notes(v: Verdict) -> tuple[str, ...]:
     # The path of a session's folder may have any character.
     beside = v.run.disturbance.encode("ascii", "backslashreplace").decode()
     figures = v.tokens() or v.facts.get("beside", "")
-    return beside and f"beside {beside}", figures, v.requests()
+    return beside and f"beside {beside}", figures, v.requests(), v.breakdown()
 
 
 def _read(metric: Metric | None) -> tuple[float | None, str]:

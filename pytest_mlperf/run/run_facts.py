@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from pytest_mlperf.api.device_dataset import ResidentSamples
@@ -17,6 +18,9 @@ from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import input_types
 from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.latency_breakdown import LatencyBreakdown
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.logs.log import LogError
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import ServiceSpec
@@ -103,6 +107,7 @@ def identify_service(task: Task, workload: str, target: ServiceTarget) -> str:
             "target": task.cell.target,
             "chat": target.chat,
             "workload": workload,
+            **{f"option {k}": value for k, value in task.engine_options.items()},
         }
     )
 
@@ -148,6 +153,22 @@ def make_service_facts(
         refused_fields=tuple(target.refused),
         texts=texts,
     )
+
+
+def add_breakdown(
+    facts: RunFacts, task: Task, found: LatencyBreakdown | str
+) -> RunFacts:
+    """Return a run's facts with where its requests' time went, beside LoadGen's mean.
+
+    ``found``: a text where that is not known, empty where nobody tells it.
+    """
+    if isinstance(found, str):
+        texts = {**facts.texts, "latency breakdown": f"none: {found}"}
+        return replace(facts, texts=texts) if found else facts
+    mean_ns = 0
+    with suppress(LogError):  # which the judge reports
+        mean_ns = Log.read(task.folder).get("result_mean_latency_ns", 0)
+    return replace(facts, breakdown_us=found.to_us(), end_to_end_us=mean_ns / 1e3)
 
 
 def spec_of(task: Task) -> ServiceSpec:

@@ -73,7 +73,7 @@ class Servers:
         self.facts, self.concurrency = {}, None
         if spec.urls:
             self.stop()
-            return service_target(spec, spec.urls)
+            return service_target(spec, spec.urls, task.engine_options)
         recipe = self._recipe_for(task, spec, workload)
         is_stale = self.is_used and task.mode is Mode.PERFORMANCE
         if self._server is None or is_stale or recipe != self._recipe:
@@ -86,7 +86,7 @@ class Servers:
         if self._memory:
             self.facts["GPU memory after the last server"] = self._memory
         self.concurrency = recipe.concurrency
-        return service_target(spec, (server.url,))
+        return service_target(spec, (server.service_url,), task.engine_options)
 
     def stop(self) -> None:
         """End the server; ``RunRefused`` when a GPU's memory does not come free."""
@@ -142,18 +142,23 @@ class Servers:
                 grace_s=plan.grace_s,
             )
         provider = task.provider.load()
-        if workload.kind != "embedded" or not isinstance(
-            provider, StartsEmbeddedServer
+        if (
+            not isinstance(provider, StartsEmbeddedServer)
+            or workload.kind not in provider.serves
         ):
             raise RequirementMissing(
                 f"no server for {task.cell.model}: name a running one with "
                 "--mlperf-endpoint URL, or how to start one in the system file's "
                 "[server] table"
             )
-        return provider.embedded_server(workload, task.precision, task.cache, task.cpus)
+        return provider.embedded_server(
+            workload, task.precision, task.cache, task.cpus, task.engine_options
+        )
 
 
-def service_target(spec: ServiceSpec, urls: tuple[str, ...]) -> ServiceTarget:
+def service_target(
+    spec: ServiceSpec, urls: tuple[str, ...], options: Mapping[str, str]
+) -> ServiceTarget:
     """Return the target of a service; the token comes from the environment, here.
 
     Raises ``RunRefused`` for a token that no HTTP header can hold.
@@ -172,6 +177,7 @@ def service_target(spec: ServiceSpec, urls: tuple[str, ...]) -> ServiceTarget:
         headers={"Authorization": f"Bearer {key}"} if key else {},
         key_name=spec.token_env,
         ca_file=spec.ca_file,
+        options=options,
     )
     return replace(made, concurrency=spec.concurrency or made.concurrency)
 

@@ -22,6 +22,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.run.engine_backend import benchmark_of
 from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.run.run_facts import add_breakdown
 from pytest_mlperf.run.run_facts import identify_service
 from pytest_mlperf.run.run_facts import make_service_facts
 from pytest_mlperf.run.run_facts import spec_of
@@ -167,7 +168,8 @@ class ServiceBackend:
         texts = {**self._texts, **self._servers.facts}
         stats = self._sut.stats if self._sut else ()
         target = self.client.target
-        return make_service_facts(task, tuned, target, self.workload, stats, texts)
+        facts = make_service_facts(task, tuned, target, self.workload, stats, texts)
+        return add_breakdown(facts, task, self._sut.breakdown if self._sut else "")
 
     def finish(self, task: Task, result: RunResult) -> RunResult:  # noqa: ARG002
         return result

@@ -11,6 +11,7 @@ tried again into a better number.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_mlperf.api.samples import Answer
+from pytest_mlperf.api.service import BreaksDownLatency
 from pytest_mlperf.api.service import EndpointStats
 from pytest_mlperf.api.service import Listener
 from pytest_mlperf.api.service import Service
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.core.latency_breakdown import LatencyBreakdown
 from pytest_mlperf.sut.completion import Ids
 from pytest_mlperf.sut.completion import TokenTiming
 
@@ -58,6 +61,8 @@ class RequestSUT:
         self._encode = encode
         self._on_failure = on_failure
         self._timing = timing
+        self._issued_s = self._completed_s = 0.0
+        """Sums of the times at which samples were issued and completed (monotonic)."""
         self._service: Service | None = None
         self._samples: dict[int, int] = {}
         """LoadGen's id of an outstanding query -> its sample; 0 where nobody asks."""
@@ -72,6 +77,15 @@ class RequestSUT:
         """What each endpoint did."""
         return self._service.stats() if self._service else ()
 
+    @property
+    def breakdown(self) -> LatencyBreakdown | str:
+        """Where the requests' time went, or why it is not known; after ``stop``."""
+        latency_s = (self._completed_s - self._issued_s) / max(self.completed, 1)
+        service: object = self._service
+        if isinstance(service, BreaksDownLatency):
+            return service.breakdown(latency_s)
+        return ""
+
     def start(self) -> None:
         """Open the service's connections."""
         self._service = self._open(self)
@@ -84,6 +98,7 @@ class RequestSUT:
     def issue(self, ids: Ids, indices: list[int]) -> None:
         """Put the samples in line."""
         assert self._service is not None, "start() comes before LoadGen"
+        self._issued_s += time.monotonic() * len(ids)
         submit = self._service.submit
         self.issued += len(ids)
         if self._encode.needs_sample:
@@ -106,7 +121,9 @@ class RequestSUT:
         """Complete what was answered."""
         from pytest_mlperf.sut.loadgen import complete
 
-        complete(self._responses(answers))
+        made = self._responses(answers)
+        self._completed_s += time.monotonic() * len(answers)
+        complete(made)
         for ticket, _ in answers if self._samples else ():
             del self._samples[ticket]
         self.completed += len(answers)
@@ -150,7 +167,10 @@ def encoder_of(workload: PromptWorkload | TensorWorkload) -> AnswerEncoder:
                 f"the service answered sample {sample} without outputs, but should "
                 "return Answer(outputs=[…]): the model's arrays of one sample"
             )
-        rows, sizes, tokens = respond(answer.outputs, [sample])
+        try:
+            rows, sizes, tokens = respond(answer.outputs, [sample])
+        except ValueError as error:
+            raise ValueError(f"the answer to sample {sample}: {error}") from error
         data = np.ascontiguousarray(rows[0]).tobytes()
         size = sizes[0] if sizes else len(data)
         return data[:size], tokens[0] if tokens else answer.tokens

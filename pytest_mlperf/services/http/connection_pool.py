@@ -102,7 +102,10 @@ class ConnectionPool:
                 both = select.EPOLLIN | select.EPOLLOUT
                 self._epoll.modify(connection.fd, both)
             connection.unsent = data[sent:]
-        elif connection.unsent:
+            return
+        stats = connection.endpoint.stats
+        stats.send_s += time.monotonic() - connection.sent_s
+        if connection.unsent:
             connection.unsent = b""
             self._epoll.modify(connection.fd, select.EPOLLIN)
 

@@ -81,6 +81,7 @@ class OpenAIEndpoint:
 
     offers: frozenset[str] = frozenset({"prompts"})
     embedded_precisions: tuple[str, ...] = ("f16", "q8_0", "q4_1")
+    serves: frozenset[str] = frozenset({"embedded"})
 
     def check(
         self,
@@ -158,6 +159,7 @@ class OpenAIEndpoint:
         precision: str,
         cache: Path,
         cpus: Sequence[int],
+        options: Mapping[str, str],  # noqa: ARG002 - there are none
     ) -> ServerRecipe:
         """Return how llama.cpp serves the embedded LLM."""
         # Imported here: most sessions never start it.

@@ -1,0 +1,248 @@
+"""How a model is deployed on Triton: options by Triton's names, as config.pbtxt.
+
+The environment variables of NVIDIA's deployment scripts for BERT are understood too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+
+from pytest_mlperf.config.option_types import one_of
+from pytest_mlperf.config.option_types import parse_whole
+from pytest_mlperf.config.option_types import suggest
+
+MOST_BATCH = 16
+"""``max_batch_size`` where nobody chose: that of NVIDIA's tables for BERT."""
+BACKENDS = ("python", "onnxruntime", "tensorrt")
+KINDS = ("KIND_AUTO", "KIND_CPU", "KIND_GPU")
+PLATFORM_FILES = {
+    "python": "model.py", "onnxruntime": "model.onnx", "tensorrt": "model.plan",
+}  # fmt: skip
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Batch sizes apart by spaces or ``+``: commas separate the options."""
+    parts = text.replace("+", " ").replace(",", " ").split()
+    if not parts:
+        raise ValueError("batch sizes such as 4+8")
+    return tuple(sorted({parse_whole(part) for part in parts}))
+
+
+def parse_count(text: str) -> int:
+    """A whole number, 0 too."""
+    return 0 if text.strip() == "0" else parse_whole(text)
+
+
+def parse_flag(text: str) -> bool:
+    """0 or 1, as the scripts write it; true and false as config.pbtxt does."""
+    words = {"0": False, "1": True, "false": False, "true": True}
+    if text.lower() not in words:
+        raise ValueError("0 or 1")
+    return words[text.lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The options of a model in a repository; fields have Triton's names."""
+
+    backend: str = "python"
+    """``python`` runs onnxruntime in Triton's Python backend; the others are of a stock
+    container."""
+    max_batch_size: int = MOST_BATCH
+    preferred_batch_size: tuple[int, ...] = ()
+    max_queue_delay_microseconds: int = 0
+    instance_group_count: int = 1
+    instance_group_kind: str = "KIND_AUTO"
+    intra_op_thread_count: int = 1
+    accelerator: str = "none"
+    """Of the onnxruntime backend on a GPU: ``trt`` or ``none``."""
+    accelerator_precision: str = ""
+    capture_cuda_graph: bool = False
+    """CUDA graphs of the tensorrt backend."""
+    response_cache: bool = False
+    """An answer out of a cache is no inference: off."""
+    model_warmup: bool = False
+    """Triton runs a batch of zeros before the model is ready."""
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "backend": one_of(*BACKENDS),
+    "max_batch_size": parse_whole,
+    "preferred_batch_size": parse_sizes,
+    "max_queue_delay_microseconds": parse_count,
+    "instance_group_count": parse_whole,
+    "instance_group_kind": one_of(*KINDS),
+    "intra_op_thread_count": parse_whole,
+    "accelerator": one_of("none", "trt"),
+    "accelerator_precision": one_of("fp32", "fp16", "int8"),
+    "capture_cuda_graph": parse_flag,
+    "response_cache": parse_flag,
+    "model_warmup": parse_flag,
+}
+"""Name of an option -> what its text means."""
+OPTIONS = {
+    "backend": "(python, onnxruntime or tensorrt)",
+    "max_batch_size": f"(the largest batch that Triton makes; default {MOST_BATCH})",
+    "preferred_batch_size": "(batch sizes that Triton waits for, such as 4+8)",
+    "max_queue_delay_microseconds": "(longest wait for a batch to fill; default 0)",
+    "instance_group_count": "(instances of the model; default: the CPUs)",
+    "instance_group_kind": "(KIND_AUTO, KIND_CPU or KIND_GPU)",
+    "intra_op_thread_count": "(threads of an instance; default 1)",
+    "accelerator": "(of the onnxruntime backend on a GPU: none or trt)",
+    "accelerator_precision": "(fp32, fp16 or int8)",
+    "capture_cuda_graph": "(CUDA graphs of the tensorrt backend: 0 or 1)",
+    "response_cache": "(0 or 1; default 0)",
+    "model_warmup": "(a batch of zeros before the model is ready: 0 or 1)",
+}
+"""Name of an option -> what it says."""
+VARIABLES = {
+    "MAX_BATCH_SIZE": "max_batch_size",
+    "TRITON_PREFERRED_BATCH_SIZES": "preferred_batch_size",
+    "TRITON_MAX_QUEUE_DELAY": "max_queue_delay_microseconds",
+    "TRITON_GPU_ENGINE_COUNT": "instance_group_count",
+    "ACCELERATOR": "accelerator",
+    "ACCELERATOR_PRECISION": "accelerator_precision",
+    "CAPTURE_CUDA_GRAPH": "capture_cuda_graph",
+}
+"""Environment variable of NVIDIA's scripts -> the option that it means."""
+
+
+def read_deployment(
+    given: Mapping[str, str],
+    environ: Mapping[str, str],
+    default: Deployment | None = None,
+) -> Deployment:
+    """Return a deployment; what is given wins over the environment.
+
+    Raises ``ValueError`` for an unknown name and for a value that is none.
+    """
+    for name in given:
+        if name not in PARSERS:
+            legal = ", ".join(PARSERS)
+            raise ValueError(
+                f"{name!r} is no option of a Triton deployment, but should be one of "
+                f"{legal}.{suggest(name, PARSERS)}"
+            )
+    texts = {
+        option: (variable, environ[variable])
+        for variable, option in VARIABLES.items()
+        if environ.get(variable, "").strip()
+    }
+    texts |= {name: (name, text) for name, text in given.items()}
+    values = {}
+    for name, (source, text) in texts.items():
+        try:
+            values[name] = PARSERS[name](text.strip())
+        except ValueError as error:
+            raise ValueError(f"{source}={text}, but should be {error}") from None
+    made = replace(default or Deployment(), **values)
+    if too_large := [n for n in made.preferred_batch_size if n > made.max_batch_size]:
+        raise ValueError(
+            f"preferred_batch_size {too_large[0]}, but should be at most max_batch_size"
+            f" ({made.max_batch_size})"
+        )
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output as config.pbtxt has it: without the batch axis."""
+
+    name: str
+    datatype: str
+    """The protocol's name: ``FP32``."""
+    dims: tuple[int, ...]
+    """-1 for any size."""
+
+
+def format_config(
+    name: str,
+    deployment: Deployment,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+) -> str:
+    """Return a model's config.pbtxt, for people to read and change."""
+    made = deployment
+    lines = [
+        f'name: "{name}"',
+        f'backend: "{made.backend}"',
+        f'default_model_filename: "{PLATFORM_FILES[made.backend]}"',
+        f"max_batch_size: {made.max_batch_size}",
+        *_format_tensors("input", inputs, ragged=made.backend == "python"),
+        *_format_tensors("output", outputs),
+        _format_instances(made),
+        *_format_batching(made),
+        f"response_cache {{ enable: {str(made.response_cache).lower()} }}",
+        *_format_optimization(made),
+    ]
+    if made.backend != "tensorrt":
+        lines.append(
+            'parameters { key: "intra_op_thread_count" value { string_value: '
+            f'"{made.intra_op_thread_count}" }} }}'
+        )
+    if made.model_warmup:
+        lines += _format_warm_up(inputs)
+    return "\n".join(lines) + "\n"
+
+
+def _format_tensors(
+    kind: str, tensors: Sequence[TensorSpec], *, ragged: bool = False
+) -> list[str]:
+    lines = [f"{kind} ["]
+    for one in tensors:
+        dims = ", ".join(map(str, one.dims))
+        # Sequences of several lengths make one batch: the Python model pads them.
+        free = " allow_ragged_batch: true" * (ragged and -1 in one.dims)
+        lines.append(
+            f'  {{ name: "{one.name}" data_type: TYPE_{one.datatype}'
+            f" dims: [ {dims} ]{free} }},"
+        )
+    lines[-1] = lines[-1].rstrip(",")
+    return [*lines, "]"]
+
+
+def _format_instances(made: Deployment) -> str:
+    count, kind = made.instance_group_count, made.instance_group_kind
+    return f"instance_group [ {{ count: {count} kind: {kind} }} ]"
+
+
+def _format_batching(made: Deployment) -> list[str]:
+    parts = [f"max_queue_delay_microseconds: {made.max_queue_delay_microseconds}"]
+    if made.preferred_batch_size:
+        sizes = ", ".join(map(str, made.preferred_batch_size))
+        parts.insert(0, f"preferred_batch_size: [ {sizes} ]")
+    return ["dynamic_batching {", *(f"  {part}" for part in parts), "}"]
+
+
+def _format_optimization(made: Deployment) -> list[str]:
+    if made.backend == "tensorrt" and made.capture_cuda_graph:
+        return ["optimization { cuda { graphs: true } }"]
+    if made.backend != "onnxruntime" or made.accelerator != "trt":
+        return []
+    mode = (made.accelerator_precision or "fp16").upper()
+    return [
+        "optimization {",
+        "  execution_accelerators {",
+        "    gpu_execution_accelerator : [ {",
+        '      name : "tensorrt"',
+        f'      parameters {{ key: "precision_mode" value: "{mode}" }}',
+        "    } ]",
+        "  }",
+        "}",
+    ]
+
+
+def _format_warm_up(inputs: Sequence[TensorSpec]) -> list[str]:
+    lines = ["model_warmup [ {", '  name: "zeros"', "  batch_size: 1"]
+    for one in inputs:
+        dims = ", ".join(str(max(1, size)) for size in one.dims)
+        lines.append(
+            f'  inputs {{ key: "{one.name}" value {{ data_type: TYPE_{one.datatype}'
+            f" dims: [ {dims} ] zero_data: true }} }}"
+        )
+    return [*lines, "} ]"]

@@ -1,0 +1,162 @@
+"""Writes a workload's model into a Triton model repository, and verifies it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_mlperf.api import registry
+from pytest_mlperf.api.engine import WritesOnnx
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.services.kserve import python_backend
+from pytest_mlperf.services.kserve.deployment import Deployment
+from pytest_mlperf.services.kserve.deployment import TensorSpec
+from pytest_mlperf.services.kserve.deployment import format_config
+from pytest_mlperf.services.kserve.tensors import DATATYPES
+
+WRITER = "onnxruntime"
+"""The engine that writes ONNX files in other precisions."""
+VERSION = "1"
+TOLERANCES = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.6}
+"""Precision -> how far an output may be from the source model's, as a share of that
+output's largest value. NVIDIA's scripts allow 5 of about 10 (BERT's logits)."""
+SAMPLES = 4
+"""Samples that are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A model in a repository, and how far it is from its source."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    differences: Mapping[str, float]
+    """Output -> largest difference as a share of the largest value."""
+
+
+def export_model(
+    workload: TensorWorkload,
+    name: str,
+    precision: str,
+    deployment: Deployment,
+    repository: Path,
+) -> ExportedModel:
+    """Write ``repository/name``: config.pbtxt and version 1.
+
+    Raises ``BuildFailed`` for a workload without an ONNX file, a precision that cannot
+    be written, and an export that does not compute what its source computes.
+    """
+    model = model_file(workload, "triton")
+    folder = repository / name
+    version = folder / VERSION
+    version.mkdir(parents=True, exist_ok=True)
+    path = version / "model.onnx"
+    writer = registry.load("engine", WRITER)
+    if not isinstance(writer, WritesOnnx):
+        raise BuildFailed(f"the engine {WRITER} writes no ONNX files; update it")
+    writer.write_onnx(model, precision, path)
+    differences = compare_models(model, path, precision, pick_batches(workload))
+    inputs, outputs = read_specs(path, model.outputs)
+    files = [folder / "config.pbtxt", path]
+    files[0].write_text(format_config(name, deployment, inputs, outputs), "utf-8")
+    if deployment.backend == "python":
+        source = Path(python_backend.__file__).read_text(encoding="utf-8")
+        files.append(version / "model.py")
+        files[-1].write_text(source, encoding="utf-8")
+    return ExportedModel(folder, tuple(files), differences)
+
+
+def pick_batches(workload: TensorWorkload) -> list[Batch]:
+    """Return some samples, each a batch."""
+    indices = range(min(SAMPLES, workload.dataset.total))
+    workload.dataset.load(indices)
+    try:
+        return [workload.dataset.gather([index]) for index in indices]
+    finally:
+        workload.dataset.unload(indices)
+
+
+def compare_models(
+    source: ModelFile, path: Path, precision: str, batches: Sequence[Batch]
+) -> dict[str, float]:
+    """Return each output's largest difference as a share of its largest value.
+
+    Raises ``BuildFailed`` for one beyond the precision's tolerance.
+    """
+    wanted = [_run_model(source.path, source.outputs, batch) for batch in batches]
+    actual = [_run_model(path, source.outputs, batch) for batch in batches]
+    differences = {
+        name: max(
+            measure_difference(one[place], two[place])
+            for one, two in zip(actual, wanted, strict=True)
+        )
+        for place, name in enumerate(source.outputs)
+    }
+    limit = TOLERANCES.get(precision, TOLERANCES["int8"])
+    for name, difference in differences.items():
+        if not difference <= limit:  # NaN too
+            raise BuildFailed(
+                f"{path}: output {name} differs from {source.path.name} by "
+                f"{difference:.3g} of its largest value, but should by at most "
+                f"{limit:g} in {precision}; choose another precision"
+            )
+    return differences
+
+
+def _run_model(path: Path, outputs: Sequence[str], batch: Batch) -> list[Array]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(path, options, providers=providers)
+    found: list[Array] = session.run(list(outputs), dict(batch))
+    return found
+
+
+def measure_difference(actual: Array, wanted: Array) -> float:
+    """Return the largest difference as a share of the largest value."""
+    largest = float(np.abs(wanted).max(initial=0.0)) or 1.0
+    return float(np.abs(actual - wanted).max(initial=0.0)) / largest
+
+
+def read_specs(
+    path: Path, outputs: Sequence[str]
+) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Return a graph's inputs, and these outputs, without their batch axis.
+
+    Raises ``BuildFailed`` for a graph whose batch is fixed.
+    """
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    chosen = [value for value in graph.output if value.name in outputs]
+    for value in inputs:
+        dims = value.type.tensor_type.shape.dim
+        if not dims or dims[0].HasField("dim_value"):
+            raise BuildFailed(
+                f"{path}: input {value.name} has no free batch axis, which dynamic "
+                "batching needs; export the model with a dynamic first axis"
+            )
+    return [_spec_of(v) for v in inputs], [_spec_of(v) for v in chosen]
+
+
+def _spec_of(value: Any) -> TensorSpec:
+    import onnx
+
+    kind = value.type.tensor_type
+    dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+    dims = [one.dim_value or -1 for one in kind.shape.dim]
+    return TensorSpec(value.name, DATATYPES[str(dtype)], tuple(dims[1:]))

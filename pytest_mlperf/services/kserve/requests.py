@@ -1,0 +1,74 @@
+"""A workload's samples as requests of the open inference protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+
+import numpy as np
+
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.services.kserve.tensors import encode_request
+
+
+@dataclass(slots=True)
+class TensorRequests:
+    """The requests whose samples are loaded; one sample each, or ``size`` of them.
+
+    Request ``i`` of several samples has those from ``i * size`` on.
+    """
+
+    dataset: Dataset
+    outputs: tuple[str, ...]
+    """Names, in the order in which the workload wants them; empty: the model's own."""
+    size: int = 1
+    length: int | None = None
+    """Sequences are padded to this many tokens; None: to the longest of a request."""
+    bodies: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return self.dataset.total // self.size
+
+    @property
+    def performance_count(self) -> int:
+        return max(1, self.dataset.performance_count // self.size)
+
+    def samples_of(self, index: int) -> list[int]:
+        """Return the samples of a request."""
+        return list(range(index * self.size, (index + 1) * self.size))
+
+    def gather(self, index: int) -> Batch:
+        """Return a request's arrays; its samples are loaded."""
+        batch: Mapping[str, Array] = self.dataset.gather(self.samples_of(index))
+        if self.length is None:
+            return batch
+        return {name: pad_axis(array, self.length) for name, array in batch.items()}
+
+    def load(self, indices: Sequence[int]) -> None:
+        """Write the requests of these samples. Untimed."""
+        self.dataset.load([one for index in indices for one in self.samples_of(index)])
+        for index in indices:
+            if index not in self.bodies:
+                self.bodies[index] = encode_request(self.gather(index), self.outputs)
+
+    def unload(self, indices: Sequence[int]) -> None:
+        """Forget the requests of these samples."""
+        for index in indices:
+            self.bodies.pop(index, None)
+        self.dataset.unload(
+            [one for index in indices for one in self.samples_of(index)]
+        )
+
+
+def pad_axis(array: Array, length: int) -> Array:
+    """Return an array whose axis 1 has ``length`` entries, zeros behind its own."""
+    lacking = length - array.shape[1]
+    if lacking <= 0:
+        return array
+    widths = [(0, 0), (0, lacking)] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, widths)
