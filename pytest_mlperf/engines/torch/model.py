@@ -24,9 +24,13 @@ from pytest_mlperf.engines.torch.host_fetch import find_copier
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import Program
 from pytest_mlperf.engines.torch.onnx_graph import read_graph
+from pytest_mlperf.engines.torch.recommender.load import load_recommender
+from pytest_mlperf.engines.torch.recommender.stream import RecommenderModel
+
+LoadedModel = stream.PackedModel | padded.PaddedModel | RecommenderModel
 
 
-def load_model(request: BuildRequest) -> stream.PackedModel | padded.PaddedModel:
+def load_model(request: BuildRequest) -> LoadedModel:
     """Read the graph, put the model on the device and compare it with fp32."""
     import torch
 
@@ -35,8 +39,10 @@ def load_model(request: BuildRequest) -> stream.PackedModel | padded.PaddedModel
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     device, precision = torch.device("cuda"), request.precision
-    model = model_file(request.workload, "torch")
+    model = model_file(request.workload, "torch", has_lookup=True)
     graph = read_graph(model.path, model.inputs, model.outputs)
+    if model.embedding is not None:
+        return load_recommender(request, model.embedding, graph)
     samples = verify.gather_samples(request.workload)
     program = Program(graph, device, torch.float32)
     reference = verify.run_program(program, samples)

@@ -22,8 +22,7 @@ from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
 
 if TYPE_CHECKING:
-    from pytest_mlperf.engines.torch.bert.stream import PackedModel
-    from pytest_mlperf.engines.torch.padded import PaddedModel
+    from pytest_mlperf.engines.torch.model import LoadedModel
 
 FP8_CAPABILITY = (8, 9)
 """Compute capability from which matrix units take fp8: Ada and Hopper."""
@@ -46,9 +45,7 @@ class TorchProvider:
         default_factory=lambda: {"int8": "fp16", "fp32": "fp16"}
     )
     """Benchmark's default precision -> this engine's, with the same accuracy target."""
-    _models: dict[str, PackedModel | PaddedModel] = field(
-        default_factory=dict, repr=False
-    )
+    _models: dict[str, LoadedModel] = field(default_factory=dict, repr=False)
 
     def unavailable(self) -> str | None:
         if not importlib.util.find_spec("torch"):
@@ -82,6 +79,7 @@ class TorchProvider:
                 "device": name,
                 "precision": request.precision,
                 "workload": request.workload.digest,
+                "options": sorted(request.options.items()),
                 "recipe": RECIPE,
             }
         )
@@ -114,15 +112,23 @@ class TorchProvider:
             return model.open()
         if not isinstance(model, PaddedModel):
             raise BuildFailed(
-                "results of an encoder do not stay on the device: the engine torch "
-                "packs them on the host; leave --mlperf-end-on-device away"
+                "results of an encoder or a recommender do not stay on the device: "
+                "the engine torch puts them together on the host; leave "
+                "--mlperf-end-on-device away"
             )
         return model.open(ends_on_device=True)
 
     def place(self, build: Build) -> DeviceDataset:
         """Return the dataset as one whose samples lie on the device."""
-        dataset = build.request.workload.dataset
-        return DeviceDataset(dataset, self._models[build.digest].store())
+        from pytest_mlperf.engines.torch.recommender.stream import RecommenderModel
+
+        dataset, model = build.request.workload.dataset, self._models[build.digest]
+        if isinstance(model, RecommenderModel):
+            raise BuildFailed(
+                "samples of a recommender do not stay on the device: they are pairs of "
+                "varying number; leave --mlperf-start-from-device away"
+            )
+        return DeviceDataset(dataset, model.store())
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         # While one stream's batch is copied, packed and answered, another computes.

@@ -1,0 +1,97 @@
+"""Rows of all tables in host memory that the device reads over the bus."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_mlperf.api.errors import BuildFailed
+
+_PORTABLE_AND_MAPPED = 1 | 2
+"""``cudaHostRegisterPortable | cudaHostRegisterMapped``."""
+
+
+@dataclass(slots=True)
+class HostRows:
+    """A tensor [rows, dimension] and where the device finds it."""
+
+    tensor: Any
+    address: int
+    """Of the first row, as kernels have it."""
+    _map: mmap.mmap
+
+    def close(self) -> None:
+        """Unregister the memory. Nothing may run on the device any more."""
+        import torch
+
+        torch.cuda.synchronize()
+        torch.cuda.cudart().cudaHostUnregister(self.tensor.data_ptr())
+
+
+def pin_rows(rows: int, dimension: int, dtype: Any) -> HostRows:
+    """Allocate pinned memory of exactly that size.
+
+    PyTorch's own pinned memory would be rounded up to a power of two. Raises
+    ``BuildFailed`` where the host has not that much or the driver refuses.
+    """
+    import torch
+
+    size = rows * dimension * dtype.itemsize
+    try:
+        room = mmap.mmap(-1, size)
+    except OSError as error:
+        raise BuildFailed(
+            f"the host has no {size / 1e9:.1f} GB for {rows:,} rows: {error}; take "
+            "fewer rows or a smaller type"
+        ) from error
+    room.madvise(mmap.MADV_HUGEPAGE)
+    flat = torch.frombuffer(room, dtype=dtype)
+    # Many threads touch the pages before the driver does, with one.
+    flat.zero_()
+    code = int(
+        torch.cuda.cudart().cudaHostRegister(
+            flat.data_ptr(), size, _PORTABLE_AND_MAPPED
+        )
+    )
+    if code:
+        raise BuildFailed(
+            f"the driver registers no {size / 1e9:.1f} GB of host memory (code "
+            f"{code}, should be 0); see ulimit -l and the memory of the machine"
+        )
+    tensor = flat.view(rows, dimension)
+    return HostRows(tensor, find_device_address(tensor.data_ptr()), room)
+
+
+def load_rows(path: Any, dtype: Any) -> HostRows:
+    """Copy a table file into pinned memory, converted."""
+    import torch
+
+    stored = np.load(path, mmap_mode="r")
+    pinned = pin_rows(len(stored), stored.shape[1], dtype)
+    step = max(1, (1 << 28) // stored.shape[1])
+    for first in range(0, len(stored), step):
+        part = torch.from_numpy(np.array(stored[first : first + step]))
+        pinned.tensor[first : first + step] = part
+    return pinned
+
+
+def find_device_address(address: int) -> int:
+    """Return where the device sees registered memory.
+
+    Raises ``BuildFailed`` for memory that is not registered.
+    """
+    driver = ctypes.CDLL("libcuda.so.1")
+    found = ctypes.c_uint64()
+    code = driver.cuMemHostGetDevicePointer_v2(
+        ctypes.byref(found), ctypes.c_void_p(address), 0
+    )
+    if code:
+        raise BuildFailed(
+            f"the device cannot read host memory at {address:#x} "
+            f"(cuMemHostGetDevicePointer returned {code}, should be 0)"
+        )
+    return found.value
