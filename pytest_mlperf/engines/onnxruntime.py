@@ -32,8 +32,9 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
-from pytest_mlperf.engines.calibration import calibration_reader
 from pytest_mlperf.engines.lookup import LookupEngine
+from pytest_mlperf.engines.onnx_precision import convert_to_fp16
+from pytest_mlperf.engines.onnx_precision import quantize_model
 
 CPU = "CPUExecutionProvider"
 MAX_STREAMS = 16
@@ -203,9 +204,9 @@ class OrtProvider:
         scratch = path.with_suffix(".making")
         try:
             if precision == "int8":
-                _quantize(model, scratch)
+                quantize_model(model, scratch)
             elif precision == "fp16":
-                _convert_to_fp16(model, scratch)
+                convert_to_fp16(model, scratch)
             elif precision == "fp32":
                 shutil.copyfile(model.path, scratch)
             else:
@@ -281,7 +282,7 @@ def _write_build(model: ModelFile, precision: str, provider: str, path: Path) ->
     scratch, quantized = path.with_suffix(".making"), path.with_suffix(".int8")
     source = model.path
     if precision == "int8":
-        _quantize(model, quantized)
+        quantize_model(model, quantized)
         source = quantized
     options = ort.SessionOptions()
     options.optimized_model_filepath = os.fspath(scratch)
@@ -289,57 +290,6 @@ def _write_build(model: ModelFile, precision: str, provider: str, path: Path) ->
     ort.InferenceSession(source, options, providers=[provider])
     scratch.replace(path)
     quantized.unlink(missing_ok=True)
-
-
-def _quantize(model: ModelFile, target: Path) -> None:
-    """Write the int8 model, with static scales if there are calibration samples."""
-    from onnxruntime import quantization as q
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    keep_fp32 = list(model.keep_fp32)
-    # Folds the casts of weights that are stored in fp16: the quantizer sees only
-    # initializers that feed an operator directly.
-    folded = target.with_suffix(".folded")
-    quant_pre_process(str(model.path), str(folded), skip_symbolic_shape=True)
-    try:
-        # No static scale fits the activations of a workload without calibration
-        # samples (transformers: F1 4 instead of 89 %): scales are found at run time.
-        if model.calibration is None:
-            q.quantize_dynamic(
-                folded,
-                target,
-                op_types_to_quantize=["MatMul"],
-                per_channel=True,
-                weight_type=q.QuantType.QInt8,
-                nodes_to_exclude=keep_fp32,
-            )
-            return
-        q.quantize_static(
-            folded,
-            target,
-            calibration_reader(model.calibration()),
-            quant_format=q.QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=q.QuantType.QUInt8,
-            weight_type=q.QuantType.QInt8,
-            calibrate_method=q.CalibrationMethod.MinMax,
-            nodes_to_exclude=keep_fp32,
-            # 7 bits: CPUs without VNNI add pairs of products in 16 bits.
-            reduce_range=True,
-        )
-    finally:
-        folded.unlink(missing_ok=True)
-
-
-def _convert_to_fp16(model: ModelFile, target: Path) -> None:
-    """Write the model with half-precision weights; its inputs and outputs stay."""
-    import onnx
-    from onnxruntime.transformers import float16
-
-    converted = float16.convert_float_to_float16(
-        onnx.load(str(model.path)), keep_io_types=True
-    )
-    onnx.save(converted, str(target))
 
 
 def _explain(error: Exception, model: ModelFile, precision: str) -> str:

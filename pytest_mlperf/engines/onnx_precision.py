@@ -1,0 +1,59 @@
+"""An ONNX model in another precision, by onnxruntime's own tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.engines.calibration import calibration_reader
+
+
+def quantize_model(model: ModelFile, target: Path) -> None:
+    """Write the int8 model, with static scales if there are calibration samples."""
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    keep_fp32 = list(model.keep_fp32)
+    # Folds the casts of weights that are stored in fp16: the quantizer sees only
+    # initializers that feed an operator directly.
+    folded = target.with_suffix(".folded")
+    quant_pre_process(str(model.path), str(folded), skip_symbolic_shape=True)
+    try:
+        # No static scale fits the activations of a workload without calibration
+        # samples (transformers: F1 4 instead of 89 %): scales are found at run time.
+        if model.calibration is None:
+            q.quantize_dynamic(
+                folded,
+                target,
+                op_types_to_quantize=["MatMul"],
+                per_channel=True,
+                weight_type=q.QuantType.QInt8,
+                nodes_to_exclude=keep_fp32,
+            )
+            return
+        q.quantize_static(
+            folded,
+            target,
+            calibration_reader(model.calibration()),
+            quant_format=q.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=q.QuantType.QUInt8,
+            weight_type=q.QuantType.QInt8,
+            calibrate_method=q.CalibrationMethod.MinMax,
+            nodes_to_exclude=keep_fp32,
+            # 7 bits: CPUs without VNNI add pairs of products in 16 bits.
+            reduce_range=True,
+        )
+    finally:
+        folded.unlink(missing_ok=True)
+
+
+def convert_to_fp16(model: ModelFile, target: Path) -> None:
+    """Write the model with half-precision weights; its inputs and outputs stay."""
+    import onnx
+    from onnxruntime.transformers import float16
+
+    converted = float16.convert_float_to_float16(
+        onnx.load(str(model.path)), keep_io_types=True
+    )
+    onnx.save(converted, str(target))
