@@ -37,6 +37,8 @@ OFFICIAL = Official(
         paths=(f"models/retinanet-resnext50-32x4d/{NAME}", f"models/{NAME}", NAME),
         origin="zenodo.org/record/6617879, 'retinanet 800x800, onnx' of"
         f" {INFERENCE}, folder vision/classification_and_detection",
+        urls=(f"https://zenodo.org/record/6617879/files/{NAME}",),
+        md5="4544f4e56e0a4684215831cc937ea45c",
     ),
     annotations=Source(
         paths=tuple(f"{f}/annotations/openimages-mlperf.json" for f in FOLDERS),

@@ -29,6 +29,7 @@ OFFICIAL = Official(
         paths=(f"models/SSDMobileNet/{NAME}", f"models/{NAME}", NAME),
         origin="zenodo.org/record/4735652, 'ssd-mobilenet 300x300, onnx, opset-11' of"
         f" {coco.INFERENCE}, folder vision/classification_and_detection",
+        urls=(f"https://zenodo.org/record/4735652/files/{NAME}",),
     ),
     annotations=coco.ANNOTATIONS,
     first_picture=coco.FIRST_PICTURE,

@@ -29,6 +29,7 @@ OFFICIAL = Official(
         paths=(f"models/SSDResNet34/{NAME}", f"models/{NAME}", NAME),
         origin="zenodo.org/record/4735664, 'ssd-resnet34 1200x1200, onnx, opset-11' of"
         f" {coco.INFERENCE}, folder vision/classification_and_detection",
+        urls=(f"https://zenodo.org/record/4735664/files/{NAME}",),
     ),
     annotations=coco.ANNOTATIONS,
     first_picture=coco.FIRST_PICTURE,

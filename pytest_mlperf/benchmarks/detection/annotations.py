@@ -18,7 +18,7 @@ from pytest_mlperf.benchmarks.imagenet.pictures import read_rgb
 REMEDY = "copy the file again from the dataset"
 FIELDS = {
     "images": ("id", "file_name", "width", "height"),
-    "annotations": ("id", "image_id", "category_id", "bbox"),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
     "categories": ("id",),
 }
 """Lists of an annotation file -> what each entry must have."""
@@ -72,6 +72,7 @@ def read_annotations(path: Path) -> Annotations:
                 f" instances_val2017.json does; {REMEDY}"
             )
         _check_entries(path, name, entries)
+    _check_images(path, content["images"])
     _check_boxes(path, content)
     return Annotations(content)
 
@@ -86,6 +87,21 @@ def _check_entries(path: Path, name: str, entries: Sequence[Any]) -> None:
             raise ValueError(
                 f"{path}: {name}[{number}] has no {missing[0]}, but should have"
                 f" {', '.join(required)}; {REMEDY}"
+            )
+
+
+def _check_images(path: Path, images: Sequence[Any]) -> None:
+    for number, image in enumerate(images):
+        name, numbers = image["file_name"], (image["width"], image["height"])
+        if not isinstance(name, str) or Path(name).name != name:
+            raise ValueError(
+                f"{path}: images[{number}] has the file_name {name!r}, but should have"
+                f" the name of a file, without folders; {REMEDY}"
+            )
+        if not all(isinstance(n, int) and n > 0 for n in numbers):
+            raise ValueError(
+                f"{path}: images[{number}] is {numbers[0]} x {numbers[1]}, but should"
+                f" have its width and height in pixels; {REMEDY}"
             )
 
 

@@ -14,6 +14,8 @@ COLUMNS = 7
 """Of an object in an answer: the sample's index, y_min, x_min, y_max, x_max as shares
 of the picture's sides, score, label; float32 each."""
 ROW_BYTES = 4 * COLUMNS
+UNKNOWN = -1
+"""Id of no category."""
 Floats = NDArray[np.float32]
 
 
@@ -74,7 +76,9 @@ def compute_map(
     y_min, x_min, y_max, x_max = (found[:, 1:5] * scale).T
     labels = found[:, 6].astype(np.int64)
     if categories is not None:
-        labels = categories[labels]
+        # A label that the dataset has not is of no category, and wrong.
+        known = (labels >= 0) & (labels < len(categories))
+        labels = np.where(known, categories[np.where(known, labels, 0)], UNKNOWN)
     columns = (
         annotations.image_ids[samples],
         x_min,

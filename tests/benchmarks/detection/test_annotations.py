@@ -41,6 +41,10 @@ BROKEN: dict[str, tuple[Change, str]] = {
         lambda c: c["annotations"][1].pop("bbox"),
         "annotations[1] has no bbox, but should have id, image_id, category_id, bbox",
     ),
+    "no area": (
+        lambda c: c["annotations"][1].pop("area"),
+        "annotations[1] has no area",
+    ),
     "short box": (
         lambda c: c["annotations"][2].update(bbox=[1, 2, 3]),
         "annotations[2] has the box [1, 2, 3], but should have [x, y, width, height]",
@@ -54,6 +58,14 @@ BROKEN: dict[str, tuple[Change, str]] = {
         "annotations[0] has the box [1, 2, 3, nan], but should have",
     ),
     "no size": (lambda c: c["images"][1].pop("width"), "images[1] has no width"),
+    "flat": (
+        lambda c: c["images"][1].update(height=0),
+        "images[1] is 200 x 0, but should have its width and height in pixels",
+    ),
+    "outside": (
+        lambda c: c["images"][1].update(file_name="../other.jpg"),
+        "images[1] has the file_name '../other.jpg', but should have the name of a",
+    ),
     "no entry": (lambda c: c["images"].append(7), "images[3] has no id"),
     "unknown picture": (
         lambda c: c["annotations"][0].update(image_id=1),

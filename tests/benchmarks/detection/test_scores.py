@@ -64,6 +64,17 @@ def test_labels_are_mapped_to_category_ids() -> None:
     assert score(shifted, table) == pytest.approx(100.0)
 
 
+@pytest.mark.parametrize("label", [-3, 0, 21, 1e9])
+def test_labels_of_no_category_are_wrong(label: float) -> None:
+    """With and without a table; the true ones among them still count."""
+    rows = make_rows()
+    rows[rows[:, 0] < PICTURES / 2, 6] = label
+    table = np.array([0, *range(1, synthetic.CLASSES + 1)])
+
+    assert 0 < score(rows) < 80
+    assert score(rows) == score(rows, table)
+
+
 def test_answers_are_read_back() -> None:
     """Float32 rows of seven, empty ones too."""
     rows = make_rows()
