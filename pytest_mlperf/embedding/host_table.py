@@ -27,6 +27,7 @@ class HostTable:
         self.counters = TierCounters()
         # Copy on write: an update never changes the file that a workload brings.
         self.rows: Array = np.load(path, mmap_mode="c")
+        self.dtype = self.rows.dtype
         self._version = 0
         self._writing = threading.Lock()
 

@@ -1,17 +1,26 @@
-"""The store that ``--mlperf-engine-options`` ask for."""
+"""The store that ``--mlperf-engine-options`` ask for, shared by a process's streams."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.embedding.cached_source import CachedSource
+from pytest_mlperf.embedding.database import DatabaseTable
+from pytest_mlperf.embedding.database import KeyValueStore
 from pytest_mlperf.embedding.host_table import HostTable
 from pytest_mlperf.embedding.protocol import RowSource
+from pytest_mlperf.embedding.redis_server import RedisStore
+from pytest_mlperf.embedding.rocksdb import RocksStore
+from pytest_mlperf.embedding.row_cache import RowCache
 from pytest_mlperf.embedding.store import CacheSettings
 from pytest_mlperf.embedding.store import EmbeddingStore
 
-OPTIONS = ("gpucacheper", "hit_rate_threshold", "policy")
+EXAMPLE = "gpucacheper=0.1,hit_rate_threshold=0.9,policy=lfu"
 
 
 def read_settings(options: Mapping[str, str]) -> CacheSettings:
@@ -27,16 +36,85 @@ def read_settings(options: Mapping[str, str]) -> CacheSettings:
         )
     except ValueError as error:
         raise BuildFailed(
-            f"--mlperf-engine-options: {error}; write for example "
-            "gpucacheper=0.1,hit_rate_threshold=0.9,policy=lfu"
+            f"--mlperf-engine-options: {error}; write for example {EXAMPLE}"
         ) from error
 
 
+@dataclass(slots=True)
+class _Shared:
+    store: EmbeddingStore
+    users: int
+
+
+_STORES: dict[tuple[object, ...], _Shared] = {}
+_OPENING = threading.Lock()
+
+
 def open_store(tables: EmbeddingTables, options: Mapping[str, str]) -> EmbeddingStore:
-    """Open the store of a model's tables as the engine options have it."""
-    return EmbeddingStore(tables, open_source(tables), read_settings(options))
+    """Open the store of a model's tables as the engine options have it.
+
+    The streams of a process share one: an update reaches all of them, and a database
+    can be open once. Each ``close_store`` undoes one call.
+    """
+    key = tables, tuple(sorted(options.items()))
+    with _OPENING:
+        shared = _STORES.get(key)
+        if shared is None:
+            settings = read_settings(options)
+            store = EmbeddingStore(tables, open_source(tables, options), settings)
+            shared = _STORES[key] = _Shared(store, 0)
+        shared.users += 1
+        return shared.store
 
 
-def open_source(tables: EmbeddingTables) -> RowSource:
-    """Open the tier that holds every row."""
-    return HostTable(tables.path)
+def close_store(store: EmbeddingStore) -> None:
+    """Close a store once nobody uses it any more."""
+    with _OPENING:
+        for key, shared in list(_STORES.items()):
+            if shared.store is store:
+                shared.users -= 1
+                if not shared.users:
+                    del _STORES[key]
+                    store.close()
+
+
+def open_source(tables: EmbeddingTables, options: Mapping[str, str]) -> RowSource:
+    """Open the tiers below the cache: host memory, or a share of it and a database."""
+    place, share = options.get("database", ""), options.get("host_share", "0")
+    if not place:
+        return HostTable(tables.path)
+    try:
+        slots = int(tables.rows * float(share))
+    except ValueError as error:
+        raise BuildFailed(
+            f"--mlperf-engine-options: host_share is {share!r}, but should be a share "
+            "of the rows such as 0.5"
+        ) from error
+    database = DatabaseTable(_open_database(place), tables)
+    if not slots:
+        return database
+    policy = read_settings(options).policy
+    cache = RowCache(slots, tables.dimension, database.dtype, policy)
+    return CachedSource(cache, database, "host memory")
+
+
+def _open_database(place: str) -> KeyValueStore:
+    kind, _, rest = place.partition(":")
+    if kind in ("redis", "rediss", "unix"):
+        return RedisStore(place)
+    if kind == "rocksdb" and rest:
+        try:
+            return RocksStore(Path(rest).expanduser())
+        except OSError as error:
+            raise BuildFailed(f"RocksDB {rest} cannot be opened: {error}") from error
+        except Exception as error:
+            if type(error) is not Exception:  # the binding has no type of its own
+                raise
+            raise BuildFailed(
+                f"RocksDB {rest} cannot be opened: {error}; another process may have "
+                "it open, or the folder holds something else"
+            ) from error
+    raise BuildFailed(
+        f"--mlperf-engine-options: database is {kind}:…, but should be rocksdb:FOLDER "
+        "or redis://HOST:PORT"
+    )

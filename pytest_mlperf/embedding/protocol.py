@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,10 @@ class RowSource(Protocol):
 
     @property
     def counters(self) -> TierCounters: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the rows: float16 or float32."""
 
     def fetch(self, keys: Keys) -> Array:
         """Return the rows of some keys: float16 or float32 [keys, dimension].

@@ -39,6 +39,7 @@ class RowCache:
             )
         self.counters = TierCounters()
         self._sets = max(1, slots // WAYS)
+        self.policy = policy
         self._is_lru = policy == "lru"
         self._clock = 0
         self._tags = np.full((self._sets, WAYS), EMPTY, np.int64)

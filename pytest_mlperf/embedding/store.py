@@ -20,6 +20,7 @@ from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.embedding.bare import find_rows
 from pytest_mlperf.embedding.bare import sum_vectors
+from pytest_mlperf.embedding.cached_source import CachedSource
 from pytest_mlperf.embedding.protocol import Keys
 from pytest_mlperf.embedding.protocol import RowSource
 from pytest_mlperf.embedding.protocol import StoreFailed
@@ -54,10 +55,8 @@ class EmbeddingStore:
     ) -> None:
         self.tables, self.source, self.settings = tables, source, settings
         slots = int(tables.rows * settings.gpucacheper)
-        dtype = source.fetch(np.zeros(1, np.int64)).dtype
-        self.cache = RowCache(slots, tables.dimension, dtype, settings.policy)
-        self._updates = 0
-        self._updating, self._caching = threading.Lock(), threading.Lock()
+        self.cache = RowCache(slots, tables.dimension, source.dtype, settings.policy)
+        self._tiers = CachedSource(self.cache, source)
         self._failure: Exception | None = None
         self._missing: queue.Queue[Keys | None] = queue.Queue(MOST_WAITING)
         self._inserter: threading.Thread | None = None
@@ -91,29 +90,14 @@ class EmbeddingStore:
             self.cache.counters.defaults += len(missing)
             self._insert_later(keys[missing])
             return rows
-        different, places = np.unique(keys[missing], return_inverse=True)
-        rows[missing] = self._fetch_and_insert(different)[places]
-        return rows
-
-    def _fetch_and_insert(self, keys: Keys) -> Array:
-        before = self._updates
-        rows = self.source.fetch(keys)
-        with self._caching:
-            # A row that was updated since must not enter the cache as it was.
-            if before == self._updates:
-                self.cache.insert(keys, rows)
-        return rows
+        return self._tiers.complete(keys, rows, missing)
 
     def update(self, keys: Keys, rows: Array) -> None:
         """Write rows [keys, dimension] while others are looked up; keys differ.
 
         A lookup that begins afterwards returns the new rows.
         """
-        with self._updating:
-            self.source.update(keys, rows)
-            with self._caching:
-                self._updates += 1
-                self.cache.update(keys, rows)
+        self._tiers.update(keys, rows)
 
     def _insert_later(self, keys: Keys) -> None:
         # Full: the rows are asked for again, and inserted then.
@@ -123,7 +107,7 @@ class EmbeddingStore:
     def _insert_missing(self) -> None:
         while (keys := self._missing.get()) is not None:
             try:
-                self._fetch_and_insert(np.unique(keys))
+                self._tiers.fetch_missing(np.unique(keys))
             except Exception as error:  # noqa: BLE001 - the next lookup raises it
                 self._failure = error
             self._missing.task_done()
@@ -136,15 +120,13 @@ class EmbeddingStore:
     @property
     def facts(self) -> dict[str, str]:
         """What was looked up where, for people."""
-        settings, cache = self.settings, self.cache
+        settings = self.settings
         waits = f"waits below a hit rate of {settings.hit_rate_threshold:g}"
         if settings.hit_rate_threshold == 1:
             waits = "every lookup waits for missing rows"
-        return {
-            "embedding cache": f"{cache.slots:,} of {self.tables.rows:,} rows "
-            f"({settings.policy}), {waits}; {cache.counters.describe()}",
-            f"embedding {self.source.name}": self.source.counters.describe(),
-        }
+        facts = self._tiers.describe()
+        share = f"{self.cache.slots / self.tables.rows:.1%} of all rows, {waits}"
+        return {**facts, "embedding cache": f"{share}; {facts['embedding cache']}"}
 
     def close(self) -> None:
         """End the background thread and let go of the tiers."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.embedding.options import close_store
 from pytest_mlperf.embedding.store import EmbeddingStore
 
 
@@ -31,4 +32,4 @@ class LookupEngine:
 
     def close(self) -> None:
         self.dense.close()
-        self.store.close()
+        close_store(self.store)

@@ -1,0 +1,225 @@
+"""RocksDB and Redis behind the cache: whole rows, named failures, nothing lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
+from pytest_mlperf.embedding.bare import sum_rows
+from pytest_mlperf.embedding.options import close_store
+from pytest_mlperf.embedding.options import open_source
+from pytest_mlperf.embedding.options import open_store
+from pytest_mlperf.embedding.protocol import StoreFailed
+from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
+from tests.support.recommenders import make_tables
+from tests.support.redis_server import RedisServer
+
+KEYS = st.lists(st.integers(0, 102), min_size=1, max_size=40)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("lookup"), KEYS),
+        st.tuples(st.just("update"), KEYS.map(lambda keys: sorted(set(keys)))),
+    ),
+    max_size=8,
+)
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from pytest_mlperf.embedding.options import open_source
+from tests.support.recommenders import make_tables
+tables, rows = make_tables(Path(sys.argv[1]))
+source = open_source(tables, {"database": sys.argv[2]})
+keys = np.arange(103)
+for version in range(1, 100000):
+    source.update(keys, rows + 1000 * version)
+    print(version, flush=True)
+"""
+"""Rewrites all rows again and again, and prints each version that is durable."""
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    pytest.importorskip("redis")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["rocksdb", "redis"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database as the option names it."""
+    if request.param == "rocksdb":
+        pytest.importorskip("rocksdict")
+        return f"rocksdb:{tmp_path / 'rows'}"
+    server: RedisServer = request.getfixturevalue("redis")
+    return server.url
+
+
+def test_a_lookup_returns_what_was_written_last_through_three_tiers(
+    place: str, tmp_path: Path
+) -> None:
+    """Cache, host memory and database agree after any steps."""
+    tables, rows = make_tables(tmp_path)
+    written = rows.copy()
+    options = {"database": place, "host_share": "0.3", "gpucacheper": "0.1"}
+    store = open_store(tables, options)
+
+    @settings(max_examples=10, deadline=None)
+    @given(STEPS)
+    def run(steps: list[tuple[str, list[int]]]) -> None:
+        for number, (step, listed) in enumerate(steps):
+            keys = np.array(listed)
+            if step == "update":
+                written[keys] = keys[:, None] + 1000 * (number + 1)
+                store.update(keys, written[keys])
+            else:
+                assert store.lookup(keys).tolist() == written[keys].tolist()
+
+    run()
+    store.update(np.arange(103), rows)
+    store.lookup(np.arange(103))
+    facts = store.facts
+    close_store(store)
+
+    assert [*facts] == [
+        "embedding cache",
+        "embedding host memory",
+        next(name for name in facts if "R" in name),
+    ]
+
+
+def test_a_database_is_filled_once_and_never_with_other_tables(
+    place: str, tmp_path: Path
+) -> None:
+    """What was updated is there after opening again; other tables are refused."""
+    tables, rows = make_tables(tmp_path)
+    other = tmp_path / "other"
+    other.mkdir()
+    others, _ = make_tables(other, sizes=(5,))
+    first = open_source(tables, {"database": place})
+    first.update(np.array([7]), rows[:1] - 1)
+    first.close()
+
+    again = open_source(tables, {"database": place})
+    found = again.fetch(np.array([7, 8]))
+    again.update(np.array([7]), rows[7:8])
+    again.close()
+
+    assert found[:, 0].tolist() == [-1, 8]
+    with pytest.raises(BuildFailed, match="holds other tables"):
+        open_source(others, {"database": place})
+
+
+def test_a_killed_writer_loses_nothing_that_was_acknowledged(
+    place: str, tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of writes: the database opens, no row is torn or old."""
+    tables, rows = make_tables(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path), place],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as writer:
+        assert writer.stdout is not None
+        lines = [writer.stdout.readline() for _ in range(20)]
+        writer.kill()
+        lines += writer.stdout.readlines()
+    acknowledged = int([line for line in lines if line.strip()][-1])
+
+    source = open_source(tables, {"database": place})
+    found = source.fetch(np.arange(103))
+    source.update(np.arange(103), rows)
+    source.close()
+
+    assert (found == found[:, :1]).all()
+    versions = (found - rows) / 1000
+    assert versions.min() >= acknowledged
+
+
+def test_a_killed_redis_is_named_and_has_everything_when_it_is_back(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    """The lookup fails with the server's address; then it answers again."""
+    tables, rows = make_tables(tmp_path)
+    source = open_source(tables, {"database": redis.url})
+    source.update(np.array([3]), rows[:1] - 5)
+    redis.kill()
+
+    with pytest.raises(StoreFailed, match=rf"Redis 127.0.0.1:{redis.port} failed: "):
+        source.fetch(np.array([3]))
+    redis.start()
+    found = source.fetch(np.array([3, 4]))
+    source.update(np.array([3]), rows[3:4])
+    source.close()
+
+    assert found[:, 0].tolist() == [-5, 4]
+
+
+def test_streams_share_a_store_and_the_engine_answers_from_the_database(
+    place: str, tmp_path: Path
+) -> None:
+    """Two streams of one build, each pair's vectors those of the file."""
+    if place.startswith("redis"):
+        pytest.skip("the server has the rows of the other tests")
+    workload = open_embedded("dlrm")
+    options = {"database": place, "host_share": "0.5"}
+    build = ONNXRUNTIME.build(BuildRequest(workload, "fp32", tmp_path, options))
+    streams = [ONNXRUNTIME.open(build, 1) for _ in range(2)]
+    tables, batch = workload.model.embedding, workload.dataset.gather([0, 1])
+    assert tables is not None
+    store = open_store(tables, options)
+
+    vectors = store.lookup_batch(batch["keys"])
+    scores = [stream.infer(batch, 2)[0] for stream in streams]
+    close_store(store)
+    for stream in streams:
+        stream.close()
+
+    expected = sum_rows(np.load(tables.path).astype(np.float32), tables, batch["keys"])
+    assert vectors.tolist() == expected.tolist()
+    assert scores[0].tolist() == scores[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"database": "mysql:x"}, "should be rocksdb:FOLDER or redis://HOST:PORT"),
+        ({"database": "rocksdb:"}, "should be rocksdb:FOLDER"),
+    ],
+)
+def test_databases_that_are_none_are_refused(
+    tmp_path: Path, options: dict[str, str], message: str
+) -> None:
+    """With the two forms that there are."""
+    with pytest.raises(BuildFailed, match=message):
+        open_source(make_tables(tmp_path)[0], options)
+
+
+def test_a_row_that_somebody_deleted_is_named(tmp_path: Path) -> None:
+    """A hole is no default vector."""
+    rocksdict = pytest.importorskip("rocksdict")
+    tables, _ = make_tables(tmp_path)
+    folder = tmp_path / "rows"
+    open_source(tables, {"database": f"rocksdb:{folder}"}).close()
+    database = rocksdict.Rdict(str(folder), rocksdict.Options(raw_mode=True))
+    database.delete((5).to_bytes(8, "big"))
+    database.close()
+    source = open_source(tables, {"database": f"rocksdb:{folder}"})
+
+    with pytest.raises(StoreFailed, match=r"no row for 1 of 2 keys \(first: 5\)"):
+        source.fetch(np.array([4, 5]))
+    source.close()
