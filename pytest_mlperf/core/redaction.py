@@ -56,7 +56,7 @@ _SCHEME = rf"(?:{_SCHEMES})?"
 _PATTERNS = tuple(
     re.compile(f"(?i){pattern}")
     for pattern in (
-        r"(://)[^/\s@\"'?#]{1,256}(?=@)",
+        r"(://)[^/\s@\"']{1,256}(?=@)",
         r"(\bbearer\s+)(?=\S{0,256}\d)[\w.~+/=-]{8,}",
         rf"""(\bauthorization["']?\s*[:=]\s*["']?{_SCHEME})(?!{_SCHEMES}){_VALUE}{{4,}}""",
         rf"""((?<![a-z]){_KEY}["']?\s*=\s*[\["']*){_VALUE}{{4,}}""",
@@ -92,12 +92,14 @@ class Redactor:
 
     def add_url(self, url: str) -> None:
         """Hide what a URL holds of passwords, keys and fragments."""
+        text = url.partition("://")[2] or url
+        # A password may have # and ? in it, which should have been quoted.
+        credentials, sign, _ = text.partition("/")[0].rpartition("@")
         try:
-            parts = urlsplit(url if "://" in url else f"http://{url}")
+            parts = urlsplit(f"http://{text.removeprefix(credentials + sign)}")
             queries = parse_qsl(parts.query, keep_blank_values=True)
         except ValueError:
             return
-        credentials, sign, _ = parts.netloc.rpartition("@")
         user, _, password = credentials.partition(":")
         keys = [value for name, value in queries if _KEY_NAME.search(name)]
         for text in (password or user * bool(sign), parts.fragment, *keys):

@@ -113,6 +113,7 @@ def test_each_line_of_a_token_with_a_line_break_is_hidden() -> None:
         ("env HF_TOKEN=hf_ab1 serve", "env HF_TOKEN=*** serve"),
         ("http://h:1/v1?api_key=a&x=1", "http://h:1/v1?api_key=***&x=1"),
         ("http://me:pw@h:1/v1", "http://***@h:1/v1"),
+        ("http://me:p#w?d@h:1/v1", "http://***@h:1/v1"),
         ("Authorization: Bearer abcd", "Authorization: Bearer ***"),
         ("Authorization: Basic bWU6cHc=", "Authorization: Basic ***"),
         ('{"api_key": ["abcd"], "n": 1}', '{"api_key": ["***"], "n": 1}'),
@@ -153,8 +154,10 @@ def test_a_named_secret_is_hidden_wherever_it_turns_up() -> None:
     redactor.add_command(["serve", "--api-key", "s3same", "--http", "http://h/#frag-1"])
     redactor.add_url("h:1?api_key=query-1&lang=en-US")
     redactor.add_url("http://me:pass-1@h")
+    redactor.add_url("http://me:pass#2?x@h/y?token=query-2")
 
-    for secret in ("s3same", "frag-1", "query-1", "pass-1"):
+    secrets = ("s3same", "frag-1", "query-1", "pass-1", "pass#2?x", "query-2")
+    for secret in secrets:
         assert redactor.redact(f"I know {secret}.") == f"I know {HIDDEN}."
     assert redactor.redact("me and en-US") == "me and en-US"
 
