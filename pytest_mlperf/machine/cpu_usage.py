@@ -111,6 +111,14 @@ def read_ticks(
     return found
 
 
+def read_family_s(pid: int, *, with_self: bool = True) -> float:
+    """Return the CPU seconds of a process and its descendants, or of those alone."""
+    found = read_ticks()
+    family = find_family(pid, found) - (frozenset() if with_self else {pid})
+    ticks = sum(found[one].ticks for one in family if one in found)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def find_family(pid: int, processes: Mapping[int, ProcessTicks]) -> frozenset[int]:
     """Return a process and all its descendants."""
     children: dict[int, list[int]] = {}

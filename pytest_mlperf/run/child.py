@@ -58,6 +58,8 @@ class PipeChannel:
         self._phase = ""
         self._entered = time.monotonic()
         self._marks = 0
+        self._beats_s = 0.0
+        """CPU seconds of the heartbeats."""
         self._sut: Counted | None = None
         self._total: int | None = None
         self._expected_s: float | None = None
@@ -150,6 +152,7 @@ class PipeChannel:
                     self._devices(),
                     self._pace.count_work(),
                     self._pace.longest_rest_s,
+                    read_cpu_s() - self._beats_s,
                 )
             )
 
@@ -157,6 +160,13 @@ class PipeChannel:
         while True:
             time.sleep(BEAT_S)
             self._send_beat()
+            self._beats_s = time.thread_time()
+
+
+def read_cpu_s() -> float:
+    """Return the CPU seconds of this process and of its children that have ended."""
+    ended = os.times()
+    return time.process_time() + ended.children_user + ended.children_system
 
 
 def describe_cause(error: BaseException) -> str:

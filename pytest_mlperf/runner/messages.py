@@ -212,6 +212,8 @@ class Heartbeat:
     A watchdog sees life in it while nothing is outstanding."""
     longest_rest_s: float = 0.0
     """The most that LoadGen waits between two queries of a light load."""
+    cpu_s: float = 0.0
+    """CPU seconds of the runner, and of its children that ended; without heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)

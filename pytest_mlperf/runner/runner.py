@@ -138,7 +138,9 @@ class Runner:
                     was_idle = False
                     self.kill()
                     process = self._send(command)
-                elif complaint := watch.complaint(process.pipe.unfinished_s):
+                elif complaint := watch.complaint(
+                    process.pipe.unfinished_s, process.pid
+                ):
                     raise self._stopped(complaint, process, watch, task)
         except RequirementMissing:
             raise

@@ -6,11 +6,16 @@ import time
 from dataclasses import dataclass
 from dataclasses import field
 
+from pytest_mlperf.machine.cpu_usage import read_family_s
 from pytest_mlperf.runner.messages import DeviceStatus
 from pytest_mlperf.runner.messages import Heartbeat
 
 UNTIMED = frozenset({"open", "build"})
 """Phases that may take long without a sign of life: downloads, engine builds."""
+LEAST_CPU_S = 0.01
+"""What the kernel counts in."""
+HEARD_S = 2.0
+"""A runner without a heartbeat for this long sends none now."""
 START_S = 300.0
 """A process may take this long to start: from a cold disk, beside other programs."""
 
@@ -37,6 +42,10 @@ class Watch:
     _heard: float = field(default_factory=time.monotonic)
     _work: int = 0
     _worked: float = field(default_factory=time.monotonic)
+    _cpu: dict[str, float] = field(default_factory=dict)
+    """What used CPU time -> its seconds."""
+    _used: float = field(default_factory=time.monotonic)
+    _looked: float = 0.0
     _devices: dict[str, tuple[object, float]] = field(default_factory=dict)
 
     def see(self, beat: Heartbeat) -> None:
@@ -46,7 +55,8 @@ class Watch:
         state = (beat.phase, beat.issued, beat.completed, beat.marks, shares)
         if state != self._state:
             self._state, self._changed = state, self._heard
-            self._worked = self._heard
+            self._worked = self._used = self._heard
+        self._note_cpu("runner", beat.cpu_s)
         if beat.work != self._work:
             self._work, self._worked = beat.work, self._heard
         for device in beat.devices:
@@ -56,12 +66,33 @@ class Watch:
                 self._devices[device.name] = (own, self._heard)
         self.last = beat
 
-    def complaint(self, unfinished_s: float = 0.0) -> str | None:
+    def _look_at_cpu(self, pid: int) -> None:
+        # Only where it counts: all processes of the machine are looked through.
+        now = time.monotonic()
+        beat = self.last
+        is_quiet = now - self._used >= self.stall_s / 2
+        if beat and beat.phase in UNTIMED and is_quiet and now - self._looked >= 1:
+            self._looked = now
+            # Heartbeats use some, and tell of all else that the runner uses.
+            is_silent = now - self._heard >= HEARD_S
+            whose = "all" if is_silent else "children"
+            self._note_cpu(whose, read_family_s(pid, with_self=is_silent))
+
+    def _note_cpu(self, whose: str, seconds: float) -> None:
+        before = self._cpu.setdefault(whose, seconds)
+        if seconds - before >= LEAST_CPU_S:
+            self._cpu[whose], self._used = seconds, time.monotonic()
+
+    def complaint(self, unfinished_s: float = 0.0, pid: int = 0) -> str | None:
         """Return what is wrong, or None while all is well.
 
         ``unfinished_s``: for how long no more came of a message that has begun.
+        ``pid``: the runner, whose CPU time is looked at where it says nothing.
         """
         now = time.monotonic()
+        if pid:
+            self._look_at_cpu(pid)
+        knows_cpu = pid or now - self._heard < HEARD_S
         beat = self.last
         phase = beat.phase if beat else ""
         devices = beat.devices if beat else ()
@@ -82,6 +113,10 @@ class Watch:
             what += ", in the middle of a message," if unfinished_s else ""
         elif self.stuck:
             what, (limit, option) = f"no progress of {self.stuck.name}", stall
+        elif (
+            phase in UNTIMED and knows_cpu and not busy and now - self._used >= stall[0]
+        ):
+            what, (limit, option) = "no progress, and no CPU time used,", stall
         elif self._at_rest() and not busy and now - self._worked >= rest[0]:
             what, (limit, option) = "LoadGen issues nothing and writes nothing", rest
         elif now - self._changed >= patience[0]:

@@ -85,6 +85,33 @@ def test_a_damaged_pipe_costs_one_item(
     assert after.metrics == {"acc": 100.0}
 
 
+@pytest.mark.parametrize(
+    ("engine", "cause"),
+    [
+        ("BUILD_STOPS", "a signal .SIGSTOP. had stopped process"),
+        ("BUILD_WAITS", "raise --mlperf-stall SECONDS"),
+    ],
+)
+def test_a_build_that_does_nothing_is_stalled(
+    runner: Runner, tmp_path: Path, engine: str, cause: str
+) -> None:
+    """Long before the build's time is over."""
+    task = doubles.make_task(tmp_path / "a", pipe_doubles.spec(engine))
+    idle = "no progress, and no CPU time used, for 3 s in phase build"
+    with pytest.raises(RunFailed, match=f"{idle}.*{cause}"):
+        runner.run(task)
+
+
+def test_a_build_whose_compiler_works_is_not_stalled(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """For longer than the stall time nothing is heard of it but that it uses a CPU."""
+    name = pipe_doubles.spec("BUILD_WORKS")
+    result = runner.run(doubles.make_task(tmp_path, name, mode=Mode.ACCURACY))
+
+    assert result.build
+
+
 DEVICE_FAULTS = {
     "ONE_WRITES_TEXT": r"device 1 \(second\): its pipe is damaged: found b'loss",
     "ONE_STOPS_MIDWAY": (

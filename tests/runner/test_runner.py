@@ -76,6 +76,7 @@ def resting(work: int = 0, rest_s: float = 0.0) -> Heartbeat:
         # Builds and downloads may be silent for long.
         [(1.0, Heartbeat("build"))],
         [(1.0, Heartbeat("open"))],
+        [(float(t), Heartbeat("build", cpu_s=t // 8)) for t in range(1, 99)],
         # A probe shows life by its marks.
         [(float(t), Heartbeat("probe", marks=t)) for t in range(1, 99, 4)],
         # A run shows it by what it completes.
@@ -101,9 +102,14 @@ def test_the_watchdog_lets_slow_runs_be(
         ([], 300, "no sign of life for 300 s in phase start.*--mlperf-stall SECONDS"),
         ([(1.0, Heartbeat("build"))], 101, "no sign of life for 100 s in phase build"),
         (
-            [(float(t), Heartbeat("build")) for t in range(1, 120)],
+            [(float(t), Heartbeat("build", cpu_s=t)) for t in range(1, 120)],
             120,
             r"no progress for 100 s in phase build.*--mlperf-build-timeout SECONDS",
+        ),
+        (
+            [(float(t), Heartbeat("open", cpu_s=7)) for t in range(1, 12)],
+            11.5,
+            "no progress, and no CPU time used, for 10 s in phase open.*--mlperf-stall",
         ),
         ([(1.0, Heartbeat("probe"))], 11, "no sign of life for 10 s in phase probe"),
         ([(1.0, Heartbeat("run"))], 11, "no sign of life for 10 s in phase run"),

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,6 +94,38 @@ class LosesAnswers(doubles.Double):
         return doubles.Double.build(self, request)
 
 
+def stop(request: BuildRequest) -> None:  # noqa: ARG001 - one shape
+    """Stop the process, as a debugger or a batch system does."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def wait_for_ever(request: BuildRequest) -> None:  # noqa: ARG001 - one shape
+    """Wait for what never comes."""
+    threading.Event().wait()
+
+
+WORK = "import time\nuntil = time.monotonic() + 5\nwhile time.monotonic() < until: pass"
+
+
+def work(request: BuildRequest) -> None:  # noqa: ARG001 - one shape
+    """Have a compiler work for five seconds, and say nothing."""
+    subprocess.run([sys.executable, "-c", WORK], check=True, timeout=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Builds(doubles.Double):
+    """What it does first to build."""
+
+    first: Any = work
+
+    def build(self, request: BuildRequest) -> Build:
+        self.first(request)
+        return doubles.Double.build(self, request)
+
+
+BUILD_STOPS = Builds(doubles.echo, first=stop)
+BUILD_WAITS = Builds(doubles.echo, first=wait_for_ever)
+BUILD_WORKS = Builds(doubles.echo, first=work)
 WRITES_TEXT = doubles.Double(partial(writing_astray, text=b"loss: 0.25\n" * 9))
 WRITES_HUGE_SIZE = doubles.Double(partial(writing_astray, text=b"\x7f\xff\xff\xff"))
 WRITES_OUR_MARK = doubles.Double(partial(writing_astray, text=b"\xffMLP" + b"~" * 99))
