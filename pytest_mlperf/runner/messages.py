@@ -42,10 +42,7 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """Where the service of a cell is and how it is to be asked.
-
-    No secret is in it: the token stays in the environment variable that it names.
-    """
+    """Where the service of a cell is and how it is asked; no secret is in it."""
 
     urls: tuple[str, ...] = ()
     """Of servers that run already; empty: one is started."""
@@ -208,8 +205,7 @@ class Heartbeat:
     devices: tuple[DeviceStatus, ...] = ()
     """Of a run over several devices."""
     work: int = 0
-    """What LoadGen itself did: it lists queries before a run and writes logs after it.
-    A watchdog sees life in it while nothing is outstanding."""
+    """What LoadGen itself did: life where nothing is outstanding."""
     longest_rest_s: float = 0.0
     """The most that LoadGen waits between two queries of a light load."""
     cpu_s: float = 0.0
