@@ -152,6 +152,18 @@ class ChoosesPrecision(Protocol):
 
 
 @runtime_checkable
+class ComparesPrecisions(Protocol):
+    """A provider some of whose precisions are not faster on every CPU."""
+
+    @property
+    def more_exact(self) -> Mapping[str, tuple[str, ...]]:
+        """A benchmark's default precision -> more exact ones, which keep the same
+        accuracy target. Where nobody chose and the CPU has no instructions made for
+        int8, they are timed beside the default, and the fastest is run.
+        """
+
+
+@runtime_checkable
 class ChecksInOwnProcess(Protocol):
     """A provider whose ``unavailable`` loads a framework or a GPU's driver."""
 

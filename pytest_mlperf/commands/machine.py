@@ -7,13 +7,20 @@ import os
 import sys
 from pathlib import Path
 
+from pytest_mlperf.api import registry
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.config.option_types import resolve_benchmark
+from pytest_mlperf.core.residency.bandwidth import LINKS
+from pytest_mlperf.core.residency.bandwidth import format_links
 from pytest_mlperf.core.residency.rules import Claim
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.residency.rules import Residency
+from pytest_mlperf.core.residency.rules import format_needs
 from pytest_mlperf.core.residency.rules import format_proof
 from pytest_mlperf.machine import host_checks
 from pytest_mlperf.machine.devices import find_devices
+from pytest_mlperf.machine.instruction_sets import describe_instruction_sets
+from pytest_mlperf.machine.instruction_sets import read_instruction_sets
 from pytest_mlperf.machine.numa import OFF
 from pytest_mlperf.machine.numa import format_numa
 from pytest_mlperf.machine.system import System
@@ -36,7 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--proof",
         metavar="BENCHMARK",
-        help="compute whether this benchmark may start from the device at --rate",
+        help="compute whether this benchmark may start from the device at --rate; "
+        "without it, what a sample takes and how many a second each link carries",
+    )
+    parser.add_argument(
+        "--link",
+        metavar="GB/S",
+        type=float,
+        action="append",
+        default=[],
+        help="another link of the table, 10^9 bytes a second each way; repeatable",
     )
     parser.add_argument(
         "--rate", type=float, metavar="X", help="measured samples/s of one device"
@@ -55,6 +71,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the machine and return the exit code."""
+    benchmark = ""
+    if arguments.proof:
+        try:
+            benchmark = find_benchmark(arguments.proof)
+        except ValueError as error:
+            sys.stderr.write(f"--proof: {arguments.proof!r}, but should be {error}\n")
+            return IMPOSSIBLE
     try:
         system = detect_system(arguments.system)
     except (SystemFileError, ValueError) as error:
@@ -76,16 +99,42 @@ def run(arguments: argparse.Namespace) -> int:
         )
         lines.append(f"pinned memory, GB/s: {speeds}; {probe.device}")
     sys.stdout.write("\n".join(lines) + "\n")
-    if not arguments.proof:
+    if not benchmark:
         return ADVISED if is_advised else GOOD
-    if not arguments.rate or arguments.rate < 0:
-        sys.stderr.write("--proof needs --rate X, the measured samples/s of a device\n")
-        return IMPOSSIBLE
+    return print_proof(arguments, benchmark, system, probe)
+
+
+def find_benchmark(name: str) -> str:
+    """Return the benchmark of any usual spelling: ``BERT-99``, ``SSDResNet34``.
+
+    The text of a ``ValueError`` completes "but should be …".
+    """
+    from pytest_mlperf.core.rounds import names
+
+    installed = {one: one for one in registry.names("benchmark")} | registry.aliases()
+    found = names.resolve_benchmark(name)
+    return found[0] if found else resolve_benchmark(name, installed)
+
+
+def print_proof(
+    arguments: argparse.Namespace, benchmark: str, system: System, probe: Probe | None
+) -> int:
+    """Print what samples take and, at a rate, the proof; return the exit code."""
     residency = Residency(start=True, end=arguments.end)
     claim = Claim(residency, system.name, system.on_device, arguments.type_bytes, probe)
-    decision = claim.decide(arguments.proof, arguments.rate)
-    sys.stdout.write(f"\n{format_proof(decision)}")
-    return GOOD if decision.granted else ADVISED
+    try:
+        links = dict(LINKS)
+        for speed in arguments.link:
+            links[f"--link {speed:g}"] = speed * 1e9
+        table = format_links(benchmark, arguments.type_bytes, links)
+        decision = claim.decide(benchmark, arguments.rate or 1.0)
+    except ValueError as error:
+        sys.stderr.write(f"--rate, --type-bytes or --link: {error}\n")
+        return IMPOSSIBLE
+    text = format_proof(decision) if arguments.rate else format_needs(decision)
+    title = f"most samples/s of one device running {benchmark}, by link"
+    sys.stdout.write(f"\n{text}\n" + "\n".join([f"{title}:", *table, ""]))
+    return GOOD if decision.granted or not arguments.rate else ADVISED
 
 
 def describe_machine(system: System, root: Path = Path("/")) -> tuple[list[str], bool]:
@@ -96,6 +145,8 @@ def describe_machine(system: System, root: Path = Path("/")) -> tuple[list[str],
     for device in find_devices(system, os.environ):
         shown = f" [{device.visible}]" if device.visible else ""
         lines.append(f"device {device.index}: {device.name}{shown}")
+    sets = describe_instruction_sets(read_instruction_sets(root))
+    lines.append(f"instruction sets: {sets}")
     lines.append(f"NUMA: {_describe_numa(system, root)}")
     settings = [*host_checks.read_settings(system.cpus, None, root)]
     if load := host_checks.read_load(root):

@@ -33,6 +33,8 @@ from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.lookup import LookupEngine
+from pytest_mlperf.engines.onnx_build import write_build
+from pytest_mlperf.engines.onnx_build import write_sidecar
 from pytest_mlperf.engines.onnx_precision import convert_to_fp16
 from pytest_mlperf.engines.onnx_precision import quantize_model
 
@@ -105,6 +107,9 @@ class OrtProvider:
     precisions: tuple[str, ...] = ("fp32", "int8")
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     answers: bool = False
+    more_exact: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"int8": ("fp32",)}
+    )
     options: Mapping[str, str] = field(
         default_factory=lambda: {"provider": "the execution provider, such as CUDA"}
     )
@@ -133,18 +138,17 @@ class OrtProvider:
 
         graphs = _find_graphs(request.workload)
         provider = _find_provider(request.options.get("provider"), ort)
-        digest = content_hash(
-            {
-                "engine": "onnxruntime",
-                "version": ort.__version__,
-                "provider": provider,
-                "precision": request.precision,
-                "workload": request.workload.digest,
-                "keep_fp32": sum((g.keep_fp32 for g in graphs.values()), ()),
-                "device": _cpu_model(),
-                "recipe": 3,
-            }
-        )
+        parts = {
+            "engine": "onnxruntime",
+            "version": ort.__version__,
+            "provider": provider,
+            "precision": request.precision,
+            "workload": request.workload.digest,
+            "keep_fp32": sum((g.keep_fp32 for g in graphs.values()), ()),
+            "device": _cpu_model(),
+            "recipe": 3,
+        }
+        digest = content_hash(parts)
         path = _graph_path(request.cache / "onnxruntime", digest, "")
         started = time.monotonic()
         # Two sessions on one host may want the same build: one makes it.
@@ -155,7 +159,7 @@ class OrtProvider:
                 if target.is_file():
                     continue
                 try:
-                    _write_build(graph, request.precision, provider, target)
+                    write_build(graph, request.precision, provider, target)
                 except RequirementMissing:
                     raise
                 except Exception as error:
@@ -163,6 +167,8 @@ class OrtProvider:
                     raise BuildFailed(text) from error
                 seconds = time.monotonic() - started
                 report = f"built {digest[:12]} in {seconds:.1f} s"
+            if not (sidecar := path.with_suffix(".json")).is_file():
+                write_sidecar(sidecar, request, graphs, parts)
         facts = {"provider": provider, "onnxruntime": ort.__version__}
         uses_gpu = provider != CPU
         device = "" if uses_gpu else "CPU"
@@ -274,22 +280,6 @@ def _find_provider(name: str | None, ort: Any) -> str:
         f"onnxruntime has no execution provider {name!r}; here it has "
         f"{', '.join(legal)}: install the onnxruntime package that carries it"
     )
-
-
-def _write_build(model: ModelFile, precision: str, provider: str, path: Path) -> None:
-    import onnxruntime as ort
-
-    scratch, quantized = path.with_suffix(".making"), path.with_suffix(".int8")
-    source = model.path
-    if precision == "int8":
-        quantize_model(model, quantized)
-        source = quantized
-    options = ort.SessionOptions()
-    options.optimized_model_filepath = os.fspath(scratch)
-    options.log_severity_level = 3  # it warns that the file is bound to this machine
-    ort.InferenceSession(source, options, providers=[provider])
-    scratch.replace(path)
-    quantized.unlink(missing_ok=True)
 
 
 def _explain(error: Exception, model: ModelFile, precision: str) -> str:

@@ -120,7 +120,8 @@ def detect_system(
             known = ", ".join(sorted(f.name for f in files)) or "none"
             notes += (f"no system file is named {wanted!r} (there: {known})",)
     if wanted and file and file.match != Match() and not file.match.fits(host, gpus):
-        source = "--mlperf-system" if name else "SYSTEM_NAME"
+        # SYSTEM_NAME stands for an option that was not given.
+        source = "--mlperf-system or SYSTEM_NAME"
         note = f"{file.path} is of another machine ([match]), but {source} names it"
         notes += (f"{note}: its description and its tuning are used",)
     full = file.name if file else wanted or make_unregistered_name(host.arch, gpus)

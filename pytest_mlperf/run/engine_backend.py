@@ -13,8 +13,6 @@ from typing import Any
 from pytest_mlperf.api.benchmark import Benchmark
 from pytest_mlperf.api.benchmark import Rehearsal
 from pytest_mlperf.api.device_dataset import ResidentSamples
-from pytest_mlperf.api.device_dataset import place_workload
-from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import RecordsGraphs
@@ -36,6 +34,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine import pinned_copy
 from pytest_mlperf.run.bare_engine import BareEngine
 from pytest_mlperf.run.bare_engine import BuiltEngine
+from pytest_mlperf.run.engine_builds import EngineBuilds
 from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
@@ -61,7 +60,7 @@ class EngineBackend:
     def __init__(self, beat: Callable[[], None], bound_to: str) -> None:
         self._beat, self._bound_to = beat, bound_to
         self._workloads: dict[tuple[object, ...], TensorWorkload] = {}
-        self._builds: dict[tuple[object, ...], BuiltEngine] = {}
+        self._builds = EngineBuilds(beat)
         self._copies: list[Probe | None] = []
         self._tunings = TuningCache()
         self._built: BuiltEngine | None = None
@@ -114,32 +113,17 @@ class EngineBackend:
         self._close_bare()
 
     def build(self, task: Task) -> Built:
-        provider: EngineProvider = task.provider.load()
-        if task.precision not in provider.precisions:
-            raise RunRefused(
-                f"the engine {task.cell.engine} has no precision {task.precision!r}; "
-                f"it has {', '.join(provider.precisions)}: choose with "
-                "--mlperf-precision"
-            )
-        options = dict(task.engine_options)
-        given = tuple(sorted(options.items()))
-        batch = task.tuning.batch
-        key = (task.provider, task.precision, given, batch, task.residency)
-        if key not in self._builds:
-            request = BuildRequest(
-                self.open_workload(task), task.precision, task.cache, options, batch,
-                self._beat, task.residency,
-            )  # fmt: skip
-            build = replace(provider.build(request), request=request)
-            placed = replace(request, workload=place_workload(provider, build))
-            self._builds[key] = BuiltEngine(provider, replace(build, request=placed))
-        self._built = self._builds[key]
+        self._built = self._builds.build(task, self.open_workload(task))
         build = self._built.build
         facts = {"bound to": self._bound_to, **build.facts}
         return Built(
             build.digest, task.precision, build.report, facts, build.uses_gpu,
             build.device, build.weight_transformations,
         )  # fmt: skip
+
+    def choose_precision(self, task: Task) -> Task:
+        """Return the task with its default precision, or a faster one."""
+        return self._builds.choose_precision(task, self.open_workload(task))
 
     def tune(
         self,
@@ -221,7 +205,8 @@ class EngineBackend:
             task, tuned, built.provider, built.build, built.workload
         )
         measured = {**summarize(self.timelines()), **facts_of_streams(self._engines)}
-        texts = {"bound to": self._bound_to, **facts.texts, **measured}
+        own = self._builds.describe(built.build)
+        texts = {"bound to": self._bound_to, **facts.texts, **measured, **own}
         return replace(facts, texts=texts)
 
     def resident_samples(self) -> ResidentSamples:

@@ -126,6 +126,10 @@ class DeviceGroupBackend:
         self._bound = self.group.replies()
         return self._workload
 
+    def choose_precision(self, task: Task) -> Task:
+        """Return the task as it is: each device runs the default."""
+        return task
+
     def build(self, task: Task) -> Built:
         """Build the task's engine on every device: once, where builds are cached."""
         each: list[Built] = self.group.ask(device_messages.BuildEngine(task))

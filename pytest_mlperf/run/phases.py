@@ -70,6 +70,9 @@ class Backend(Protocol[T]):
     def open(self, task: Task) -> Workload:
         """Open the task's workload. Raises ``RequirementMissing``."""
 
+    def choose_precision(self, task: Task) -> Task:
+        """Return the task with the precision that it is run in."""
+
     def build(self, task: Task) -> Built:
         """Build the engine, or have a server that answers; untimed.
 
@@ -131,6 +134,8 @@ def obey(command: Command, backend: Backend[T], channel: Channel) -> RunnerReply
     workload = open_workload(task, backend, channel)
     if isinstance(command, OpenTask):
         return describe_opened(workload)
+    channel.enter("server" if task.service else "build")
+    task = backend.choose_precision(task)
     built = build(task, backend, channel)
     if isinstance(command, BuildTask):
         return built

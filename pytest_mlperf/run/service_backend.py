@@ -97,6 +97,10 @@ class ServiceBackend:
             self._workloads[key] = opened
         return self._workloads[key]
 
+    def choose_precision(self, task: Task) -> Task:
+        """Return the task as it is: the server has its own."""
+        return task
+
     def build(self, task: Task) -> Built:
         """Have a server that answers: started or found, and asked once."""
         provider: ServiceProvider = task.provider.load()

@@ -145,14 +145,45 @@ def test_command_prints_the_proof_and_its_refusal(
     assert "start_from_device is not enabled for" in out
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("BERT-99", ["in           3,076  guide:", "PCIe 3.0 x16 15.75 5,120,286 -"]),
+        ("RNNT", ["in         480,000  guide:", "PCIe 3.0 x16 15.75 32,812 -"]),
+        ("SSDResNet34", ["4,320,000 guide: (3 x 1200 x 1200)", "63.00 14,583 -"]),
+        ("ssd-mobilenet", ["270,000 guide: (3 x 300 x 300)", "63.00 233,333 -"]),
+        ("SDXL", ["308  vendor:", "out 3,145,728 vendor:", "63.00 204,545,455 20,027"]),
+        ("3D-UNET", ["out 32,944,795 guide:", "63.00 1,912 1,912"]),
+        ("yolo", ["no source has a formula for it", "63.00 - -"]),
+    ],
+)
+def test_what_a_sample_takes_is_told_without_a_rate(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    words: list[str],
+) -> None:
+    """In any usual spelling, with the most samples a second that each link carries."""
+    monkeypatch.delenv("SYSTEM_NAME", raising=False)
+    code = main(["machine", "--proof", name, "--end", "--link", "1800"])
+    out = " ".join(capsys.readouterr().out.split())
+
+    assert code == 0
+    assert [w for w in words if " ".join(w.split()) not in out] == []
+    assert "--link 1800 1800.00" in out
+
+
 def test_command_refuses_in_words(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proof without a rate, and a name that names nothing."""
+    """A rate or a link that nothing has, and names that name nothing."""
     monkeypatch.delenv("SYSTEM_NAME", raising=False)
 
-    assert main(["machine", "--proof", "bert"]) == 2
-    assert "--proof needs --rate X" in capsys.readouterr().err
+    for wrong in (["--rate", "-1"], ["--link", "0"], ["--type-bytes", "0"]):
+        assert main(["machine", "--proof", "bert", *wrong]) == 2
+        assert "should" in capsys.readouterr().err
+    assert main(["machine", "--proof", "berd"]) == 2
+    assert "'berd', but should be one of 3d-unet, bert," in capsys.readouterr().err
     assert main(["machine", "--system", "a b"]) == 2
     assert "cannot name a folder" in capsys.readouterr().err
 

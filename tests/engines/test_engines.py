@@ -129,6 +129,10 @@ def test_a_build_is_cached_by_content(world: World) -> None:
     assert first.path == second.path
     assert second.path.stat().st_mtime_ns == stamp
     assert world.built() == [first.path]
+    sidecar = json.loads(first.path.with_suffix(".json").read_text())
+    whose = {"title": "echo", "model": "product.onnx", "precision": "fp32"}
+    assert whose.items() <= sidecar.items()
+    assert sidecar["workload"] == "one"
     assert first.facts == {"provider": CPU, "onnxruntime": onnxruntime.__version__}
     assert (first.device, first.uses_gpu) == ("CPU", False)
 

@@ -88,4 +88,6 @@ class BenchmarkFacts:
     guide_out: Formula | None = None
     rules_in: Formula | None = None
     rules_out: Formula | None = None
+    vendor_in: Formula | None = None
+    vendor_out: Formula | None = None
     examples: Examples | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_mlperf.core.catalog.facts import BenchmarkFacts
 from pytest_mlperf.core.catalog.facts import Examples
+from pytest_mlperf.core.catalog.facts import Formula
 
 FACTS = BenchmarkFacts(
     "stable-diffusion-xl",
@@ -11,6 +12,8 @@ FACTS = BenchmarkFacts(
     logged_answers=128,
     same_sample_queries={"Offline": 500},
     score_deltas={"CLIP_SCORE": 1.0, "FID_SCORE": 2.0},
+    vendor_in=Formula(308, "77 x 4: token ids, int32"),
+    vendor_out=Formula(3_145_728, "3 x 1024 x 1024: a picture, uint8"),
     examples=Examples(
         "images",
         "png",

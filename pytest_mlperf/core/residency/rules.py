@@ -195,6 +195,19 @@ def _find_too_slow(needs: tuple[Need, ...], claim: Claim) -> list[str]:
     ]
 
 
+def format_needs(decision: Decision) -> str:
+    """Return what a sample takes over the link, by direction and source."""
+    lines = [f"bytes of a sample of {decision.benchmark}:"]
+    lines += [
+        f"  {need.direction:3} {need.bytes_per_s:14,.10g}  {need.source}: "
+        f"{need.text.partition(' bytes ')[2]}"
+        for need in decision.needs
+    ]
+    if not decision.needs:
+        lines.append("  no source has a formula for it")
+    return "\n".join(lines) + "\n"
+
+
 def format_proof(decision: Decision) -> str:
     """Return the proof file's text: what is required, measured and missing."""
     claim, path, probe = decision.claim, decision.claim.path, decision.claim.probe

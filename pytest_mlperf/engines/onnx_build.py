@@ -1,0 +1,47 @@
+"""Files of the engine onnxruntime: models optimized for a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.engines.onnx_precision import quantize_model
+
+
+def write_build(model: ModelFile, precision: str, provider: str, path: Path) -> None:
+    """Write a model that onnxruntime has optimized for this machine, in a precision."""
+    import onnxruntime as ort
+
+    scratch, quantized = path.with_suffix(".making"), path.with_suffix(".int8")
+    source = model.path
+    if precision == "int8":
+        quantize_model(model, quantized)
+        source = quantized
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = os.fspath(scratch)
+    options.log_severity_level = 3  # it warns that the file is bound to this machine
+    ort.InferenceSession(source, options, providers=[provider])
+    scratch.replace(path)
+    quantized.unlink(missing_ok=True)
+
+
+def write_sidecar(
+    path: Path,
+    request: BuildRequest,
+    graphs: Mapping[str, ModelFile],
+    parts: Mapping[str, object],
+) -> None:
+    """Say in clear whose build lies beside it; nothing reads it back."""
+    content = {
+        "title": request.workload.title,
+        "kind": request.workload.kind,
+        "model": ", ".join(graph.path.name for graph in graphs.values()),
+        **{name: str(value) for name, value in parts.items()},
+    }
+    scratch = path.with_suffix(".writing")
+    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    scratch.replace(path)
