@@ -16,11 +16,32 @@ from pytest_mlperf.embedding.host_table import HostTable
 from pytest_mlperf.embedding.protocol import RowSource
 from pytest_mlperf.embedding.redis_server import RedisStore
 from pytest_mlperf.embedding.rocksdb import RocksStore
+from pytest_mlperf.embedding.row_cache import POLICIES
 from pytest_mlperf.embedding.row_cache import RowCache
 from pytest_mlperf.embedding.store import CacheSettings
 from pytest_mlperf.embedding.store import EmbeddingStore
 
 EXAMPLE = "gpucacheper=0.1,hit_rate_threshold=0.9,policy=lfu"
+
+OPTIONS = {
+    "gpucacheper": "share of the rows in the cache",
+    "hit_rate_threshold": "share of hits from which misses get the default vector",
+    "policy": "lru or lfu",
+    "database": "rocksdb:FOLDER or redis://HOST:PORT",
+    "host_share": "share of a database's rows that host memory holds",
+}
+"""What ``--mlperf-engine-options`` may say of a recommender's tables."""
+
+
+def check_options(given: Mapping[str, str]) -> None:
+    """Raise ``ValueError`` for a value that is none."""
+    try:
+        policy = read_settings(given).policy
+    except BuildFailed as error:
+        raise ValueError(str(error)) from None
+    if policy not in POLICIES:
+        legal = " or ".join(POLICIES)
+        raise ValueError(f"policy is {policy!r}, but should be {legal}")
 
 
 def read_settings(options: Mapping[str, str]) -> CacheSettings:

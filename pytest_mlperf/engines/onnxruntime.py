@@ -30,6 +30,7 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.embedding import options as embedding
 from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.lookup import LookupEngine
@@ -111,10 +112,14 @@ class OrtProvider:
         default_factory=lambda: {"int8": ("fp32",)}
     )
     options: Mapping[str, str] = field(
-        default_factory=lambda: {"provider": "the execution provider, such as CUDA"}
+        default_factory=lambda: {
+            "provider": "the execution provider, such as CUDA",
+            **embedding.OPTIONS,
+        }
     )
 
     def check_options(self, given: Mapping[str, str]) -> None:
+        embedding.check_options(given)
         if name := given.get("provider"):
             import onnxruntime as ort
 

@@ -27,12 +27,14 @@ from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import KeepsSamplesOnDevice
 from pytest_mlperf.api.engine import NeedsSettling
 from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.api.engine import TakesOptions
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.embedding.options import OPTIONS
 from pytest_mlperf.engines.null import NULL
 from pytest_mlperf.engines.onnxruntime import CPU
 from pytest_mlperf.engines.onnxruntime import MAX_STREAMS
@@ -114,6 +116,19 @@ def test_optional_abilities_are_declared() -> None:
     assert settling.settle_s > 0
     for provider in (NULL, ONNXRUNTIME, ORACLE):
         assert not isinstance(provider, ChoosesPrecision | KeepsSamplesOnDevice)
+
+
+@pytest.mark.parametrize("provider", [ONNXRUNTIME, TORCH])
+def test_engines_of_recommenders_take_the_options_of_their_tables(
+    provider: TakesOptions,
+) -> None:
+    """--mlperf-engine-options is checked before the first item."""
+    assert OPTIONS.items() <= provider.options.items()
+    provider.check_options({"gpucacheper": "0.05", "policy": "lru"})
+    with pytest.raises(ValueError, match="policy is 'xyz', but should be lfu or lru"):
+        provider.check_options({"policy": "xyz"})
+    with pytest.raises(ValueError, match="gpucacheper"):
+        provider.check_options({"gpucacheper": "2"})
 
 
 def test_a_build_is_cached_by_content(world: World) -> None:

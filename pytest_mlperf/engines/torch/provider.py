@@ -20,6 +20,7 @@ from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.embedding import options as embedding
 
 if TYPE_CHECKING:
     from pytest_mlperf.engines.torch.model import LoadedModel
@@ -39,6 +40,7 @@ class TorchProvider:
     answers: bool = False
     on_device: frozenset[str] = frozenset({"start_from_device", "end_on_device"})
     checks_in_own_process: bool = True
+    options: Mapping[str, str] = field(default_factory=lambda: embedding.OPTIONS)
     settle_s: float = 4.0
     """A card at its power limit is a twentieth faster for its first seconds."""
     precision_for: Mapping[str, str] = field(
@@ -64,6 +66,9 @@ class TorchProvider:
             "CUDA_VISIBLE_DEVICES does not hide it; on a CPU use "
             "--mlperf-engine onnxruntime"
         )
+
+    def check_options(self, given: Mapping[str, str]) -> None:
+        embedding.check_options(given)
 
     def build(self, request: BuildRequest) -> Build:
         import torch
