@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.sources import Source
 from pytest_mlperf.api.sources import require_files
+from pytest_mlperf.benchmarks.llm.published_sums import check_published
 from pytest_mlperf.benchmarks.llm.tables import Table
 from pytest_mlperf.benchmarks.llm.tables import read_table
 from pytest_mlperf.benchmarks.llm.workload import LLMWorkload
@@ -26,8 +27,11 @@ def dataset_source(
     """Return the declaration of a dataset, by its file names, the official one first.
 
     It is looked for in the benchmark's folder below ``data``, then in ``folders``, as
-    other layouts have them, then in ``data`` and the scratch folder itself.
+    other layouts have them, then in ``data`` and the scratch folder itself; pickles as
+    parquet too.
     """
+    stems = (name.removesuffix(".pkl") for name in names if name.endswith(".pkl"))
+    names = [*names, *(f"{stem}.parquet" for stem in stems)]
     places = (f"data/{benchmark}/", *(f"{folder}/" for folder in folders), "data/", "")
     return Source(
         paths=tuple(place + name for name in names for place in places),
@@ -56,9 +60,12 @@ def read_dataset(
     """Return the dataset's file and columns.
 
     Raises ``RequirementMissing`` for an absent file, ``ValueError`` for a malformed one
-    and for another number than ``samples``; None takes any number.
+    and for another number than ``samples`` or another pickle than the published one;
+    None takes any.
     """
     (path,) = require_files(benchmark, [source], scratch)
+    if samples is not None:
+        check_published(benchmark, path)
     table = read_table(path, columns, optional)
     count = len(next(iter(table.values()), ()))
     if table and samples is not None and count != samples:

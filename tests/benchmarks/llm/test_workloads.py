@@ -126,7 +126,7 @@ def test_llama2_sends_tokens_and_is_scored_by_rouge(tmp_path: Path) -> None:
 def test_a_dataset_of_another_size_is_refused(tmp_path: Path) -> None:
     """The official reference holds for all of it."""
     put(
-        tmp_path / "open_orca_gpt4_tokenized_llama.sampled_24576.pkl",
+        tmp_path / "open_orca_gpt4_tokenized_llama.sampled_24576.parquet",
         {"tok_input": [[1]], "output": ["a"]},
     )
     with pytest.raises(
