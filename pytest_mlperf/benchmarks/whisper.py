@@ -82,7 +82,10 @@ def make_features(sounds: Sequence[NDArray[np.float32]], mels: int) -> dict[str,
 
 
 def read_mels(folder: Path) -> int:
-    """Return how many mel bands a model's features have, by its configuration."""
+    """Return how many mel bands a model's features have, by its configuration.
+
+    Large-v3's where a converted model has none.
+    """
     for name, key in (
         ("preprocessor_config.json", "feature_size"),
         ("config.json", "num_mel_bins"),
@@ -92,7 +95,7 @@ def read_mels(folder: Path) -> int:
             found = json.loads(path.read_bytes()).get(key)
             if isinstance(found, int):
                 return found
-    return 80
+    return 128
 
 
 def open_model(folder: Path, *, english: bool = False) -> tuple[WhisperModel, ToText]:

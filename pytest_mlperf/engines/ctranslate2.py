@@ -57,12 +57,13 @@ class WhisperEngine:
         import ctranslate2
 
         whisper = self.whisper
-        prompt = list(whisper.prompt)
+        prompt, most = list(whisper.prompt), whisper.max_tokens
         found = self.model.generate(
             ctranslate2.StorageView.from_array(batch["features"]),
             [prompt] * size,
             beam_size=1,
-            max_length=len(prompt) + whisper.max_tokens,
+            # Half of it goes to the transcript, or what the prompt leaves if less.
+            max_length=max(2 * most, most + len(prompt)),
             # The reference suppresses nothing.
             suppress_blank=False,
             suppress_tokens=[],

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -278,6 +279,30 @@ def test_tokens_are_counted_with_the_one_that_ends(
     assert whisper_model is not None
     assert tokens[0, counts[0] - 1] == whisper_model.end
     assert embedded.to_text(tokens[0].tolist()).strip()
+
+
+@needs_model
+@pytest.mark.parametrize("most", [1, 2, 5, 9])
+def test_a_transcript_is_cut_at_the_official_number_of_tokens(
+    embedded: SpeechWorkload, tmp_path: Path, most: int
+) -> None:
+    """Not at fewer, whatever share of its length CTranslate2 leaves to a prompt."""
+    assert embedded.whisper is not None
+    cut = replace(embedded, whisper=replace(embedded.whisper, max_tokens=most))
+    embedded.dataset.load([0])
+    batch = embedded.dataset.gather([0])
+    found = []
+    for workload in (embedded, cut):
+        build = CTRANSLATE2.build(
+            BuildRequest(workload, "int8", tmp_path, {"device": "cpu"})
+        )
+        engine = CTRANSLATE2.open(build, 1)
+        tokens, counts = engine.infer(batch, 1)
+        found.append(tokens[0, : counts[0]].tolist())
+        engine.close()
+
+    assert len(found[0]) > 9
+    assert found[1] == found[0][:most]
 
 
 @needs_model
