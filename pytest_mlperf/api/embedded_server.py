@@ -13,6 +13,7 @@ from typing import Protocol
 from typing import runtime_checkable
 
 if TYPE_CHECKING:
+    from pytest_mlperf.api.workload import TensorWorkload
     from pytest_mlperf.api.workload import Workload
 
 REMEDY = (
@@ -93,6 +94,35 @@ class StartsEmbeddedServer(Protocol):
         those of ``--mlperf-engine-options``. Raises
         ``RequirementMissing`` for a missing package, and ``RunRefused`` for a precision
         that the model does not have.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedModel:
+    """A model in a repository, and how far it is from its source."""
+
+    files: tuple[Path, ...]
+    differences: Mapping[str, float]
+    """Output -> largest difference as a share of the output's largest value."""
+    tolerance: float
+
+
+@runtime_checkable
+class ExportsModels(Protocol):
+    """A ``ServiceProvider`` that writes a model as its servers read it."""
+
+    def export_model(
+        self,
+        workload: TensorWorkload,
+        name: str,
+        precision: str,
+        options: Mapping[str, str],
+        folder: Path,
+    ) -> ExportedModel:
+        """Write the model for a stock server, and verify it.
+
+        Raises ``ValueError`` for options, and ``BuildFailed`` for a model that cannot
+        be written or does not compute what its source computes.
         """
 
 

@@ -201,27 +201,20 @@ def parse_clock(text: str) -> str:
     return clock
 
 
-def parse_urls(
-    text: str, schemes: tuple[str, ...] = ("http", "https")
-) -> tuple[str, ...]:
+def parse_urls(text: str) -> tuple[str, ...]:
     """URLs of endpoints, separated by commas; the client parses them again."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise ValueError("URLs separated by commas, none of them empty")
     for part in parts:
-        if problem := _find_url_problem(part, schemes):
+        if problem := _find_url_problem(part):
             raise ValueError(f"http://host:port[,…] ({problem})")
     if len(set(parts)) != len(parts):
         raise ValueError("URLs of which none is named twice")
     return tuple(parts)
 
 
-def parse_triton_urls(text: str) -> tuple[str, ...]:
-    """URLs of KServe v2 servers: over HTTP or gRPC, with TLS or without."""
-    return parse_urls(text, ("http", "https", "grpc", "grpcs"))
-
-
-def _find_url_problem(url: str, schemes: tuple[str, ...]) -> str:
+def _find_url_problem(url: str) -> str:
     # A key may stand in what is left out.
     shown = re.split("[?#]", url.rpartition("@")[2])[0]
     try:
@@ -229,9 +222,8 @@ def _find_url_problem(url: str, schemes: tuple[str, ...]) -> str:
         _ = parts.port
     except ValueError as error:
         return f"{shown!r}: {error}; write http://host:port"
-    if parts.scheme not in schemes or not parts.hostname:
-        legal = " or ".join(f"{scheme}://" for scheme in schemes)
-        return f"{shown!r} is no {legal} URL with a host"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"{shown!r} is no http:// or https:// URL with a host"
     if parts.username or parts.password:
         return (
             f"{parts.hostname!r}: a password in a URL ends in logs; give a token by an "

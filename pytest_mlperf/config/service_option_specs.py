@@ -13,7 +13,6 @@ from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_core_type
 from pytest_mlperf.config.option_types import parse_number
 from pytest_mlperf.config.option_types import parse_path
-from pytest_mlperf.config.option_types import parse_triton_urls
 from pytest_mlperf.config.option_types import parse_url_path
 from pytest_mlperf.config.option_types import parse_urls
 from pytest_mlperf.config.option_types import parse_variable
@@ -66,9 +65,9 @@ class ServiceOptionValues(RunOptionValues):
         unset="the system's",
     )  # fmt: skip
     triton: tuple[str, ...] = option(
-        parse_triton_urls, "URL[,URL]",
+        parse_urls, "URL[,URL]",
         "KServe v2 servers (Triton and others) that run already and answer the tensor "
-        "benchmarks: http://, https://, grpc:// or grpcs:// with host and port",
+        "benchmarks, over HTTP; chooses the engine triton",
         default=(), unset="a server of the package nvidia-pytriton is started",
     )  # fmt: skip
     core_type: str | None = option(

@@ -58,7 +58,7 @@ VALUES = {
     "endpoint_token_env": "TOKEN",
     "endpoint_health": "/ready",
     "endpoint_ca": "ca.pem",
-    "triton": "grpc://a:8001,http://b:8000",
+    "triton": "http://a:8001,b:8000",
     "core_type": "trtllm_endpoint",
     "lock_clocks": "1590",
     "time_limit": "300",

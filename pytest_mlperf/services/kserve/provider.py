@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from pytest_mlperf.api.embedded_server import ExportedModel
 from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.request_batch import send_all
@@ -31,7 +32,9 @@ from pytest_mlperf.services.http.client import HttpClient
 from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.kserve import preflight
 from pytest_mlperf.services.kserve.deployment import OPTIONS
+from pytest_mlperf.services.kserve.deployment import Deployment
 from pytest_mlperf.services.kserve.deployment import read_deployment
+from pytest_mlperf.services.kserve.repository import export_model
 from pytest_mlperf.services.kserve.requests import TensorRequests
 from pytest_mlperf.services.kserve.server_api import HttpServerApi
 from pytest_mlperf.services.kserve.server_api import ServerApi
@@ -138,6 +141,19 @@ class TritonService:
         from pytest_mlperf.services.local.triton import make_server_recipe
 
         return make_server_recipe(tensors_of(workload), precision, cache, cpus, options)
+
+    def export_model(
+        self,
+        workload: TensorWorkload,
+        name: str,
+        precision: str,
+        options: Mapping[str, str],
+        folder: Path,
+    ) -> ExportedModel:
+        """Write a model repository for a stock server, and verify the model."""
+        default = Deployment(backend="onnxruntime")
+        deployment = read_deployment(options, os.environ, default)
+        return export_model(tensors_of(workload), name, precision, deployment, folder)
 
     def requests(
         self,

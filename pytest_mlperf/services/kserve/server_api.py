@@ -140,7 +140,7 @@ class HttpServerApi:
         except http1.BadResponse as error:
             raise RunRefused(
                 f"{where}: found no HTTP server ({error}), but should be a KServe v2 "
-                "server; write grpc:// before the port of its gRPC service"
+                "server; name the port of its HTTP service"
             ) from None
         if status in NO_KEY:
             raise RunRefused(

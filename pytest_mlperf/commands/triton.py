@@ -1,0 +1,101 @@
+"""``pytest-mlperf triton export``: a benchmark's model as a Triton model repository."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from pytest_mlperf.api import registry
+from pytest_mlperf.api.embedded_server import ExportsModels
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.config.option_types import parse_pairs
+from pytest_mlperf.core.errors import RunRefused
+
+HELP = "write a benchmark's model as a Triton model repository"
+WRITTEN, REFUSED = 0, 2
+FORMATS = ("onnx",)
+NOT_WRITTEN = {
+    "ts-trace": "the benchmarks' models are ONNX files, which TorchScript cannot trace",
+    "ts-script": "the benchmarks' models are ONNX files, which TorchScript cannot read",
+    "trt": "a plan runs on the GPU that built it alone; export onnx with "
+    "--options accelerator=trt, and Triton builds the plan",
+}
+"""Formats of NVIDIA's scripts -> why they are not written."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    export = actions.add_parser("export", help=HELP, description=HELP)
+    export.add_argument("benchmark", metavar="BENCHMARK", help="such as bert, resnet50")
+    export.add_argument(
+        "--to", type=Path, required=True, metavar="DIR", help="the model repository"
+    )
+    export.add_argument(
+        "--format", default=os.environ.get("FORMAT") or "onnx", metavar="NAME",
+        help="onnx (default; FORMAT in the environment counts too)",
+    )  # fmt: skip
+    export.add_argument(
+        "--precision", default=os.environ.get("PRECISION") or "fp32", metavar="NAME",
+        help="fp32 (default; PRECISION in the environment counts too), fp16 or int8",
+    )  # fmt: skip
+    export.add_argument(
+        "--name", metavar="NAME", help="of the model (default: the benchmark's)"
+    )
+    export.add_argument(
+        "--options", default="", metavar="NAME=VALUE,...",
+        help="of the deployment, by Triton's names: backend=python, max_batch_size=16, "
+        "preferred_batch_size=4+8, max_queue_delay_microseconds=100 …",
+    )  # fmt: skip
+    export.add_argument(
+        "--workload", default="embedded", metavar="KIND",
+        choices=("embedded", "official", "generated"),
+        help="embedded (default), official or generated",
+    )  # fmt: skip
+    export.add_argument(
+        "--scratch", type=Path, metavar="DIR", help="folder of the official files",
+        default=os.environ.get("MLPERF_SCRATCH_PATH"),
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export the model and print its files; return the exit code."""
+    try:
+        sys.stdout.write("\n".join(export(arguments)) + "\n")
+    except (BuildFailed, RequirementMissing, RunRefused, ValueError) as error:
+        sys.stderr.write(f"pytest-mlperf triton export: {error}\n")
+        return REFUSED
+    return WRITTEN
+
+
+def export(arguments: argparse.Namespace) -> list[str]:
+    """Return the lines that tell what was written."""
+    if why := NOT_WRITTEN.get(arguments.format):
+        raise ValueError(f"--format {arguments.format}: {why}")
+    if arguments.format not in FORMATS:
+        raise ValueError(f"--format {arguments.format}, but should be onnx")
+    pairs = parse_pairs(arguments.options) if arguments.options else ()
+    benchmark = registry.benchmark(arguments.benchmark)
+    scratch = Path(arguments.scratch) if arguments.scratch else None
+    workload = benchmark.open_workload(arguments.workload, scratch)
+    if not isinstance(workload, TensorWorkload):
+        raise ValueError(
+            f"{benchmark.name} takes prompts, but Triton is given tensors here; serve "
+            "it by an OpenAI-compatible server"
+        )
+    provider = registry.provider("triton")
+    assert isinstance(provider, ExportsModels)
+    name = arguments.name or benchmark.name
+    made = provider.export_model(
+        workload, name, arguments.precision, dict(pairs), arguments.to
+    )
+    lines = [str(path) for path in made.files]
+    lines += [
+        f"{output}: differs by at most {share:.2%} of the largest value of the source "
+        f"model's (allowed: {made.tolerance:.2%})"
+        for output, share in made.differences.items()
+    ]
+    return lines
