@@ -245,6 +245,19 @@ class ServiceProvider(Protocol):
 
 
 @runtime_checkable
+class SendsBatches(Protocol):
+    """A provider whose requests may have several samples: static batching."""
+
+    def batched_requests(
+        self,
+        target: ServiceTarget,
+        workload: PromptWorkload | TensorWorkload,
+        size: int,
+    ) -> Requests:
+        """Return the workload's requests of ``size`` samples each."""
+
+
+@runtime_checkable
 class FindsAbsentServers(Protocol):
     """A provider that can tell before the first item that nobody would answer."""
 

@@ -9,8 +9,8 @@ from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.run import show_beat
 from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import BareBatches
-from pytest_mlperf.runner.messages import BatchTimes
 from pytest_mlperf.runner.messages import BuildTask
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Command
@@ -56,13 +56,14 @@ class UnderTest:
         assert isinstance(reply, TunedTask), "TuneTask is answered by TunedTask"
         return reply
 
-    def time_batches(self, size: int, count: int = 1) -> tuple[float, ...]:
-        """Return the seconds of ``count`` batches of ``size`` samples on one stream of
-        the bare engine, without LoadGen. The stream stays open between calls.
+    def measure_batches(self, size: int, count: int = 1) -> BatchTimes:
+        """Return what ``count`` batches of ``size`` samples take without LoadGen: on
+        one stream of the bare engine, which stays open between calls, or as requests
+        to a server, one after another.
         """
         reply = self._obey(BareBatches(self.task, size, count))
         assert isinstance(reply, BatchTimes), "BareBatches is answered by BatchTimes"
-        return reply.seconds
+        return reply
 
     def _obey(self, command: Command) -> RunnerReply:
         on_progress = self.session.on_progress
@@ -86,6 +87,10 @@ class EngineUnderTest:
     def time_batches(self, size: int, count: int = 1) -> tuple[float, ...]:
         """Return the seconds of ``count`` batches of ``size`` samples, without LoadGen.
 
-        Raises ``RunFailed`` for a service, and for several devices.
+        Raises ``RunFailed`` for a service of prompts, and for several devices.
         """
-        return self.under_test.time_batches(size, count)
+        return self.measure_batches(size, count).seconds
+
+    def measure_batches(self, size: int, count: int = 1) -> BatchTimes:
+        """Return the same with where a request's time went, where a server tells it."""
+        return self.under_test.measure_batches(size, count)

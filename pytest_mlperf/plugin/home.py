@@ -25,6 +25,11 @@ def is_bare_suite(path: Path) -> bool:
     return path == find_home() / "suites" / "test_bare.py"
 
 
+def is_deployment_suite(path: Path) -> bool:
+    """Return whether a path is the suite of deployments, which repeats accuracy."""
+    return path == find_home() / "suites" / "test_deployment.py"
+
+
 def register_fixtures(manager: pytest.PytestPluginManager) -> None:
     """Make the fixtures known, wherever the tests lie that ask for them."""
     folder = find_home() / "fixtures"

@@ -86,12 +86,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the suites that a submission carries as the code that ran, and the
-    bare engines where nobody asks for them.
+    bare engines and deployments where nobody asks for them.
     """
     if home.is_bare_suite(collection_path) and not config.getoption(
         "benchmark_only", default=False
     ):
         return True
+    if home.is_deployment_suite(collection_path):
+        return True  # pytest does not ask for a path that was typed
     chosen = State.of(config).options
     return submission.is_tree(chosen, config.rootpath, collection_path) or None
 

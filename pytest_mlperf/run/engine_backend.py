@@ -40,6 +40,7 @@ from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache
 from pytest_mlperf.run.tuning_cache import latency_trial
+from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
@@ -227,13 +228,13 @@ class EngineBackend:
     def explain(self, error: BaseException) -> BaseException:
         return error
 
-    def time_batches(self, task: Task, size: int, count: int) -> tuple[float, ...]:
+    def time_batches(self, task: Task, size: int, count: int) -> BatchTimes:
         key = self.built.build.digest, size
         if self._bare is None or self._bare.key != key:
             self._close_bare()
             latency = self.built.provider.layouts(len(task.cpus))[-1]
             self._bare = BareEngine(key, self.built, latency, self._beat)
-        return self._bare.time_batches(count)
+        return BatchTimes(self._bare.time_batches(count))
 
     def _close_bare(self) -> None:
         """Close the stream of the bare engine, if one was left open."""

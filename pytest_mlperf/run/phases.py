@@ -33,8 +33,8 @@ from pytest_mlperf.run.preflight import planned_samples
 from pytest_mlperf.run.progress import watch_loadgen
 from pytest_mlperf.run.scoring import write_accuracy
 from pytest_mlperf.run.scoring import write_compliance
+from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import BareBatches
-from pytest_mlperf.runner.messages import BatchTimes
 from pytest_mlperf.runner.messages import BuildTask
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Channel
@@ -112,10 +112,11 @@ class Backend(Protocol[T]):
     def explain(self, error: BaseException) -> BaseException:
         """Return a run's failure with what the backend knows of its cause."""
 
-    def time_batches(self, task: Task, size: int, count: int) -> tuple[float, ...]:
-        """Return the seconds of batches on one stream of the bare engine.
+    def time_batches(self, task: Task, size: int, count: int) -> BatchTimes:
+        """Return what batches take, one after another: on one stream of the bare
+        engine, or as requests of several samples.
 
-        Raises ``RunRefused`` where there is no engine here.
+        Raises ``RunRefused`` where neither is possible.
         """
 
     def forget(self) -> None:
@@ -140,7 +141,7 @@ def obey(command: Command, backend: Backend[T], channel: Channel) -> RunnerReply
     if isinstance(command, BuildTask):
         return built
     if isinstance(command, BareBatches):
-        return BatchTimes(backend.time_batches(task, command.size, command.count))
+        return backend.time_batches(task, command.size, command.count)
     tuned = tune(task, backend, channel)
     if isinstance(command, TuneTask):
         return TunedTask(tuned.note, saved.values_of(tuned))

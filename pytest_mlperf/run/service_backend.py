@@ -12,6 +12,7 @@ from typing import Any
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.service import Requests
+from pytest_mlperf.api.service import SendsBatches
 from pytest_mlperf.api.service import ServiceProvider
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
@@ -29,6 +30,7 @@ from pytest_mlperf.run.run_facts import spec_of
 from pytest_mlperf.run.server import Servers
 from pytest_mlperf.run.server import lock_endpoints
 from pytest_mlperf.run.service_client import ServiceClient
+from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import RunResult
@@ -187,16 +189,20 @@ class ServiceBackend:
         problem = f"{error.problem}. {words}"
         return RequestFailed(error.url, error.sample, error.after_s, problem)
 
-    def time_batches(
-        self,
-        task: Task,
-        size: int,  # noqa: ARG002 - one shape
-        count: int,  # noqa: ARG002
-    ) -> tuple[float, ...]:
-        raise RunRefused(
-            f"{task.cell.id} is answered by a service, which has no bare engine here; "
-            "choose an engine with --mlperf-engine"
-        )
+    def time_batches(self, task: Task, size: int, count: int) -> BatchTimes:
+        """Return what requests of several samples take, one after another."""
+        provider = task.provider.load()
+        if not isinstance(provider, SendsBatches):
+            raise RunRefused(
+                f"{task.cell.id} is answered by a service, which has no bare engine "
+                "here; choose an engine with --mlperf-engine"
+            )
+        self._servers.is_used = True
+        requests = provider.batched_requests(self.client.target, self.workload, size)
+        try:
+            return self.client.time_requests(requests, count)
+        except RequestFailed as error:
+            raise RunRefused(str(self.explain(error))) from None
 
     def forget(self) -> None:
         """End the server, which would be in another backend's way."""

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from statistics import fmean
 
 from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.api.request_batch import send_all
+from pytest_mlperf.api.service import BreaksDownLatency
 from pytest_mlperf.api.service import Listener
+from pytest_mlperf.api.service import Requests
 from pytest_mlperf.api.service import Service
 from pytest_mlperf.api.service import ServiceProvider
 from pytest_mlperf.api.service import ServiceTarget
@@ -19,6 +22,7 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.completion import token_timing
@@ -109,6 +113,32 @@ class ServiceClient:
             )  # fmt: skip
             found = probe.tune(task.rule, task.mode, task.tuning, width, length)
             return replace(found, note=found.note + meter.note)
+
+    def time_requests(self, requests: Requests, count: int) -> BatchTimes:
+        """Return what ``count`` requests take, one outstanding at a time."""
+        loaded = range(min(requests.total, requests.performance_count, count))
+        target = replace(self.target, concurrency=1)
+        opened: list[Service] = []
+
+        def open_service(listener: Listener) -> Service:
+            opened.append(self._provider.open(target, requests, listener))
+            return opened[0]
+
+        requests.load(loaded)
+        try:
+            batch = send_all(
+                open_service, loaded, outstanding=1, count=count,
+                beat=self._channel.beat,
+            )  # fmt: skip
+        finally:
+            requests.unload(loaded)
+        service: object = opened[0]
+        if not isinstance(service, BreaksDownLatency):
+            return BatchTimes(batch.latencies)
+        steps = service.breakdown(fmean(batch.latencies))
+        if isinstance(steps, str):
+            return BatchTimes(batch.latencies, why_no_steps=steps)
+        return BatchTimes(batch.latencies, steps.to_us())
 
     def warm_up(self, count: int | None, concurrency: int) -> None:
         """Send the requests that a run begins with; None: a few."""

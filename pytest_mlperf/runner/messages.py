@@ -23,6 +23,7 @@ from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Seeds
+from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.sut.protocol import Counted
 
 
@@ -150,7 +151,7 @@ class TuneTask:
 
 @dataclass(frozen=True, slots=True)
 class BareBatches:
-    """Run batches on the bare engine of a built task; answered by ``BatchTimes``."""
+    """Run batches without LoadGen on what is built; answered by ``BatchTimes``."""
 
     task: Task
     size: int
@@ -249,13 +250,6 @@ class TunedTask:
     note: str
     values: Mapping[str, Any]
     """As ``tuning.json`` has them."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchTimes:
-    """What batches took on the bare engine."""
-
-    seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,15 @@ class TritonService:
         deployment = read_deployment(options, os.environ, default)
         return export_model(tensors_of(workload), name, precision, deployment, folder)
 
+    def batched_requests(
+        self,
+        target: ServiceTarget,
+        workload: PromptWorkload | TensorWorkload,
+        size: int,
+    ) -> TensorRequests:
+        """Return the workload's requests of ``size`` samples each."""
+        return replace(self.requests(target, workload), size=size)
+
     def requests(
         self,
         target: ServiceTarget,  # noqa: ARG002 - one shape

@@ -1,0 +1,104 @@
+"""Static batching as perf_analyzer measures it: windows until three of them agree.
+
+One request is outstanding at a time. A window has a number of requests; nothing that
+is outstanding is dropped, because a window ends with an answer. The figures are those
+of the last three windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from pytest_mlperf.core.latency_breakdown import CLIENT_WAIT
+from pytest_mlperf.core.latency_breakdown import COLUMNS
+from pytest_mlperf.runner.batch_times import BatchTimes
+
+WINDOW_S, WINDOW_REQUESTS = 5.0, 50
+"""perf_analyzer's ``--measurement-interval`` and ``--measurement-request-count``: a
+window has so many requests, or fewer where they take longer."""
+LEAST_REQUESTS = 3
+STABLE_WINDOWS, STABILITY = 3, 0.1
+"""So many windows in a row lie within this share of their mean, in rate and latency."""
+MOST_WINDOWS = 10
+PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFigures:
+    """What requests of one size do, one at a time; times are milliseconds."""
+
+    batch: int
+    per_s: float
+    """Samples a second."""
+    steps_ms: Mapping[str, float]
+    """Column of perf_analyzer -> mean."""
+    percentiles_ms: Mapping[int, float]
+    is_stable: bool
+
+    @property
+    def average_ms(self) -> float:
+        """The sum of the steps, as perf_analyzer's tables have it."""
+        return sum(self.steps_ms.values())
+
+
+Time = Callable[[int, int], BatchTimes]
+"""(samples of a request, requests) -> what they take."""
+
+
+def measure_static(time: Time, size: int, window_s: float = WINDOW_S) -> StaticFigures:
+    """Return the figures of one batch size."""
+    first = time(size, LEAST_REQUESTS)  # warms up, and says how many fit
+    fitting = int(window_s / max(fmean(first.seconds), 1e-6))
+    count = min(max(fitting, LEAST_REQUESTS), WINDOW_REQUESTS)
+    windows: list[BatchTimes] = []
+    while len(windows) < MOST_WINDOWS and not is_stable(windows):
+        windows.append(time(size, count))
+    last = windows[-STABLE_WINDOWS:]
+    latencies = sorted(s for window in last for s in window.seconds)
+    return StaticFigures(
+        batch=size,
+        per_s=size * len(latencies) / sum(latencies),
+        steps_ms=average_steps(last, fmean(latencies) * 1e3),
+        percentiles_ms={q: find_percentile(latencies, q) * 1e3 for q in PERCENTILES},
+        is_stable=is_stable(windows),
+    )
+
+
+def is_stable(windows: Sequence[BatchTimes]) -> bool:
+    """Return whether the last three windows agree.
+
+    With one request at a time the rate is the latency's inverse.
+    """
+    if len(windows) < STABLE_WINDOWS:
+        return False
+    latencies = [fmean(one.seconds) for one in windows[-STABLE_WINDOWS:]]
+    rates = [1 / latency for latency in latencies]
+    return all(
+        abs(value - fmean(values)) <= STABILITY * fmean(values)
+        for values in (latencies, rates)
+        for value in values
+    )
+
+
+def average_steps(windows: Sequence[BatchTimes], latency_ms: float) -> dict[str, float]:
+    """Return column -> mean milliseconds; an engine's time is all computation.
+
+    perf_analyzer has no column for the client's own line: it is part of Client Send.
+    """
+    if not all(one.steps_us for one in windows):
+        return {**dict.fromkeys(COLUMNS, 0.0), "Server Compute Infer": latency_ms}
+    steps = {
+        name: fmean(one.steps_us[name] for one in windows) / 1e3
+        for name in (CLIENT_WAIT, *COLUMNS)
+    }
+    wait = steps.pop(CLIENT_WAIT)
+    return {**steps, "Client Send": steps["Client Send"] + wait}
+
+
+def find_percentile(ordered: Sequence[float], percent: int) -> float:
+    """Return the value at a rank, as LoadGen picks percentiles."""
+    return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)]

@@ -1,0 +1,87 @@
+"""Tables of a deployment as NVIDIA prints them: configuration, and results per batch.
+
+The columns are those of perf_analyzer's tables in NVIDIA's DeepLearningExamples.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Protocol
+
+from pytest_mlperf.core.latency_breakdown import COLUMNS
+
+UNIT = "ms"
+CONCURRENCY = 1
+HEAD = (
+    "Batch", "Concurrency", "Inferences/Second",
+    *(f"{name} ({UNIT})" for name in COLUMNS),
+    *(f"p{percent} latency ({UNIT})" for percent in (50, 90, 95, 99)),
+    f"avg latency ({UNIT})",
+)  # fmt: skip
+
+
+class BatchFigures(Protocol):
+    """One row's figures: ``measure.static_batching.StaticFigures``."""
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def per_s(self) -> float: ...
+
+    @property
+    def steps_ms(self) -> Mapping[str, float]: ...
+
+    @property
+    def percentiles_ms(self) -> Mapping[int, float]: ...
+
+    @property
+    def average_ms(self) -> float: ...
+
+
+def list_cells(figures: BatchFigures) -> list[str]:
+    """Return a row of the results table, in the order of ``HEAD``."""
+    times = [figures.steps_ms[name] for name in COLUMNS]
+    times += [figures.percentiles_ms[percent] for percent in (50, 90, 95, 99)]
+    times.append(figures.average_ms)
+    row = [str(figures.batch), str(CONCURRENCY), f"{figures.per_s:.1f}"]
+    return row + [f"{one:.3f}" for one in times]
+
+
+def format_csv(rows: Sequence[BatchFigures]) -> str:
+    """Return the results table as CSV."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(HEAD)
+    writer.writerows(list_cells(row) for row in rows)
+    return out.getvalue()
+
+
+def format_markdown(
+    title: str, configuration: Mapping[str, str], rows: Sequence[BatchFigures]
+) -> str:
+    """Return both tables as Markdown, which a terminal shows well too."""
+    settings = _align([["Parameter Name", "Parameter Value"], *configuration.items()])
+    results = _align([HEAD, *map(list_cells, rows)], is_numeric=True)
+    lines = [f"#### {title}", "", *settings, "", "Results Table", "", *results]
+    return "\n".join(lines) + "\n"
+
+
+def _align(table: Sequence[Sequence[str]], *, is_numeric: bool = False) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for row in table:
+        cells = [
+            cell.rjust(width) if is_numeric else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    marks = [
+        f"{'-' * (width + 1)}:" if is_numeric else f":{'-' * (width + 1)}"
+        for width in widths
+    ]
+    lines.insert(1, f"|{'|'.join(marks)}|")
+    return lines
