@@ -79,13 +79,14 @@ def export(arguments: argparse.Namespace) -> list[str]:
         raise ValueError(f"--format {arguments.format}, but should be onnx")
     pairs = parse_pairs(arguments.options) if arguments.options else ()
     benchmark = registry.benchmark(arguments.benchmark)
-    scratch = Path(arguments.scratch) if arguments.scratch else None
-    workload = benchmark.open_workload(arguments.workload, scratch)
-    if not isinstance(workload, TensorWorkload):
+    if "tensors" not in benchmark.takes:
         raise ValueError(
             f"{benchmark.name} takes prompts, but Triton is given tensors here; serve "
             "it by an OpenAI-compatible server"
         )
+    scratch = Path(arguments.scratch) if arguments.scratch else None
+    workload = benchmark.open_workload(arguments.workload, scratch)
+    assert isinstance(workload, TensorWorkload), "the benchmark takes tensors"
     provider = registry.provider("triton")
     assert isinstance(provider, ExportsModels)
     name = arguments.name or benchmark.name

@@ -1,0 +1,56 @@
+"""``pytest-mlperf triton export`` writes what a stock server reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.benchmarks.files import EMBEDDED
+from pytest_mlperf.commands.main import main
+
+
+def test_a_model_repository_is_written_and_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fp32 model is the source's file; the configuration has the options."""
+    options = "accelerator=trt,preferred_batch_size=4+8,max_queue_delay_microseconds=1"
+    code = main(
+        ["triton", "export", "resnet50", "--to", str(tmp_path), "--options", options]
+    )
+    folder = tmp_path / "resnet50"
+    config = (folder / "config.pbtxt").read_text()
+    text = capsys.readouterr().out
+
+    assert code == 0
+    source = EMBEDDED / "resnet50" / "efficientnet_lite0.onnx"
+    assert (folder / "1/model.onnx").read_bytes() == source.read_bytes()
+    assert 'backend: "onnxruntime"' in config
+    assert "dims: [ 3, 224, 224 ]" in config
+    assert "preferred_batch_size: [ 4, 8 ]" in config
+    assert 'name : "tensorrt"' in config
+    assert not (folder / "1/model.py").exists()
+    assert str(folder / "config.pbtxt") in text
+    assert "logits: differs by at most 0.00%" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["bert", "--format", "ts-trace"], "TorchScript cannot trace"),
+        (["bert", "--format", "trt"], "a plan runs on the GPU that built it"),
+        (["bert", "--format", "savedmodel"], "but should be onnx"),
+        (["bert", "--options", "max_batch=4"], "Did you mean 'max_batch_size'"),
+        (["llama3.1-8b"], "takes prompts"),
+        (["brett"], "Did you mean 'bert'"),
+        (["resnet50", "--precision", "fp7"], "should be one of fp32, fp16, int8"),
+    ],
+)
+def test_what_cannot_be_written_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], problem: str
+) -> None:
+    """In one line, with the exit status of a refusal."""
+    code = main(["triton", "export", "--to", str(tmp_path), *words])
+
+    assert code == 2
+    assert problem in capsys.readouterr().err

@@ -1,0 +1,115 @@
+"""Windows of static batching, and the tables that are made of them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_mlperf.core.latency_breakdown import CLIENT_WAIT
+from pytest_mlperf.core.latency_breakdown import COLUMNS
+from pytest_mlperf.measure.static_batching import LEAST_REQUESTS
+from pytest_mlperf.measure.static_batching import MOST_WINDOWS
+from pytest_mlperf.measure.static_batching import WINDOW_REQUESTS
+from pytest_mlperf.measure.static_batching import StaticFigures
+from pytest_mlperf.measure.static_batching import is_stable
+from pytest_mlperf.measure.static_batching import measure_static
+from pytest_mlperf.reporting.deployment_table import HEAD
+from pytest_mlperf.reporting.deployment_table import format_csv
+from pytest_mlperf.reporting.deployment_table import format_markdown
+from pytest_mlperf.runner.batch_times import BatchTimes
+
+SEEDS_COLUMNS = [
+    "Batch", "Concurrency", "Inferences/Second", "Client Send (ms)",
+    "Network+Server Send/Recv (ms)", "Server Queue (ms)", "Server Compute Input (ms)",
+    "Server Compute Infer (ms)", "Server Compute Output (ms)", "Client Recv (ms)",
+    "p50 latency (ms)", "p90 latency (ms)", "p95 latency (ms)", "p99 latency (ms)",
+    "avg latency (ms)",
+]  # fmt: skip
+
+
+def repeat(windows: Sequence[float], counts: list[int]) -> object:
+    """Return a measurement whose windows take these seconds a request, in turn."""
+    turns = iter([windows[0], *windows, *[windows[-1]] * MOST_WINDOWS])
+
+    def time(size: int, count: int) -> BatchTimes:  # noqa: ARG001 - one shape
+        counts.append(count)
+        return BatchTimes((next(turns),) * count)
+
+    return time
+
+
+@pytest.mark.parametrize(
+    ("windows", "used", "stable"),
+    [
+        ([0.1, 0.1, 0.1], 3, True),
+        ([0.4, 0.2, 0.1, 0.1, 0.105], 5, True),
+        ([0.1, 0.1, 0.13, 0.13, 0.13], 5, True),
+        ([0.1, 0.2] * 5, MOST_WINDOWS, False),
+    ],
+)
+def test_windows_are_measured_until_three_agree(
+    windows: list[float], used: int, stable: bool
+) -> None:
+    """Within 10 %, ten at most; the figures are of the last three."""
+    counts: list[int] = []
+    found = measure_static(repeat(windows, counts), 8)  # type: ignore[arg-type]
+
+    assert len(counts) == 1 + used
+    assert counts[0] == LEAST_REQUESTS
+    assert found.is_stable == stable
+    last = windows[used - 3 : used]
+    assert found.per_s == pytest.approx(8 * 3 / sum(last))
+    assert found.percentiles_ms[99] == pytest.approx(max(last) * 1e3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "count"), [(0.001, WINDOW_REQUESTS), (0.25, 20), (9.0, LEAST_REQUESTS)]
+)
+def test_a_window_has_fifty_requests_or_five_seconds(
+    seconds: float, count: int
+) -> None:
+    """Of slow requests it still has three."""
+    counts: list[int] = []
+    measure_static(repeat([seconds] * 3, counts), 1)  # type: ignore[arg-type]
+
+    assert counts[1:] == [count] * 3
+
+
+def test_less_than_three_windows_are_not_stable() -> None:
+    """Whatever they say."""
+    window = BatchTimes((0.1,))
+
+    assert [is_stable([window] * n) for n in range(5)] == [False] * 3 + [True] * 2
+
+
+def test_the_steps_sum_up_to_the_average() -> None:
+    """An engine without a server only computes."""
+    steps = dict.fromkeys((CLIENT_WAIT, *COLUMNS), 1000.0)
+    served = measure_static(lambda _, n: BatchTimes((0.008,) * n, steps), 1)
+    bare = measure_static(lambda _, n: BatchTimes((0.008,) * n), 1)
+
+    assert list(served.steps_ms) == list(COLUMNS)
+    assert served.average_ms == pytest.approx(8)
+    assert served.steps_ms["Client Send"] == 2
+    assert bare.steps_ms["Server Compute Infer"] == bare.average_ms == pytest.approx(8)
+
+
+def test_the_table_has_the_columns_of_nvidias() -> None:
+    """As CSV, and as Markdown under a configuration."""
+    steps = dict.fromkeys(COLUMNS, 0.5)
+    quantiles = {50: 3.0, 90: 4.0, 95: 5.0, 99: 6.0}
+    figures = StaticFigures(16, 2128.04, steps, quantiles, True)
+    rows = list(csv.reader(format_csv([figures]).splitlines()))
+    text = format_markdown("Offline: bert", {"Precision": "FP16"}, [figures])
+
+    assert list(HEAD) == rows[0] == SEEDS_COLUMNS
+    assert rows[1] == [
+        "16", "1", "2128.0", *["0.500"] * 7, "3.000", "4.000", "5.000", "6.000", "3.500"
+    ]  # fmt: skip
+    lines = text.splitlines()
+    assert lines[0] == "#### Offline: bert"
+    assert lines[4] == "| Precision      | FP16            |"
+    assert [cell.strip() for cell in lines[8].strip("|").split("|")] == SEEDS_COLUMNS
+    assert {line.count("|") for line in lines[8:]} == {len(SEEDS_COLUMNS) + 1}

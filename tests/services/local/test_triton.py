@@ -1,0 +1,151 @@
+"""A real tritonserver, out of the wheel nvidia-pytriton, through the public interface.
+
+Skipped where it is not installed; the tox environment ``triton`` has it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_mlperf.api import registry
+from pytest_mlperf.api.embedded_server import ServerRecipe
+from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.api.request_batch import send_all
+from pytest_mlperf.api.service import ServiceTarget
+from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.benchmarks.resnet50 import open_embedded
+from pytest_mlperf.machine.server_process import LocalServer
+from pytest_mlperf.machine.server_process import start_server
+from pytest_mlperf.services.kserve.provider import TritonService
+from pytest_mlperf.services.local import triton
+from tests.support.source import ROOT
+
+pytestmark = pytest.mark.skipif(
+    triton.unavailable() is not None, reason=str(triton.unavailable())
+)
+SERVICE = TritonService()
+
+
+@pytest.fixture(scope="module")
+def workload() -> TensorWorkload:
+    """The embedded resnet50."""
+    return open_embedded()
+
+
+def list_regions() -> list[Path]:
+    """Return the shared memory that servers of ours have."""
+    return list(triton.SHARED_MEMORY.glob(f"{triton.PREFIX}-*"))
+
+
+@pytest.fixture(scope="module")
+def recipe(
+    workload: TensorWorkload, tmp_path_factory: pytest.TempPathFactory
+) -> ServerRecipe:
+    """How the embedded resnet50 is served in fp32."""
+    cache = tmp_path_factory.mktemp("cache")
+    options = {"max_batch_size": "4"}
+    return SERVICE.embedded_server(workload, "fp32", cache, (0, 1), options)
+
+
+@pytest.fixture
+def server(recipe: ServerRecipe, tmp_path: Path) -> Iterator[LocalServer]:
+    """A running server, which leaves nothing behind."""
+    with start_server(recipe, tmp_path / "server.log") as made:
+        yield made
+    assert list_regions() == []
+
+
+def target_of(server: LocalServer) -> ServiceTarget:
+    return ServiceTarget((server.url,), timeout_s=60)
+
+
+def test_its_answers_are_the_engines(
+    workload: TensorWorkload, server: LocalServer, tmp_path: Path
+) -> None:
+    """Of single samples and of batches, bit by bit the same file."""
+    target, facts = SERVICE.check(target_of(server), workload, lambda: None)
+    requests = SERVICE.batched_requests(target, workload, 4)
+    requests.load([0, 1])
+    found = send_all(
+        lambda listener: SERVICE.open(target, requests, listener),
+        [1], outstanding=1, count=1, beat=lambda: None,
+    )  # fmt: skip
+    (outputs,) = found.answers[0].outputs or ()
+    provider = registry.load("engine", "onnxruntime")
+    build = provider.build(BuildRequest(workload, "fp32", tmp_path))
+    engine = provider.open(build, 1)
+    (wanted,) = engine.infer(requests.gather(1), 4)
+
+    assert facts["max_batch_size"] == "4"
+    assert outputs.shape == (4, 1000)
+    np.testing.assert_allclose(outputs, wanted, atol=1e-4)
+
+
+def test_a_killed_server_is_one_failed_request(
+    workload: TensorWorkload, recipe: ServerRecipe, tmp_path: Path
+) -> None:
+    """It names URL, sample and time, and the server's memory is removed."""
+    with start_server(recipe, tmp_path / "server.log") as server:
+        target, _ = SERVICE.check(target_of(server), workload, lambda: None)
+        requests = SERVICE.requests(target, workload)
+        requests.load([0])
+        killed: list[str] = []
+
+        def kill_once() -> None:
+            if not killed:
+                found = subprocess.run(
+                    ["pgrep", "-f", f"http-port={server.port}"],
+                    capture_output=True, text=True, check=True,
+                )  # fmt: skip
+                killed.extend(found.stdout.split())
+                for number in killed:
+                    os.kill(int(number), signal.SIGKILL)
+
+        with pytest.raises(RequestFailed, match=r"request for sample \d+ failed after"):
+            send_all(
+                lambda listener: SERVICE.open(target, requests, listener),
+                [0], outstanding=4, count=10**6, beat=kill_once,
+            )  # fmt: skip
+    until = time.monotonic() + 20
+    while list_regions() and time.monotonic() < until:
+        time.sleep(0.1)
+
+    assert killed
+    assert list_regions() == []
+
+
+def test_the_suites_deploy_and_measure_it(tmp_path: Path) -> None:
+    """Accuracy and performance through LoadGen; the breakdown's sum is LoadGen's."""
+    command = [
+        sys.executable, "-m", "pytest", str(ROOT / "suites"), "-k",
+        "resnet50 and offline", "--mlperf-engine", "triton", "--mlperf-duration", "2",
+        "--mlperf-precision", "fp32", "--mlperf-reports", str(tmp_path / "reports"),
+        "--mlperf-cache", str(tmp_path / "cache"), "-p", "no:cacheprovider",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (tmp_path / "reports/latest/results.jsonl").read_text().splitlines()
+    runs = [json.loads(line) for line in lines]
+    verdicts = [run["verdict"] for run in runs if run.get("verdict")]
+
+    assert done.returncode == 0, done.stdout
+    assert sorted(verdict["mode"] for verdict in verdicts) == [
+        "accuracy",
+        "performance",
+    ]
+    (timed,) = [v["run"] for v in verdicts if v["mode"] == "performance"]
+    steps = timed["breakdown_us"]
+    assert sum(steps.values()) == pytest.approx(timed["end_to_end_us"], rel=0.02)
+    assert min(steps.values()) >= 0
+    assert "mean us: wait" in done.stdout
+    assert list_regions() == []
