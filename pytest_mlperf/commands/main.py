@@ -56,18 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = list_commands()
     if words and words[0] in names:
         names = words[:1]  # the imports of other commands would only cost time
-    parser = argparse.ArgumentParser(
-        "pytest-mlperf", description="Work that is not a test."
-    )
-    parser.add_argument("--version", action=_VersionAction)
-    actions = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    modules = {}
-    for name in names:
-        module = cast("Command", import_module(f"{commands.__name__}.{name}"))
-        module.add_arguments(
-            actions.add_parser(name, help=module.HELP, description=module.HELP)
-        )
-        modules[name] = module
+    parser, modules = make_parser(names)
     if not words:
         parser.print_help()
         return 0
@@ -80,3 +69,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) has seen enough; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def make_parser(
+    names: Sequence[str],
+) -> tuple[argparse.ArgumentParser, dict[str, Command]]:
+    """Return the parser of these commands, and name -> command."""
+    parser = argparse.ArgumentParser(
+        "pytest-mlperf", description="Work that is not a test."
+    )
+    parser.add_argument("--version", action=_VersionAction)
+    actions = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    modules = {}
+    for name in names:
+        module = cast("Command", import_module(f"{commands.__name__}.{name}"))
+        module.add_arguments(
+            actions.add_parser(name, help=module.HELP, description=module.HELP)
+        )
+        modules[name] = module
+    return parser, modules
