@@ -16,6 +16,7 @@ from pytest_mlperf.benchmarks.detection.benchmark import Official
 from pytest_mlperf.benchmarks.detection.outputs import RETINANET_SIDE
 from pytest_mlperf.benchmarks.detection.outputs import read_retinanet
 from pytest_mlperf.benchmarks.detection.pictures import Floats
+from pytest_mlperf.benchmarks.detection.workload import DetectionWorkload
 
 FOLDERS = ("data/open-images-v6-mlperf", "open-images-v6-mlperf")
 """Of NVIDIA's scratch layout and of the reference's download script."""
@@ -71,4 +72,15 @@ OFFICIAL = Official(
     prepare=scale_to_one,
     find=read_retinanet,
 )
-RETINANET = DetectionBenchmark("retinanet", ("retinanet-resnext50",), OFFICIAL)
+
+
+def open_generated() -> DetectionWorkload:
+    """Open the official architecture with made-up weights: performance only."""
+    from pytest_mlperf.benchmarks.standins.generated_retinanet import open_retinanet
+
+    return open_retinanet()
+
+
+RETINANET = DetectionBenchmark(
+    "retinanet", ("retinanet-resnext50",), OFFICIAL, open_generated
+)

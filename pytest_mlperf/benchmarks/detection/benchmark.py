@@ -98,6 +98,8 @@ class DetectionBenchmark:
     name: str
     aliases: tuple[str, ...]
     official: Official
+    open_generated: Callable[[], DetectionWorkload] | None = None
+    """Opens the architecture with made-up weights, where it is known here."""
     metric: str = "mAP"
     takes: frozenset[str] = frozenset({"tensors"})
     rules: tuple[Rule, ...] = ()
@@ -126,9 +128,12 @@ class DetectionBenchmark:
             return open_synthetic(
                 self.name, official.pictures, official.performance_count
             )
+        if kind == "generated" and self.open_generated is not None:
+            return self.open_generated()
+        generated = ", 'generated'" * (self.open_generated is not None)
         raise ValueError(
             f"{kind!r} is no workload of {self.name}, but should be 'official',"
-            " 'embedded' or 'synthetic'"
+            f" 'embedded'{generated} or 'synthetic'"
         )
 
     def _open_official(self, scratch: Path | None) -> DetectionWorkload:

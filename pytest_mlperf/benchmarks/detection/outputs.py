@@ -25,6 +25,7 @@ FindObjects = Callable[[Sequence[Array], int], list[Floats]]
 LOWEST_SCORE = 0.05
 """Objects below it are dropped, as in the reference's profiles for RetinaNet and
 SSD-ResNet34."""
+LOWEST_LOGIT = np.float32(np.log(LOWEST_SCORE / (1 - LOWEST_SCORE)))
 RETINANET_SIDE = 800
 OVERLAP = 0.5
 """Of two boxes of a class with more, only the better one stays."""
@@ -130,30 +131,60 @@ def read_ssd_resnet34(outputs: Sequence[Array], size: int) -> list[Floats]:
     ]
 
 
+def select_objects(
+    logits: Floats, deltas: Floats, anchors: Floats, labels: NDArray[np.int64]
+) -> Floats:
+    """Return what remains of a sample's candidates after suppression, as rows."""
+    if len(logits) > CANDIDATES:
+        best = np.argsort(-logits, kind="stable")[:CANDIDATES]
+        logits, deltas = logits[best], deltas[best]
+        anchors, labels = anchors[best], labels[best]
+    boxes = box_math.decode_boxes(deltas, anchors)
+    scores = np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+    stay = box_math.suppress_overlaps(boxes, scores, labels, OVERLAP)[:MOST]
+    return cut_rows(boxes[stay][:, [1, 0, 3, 2]], scores[stay], labels[stay], len(stay))
+
+
+def make_candidate_reader(anchors: Floats) -> FindObjects:
+    """Return the reader of a graph that picks its candidates itself.
+
+    Its outputs are logits, anchors, labels and box deltas of each candidate.
+    """
+    shapes = (
+        "logits [batch, n]",
+        "anchors [batch, n]",
+        "labels [batch, n]",
+        "deltas [batch, n, 4]",
+    )
+
+    def find_in(logits: Floats, own: Array, labels: Array, deltas: Floats) -> Floats:
+        found = logits > LOWEST_LOGIT
+        picked = own[found].astype(np.int64)
+        classes = labels[found].astype(np.int64)
+        return select_objects(logits[found], deltas[found], anchors[picked], classes)
+
+    def read(outputs: Sequence[Array], size: int) -> list[Floats]:
+        columns = check_outputs(outputs, size, *shapes)
+        return [find_in(*of_sample) for of_sample in zip(*columns, strict=True)]
+
+    return read
+
+
 def make_reader(anchors: Floats, classes: int) -> FindObjects:
     """Return the reader of raw outputs, logits and box deltas of each anchor.
 
     Labels are 1 for the first class. Suppression is ours: a graph with it would run
     on few engines.
     """
-    lowest_logit = np.float32(np.log(LOWEST_SCORE / (1 - LOWEST_SCORE)))
     shapes = (
         f"class_logits [batch, {len(anchors)}, {classes}]",
         f"box_deltas [batch, {len(anchors)}, 4]",
     )
 
     def find_in(logits: Floats, deltas: Floats) -> Floats:
-        rows, columns = np.nonzero(logits > lowest_logit)
+        rows, columns = np.nonzero(logits > LOWEST_LOGIT)
         found = logits[rows, columns]
-        if len(found) > CANDIDATES:
-            best = np.argsort(-found, kind="stable")[:CANDIDATES]
-            rows, columns, found = rows[best], columns[best], found[best]
-        boxes = box_math.decode_boxes(deltas[rows], anchors[rows])
-        scores = np.asarray(1 / (1 + np.exp(-found)), np.float32)
-        stay = box_math.suppress_overlaps(boxes, scores, columns, OVERLAP)[:MOST]
-        return cut_rows(
-            boxes[stay][:, [1, 0, 3, 2]], scores[stay], columns[stay] + 1, len(stay)
-        )
+        return select_objects(found, deltas[rows], anchors[rows], columns + 1)
 
     def read(outputs: Sequence[Array], size: int) -> list[Floats]:
         logits, deltas = check_outputs(outputs, size, *shapes)

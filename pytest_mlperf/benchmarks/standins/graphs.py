@@ -224,16 +224,17 @@ def add_convolution(
     *,
     relu: bool = True,
     gain: float = 2.0,
+    groups: int = 1,
 ) -> str:
     """Append a convolution (out, in, side), padded to keep the size, with its ReLU."""
-    out, into, side = shape
+    out, into, side = shape[0], shape[1] // groups, shape[2]
     spread = float(np.sqrt(gain / (into * side * side)))
     weight = g.normal(f"{name}.weight", out, into, side, side, spread=spread)
     bias = g.normal(f"{name}.bias", out)
     pad = side // 2
     g.node(
         "Conv", (x, weight, bias), name, kernel_shape=(side, side),
-        strides=(stride, stride), pads=(pad,) * 4,
+        strides=(stride, stride), pads=(pad,) * 4, group=groups,
     )  # fmt: skip
     return g.node("Relu", (name,), f"{name}/relu") if relu else name
 

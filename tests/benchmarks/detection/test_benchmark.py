@@ -202,9 +202,3 @@ def test_calibration_reads_the_listed_pictures(tree: Tree) -> None:
     batches: list[Any] = list(calibration())
 
     assert [len(batch[tree.benchmark.official.input]) for batch in batches] == [1]
-
-
-def test_other_kinds_are_refused() -> None:
-    """The message lists the legal ones."""
-    with pytest.raises(ValueError, match="'official', 'embedded' or 'synthetic'"):
-        RETINANET.open_workload("generated", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.benchmarks import bert
 from pytest_mlperf.benchmarks import resnet50
+from pytest_mlperf.benchmarks.detection.embedded import open_embedded
 from pytest_mlperf.benchmarks.standins import generated
+from pytest_mlperf.benchmarks.standins import generated_retinanet
 from pytest_mlperf.benchmarks.standins import graphs
 from pytest_mlperf.benchmarks.standins.graphs import BertSize
+from pytest_mlperf.benchmarks.standins.retinanet_graph import RetinaNetSize
 
 torch = pytest.importorskip("torch", reason="the importer makes PyTorch calls")
 ort = pytest.importorskip("onnxruntime")
@@ -43,7 +47,14 @@ def run(graph: OnnxGraph, batch: Any, operators: Any = None) -> list[Any]:
     return verify.run_program(program, batch)
 
 
-@pytest.mark.parametrize("opened", [bert.open_embedded, resnet50.open_embedded])
+@pytest.mark.parametrize(
+    "opened",
+    [
+        bert.open_embedded,
+        resnet50.open_embedded,
+        partial(open_embedded, "ssd-small"),
+    ],
+)
 def test_embedded_models_answer_as_in_onnxruntime(opened: Any) -> None:
     """Every operator of both graphs means what ONNX says, to float32's last digits."""
     workload = opened()
@@ -51,6 +62,20 @@ def test_embedded_models_answer_as_in_onnxruntime(opened: Any) -> None:
     session = ort.InferenceSession(workload.model.path)
     wanted = session.run(list(workload.model.outputs), batch)
     found = run(graph_of(workload), batch)
+
+    for a, b in zip(wanted, found, strict=True):
+        assert b == pytest.approx(a, rel=1e-4, abs=1e-4)
+
+
+def test_a_retinanet_picks_the_same_candidates(tmp_path: Path) -> None:
+    """Grouped convolutions, doubling, the best of each level and their deltas."""
+    size = RetinaNetSize(96, 5, (1, 1, 1, 1), groups=4, width=16, candidates=9)
+    workload = generated_retinanet.open_retinanet(tmp_path, size, 2)
+    batch = workload.dataset.gather([0, 1])
+    session = ort.InferenceSession(workload.model.path)
+    wanted = session.run(list(workload.model.outputs), batch)
+    joined = fuse.fuse_convolutions(graph_of(workload))
+    found = run(joined, batch, fuse.FusedOperators().table())
 
     for a, b in zip(wanted, found, strict=True):
         assert b == pytest.approx(a, rel=1e-4, abs=1e-4)
