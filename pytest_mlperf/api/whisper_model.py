@@ -19,6 +19,8 @@ class WhisperModel:
     end: int
     """The token that ends a transcript, and counts as one of its own."""
     max_tokens: int
+    suppressed: tuple[int, ...] = ()
+    """Tokens that no transcript gets: the end, where all are to be of one length."""
 
 
 @runtime_checkable

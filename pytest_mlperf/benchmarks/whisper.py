@@ -210,7 +210,7 @@ class WhisperBenchmark:
         return "fp32"
 
     def open_workload(self, kind: str, scratch: Path | None) -> SpeechWorkload:
-        """Open ``official``, ``embedded`` or ``synthetic``.
+        """Open ``official``, ``embedded``, ``generated`` or ``synthetic``.
 
         Raises ``RequirementMissing`` for an absent file or package, ``ValueError`` for
         a wrong one.
@@ -223,6 +223,13 @@ class WhisperBenchmark:
                 transcripts.WHISPER,
                 transcripts.normalized_error_rate,
             )
+        if kind == "generated":
+            from pytest_mlperf.benchmarks.speech import generated
+
+            bands = generated.WhisperSize().mels
+            return generated.open_generated(
+                OFFICIAL_CLIPS, partial(make_features, mels=bands)
+            )
         require_soundfile()
         files.require_package("tokenizers", "tokens cannot be turned into text")
         if kind == "official":
@@ -230,8 +237,8 @@ class WhisperBenchmark:
         if kind == "embedded":
             return open_embedded()
         raise ValueError(
-            f"whisper has no {kind!r} workload, but has 'official', 'embedded' and"
-            " 'synthetic'; choose one with --mlperf-workload"
+            f"whisper has no {kind!r} workload, but has 'official', 'embedded',"
+            " 'generated' and 'synthetic'; choose one with --mlperf-workload"
         )
 
 

@@ -64,9 +64,9 @@ class WhisperEngine:
             beam_size=1,
             # Half of it goes to the transcript, or what the prompt leaves if less.
             max_length=max(2 * most, most + len(prompt)),
-            # The reference suppresses nothing.
+            # The reference suppresses nothing; CTranslate2 would by itself.
             suppress_blank=False,
-            suppress_tokens=[],
+            suppress_tokens=list(whisper.suppressed),
         )
         ended = [_end_tokens(one.sequences_ids[0], whisper) for one in found]
         counts = np.array([len(tokens) for tokens in ended], np.int32)
@@ -177,6 +177,9 @@ class CTranslate2Provider:
         return WhisperEngine(model, whisper)
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
+        if _has_cuda():
+            # Beside the others' batches, each computes the features of its next one.
+            return Streams(4, 1), Streams(2, 1), Streams(1, 1)
         many = min(cpus, MAX_STREAMS)
         few = max(1, many // 4)
         spread = {Streams(many, cpus // many), Streams(few, cpus // few)}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks import whisper
+from pytest_mlperf.benchmarks.speech import generated
 from pytest_mlperf.benchmarks.speech.workload import SpeechWorkload
 from pytest_mlperf.benchmarks.whisper import WHISPER
 from pytest_mlperf.core import rounds
@@ -265,6 +267,30 @@ def test_every_precision_reaches_the_limit_and_wrong_engines_do_not(
     assert embedded.score(right)["ACCURACY"] >= limit
     assert embedded.score(moved)["ACCURACY"] < limit
     assert embedded.score(halved)["ACCURACY"] < limit
+
+
+@needs_model
+def test_a_generated_model_answers_with_as_many_tokens_as_official_ones(
+    tmp_path: Path,
+) -> None:
+    """Whatever its weights: no token ends an answer. The model is written once."""
+    size = generated.WhisperSize(2, 32, 2, 80, 1010, 900)
+    make = partial(whisper.make_features, mels=80)
+    workload = generated.open_generated(20, make, size, tmp_path)
+    again = generated.open_generated(20, make, size, tmp_path)
+    build = CTRANSLATE2.build(
+        BuildRequest(workload, "fp32", tmp_path, {"device": "cpu"})
+    )
+    engine = CTRANSLATE2.open(build, 1)
+    lengths = workload.dataset.lengths
+    outputs = engine.infer(workload.dataset.gather([3, 4]), 2)
+
+    assert lengths is not None
+    assert 16 * 16_000 <= lengths.min() < lengths.max() <= 30 * 16_000
+    assert outputs[1].tolist() == [63, 63]
+    assert workload.respond(outputs, [3, 4]).tokens == [63, 63]
+    assert again.digest == workload.digest
+    assert len(list(tmp_path.glob("*/model.bin"))) == 1
 
 
 @needs_model
