@@ -115,7 +115,7 @@ def open_source(tables: EmbeddingTables, options: Mapping[str, str]) -> RowSourc
     if not slots:
         return database
     policy = read_settings(options).policy
-    cache = RowCache(slots, tables.dimension, database.dtype, policy)
+    cache = RowCache(slots, tables.rows, tables.dimension, database.dtype, policy)
     return CachedSource(cache, database, "host memory")
 
 

@@ -31,8 +31,9 @@ class RowCache:
     name = "cache"
 
     def __init__(
-        self, slots: int, dimension: int, dtype: Any, policy: str = "lfu"
+        self, slots: int, rows: int, dimension: int, dtype: Any, policy: str = "lfu"
     ) -> None:
+        """Hold ``slots`` of ``rows`` rows, whose keys are 0 to ``rows`` - 1."""
         if policy not in POLICIES:
             raise ValueError(
                 f"{policy!r} is no cache policy, but should be {' or '.join(POLICIES)}"
@@ -42,6 +43,8 @@ class RowCache:
         self.policy = policy
         self._is_lru = policy == "lru"
         self._clock = 0
+        # Where each key is: four bytes a row, and a lookup probes no set.
+        self._places = np.full(rows, EMPTY, np.int32)
         self._tags = np.full((self._sets, WAYS), EMPTY, np.int64)
         self._uses = np.full((self._sets, WAYS), EMPTY, np.int64)
         self._rows = np.zeros((self._sets * WAYS, dimension), dtype)
@@ -55,20 +58,17 @@ class RowCache:
         spread = keys.astype(np.uint64) * _SPREAD >> np.uint64(32)
         return (spread % np.uint64(self._sets)).astype(np.int64)
 
-    def _probe(self, keys: Keys) -> tuple[Keys, NDArray[np.bool_]]:
-        sets = self._find_sets(keys)
-        matches = self._tags[sets] == keys[:, None]
-        return sets * WAYS + matches.argmax(axis=1), matches.any(axis=1)
-
     def lookup(self, keys: Keys) -> tuple[Array, NDArray[np.bool_]]:
         """Return rows [keys, dimension] and whether each is the key's; others are
         undefined.
         """
         began = time.perf_counter()
         with self._lock:
-            slots, is_hit = self._probe(keys)
-            rows = self._rows.take(slots, axis=0)
-            used = slots[is_hit]
+            slots = self._places.take(keys)
+            # A missing key's row is any row: the caller replaces it.
+            rows = self._rows.take(slots, axis=0, mode="clip")
+            is_hit = slots >= 0
+            used = slots if is_hit.all() else slots[is_hit]
             if self._is_lru:
                 self._clock += 1
                 self._uses.reshape(-1)[used] = self._clock
@@ -103,13 +103,15 @@ class RowCache:
         self, picked: NDArray[Any], sets: Keys, keys: Keys, rows: Array
     ) -> None:
         """Insert rows of which no two belong to one set."""
-        there = (self._tags[sets[picked]] == keys[picked][:, None]).any(axis=1)
-        picked = picked[~there]
+        picked = picked[self._places[keys[picked]] == EMPTY]
         chosen = sets[picked]
         ways = self._uses[chosen].argmin(axis=1)
         counters = self.counters
         counters.inserts += len(picked)
-        counters.evictions += int((self._tags[chosen, ways] != EMPTY).sum())
+        old = self._tags[chosen, ways]
+        old = old[old != EMPTY]
+        counters.evictions += len(old)
+        self._places[old] = EMPTY
         if self._is_lru:
             self._clock += 1
         else:
@@ -118,10 +120,13 @@ class RowCache:
             )
         self._tags[chosen, ways] = keys[picked]
         self._uses[chosen, ways] = self._clock if self._is_lru else 1
-        self._rows[chosen * WAYS + ways] = rows[picked]
+        slots = chosen * WAYS + ways
+        self._rows[slots] = rows[picked]
+        self._places[keys[picked]] = slots
 
     def update(self, keys: Keys, rows: Array) -> None:
         """Write the rows of those keys that are here."""
         with self._lock:
-            slots, is_hit = self._probe(keys)
+            slots = self._places.take(keys)
+            is_hit = slots >= 0
             self._rows[slots[is_hit]] = rows[is_hit]

@@ -55,7 +55,9 @@ class EmbeddingStore:
     ) -> None:
         self.tables, self.source, self.settings = tables, source, settings
         slots = int(tables.rows * settings.gpucacheper)
-        self.cache = RowCache(slots, tables.dimension, source.dtype, settings.policy)
+        self.cache = RowCache(
+            slots, tables.rows, tables.dimension, source.dtype, settings.policy
+        )
         self._tiers = CachedSource(self.cache, source)
         self._failure: Exception | None = None
         self._missing: queue.Queue[Keys | None] = queue.Queue(MOST_WAITING)

@@ -65,7 +65,7 @@ def test_a_lookup_returns_the_row_that_was_written_last(
 @given(st.lists(KEYS.map(lambda keys: sorted(set(keys))), max_size=15))
 def test_a_cache_never_mixes_keys(batches: list[list[int]]) -> None:
     """What it calls a hit is the row that was inserted for that key."""
-    cache = RowCache(24, 2, np.float32)
+    cache = RowCache(24, 103, 2, np.float32)
     for batch in batches:
         keys = np.array(batch)
         rows, is_hit = cache.lookup(keys)
@@ -75,7 +75,7 @@ def test_a_cache_never_mixes_keys(batches: list[list[int]]) -> None:
 
 def test_rows_that_are_used_more_stay() -> None:
     """One set, least frequently used: the hot row survives a stream of cold ones."""
-    cache = RowCache(8, 1, np.float32)
+    cache = RowCache(8, 160, 1, np.float32)
     hot = np.array([7])
     cache.insert(hot, np.full((1, 1), 7, np.float32))
     for cold in range(100, 160):
@@ -120,11 +120,13 @@ def test_a_failure_of_the_background_is_raised_by_the_next_lookup(
     """A row that cannot be had is not silently a default for ever."""
     tables, _ = make_tables(tmp_path)
     cache = CacheSettings(gpucacheper=1, hit_rate_threshold=0)
-    store = EmbeddingStore(tables, HostTable(tables.path), cache)
-    store.lookup(np.array([500]))
+    source = HostTable(tables.path)
+    source.rows = source.rows[:50]
+    store = EmbeddingStore(tables, source, cache)
+    store.lookup(np.array([60]))
     store.wait_for_inserts()
 
-    with pytest.raises(StoreFailed, match="keys are 500 to 500, but the table has"):
+    with pytest.raises(StoreFailed, match="keys are 60 to 60, but the table has"):
         store.lookup(np.array([1]))
     store.close()
 
