@@ -270,7 +270,8 @@ CORE_TYPES = {
     "trtllm_executor": "runs the model in this process, which is not written",
     "trtllm_hlapi": "runs the model in this process, which is not written",
     "trtllm_disagg": "is a server like any other here",
-    "triton_grpc": "speaks to Triton by gRPC, which is not written",
+    "triton_grpc": "speaks to Triton by gRPC, which is not written (over HTTP: "
+    "--mlperf-triton)",
 }
 """NVIDIA's names for how a harness reaches a model -> why it is refused."""
 

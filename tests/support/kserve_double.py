@@ -47,6 +47,8 @@ class KServeModel:
     config: Mapping[str, Any] | None = field(default_factory=lambda: CONFIG)
     state: str = "READY"
     has_statistics: bool = True
+    extensions: Sequence[str] | None = None
+    """Of the protocol; None: the server lists none."""
     requests: int = 0
 
     def pages(self) -> dict[str, bytes]:
@@ -57,6 +59,9 @@ class KServeModel:
             "/v2/models/echo/ready": format_page(200 if is_ready else 400, ""),
             "/v2/models/echo": format_page(200, json.dumps(self.metadata)),
         }
+        if self.extensions is not None:
+            document = {"name": "double", "extensions": self.extensions}
+            pages["/v2"] = format_page(200, json.dumps(document))
         if self.config is not None:
             pages["/v2/models/echo/config"] = format_page(200, json.dumps(self.config))
         if self.has_statistics:
@@ -104,6 +109,14 @@ def read_rows(request: bytes) -> bytes:
     assert json.loads(body[:size])["inputs"][0]["datatype"] == "FP32"
     data = body[size:]
     return b"".join(data[at : at + 4] for at in range(0, len(data), 16))
+
+
+def echo_json(request: bytes) -> bytes:
+    """Return a whole answer to a request whose numbers are text."""
+    (one,) = json.loads(request.partition(b"\r\n\r\n")[2])["inputs"]
+    rows = one["data"][::4]
+    output = {**ECHOED, "shape": [len(rows), 1], "data": rows}
+    return format_page(200, json.dumps({"model_name": "echo", "outputs": [output]}))
 
 
 def format_answer(
@@ -165,7 +178,10 @@ def serve_echo(
         if fault is not None and made.requests >= WELL:
             return fault(send)
         made.requests += 1
-        send(format_answer(read_rows(send.request)))
+        if made.extensions == []:
+            send(echo_json(send.request))
+        else:
+            send(format_answer(read_rows(send.request)))
         return True
 
     with serve_endpoint(answer, pages=_Pages(made)) as double:

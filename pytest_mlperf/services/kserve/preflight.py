@@ -19,6 +19,8 @@ from pytest_mlperf.services.kserve.server_api import ServerApi
 from pytest_mlperf.services.kserve.server_api import ServerRefusal
 from pytest_mlperf.services.kserve.tensors import datatype_of
 
+BINARY = "binary_tensor_data"
+"""The extension, as servers list it."""
 ANY = -1
 """A size that the model leaves open."""
 NAME_MODEL = "name one with --mlperf-endpoint-model NAME"
@@ -44,6 +46,12 @@ def choose_model(api: ServerApi, wanted: str) -> str:
         return ready[0]
     found = ", ".join(map(repr, ready)) or "no model that is ready"
     raise RunRefused(f"{api.url} serves {found}; {NAME_MODEL}")
+
+
+def has_binary_tensors(api: ServerApi) -> bool:
+    """Return whether a server takes tensors as bytes; True where it does not say."""
+    extensions = api.read_extensions()
+    return extensions is None or BINARY in extensions
 
 
 def list_models(api: ServerApi) -> dict[str, str]:

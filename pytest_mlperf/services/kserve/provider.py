@@ -84,8 +84,13 @@ class TritonService:
     ) -> tuple[ServiceTarget, Mapping[str, str]]:
         """Ask every server for its health, its model, and one answer."""
         tensors = tensors_of(workload)
-        requests = self.requests(target, tensors)
         facts: dict[str, str] = {}
+        if not all(
+            preflight.has_binary_tensors(open_api(url, target)) for url in target.urls
+        ):
+            target = replace(target, fields={preflight.BINARY: False})
+            facts["tensors"] = "as JSON: a server lacks the binary extension"
+        requests = self.requests(target, tensors)
         requests.load([0])
         try:
             for url in target.urls:
@@ -166,13 +171,14 @@ class TritonService:
 
     def requests(
         self,
-        target: ServiceTarget,  # noqa: ARG002 - one shape
+        target: ServiceTarget,
         workload: PromptWorkload | TensorWorkload,
     ) -> TensorRequests:
         """Return the workload's requests, one a sample."""
         tensors = tensors_of(workload)
         outputs = tensors.model.outputs if tensors.model else ()
-        return TensorRequests(tensors.dataset, tuple(outputs))
+        is_binary = target.fields.get(preflight.BINARY, True)
+        return TensorRequests(tensors.dataset, tuple(outputs), is_binary=is_binary)
 
     def open(
         self, target: ServiceTarget, requests: Requests, listener: Listener
@@ -202,7 +208,9 @@ def open_http(
         path = f"{address.base}/v2/models/{target.model}/infer"
         head = http1.format_head("POST", path, address.authority, target.headers)
         endpoints.append(Endpoint(address, head, limit))
-    layouts = AnswerLayouts(requests.outputs, requests.size)
+    layouts = AnswerLayouts(
+        requests.outputs, requests.size, is_binary=requests.is_binary
+    )
     return HttpClient(
         endpoints,
         requests.bodies,

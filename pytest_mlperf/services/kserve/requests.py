@@ -12,6 +12,7 @@ import numpy as np
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.services.kserve.tensors import encode_json_request
 from pytest_mlperf.services.kserve.tensors import encode_request
 
 
@@ -28,6 +29,8 @@ class TensorRequests:
     size: int = 1
     length: int | None = None
     """Sequences are padded to this many tokens; None: to the longest of a request."""
+    is_binary: bool = True
+    """The server has the binary tensor data extension."""
     bodies: dict[int, bytes] = field(default_factory=dict)
 
     @property
@@ -54,7 +57,8 @@ class TensorRequests:
         self.dataset.load([one for index in indices for one in self.samples_of(index)])
         for index in indices:
             if index not in self.bodies:
-                self.bodies[index] = encode_request(self.gather(index), self.outputs)
+                encode = encode_request if self.is_binary else encode_json_request
+                self.bodies[index] = encode(self.gather(index), self.outputs)
 
     def unload(self, indices: Sequence[int]) -> None:
         """Forget the requests of these samples."""

@@ -40,6 +40,9 @@ class ServerApi(Protocol):
 
     def is_model_ready(self, model: str) -> bool: ...
 
+    def read_extensions(self) -> list[str] | None:
+        """Return the names of the protocol's extensions; None where it lists none."""
+
     def read_index(self) -> list[dict[str, Any]]:
         """Return name, version and state of every model in the repository."""
 
@@ -76,6 +79,13 @@ class HttpServerApi:
     def is_model_ready(self, model: str) -> bool:
         status, _ = self._ask("GET", f"/v2/models/{model}/ready")
         return status == OK
+
+    def read_extensions(self) -> list[str] | None:
+        try:
+            found = self._read_object("GET", "/v2").get("extensions")
+        except ServerRefusal:
+            return None
+        return [str(one) for one in found] if isinstance(found, list) else None
 
     def read_index(self) -> list[dict[str, Any]]:
         found = self._read("POST", "/v2/repository/index", {})

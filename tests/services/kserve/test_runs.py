@@ -60,6 +60,18 @@ def test_an_accuracy_run_has_every_answer(runner: Runner, tmp_path: Path) -> Non
     assert texts[f"endpoint {two.url} requests"] == "32 of 32"
 
 
+def test_a_server_without_binary_tensors_is_asked_in_json(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """As mlserver is; the facts say so."""
+    with serve_echo(KServeModel(extensions=[])) as server:
+        result = runner.run(make_task(tmp_path, [server.url], mode=Mode.ACCURACY))
+
+    assert result.metrics == {"acc": 100.0}
+    assert result.facts.texts["tensors"].startswith("as JSON")
+    assert all(b"Inference-Header" not in request for request in server.requests)
+
+
 @pytest.mark.parametrize(
     ("has_statistics", "others", "problem"),
     [

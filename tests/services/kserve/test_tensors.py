@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import assume
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -16,6 +17,7 @@ from pytest_mlperf.services.kserve.tensors import DATATYPES
 from pytest_mlperf.services.kserve.tensors import AnswerLayouts
 from pytest_mlperf.services.kserve.tensors import OutputReader
 from pytest_mlperf.services.kserve.tensors import ReceiveTimes
+from pytest_mlperf.services.kserve.tensors import encode_json_request
 from pytest_mlperf.services.kserve.tensors import encode_request
 
 TENSORS = st.sampled_from(sorted(DATATYPES)).flatmap(
@@ -57,6 +59,25 @@ def test_an_echoed_request_is_the_batch(found: list[Array], cut: int) -> None:
             assert array.dtype == batch[name].dtype
             assert array.shape == batch[name].shape
             assert array.tobytes() == batch[name].tobytes()
+
+
+@given(TENSORS)
+def test_numbers_survive_as_text(array: Array) -> None:
+    """Of every type but those of JSON's lack: infinity and NaN."""
+    assume(array.dtype.kind != "f" or bool(np.isfinite(array).all()))
+    request = encode_json_request({"x": array}, ["x"])
+    document = json.loads(request.partition(b"\r\n\r\n")[2])
+    body = json.dumps({"outputs": document["inputs"]}).encode()
+    (found,) = AnswerLayouts(["x"], rows=2, is_binary=False).decode(body)
+
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert found.tolist() == array.tolist()
+
+
+def test_text_that_is_no_answer_is_named() -> None:
+    """Also where the numbers should be text."""
+    with pytest.raises(BadAnswer, match="should be a KServe v2 answer"):
+        AnswerLayouts(["x"], is_binary=False).decode(b"oops")
 
 
 def test_without_names_the_models_own_outputs_are_asked_for() -> None:
