@@ -31,34 +31,43 @@ from pytest_mlperf.core.rounds.rule import Rule
 EMBEDDED = files.EMBEDDED / "rgat"
 OFFICIAL_ACCURACY = 72.86
 """mlcommons/inference, graph/R-GAT/README.md: fp32, percent."""
-DOWNLOAD = "tools/download_igbh_full.sh of MLCommons' inference, graph/R-GAT"
+BUCKET = "https://igb-public.s3.us-east-2.amazonaws.com/IGBH/processed"
+"""Of download_igbh_full.sh, graph/R-GAT of MLCommons' inference repository."""
+
+
+def declare(name: str, note: str = "") -> Source:
+    """Return the declaration of one of the graph's public files."""
+    return Source(
+        paths=tuple(f"{folder}/{name}" for folder in igbh.FOLDERS),
+        origin=f"IGBH-Full of the Illinois Graph Benchmark{note}",
+        terms="ODC-By 1.0, as its publishers state",
+        urls=(f"{BUCKET}/{name}",),
+    )
+
+
 MODEL = Source(
     paths=igbh.MODELS,
     origin="rgat-model of MLCommons' R2 storage (graph/R-GAT/README.md)",
-)
-FEATURES = Source(
-    paths=tuple(f"{folder}/paper/node_feat.npy" for folder in igbh.FOLDERS),
-    origin=f"{DOWNLOAD}, with node_feat.npy of the five other types",
-    terms="ODC-By 1.0, as its publishers state",
-    size=269_346_174 * 1024 * 4,
-)
-LABELS = Source(
-    paths=tuple(f"{folder}/paper/node_label_2K.npy" for folder in igbh.FOLDERS),
-    origin=DOWNLOAD,
-    terms="ODC-By 1.0, as its publishers state",
-)
-EDGES = Source(
-    paths=tuple(
-        f"{folder}/paper__cites__paper/edge_index.npy" for folder in igbh.FOLDERS
-    ),
-    origin=f"{DOWNLOAD}, with edge_index.npy of the five other relations",
-    terms="ODC-By 1.0, as its publishers state",
 )
 NODES = Source(
     paths=tuple(f"{folder}/val_idx.pt" for folder in igbh.FOLDERS),
     origin="tools/split_seeds.py of graph/R-GAT of MLCommons' inference repository",
 )
-SOURCES = (MODEL, FEATURES, LABELS, EDGES, NODES)
+TERABYTE = frozenset({"paper", "author"})
+"""Types whose features have 1.1 TB each."""
+SOURCES = (
+    MODEL,
+    NODES,
+    declare("paper/node_label_2K.npy"),
+    *(
+        declare(f"{kind}/node_feat.npy", " (1.1 TB)" * (kind in TERABYTE))
+        for kind in igbh.KINDS
+    ),
+    *(
+        declare(f"{source}__{name}__{target}/edge_index.npy")
+        for source, name, target in igbh.EDGES
+    ),
+)
 EMBEDDED_RELATIONS = ("alike", "same_profile")
 EMBEDDED_FANOUTS = (5, 3, 2)
 """Neighbors of each relation, hop by hop: a third of the official ones."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.benchmark import Preprocesses
+from pytest_mlperf.api.benchmark import Preprocessing
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.sources import Source
 from pytest_mlperf.commands.scratch import survey
@@ -162,17 +163,22 @@ def preprocess(names: Sequence[str], scratch: Path | None) -> int:
     if not steps:
         print_text(f"{', '.join(names)}: nothing is to be preprocessed")
         return GOOD
-    for name, step in steps.items():
-        bar = ProgressBar(name, sys.stderr)
-        try:
-            place = make_items(step, scratch, bar.show)
-        except (RequirementMissing, ValueError, OSError) as error:
-            bar.close()
-            print_text(f"{name}: {error}", error=True)
-            return INCOMPLETE
+    results = [preprocess_one(name, step, scratch) for name, step in steps.items()]
+    return GOOD if all(results) else INCOMPLETE
+
+
+def preprocess_one(name: str, step: Preprocessing, scratch: Path) -> bool:
+    """Return whether everything of one benchmark is made."""
+    bar = ProgressBar(name, sys.stderr)
+    try:
+        place = make_items(step, scratch, bar.show)
+    except (RequirementMissing, ValueError, OSError) as error:
         bar.close()
-        print_text(f"{name}: {place}")
-    return GOOD
+        print_text(f"{name}: {error}", error=True)
+        return False
+    bar.close()
+    print_text(f"{name}: {place}")
+    return True
 
 
 def explain_gated(source: Source, scratch: Path) -> str:

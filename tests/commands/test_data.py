@@ -148,3 +148,18 @@ def test_fetch_downloads_what_is_public_and_explains_the_rest(
     for part in ("its owner", "after registration", "... 2 files ...", "two.pkl"):
         assert part in out
     assert "HTTP 404" in capsys.readouterr().err
+
+
+def test_preprocess_goes_on_with_the_next_benchmark(
+    scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be made says what it needs; bert needs no such step."""
+    pytest.importorskip("nibabel")
+    code = main(["data", "preprocess", "unet3d", "rgat", "bert"])
+    found = capsys.readouterr().err
+
+    assert code == data.INCOMPLETE
+    assert f"3d-unet: 43 of 43 cases (case_00000 ...) are not below {scratch}" in found
+    assert "\nrgat: " in found
+    assert main(["data", "preprocess", "bert"]) == data.GOOD
+    assert "nothing is to be preprocessed" in capsys.readouterr().out
