@@ -66,6 +66,7 @@ def _is_fusible(node: Node) -> bool:
     return (
         node.kind == "Conv"
         and len(node.inputs) == 3
+        and len(pads) == 4  # the fused calls are of pictures
         and node.attributes.get("group", 1) == 1
         and node.attributes.get("auto_pad", "NOTSET") == "NOTSET"
         and pads[: len(pads) // 2] == pads[len(pads) // 2 :]

@@ -31,6 +31,7 @@ def make_operators() -> dict[str, Operator]:
         "Concat": calls.concat,
         "ConstantOfShape": calls.constant_of_shape,
         "Conv": calls.conv,
+        "ConvTranspose": calls.conv_transpose,
         "Div": binary(calls.divide),
         "Dropout": lambda _, x: x,
         "Equal": binary(lambda a, b: a == b),
@@ -44,6 +45,7 @@ def make_operators() -> dict[str, Operator]:
         "Gemm": gemm,
         "GlobalAveragePool": lambda _, x: x.mean(list(range(2, x.ndim)), keepdim=True),
         "Identity": lambda _, x: x,
+        "InstanceNormalization": calls.instance_norm,
         "LayerNormalization": calls.layer_norm,
         "MatMul": binary(lambda a, b: a @ b),
         "MaxPool": calls.max_pool,
@@ -239,11 +241,39 @@ class TorchCalls:
             x, w, b, strides, pads, dilations, False, zeros, groups
         )
 
+    def conv_transpose(
+        self, attributes: Attributes, x: Any, w: Any, b: Any = None
+    ) -> Any:
+        """Run a transposed convolution whose padding is the same at both ends."""
+        ones, zeros = [1] * (x.ndim - 2), [0] * (x.ndim - 2)
+        pads = list(attributes.get("pads", zeros * 2))
+        half = len(pads) // 2
+        if (
+            attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "")
+            or "output_shape" in attributes
+            or pads[:half] != pads[half:]
+        ):
+            raise BuildFailed(
+                "a ConvTranspose with automatic or uneven padding, but the torch engine"
+                " reads even pads; export the model with pads, or use onnxruntime"
+            )
+        return self.torch.convolution(
+            x, w, b, attributes.get("strides", ones), pads[:half],
+            attributes.get("dilations", ones), True,
+            attributes.get("output_padding", zeros), attributes.get("group", 1),
+        )  # fmt: skip
+
+    def instance_norm(self, attributes: Attributes, x: Any, w: Any, b: Any) -> Any:
+        epsilon = float(attributes.get("epsilon", 1e-5))
+        return self.functional.instance_norm(x, weight=w, bias=b, eps=epsilon)
+
     def max_pool(self, attributes: Attributes, x: Any) -> Any:
         x, pads = self._pad_unevenly(attributes, x, float("-inf"))
-        size, strides = attributes["kernel_shape"], attributes.get("strides", [1, 1])
+        size = list(attributes["kernel_shape"])
+        strides = attributes.get("strides", [1] * len(size))
         ceil = bool(attributes.get("ceil_mode", 0))
-        return self.functional.max_pool2d(x, list(size), strides, pads, 1, ceil)
+        pools = {4: self.functional.max_pool2d, 5: self.functional.max_pool3d}
+        return pools[x.ndim](x, size, strides, pads, 1, ceil)
 
     def average_pool(self, attributes: Attributes, x: Any) -> Any:
         x, pads = self._pad_unevenly(attributes, x)

@@ -11,6 +11,8 @@ import numpy as np
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.api.workload import TensorWorkload
 
 SAMPLES = 16
@@ -22,14 +24,40 @@ MAX_ERROR_PICTURES = {**MAX_ERROR, "fp8": 0.2}
 three of its products wrong. An encoder that was never trained is at 0.43 with none."""
 
 
+class _FirstRun(Exception):
+    """Carries the inputs of a model's first run."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__()
+        self.batch = batch
+
+
 def gather_samples(workload: TensorWorkload) -> Batch:
-    """Return one small batch of the dataset."""
+    """Return one small batch of the dataset, or what one run of a sample takes."""
     dataset = workload.dataset
+    if isinstance(workload, RunsModel):
+        return _gather_run(workload, dataset)
     indices = list(range(min(SAMPLES, dataset.total, dataset.performance_count)))
     dataset.load(indices)
     batch = dataset.gather(indices)
     dataset.unload(indices)
     return batch
+
+
+def _gather_run(workload: RunsModel, dataset: Dataset) -> Batch:
+    """Return the inputs of the first run: all windows of a volume would be too many."""
+
+    def stop(batch: Batch, size: int) -> Sequence[Array]:  # noqa: ARG001 - one shape
+        raise _FirstRun(batch)
+
+    dataset.load([0])
+    try:
+        workload.run_model(stop, [0])
+    except _FirstRun as first:
+        return first.batch
+    finally:
+        dataset.unload([0])
+    raise BuildFailed("the workload answered a sample without a run of its model")
 
 
 def run_program(program: Any, batch: Batch) -> list[Array]:

@@ -14,10 +14,12 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.benchmarks import bert
 from pytest_mlperf.benchmarks import resnet50
+from pytest_mlperf.benchmarks import unet_3d
 from pytest_mlperf.benchmarks.detection.embedded import open_embedded
 from pytest_mlperf.benchmarks.standins import generated
 from pytest_mlperf.benchmarks.standins import generated_retinanet
 from pytest_mlperf.benchmarks.standins import graphs
+from pytest_mlperf.benchmarks.standins import unet_graph
 from pytest_mlperf.benchmarks.standins.graphs import BertSize
 from pytest_mlperf.benchmarks.standins.retinanet_graph import RetinaNetSize
 
@@ -79,6 +81,25 @@ def test_a_retinanet_picks_the_same_candidates(tmp_path: Path) -> None:
 
     for a, b in zip(wanted, found, strict=True):
         assert b == pytest.approx(a, rel=1e-4, abs=1e-4)
+
+
+def test_operators_of_volumes_answer_as_in_onnxruntime(tmp_path: Path) -> None:
+    """Convolutions in space, transposed ones, instance norms; one run of a sample."""
+    workload = unet_3d.open_embedded()
+    batch = verify.gather_samples(workload)
+    path = tmp_path / "unet.onnx"
+    unet_graph.write_unet(path, (2,) * 4, side=16)
+    noise = np.random.default_rng(0).standard_normal((2, 1, 16, 16, 16), np.float32)
+    pairs = ((workload.model.path, batch["input"][:1]), (path, noise))
+
+    assert len(batch["input"]) == min(4, len(workload.dataset.starts[0]))
+    for file, values in pairs:
+        (wanted,) = ort.InferenceSession(file).run(["output"], {"input": values})
+        graph = onnx_graph.read_graph(file, ("input",), ("output",))
+        table = fuse.FusedOperators().table()
+        (found,) = run(fuse.fuse_convolutions(graph), {"input": values}, table)
+
+        assert found == pytest.approx(wanted, rel=1e-3, abs=1e-3)
 
 
 def test_a_bert_is_recognized_with_all_its_weights(tmp_path: Path) -> None:
