@@ -42,10 +42,10 @@ def main(trees: Iterable[str]) -> None:
     print(f"{judged:,} runs judged, {len(rows)} results kept", file=sys.stderr)
 
 
-def explain(tree: Path) -> list[dict[str, Any]]:
+def explain(*paths: Path) -> list[dict[str, Any]]:
     """Return the records of the command."""
     code = "import sys; from pytest_mlperf.commands.main import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "explain", str(tree), "--json"]
+    command = [sys.executable, "-c", code, "explain", *map(str, paths), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found: list[dict[str, Any]] = json.loads(done.stdout)
     return found

@@ -166,7 +166,7 @@ def accuracy_hash(run: JudgedRun) -> Outcome:
     stated, cut = read_accuracy_txt(folder).hashes, survey_answers(folder).cut
     if not stated:
         required = "hash= and 64 digits, not all of them 0"
-        return Outcome(False, "no hash= line", required, ACCURACY_TXT, remedy)
+        return Outcome(False, "no such line", required, ACCURACY_TXT, remedy)
     if cut:
         return Outcome(True, stated[0], "the whole log's sha256", ACCURACY_TXT)
     required = digest_log(folder)

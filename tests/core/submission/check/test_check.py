@@ -348,6 +348,26 @@ def test_a_slower_audited_run_is_found_in_the_logs_whatever_its_file_says(
     ]
 
 
+def test_a_test_of_an_inferred_result_has_nothing_to_be_compared_with(
+    tmp_path: Path,
+) -> None:
+    """The stream that stands for MultiStream is of another scenario than its TEST01."""
+    streams = ("SingleStream", "MultiStream")
+    root = trees.make(tmp_path / "t", "v6.1", {"resnet50": streams})
+    own = root / HOME / "results/box/resnet50"
+    slow = logs.rising(70_000, 90_000_000, 95_000_000)
+    test = own / "MultiStream/TEST01/performance/run_1"
+    logs.performance(test, "MultiStream", latencies=slow,
+                     change=trees.AUDITED["TEST01"])  # fmt: skip
+    slower = problems(root, "compliance_performance")
+    for name in ("mlperf_log_summary.txt", "mlperf_log_detail.txt"):
+        run = "performance/run_1"
+        shutil.copyfile(own / streams[0] / run / name, own / streams[1] / run / name)
+
+    assert [problem.path.split("/")[5] for problem in slower] == ["MultiStream"]
+    assert problems(root, "compliance_performance") == []
+
+
 def test_a_result_of_another_scenario_counts_where_it_may_be_inferred(
     tree: Path,
 ) -> None:
