@@ -104,7 +104,7 @@ class CTranslate2Provider:
     @property
     def batches(self) -> tuple[int, ...]:
         """A CPU gains little by a batch, and a large one takes it a minute."""
-        return (1, 8, 32, 64, 128) if _has_cuda() else (1, 2, 4)
+        return (1, 8, 32, 64, 128) if _has_cuda() else (1, 2)
 
     def unavailable(self) -> str | None:
         if importlib.util.find_spec("ctranslate2"):

@@ -94,7 +94,7 @@ def test_an_engine_that_needs_an_onnx_file_says_who_brings_the_model(
     outcome.expect(
         [
             "… ERROR at setup of test_performance[counting-offline-onnxruntime] …",
-            "…brings no ONNX file, but the engine onnxruntime builds from one; choose…",
+            "…brings no single ONNX file, but the engine onnxruntime builds from one…",
         ]
     )
 
