@@ -121,6 +121,7 @@ def measure_error(
         inside = np.ones(a.shape, bool) if mask is None else mask
         spread += float(((a[inside] - a[inside].mean()) ** 2).sum())
         difference += float(((a - b)[inside] ** 2).sum())
-        winners = [np.where(inside, x, -np.inf).argmax(axis=1) for x in (a, b)]
+        rows = [np.where(inside, x, -np.inf).reshape(len(x), -1) for x in (a, b)]
+        winners = [row.argmax(axis=1) for row in rows]
         same.append(winners[0] == winners[1])
     return float(np.sqrt(difference / spread)), float(np.mean(same))

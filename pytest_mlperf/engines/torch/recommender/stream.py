@@ -154,10 +154,8 @@ class RecommenderStream:
         with torch.cuda.stream(stream):
             staged, inputs = {}, {}
             for name, array in batch.items():
-                shape, dtype = (
-                    (room, *array.shape[1:]),
-                    torch.from_numpy(array[:0]).dtype,
-                )
+                shape = room, *array.shape[1:]
+                dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
                 staged[name] = torch.zeros(shape, dtype=dtype, pin_memory=True)
                 inputs[name] = torch.zeros(shape, dtype=dtype, device=cache.device)
             features = network.make_features(room, cache.device)

@@ -1,0 +1,62 @@
+"""The torch engine's recommenders on a real GPU: AUC, hit rates, keys out of range.
+
+Skipped without one. There: ``pytest tests/gpu/test_recommender.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_mlperf.api.engine import BuildRequest
+from pytest_mlperf.api.engine import facts_of_streams
+from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
+from pytest_mlperf.engines.torch.provider import TORCH
+
+MISSING = TORCH.unavailable()
+pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("name", ["dlrm", "dlrm-v2"])
+def test_two_streams_over_one_cache_reach_the_reference(
+    name: str, precision: str, tmp_path: Path
+) -> None:
+    """Batches of one to nine samples: most rows miss at first, then they hit."""
+    workload = open_embedded(name)
+    options = {"gpucacheper": "0.1"}
+    build = TORCH.build(BuildRequest(workload, precision, tmp_path, options))
+    streams = [TORCH.open(build, 1) for _ in range(2)]
+    answers: dict[int, bytes] = {}
+    first = turn = 0
+    while first < workload.dataset.total:
+        indices = [*range(first, min(first + 1 + turn % 9, workload.dataset.total))]
+        stream = streams[turn % 2]
+        outputs = stream.infer(workload.dataset.gather(indices), len(indices))
+        rows, sizes, _ = workload.respond(outputs, indices)
+        for place, index in enumerate(indices):
+            answers[index] = rows[place].tobytes()[: sizes[place] if sizes else None]
+        first, turn = indices[-1] + 1, turn + 1
+
+    score = workload.score(answers)["AUC"]
+
+    assert score == pytest.approx(workload.reference["AUC"], rel=1e-3)
+    assert "hit rate" in facts_of_streams(streams)["embedding cache"]
+    for stream in streams:
+        stream.close()
+
+
+def test_a_key_outside_its_table_ends_the_run(tmp_path: Path) -> None:
+    """The kernel reads no other table's row."""
+    workload = open_embedded("dlrm")
+    build = TORCH.build(BuildRequest(workload, "fp16", tmp_path))
+    stream = TORCH.open(build, 1)
+    batch = workload.dataset.gather([0])
+    keys = batch["keys"].copy()
+    keys[3, 1] = np.int32(99)
+
+    with pytest.raises(ValueError, match="1 keys are outside their tables"):
+        stream.infer({**batch, "keys": keys}, 1)
+    stream.close()
