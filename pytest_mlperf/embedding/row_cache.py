@@ -1,8 +1,8 @@
 """A set-associative cache of embedding rows in memory.
 
 A key belongs to one set of ``WAYS`` slots. What is evicted is the slot of the set that
-was used least (``lfu``) or longest ago (``lru``). Counts age: a set's are halved
-whenever a row is inserted there, so that yesterday's hot rows leave.
+was used least (``lfu``) or longest ago (``lru``). Counts age: a new row's goes on from
+that of the row it evicts, so that yesterday's hot rows leave (LFU with dynamic aging).
 """
 
 from __future__ import annotations
@@ -114,12 +114,12 @@ class RowCache:
         self._places[old] = EMPTY
         if self._is_lru:
             self._clock += 1
+            used: Any = self._clock
         else:
-            self._uses[chosen] = np.where(
-                self._tags[chosen] == EMPTY, EMPTY, self._uses[chosen] >> 1
-            )
+            # The count goes on from the evicted row's: old counts lose their weight.
+            used = np.maximum(self._uses[chosen, ways], 0) + 1
         self._tags[chosen, ways] = keys[picked]
-        self._uses[chosen, ways] = self._clock if self._is_lru else 1
+        self._uses[chosen, ways] = used
         slots = chosen * WAYS + ways
         self._rows[slots] = rows[picked]
         self._places[keys[picked]] = slots

@@ -144,10 +144,9 @@ def insert(
         if LRU:
             tl.store(uses + slot, now + tl.zeros_like(row), mask=is_first)
         else:
-            # Counts age; an empty slot stays below any row that was used.
-            aged = tl.where(counts > 0, counts // 2, counts)
-            aged = tl.where(ways[None, :] == way[:, None], 1, aged)
-            tl.store(uses + at, aged, mask=is_first[:, None])
+            # The count goes on from the evicted row's: old counts lose their weight.
+            least = tl.maximum(tl.min(counts, axis=1), 0)
+            tl.store(uses + slot, least + 1, mask=is_first)
         tl.store(tags + slot, row, mask=is_first)
         values = tl.load(
             staged_rows + places.to(tl.int64)[:, None] * D + numbers[None, :],
