@@ -32,7 +32,9 @@ from pytest_mlperf.services.http.client import HttpClient
 from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.kserve import preflight
 from pytest_mlperf.services.kserve.deployment import OPTIONS
+from pytest_mlperf.services.kserve.deployment import SHARED_MEMORY
 from pytest_mlperf.services.kserve.deployment import Deployment
+from pytest_mlperf.services.kserve.deployment import check_shared_memory
 from pytest_mlperf.services.kserve.deployment import read_deployment
 from pytest_mlperf.services.kserve.repository import export_model
 from pytest_mlperf.services.kserve.requests import TensorRequests
@@ -91,6 +93,8 @@ class TritonService:
             target = replace(target, fields={preflight.BINARY: False})
             facts["tensors"] = "as JSON: a server lacks the binary extension"
         requests = self.requests(target, tensors)
+        if requests.apis:
+            facts["shared memory"] = "system: inputs; outputs come in the answers"
         requests.load([0])
         try:
             for url in target.urls:
@@ -177,8 +181,13 @@ class TritonService:
         """Return the workload's requests, one a sample."""
         tensors = tensors_of(workload)
         outputs = tensors.model.outputs if tensors.model else ()
-        is_binary = target.fields.get(preflight.BINARY, True)
-        return TensorRequests(tensors.dataset, tuple(outputs), is_binary=is_binary)
+        shares = check_shared_memory(target.options.get(SHARED_MEMORY, "none"))
+        return TensorRequests(
+            tensors.dataset,
+            tuple(outputs),
+            is_binary=target.fields.get(preflight.BINARY, True),
+            apis=[open_api(url, target) for url in target.urls] if shares else (),
+        )
 
     def open(
         self, target: ServiceTarget, requests: Requests, listener: Listener

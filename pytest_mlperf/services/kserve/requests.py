@@ -12,6 +12,8 @@ import numpy as np
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.services.kserve.server_api import ServerApi
+from pytest_mlperf.services.kserve.shared_memory import InputRegion
 from pytest_mlperf.services.kserve.tensors import encode_json_request
 from pytest_mlperf.services.kserve.tensors import encode_request
 
@@ -31,6 +33,10 @@ class TensorRequests:
     """Sequences are padded to this many tokens; None: to the longest of a request."""
     is_binary: bool = True
     """The server has the binary tensor data extension."""
+    apis: Sequence[ServerApi] = ()
+    """Servers that map the inputs as shared memory; empty: requests carry them."""
+    regions: dict[int, InputRegion] = field(default_factory=dict)
+    """Request -> the region that has its inputs."""
     bodies: dict[int, bytes] = field(default_factory=dict)
 
     @property
@@ -55,15 +61,24 @@ class TensorRequests:
     def load(self, indices: Sequence[int]) -> None:
         """Write the requests of these samples. Untimed."""
         self.dataset.load([one for index in indices for one in self.samples_of(index)])
-        for index in indices:
-            if index not in self.bodies:
-                encode = encode_request if self.is_binary else encode_json_request
-                self.bodies[index] = encode(self.gather(index), self.outputs)
+        new = {i: self.gather(i) for i in indices if i not in self.bodies}
+        if self.apis and new:
+            region = InputRegion(self.apis, new)
+            self.regions |= dict.fromkeys(new, region)
+            for index, batch in new.items():
+                parts = region.parts[index]
+                self.bodies[index] = encode_request(batch, self.outputs, parts)
+            return
+        encode = encode_request if self.is_binary else encode_json_request
+        for index, batch in new.items():
+            self.bodies[index] = encode(batch, self.outputs)
 
     def unload(self, indices: Sequence[int]) -> None:
         """Forget the requests of these samples."""
         for index in indices:
             self.bodies.pop(index, None)
+            if index in self.regions:
+                self.regions.pop(index).release(index)
         self.dataset.unload(
             [one for index in indices for one in self.samples_of(index)]
         )

@@ -104,6 +104,11 @@ class HttpServerApi:
         path = f"/v2/systemsharedmemory/region/{name}/register"
         self._read("POST", path, {"key": key, "offset": 0, "byte_size": size})
 
+    def read_regions(self) -> list[dict[str, Any]]:
+        """Return name, key and size of the regions that the server has mapped."""
+        found = self._read("GET", "/v2/systemsharedmemory/status")
+        return found if isinstance(found, list) else []
+
     def unregister_region(self, name: str) -> None:
         self._read("POST", f"/v2/systemsharedmemory/region/{name}/unregister", {})
 

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,9 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks.resnet50 import open_embedded
 from pytest_mlperf.machine.server_process import LocalServer
 from pytest_mlperf.machine.server_process import start_server
+from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.kserve.provider import TritonService
+from pytest_mlperf.services.kserve.server_api import HttpServerApi
 from pytest_mlperf.services.local import triton
 from tests.support.source import ROOT
 
@@ -90,6 +94,33 @@ def test_its_answers_are_the_engines(
     assert facts["max_batch_size"] == "4"
     assert outputs.shape == (4, 1000)
     np.testing.assert_allclose(outputs, wanted, atol=1e-4)
+
+
+def test_inputs_in_shared_memory_are_answered_alike(
+    workload: TensorWorkload, server: LocalServer
+) -> None:
+    """Every sample has its own answer, and no region is left."""
+    answers = {}
+    for kind in ("none", "system"):
+        shared = replace(target_of(server), options={"shared_memory": kind})
+        target, facts = SERVICE.check(shared, workload, lambda: None)
+        requests = SERVICE.requests(target, workload)
+        requests.load([0, 1, 2])
+        found = send_all(
+            partial(SERVICE.open, target, requests),
+            [0, 1, 2], outstanding=1, count=3, beat=lambda: None,
+        )  # fmt: skip
+        requests.unload([0, 1, 2])
+        answers[kind] = [
+            one.outputs[0].tolist() for one in found.answers if one.outputs
+        ]
+        assert ("shared memory" in facts) == (kind == "system")
+
+    assert answers["none"] == answers["system"]
+    assert len(answers["none"]) == 3
+    status = HttpServerApi(Address.parse(server.url), {}).read_regions()
+    assert status == []
+    assert list(triton.SHARED_MEMORY.glob(f"pytest-mlperf-{os.getpid()}-*")) == []
 
 
 def test_a_killed_server_is_one_failed_request(
