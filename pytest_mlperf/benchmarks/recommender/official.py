@@ -59,7 +59,7 @@ class OfficialRecommender:
     def sources(self) -> tuple[Source, ...]:
         """Dense part, tables, numbers, keys, labels."""
         folder = f"models/{self.name}"
-        recipe = f"made from {self.checkpoint}; docs/recommenders.md has the layout"
+        recipe = f"{self.checkpoint}, written as docs/recommenders.md says"
         data = f"data/{'criteo-multihot' if self.is_multi_hot else 'criteo'}"
         keys = (
             "day_23_sparse_multi_hot.npz" if self.is_multi_hot else "day_23_sparse.npy"
