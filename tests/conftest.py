@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from types import FrameType
 
+import numpy  # noqa: F401 - sessions inside a test must not be the first to load it
 import pytest
 
 from pytest_mlperf.core.verdict import Check

@@ -102,7 +102,7 @@ def test_the_order_survives_plugins_that_reorder(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["-k", "TEST04"], 4),
+        (["-k", "TEST04 and resnet50"], 4),
         (["-k", "TEST01 and bert-99.9"], 3),
         (["-m", "test01 and resnet50 and offline"], 1),
         (["-m", "compliance and resnet"], 8),
