@@ -11,6 +11,7 @@ from pytest_mlperf.commands.explain import CODES
 from pytest_mlperf.commands.explain import Overrides
 from pytest_mlperf.commands.explain import find_all
 from pytest_mlperf.commands.explain import judge_runs
+from pytest_mlperf.commands.shared import comparing
 from pytest_mlperf.commands.shared import virtualclient
 from pytest_mlperf.commands.shared.export import add_formats
 from pytest_mlperf.commands.shared.export import export_sessions
@@ -38,12 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     html.add_argument("-o", "--output", type=Path, metavar="FILE",
                       help=f"where to write it (default: {FILE} in the session's "
                       "folder, or else in the current one)")  # fmt: skip
+    comparing.add_kind(kinds)
     virtualclient.add_kind(kinds)
     add_formats(kinds, besides=virtualclient.KIND)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and print its path; 2 where there is nothing to report."""
+    if arguments.kind == comparing.KIND:
+        return comparing.run(arguments)
     if arguments.kind == virtualclient.KIND:
         return virtualclient.run(arguments)
     if arguments.kind != "html":

@@ -171,6 +171,16 @@ class RunOptionValues:
         parse_formats, "FORMAT,...",
         "csv, parquet, openmetrics, github, virtualclient: more files", default=(),
     )  # fmt: skip
+    compare: str | None = option(
+        parse_word, "SESSION",
+        "run by the tuning of an earlier session, latest or its reports folder, and "
+        "compare with it",
+    )  # fmt: skip
+    fail_below: float | None = option(
+        parse_number, "RATIO",
+        "with --mlperf-compare, fail an item whose speed is below this share of the "
+        "earlier one, by more than noise",
+    )  # fmt: skip
     stall: float = option(
         parse_number, "SECONDS", "give a run up after this long without progress",
         default=120.0,

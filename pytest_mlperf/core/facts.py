@@ -55,6 +55,9 @@ class RunFacts:
     """The same in the second in which they used most."""
     others_peak_at_s: float = 0.0
     """When that was, in seconds since LoadGen started."""
+    rate_error: float = 0.0
+    """Standard error of the mean rate, from the rates of its seconds, as a share of it;
+    0 where the run was too short to tell."""
     throttled: str = ""
     """How the cgroup's CPU quota held the run back, in words; empty: not at all."""
     sessions_beside: tuple[str, ...] = ()

@@ -28,9 +28,9 @@ from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.folders import logs_folder
+from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.plan import logs_folder
-from pytest_mlperf.measure.plan import make_folder
 from pytest_mlperf.measure.residency import requested_residency
 from pytest_mlperf.measure.run import VERDICT
 from pytest_mlperf.measure.run import judge_run

@@ -29,6 +29,7 @@ from pytest_mlperf.measure.observers.cpu_times import CpuTimes
 from pytest_mlperf.measure.observers.device_samples import DeviceSamples
 from pytest_mlperf.measure.observers.host_settings import HostSettings
 from pytest_mlperf.measure.observers.other_sessions import OtherSessions
+from pytest_mlperf.measure.observers.rates import Rates
 
 Beat = TypeVar("Beat", bound=RunHeartbeat)
 
@@ -50,6 +51,7 @@ def find_observers(
         "host settings": HostSettings(system.numa_note or system.numa_config),
         "devices": DeviceSamples(),
         "CPUs": CpuTimes(),
+        "rates": Rates(),
         # A rehearsal measures nothing: no other session is disturbed by it.
         **({} if options.rehearsal else {"sessions": OtherSessions(session)}),
         **{name: _load_observer(name) for name in registry.names("observer")},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields
@@ -31,7 +29,6 @@ from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import ServerSpec
 from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.service_secrets import hide_secrets
 
 STALL_SHARE = 0.75
@@ -88,7 +85,21 @@ def plan_task(
         shortening=options.shortening,
         time_limit_s=options.run_limit_s,
         service=service,
+        tuned=plan_pinned_tuning(session, cell, mode, tuning),
     )
+
+
+def plan_pinned_tuning(
+    session: MeasureSession, cell: Cell, mode: Mode, given: Tuning
+) -> Mapping[str, Any]:
+    """Return the tuning of the run that this one is compared with; empty for a probe.
+
+    What the user or the system file says counts more.
+    """
+    is_given = given != Tuning(precision=given.precision)
+    if session.baseline is None or mode is not Mode.PERFORMANCE or is_given:
+        return {}
+    return session.baseline.tuning_of(cell)
 
 
 def plan_benchmark(cell: Cell, options: Options) -> ObjectRef:
@@ -186,38 +197,3 @@ def plan_service(
     spec = replace(spec, **chosen, stall_s=STALL_SHARE * options.stall)
     hide_secrets(spec)
     return spec
-
-
-def logs_folder(reports: Path, cell: Cell, kind: str) -> Path:
-    """Return where LoadGen writes: a folder per cell, and mode or compliance test."""
-    # A third-party engine's name is its own; as a folder it may not climb.
-    name = re.sub(r"[^\w.-]", "_", cell.id)
-    return reports / "logs" / name / kind
-
-
-def make_folder(wanted: Path) -> Path:
-    """Make and return a folder of this run's own: ``performance``, then ``-2`` …
-
-    A repeated item must not write over the logs of the first, nor leave its own
-    among them when it fails. Raises ``RunFailed`` where none can be made.
-    """
-    for number in itertools.count(1):
-        folder = wanted.with_name(f"{wanted.name}-{number}") if number > 1 else wanted
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if folder.is_dir():
-                continue
-            raise RunFailed(
-                f"the logs folder {folder} is a file; it should be a folder of the "
-                "run's own: remove it, or choose another --mlperf-reports DIR",
-                folder=folder,
-            ) from None
-        except OSError as error:
-            raise RunFailed(
-                f"the logs folder {folder} cannot be made: {error.strerror}; give one "
-                "that can be written with --mlperf-reports DIR",
-                folder=folder,
-            ) from error
-        return folder
-    raise AssertionError("counting does not end")

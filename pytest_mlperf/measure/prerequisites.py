@@ -27,9 +27,9 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.audit import list_needs
 from pytest_mlperf.measure.audit import run_audit
+from pytest_mlperf.measure.folders import logs_folder
+from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.plan import logs_folder
-from pytest_mlperf.measure.plan import make_folder
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.run import VERDICT
 from pytest_mlperf.measure.run import run_task

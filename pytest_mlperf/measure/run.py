@@ -17,11 +17,11 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.log_file import close_logs
 from pytest_mlperf.measure import residency
+from pytest_mlperf.measure.folders import logs_folder
+from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.observe import observe
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
-from pytest_mlperf.measure.plan import logs_folder
-from pytest_mlperf.measure.plan import make_folder
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.reporting.progress import Progress

@@ -13,6 +13,7 @@ from pytest_mlperf.api.observer import Observer
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.machine.system import detect_system
+from pytest_mlperf.measure.baseline import Baseline
 from pytest_mlperf.measure.observe import find_observers
 from pytest_mlperf.reporting.progress import Progress
 from pytest_mlperf.reporting.results import claim_folder
@@ -33,6 +34,8 @@ class MeasureSession:
     observers: Mapping[str, Observer] = field(default_factory=dict)
     """Name -> who watches every run."""
     on_progress: Callable[[Progress], None] = ignore_progress
+    baseline: Baseline | None = None
+    """An earlier session: cells run by its tuning, and are compared with it."""
     worker: int = 0
     """Which of ``workers`` processes this is; each has its share of the devices."""
     workers: int = 1

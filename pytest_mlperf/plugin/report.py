@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ from pytest_mlperf.plugin.reports_folder import refusing_folder
 from pytest_mlperf.reporting import results
 from pytest_mlperf.reporting.formats import choose_exports
 from pytest_mlperf.reporting.formats import load_export
+
+if TYPE_CHECKING:
+    from pytest_mlperf.core.comparison import CellComparison
+    from pytest_mlperf.measure.baseline import Baseline
 
 NOTHING_MEASURED = 6
 """Exit status of a session of mlperf items that were all skipped; pytest's own end at
@@ -141,6 +146,14 @@ class SessionReport:
         self._notes += [f"report: {self._shorten(path)}" for path in written]
         self._notes += failures
         return exitstatus or int(bool(failures))
+
+    def compare(self, baseline: Baseline) -> tuple[CellComparison, ...]:
+        """Return how the session's cells differ from an earlier one's; note it."""
+        if self._writer is None or self._writer.results is None:
+            return ()
+        found = baseline.compare_all(self._writer.results)
+        self._notes += [f"compared: {one}" for one in found]
+        return found
 
     def summarise(self, width: int, *, colour: bool) -> Iterator[str]:
         """Yield the table and the paths of the reports; nothing where no item ran."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from typing import Any
@@ -28,6 +29,7 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import why_not_installed
 from pytest_mlperf.plugin import collection
 from pytest_mlperf.plugin import submission
+from pytest_mlperf.plugin.comparing import SessionComparison
 from pytest_mlperf.plugin.machine import detect_machine
 from pytest_mlperf.plugin.machine import refuse_impossible
 from pytest_mlperf.plugin.machine import refuse_unknown_providers
@@ -79,14 +81,15 @@ class State:
     """What became of the submission."""
     folder: ReportsFolder = field(init=False)
     report: SessionReport = field(init=False)
+    comparison: SessionComparison = field(init=False)
     _system: System | None = None
 
     def __post_init__(self) -> None:
-        self.folder = ReportsFolder(self.options.reports)
-        self.report = SessionReport(
-            lambda nodeid: describe_cell(nodeid, self.options), self._shorten,
-            self.options.export,
-        )  # fmt: skip
+        options = self.options
+        self.folder = ReportsFolder(options.reports)
+        self.comparison = SessionComparison(options)
+        describe = partial(describe_cell, options=options)
+        self.report = SessionReport(describe, self._shorten, options.export)
 
     @classmethod
     def of(cls, config: pytest.Config) -> State:
@@ -139,14 +142,14 @@ class State:
         from pytest_mlperf.measure.session import MeasureSession
 
         given: dict[str, Any] = getattr(self.config, "workerinput", {})
+        session = str(self.reports.resolve())
         return MeasureSession(
             options=self.options,
             system=self.system,
             reports=self.reports,
-            observers=find_observers(
-                self.options, self.system, str(self.reports.resolve())
-            ),
+            observers=find_observers(self.options, self.system, session),
             on_progress=self.display.show,
+            baseline=self.comparison.find_baseline(self.reports),
             worker=self.device,
             workers=given.get("workercount", 1),
         )
@@ -183,7 +186,10 @@ class State:
         self.display.promised_s = min(self.options.min_duration_s or ROUND_S, ROUND_S)
         self.header = header.describe_session(
             cells, self.options, self.system.summary, self._shorten(self.reports),
-            notes=[*self.system.notes, *describe_timeout(self.config, longest_s)],
+            notes=[
+                *self.system.notes, *describe_timeout(self.config, longest_s),
+                *self.comparison.describe(self.reports),
+            ],
             least_s=least_s,
         )  # fmt: skip
 
@@ -218,12 +224,7 @@ class State:
         writer = self.config.get_terminal_writer()
         lines = [*self.report.summarise(writer.fullwidth, colour=writer.hasmarkup)]
         if self.selection.is_empty and not self.report.is_open:
-            typed = self.command + ["compliance"] * self.selection.has_audits_alone
-            options = self.config.option
-            expression = f"{options.keyword} {options.markexpr}"
-            names = self.selection.names
-            why = explain_empty(self.options, " ".join(typed), expression, names)
-            lines.append(why)
+            lines.append(explain_nothing(self))
         for line in [*lines, *self.submission_lines]:
             reporter.write_line(redact(line))
 
@@ -253,11 +254,21 @@ class State:
         exitstatus = self.report.close(
             exitstatus, interrupted=self.interrupted, selected=self.total
         )
+        exitstatus = self.comparison.close(self.report, exitstatus)
         if not self.worker:
             shutil.rmtree(self.reports / LOCKS, ignore_errors=True)
             if not self.report.is_open:
                 self.folder.remove_unused()
         return exitstatus
+
+
+def explain_nothing(state: State) -> str:
+    """Return why a session that asked for mlperf items has none."""
+    typed = state.command + ["compliance"] * state.selection.has_audits_alone
+    options = state.config.option
+    expression = f"{options.keyword} {options.markexpr}"
+    names = state.selection.names
+    return explain_empty(state.options, " ".join(typed), expression, names)
 
 
 def make_header(state: State, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -19,13 +19,15 @@ class Timed:
 def test_the_summary_has_median_and_tail_of_each_part() -> None:
     """All streams count together; the queue is what the host saw beyond the device."""
     line = Timeline()
-    for _ in range(4):
+    for _ in range(999):
         line.note(10.0, 1.0, 5.0, 2.0, 32)
+    line.note(50.0, 1.0, 5.0, 2.0, 32)
 
     assert summarize([line]) == {
         "device ms p50 / p99": "queue 2.00 / 2.00, copy in 1.00 / 1.00, "
         "compute 5.00 / 5.00, copy out 2.00 / 2.00",
-        "device batches": "4 of 32.0 samples",
+        "longest batch ms": "queue 42.00, copy in 1.00, compute 5.00, copy out 2.00",
+        "device batches": "1,000 of 32.0 samples",
     }
 
 

@@ -31,9 +31,9 @@ from pytest_mlperf.machine.system import System
 from pytest_mlperf.measure.audit import ATTEMPTS
 from pytest_mlperf.measure.audit import find_basis
 from pytest_mlperf.measure.audit import run_audit
+from pytest_mlperf.measure.folders import logs_folder
+from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.plan import logs_folder
-from pytest_mlperf.measure.plan import make_folder
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.run import VERDICT
 from pytest_mlperf.measure.run import write_verdict

@@ -17,8 +17,8 @@ from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.system import System
+from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.plan import make_folder
 from pytest_mlperf.measure.plan import plan_tuning
 from pytest_mlperf.measure.run import complete_facts
 from pytest_mlperf.measure.run import make_context

@@ -16,7 +16,7 @@ SUITE = """
 from dataclasses import replace
 import pytest
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.measure.plan import logs_folder, make_folder
+from pytest_mlperf.measure.folders import logs_folder, make_folder
 from pytest_mlperf.plugin.session import State
 from tests.support import sessions
 

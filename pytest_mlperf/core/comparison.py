@@ -1,0 +1,215 @@
+"""Two sessions' runs of the same cells: what became faster, and by more than noise."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Verdict
+
+SIGMAS = 3
+"""Standard errors of a mean rate that count as noise."""
+REPEATS = 3
+"""Runs of one side, from which on their own range is its noise."""
+ASSUMED_NOISE = 0.12
+"""Of a figure of which nothing else is known: four quiet runs of 5 s of one cell spread
+by so much."""
+SAME_LOAD = 0.01
+"""Two Server runs at loads that differ by less are compared by their latency."""
+TIMES = ("ns", "ms", "s")
+
+
+class Change(enum.Enum):
+    """What became of a cell."""
+
+    FASTER = "faster"
+    SLOWER = "slower"
+    SAME = "same"
+    INCONCLUSIVE = "inconclusive"
+    INCOMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True, slots=True)
+class CellComparison:
+    """One cell's runs before and now."""
+
+    name: str
+    """``bert-99 Server on onnxruntime``."""
+    change: Change
+    figure: str = ""
+    """What is compared: ``samples/s``, ``p99 ms at 71.7 queries/s``."""
+    old: float | None = None
+    new: float | None = None
+    ratio: float | None = None
+    """Of speeds: above 1 it became faster, whatever the figure is."""
+    noise: float = 0.0
+    """Share by which the ratio may differ from 1 without a cause."""
+    why: str = ""
+    """Why there is no answer; empty where there is one."""
+    notes: tuple[str, ...] = ()
+    """What differs and may be the cause: another machine, another build."""
+
+    def is_below(self, least: float) -> bool:
+        """True where the cell became slower, by more than noise and than allowed."""
+        return (
+            self.change is Change.SLOWER
+            and self.ratio is not None
+            and self.ratio < least
+        )
+
+    def __str__(self) -> str:
+        words = [f"{self.name}: {self.change.value}"]
+        if self.ratio is not None:
+            words.append(
+                f"{self.old:,.6g} -> {self.new:,.6g} {self.figure}, ratio "
+                f"{self.ratio:.3f}, noise {self.noise:.3f}"
+            )
+        words += [self.why] * bool(self.why)
+        words += self.notes
+        return "; ".join(words)
+
+
+def compare_sessions(
+    old: SessionResults, new: SessionResults
+) -> tuple[CellComparison, ...]:
+    """Return the comparison of each cell of the newer session, in its order."""
+    machine = _describe_machines(old, new)
+    before = _group(old.verdicts)
+    return tuple(
+        compare_runs(before.get(key, []), runs, machine)
+        for key, runs in _group(new.verdicts).items()
+    )
+
+
+def compare_runs(
+    old: Sequence[Verdict], new: Sequence[Verdict], notes: Sequence[str] = ()
+) -> CellComparison:
+    """Return how one cell's performance runs differ; ``new`` has at least one.
+
+    Medians of the VALID runs are compared. Runs of another workload, round or waiver
+    are not comparable, and what ran beside other programs has no answer.
+    """
+    last = new[-1]
+    name = f"{last.benchmark} {last.scenario} on {last.engine}"
+    valid_old = [one for one in old if one.valid and one.metric]
+    valid_new = [one for one in new if one.valid and one.metric]
+    if not valid_old or not valid_new:
+        where = "before" if not valid_old else "now"
+        found = "none ran" if not (old if where == "before" else new) else "none is"
+        why = f"no VALID run {where}: {found}" + " VALID" * (found == "none is")
+        return CellComparison(name, Change.INCOMPARABLE, why=why)
+    if differs := _find_difference(valid_old[-1], valid_new[-1]):
+        return CellComparison(name, Change.INCOMPARABLE, why=differs)
+    figure, olds, news, is_higher_better = _choose_figures(valid_old, valid_new)
+    before, now = median(olds), median(news)
+    ratio = now / before if is_higher_better else before / now
+    is_rate = is_higher_better
+    noise = math.hypot(
+        _find_noise(olds, valid_old, is_rate=is_rate),
+        _find_noise(news, valid_new, is_rate=is_rate),
+    )
+    change, why = _judge(ratio, noise), ""
+    if beside := [x.run.disturbance for x in (*valid_old, *valid_new)]:
+        why = next((f"a run had {text}" for text in beside if text), "")
+        change = Change.INCONCLUSIVE if why else change
+    differing = (*notes, *_list_notes(valid_old[-1], valid_new[-1]))
+    return CellComparison(
+        name, change, figure, before, now, ratio, noise, why, differing
+    )
+
+
+def _group(verdicts: Iterable[Verdict]) -> dict[tuple[str, str, str], list[Verdict]]:
+    """Return the performance runs by cell, in order of appearance."""
+    found: dict[tuple[str, str, str], list[Verdict]] = {}
+    for one in verdicts:
+        if one.mode == Mode.PERFORMANCE.value:
+            key = one.benchmark, one.scenario, one.engine
+            found.setdefault(key, []).append(one)
+    return found
+
+
+def _choose_figures(
+    old: Sequence[Verdict], new: Sequence[Verdict]
+) -> tuple[str, list[float], list[float], bool]:
+    """Return what is compared, its values, and whether a higher one is better.
+
+    A Server run completes the load that it is given: at one load, latencies differ.
+    """
+    olds, news = ([_metric(one).value for one in side] for side in (old, new))
+    late = [one.at_percentile.value for one in old if one.at_percentile]
+    later = [one.at_percentile.value for one in new if one.at_percentile]
+    metric, limit = _metric(new[-1]), new[-1].limit
+    has_load = metric.unit not in TIMES and limit is not None and limit.unit in TIMES
+    if has_load and len(late) == len(old) and len(later) == len(new):
+        load = median(news)
+        if abs(load - median(olds)) <= SAME_LOAD * load:
+            share = (new[-1].percentile or 0) * 100
+            name = f"p{share:g} ms at {load:,.6g} {metric.unit}"
+            return name, late, later, False
+    return metric.unit, olds, news, metric.unit not in TIMES
+
+
+def _metric(verdict: Verdict) -> Metric:
+    assert verdict.metric is not None, "VALID runs have a metric"
+    return verdict.metric
+
+
+def _find_noise(
+    values: Sequence[float], runs: Sequence[Verdict], *, is_rate: bool
+) -> float:
+    """Return one side's noise: of its repeats, else of its rates, else assumed."""
+    middle = median(values)
+    if len(values) >= REPEATS and middle:
+        return (max(values) - min(values)) / 2 / middle
+    known = [one.run.rate_error for one in runs if one.run.rate_error]
+    if is_rate and known:
+        return SIGMAS * max(known)
+    return ASSUMED_NOISE / math.sqrt(2)
+
+
+def _judge(ratio: float, noise: float) -> Change:
+    if abs(ratio - 1) <= noise:
+        return Change.SAME
+    return Change.FASTER if ratio > 1 else Change.SLOWER
+
+
+def _find_difference(old: Verdict, new: Verdict) -> str:
+    """Return why two runs measure different things; empty where they do not."""
+    pairs = {
+        "round": (old.round, new.round),
+        "labels": (" ".join(old.labels), " ".join(new.labels)),
+        "waived rules": tuple(
+            " ".join(sorted(check.name for check in one.waived)) for one in (old, new)
+        ),
+    }
+    for what, (before, now) in pairs.items():
+        if before != now:
+            return f"{what} differ: {before or 'none'} before, {now or 'none'} now"
+    return ""
+
+
+def _list_notes(old: Verdict, new: Verdict) -> list[str]:
+    pairs = {
+        "device": (old.run.device, new.run.device),
+        "precision": (old.run.precision, new.run.precision),
+    }
+    notes = [f"{k}: {a} before, {b} now" for k, (a, b) in pairs.items() if a != b]
+    return notes + ["another build of the engine"] * (old.build != new.build)
+
+
+def _describe_machines(old: SessionResults, new: SessionResults) -> list[str]:
+    names = [
+        (one.header.get("host"), (one.header.get("system") or {}).get("name"))
+        for one in (old, new)
+    ]
+    if names[0] == names[1]:
+        return []
+    before, now = (" ".join(str(x) for x in one if x) or "?" for one in names)
+    return [f"another machine: {before} before, {now} now"]

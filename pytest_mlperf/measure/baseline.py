@@ -1,0 +1,105 @@
+"""An earlier session that this one is compared with: its figures and its tuning."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.comparison import CellComparison
+from pytest_mlperf.core.comparison import compare_runs
+from pytest_mlperf.core.comparison import compare_sessions
+from pytest_mlperf.core.regular_file import read_text
+from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.folders import logs_folder
+from pytest_mlperf.reporting.results import FILE
+from pytest_mlperf.reporting.results import read_results
+
+LATEST = "latest"
+TUNING = "tuning.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A finished session, in its reports folder."""
+
+    folder: Path
+    session: SessionResults
+
+    @classmethod
+    def read(cls, wanted: str, own: Path) -> Baseline:
+        """Return the session that ``--mlperf-compare`` means.
+
+        ``own``: reports folder of the session at hand; ``latest`` is the newest beside
+        it. ``ValueError`` says what was found instead of one.
+        """
+        folder = find_latest(own) if wanted == LATEST else Path(wanted)
+        file = folder if folder.name == FILE else folder / FILE
+        if not file.is_file():
+            raise ValueError(
+                f"--mlperf-compare: {file} is not there; name a session's reports "
+                f"folder or its {FILE}, or {LATEST}"
+            )
+        try:
+            return cls(file.parent, read_results(file, allow_partial=True))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--mlperf-compare: {file}: {error}") from None
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        return self.session.header.get("host") == platform.node()
+
+    def tuning_of(self, cell: Cell) -> Mapping[str, Any]:
+        """Return how a cell's performance run was tuned; empty where nobody knows.
+
+        Another machine's tuning says nothing here.
+        """
+        if not self.is_of_this_machine:
+            return {}
+        folder = logs_folder(self.folder, cell, Mode.PERFORMANCE.value)
+        try:
+            tuned: Mapping[str, Any] = json.loads(read_text(folder / TUNING))
+        except (OSError, ValueError):
+            return {}
+        return tuned
+
+    def compare(self, verdict: Verdict) -> CellComparison:
+        """Return how one performance run differs from the earlier ones of its cell."""
+        key = verdict.benchmark, verdict.scenario, verdict.engine, verdict.mode
+        before = [
+            one
+            for one in self.session.verdicts
+            if (one.benchmark, one.scenario, one.engine, one.mode) == key
+        ]
+        return compare_runs(before, [verdict])
+
+    def compare_all(self, session: SessionResults) -> tuple[CellComparison, ...]:
+        """Return the comparison of each cell of a session."""
+        return compare_sessions(self.session, session)
+
+    def describe(self) -> str:
+        """Return where it is and what it was of, in a line."""
+        header = self.session.header
+        commit = str(header.get("commit") or "")[:12]
+        words = [str(self.folder), str(header.get("started", ""))[:19]]
+        words += [f"commit {commit}"] * bool(commit)
+        words += [f"on {header.get('host')}"] * (not self.is_of_this_machine)
+        return ", ".join(filter(None, words))
+
+
+def find_latest(own: Path) -> Path:
+    """Return the newest session's folder beside one; ``ValueError`` for none."""
+    found = [p.parent for p in own.parent.glob(f"*/{FILE}")]
+    others = {p.resolve() for p in found} - {own.resolve()}
+    if not others:
+        raise ValueError(
+            f"--mlperf-compare {LATEST}: {own.parent} has no earlier session; run one "
+            "without this option first"
+        )
+    return max(others, key=lambda folder: (folder / FILE).stat().st_mtime_ns)

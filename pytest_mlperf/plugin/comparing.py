@@ -1,0 +1,82 @@
+"""What a comparison with an earlier session means to pytest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.comparison import CellComparison
+from pytest_mlperf.core.comparison import Change
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pytest_mlperf.measure.baseline import Baseline
+    from pytest_mlperf.measure.session import MeasureSession
+    from pytest_mlperf.plugin.report import SessionReport
+
+INCONCLUSIVE = 8
+"""Exit status of a good session with --mlperf-fail-below, of whose cells one has no
+answer: it ran beside other programs, or cannot be compared."""
+
+
+@dataclass(slots=True)
+class SessionComparison:
+    """The session that --mlperf-compare names, if it does."""
+
+    options: Options
+    _baseline: Baseline | None = None
+
+    def find_baseline(self, own: Path) -> Baseline | None:
+        """Return it; ``own`` is the reports folder of the session at hand.
+
+        Raises ``UsageError`` where there is none.
+        """
+        if self.options.compare and self._baseline is None:
+            from pytest_mlperf.measure.baseline import Baseline
+
+            try:
+                self._baseline = Baseline.read(self.options.compare, own)
+            except ValueError as error:
+                raise pytest.UsageError(str(error)) from None
+        return self._baseline
+
+    def describe(self, own: Path) -> Iterator[str]:
+        """Yield the header's note."""
+        if baseline := self.find_baseline(own):
+            yield f"compared with {baseline.describe()}"
+
+    def close(self, report: SessionReport, exitstatus: int) -> int:
+        """Compare the session's cells and return the exit status."""
+        if self._baseline is None:
+            return exitstatus
+        found = report.compare(self._baseline)
+        if self.options.fail_below and has_no_answer(found):
+            return exitstatus or INCONCLUSIVE
+        return exitstatus
+
+
+def refuse_slower(session: MeasureSession, verdict: Verdict) -> None:
+    """Fail the item of a performance run that --mlperf-fail-below does not allow."""
+    least = session.options.fail_below
+    if not (least and session.baseline) or verdict.mode != Mode.PERFORMANCE.value:
+        return
+    found = session.baseline.compare(verdict)
+    if found.is_below(least):
+        raise pytest.fail.Exception(
+            f"{found}; it should be at least {least:g} of {session.baseline.folder} "
+            "(--mlperf-fail-below): look for what changed since, or run both again",
+            pytrace=False,
+        )
+
+
+def has_no_answer(comparisons: Iterable[CellComparison]) -> bool:
+    """True where a cell became neither faster nor slower nor stayed the same."""
+    without = (Change.INCONCLUSIVE, Change.INCOMPARABLE)
+    return any(one.change in without for one in comparisons)

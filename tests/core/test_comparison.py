@@ -1,0 +1,192 @@
+"""Two sessions' runs of a cell: faster, slower, the same, or no answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_mlperf.core.comparison import ASSUMED_NOISE
+from pytest_mlperf.core.comparison import CellComparison
+from pytest_mlperf.core.comparison import Change
+from pytest_mlperf.core.comparison import compare_runs
+from pytest_mlperf.core.comparison import compare_sessions
+from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+
+PASS = Check("seeds", Status.PASS, "v6.1's", "v6.1's", "log")
+OFFLINE = Verdict(
+    "resnet50", "Offline", "onnxruntime", "performance", "v6.1",
+    Metric("result_samples_per_second", 100.0, "samples/s"), (PASS,), ("embedded",),
+)  # fmt: skip
+SERVER = replace(
+    OFFLINE,
+    scenario="Server",
+    metric=Metric("result_completed_samples_per_sec", 50.0, "queries/s"),
+    limit=Metric("target_latency", 15.0, "ms"),
+    percentile=0.99,
+    at_percentile=Metric("result_99.00_percentile_latency_ns", 10.0, "ms"),
+)
+STREAM = replace(
+    OFFLINE,
+    scenario="SingleStream",
+    metric=Metric("result_90.00_percentile_latency_ns", 8.0, "ms"),
+)
+
+
+def at(verdict: Verdict, value: float, **run: object) -> Verdict:
+    """Return a run with another figure."""
+    assert verdict.metric
+    facts = replace(verdict.run, **run)  # type: ignore[arg-type]
+    return replace(verdict, metric=replace(verdict.metric, value=value), run=facts)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "change", "ratio"),
+    [
+        (OFFLINE, at(OFFLINE, 120.0), Change.FASTER, 1.2),
+        (OFFLINE, at(OFFLINE, 80.0), Change.SLOWER, 0.8),
+        (OFFLINE, at(OFFLINE, 95.0), Change.SAME, 0.95),
+        (STREAM, at(STREAM, 4.0), Change.FASTER, 2.0),
+        (STREAM, at(STREAM, 16.0), Change.SLOWER, 0.5),
+        (SERVER, at(SERVER, 25.0), Change.SLOWER, 0.5),
+    ],
+)
+def test_a_ratio_is_one_of_speeds(
+    old: Verdict, new: Verdict, change: Change, ratio: float
+) -> None:
+    """Above 1 is faster, of rates and of latencies."""
+    found = compare_runs([old], [new])
+
+    assert found.change is change
+    assert found.ratio == pytest.approx(ratio)
+    assert found.noise == pytest.approx(ASSUMED_NOISE)
+
+
+def test_server_runs_at_one_load_are_compared_by_their_latency() -> None:
+    """They complete what they are given."""
+    late = replace(SERVER, at_percentile=Metric("p99", 14.0, "ms"))
+    found = compare_runs([SERVER], [at(late, 50.2)])
+
+    assert found.change is Change.SLOWER
+    assert found.figure == "p99 ms at 50.2 queries/s"
+    assert found.ratio == pytest.approx(10 / 14)
+
+
+def test_the_spread_of_a_run_s_rates_is_its_noise() -> None:
+    """A steady run shows a difference that is below the assumed noise."""
+    old, new = at(OFFLINE, 100.0, rate_error=0.002), at(OFFLINE, 97.0, rate_error=0.004)
+
+    assert compare_runs([old], [new]).change is Change.SLOWER
+    assert compare_runs([old], [at(new, 97.0, rate_error=0.02)]).change is Change.SAME
+
+
+@pytest.mark.parametrize(
+    ("new", "why"),
+    [
+        (replace(OFFLINE, labels=()), "labels differ: embedded before, none now"),
+        (replace(OFFLINE, round="v5.1"), "round differ"),
+        (
+            replace(OFFLINE, checks=(replace(PASS, status=Status.WAIVED),)),
+            "waived rules differ: none before, seeds now",
+        ),
+        (
+            replace(OFFLINE, checks=(replace(PASS, status=Status.FAIL),)),
+            "no VALID run now: none is VALID",
+        ),
+    ],
+)
+def test_what_measures_something_else_is_not_compared(new: Verdict, why: str) -> None:
+    """However its figures are."""
+    found = compare_runs([OFFLINE], [new])
+
+    assert found.change is Change.INCOMPARABLE
+    assert found.why.startswith(why)
+    assert found.ratio is None
+    assert not found.is_below(0.95)
+
+
+def test_a_cell_that_never_ran_before_has_no_ratio() -> None:
+    """It says so."""
+    found = compare_runs([], [OFFLINE])
+
+    assert str(found) == (
+        "resnet50 Offline on onnxruntime: not comparable; no VALID run before: none ran"
+    )
+
+
+def test_a_contended_run_is_inconclusive() -> None:
+    """Whichever of the two it was."""
+    busy = at(OFFLINE, 50.0, others_share=0.4)
+
+    for old, new in [(busy, OFFLINE), (OFFLINE, busy)]:
+        found = compare_runs([old], [new])
+        assert found.change is Change.INCONCLUSIVE
+        assert found.why == "a run had other load of 40% of its CPUs"
+        assert not found.is_below(0.95)
+
+
+def repeat(generator: random.Random, speed: float) -> list[Verdict]:
+    """Return 20 runs of a cell whose figures spread by 2 %."""
+    return [at(OFFLINE, speed * generator.uniform(0.99, 1.01)) for _ in range(20)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_planted_slowdown_of_5_percent_is_found(seed: int) -> None:
+    """And none is reported where there is none."""
+    generator = random.Random(seed)
+    old, same, slow = (repeat(generator, x) for x in (100.0, 100.0, 95.0))
+
+    assert compare_runs(old, same).change is Change.SAME
+    found = compare_runs(old, slow)
+    assert found.change is Change.SLOWER
+    assert found.is_below(0.97)
+
+
+@given(value=st.floats(1e-3, 1e6), factor=st.floats(0.01, 100))
+def test_comparing_the_other_way_round_turns_the_answer(
+    value: float, factor: float
+) -> None:
+    """Faster becomes slower, by the inverse ratio."""
+    old, new = at(OFFLINE, value), at(OFFLINE, value * factor)
+    there, back = compare_runs([old], [new]), compare_runs([new], [old])
+    assert there.ratio
+    assert back.ratio
+
+    assert there.ratio * back.ratio == pytest.approx(1)
+    assert (there.change, back.change) != (Change.FASTER, Change.FASTER)
+
+
+def make_session(host: str, verdicts: Sequence[Verdict]) -> SessionResults:
+    records = tuple(
+        Record(f"t::{number}", "passed", {"mode": "performance"}, verdict)
+        for number, verdict in enumerate(verdicts)
+    )
+    header = {"host": host, "system": {"name": "box"}}
+    return SessionResults(header, records, {"exitstatus": 0, "interrupted": False})
+
+
+def test_sessions_are_compared_cell_by_cell() -> None:
+    """Accuracy runs are no part of it; another machine and build are named."""
+    accuracy = replace(OFFLINE, mode="accuracy")
+    rebuilt = replace(OFFLINE, build="1", run=RunFacts(precision="int8"))
+    old = make_session("a", [OFFLINE, accuracy, STREAM])
+    first, second = compare_sessions(old, make_session("b", [STREAM, rebuilt]))
+
+    assert [first.name, second.name] == [
+        "resnet50 SingleStream on onnxruntime", "resnet50 Offline on onnxruntime",
+    ]  # fmt: skip
+    assert first.notes == ("another machine: a box before, b box now",)
+    assert second.notes[1:] == (
+        "precision:  before, int8 now", "another build of the engine",
+    )  # fmt: skip
+    assert isinstance(second, CellComparison)
