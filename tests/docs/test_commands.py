@@ -103,10 +103,15 @@ def check_pytest(words: list[str], pytester: pytest.Pytester) -> None:
 
 
 def check_own(words: list[str]) -> None:
+    """A command that is named without its arguments has a help page."""
     assert words[0] in list_commands()
     parser, _ = make_parser(words[:1])
-    if len(words) > 1:
+    if len(words) > 2:
         parser.parse_args([word.removesuffix("...") for word in words])
+        return
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args([*words, "--help"])
+    assert caught.value.code == 0
 
 
 def check_tox(words: list[str]) -> None:
