@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def read_nifti(path: Path) -> tuple[Array, list[float]]:
     import nibabel
 
     try:
-        image = nibabel.load(path)
+        image: Any = nibabel.load(path)
         spacing: list[float] = image.header["pixdim"][1:4].tolist()
         return np.asarray(image.get_fdata()), spacing
     except Exception as error:
