@@ -215,7 +215,9 @@ def test_a_session_has_the_suites_observers(tmp_path: Path) -> None:
     found = find_observers(options, system, "reports/a")
     rehearsed = find_observers(replace(options, rehearsal=True), system, "reports/a")
 
-    assert [*found] == ["host settings", "devices", "CPUs", "sessions", "clocks"]
+    assert [*found] == [
+        "host settings", "devices", "CPUs", "rates", "sessions", "clocks",
+    ]  # fmt: skip
     assert found["sessions"] == OtherSessions("reports/a")
     assert "sessions" not in rehearsed
     assert found["clocks"] == ClockLock("1500")

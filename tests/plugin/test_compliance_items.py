@@ -207,4 +207,5 @@ def test_a_test_does_the_run_that_it_needs_and_nobody_repeats_it(
         "performance": performance.verdict.folder
     }
     names = sorted(path.name for path in next(logs.glob("resnet50*")).iterdir())
-    assert [name for name in names if "performance" in name] == ["performance"]
+    # Both workers may have planned the folder, and the second name been used.
+    assert len([name for name in names if "performance" in name]) == 1

@@ -63,6 +63,8 @@ VALUES = {
     "lock_clocks": "1590",
     "time_limit": "300",
     "export": "csv,openmetrics",
+    "compare": "latest",
+    "fail_below": "0.95",
 }
 SWITCHES = [
     "compliance",

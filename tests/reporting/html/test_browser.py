@@ -53,16 +53,26 @@ document.body.append(note);
 
 
 def browse(page: Path, *options: str) -> str:
-    """Return the document after its scripts have run."""
+    """Return the document after its scripts have run.
+
+    The browser's clock is a virtual one that may run out before the plots are drawn:
+    then it is started again.
+    """
     assert BROWSER is not None
-    profile = page.with_name("profile")
-    done = subprocess.run(
-        [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu",
-         f"--user-data-dir={profile}", "--virtual-time-budget=20000", "--dump-dom",
-         *options, f"{page.as_uri()}#run-2"],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    return done.stdout
+    command = [
+        BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu",
+        f"--user-data-dir={page.with_name('profile')}", "--virtual-time-budget=20000",
+        "--dump-dom", *options, f"{page.as_uri()}#run-2",
+    ]  # fmt: skip
+    text = ""
+    for _ in range(3):
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=True
+        )
+        text = done.stdout
+        if "<svg" in text:
+            break
+    return text
 
 
 @pytest.fixture
