@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +64,7 @@ def open_embedded(folder: Path = EMBEDDED) -> SquadWorkload:
 
     Raises ``ValueError`` when a file is not the one that the manifest records.
     """
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    for name, sha256 in manifest["sha256"].items():
-        files.check_embedded(folder / name, sha256, "make_bert.py")
+    manifest = files.read_manifest(folder, "make_bert.py")
     vocab, data = folder / "vocab.txt", folder / "evaluation.json.gz"
     features = windows.tokenize(windows.read_questions(data), vocab)
     inputs = {n: ROLES[n] for n in ("input_ids", "attention_mask", "token_type_ids")}

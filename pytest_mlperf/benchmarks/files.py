@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pytest_mlperf.api.errors import RequirementMissing
 
@@ -13,6 +15,18 @@ EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
 USE_EMBEDDED = "choose --mlperf-workload embedded, which needs no download"
 LLM_EXTRA = "pip install 'pytest-mlperf[llm]'"
 SPEECH_EXTRA = "pip install 'pytest-mlperf[speech]'"
+
+
+def read_manifest(folder: Path, script: str) -> dict[str, Any]:
+    """Return a shipped folder's manifest, once the files that it names are its own.
+
+    ``sha256`` there is file -> hash. Raises what ``check_embedded`` raises.
+    """
+    text = (folder / "manifest.json").read_text(encoding="utf-8")
+    manifest: dict[str, Any] = json.loads(text)
+    for name, sha256 in manifest["sha256"].items():
+        check_embedded(folder / name, sha256, script)
+    return manifest
 
 
 def check_embedded(path: Path, sha256: str, script: str) -> Path:

@@ -6,7 +6,6 @@ on a neighbors' graph of handwritten digits that ships with the project.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,9 +79,7 @@ def open_embedded(folder: Path = EMBEDDED) -> NodeWorkload:
     Raises ``ValueError`` when a file is not the one that the manifest records, or an
     edge has no end.
     """
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    for name, sha256 in manifest["sha256"].items():
-        files.check_embedded(folder / name, sha256, "make_rgat.py")
+    manifest = files.read_manifest(folder, "make_rgat.py")
     model, data = folder / "model.onnx", folder / "graph.npz"
     with np.load(data, allow_pickle=False) as arrays:
         relations = tuple(

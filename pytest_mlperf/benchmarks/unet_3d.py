@@ -7,7 +7,6 @@ blocks of the MNI152 brain template that ship with the project.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,9 +62,7 @@ def open_embedded(folder: Path = EMBEDDED) -> SegmentationWorkload:
     Raises ``ValueError`` when a file is not the one that the manifest records, or a
     volume cannot be used.
     """
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    for name, sha256 in manifest["sha256"].items():
-        files.check_embedded(folder / name, sha256, "make_unet.py")
+    manifest = files.read_manifest(folder, "make_unet.py")
     model, data = folder / "model.onnx", folder / "volumes.npz"
     with np.load(data, allow_pickle=False) as arrays:
         count = len(arrays.files) // 2

@@ -285,6 +285,11 @@ def _refuse_contradictions(options: Options) -> None:
             "--fast sets the minimum duration to 60 s and --mlperf-duration to "
             f"{options.duration:g} s; keep one of the two"
         )
+    if options.fail_below is not None and not options.compare:
+        raise ValueError(
+            "--mlperf-fail-below is a share of an earlier session's speed, and none is "
+            "named; add --mlperf-compare latest, or its reports folder"
+        )
     if options.workload == "official" and not options.scratch:
         raise ValueError(
             "--mlperf-workload official needs the folder of official models and data; "

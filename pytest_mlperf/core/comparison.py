@@ -56,6 +56,11 @@ class CellComparison:
     notes: tuple[str, ...] = ()
     """What differs and may be the cause: another machine, another build."""
 
+    @property
+    def has_answer(self) -> bool:
+        """False where nobody knows whether the cell became faster or slower."""
+        return self.change not in (Change.INCONCLUSIVE, Change.INCOMPARABLE)
+
     def is_below(self, least: float) -> bool:
         """True where the cell became slower, by more than noise and than allowed."""
         return (
@@ -101,24 +106,21 @@ def compare_runs(
     valid_old = [one for one in old if one.valid and one.metric]
     valid_new = [one for one in new if one.valid and one.metric]
     if not valid_old or not valid_new:
-        where = "before" if not valid_old else "now"
-        found = "none ran" if not (old if where == "before" else new) else "none is"
-        why = f"no VALID run {where}: {found}" + " VALID" * (found == "none is")
+        where, runs = ("now", new) if valid_old else ("before", old)
+        why = f"no VALID run {where}: {'none is VALID' if runs else 'none ran'}"
         return CellComparison(name, Change.INCOMPARABLE, why=why)
     if differs := _find_difference(valid_old[-1], valid_new[-1]):
         return CellComparison(name, Change.INCOMPARABLE, why=differs)
     figure, olds, news, is_higher_better = _choose_figures(valid_old, valid_new)
     before, now = median(olds), median(news)
     ratio = now / before if is_higher_better else before / now
-    is_rate = is_higher_better
     noise = math.hypot(
-        _find_noise(olds, valid_old, is_rate=is_rate),
-        _find_noise(news, valid_new, is_rate=is_rate),
+        _find_noise(olds, valid_old, is_rate=is_higher_better),
+        _find_noise(news, valid_new, is_rate=is_higher_better),
     )
-    change, why = _judge(ratio, noise), ""
-    if beside := [x.run.disturbance for x in (*valid_old, *valid_new)]:
-        why = next((f"a run had {text}" for text in beside if text), "")
-        change = Change.INCONCLUSIVE if why else change
+    beside = (one.run.disturbance for one in (*valid_old, *valid_new))
+    why = next((f"a run had {text}" for text in beside if text), "")
+    change = Change.INCONCLUSIVE if why else _judge(ratio, noise)
     differing = (*notes, *_list_notes(valid_old[-1], valid_new[-1]))
     return CellComparison(
         name, change, figure, before, now, ratio, noise, why, differing

@@ -105,9 +105,10 @@ class Process:
     def _explain_signal(self, number: int) -> str:
         if number == signal.SIGKILL:
             return (
-                ": the kernel does this when memory runs out (its peak was "
-                f"{self._peak_kib / 2**20:.2f} GiB); try fewer --mlperf-streams, a "
-                "smaller --mlperf-batch or a shorter run"
+                ": somebody ended it (kill -9, a job scheduler, a container's limit), "
+                "or the kernel did because memory ran out (its peak was "
+                f"{self._peak_kib / 2**20:.2f} GiB; dmesg says so): then try fewer "
+                "--mlperf-streams, a smaller --mlperf-batch or a shorter run"
             )
         if number == signal.SIGSEGV:
             return (

@@ -6,7 +6,6 @@ run then has the very same tuning as its performance run.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -38,13 +37,13 @@ from pytest_mlperf.measure.run import write_verdict
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.tuning import saved
 
 ATTEMPTS = 3
 """Runs at most, where a disturbed machine missed the performance tolerance. The rules
 ask for a passing run and limit no repetition; a wrong answer is never repeated."""
 RULE_OR_ENGINE = {"null answers", UNOFFICIAL}
 """Labels that come with a cell; the others come with the session's options."""
-TUNING = "tuning.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +198,13 @@ def valid_verdicts(
 def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
     """Return how a run was tuned; ``RunRefused`` where its folder does not say."""
     try:
-        tuned: Mapping[str, Any] = json.loads(read_text(folder / TUNING))
+        return saved.read(folder)
     except (OSError, ValueError) as error:
         raise RunRefused(
-            f"{audit.name} has to be tuned as its performance run was, but {TUNING} in "
-            f"{folder} cannot be read ({error}); run performance, accuracy and "
-            "compliance of this cell in one session"
+            f"{audit.name} has to be tuned as its performance run was, but "
+            f"{saved.FILE} in {folder} cannot be read ({error}); run performance, "
+            "accuracy and compliance of this cell in one session"
         ) from error
-    return tuned
 
 
 def has_invalid_run(reports: Path, cell: Cell, name: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +12,15 @@ from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.comparison import CellComparison
 from pytest_mlperf.core.comparison import compare_runs
 from pytest_mlperf.core.comparison import compare_sessions
-from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.reporting.results import FILE
 from pytest_mlperf.reporting.results import read_results
+from pytest_mlperf.tuning import saved
 
 LATEST = "latest"
-TUNING = "tuning.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +62,9 @@ class Baseline:
             return {}
         folder = logs_folder(self.folder, cell, Mode.PERFORMANCE.value)
         try:
-            tuned: Mapping[str, Any] = json.loads(read_text(folder / TUNING))
+            return saved.read(folder)
         except (OSError, ValueError):
             return {}
-        return tuned
 
     def compare(self, verdict: Verdict) -> CellComparison:
         """Return how one performance run differs from the earlier ones of its cell."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core.comparison import CellComparison
-from pytest_mlperf.core.comparison import Change
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 
@@ -57,7 +54,7 @@ class SessionComparison:
         if self._baseline is None:
             return exitstatus
         found = report.compare(self._baseline)
-        if self.options.fail_below and has_no_answer(found):
+        if self.options.fail_below and not all(one.has_answer for one in found):
             return exitstatus or INCONCLUSIVE
         return exitstatus
 
@@ -74,9 +71,3 @@ def refuse_slower(session: MeasureSession, verdict: Verdict) -> None:
             "(--mlperf-fail-below): look for what changed since, or run both again",
             pytrace=False,
         )
-
-
-def has_no_answer(comparisons: Iterable[CellComparison]) -> bool:
-    """True where a cell became neither faster nor slower nor stayed the same."""
-    without = (Change.INCONCLUSIVE, Change.INCOMPARABLE)
-    return any(one.change in without for one in comparisons)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.tuning.server_load import Tuned
 from pytest_mlperf.tuning.service_probe import ServiceTuned
 
@@ -24,6 +25,15 @@ def write(folder: Path, tuned: Tuned | ServiceTuned) -> None:
     """Write ``tuning.json`` into a run's folder."""
     text = json.dumps(values_of(tuned), indent=1) + "\n"
     (folder / FILE).write_text(text, encoding="utf-8")
+
+
+def read(folder: Path) -> Mapping[str, Any]:
+    """Return a run's tuning.
+
+    ``OSError`` or ``ValueError`` where its folder does not say.
+    """
+    values: Mapping[str, Any] = json.loads(read_text(folder / FILE))
+    return values
 
 
 def engine_tuning(values: Mapping[str, Any]) -> Tuned:

@@ -12,7 +12,7 @@ import math
 from pytest_mlperf.core.early_stopping import count_queries_needed
 
 STALL_S = 0.3
-"""Seen on machines of two cores beside an editor, a linter, a browser."""
+"""Seen on a machine of two cores when a linter began to use both of them."""
 SHORTEST_S = 30.0
 """Runs below this are too short to survive one, and are not made longer."""
 MOST_TIMES = 1.5

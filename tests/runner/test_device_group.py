@@ -228,7 +228,7 @@ FAULTS = {
         "in respond",
     ),
     "ONE_IS_KILLED": (
-        "phase run: device 1 (second) was ended by SIGKILL: the kernel does this",
+        "phase run: device 1 (second) was ended by SIGKILL: somebody ended it",
         "",
     ),
     "ONE_CRASHES": (

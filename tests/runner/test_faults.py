@@ -87,7 +87,10 @@ FAULTS = {
         "the run hangs: no sign of life.* for 3 s in phase run.*--mlperf-stall",
         "in holding_the_gil",
     ),
-    "KILLED": ("ended by SIGKILL: .*memory runs out.*GiB.*--mlperf-batch", ""),
+    "KILLED": (
+        "ended by SIGKILL: somebody ended it.*memory ran out.*GiB.*--mlperf-batch",
+        "",
+    ),
     "CRASHING": ("ended by SIGSEGV: the engine crashed", "in crashing"),
     "BAD_ID": ("ended by SIGSEGV: .*under an id that LoadGen never gave", "in bad_id"),
 }

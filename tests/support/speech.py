@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,13 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.benchmarks.speech.workload import SpeechWorkload
+
 RATE = 16_000
+Infer = Callable[[Batch, int], Sequence[Array]]
+"""(batch, its samples) -> outputs, as an engine has it."""
 
 
 def make_sound(samples: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int16]]:
@@ -47,3 +54,22 @@ def write_dataset(
         write_recording(manifest.parent / name, samples, seed=seed)
     entries = [make_entry(prefix + name, count, text) for name, count, text in rows]
     manifest.write_text(json.dumps(entries))
+
+
+def answer_all(workload: SpeechWorkload, infer: Infer, batch: int) -> dict[int, bytes]:
+    """Return LoadGen's bytes for every sample, in batches of neighbors in length."""
+    lengths = workload.dataset.lengths
+    assert lengths is not None
+    order = np.argsort(-lengths, kind="stable").tolist()
+    answers: dict[int, bytes] = {}
+    for start in range(0, len(order), batch):
+        indices = order[start : start + batch]
+        workload.dataset.load(indices)
+        outputs = infer(workload.dataset.gather(indices), len(indices))
+        rows, sizes, _ = workload.respond(outputs, indices)
+        assert sizes is not None
+        answers |= {
+            index: row.tobytes()[:size]
+            for index, row, size in zip(indices, rows, sizes, strict=True)
+        }
+    return answers

@@ -11,7 +11,6 @@ from typing import Any
 
 from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core.comparison import CellComparison
-from pytest_mlperf.core.comparison import Change
 from pytest_mlperf.core.comparison import compare_sessions
 from pytest_mlperf.reporting.results import FILE
 from pytest_mlperf.reporting.results import read_results
@@ -45,7 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
                  for one in (arguments.old, *arguments.new)]  # fmt: skip
         old, *newer = [read_results(file, allow_partial=True) for file in files]
     except (OSError, ValueError) as error:
-        print_text(f"pytest-mlperf report {KIND}: {error}", error=True)
+        text = f"{error}; name sessions' reports folders, or their {FILE}"
+        print_text(f"pytest-mlperf report {KIND}: {text}", error=True)
         return UNREADABLE
     found = [one for new in newer for one in compare_sessions(old, new)]
     if not found:
@@ -69,5 +69,4 @@ def choose_exit_code(found: list[CellComparison], least: float | None) -> int:
         return 0
     if any(one.is_below(least) for one in found):
         return SLOWER
-    without = (Change.INCONCLUSIVE, Change.INCOMPARABLE)
-    return INCONCLUSIVE if any(one.change in without for one in found) else 0
+    return 0 if all(one.has_answer for one in found) else INCONCLUSIVE

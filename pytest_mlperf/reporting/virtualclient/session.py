@@ -13,8 +13,9 @@ from pytest_mlperf.reporting.virtualclient.metric import format_config_name
 from pytest_mlperf.reporting.virtualclient.results import AccuracyValue
 from pytest_mlperf.reporting.virtualclient.results import ConfigResult
 
-HARNESSES = {"tensorrt": "TRT-custom", "triton": "TRT_Triton-triton"}
-"""Provider -> library and harness; any other is its name and ``custom``."""
+HARNESSES = {"tensorrt": "TRT-custom", "triton": "Triton-triton"}
+"""Provider -> library and harness; any other is its name and ``custom``. A Triton need
+not have TensorRT behind it, so that it is not called TRT_Triton."""
 
 
 def list_results(session: SessionResults) -> Iterator[ConfigResult]:
