@@ -30,6 +30,10 @@ class CachedSource:
     def dtype(self) -> np.dtype[Any]:
         return self.source.dtype
 
+    @property
+    def width(self) -> int:
+        return self.source.width
+
     def fetch(self, keys: Keys) -> Array:
         rows, is_hit = self.cache.lookup(keys)
         return self.complete(keys, rows, np.flatnonzero(~is_hit))

@@ -13,12 +13,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.embedding.counters import TierCounters
 from pytest_mlperf.embedding.protocol import Keys
 from pytest_mlperf.embedding.protocol import StoreFailed
+from pytest_mlperf.embedding.row_format import TableRows
 
 CHUNK = 1 << 14
 """Rows of one write while a database is filled."""
@@ -47,11 +47,10 @@ class KeyValueStore(Protocol):
 class DatabaseTable:
     """Rows in a key-value database; a value is a row's bytes."""
 
-    def __init__(self, store: KeyValueStore, tables: EmbeddingTables) -> None:
+    def __init__(self, store: KeyValueStore, rows: TableRows) -> None:
         self.name, self.counters = store.name, TierCounters()
         self._store = store
-        rows = np.load(tables.path, mmap_mode="r")
-        self.dtype, self._dimension = rows.dtype, rows.shape[1]
+        self.dtype, self.width = rows.format.dtype, rows.format.width
         stamp = make_stamp(rows)
         with self._name_failures():
             (found,) = store.get_many([STAMP])
@@ -64,9 +63,8 @@ class DatabaseTable:
                 f"but should hold {stamp.decode()}; name an empty place in database="
             )
 
-    def _fill(self, rows: Array, stamp: bytes) -> None:
-        for first in range(0, len(rows), CHUNK):
-            part = rows[first : first + CHUNK]
+    def _fill(self, rows: TableRows, stamp: bytes) -> None:
+        for first, part in rows.read_chunks(size=CHUNK):
             self.update(np.arange(first, first + len(part)), part)
         with self._name_failures():
             self._store.put_many([STAMP], [stamp])
@@ -85,10 +83,10 @@ class DatabaseTable:
                 "rows: empty it, and it is filled again"
             ) from None
         rows = np.frombuffer(joined, self.dtype).reshape(len(keys), -1)
-        if rows.shape[1] != self._dimension:
+        if rows.shape[1] != self.width:
             raise StoreFailed(
                 f"{self.name} has rows of {rows.shape[1]} numbers, but should have "
-                f"{self._dimension}: empty it, and it is filled again"
+                f"{self.width}: empty it, and it is filled again"
             )
         counters = self.counters
         counters.hits += len(keys)
@@ -99,7 +97,7 @@ class DatabaseTable:
 
     def update(self, keys: Keys, rows: Array) -> None:
         whole = np.ascontiguousarray(rows, self.dtype).tobytes()
-        size = self._dimension * self.dtype.itemsize
+        size = self.width * self.dtype.itemsize
         values = [whole[at : at + size] for at in range(0, len(whole), size)]
         with self._name_failures():
             self._store.put_many(encode_keys(keys), values)
@@ -125,10 +123,11 @@ def encode_keys(keys: NDArray[np.int64]) -> list[bytes]:
     return [whole[at : at + 8] for at in range(0, len(whole), 8)]
 
 
-def make_stamp(rows: Array) -> bytes:
+def make_stamp(rows: TableRows) -> bytes:
     """Return shape, type and a checksum over rows at even distances."""
     step = max(1, len(rows) // 4096)
-    checksum = zlib.crc32(np.ascontiguousarray(rows[::step]).tobytes())
+    checksum = zlib.crc32(rows.encode(slice(None, None, step)).tobytes())
+    dtype = str(rows.format.dtype)
     return json.dumps(
-        {"rows": list(rows.shape), "dtype": str(rows.dtype), "crc": checksum}
+        {"rows": list(rows.shape), "dtype": dtype, "crc": checksum}
     ).encode()

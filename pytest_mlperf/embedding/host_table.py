@@ -1,21 +1,19 @@
-"""Host memory: all rows as one mapped file."""
+"""Host memory: all rows in one array, which may be a mapped file."""
 
 from __future__ import annotations
 
 import threading
 import time
-from pathlib import Path
-
-import numpy as np
 
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.embedding.counters import TierCounters
 from pytest_mlperf.embedding.protocol import Keys
 from pytest_mlperf.embedding.protocol import StoreFailed
+from pytest_mlperf.embedding.row_format import TableRows
 
 
 class HostTable:
-    """A table file in host memory; updates stay in this process.
+    """Rows in host memory; updates stay in this process.
 
     A reader copies rows without a lock and looks afterwards whether a writer was there
     in the meantime; only then does it copy once more, with the lock.
@@ -23,11 +21,10 @@ class HostTable:
 
     name = "host memory"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, rows: Array) -> None:
         self.counters = TierCounters()
-        # Copy on write: an update never changes the file that a workload brings.
-        self.rows: Array = np.load(path, mmap_mode="c")
-        self.dtype = self.rows.dtype
+        self.rows = rows
+        self.dtype, self.width = rows.dtype, rows.shape[1]
         self._version = 0
         self._writing = threading.Lock()
 
@@ -59,3 +56,8 @@ class HostTable:
 
     def close(self) -> None:
         """Nothing to do: the map ends with the object."""
+
+
+def open_host_table(tables: TableRows) -> HostTable:
+    """Map the file, or convert its rows into memory."""
+    return HostTable(tables.file if tables.is_as_in_file else tables.load())

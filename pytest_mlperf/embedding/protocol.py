@@ -30,10 +30,14 @@ class RowSource(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the rows: float16 or float32."""
+        """Of the rows: float16 or float32; uint8 of int8 rows (``row_format``)."""
+
+    @property
+    def width(self) -> int:
+        """Elements of a row."""
 
     def fetch(self, keys: Keys) -> Array:
-        """Return the rows of some keys: float16 or float32 [keys, dimension].
+        """Return the rows of some keys: [keys, width].
 
         No row is torn by an update at the same time. Raises ``StoreFailed`` for a key
         that has no row, and when the tier does not answer.

@@ -31,7 +31,7 @@ class RowCache:
     name = "cache"
 
     def __init__(
-        self, slots: int, rows: int, dimension: int, dtype: Any, policy: str = "lfu"
+        self, slots: int, rows: int, width: int, dtype: Any, policy: str = "lfu"
     ) -> None:
         """Hold ``slots`` of ``rows`` rows, whose keys are 0 to ``rows`` - 1."""
         if policy not in POLICIES:
@@ -47,7 +47,8 @@ class RowCache:
         self._places = np.full(rows, EMPTY, np.int32)
         self._tags = np.full((self._sets, WAYS), EMPTY, np.int64)
         self._uses = np.full((self._sets, WAYS), EMPTY, np.int64)
-        self._rows = np.zeros((self._sets * WAYS, dimension), dtype)
+        self._uses_of_slot = self._uses.reshape(-1)
+        self._rows = np.zeros((self._sets * WAYS, width), dtype)
         self._lock = threading.Lock()
 
     @property
@@ -59,22 +60,26 @@ class RowCache:
         return (spread % np.uint64(self._sets)).astype(np.int64)
 
     def lookup(self, keys: Keys) -> tuple[Array, NDArray[np.bool_]]:
-        """Return rows [keys, dimension] and whether each is the key's; others are
+        """Return rows [keys, width] and whether each is the key's; others are
         undefined.
         """
         began = time.perf_counter()
         with self._lock:
-            slots = self._places.take(keys)
+            # Converted once: NumPy would do it for each use as an index.
+            slots = self._places.take(keys).astype(np.intp)
             # A missing key's row is any row: the caller replaces it.
             rows = self._rows.take(slots, axis=0, mode="clip")
             is_hit = slots >= 0
             used = slots if is_hit.all() else slots[is_hit]
+            uses = self._uses_of_slot
             if self._is_lru:
                 self._clock += 1
-                self._uses.reshape(-1)[used] = self._clock
+                uses[used] = self._clock
             else:
                 # A row counts once a batch, however many pairs of it have the key.
-                self._uses.reshape(-1)[used] += 1
+                counts = uses.take(used)
+                counts += 1
+                uses[used] = counts
             counters = self.counters
             counters.hits += len(used)
             counters.misses += len(keys) - len(used)

@@ -25,6 +25,7 @@ from pytest_mlperf.embedding.protocol import Keys
 from pytest_mlperf.embedding.protocol import RowSource
 from pytest_mlperf.embedding.protocol import StoreFailed
 from pytest_mlperf.embedding.row_cache import RowCache
+from pytest_mlperf.embedding.row_format import RowFormat
 
 MOST_WAITING = 64
 """Batches whose missing rows wait to be inserted; of more, the rows are let go."""
@@ -51,12 +52,21 @@ class EmbeddingStore:
     """Looks up the vectors of keys. Every method may be called from any thread."""
 
     def __init__(
-        self, tables: EmbeddingTables, source: RowSource, settings: CacheSettings
+        self,
+        tables: EmbeddingTables,
+        source: RowSource,
+        settings: CacheSettings,
+        row_format: RowFormat | None = None,
     ) -> None:
+        """Look up in ``source``, whose rows are float unless ``row_format`` says."""
         self.tables, self.source, self.settings = tables, source, settings
+        own = "fp16" if source.dtype == np.float16 else "fp32"
+        self.format = row_format or RowFormat(own, source.width)
+        default = np.full((1, tables.dimension), settings.default, np.float32)
+        self._default = self.format.encode(default)
         slots = int(tables.rows * settings.gpucacheper)
         self.cache = RowCache(
-            slots, tables.rows, tables.dimension, source.dtype, settings.policy
+            slots, tables.rows, source.width, source.dtype, settings.policy
         )
         self._tiers = CachedSource(self.cache, source)
         self._failure: Exception | None = None
@@ -74,12 +84,21 @@ class EmbeddingStore:
         Takes int32 [pairs, keys], returns float32 [pairs, tables, dimension]. Raises
         ``StoreFailed`` when a tier fails.
         """
-        rows = self.lookup(find_rows(self.tables, keys).reshape(-1))
-        vectors = rows.reshape(*keys.shape, self.tables.dimension)
-        return sum_vectors(self.tables, vectors.astype(np.float32, copy=False))
+        rows = self._find(find_rows(self.tables, keys).reshape(-1))
+        vectors = self.format.decode(rows)
+        vectors = vectors.reshape(*keys.shape, self.tables.dimension)
+        return sum_vectors(self.tables, vectors)
 
     def lookup(self, keys: Keys) -> Array:
-        """Return the row of each key: [keys, dimension], in the tables' type."""
+        """Return the row of each key: [keys, dimension], in the tables' type.
+
+        Rows of int8 come as float32.
+        """
+        rows = self._find(keys)
+        return self.format.decode(rows) if rows.dtype == np.uint8 else rows
+
+    def _find(self, keys: Keys) -> Array:
+        """Return the encoded row of each key: [keys, width]."""
         if self._failure is not None:
             raise StoreFailed(str(self._failure)) from self._failure
         rows, is_hit = self.cache.lookup(keys)
@@ -88,7 +107,7 @@ class EmbeddingStore:
             return rows
         threshold = self.settings.hit_rate_threshold
         if threshold < 1 and 1 - len(missing) / len(keys) >= threshold:
-            rows[missing] = self.settings.default
+            rows[missing] = self._default
             self.cache.counters.defaults += len(missing)
             self._insert_later(keys[missing])
             return rows
@@ -99,7 +118,7 @@ class EmbeddingStore:
 
         A lookup that begins afterwards returns the new rows.
         """
-        self._tiers.update(keys, rows)
+        self._tiers.update(keys, self.format.encode(rows))
 
     def _insert_later(self, keys: Keys) -> None:
         # Full: the rows are asked for again, and inserted then.
@@ -128,7 +147,10 @@ class EmbeddingStore:
             waits = "every lookup waits for missing rows"
         facts = self._tiers.describe()
         share = f"{self.cache.slots / self.tables.rows:.1%} of all rows, {waits}"
-        return {**facts, "embedding cache": f"{share}; {facts['embedding cache']}"}
+        facts["embedding cache"] = f"{share}; {facts['embedding cache']}"
+        if self.format.precision == "int8":
+            facts["embedding rows"] = "int8, with a scale and a least number each"
+        return facts
 
     def close(self) -> None:
         """End the background thread and let go of the tiers."""

@@ -153,6 +153,8 @@ class OrtProvider:
             "device": _cpu_model(),
             "recipe": 3,
         }
+        given = request.options
+        parts |= {n: given[n] for n in embedding.ANSWER_OPTIONS if n in given}
         digest = content_hash(parts)
         path = _graph_path(request.cache / "onnxruntime", digest, "")
         started = time.monotonic()

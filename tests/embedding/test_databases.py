@@ -23,7 +23,9 @@ from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.embedding.protocol import StoreFailed
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from tests.support.recommenders import make_tables
+from tests.support.redis_server import RedisCluster
 from tests.support.redis_server import RedisServer
+from tests.support.redis_server import find_port
 
 KEYS = st.lists(st.integers(0, 102), min_size=1, max_size=40)
 STEPS = st.lists(
@@ -58,13 +60,21 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     server.kill()
 
 
-@pytest.fixture(params=["rocksdb", "redis"])
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    pytest.importorskip("redis")
+    servers = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    yield servers
+    servers.kill()
+
+
+@pytest.fixture(params=["rocksdb", "redis", "cluster"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database as the option names it."""
     if request.param == "rocksdb":
         pytest.importorskip("rocksdict")
         return f"rocksdb:{tmp_path / 'rows'}"
-    server: RedisServer = request.getfixturevalue("redis")
+    server: RedisServer | RedisCluster = request.getfixturevalue(request.param)
     return server.url
 
 
@@ -169,6 +179,37 @@ def test_a_killed_redis_is_named_and_has_everything_when_it_is_back(
     assert found[:, 0].tolist() == [-5, 4]
 
 
+def test_a_killed_node_is_named_and_the_cluster_has_everything_when_it_is_back(
+    cluster: RedisCluster, tmp_path: Path
+) -> None:
+    """No row of the nodes that are left stands for one that is away."""
+    tables, rows = make_tables(tmp_path)
+    keys = np.arange(103)
+    source = open_source(tables, {"database": cluster.url})
+    source.update(keys, rows - 5)
+    cluster.nodes[1].kill()
+
+    with pytest.raises(StoreFailed, match=r"Redis cluster of 3 nodes .* failed: "):
+        source.fetch(keys)
+    cluster.nodes[1].start()
+    cluster.wait()
+    found = source.fetch(keys)
+    source.update(keys, rows)
+    source.close()
+
+    assert found.tolist() == (rows - 5).tolist()
+
+
+def test_a_cluster_that_nobody_serves_is_named(tmp_path: Path) -> None:
+    """Without the password that the URL may have."""
+    pytest.importorskip("redis")
+    url = f"redis-cluster://:secret@127.0.0.1:{find_port()}"
+
+    with pytest.raises(BuildFailed, match=r"cluster at 127\.0\.0\.1:.* cannot") as info:
+        open_source(make_tables(tmp_path)[0], {"database": url})
+    assert "secret" not in str(info.value)
+
+
 def test_streams_share_a_store_and_the_engine_answers_from_the_database(
     place: str, tmp_path: Path
 ) -> None:
@@ -197,7 +238,8 @@ def test_streams_share_a_store_and_the_engine_answers_from_the_database(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"database": "mysql:x"}, "should be rocksdb:FOLDER or redis://HOST:PORT"),
+        ({"database": "mysql:x"}, "should be rocksdb:FOLDER, redis://HOST:PORT or"),
+        ({"database": "rocksdb:x", "numa": "1"}, "leave one of the two out"),
         ({"database": "rocksdb:"}, "should be rocksdb:FOLDER"),
     ],
 )

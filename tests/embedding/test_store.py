@@ -45,7 +45,7 @@ def test_a_lookup_returns_the_row_that_was_written_last(
     tables, rows = make_tables(folder)
     written = rows.copy()
     cache = CacheSettings(gpucacheper=share, policy=policy)
-    store = EmbeddingStore(tables, HostTable(tables.path), cache)
+    store = EmbeddingStore(tables, HostTable(rows.copy()), cache)
     for number, (step, listed) in enumerate(steps):
         keys = np.array(listed)
         if step == "update":
@@ -95,7 +95,7 @@ def test_below_the_threshold_a_lookup_waits_and_above_it_takes_the_default(
     """As HPS does; what was missing is there after the background insert."""
     tables, rows = make_tables(tmp_path)
     cache = CacheSettings(gpucacheper=1, hit_rate_threshold=0.5, default=-1)
-    store = EmbeddingStore(tables, HostTable(tables.path), cache)
+    store = EmbeddingStore(tables, HostTable(rows.copy()), cache)
     first = np.arange(10)
     more = np.arange(12)
 
@@ -118,10 +118,9 @@ def test_a_failure_of_the_background_is_raised_by_the_next_lookup(
     tmp_path: Path,
 ) -> None:
     """A row that cannot be had is not silently a default for ever."""
-    tables, _ = make_tables(tmp_path)
+    tables, rows = make_tables(tmp_path)
     cache = CacheSettings(gpucacheper=1, hit_rate_threshold=0)
-    source = HostTable(tables.path)
-    source.rows = source.rows[:50]
+    source = HostTable(rows[:50])
     store = EmbeddingStore(tables, source, cache)
     store.lookup(np.array([60]))
     store.wait_for_inserts()
@@ -135,7 +134,7 @@ def test_a_failure_of_the_background_is_raised_by_the_next_lookup(
 def test_no_row_is_torn_by_an_update(tmp_path: Path, share: float) -> None:
     """While one thread rewrites rows, another sees each of them whole."""
     tables, rows = make_tables(tmp_path, sizes=(64,), dimension=256)
-    store = EmbeddingStore(tables, HostTable(tables.path), CacheSettings(share))
+    store = EmbeddingStore(tables, HostTable(rows.copy()), CacheSettings(share))
     keys, stop = np.arange(64), threading.Event()
 
     def rewrite() -> None:
@@ -172,8 +171,8 @@ def test_keys_of_another_model_are_refused(
     tmp_path: Path, keys: list[list[int]], message: str
 ) -> None:
     """A key beyond its table would be the next table's row."""
-    tables, _ = make_tables(tmp_path)
-    store = EmbeddingStore(tables, HostTable(tables.path), CacheSettings())
+    tables, rows = make_tables(tmp_path)
+    store = EmbeddingStore(tables, HostTable(rows), CacheSettings())
 
     with pytest.raises(ValueError, match=message):
         store.lookup_batch(np.array(keys, np.int32))

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
+NODES, SLOTS = 3, 16_384
+
 
 class RedisServer:
     """Started in a folder of the test; ``kill`` is SIGKILL, ``start`` starts again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *further: str) -> None:
+        """Start with ``further`` arguments."""
         program = shutil.which("redis-server")
         if program is None:
             pytest.skip("needs redis-server (Debian: apt-get install redis-server)")
-        self._program, self._folder = program, folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self._program, self._folder, self._further = program, folder, further
+        self.port = find_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -31,7 +32,7 @@ class RedisServer:
             [
                 self._program, "--port", str(self.port), "--bind", "127.0.0.1",
                 "--dir", str(self._folder), "--save", "", "--appendonly", "yes",
-                "--appendfsync", "always",
+                "--appendfsync", "always", *self._further,
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -50,3 +51,64 @@ class RedisServer:
             self._process.kill()
             self._process.wait()
             self._process = None
+
+
+class RedisCluster:
+    """Three servers that share the slots; a server that is killed may come back."""
+
+    def __init__(self, folder: Path) -> None:
+        redis = pytest.importorskip("redis")
+        self.nodes = []
+        for number in range(NODES):
+            place = folder / str(number)
+            place.mkdir()
+            # The servers talk to each other at a port of its own.
+            self.nodes.append(
+                RedisServer(
+                    place, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
+                    "--cluster-port", str(find_port()),
+                )
+            )  # fmt: skip
+        self.url = self.nodes[0].url.replace("redis://", "redis-cluster://")
+        clients = [redis.Redis(port=node.port) for node in self.nodes]
+        ends = [SLOTS * n // NODES for n in range(NODES + 1)]
+        for number, client in enumerate(clients):
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            first, last = ends[number], ends[number + 1] - 1
+            client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
+        for node in self.nodes[1:]:
+            bus = node._further[-1]
+            clients[0].execute_command("CLUSTER MEET", "127.0.0.1", node.port, bus)
+        self.wait()
+        for client in clients:
+            client.close()
+
+    def wait(self) -> None:
+        """Return once every node says that all slots are served."""
+        import redis
+
+        ends = time.monotonic() + 20
+        waiting = list(self.nodes)
+        while waiting and time.monotonic() < ends:
+            with redis.Redis(port=waiting[0].port) as client:
+                info = client.execute_command("CLUSTER INFO")
+            # redis-py parses the lines into a mapping.
+            is_whole = (info["cluster_state"], info["cluster_known_nodes"]) == (
+                "ok", str(NODES),
+            )  # fmt: skip
+            if is_whole:
+                waiting.pop(0)
+            else:
+                time.sleep(0.05)
+        assert not waiting, "the cluster was not whole within 20 s"
+
+    def kill(self) -> None:
+        for node in self.nodes:
+            node.kill()
+
+
+def find_port() -> int:
+    """Return a free port of loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -42,6 +42,13 @@ def check_options(options: Mapping[str, str]) -> None:
             "the default vector: its lookup reads missing rows from host memory "
             "itself; omit the option"
         )
+    for name in ("database", "host_share", "row_precision", "numa"):
+        if options.get(name, "0") != "0":
+            raise BuildFailed(
+                f"{name}={options[name]}, but the engine torch keeps all rows in "
+                "pinned host memory, in the precision of --mlperf-precision; omit the "
+                "option, or choose --mlperf-engine onnxruntime"
+            )
 
 
 @dataclass(slots=True)
