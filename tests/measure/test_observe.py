@@ -51,7 +51,8 @@ RUN = Heartbeat("run", issued=10, completed=8, elapsed_s=2.0)
 class Run:
     """A run on CPU 0, or on these GPUs."""
 
-    folder: Path = Path()
+    folder: Path = Path("nowhere")
+    """The current folder would be littered with what an observer writes."""
     cell: Cell = field(default_factory=lambda: cell_of("bert", "99", Scenario.SERVER))
     cpus: tuple[int, ...] = (0,)
     visible: tuple[str, ...] = ()
@@ -258,7 +259,7 @@ def write_cpu(root: Path, *, busy: int, throttles: int, idle: int = 100) -> None
 def test_cpu_throttling_during_the_run_is_counted(tmp_path: Path) -> None:
     """Only what was added while the run ran."""
     write_cpu(tmp_path, busy=0, throttles=3)
-    with observe({"cpus": CpuTimes(tmp_path)}, Run()) as observation:
+    with observe({"cpus": CpuTimes(tmp_path)}, Run(tmp_path)) as observation:
         observation.see(RUN)
         write_cpu(tmp_path, busy=0, throttles=5)
     facts = observation.complete_facts(RunFacts())
@@ -281,7 +282,7 @@ def test_other_load_is_a_text_and_a_value(busy: int, is_disturbed: bool) -> None
 def test_a_short_run_is_measured_too(tmp_path: Path) -> None:
     """The second heartbeat has the others' share, half a second after the first."""
     write_cpu(tmp_path, busy=0, throttles=0)
-    with observe({"cpus": CpuTimes(tmp_path)}, Run()) as observation:
+    with observe({"cpus": CpuTimes(tmp_path)}, Run(tmp_path)) as observation:
         observation.see(RUN)
         write_cpu(tmp_path, busy=300, throttles=0)
         observation.see(RUN)
