@@ -7,17 +7,27 @@ from dataclasses import replace
 from functools import partial
 
 from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import plan_length
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.tuning.quiet import QuietMeter
+from pytest_mlperf.tuning.run_tail import extend_tail
+from pytest_mlperf.tuning.run_tail import find_allowed_share
 from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
 from pytest_mlperf.tuning.stall_room import count_queries_for_stall
+
+NEAR = 0.9
+"""The point of a trial's tail from which its slope is taken."""
+UNLIKELY = 1.2
+"""How much less slow than ``SLOWDOWN`` says a machine may become for what early
+stopping asks beyond the percentile: both at their worst would halve a load for little.
+"""
 
 
 class TuningCache:
@@ -85,14 +95,30 @@ def count_queries(task: Task, tuned: Tuned) -> int | None:
 
 
 def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], float]:
-    """Return a short real Server run whose figure is the bounded latency, ns."""
-    percentile = (task.rule.percentile or 0.99) * 100
-    key = f"result_{percentile:.2f}_percentile_latency_ns"
-    if task.rule.use_token_latencies:
-        key = f"result_first_token_{percentile:.2f}_percentile_latency_ns"
+    """Return a short real Server run whose figure is the bounded latency, ns.
+
+    It is that at the rule's percentile, or more where the task's own run has few
+    queries and so may have hardly any late one.
+    """
+    rule = task.rule
+    percentile = rule.percentile or 0.99
+    near = NEAR if percentile > NEAR else 0.5
+    duration_ms, least, _ = plan_length(rule, task.shortening)
+    kind = "first_token_" if rule.use_token_latencies else ""
+
+    def read(log: Log, share: float) -> tuple[float, float]:
+        key = f"result_{kind}{share * 100:.2f}_percentile_latency_ns"
+        return 1 - share, log.number(key)
 
     def trial(tuned: Tuned, seconds: float) -> float:
-        latency_ns: float = run(tuned, seconds, lambda log: log.number(key))
+        qps = (tuned.target_qps or 0.0) / SLOWDOWN
+        late = find_allowed_share(max(least, int(qps * duration_ms / 1000)), percentile)
+
+        def find_tail(log: Log) -> float:
+            far = read(log, percentile)
+            return max(far[1], extend_tail(read(log, near), far, late) / UNLIKELY)
+
+        latency_ns: float = run(tuned, seconds, find_tail)
         return latency_ns
 
     return trial
