@@ -61,7 +61,7 @@ def open_pair(
             yield cache.lookup, lambda keys: rows.take(keys, axis=0)
         elif tier == "RocksDB":
             rocks = RocksStore(folder / "rows")
-            table = DatabaseTable(rocks, TableRows.open(tables.path))
+            table = DatabaseTable(rocks, TableRows.open(tables))
             stack.callback(table.close)
             get = rocks.get_many
             yield table.fetch, lambda keys: get(encode_keys(keys))
@@ -71,7 +71,7 @@ def open_pair(
             server = RedisServer(folder)
             stack.callback(server.kill)
             redis = RedisStore(server.url)
-            table = DatabaseTable(redis, TableRows.open(tables.path))
+            table = DatabaseTable(redis, TableRows.open(tables))
             stack.callback(table.close)
             client = redis._client
 

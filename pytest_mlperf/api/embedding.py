@@ -15,7 +15,11 @@ class EmbeddingTables:
     """
 
     path: Path
-    """A .npy file: float16 or float32 [rows of all tables, dimension]."""
+    """A .npy file: float16 or float32 [rows of all tables, dimension].
+
+    Of a file with fewer rows, row n is row n modulo the file's: made-up tables need no
+    disk. In memory they take what the model takes.
+    """
     sizes: tuple[int, ...]
     """Rows of each table; a key is below its table's size."""
     hotness: tuple[int, ...]

@@ -32,15 +32,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export = actions.add_parser("export", help=HELP, description=HELP)
     export.add_argument("benchmark", metavar="BENCHMARK", help="such as bert, resnet50")
     export.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="the model repository"
-    )
-    export.add_argument(
-        "--format", default=os.environ.get("FORMAT") or "onnx", metavar="NAME",
-        help="onnx (default; FORMAT in the environment counts too)",
+        "--to", "--model-repository-path", type=Path, required=True, metavar="DIR",
+        help="the model repository",
     )  # fmt: skip
     export.add_argument(
-        "--precision", default=os.environ.get("PRECISION") or "fp32", metavar="NAME",
+        "--format", "--dense-format", metavar="NAME",
+        default=os.environ.get("FORMAT") or "onnx",
+        help="onnx (default; FORMAT in the environment counts too); of a recommender "
+        "the dense model's",
+    )  # fmt: skip
+    export.add_argument(
+        "--precision", "--model-precision", metavar="NAME",
+        default=os.environ.get("PRECISION") or "fp32",
         help="fp32 (default; PRECISION in the environment counts too), fp16 or int8",
+    )  # fmt: skip
+    export.add_argument(
+        "--sparse-format", default="hps", metavar="NAME",
+        help="of a recommender's tables: hps (default), this package's embedding store"
+        " with the parameters of NVIDIA's HPS",
+    )  # fmt: skip
+    export.add_argument(
+        "--hps_gpucacheper", metavar="SHARE",
+        help="of the rows that the store caches, such as 0.1 (default); the same as "
+        "--options gpucacheper=SHARE",
+    )  # fmt: skip
+    export.add_argument(
+        "--fused_embedding", action="store_true",
+        help="understood; a recommender's tables are always one lookup and one cache",
     )  # fmt: skip
     export.add_argument(
         "--name", metavar="NAME", help="of the model (default: the benchmark's)"
@@ -77,7 +95,12 @@ def export(arguments: argparse.Namespace) -> list[str]:
         raise ValueError(f"--format {arguments.format}: {why}")
     if arguments.format not in FORMATS:
         raise ValueError(f"--format {arguments.format}, but should be onnx")
-    pairs = parse_pairs(arguments.options) if arguments.options else ()
+    if arguments.sparse_format != "hps":
+        raise ValueError(
+            f"--sparse-format {arguments.sparse_format}, but should be hps: no "
+            "TensorFlow model is written"
+        )
+    pairs = dict(parse_pairs(arguments.options) if arguments.options else ())
     benchmark = registry.benchmark(arguments.benchmark)
     if "tensors" not in benchmark.takes:
         raise ValueError(
@@ -87,11 +110,19 @@ def export(arguments: argparse.Namespace) -> list[str]:
     scratch = Path(arguments.scratch) if arguments.scratch else None
     workload = benchmark.open_workload(arguments.workload, scratch)
     assert isinstance(workload, TensorWorkload), "the benchmark takes tensors"
+    if arguments.hps_gpucacheper or arguments.fused_embedding:
+        if not (workload.model and workload.model.embedding):
+            raise ValueError(
+                f"--hps_gpucacheper and --fused_embedding are of recommenders, but "
+                f"{benchmark.name} has no embedding tables; leave them out"
+            )
+        if arguments.hps_gpucacheper:
+            pairs["gpucacheper"] = arguments.hps_gpucacheper
     provider = registry.provider("triton")
     assert isinstance(provider, ExportsModels)
     name = arguments.name or benchmark.name
     made = provider.export_model(
-        workload, name, arguments.precision, dict(pairs), arguments.to
+        workload, name, arguments.precision, pairs, arguments.to
     )
     lines = [str(path) for path in made.files]
     lines += [

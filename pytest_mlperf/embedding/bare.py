@@ -43,4 +43,4 @@ def sum_vectors(tables: EmbeddingTables, vectors: Array) -> Array:
 
 def sum_rows(rows: Array, tables: EmbeddingTables, keys: Array) -> Array:
     """Return the vectors of a batch's keys, straight from the array of all tables."""
-    return sum_vectors(tables, rows.take(find_rows(tables, keys), axis=0))
+    return sum_vectors(tables, rows.take(find_rows(tables, keys), 0, mode="wrap"))

@@ -128,7 +128,7 @@ def close_store(store: EmbeddingStore) -> None:
 
 def open_rows(tables: EmbeddingTables, options: Mapping[str, str]) -> TableRows:
     """Open the model's rows in the precision that the options ask for."""
-    return TableRows.open(tables.path, options.get("row_precision", ""))
+    return TableRows.open(tables, options.get("row_precision", ""))
 
 
 def open_source(tables: EmbeddingTables, options: Mapping[str, str]) -> RowSource:

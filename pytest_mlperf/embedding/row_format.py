@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.samples import Array
 
 DTYPES: dict[str, Any] = {"fp32": np.float32, "fp16": np.float16, "int8": np.uint8}
@@ -73,30 +73,38 @@ class TableRows:
 
     file: Array
     format: RowFormat
+    count: int
+    """Rows; where the file has fewer, they repeat."""
 
     @classmethod
-    def open(cls, path: Path, precision: str = "") -> TableRows:
-        """Map a file; without a precision its rows stay as they are."""
+    def open(cls, tables: EmbeddingTables, precision: str = "") -> TableRows:
+        """Map a model's file; without a precision its rows stay as they are."""
         # Copy on write: an update never changes the file that a workload brings.
-        file = np.load(path, mmap_mode="c")
+        file = np.load(tables.path, mmap_mode="c")
         own = "fp16" if file.dtype == np.float16 else "fp32"
-        return cls(file, RowFormat(precision or own, file.shape[1]))
+        stored = RowFormat(precision or own, file.shape[1])
+        return cls(file, stored, tables.rows)
 
     def __len__(self) -> int:
-        return len(self.file)
+        return self.count
 
     @property
     def is_as_in_file(self) -> bool:
-        return self.format.precision != "int8" and self.file.dtype == self.format.dtype
+        is_float = self.format.precision != "int8"
+        is_same = self.file.dtype == self.format.dtype
+        return is_float and is_same and len(self.file) == self.count
 
     @property
     def shape(self) -> tuple[int, int]:
         """Of all rows, encoded."""
-        return len(self.file), self.format.width
+        return self.count, self.format.width
 
     def encode(self, picked: slice) -> Array:
         """Return some of the rows, encoded."""
-        return self.format.encode(self.file[picked])
+        if len(self.file) == self.count:
+            return self.format.encode(self.file[picked])
+        rows = np.arange(*picked.indices(self.count))
+        return self.format.encode(self.file.take(rows, axis=0, mode="wrap"))
 
     def load(self, first: int = 0, step: int = 1) -> Array:
         """Return every ``step``-th row from ``first`` on, encoded, in new memory."""

@@ -249,6 +249,21 @@ def read_available_memory(root: Path = Path("/")) -> int:
     meminfo = read_text(root / "proc/meminfo")
     match = re.search(r"^MemAvailable:\s*(\d{1,15}) kB$", meminfo, re.M)
     free = [int(match[1]) * 1024] if match else []
+    free += [limit - used for limit, used in _read_memory_limits(root)]
+    return max(0, min(free, default=0))
+
+
+def read_memory_limit(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that processes here may have: the machine's, or a
+    cgroup's limit.
+    """
+    total = _memory(read_text(root / "proc/meminfo"))
+    return min([total, *(limit for limit, _ in _read_memory_limits(root))])
+
+
+def _read_memory_limits(root: Path) -> list[tuple[int, int]]:
+    """Return limit and use of each cgroup that has a limit, in bytes."""
+    limits = []
     for line in read_text(root / "proc/self/cgroup").splitlines():
         controllers, _, path = line.partition(":")[2].partition(":")
         if not controllers:
@@ -261,8 +276,8 @@ def read_available_memory(root: Path = Path("/")) -> int:
         for folder in _list_cgroups(root / mount, path):
             words = [read_text(folder / name) for name in names]
             if all(word.isdecimal() for word in words):  # "max" is no limit
-                free.append(int(words[0]) - int(words[1]))
-    return max(0, min(free, default=0))
+                limits.append((int(words[0]), int(words[1])))
+    return limits
 
 
 def _list_cgroups(mount: Path, path: str) -> list[Path]:

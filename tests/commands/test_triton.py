@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pytest_mlperf.benchmarks.files import EMBEDDED
@@ -43,6 +45,9 @@ def test_a_model_repository_is_written_and_compared(
         (["bert", "--options", "max_batch=4"], "Did you mean 'max_batch_size'"),
         (["llama3.1-8b"], "takes prompts"),
         (["brett"], "Did you mean 'bert'"),
+        (["bert", "--fused_embedding"], "bert has no embedding tables; leave them"),
+        (["dlrm", "--sparse-format", "tf-savedmodel"], "should be hps"),
+        (["dlrm", "--hps_gpucacheper", "2"], "gpucacheper=2, but should be a number"),
         (["resnet50", "--precision", "fp7"], "should be one of fp32, fp16, int8"),
     ],
 )
@@ -54,3 +59,33 @@ def test_what_cannot_be_written_is_said(
 
     assert code == 2
     assert problem in capsys.readouterr().err
+
+
+def test_a_recommender_is_an_ensemble_by_the_words_of_nvidias_deployment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sparse, dense and both in a row; the cache's share is in sparse.json."""
+    code = main(
+        ["triton", "export", "dlrm-v2", "--model-repository-path", str(tmp_path),
+         "--hps_gpucacheper", "0.25", "--fused_embedding", "--model-precision", "fp16",
+         "--dense-format", "onnx", "--sparse-format", "hps"]
+    )  # fmt: skip
+    ensemble = (tmp_path / "dlrm-v2/config.pbtxt").read_text()
+    sparse = (tmp_path / "sparse/config.pbtxt").read_text()
+    dense = (tmp_path / "dense/config.pbtxt").read_text()
+    (store,) = json.loads((tmp_path / "sparse/1/sparse.json").read_text())["models"]
+
+    assert (code, capsys.readouterr().err) == (0, "")
+    assert 'platform: "ensemble"' in ensemble
+    assert ensemble.count("model_name") == 2
+    for config in (ensemble, sparse, dense):
+        assert "max_batch_size: 65536" in config
+    assert 'backend: "python"' in sparse
+    assert 'backend: "onnxruntime"' in dense
+    assert "dims: [ 1 ] reshape: { shape: [ ] }" in dense
+    assert "reshape" not in ensemble
+    assert store["gpucacheper"] == 0.25
+    assert sum(store["vocabulary_size_per_table"]) == 8228
+    assert store["maxnum_catfeature_query_per_table_per_sample"].count(3) == 2
+    rows = np.load(tmp_path / "sparse/1/tables.npy")
+    assert rows.shape == (8228, store["embedding_vecsize_per_table"][0])

@@ -119,7 +119,7 @@ def test_rows_over_simulated_nodes_are_those_of_the_file(
     model, rows = tables
     own = sorted(os.sched_getaffinity(0))
     nodes = {n: (own[n % len(own)],) for n in (0, 1, 4)}
-    table = NumaTable(TableRows.open(model.path, precision), nodes, tmp_path)
+    table = NumaTable(TableRows.open(model, precision), nodes, tmp_path)
     stored = RowFormat(precision, 16)
     store = EmbeddingStore(model, table, CacheSettings(0), stored)
     keys = np.random.default_rng(2).integers(0, 103, 500)

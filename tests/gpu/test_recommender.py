@@ -12,7 +12,10 @@ import pytest
 
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import facts_of_streams
+from pytest_mlperf.benchmarks.dlrm_v2 import DLRM_V2
 from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
+from pytest_mlperf.benchmarks.recommender.generated import open_generated
+from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from pytest_mlperf.engines.torch.provider import TORCH
 
 MISSING = TORCH.unavailable()
@@ -46,6 +49,25 @@ def test_two_streams_over_one_cache_reach_the_reference(
     assert "hit rate" in facts_of_streams(streams)["embedding cache"]
     for stream in streams:
         stream.close()
+
+
+@pytest.mark.parametrize("gpucacheper", ["1", "0.2"])
+def test_generated_tables_answer_what_the_cpu_answers(
+    gpucacheper: str, tmp_path: Path
+) -> None:
+    """The official shapes of dlrm-v2 with small tables: whole on the device, or not."""
+    workload = open_generated(DLRM_V2.official, tmp_path, cap=1000, groups=12)
+    options = {"gpucacheper": gpucacheper}
+    outputs = []
+    for provider in (TORCH, ONNXRUNTIME):
+        build = provider.build(BuildRequest(workload, "fp32", tmp_path, options))
+        stream = provider.open(build, 1)
+        indices = range(12)
+        (scores,) = stream.infer(workload.dataset.gather(indices), 12)
+        outputs.append(np.array(scores))
+        stream.close()
+
+    assert outputs[0] == pytest.approx(outputs[1], abs=1e-3)
 
 
 def test_a_key_outside_its_table_ends_the_run(tmp_path: Path) -> None:

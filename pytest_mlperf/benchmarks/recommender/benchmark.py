@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pytest_mlperf.api.sources import Source
 from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
+from pytest_mlperf.benchmarks.recommender.generated import open_generated
 from pytest_mlperf.benchmarks.recommender.official import OfficialRecommender
 from pytest_mlperf.benchmarks.recommender.workload import RecommenderWorkload
 from pytest_mlperf.core.rounds.rule import Rule
@@ -41,7 +42,9 @@ class RecommenderBenchmark:
             return open_embedded(self.name)
         if kind == "official":
             return self.official.open(scratch)
+        if kind == "generated":
+            return open_generated(self.official)
         raise ValueError(
-            f"{kind!r} is no kind of workload of {self.name}, but should be 'official' "
-            "or 'embedded'; choose with --mlperf-workload"
+            f"{kind!r} is no kind of workload of {self.name}, but should be 'official',"
+            " 'embedded' or 'generated'; choose with --mlperf-workload"
         )

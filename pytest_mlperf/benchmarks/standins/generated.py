@@ -141,7 +141,15 @@ def ensure_graph(
     ``key``: what decides the graph besides its name.
     """
     require_package("onnx", "generated workloads cannot be written")
-    path = (folder or cache_folder()) / f"{name}-{digest_parts(name, key)[:12]}.onnx"
+    return ensure_file(folder, f"{name}.onnx", key, write)
+
+
+def ensure_file(
+    folder: Path | None, name: str, key: object, write: Callable[[Path], None]
+) -> Path:
+    """Return a generated file, written at its first use; ``key`` as for a graph."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    path = (folder or cache_folder()) / f"{stem}-{digest_parts(stem, key)[:12]}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():

@@ -38,6 +38,17 @@ def parse_count(text: str) -> int:
     return 0 if text.strip() == "0" else parse_whole(text)
 
 
+def parse_share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError("a number from 0 to 1")
+    return share
+
+
 def parse_flag(text: str) -> bool:
     """0 or 1, as the scripts write it; true and false as config.pbtxt does."""
     words = {"0": False, "1": True, "false": False, "true": True}
@@ -66,6 +77,10 @@ class Deployment:
     """CUDA graphs of the tensorrt backend."""
     response_cache: bool = False
     """An answer out of a cache is no inference: off."""
+    gpucacheper: float = 0.1
+    """Of a recommender's sparse model: share of the rows in its cache."""
+    hit_rate_threshold: float = 1.0
+    """Of the same: from this hit rate on, missing rows take the default vector."""
     model_warmup: bool = False
     """Triton runs a batch of zeros before the model is ready."""
 
@@ -83,6 +98,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "capture_cuda_graph": parse_flag,
     "response_cache": parse_flag,
     "model_warmup": parse_flag,
+    "gpucacheper": parse_share,
+    "hit_rate_threshold": parse_share,
 }
 """Name of an option -> what its text means."""
 SHARED_MEMORY = "shared_memory"
@@ -101,6 +118,8 @@ OPTIONS = {
     "capture_cuda_graph": "(CUDA graphs of the tensorrt backend: 0 or 1)",
     "response_cache": "(0 or 1; default 0)",
     "model_warmup": "(a batch of zeros before the model is ready: 0 or 1)",
+    "gpucacheper": "(of a recommender: share of the rows in the cache; default 0.1)",
+    "hit_rate_threshold": "(of a recommender: 1 is always exact; default 1)",
 }
 """Name of an option -> what it says."""
 VARIABLES = {
@@ -186,8 +205,8 @@ def format_config(
         f'backend: "{made.backend}"',
         f'default_model_filename: "{PLATFORM_FILES[made.backend]}"',
         f"max_batch_size: {made.max_batch_size}",
-        *_format_tensors("input", inputs, ragged=made.backend == "python"),
-        *_format_tensors("output", outputs),
+        *format_tensors("input", inputs, ragged=made.backend == "python"),
+        *format_tensors("output", outputs),
         _format_instances(made),
         *_format_batching(made),
         f"response_cache {{ enable: {str(made.response_cache).lower()} }}",
@@ -203,17 +222,24 @@ def format_config(
     return "\n".join(lines) + "\n"
 
 
-def _format_tensors(
-    kind: str, tensors: Sequence[TensorSpec], *, ragged: bool = False
+def format_tensors(
+    kind: str,
+    tensors: Sequence[TensorSpec],
+    *,
+    ragged: bool = False,
+    whole: bool = False,
 ) -> list[str]:
+    """Return the lines of a model's inputs or outputs; of an ensemble, ``whole``."""
     lines = [f"{kind} ["]
     for one in tensors:
-        dims = ", ".join(map(str, one.dims))
+        dims = ", ".join(map(str, one.dims or (1,)))
+        # Triton has no tensor of the batch axis alone: it shows clients [batch, 1].
+        scalar = " reshape: { shape: [ ] }" * (not one.dims and not whole)
         # Sequences of several lengths make one batch: the Python model pads them.
         free = " allow_ragged_batch: true" * (ragged and -1 in one.dims)
         lines.append(
             f'  {{ name: "{one.name}" data_type: TYPE_{one.datatype}'
-            f" dims: [ {dims} ]{free} }},"
+            f" dims: [ {dims} ]{scalar}{free} }},"
         )
     lines[-1] = lines[-1].rstrip(",")
     return [*lines, "]"]

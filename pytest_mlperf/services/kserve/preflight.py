@@ -44,8 +44,19 @@ def choose_model(api: ServerApi, wanted: str) -> str:
     ready = sorted(name for name, state in models.items() if state in ("READY", ""))
     if len(ready) == 1:
         return ready[0]
+    # The other models are the parts of an ensemble.
+    ensembles = [name for name in ready if is_ensemble(api, name)]
+    if len(ensembles) == 1:
+        return ensembles[0]
     found = ", ".join(map(repr, ready)) or "no model that is ready"
     raise RunRefused(f"{api.url} serves {found}; {NAME_MODEL}")
+
+
+def is_ensemble(api: ServerApi, model: str) -> bool:
+    """Return whether a model is made of others."""
+    with suppress(ServerRefusal):
+        return bool(api.read_metadata(model).get("platform") == "ensemble")
+    return False
 
 
 def has_binary_tensors(api: ServerApi) -> bool:

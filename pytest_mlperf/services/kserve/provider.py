@@ -185,6 +185,7 @@ class TritonService:
         return TensorRequests(
             tensors.dataset,
             tuple(outputs),
+            has_rows_of_samples=not (tensors.model and tensors.model.embedding),
             is_binary=target.fields.get(preflight.BINARY, True),
             apis=[open_api(url, target) for url in target.urls] if shares else (),
         )
@@ -218,7 +219,7 @@ def open_http(
         head = http1.format_head("POST", path, address.authority, target.headers)
         endpoints.append(Endpoint(address, head, limit))
     layouts = AnswerLayouts(
-        requests.outputs, requests.size, is_binary=requests.is_binary
+        requests.outputs, requests.answer_rows, is_binary=requests.is_binary
     )
     return HttpClient(
         endpoints,

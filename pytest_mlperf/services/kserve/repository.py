@@ -17,6 +17,8 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.embedding.bare import sum_rows
+from pytest_mlperf.services.kserve import ensemble
 from pytest_mlperf.services.kserve import python_backend
 from pytest_mlperf.services.kserve.deployment import Deployment
 from pytest_mlperf.services.kserve.deployment import TensorSpec
@@ -42,11 +44,15 @@ def export_model(
 ) -> ExportedModel:
     """Write ``repository/name``: config.pbtxt and version 1.
 
+    A recommender is an ensemble of that name over the models ``sparse`` and ``dense``.
     Raises ``BuildFailed`` for a workload without an ONNX file, a precision that cannot
     be written, and an export that does not compute what its source computes.
     """
-    model = model_file(workload, "triton")
-    folder = repository / name
+    model = model_file(workload, "triton", has_lookup=True)
+    tables = model.embedding
+    if tables is not None:
+        deployment = ensemble.widen_batch(deployment)
+    folder = repository / (name if tables is None else ensemble.DENSE)
     version = folder / VERSION
     version.mkdir(parents=True, exist_ok=True)
     path = version / "model.onnx"
@@ -57,11 +63,19 @@ def export_model(
     differences = compare_models(model, path, precision, pick_batches(workload))
     inputs, outputs = read_specs(path, model.outputs)
     files = [folder / "config.pbtxt", path]
-    files[0].write_text(format_config(name, deployment, inputs, outputs), "utf-8")
+    text = format_config(folder.name, deployment, inputs, outputs)
+    files[0].write_text(text, "utf-8")
     if deployment.backend == "python":
         source = Path(python_backend.__file__).read_text(encoding="utf-8")
         files.append(version / "model.py")
         files[-1].write_text(source, encoding="utf-8")
+    if tables is not None:
+        sparse = repository / ensemble.SPARSE
+        files += ensemble.write_sparse(sparse, tables, deployment)
+        specs = inputs, outputs
+        files.append(
+            ensemble.write_ensemble(repository / name, tables, deployment, specs)
+        )
     return ExportedModel(tuple(files), differences, find_tolerance(precision))
 
 
@@ -71,13 +85,20 @@ def find_tolerance(precision: str) -> float:
 
 
 def pick_batches(workload: TensorWorkload) -> list[Batch]:
-    """Return some samples, each a batch."""
+    """Return some samples, each a batch of what the ONNX file takes."""
     indices = range(min(SAMPLES, workload.dataset.total))
     workload.dataset.load(indices)
     try:
-        return [workload.dataset.gather([index]) for index in indices]
+        batches = [dict(workload.dataset.gather([index])) for index in indices]
     finally:
         workload.dataset.unload(indices)
+    tables = workload.model.embedding if workload.model else None
+    if tables is not None:
+        rows = np.load(tables.path, mmap_mode="r")
+        for batch in batches:
+            vectors = sum_rows(rows, tables, batch.pop(tables.keys))
+            batch[tables.vectors] = vectors.astype(np.float32)
+    return [*batches]
 
 
 def compare_models(

@@ -29,6 +29,8 @@ class TensorRequests:
     outputs: tuple[str, ...]
     """Names, in the order in which the workload wants them; empty: the model's own."""
     size: int = 1
+    has_rows_of_samples: bool = True
+    """Arrays have one row a sample; of a recommender they have one a pair."""
     length: int | None = None
     """Sequences are padded to this many tokens; None: to the longest of a request."""
     is_binary: bool = True
@@ -38,6 +40,11 @@ class TensorRequests:
     regions: dict[int, InputRegion] = field(default_factory=dict)
     """Request -> the region that has its inputs."""
     bodies: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def answer_rows(self) -> int | None:
+        """Rows of an answer's arrays; None where they are not the samples."""
+        return self.size if self.has_rows_of_samples else None
 
     @property
     def total(self) -> int:

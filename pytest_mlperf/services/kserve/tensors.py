@@ -110,9 +110,14 @@ class AnswerLayouts:
     """
 
     def __init__(
-        self, outputs: Sequence[str], rows: int = 1, *, is_binary: bool = True
+        self,
+        outputs: Sequence[str],
+        rows: int | None = 1,
+        *,
+        is_binary: bool = True,
     ) -> None:
-        """``rows``: samples of a request, which every output's first axis has.
+        """``rows``: samples of a request, which every output's first axis has; None
+        where the workload alone knows, because a sample has several rows.
 
         ``is_binary``: the server has the binary extension.
         """
@@ -159,7 +164,7 @@ class AnswerLayouts:
                 f"outputs {names}, but should also have {', '.join(missing)}"
             )
         for name, _, shape, _ in layout:
-            if shape[:1] != [self._rows]:
+            if self._rows is not None and shape[:1] != [self._rows]:
                 raise BadAnswer(
                     f"output {name} of shape {shape}, but should have {self._rows} "
                     "rows: one for each sample of the request"

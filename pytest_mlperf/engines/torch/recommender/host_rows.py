@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.errors import BuildFailed
 
 _PORTABLE_AND_MAPPED = 1 | 2
@@ -66,17 +68,27 @@ def pin_rows(rows: int, dimension: int, dtype: Any) -> HostRows:
     return HostRows(tensor, find_device_address(tensor.data_ptr()), room)
 
 
-def load_rows(path: Any, dtype: Any) -> HostRows:
-    """Copy a table file into pinned memory, converted."""
+def load_rows(tables: EmbeddingTables, dtype: Any) -> HostRows:
+    """Copy a table file into pinned memory, converted; a shorter file repeats."""
+    stored = np.load(tables.path, mmap_mode="r")
+    pinned = pin_rows(tables.rows, stored.shape[1], dtype)
+    copy_rows(stored, pinned.tensor)
+    return pinned
+
+
+def copy_rows(stored: NDArray[Any], out: Any) -> None:
+    """Fill a tensor [rows, dimension]; of fewer stored rows, each comes again."""
     import torch
 
-    stored = np.load(path, mmap_mode="r")
-    pinned = pin_rows(len(stored), stored.shape[1], dtype)
-    step = max(1, (1 << 28) // stored.shape[1])
-    for first in range(0, len(stored), step):
-        part = torch.from_numpy(np.array(stored[first : first + step]))
-        pinned.tensor[first : first + step] = part
-    return pinned
+    step = min(len(stored), max(1, (1 << 28) // stored.shape[1]))
+    first = 0
+    while first < len(out):
+        place = first % len(stored)
+        # Never beyond the end of what is stored.
+        count = min(step, len(stored) - place, len(out) - first)
+        part = torch.from_numpy(np.array(stored[place : place + count]))
+        out[first : first + count] = part
+        first += count
 
 
 def find_device_address(address: int) -> int:

@@ -46,7 +46,7 @@ def load_recommender(
     device = torch.device("cuda")
     network = make_network(graph, len(tables.sizes), device, dtype)
     request.beat()
-    rows = load_rows(tables.path, dtype)
+    rows = load_rows(tables, dtype)
     request.beat()
     plan = plan_cache(tables.sizes, tables.hotness, settings.gpucacheper)
     cache = DeviceCache(plan, rows.tensor, device, settings.policy, rows.address)
