@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -201,20 +202,39 @@ def parse_clock(text: str) -> str:
     return clock
 
 
-def parse_urls(text: str) -> tuple[str, ...]:
+HTTP = ("http", "https")
+GRPC = ("grpc", "grpcs")
+
+
+def parse_urls(text: str, schemes: Sequence[str] = HTTP) -> tuple[str, ...]:
     """URLs of endpoints, separated by commas; the client parses them again."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise ValueError("URLs separated by commas, none of them empty")
     for part in parts:
-        if problem := _find_url_problem(part):
+        if problem := _find_url_problem(part, schemes):
             raise ValueError(f"http://host:port[,…] ({problem})")
     if len(set(parts)) != len(parts):
         raise ValueError("URLs of which none is named twice")
     return tuple(parts)
 
 
-def _find_url_problem(url: str) -> str:
+def parse_tensor_urls(text: str) -> tuple[str, ...]:
+    """URLs of KServe v2 servers, of one protocol: ``http`` or ``grpc``."""
+    urls = parse_urls(text, HTTP + GRPC)
+    if len({is_grpc(url) for url in urls}) > 1:
+        raise ValueError(
+            "URLs of one protocol: http:// (https://) or grpc:// (grpcs://)"
+        )
+    return urls
+
+
+def is_grpc(url: str) -> bool:
+    """Return whether a URL's scheme is one of gRPC's."""
+    return url.partition("://")[0] in GRPC
+
+
+def _find_url_problem(url: str, schemes: Sequence[str]) -> str:
     # A key may stand in what is left out.
     shown = re.split("[?#]", url.rpartition("@")[2])[0]
     try:
@@ -222,8 +242,9 @@ def _find_url_problem(url: str) -> str:
         _ = parts.port
     except ValueError as error:
         return f"{shown!r}: {error}; write http://host:port"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return f"{shown!r} is no http:// or https:// URL with a host"
+    if parts.scheme not in schemes or not parts.hostname:
+        legal = " or ".join(f"{scheme}://" for scheme in schemes)
+        return f"{shown!r} is no {legal} URL with a host"
     if parts.username or parts.password:
         return (
             f"{parts.hostname!r}: a password in a URL ends in logs; give a token by an "
@@ -270,8 +291,8 @@ CORE_TYPES = {
     "trtllm_executor": "runs the model in this process, which is not written",
     "trtllm_hlapi": "runs the model in this process, which is not written",
     "trtllm_disagg": "is a server like any other here",
-    "triton_grpc": "speaks to Triton by gRPC, which is not written (over HTTP: "
-    "--mlperf-triton)",
+    "triton_grpc": "asks Triton for text by gRPC, which is not written (tensors: "
+    "--mlperf-triton grpc://host:8001)",
 }
 """NVIDIA's names for how a harness reaches a model -> why it is refused."""
 

@@ -13,6 +13,7 @@ from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_core_type
 from pytest_mlperf.config.option_types import parse_number
 from pytest_mlperf.config.option_types import parse_path
+from pytest_mlperf.config.option_types import parse_tensor_urls
 from pytest_mlperf.config.option_types import parse_url_path
 from pytest_mlperf.config.option_types import parse_urls
 from pytest_mlperf.config.option_types import parse_variable
@@ -65,9 +66,9 @@ class ServiceOptionValues(RunOptionValues):
         unset="the system's",
     )  # fmt: skip
     triton: tuple[str, ...] = option(
-        parse_urls, "URL[,URL]",
+        parse_tensor_urls, "URL[,URL]",
         "KServe v2 servers (Triton and others) that run already and answer the tensor "
-        "benchmarks, over HTTP; chooses the engine triton",
+        "benchmarks, over HTTP or gRPC (grpc://host:8001); chooses the engine triton",
         default=(), unset="a server of the package nvidia-pytriton is started",
     )  # fmt: skip
     core_type: str | None = option(

@@ -6,6 +6,7 @@ It counts as Triton does, and can be wrong in every way that a server can.
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -166,7 +167,9 @@ def stall(send: Sender) -> bool:  # noqa: ARG001 - one shape
 
 @contextmanager
 def serve_echo(
-    model: KServeModel | None = None, fault: Fault | None = None
+    model: KServeModel | None = None,
+    fault: Fault | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> Iterator[EndpointDouble]:
     """Serve until the block ends; after ``WELL`` requests by the fault."""
     made = model or KServeModel()
@@ -184,7 +187,7 @@ def serve_echo(
             send(format_answer(read_rows(send.request)))
         return True
 
-    with serve_endpoint(answer, pages=_Pages(made)) as double:
+    with serve_endpoint(answer, context, _Pages(made)) as double:
         yield double
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 PORTS = {"http": 80, "https": 443}
+SECURE = ("https", "grpcs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,13 @@ class Address:
     context: ssl.SSLContext | None = None
 
     @classmethod
-    def parse(cls, url: str, ca_file: str | None = None) -> Address:
-        """Return the address of a URL; raises ``ValueError``."""
+    def parse(
+        cls, url: str, ca_file: str | None = None, ports: Mapping[str, int] = PORTS
+    ) -> Address:
+        """Return the address of a URL; raises ``ValueError``.
+
+        ``ports``: scheme -> its usual port; other schemes are refused.
+        """
         text = url if "://" in url else f"http://{url}"
         # A key may stand in what is left out.
         named = re.split("[?#]", url.rpartition("@")[2])[0]
@@ -33,8 +40,9 @@ class Address:
             port = parts.port
         except ValueError as error:
             raise ValueError(f"{named!r}: {error}; write http://host:port") from None
-        if parts.scheme not in PORTS or not parts.hostname:
-            raise ValueError(f"{named!r} is no http:// or https:// URL with a host")
+        if parts.scheme not in ports or not parts.hostname:
+            legal = " or ".join(f"{scheme}://" for scheme in ports)
+            raise ValueError(f"{named!r} is no {legal} URL with a host")
         if parts.username or parts.password:
             raise ValueError(
                 f"{parts.hostname!r}: a password in a URL ends in logs; give a token "
@@ -44,7 +52,7 @@ class Address:
             raise ValueError(f"{named!r}: an endpoint's URL has no ? and no #")
         base = parts.path.rstrip("/").removesuffix("/v1")
         context = None
-        if parts.scheme == "https":
+        if parts.scheme in SECURE:
             try:
                 context = ssl.create_default_context(cafile=ca_file)
             except (OSError, ssl.SSLError) as error:
@@ -52,7 +60,7 @@ class Address:
                     f"CA file {ca_file!r} cannot be read: {error}"
                 ) from None
         shown = f"{parts.scheme}://{parts.netloc}{base}"
-        return cls(shown, parts.hostname, port or PORTS[parts.scheme], base, context)
+        return cls(shown, parts.hostname, port or ports[parts.scheme], base, context)
 
     @property
     def authority(self) -> str:

@@ -102,10 +102,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "hit_rate_threshold": parse_share,
 }
 """Name of an option -> what its text means."""
-SHARED_MEMORY = "shared_memory"
-"""The option that is the client's; perf_analyzer names it so."""
 OPTIONS = {
-    SHARED_MEMORY: "(of a server on this machine: none or system; default none)",
     "backend": "(python, onnxruntime or tensorrt)",
     "max_batch_size": f"(the largest batch that Triton makes; default {MOST_BATCH})",
     "preferred_batch_size": "(batch sizes that Triton waits for, such as 4+8)",
@@ -134,14 +131,6 @@ VARIABLES = {
 """Environment variable of NVIDIA's scripts -> the option that it means."""
 
 
-def check_shared_memory(text: str) -> bool:
-    """Return whether inputs lie in shared memory; raises ``ValueError``."""
-    try:
-        return one_of("none", "system")(text.strip()) == "system"
-    except ValueError as error:
-        raise ValueError(f"{SHARED_MEMORY}={text}, but should be {error}") from None
-
-
 def read_deployment(
     given: Mapping[str, str],
     environ: Mapping[str, str],
@@ -151,10 +140,8 @@ def read_deployment(
 
     Raises ``ValueError`` for an unknown name and for a value that is none.
     """
-    for name, text in given.items():
-        if name == SHARED_MEMORY:
-            check_shared_memory(text)
-        elif name not in PARSERS:
+    for name in given:
+        if name not in PARSERS:
             legal = ", ".join(OPTIONS)
             raise ValueError(
                 f"{name!r} is no option of a Triton deployment, but should be one of "
@@ -165,7 +152,7 @@ def read_deployment(
         for variable, option in VARIABLES.items()
         if environ.get(variable, "").strip()
     }
-    texts |= {n: (n, text) for n, text in given.items() if n != SHARED_MEMORY}
+    texts |= {name: (name, text) for name, text in given.items()}
     values = {}
     for name, (source, text) in texts.items():
         try:

@@ -70,7 +70,9 @@ def list_models(api: ServerApi) -> dict[str, str]:
     models: dict[str, str] = {}
     with suppress(ServerRefusal):
         for one in api.read_index():
-            words = str(one.get("state", "")), str(one.get("reason", ""))
+            # mlserver's gRPC writes State.READY.
+            state = str(one.get("state", "")).removeprefix("State.")
+            words = state, str(one.get("reason", ""))
             if models.get(str(one["name"])) != "READY":  # another version's
                 models[str(one["name"])] = ": ".join(filter(None, words))
     return models

@@ -25,28 +25,23 @@ from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.config.option_types import is_grpc
 from pytest_mlperf.core.errors import RunRefused
-from pytest_mlperf.services.http import http1
-from pytest_mlperf.services.http.address import Address
-from pytest_mlperf.services.http.client import HttpClient
-from pytest_mlperf.services.http.connection import Endpoint
+from pytest_mlperf.services.kserve import client_options
+from pytest_mlperf.services.kserve import deployment as deployments
 from pytest_mlperf.services.kserve import preflight
-from pytest_mlperf.services.kserve.deployment import OPTIONS
-from pytest_mlperf.services.kserve.deployment import SHARED_MEMORY
+from pytest_mlperf.services.kserve.client_options import read_client_options
 from pytest_mlperf.services.kserve.deployment import Deployment
-from pytest_mlperf.services.kserve.deployment import check_shared_memory
 from pytest_mlperf.services.kserve.deployment import read_deployment
+from pytest_mlperf.services.kserve.grpc_messages import missing_packages
 from pytest_mlperf.services.kserve.repository import export_model
 from pytest_mlperf.services.kserve.requests import TensorRequests
-from pytest_mlperf.services.kserve.server_api import HttpServerApi
-from pytest_mlperf.services.kserve.server_api import ServerApi
 from pytest_mlperf.services.kserve.server_api import ServerRefusal
 from pytest_mlperf.services.kserve.statistics import ServerStatistics
 from pytest_mlperf.services.kserve.statistics import read_statistics
-from pytest_mlperf.services.kserve.tensors import AnswerLayouts
-from pytest_mlperf.services.kserve.tensors import OutputReader
 from pytest_mlperf.services.kserve.tensors import ReceiveTimes
 from pytest_mlperf.services.kserve.timed_client import TimedClient
+from pytest_mlperf.services.kserve.transports import choose_transport
 
 TRIAL_S = 120.0
 """How long a test request may take: the first one may compile kernels."""
@@ -59,11 +54,14 @@ class TritonService:
     offers: frozenset[str] = frozenset({"tensors"})
     serves: frozenset[str] = frozenset({"embedded", "official", "generated"})
     embedded_precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
-    options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
+    options: Mapping[str, str] = field(
+        default_factory=lambda: {**client_options.OPTIONS, **deployments.OPTIONS}
+    )
 
     def check_options(self, given: Mapping[str, str]) -> None:
         """Raise ``ValueError`` for a value that is none."""
-        read_deployment(given, os.environ)
+        read_client_options(given)
+        read_deployment(drop_client_options(given), os.environ)
 
     def unavailable(self, target: ServiceTarget) -> str | None:
         """Return what a server of the wheel lacks.
@@ -73,9 +71,11 @@ class TritonService:
         if not target.urls:
             from pytest_mlperf.services.local import triton
 
-            return triton.unavailable()
+            asks_grpc = read_client_options(target.options).protocol == "grpc"
+            return triton.unavailable() or (missing_packages() if asks_grpc else None)
+        transport = choose_transport(target)
         for url in target.urls:
-            open_api(url, target).is_ready()
+            transport.open_api(url).is_ready()
         return None
 
     def check(
@@ -86,10 +86,11 @@ class TritonService:
     ) -> tuple[ServiceTarget, Mapping[str, str]]:
         """Ask every server for its health, its model, and one answer."""
         tensors = tensors_of(workload)
-        facts: dict[str, str] = {}
-        if not all(
-            preflight.has_binary_tensors(open_api(url, target)) for url in target.urls
-        ):
+        transport = choose_transport(target)
+        apis = {url: transport.open_api(url) for url in target.urls}
+        facts = {"transport": transport.name}
+        has_grpc = any(is_grpc(url) for url in target.urls)
+        if not has_grpc and not all(map(preflight.has_binary_tensors, apis.values())):
             target = replace(target, fields={preflight.BINARY: False})
             facts["tensors"] = "as JSON: a server lacks the binary extension"
         requests = self.requests(target, tensors)
@@ -97,8 +98,7 @@ class TritonService:
             facts["shared memory"] = "system: inputs; outputs come in the answers"
         requests.load([0])
         try:
-            for url in target.urls:
-                api = open_api(url, target)
+            for api in apis.values():
                 model = preflight.choose_model(api, target.model)
                 target = replace(target, model=model)
                 facts |= preflight.check_model(
@@ -181,13 +181,15 @@ class TritonService:
         """Return the workload's requests, one a sample."""
         tensors = tensors_of(workload)
         outputs = tensors.model.outputs if tensors.model else ()
-        shares = check_shared_memory(target.options.get(SHARED_MEMORY, "none"))
+        transport = choose_transport(target)
+        shares = read_client_options(target.options).shared_memory == "system"
+        apis = [transport.open_api(url) for url in target.urls] if shares else ()
         return TensorRequests(
             tensors.dataset,
             tuple(outputs),
             has_rows_of_samples=not (tensors.model and tensors.model.embedding),
-            is_binary=target.fields.get(preflight.BINARY, True),
-            apis=[open_api(url, target) for url in target.urls] if shares else (),
+            encode=transport.encode,
+            apis=apis,
         )
 
     def open(
@@ -197,65 +199,28 @@ class TritonService:
         assert isinstance(requests, TensorRequests), "made by requests()"
         times = ReceiveTimes()
         return TimedClient(
-            partial(open_http, target, requests, times),
+            partial(choose_transport(target).open_client, requests, times),
             listener,
             times,
             partial(sum_statistics, target),
         )
 
 
-def open_http(
-    target: ServiceTarget,
-    requests: TensorRequests,
-    times: ReceiveTimes,
-    listener: Listener,
-) -> HttpClient:
-    """Return the client over HTTP."""
-    limit = max(1, -(-target.concurrency // len(target.urls)))
-    endpoints = []
-    for url in target.urls:
-        address = parse_address(url, target)
-        path = f"{address.base}/v2/models/{target.model}/infer"
-        head = http1.format_head("POST", path, address.authority, target.headers)
-        endpoints.append(Endpoint(address, head, limit))
-    layouts = AnswerLayouts(
-        requests.outputs, requests.answer_rows, is_binary=requests.is_binary
-    )
-    return HttpClient(
-        endpoints,
-        requests.bodies,
-        lambda _: OutputReader(layouts, times),
-        listener,
-        balance=target.balance,
-        whole=True,
-        timeout_s=target.timeout_s,
-        stall_s=target.stall_s,
-    )
-
-
-def open_api(url: str, target: ServiceTarget) -> ServerApi:
-    """Return what asks a server about itself."""
-    return HttpServerApi(parse_address(url, target), target.headers)
-
-
 def sum_statistics(target: ServiceTarget) -> ServerStatistics | None:
     """Return the model's counters over all servers; None where one keeps none."""
-    total = ServerStatistics()
+    transport, total = choose_transport(target), ServerStatistics()
     for url in target.urls:
         try:
-            found = open_api(url, target).read_statistics(target.model)
+            found = transport.open_api(url).read_statistics(target.model)
             total += read_statistics(found)
         except (ServerRefusal, RunRefused, ValueError):
             return None
     return total
 
 
-def parse_address(url: str, target: ServiceTarget) -> Address:
-    """Return a server's address; raises ``RunRefused`` for a malformed URL."""
-    try:
-        return Address.parse(url, target.ca_file)
-    except ValueError as error:
-        raise RunRefused(f"--mlperf-triton: {error}") from None
+def drop_client_options(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that say how the model is deployed."""
+    return {n: text for n, text in given.items() if n not in client_options.OPTIONS}
 
 
 def tensors_of(workload: object) -> TensorWorkload:

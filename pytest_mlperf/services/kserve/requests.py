@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +16,12 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.services.kserve.server_api import ServerApi
 from pytest_mlperf.services.kserve.shared_memory import InputRegion
-from pytest_mlperf.services.kserve.tensors import encode_json_request
 from pytest_mlperf.services.kserve.tensors import encode_request
+
+Encode = Callable[
+    [Batch, tuple[str, ...], Mapping[str, Mapping[str, Any]] | None], bytes
+]
+"""(arrays, outputs' names, where inputs are in shared memory) -> a request."""
 
 
 @dataclass(slots=True)
@@ -33,8 +39,8 @@ class TensorRequests:
     """Arrays have one row a sample; of a recommender they have one a pair."""
     length: int | None = None
     """Sequences are padded to this many tokens; None: to the longest of a request."""
-    is_binary: bool = True
-    """The server has the binary tensor data extension."""
+    encode: Encode = encode_request
+    """Makes a request of arrays, as the transport sends it."""
     apis: Sequence[ServerApi] = ()
     """Servers that map the inputs as shared memory; empty: requests carry them."""
     regions: dict[int, InputRegion] = field(default_factory=dict)
@@ -74,11 +80,10 @@ class TensorRequests:
             self.regions |= dict.fromkeys(new, region)
             for index, batch in new.items():
                 parts = region.parts[index]
-                self.bodies[index] = encode_request(batch, self.outputs, parts)
+                self.bodies[index] = self.encode(batch, self.outputs, parts)
             return
-        encode = encode_request if self.is_binary else encode_json_request
         for index, batch in new.items():
-            self.bodies[index] = encode(batch, self.outputs)
+            self.bodies[index] = self.encode(batch, self.outputs, None)
 
     def unload(self, indices: Sequence[int]) -> None:
         """Forget the requests of these samples."""

@@ -6,6 +6,7 @@ earlier runs are not in them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,8 @@ def read_statistics(document: Any) -> ServerStatistics:
     total = ServerStatistics()
     try:
         for version in document["model_stats"]:
-            stats = version["inference_stats"]
+            # A message of gRPC that nobody filled in is left out.
+            stats = defaultdict(dict, version["inference_stats"])
             total += ServerStatistics(
                 _number(stats["success"], "count"),
                 _number(stats["fail"], "count"),

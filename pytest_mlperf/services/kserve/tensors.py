@@ -158,17 +158,7 @@ class AnswerLayouts:
                 f"{shown!r}, but should be a KServe v2 answer: a JSON object and the "
                 "outputs' bytes"
             ) from None
-        names = [name for name, *_ in layout]
-        if missing := [name for name in self._outputs if name not in names]:
-            raise BadAnswer(
-                f"outputs {names}, but should also have {', '.join(missing)}"
-            )
-        for name, _, shape, _ in layout:
-            if self._rows is not None and shape[:1] != [self._rows]:
-                raise BadAnswer(
-                    f"output {name} of shape {shape}, but should have {self._rows} "
-                    "rows: one for each sample of the request"
-                )
+        check_layout(layout, self._outputs, self._rows)
         size = sum(bytes_ for *_, bytes_ in layout)
         if end + size != len(body):
             raise BadAnswer(
@@ -205,6 +195,19 @@ def read_layout(document: Any) -> Layout:
     return [_read_output(one) for one in outputs]
 
 
+def check_layout(layout: Layout, outputs: Sequence[str], rows: int | None) -> None:
+    """Raise ``BadAnswer`` where an output is missing or has not as many rows."""
+    names = [name for name, *_ in layout]
+    if missing := [name for name in outputs if name not in names]:
+        raise BadAnswer(f"outputs {names}, but should also have {', '.join(missing)}")
+    for name, _, shape, _ in layout:
+        if rows is not None and shape[:1] != [rows]:
+            raise BadAnswer(
+                f"output {name} of shape {shape}, but should have {rows} "
+                "rows: one for each sample of the request"
+            )
+
+
 def _read_output(output: Any) -> tuple[str, np.dtype[Any], list[int], int]:
     try:
         name, datatype = str(output["name"]), str(output["datatype"])
@@ -215,14 +218,21 @@ def _read_output(output: Any) -> tuple[str, np.dtype[Any], list[int], int]:
             f"the output {cut(str(output), SHOWN_CHARACTERS)}, but should have name, "
             "datatype and shape"
         ) from None
-    if datatype not in TYPES:
-        raise BadAnswer(
-            f"output {name} of {datatype}, but should be one of {', '.join(TYPES)}"
-        )
     if size is None:
         raise BadAnswer(
             f"output {name} as JSON, but binary was asked for; use a server with the "
             "binary tensor data extension"
+        )
+    return check_output(name, datatype, shape, size)
+
+
+def check_output(
+    name: str, datatype: str, shape: list[int], size: int
+) -> tuple[str, np.dtype[Any], list[int], int]:
+    """Return where an output lies; raises ``BadAnswer`` for bytes that do not fit."""
+    if datatype not in TYPES:
+        raise BadAnswer(
+            f"output {name} of {datatype}, but should be one of {', '.join(TYPES)}"
         )
     need = int(np.prod(shape, dtype=np.int64)) * TYPES[datatype].itemsize
     if size != need or min(shape, default=1) < 0:

@@ -29,7 +29,9 @@ from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.services.kserve import client_options
 from pytest_mlperf.services.kserve import python_backend
+from pytest_mlperf.services.kserve.client_options import read_client_options
 from pytest_mlperf.services.kserve.deployment import Deployment
 from pytest_mlperf.services.kserve.deployment import read_deployment
 from pytest_mlperf.services.kserve.repository import export_model
@@ -49,6 +51,8 @@ PREFIX = "pytest-mlperf-triton"
 EXPORT_VERSION = 1
 """Increased whenever an exported repository is another."""
 HEALTH = "/v2/health/ready"
+URLS = {"http": "http://{host}:{port}", "grpc": "grpc://{host}:{grpc_port}"}
+"""Protocol -> where the server is asked."""
 
 
 def find_server() -> Path:
@@ -103,8 +107,11 @@ def make_server_recipe(
     find_python_library()
     instances = min(max(1, len(cpus)), MOST_INSTANCES)
     default = Deployment(instance_group_count=instances)
+    asks = {n: text for n, text in options.items() if n in client_options.OPTIONS}
+    given = {n: text for n, text in options.items() if n not in asks}
     try:
-        deployment = read_deployment(options, os.environ, default)
+        deployment = read_deployment(given, os.environ, default)
+        protocol = read_client_options(asks).protocol
     except ValueError as error:
         raise RunRefused(f"--mlperf-engine-options: {error}") from None
     if deployment.backend != "python":
@@ -118,7 +125,7 @@ def make_server_recipe(
         sys.executable, "-m", __name__, "--port", "{port}", "--grpc-port",
         "{grpc_port}", "--model-repository", str(repository),
     )  # fmt: skip
-    return ServerRecipe(command, health=HEALTH)
+    return ServerRecipe(command, health=HEALTH, url=URLS[protocol])
 
 
 def prepare_repository(

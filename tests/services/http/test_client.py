@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -16,7 +15,6 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.api.errors import RequestFailed
-from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.services.http import http1
 from pytest_mlperf.services.http.address import Address
@@ -25,36 +23,9 @@ from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai.protocol import Dialect
 from tests.support import endpoint_double as endpoint
 from tests.support.endpoint_double import ServeEndpoint
+from tests.support.recording_listener import RecordingListener
 
 WAIT_S = 20.0
-
-
-class RecordingListener:
-    """A ``Listener`` that records its calls; ``wait`` returns after the last one."""
-
-    def __init__(self, wanted: int) -> None:
-        self.firsts: list[int] = []
-        self.answers: dict[int, Answer] = {}
-        self.error: BaseException | None = None
-        self._wanted = wanted
-        self._over = threading.Event()
-
-    def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
-        for ticket, _ in firsts:
-            assert ticket not in self.answers, "a first token comes first"
-            self.firsts.append(ticket)
-
-    def done(self, answers: Sequence[tuple[int, Answer]]) -> None:
-        self.answers |= dict(answers)
-        if len(self.answers) == self._wanted:
-            self._over.set()
-
-    def failed(self, error: BaseException) -> None:
-        self.error = error
-        self._over.set()
-
-    def wait(self) -> None:
-        assert self._over.wait(WAIT_S), "neither answered nor failed"
 
 
 @contextmanager
@@ -240,23 +211,6 @@ def test_one_dead_endpoint_of_two_fails_the_run(serve: ServeEndpoint) -> None:
     listener, _ = send_requests([server.url, f"127.0.0.1:{port}"], 20)
 
     assert str(port) in str(listener.error)
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a certificate for localhost, with its key in the same file."""
-    path = tmp_path_factory.mktemp("tls") / "both.pem"
-    key = path.with_name("key.pem")
-    made = subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-         "-keyout", key, "-out", path],
-        capture_output=True, check=False,
-    )  # fmt: skip
-    if made.returncode:
-        pytest.skip("openssl cannot make a certificate; install openssl 1.1.1 or newer")
-    path.write_bytes(path.read_bytes() + key.read_bytes())
-    return path
 
 
 def test_tls_and_bearer_tokens_reach_the_server(

@@ -41,6 +41,15 @@ pytestmark = pytest.mark.skipif(
 SERVICE = TritonService()
 
 
+def find_regions() -> list[Path]:
+    """Return the shared memory of all servers of ours on this machine."""
+    return list(triton.SHARED_MEMORY.glob(f"{triton.PREFIX}-*"))
+
+
+OTHERS = find_regions()
+"""Of servers that somebody else runs."""
+
+
 @pytest.fixture(scope="module")
 def workload() -> TensorWorkload:
     """The embedded resnet50."""
@@ -48,8 +57,8 @@ def workload() -> TensorWorkload:
 
 
 def list_regions() -> list[Path]:
-    """Return the shared memory that servers of ours have."""
-    return list(triton.SHARED_MEMORY.glob(f"{triton.PREFIX}-*"))
+    """Return the shared memory that servers of these tests have."""
+    return [path for path in find_regions() if path not in OTHERS]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +67,7 @@ def recipe(
 ) -> ServerRecipe:
     """How the embedded resnet50 is served in fp32."""
     cache = tmp_path_factory.mktemp("cache")
-    options = {"max_batch_size": "4"}
+    options = {"max_batch_size": "4", "protocol": "grpc"}
     return SERVICE.embedded_server(workload, "fp32", cache, (0, 1), options)
 
 
@@ -70,15 +79,19 @@ def server(recipe: ServerRecipe, tmp_path: Path) -> Iterator[LocalServer]:
     assert list_regions() == []
 
 
-def target_of(server: LocalServer) -> ServiceTarget:
-    return ServiceTarget((server.url,), timeout_s=60)
+def target_of(server: LocalServer, way: str = "http") -> ServiceTarget:
+    """Return where the server is asked: over HTTP, gRPC, or a stream of gRPC."""
+    url = server.url if way == "http" else server.service_url
+    options = {"streaming": "1"} if way == "stream" else {}
+    return ServiceTarget((url,), timeout_s=60, options=options)
 
 
+@pytest.mark.parametrize("way", ["http", "grpc", "stream"])
 def test_its_answers_are_the_engines(
-    workload: TensorWorkload, server: LocalServer, tmp_path: Path
+    workload: TensorWorkload, server: LocalServer, tmp_path: Path, way: str
 ) -> None:
     """Of single samples and of batches, bit by bit the same file."""
-    target, facts = SERVICE.check(target_of(server), workload, lambda: None)
+    target, facts = SERVICE.check(target_of(server, way), workload, lambda: None)
     requests = SERVICE.batched_requests(target, workload, 4)
     requests.load([0, 1])
     found = send_all(
@@ -96,13 +109,16 @@ def test_its_answers_are_the_engines(
     np.testing.assert_allclose(outputs, wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize("way", ["http", "grpc", "stream"])
 def test_inputs_in_shared_memory_are_answered_alike(
-    workload: TensorWorkload, server: LocalServer
+    workload: TensorWorkload, server: LocalServer, way: str
 ) -> None:
     """Every sample has its own answer, and no region is left."""
     answers = {}
     for kind in ("none", "system"):
-        shared = replace(target_of(server), options={"shared_memory": kind})
+        plain = target_of(server, way)
+        options = {**plain.options, "shared_memory": kind}
+        shared = replace(plain, options=options)
         target, facts = SERVICE.check(shared, workload, lambda: None)
         requests = SERVICE.requests(target, workload)
         requests.load([0, 1, 2])
@@ -123,12 +139,13 @@ def test_inputs_in_shared_memory_are_answered_alike(
     assert list(triton.SHARED_MEMORY.glob(f"pytest-mlperf-{os.getpid()}-*")) == []
 
 
+@pytest.mark.parametrize("way", ["http", "grpc", "stream"])
 def test_a_killed_server_is_one_failed_request(
-    workload: TensorWorkload, recipe: ServerRecipe, tmp_path: Path
+    workload: TensorWorkload, recipe: ServerRecipe, tmp_path: Path, way: str
 ) -> None:
     """It names URL, sample and time, and the server's memory is removed."""
     with start_server(recipe, tmp_path / "server.log") as server:
-        target, _ = SERVICE.check(target_of(server), workload, lambda: None)
+        target, _ = SERVICE.check(target_of(server, way), workload, lambda: None)
         requests = SERVICE.requests(target, workload)
         requests.load([0])
         killed: list[str] = []
@@ -156,11 +173,13 @@ def test_a_killed_server_is_one_failed_request(
     assert list_regions() == []
 
 
-def test_the_suites_deploy_and_measure_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_the_suites_deploy_and_measure_it(tmp_path: Path, protocol: str) -> None:
     """Accuracy and performance through LoadGen; the breakdown's sum is LoadGen's."""
     command = [
         sys.executable, "-m", "pytest", str(ROOT / "suites"), "-k",
         "resnet50 and offline", "--mlperf-engine", "triton", "--mlperf-duration", "2",
+        "--mlperf-engine-options", f"protocol={protocol}",
         "--mlperf-precision", "fp32", "--mlperf-reports", str(tmp_path / "reports"),
         "--mlperf-cache", str(tmp_path / "cache"), "-p", "no:cacheprovider",
     ]  # fmt: skip

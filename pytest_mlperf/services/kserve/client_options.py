@@ -1,0 +1,46 @@
+"""What ``--mlperf-engine-options`` says of the client of a KServe v2 server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_mlperf.config.option_types import one_of
+from pytest_mlperf.services.kserve.deployment import parse_flag
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "shared_memory": one_of("none", "system"),
+    "protocol": one_of("http", "grpc"),
+    "streaming": parse_flag,
+}
+"""Name of an option, as perf_analyzer has it -> what its text means."""
+OPTIONS = {
+    "shared_memory": "(of a server on this machine: none or system; default none)",
+    "protocol": "(to the server that is started here: http or grpc; default http)",
+    "streaming": "(gRPC requests in one stream a server: 0 or 1; default 0)",
+}
+"""Name of an option -> what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How a server is asked."""
+
+    shared_memory: str = "none"
+    protocol: str = "http"
+    streaming: bool = False
+
+
+def read_client_options(given: Mapping[str, str]) -> ClientOptions:
+    """Return the client's part of the options; raises ``ValueError``."""
+    values = {}
+    for name, parse in PARSERS.items():
+        if name not in given:
+            continue
+        try:
+            values[name] = parse(given[name].strip())
+        except ValueError as error:
+            raise ValueError(f"{name}={given[name]}, but should be {error}") from None
+    return ClientOptions(**values)
