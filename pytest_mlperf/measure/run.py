@@ -23,9 +23,8 @@ from pytest_mlperf.measure.observe import observe
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.progress import show_beat
 from pytest_mlperf.measure.session import MeasureSession
-from pytest_mlperf.reporting.progress import Progress
-from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
@@ -145,24 +144,4 @@ def make_context(session: MeasureSession, task: Task, result: RunResult) -> Cont
         audit=task.audit,
         claim=residency.make_claim(session.system, task, result),
         devices=task.devices,
-    )
-
-
-def show_beat(task: Task, beat: Heartbeat) -> Progress:
-    """Return a runner's heartbeat as the progress line shows it."""
-    kind = task.audit.name if task.audit else task.mode.value
-    if beat.phase != "run":
-        # A probe's short trials count for the watchdog, not for people.
-        return Progress(task.cell.id, kind, beat.phase, elapsed_s=beat.elapsed_s)
-    rate = beat.completed / beat.elapsed_s if beat.elapsed_s else 0.0
-    return Progress(
-        cell=task.cell.id,
-        mode=kind,
-        phase=beat.phase,
-        issued=beat.issued,
-        completed=beat.completed,
-        total=beat.total,
-        rate=rate,
-        elapsed_s=beat.elapsed_s,
-        expected_s=beat.expected_s,
     )

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.run import show_beat
+from pytest_mlperf.measure.progress import show_beat
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import BareBatches

@@ -36,6 +36,7 @@ from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.request_sut import RequestSUT
+from pytest_mlperf.tuning import saved
 from pytest_mlperf.tuning.queue_model import RunLength
 from pytest_mlperf.tuning.service_probe import ServiceTuned
 from pytest_mlperf.tuning.service_probe import pace
@@ -152,7 +153,7 @@ class ServiceBackend:
         return tuned
 
     def tuned_from(self, values: Mapping[str, Any]) -> ServiceTuned:
-        return ServiceTuned(**values)
+        return saved.service_tuning(values)
 
     @contextmanager
     def sut(

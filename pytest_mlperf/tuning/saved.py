@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.tuning.server_load import Tuned
 from pytest_mlperf.tuning.service_probe import ServiceTuned
@@ -39,4 +40,15 @@ def read(folder: Path) -> Mapping[str, Any]:
 def engine_tuning(values: Mapping[str, Any]) -> Tuned:
     """Return an engine's tuning from the contents of a ``tuning.json``."""
     given = {**values, "streams": Streams(**values["streams"])}
-    return Tuned(**{**given, "preferred": tuple(values["preferred"])})
+    preferred = tuple(values["preferred"])
+    return Tuned(**{**given, "preferred": preferred, "trials": _read_trials(values)})
+
+
+def service_tuning(values: Mapping[str, Any]) -> ServiceTuned:
+    """Return a service's tuning from the contents of a ``tuning.json``."""
+    return ServiceTuned(**{**values, "trials": _read_trials(values)})
+
+
+def _read_trials(values: Mapping[str, Any]) -> tuple[LoadTrial, ...]:
+    # An older version listed none.
+    return LoadTrial.read_all(values.get("trials", ()))

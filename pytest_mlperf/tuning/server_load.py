@@ -10,6 +10,7 @@ from dataclasses import replace
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.cgroup import Throttling
@@ -64,6 +65,8 @@ class Tuned:
     """A stream's median answer in the probe."""
     queries: int | None = None
     """That the run asks at least; None: as many as it has to."""
+    trials: tuple[LoadTrial, ...] = ()
+    """That led to the load."""
 
     @property
     def answer_rate(self) -> float | None:
@@ -88,6 +91,8 @@ class LoadSearch:
     slowdown: float = SLOWDOWN
     meter: QuietMeter = field(default_factory=QuietMeter)
     """What measures a trial again that others disturbed."""
+    trials: list[LoadTrial] = field(default_factory=list)
+    """Those made so far."""
 
     def find_load(
         self,
@@ -122,7 +127,8 @@ class LoadSearch:
         if not (given.streams or given.threads):
             # This one serves most load; one wide stream answers sooner.
             layouts.append(self.provider.layouts(self.cpus)[-1])
-        return self._server(tuned, layouts, rate, bound_ns, trial)
+        found = self._server(tuned, layouts, rate, bound_ns, trial)
+        return replace(found, trials=tuple(self.trials))
 
     def _server(
         self,
@@ -163,9 +169,12 @@ class LoadSearch:
 
         def measure(seconds: float) -> float:
             self.beat()
-            return self.meter.measure(
+            tail = self.meter.measure(
                 lambda: trial(tried, seconds), float, lambda tail: tail <= most_ns
             )
+            share = tail / (most_ns * self.slowdown)
+            self.trials.append(LoadTrial(qps, seconds, share))
+            return tail
 
         short = max(TRIAL_S, min(LONGEST_TRIAL_S, 50 / qps))
         tail = measure(short)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from statistics import median
 
 from pytest_mlperf.api.request_batch import RequestBatch
+from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
@@ -90,6 +91,8 @@ class ServiceTuned:
     """A stream's median answer in the probe."""
     queries: int | None = None
     """That the run asks at least, so that one late query is not too many."""
+    trials: tuple[LoadTrial, ...] = ()
+    """That led to the load."""
 
     @property
     def answer_rate(self) -> float | None:
@@ -219,6 +222,7 @@ class ServiceProbe:
             if plan is None or is_near(best, plan.qps):
                 break
             tried, shown = self._try(load, plan, latency_s)
+            load = replace(load, trials=tried.trials)
             roomiest = roomier(roomiest, tried)
             queue = queue.fit(plan.qps * plan.slowdown, shown.queries, shown.tails)
             if shown.worst > 1 / plan.slowdown:
@@ -228,7 +232,8 @@ class ServiceProbe:
             again = chooser.choose(queue)
             if again is not None and again.qps >= NEAR * plan.qps:
                 best = tried
-        return best or self._give_up(load, queue, chooser, roomiest)
+        found = best or self._give_up(load, queue, chooser, roomiest)
+        return replace(found, trials=load.trials)
 
     def _try(
         self, load: ServiceTuned, plan: LoadPlan, latency_s: float
@@ -240,8 +245,9 @@ class ServiceProbe:
         self.tell(f"{qps:.3g} queries/s")
         tried = replace(load, target_qps=qps)
         seconds = max(TRIAL_S, ANSWERS_S * latency_s, TRIAL_QUERIES / qps)
+        seconds = min(seconds, LONGEST_TRIAL_S)
         shown = self.meter.measure(
-            lambda: self.trial(tried, min(seconds, LONGEST_TRIAL_S)),
+            lambda: self.trial(tried, seconds),
             lambda shown: shown.worst,
             lambda shown: shown.worst <= 1 / plan.slowdown,
         )
@@ -250,6 +256,7 @@ class ServiceProbe:
         tried = replace(
             tried, target_qps=plan.qps, probed_share=shown.worst,
             queries=plan.queries, note=note,
+            trials=(*load.trials, LoadTrial(qps, seconds, shown.worst, shown.queries)),
         )  # fmt: skip
         return tried, shown
 

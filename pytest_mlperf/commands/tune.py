@@ -1,0 +1,29 @@
+"""``pytest-mlperf tune``: the largest load of a cell, and its best settings."""
+
+from __future__ import annotations
+
+import argparse
+from types import ModuleType
+
+HELP = "find the largest load of a cell, or its best settings"
+
+
+def list_actions() -> dict[str, ModuleType]:
+    """Return the name of each action -> its module."""
+    from pytest_mlperf.commands.tuning import peak
+
+    return {"peak": peak}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, module in list_actions().items():
+        module.add_arguments(
+            actions.add_parser(name, help=module.HELP, description=module.HELP)
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run an action and return its exit code."""
+    code: int = list_actions()[arguments.action].run(arguments)
+    return code

@@ -1,0 +1,79 @@
+"""A session, a runner and a progress line for a command that measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.commands.shared.output import print_text
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.machine.log_file import close_logs
+from pytest_mlperf.measure.folders import logs_folder
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.placement import place
+from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.reporting.progress import Progress
+from pytest_mlperf.reporting.progress import ProgressLine
+from pytest_mlperf.reporting.progress import open_line
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.runner.runner import Runner
+
+FAILURES = (BuildFailed, RequirementMissing, RunFailed, RunRefused, ValueError, OSError)
+"""What ends a command with a sentence instead of a traceback."""
+
+
+@dataclass(slots=True)
+class Measuring:
+    """What a command measures with."""
+
+    session: MeasureSession
+    placement: Placement
+    runner: Runner
+    line: ProgressLine | None = None
+
+    def plan(self, cell: Cell, mode: Mode = Mode.PERFORMANCE) -> Task:
+        """Return a cell's task; its folder is not made yet."""
+        folder = logs_folder(self.session.reports, cell, mode.value)
+        return plan_task(self.session, self.placement, cell, mode, folder)
+
+    def tell(self, text: str) -> None:
+        """Print a line; the progress line makes way for it."""
+        if self.line is None:
+            print_text(text)
+            return
+        with self.line.paused():
+            print_text(text)
+
+
+@contextmanager
+def open_measuring(options: Options) -> Iterator[Measuring]:
+    """Start a session of these options, and end it."""
+    line = open_line(options.progress, lambda: 0)
+
+    def on_progress(progress: Progress) -> None:
+        if line is not None:
+            line.report(progress)
+
+    session = MeasureSession.start(options, on_progress=on_progress)
+    placement = place(session, options.devices_per_item or 1)
+    runner = Runner(
+        stall_s=options.stall,
+        build_s=options.build_timeout,
+        log=session.reports / "runner.log",
+        environment=placement.environment,
+    )
+    try:
+        yield Measuring(session, placement, runner, line)
+    finally:
+        runner.close()
+        close_logs(session.reports)
+        if line is not None:
+            line.close()

@@ -1,0 +1,116 @@
+"""``pytest-mlperf tune peak CELL``: the largest load that keeps the bound."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_mlperf.commands.tuning.measuring import Measuring
+    from pytest_mlperf.core.cell import Cell
+    from pytest_mlperf.measure.peak_cache import KnownPeak
+
+HELP = (
+    "the largest VALID load of a Server or Interactive cell, by short runs and one of "
+    "the whole length; of other scenarios, the rate or latency to expect"
+)
+FOUND, NOT_FOUND, REFUSED = 0, 1, 2
+"""Exit codes: confirmed; no answer on this machine now; wrong arguments, or something
+is missing."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    # Imported here: other commands need no plugin option.
+    from pytest_mlperf.commands.shared.run_options import add_run_options
+
+    parser.add_argument(
+        "cell", metavar="CELL", nargs="+",
+        help="id of an item, or its beginning: bert-99-server",
+    )  # fmt: skip
+    parser.add_argument(
+        "--again", action="store_true", help="search, even where a peak is known"
+    )
+    parser.add_argument(
+        "--noisy", action="store_true",
+        help="count trials that other programs disturbed too",
+    )  # fmt: skip
+    add_run_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search, print what is found and return the exit code."""
+    from pytest_mlperf.commands.shared.run_options import find_cell
+    from pytest_mlperf.commands.shared.run_options import read_run_options
+    from pytest_mlperf.commands.tuning.measuring import FAILURES
+    from pytest_mlperf.commands.tuning.measuring import open_measuring
+    from pytest_mlperf.measure.peak_trials import has_peak
+
+    try:
+        options = read_run_options(arguments)
+        cell = find_cell(options, "-".join(arguments.cell))
+        if options.tuning_for(cell.scenario).get("target_qps") is not None:
+            raise ValueError("--mlperf-target-qps is what is looked for; leave it out")
+        with open_measuring(options) as measuring:
+            if has_peak(cell.rule):
+                return search(arguments, measuring, cell)
+            return estimate(measuring, cell)
+    except FAILURES as error:
+        sys.stderr.write(f"pytest-mlperf tune peak: {error}\n")
+        return REFUSED
+
+
+def search(arguments: argparse.Namespace, measuring: Measuring, cell: Cell) -> int:
+    """Search a load, or find it in the cache; print it and return the exit code."""
+    from pytest_mlperf.measure.peak import PeakFinder
+    from pytest_mlperf.tuning.peak_search import CONFIRMED
+
+    finder = PeakFinder(
+        measuring.session, measuring.runner, measuring.placement, measuring.plan(cell),
+        measuring.tell, arguments.noisy,
+    )  # fmt: skip
+    known = None if arguments.again else finder.find_cached()
+    if known is not None:
+        measuring.tell(f"{cell.id}: {known.peak.describe()}")
+        measuring.tell(f"found {known.found}; search again with --again")
+        return FOUND
+    known = finder.find()
+    file = measuring.session.reports / f"peak-{cell.id}.json"
+    write_record(file, cell.id, known)
+    measuring.tell(f"{cell.id}: {known.peak.describe()}")
+    seconds = known.peak.seconds
+    measuring.tell(f"{len(known.peak.trials)} trials, {seconds:,.0f} s; all in {file}")
+    for verdict in finder.verdicts[-1:]:
+        measuring.tell(verdict.explain())
+    if known.peak.outcome != CONFIRMED:
+        return NOT_FOUND
+    rate = f"{cell.scenario.slug}={known.peak.qps:.6g}"
+    measuring.tell(f"run it so: --mlperf-target-qps={rate}, or --mlperf-find-peak")
+    return FOUND
+
+
+def write_record(file: Path, cell: str, known: KnownPeak) -> None:
+    """Write a search as JSON: the answer, each trial, and the tuning."""
+    values = {"cell": cell, "peak": asdict(known.peak), "tuning": dict(known.tuned)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def estimate(measuring: Measuring, cell: Cell) -> int:
+    """Print what to expect of a scenario without a load; return the exit code."""
+    from pytest_mlperf.machine.cpu_usage import QUIET
+    from pytest_mlperf.measure.expected import expect
+
+    found = expect(
+        measuring.session, measuring.runner, measuring.placement, measuring.plan(cell),
+        measuring.tell,
+    )  # fmt: skip
+    measuring.tell(f"{cell.id}: {found.describe()}; run it so: {found.option}")
+    if found.others_share > QUIET:
+        share = f"{found.others_share:.0%}"
+        measuring.tell(f"noisy neighbour: other programs used {share} of the CPUs")
+        return NOT_FOUND
+    return FOUND

@@ -1,0 +1,127 @@
+"""The peak of a cell: searched by short runs, confirmed by a whole one, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.core.load_trials import LoadTrial
+from pytest_mlperf.core.load_trials import list_trials
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.peak_cache import KnownPeak
+from pytest_mlperf.measure.peak_cache import cache_file
+from pytest_mlperf.measure.peak_cache import read_peak
+from pytest_mlperf.measure.peak_cache import write_peak
+from pytest_mlperf.measure.peak_trials import LOAD_OF_ITS_OWN
+from pytest_mlperf.measure.peak_trials import PeakTrials
+from pytest_mlperf.measure.peak_trials import plan_run_length
+from pytest_mlperf.measure.peak_trials import read_trial
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.run import run_task
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.measure.under_test import UnderTest
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.tuning.peak_search import CONFIRMED
+from pytest_mlperf.tuning.peak_search import HOPELESS
+from pytest_mlperf.tuning.peak_search import Peak
+from pytest_mlperf.tuning.peak_search import PeakSearch
+
+
+@dataclass(slots=True)
+class PeakFinder:
+    """Finds the peak of one task."""
+
+    session: MeasureSession
+    runner: Runner
+    placement: Placement
+    task: Task
+    tell: Callable[[str], None] = lambda _: None
+    allows_noise: bool = False
+    verdicts: list[Verdict] = field(default_factory=list)
+    """Of the runs of the whole length, in order."""
+
+    def __post_init__(self) -> None:
+        # The load is what is looked for.
+        tuning = replace(self.task.tuning, target_qps=None)
+        self.task = replace(self.task, tuning=tuning, tuned={})
+
+    def find_cached(self) -> KnownPeak | None:
+        """Return the confirmed peak of an earlier search of this task and build."""
+        found = read_peak(self._file())
+        return found if found and found.peak.outcome == CONFIRMED else None
+
+    def find(self) -> KnownPeak:
+        """Search, confirm and keep the peak.
+
+        Raises as ``Runner.obey`` does, and ``RunRefused``.
+        """
+        known, search = self.search()
+        if known.peak.qps is None:
+            return known
+        peak = search.confirm(known.peak, partial(self._run_whole, known))
+        known = KnownPeak(peak, tuned_at(known.tuned, peak))
+        if peak.outcome == CONFIRMED:
+            write_peak(self._file(), peak, known.tuned)
+        return known
+
+    def search(self) -> tuple[KnownPeak, PeakSearch]:
+        """Search the peak by short runs; nothing is confirmed yet."""
+        found = self._under_test.tune()
+        values, rule = found.values, self.task.rule
+        task = replace(self.task, tuned=values)
+        bound_ns = rule.target_latency_ns or rule.ttft_ns
+        assert bound_ns, "has_peak(rule)"
+        search = PeakSearch(
+            PeakTrials(self.session, self.runner, task).run,
+            rule.percentile or 0.99,
+            bound_ns / 1e9,
+            plan_run_length(task),
+            self.tell,
+            self.allows_noise,
+        )
+        rate = (values["loop_rate"] or 0.0) * self.task.devices
+        if rate <= 0:
+            text = f"{self.task.cell.engine} has no rate of its own to begin at"
+            return KnownPeak(Peak(HOPELESS, reason=text), values), search
+        self.tell(f"probe: {found.note}")
+        peak = search.find(rate)
+        return KnownPeak(peak, tuned_at(values, peak)), search
+
+    def _run_whole(self, known: KnownPeak, qps: float) -> tuple[bool, LoadTrial]:
+        folder = make_folder(self.task.folder)
+        tuned = {**known.tuned, "target_qps": qps}
+        task = replace(self.task, folder=folder, tuned=tuned)
+        verdict = run_task(self.session, self.runner, self.placement, task)
+        self.verdicts.append(verdict)
+        shown = read_trial(Log.read(folder), task, qps, verdict.run)
+        return verdict.valid, shown
+
+    @property
+    def _under_test(self) -> UnderTest:
+        return UnderTest(self.session, self.runner, self.task)
+
+    def _file(self) -> Path:
+        digest = self._under_test.build().digest
+        return cache_file(self.task, self.session.system, digest)
+
+
+def tuned_at(values: Mapping[str, Any], peak: Peak) -> dict[str, Any]:
+    """Return a ``tuning.json`` at a peak's load, with the trials that led to it."""
+    if peak.qps is None:
+        return dict(values)
+    return {
+        **values,
+        **LOAD_OF_ITS_OWN,
+        "target_qps": peak.qps,
+        "note": f"{peak.describe()}, by {len(peak.trials)} trials",
+        "trials": list_trials(peak.trials),
+    }

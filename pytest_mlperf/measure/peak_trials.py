@@ -1,0 +1,115 @@
+"""Short runs of a cell at one load after another, for the search of its peak."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import replace
+
+from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.load_trials import LoadTrial
+from pytest_mlperf.core.load_trials import estimate_late_share
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.plan import Shortening
+from pytest_mlperf.core.plan import plan_length
+from pytest_mlperf.core.rounds.rule import Rule
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine.cpu_usage import QUIET
+from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.observe import observe
+from pytest_mlperf.measure.progress import show_beat
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.tuning.queue_model import RunLength
+
+WHY = "a trial of the peak search"
+SHARES = (0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
+"""Percentiles that LoadGen logs."""
+LOAD_OF_ITS_OWN = {"queries": None, "probed_share": None, "hopeless": ""}
+"""What a tuning says no more once its load is another."""
+TOKEN_KEYS = (
+    "result_first_token_{}_percentile_latency_ns",
+    "result_time_per_output_token_{}_percentile_ns",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PeakTrials:
+    """What trials of one task are made with."""
+
+    session: MeasureSession
+    runner: Runner
+    task: Task
+    """Tuned: streams, batch and the rest stay as they are."""
+
+    def run(self, qps: float, seconds: float) -> LoadTrial:
+        """Run LoadGen at a load for some seconds and return what was late."""
+        rule = self.task.rule
+        # It would take every sample of the dataset, however few a second.
+        cell = replace(self.task.cell, rule=replace(rule, equal_issue=False))
+        task = replace(
+            self.task,
+            tuned={**self.task.tuned, **LOAD_OF_ITS_OWN, "target_qps": qps},
+            cell=cell,
+            folder=make_folder(self.task.folder.with_name("peak-trial")),
+            shortening=Shortening(int(seconds * 1000), WHY, 1),
+            time_limit_s=None,
+        )
+        with observe(self.session.observers, task) as observation:
+            result = self.runner.run(
+                task,
+                lambda beat: self.session.on_progress(
+                    show_beat(task, observation.see(beat))
+                ),
+            )
+        facts = observation.complete_facts(result.facts)
+        shown = read_trial(Log.read(task.folder), task, qps, facts)
+        with suppress(OSError):
+            shutil.rmtree(task.folder)
+        return shown
+
+
+def read_trial(log: Log, task: Task, qps: float, facts: RunFacts) -> LoadTrial:
+    """Return what a run at a load has shown."""
+    rule = task.rule
+    queries = log.integer("result_query_count")
+    bounds: dict[str, int] = {}
+    if rule.use_token_latencies:
+        pairs = zip(TOKEN_KEYS, (rule.ttft_ns, rule.tpot_ns), strict=True)
+        bounds = {key: bound for key, bound in pairs if bound}
+    elif rule.target_latency_ns:
+        bounds = {"result_{}_percentile_latency_ns": rule.target_latency_ns}
+    percent = f"{(rule.percentile or 0.99) * 100:.2f}"
+    share = max(log.number(key.format(percent)) / b for key, b in bounds.items())
+    if rule.use_token_latencies:
+        # LoadGen counts late tokens nowhere.
+        late = round(
+            queries * max(_estimate(log, queries, key, b) for key, b in bounds.items())
+        )
+    else:
+        late = log.integer("result_overlatency_query_count")
+    seconds = log.number("generated_query_duration") / 1e9
+    # An attached server's own load, and what runs beside a GPU, is no neighbour.
+    matters = not facts.uses_gpu and not (task.service and task.service.urls)
+    others = facts.others_share if matters else 0.0
+    is_disturbed = others > QUIET or bool(facts.sessions_beside)
+    return LoadTrial(qps, seconds, share, queries, late, others, is_disturbed)
+
+
+def _estimate(log: Log, queries: int, key: str, bound: int) -> float:
+    points = {one: log.number(key.format(f"{one * 100:.2f}")) for one in SHARES}
+    return estimate_late_share(queries, points, bound)
+
+
+def plan_run_length(task: Task) -> RunLength:
+    """Return how long a whole run of a task is."""
+    duration_ms, queries, _ = plan_length(task.rule, task.shortening)
+    return RunLength(queries, duration_ms / 1000)
+
+
+def has_peak(rule: Rule) -> bool:
+    """Return whether a load is looked for: under a bound, at random arrivals."""
+    is_served = rule.scenario in (Scenario.SERVER, Scenario.INTERACTIVE)
+    return is_served and bool(rule.target_latency_ns or rule.ttft_ns)

@@ -1,0 +1,27 @@
+"""How a run's heartbeats look to people."""
+
+from __future__ import annotations
+
+from pytest_mlperf.reporting.progress import Progress
+from pytest_mlperf.runner.messages import Heartbeat
+from pytest_mlperf.runner.messages import Task
+
+
+def show_beat(task: Task, beat: Heartbeat) -> Progress:
+    """Return a runner's heartbeat as the progress line shows it."""
+    kind = task.audit.name if task.audit else task.mode.value
+    if beat.phase != "run":
+        # A probe's short trials count for the watchdog, not for people.
+        return Progress(task.cell.id, kind, beat.phase, elapsed_s=beat.elapsed_s)
+    rate = beat.completed / beat.elapsed_s if beat.elapsed_s else 0.0
+    return Progress(
+        cell=task.cell.id,
+        mode=kind,
+        phase=beat.phase,
+        issued=beat.issued,
+        completed=beat.completed,
+        total=beat.total,
+        rate=rate,
+        elapsed_s=beat.elapsed_s,
+        expected_s=beat.expected_s,
+    )
