@@ -39,6 +39,11 @@ class OptionValues(ServiceOptionValues):
         "lock the GPU's clock during each run, max or MHz, and reset it after",
         unset="the system file's [settings], else nothing is set",
     )  # fmt: skip
+    find_peak: bool = switch(
+        "run Server and Interactive items at the largest load that keeps the bound, "
+        "which is searched by short runs before and kept for the system, the build and "
+        "the cell"
+    )
 
 
 SPECS: dict[str, OptionSpec] = {

@@ -280,6 +280,19 @@ def _refuse_contradictions(options: Options) -> None:
             f"{asked[0]} is about a device, and --mlperf-rehearsal uses none; keep one "
             "of the two"
         )
+    if options.find_peak and options.rehearsal:
+        raise ValueError(
+            "--mlperf-find-peak looks for this machine's largest load, and "
+            "--mlperf-rehearsal measures nothing; keep one of the two"
+        )
+    if options.find_peak and any(
+        number_for(options.target_qps, one) is not None
+        for one in (Scenario.SERVER, Scenario.INTERACTIVE)
+    ):
+        raise ValueError(
+            "--mlperf-find-peak looks for the load that --mlperf-target-qps gives; "
+            "keep one of the two, or give the other scenarios' alone: offline=X"
+        )
     if options.fast and options.duration is not None:
         raise ValueError(
             "--fast sets the minimum duration to 60 s and --mlperf-duration to "

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.load_trials import list_trials
 from pytest_mlperf.core.logs.log import Log
@@ -24,14 +24,13 @@ from pytest_mlperf.measure.peak_trials import LOAD_OF_ITS_OWN
 from pytest_mlperf.measure.peak_trials import PeakTrials
 from pytest_mlperf.measure.peak_trials import plan_run_length
 from pytest_mlperf.measure.peak_trials import read_trial
-from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.run import run_task
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.measure.under_test import UnderTest
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning.peak_search import CONFIRMED
 from pytest_mlperf.tuning.peak_search import HOPELESS
+from pytest_mlperf.tuning.peak_search import UNFIT
 from pytest_mlperf.tuning.peak_search import Peak
 from pytest_mlperf.tuning.peak_search import PeakSearch
 
@@ -42,12 +41,9 @@ class PeakFinder:
 
     session: MeasureSession
     runner: Runner
-    placement: Placement
     task: Task
     tell: Callable[[str], None] = lambda _: None
     allows_noise: bool = False
-    verdicts: list[Verdict] = field(default_factory=list)
-    """Of the runs of the whole length, in order."""
 
     def __post_init__(self) -> None:
         # The load is what is looked for.
@@ -59,19 +55,23 @@ class PeakFinder:
         found = read_peak(self._file())
         return found if found and found.peak.outcome == CONFIRMED else None
 
-    def find(self) -> KnownPeak:
-        """Search, confirm and keep the peak.
+    def find(self, run: Callable[[Task], Verdict]) -> KnownPeak:
+        """Search, confirm by whole runs, and keep the peak.
 
         Raises as ``Runner.obey`` does, and ``RunRefused``.
         """
         known, search = self.search()
         if known.peak.qps is None:
             return known
-        peak = search.confirm(known.peak, partial(self._run_whole, known))
+        peak = search.confirm(known.peak, partial(self._run_whole, known, run))
         known = KnownPeak(peak, tuned_at(known.tuned, peak))
-        if peak.outcome == CONFIRMED:
-            write_peak(self._file(), peak, known.tuned)
+        self.keep(known)
         return known
+
+    def keep(self, known: KnownPeak) -> None:
+        """Write a confirmed peak into the cache."""
+        if known.peak.outcome == CONFIRMED:
+            write_peak(self._file(), known.peak, known.tuned)
 
     def search(self) -> tuple[KnownPeak, PeakSearch]:
         """Search the peak by short runs; nothing is confirmed yet."""
@@ -96,12 +96,13 @@ class PeakFinder:
         peak = search.find(rate)
         return KnownPeak(peak, tuned_at(values, peak)), search
 
-    def _run_whole(self, known: KnownPeak, qps: float) -> tuple[bool, LoadTrial]:
+    def _run_whole(
+        self, known: KnownPeak, run: Callable[[Task], Verdict], qps: float
+    ) -> tuple[bool, LoadTrial]:
         folder = make_folder(self.task.folder)
         tuned = {**known.tuned, "target_qps": qps}
         task = replace(self.task, folder=folder, tuned=tuned)
-        verdict = run_task(self.session, self.runner, self.placement, task)
-        self.verdicts.append(verdict)
+        verdict = run(task)
         shown = read_trial(Log.read(folder), task, qps, verdict.run)
         return verdict.valid, shown
 
@@ -125,3 +126,29 @@ def tuned_at(values: Mapping[str, Any], peak: Peak) -> dict[str, Any]:
         "note": f"{peak.describe()}, by {len(peak.trials)} trials",
         "trials": list_trials(peak.trials),
     }
+
+
+def tune_to_peak(
+    session: MeasureSession, runner: Runner, task: Task
+) -> tuple[Task, Callable[[Verdict], None]]:
+    """Return an item's task at its cell's peak, and what keeps the peak once the
+    item's own run has confirmed it.
+
+    Raises ``RunRefused`` where the machine is unfit for a search.
+    """
+    finder = PeakFinder(session, runner, task)
+    if known := finder.find_cached():
+        return replace(task, tuned=known.tuned), lambda _: None
+    known, _ = finder.search()
+    if known.peak.outcome == UNFIT:
+        raise RunRefused(f"--mlperf-find-peak: {known.peak.reason}")
+    if known.peak.qps is None:
+        tuned = {**known.tuned, "hopeless": known.peak.reason}
+        return replace(task, tuned=tuned), lambda _: None
+
+    def keep(verdict: Verdict) -> None:
+        if verdict.valid:
+            peak = replace(known.peak, outcome=CONFIRMED)
+            finder.keep(replace(known, peak=peak))
+
+    return replace(task, tuned=known.tuned), keep

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import published
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
@@ -20,6 +22,8 @@ from pytest_mlperf.measure import residency
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.observe import observe
+from pytest_mlperf.measure.peak import tune_to_peak
+from pytest_mlperf.measure.peak_trials import has_peak
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
@@ -75,10 +79,27 @@ def measure_cell(
 def run_task(
     session: MeasureSession, runner: Runner, placement: Placement, task: Task
 ) -> Verdict:
-    """Run a task and write its verdict into its folder."""
+    """Run a task and write its verdict into its folder.
+
+    With --mlperf-find-peak, a load that was not given is searched before.
+    """
+    keep: Callable[[Verdict], None] = ignore_verdict
+    if looks_for_peak(session.options, task):
+        task, keep = tune_to_peak(session, runner, task)
     verdict = judge_run(session, runner, placement, task)
     write_verdict(verdict)
+    keep(verdict)
     return verdict
+
+
+def ignore_verdict(verdict: Verdict) -> None:
+    """Keep nothing of it."""
+
+
+def looks_for_peak(options: Options, task: Task) -> bool:
+    """Return whether a task's load is to be searched."""
+    is_open = task.mode is Mode.PERFORMANCE and not task.tuned
+    return options.find_peak and is_open and has_peak(task.rule)
 
 
 def judge_run(

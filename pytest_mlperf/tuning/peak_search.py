@@ -122,7 +122,9 @@ class PeakSearch:
             qps = FIRST_SHARE * rate
             while best is None or missed is None:
                 if qps < LIGHTEST * rate:
-                    text = f"no load keeps the bound: {qps * STEP_DOWN:,.4g} queries/s, "
+                    text = (
+                        f"no load keeps the bound: {qps * STEP_DOWN:,.4g} queries/s, "
+                    )
                     text += f"of {rate:,.4g}/s in the closed loop, is too much too"
                     return self._end(HOPELESS, None, missed, text)
                 if self._is_good(qps):

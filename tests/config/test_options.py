@@ -245,6 +245,8 @@ def test_a_wrong_text_is_refused_with_what_is_legal(
         ({"fail_below": "0.9"}, "add --mlperf-compare latest"),
         ({"rehearsal": "true", "end_on_device": "true"}, "--mlperf-end-on-device is"),
         ({"rehearsal": "true", "engine": "null"}, "leave out --mlperf-engine"),
+        ({"find_peak": "true", "target_qps": "9"}, "or give the other scenarios'"),
+        ({"find_peak": "true", "rehearsal": "true"}, "measures nothing"),
         ({"engine": "oracle"}, "ask for it with --mlperf-rehearsal"),
         ({"endpoint_token_env": "TOKEN"}, "that environment variable is not set"),
         ({"endpoint_ca": "ca.pem"}, "/here/ca.pem: no such file"),

@@ -100,8 +100,8 @@ def test_every_option_has_an_ini_twin_of_the_same_meaning(
     pytester.makeini("\n".join(["[pytest]", *lines]))
     written = options(pytester)
 
-    # These two contradict others; they have tests of their own.
-    assert {*VALUES, *SWITCHES} == {*SPECS} - {"fast", "rehearsal"}
+    # These contradict others; they have tests of their own.
+    assert {*VALUES, *SWITCHES} == {*SPECS} - {"fast", "find_peak", "rehearsal"}
     assert typed == written
     assert all(getattr(written, name) is True for name in SWITCHES)
     assert written.engine == ("null", "onnxruntime")

@@ -13,11 +13,13 @@ from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.log_file import close_logs
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.run import run_task
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.reporting.progress import Progress
 from pytest_mlperf.reporting.progress import ProgressLine
@@ -43,6 +45,10 @@ class Measuring:
         """Return a cell's task; its folder is not made yet."""
         folder = logs_folder(self.session.reports, cell, mode.value)
         return plan_task(self.session, self.placement, cell, mode, folder)
+
+    def run(self, task: Task) -> Verdict:
+        """Run a task and return its verdict."""
+        return run_task(self.session, self.runner, self.placement, task)
 
     def tell(self, text: str) -> None:
         """Print a line; the progress line makes way for it."""

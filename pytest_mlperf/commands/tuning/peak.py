@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_mlperf.commands.tuning.measuring import Measuring
     from pytest_mlperf.core.cell import Cell
+    from pytest_mlperf.core.verdict import Verdict
     from pytest_mlperf.measure.peak_cache import KnownPeak
+    from pytest_mlperf.runner.messages import Task
 
 HELP = (
     "the largest VALID load of a Server or Interactive cell, by short runs and one of "
@@ -69,21 +71,27 @@ def search(arguments: argparse.Namespace, measuring: Measuring, cell: Cell) -> i
     from pytest_mlperf.tuning.peak_search import CONFIRMED
 
     finder = PeakFinder(
-        measuring.session, measuring.runner, measuring.placement, measuring.plan(cell),
-        measuring.tell, arguments.noisy,
+        measuring.session, measuring.runner, measuring.plan(cell), measuring.tell,
+        arguments.noisy,
     )  # fmt: skip
     known = None if arguments.again else finder.find_cached()
     if known is not None:
         measuring.tell(f"{cell.id}: {known.peak.describe()}")
         measuring.tell(f"found {known.found}; search again with --again")
         return FOUND
-    known = finder.find()
+    verdicts: list[Verdict] = []
+
+    def run_whole(task: Task) -> Verdict:
+        verdicts.append(measuring.run(task))
+        return verdicts[-1]
+
+    known = finder.find(run_whole)
     file = measuring.session.reports / f"peak-{cell.id}.json"
     write_record(file, cell.id, known)
     measuring.tell(f"{cell.id}: {known.peak.describe()}")
     seconds = known.peak.seconds
     measuring.tell(f"{len(known.peak.trials)} trials, {seconds:,.0f} s; all in {file}")
-    for verdict in finder.verdicts[-1:]:
+    for verdict in verdicts[-1:]:
         measuring.tell(verdict.explain())
     if known.peak.outcome != CONFIRMED:
         return NOT_FOUND

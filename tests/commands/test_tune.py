@@ -1,0 +1,95 @@
+"""``pytest-mlperf tune`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_mlperf.commands.main import main
+from pytest_mlperf.core.load_trials import CONFIRMATION
+from pytest_mlperf.core.load_trials import LoadTrial
+from pytest_mlperf.measure import expected
+from pytest_mlperf.tuning import peak_search
+from pytest_mlperf.tuning.peak_search import CONFIRMED
+
+
+@pytest.fixture
+def hasty_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few short trials: what is proved here is the way, not the figure."""
+    hasty = {"SHORTEST_S": 0.2, "BOUNDS": 10, "MOST_TRIALS": 12, "TOLERANCE": 0.4}
+    for name, value in hasty.items():
+        monkeypatch.setattr(peak_search, name, value)
+
+
+def tune(tmp_path: Path, *words: str) -> int:
+    return main([
+        "tune", *words, "--mlperf-engine", "null",
+        "--mlperf-cache", str(tmp_path / "cache"), "--mlperf-duration", "1",
+        "--mlperf-reports", str(tmp_path / "reports"),
+    ])  # fmt: skip
+
+
+@pytest.mark.usefixtures("hasty_search")
+def test_a_peak_is_searched_recorded_and_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The record lists every trial; a second call finds the peak in the cache."""
+    code = tune(tmp_path, "peak", "resnet50-server", "--noisy")
+    shown = capsys.readouterr().out
+
+    (file,) = tmp_path.glob("reports/*/peak-*.json")
+    record = json.loads(file.read_text())
+    trials = LoadTrial.read_all(record["peak"]["trials"])
+    assert shown.count(" queries/s for ") == len(trials)
+    assert record["cell"] == "resnet50-server-null"
+    assert all(one.queries and one.late is not None for one in trials)
+    assert len(trials) <= 12 + peak_search.CONFIRMATIONS
+    assert f"{len(trials)} trials" in shown
+    if code != 0:  # a machine that is busy with other tests keeps no load
+        assert record["peak"]["outcome"] != CONFIRMED
+        assert record["peak"]["reason"]
+        return
+    assert trials[-1].kind == CONFIRMATION
+    assert record["tuning"]["target_qps"] == record["peak"]["qps"]
+    assert len(record["tuning"]["trials"]) == len(trials)
+    assert tune(tmp_path, "peak", "resnet50", "server") == 0
+    assert "search again with --again" in capsys.readouterr().out
+
+
+def test_other_scenarios_hear_what_to_expect(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Offline and streams have no peak; they get a rate or a latency to type."""
+    monkeypatch.setattr(expected, "SECONDS", 0.3)
+
+    code = tune(tmp_path, "peak", "resnet50-singlestream")
+
+    assert code in {0, 1}  # 1: others use the CPUs
+    text = capsys.readouterr().out
+    assert "resnet50-singlestream-null: expected" in text
+    option = text.partition("--mlperf-expected-latency-ms=singlestream=")[2]
+    assert 0 < float(option.split()[0]) < 100
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("peak", "resnet50"), "may be resnet50-"),
+        (("peak", "resnet51-server"), "should be the id of an item"),
+        (("peak", "resnet50-server", "--mlperf-target-qps", "9"), "leave it out"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    why: str,
+) -> None:
+    """Exit code 2, one sentence, no reports folder."""
+    assert tune(tmp_path, *words) == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "reports").exists()
