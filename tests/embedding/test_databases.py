@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -177,6 +179,64 @@ def test_a_killed_redis_is_named_and_has_everything_when_it_is_back(
     source.close()
 
     assert found[:, 0].tolist() == [-5, 4]
+
+
+def test_no_row_of_a_database_is_torn_by_an_update(place: str, tmp_path: Path) -> None:
+    """While one thread rewrites rows, another sees each of them whole."""
+    tables, rows = make_tables(tmp_path, dimension=4)
+    source = open_source(tables, {"database": place})
+    keys, stop = np.arange(103), threading.Event()
+
+    def rewrite() -> None:
+        version = 0
+        while not stop.is_set():
+            version += 1
+            source.update(keys, np.full_like(rows, version))
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    found = [source.fetch(keys) for _ in range(40)]
+    stop.set()
+    writer.join()
+    source.update(keys, rows)
+    source.close()
+
+    assert all((one == one[:, :1]).all() for one in found)
+    assert len({float(one[0, 0]) for one in found}) > 1
+
+
+@pytest.mark.parametrize("is_cluster", [False, True], ids=["server", "cluster"])
+def test_a_server_killed_in_the_middle_of_lookups_ends_them_with_its_name(
+    request: pytest.FixtureRequest, tmp_path: Path, *, is_cluster: bool
+) -> None:
+    """Rows that were read before the kill are right; none is a default vector."""
+    servers = request.getfixturevalue("cluster" if is_cluster else "redis")
+    tables, rows = make_tables(tmp_path)
+    store = open_store(tables, {"database": servers.url, "gpucacheper": "0.1"})
+    node = servers.nodes[2] if is_cluster else servers
+    killer = threading.Timer(0.2, node.kill)
+    killer.start()
+    random = np.random.default_rng(1)
+    wrong: list[int] = []
+
+    def look_up() -> None:
+        ends = time.monotonic() + 20
+        while time.monotonic() < ends:
+            keys = random.integers(0, 103, 60)
+            wrong.append(int((store.lookup(keys) != rows[keys]).sum()))
+
+    with pytest.raises(StoreFailed, match=r"Redis .* failed: "):
+        look_up()
+    killer.join()
+    node.start()
+    if is_cluster:
+        servers.wait()
+    found = store.lookup(np.arange(103))
+    close_store(store)
+
+    assert sum(wrong) == 0
+    assert len(wrong) > 1
+    assert found.tolist() == rows.tolist()
 
 
 def test_a_killed_node_is_named_and_the_cluster_has_everything_when_it_is_back(
