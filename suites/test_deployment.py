@@ -1,4 +1,4 @@
-"""Each model as it is deployed: configuration, accuracy, static batching in numbers.
+"""Each model as it is deployed: configuration, accuracy, batching in numbers.
 
 Collected where it is named. The tables are in the reports folder too, as Markdown and
 CSV.
@@ -29,6 +29,8 @@ def test_deployment(
     """The deployed model is as accurate as its target asks; its speed is a table."""
     for size in BATCHES:
         deployment_report.measure(engine, size)
+    if engine.is_served:
+        deployment_report.measure_online(engine)
     verdict = measure(cell)
     deployment_report.write(engine, verdict)
 

@@ -30,6 +30,9 @@ class RequestBatch:
     """Seconds of each answer, from queueing its request."""
     firsts: tuple[float, ...] = ()
     """Seconds to the first token of each streamed answer."""
+    mean_s: float = 0.0
+    """Mean latency of all answers, those too that came after the last one that counts:
+    a server's own counters have them."""
 
     @property
     def rate(self) -> float:
@@ -78,10 +81,10 @@ class _BatchListener:
         self._count = count
         self._service: Service | None = None
         self._sent: dict[int, float] = {}
-        self._ticket = 0
+        self._ticket = self._all = 0
         self._done: list[tuple[Answer, float]] = []
         self._firsts: list[float] = []
-        self._seconds = 0.0
+        self._seconds = self._all_s = 0.0
         self._lock = threading.Lock()
 
     def begin(self, service: Service) -> None:
@@ -108,6 +111,8 @@ class _BatchListener:
             now = time.monotonic()
             for ticket, answer in answers:
                 sent = self._sent.pop(ticket)
+                self._all_s += now - sent
+                self._all += 1
                 if len(self._done) < self._count:
                     self._done.append((answer, now - sent))
                     self._seconds = now - self.started
@@ -123,7 +128,10 @@ class _BatchListener:
     def result(self) -> RequestBatch:
         answers = tuple(answer for answer, _ in self._done)
         latencies = tuple(latency for _, latency in self._done)
-        return RequestBatch(answers, self._seconds, latencies, tuple(self._firsts))
+        return RequestBatch(
+            answers, self._seconds, latencies, tuple(self._firsts),
+            self._all_s / max(self._all, 1),
+        )  # fmt: skip
 
     def _send(self) -> None:
         assert self._service is not None, "begin() comes first"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from pathlib import Path
 
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.static_batching import WINDOW_S
-from pytest_mlperf.measure.static_batching import StaticFigures
-from pytest_mlperf.measure.static_batching import measure_static
+from pytest_mlperf.measure.batching import WINDOW_S
+from pytest_mlperf.measure.batching import LoadFigures
+from pytest_mlperf.measure.batching import measure_load
+from pytest_mlperf.measure.batching import search_concurrency
 from pytest_mlperf.measure.under_test import EngineUnderTest
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
+from pytest_mlperf.reporting.deployment_table import format_results
 
 SHORT_WINDOW_S = 1.0
 """Of a shortened session."""
@@ -26,26 +29,48 @@ class DeploymentReport:
     cell: Cell
     folder: Path
     is_shortened: bool
-    figures: list[StaticFigures] = field(default_factory=list)
+    figures: list[LoadFigures] = field(default_factory=list)
+    """Of static batching."""
+    online: list[LoadFigures] = field(default_factory=list)
+    """Of dynamic batching."""
     text: str = ""
     """The tables, once they are written."""
 
-    def measure(self, engine: EngineUnderTest, size: int) -> StaticFigures:
+    def measure(self, engine: EngineUnderTest, size: int) -> LoadFigures:
         """Measure requests of ``size`` samples, one at a time."""
-        window_s = SHORT_WINDOW_S if self.is_shortened else WINDOW_S
-        found = measure_static(engine.measure_batches, size, window_s)
+        found = measure_load(engine.measure_batches, size, self._window_s)
         self.figures.append(found)
         return found
 
+    def measure_online(self, engine: EngineUnderTest) -> None:
+        """Measure requests of one sample, more and more of them outstanding."""
+
+        def measure(outstanding: int) -> LoadFigures:
+            time = partial(engine.measure_batches, outstanding=outstanding)
+            return measure_load(time, 1, self._window_s, outstanding)
+
+        self.online = search_concurrency(measure)
+
+    @property
+    def _window_s(self) -> float:
+        return SHORT_WINDOW_S if self.is_shortened else WINDOW_S
+
     def write(self, engine: EngineUnderTest, verdict: Verdict) -> None:
-        """Write ``deployment/CELL.md`` and ``.csv`` into the reports folder."""
+        """Write ``deployment/CELL.md`` and ``.csv`` into the reports folder, and
+        ``CELL.online.csv`` of a server.
+        """
         title = f"Offline: {self.cell.model}, {self.cell.engine}"
         settings = describe_deployment(engine, verdict)
-        unstable = [str(one.batch) for one in self.figures if not one.is_stable]
+        rows = [*self.figures, *self.online]
+        unstable = [
+            f"{one.batch} x {one.concurrency}" for one in rows if not one.is_stable
+        ]
         self.text = format_markdown(title, settings, self.figures)
+        if self.online:
+            self.text += f"\nOnline: dynamic batching\n\n{format_results(self.online)}"
         if unstable:
             self.text += (
-                f"\nNot stable within 10 % over three windows: batch "
+                f"\nNot stable within 10 % over three windows: batch x concurrency "
                 f"{', '.join(unstable)}.\n"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +78,9 @@ class DeploymentReport:
         stem.with_name(f"{stem.name}.md").write_text(self.text, encoding="utf-8")
         table = format_csv(self.figures)
         stem.with_name(f"{stem.name}.csv").write_text(table, encoding="utf-8")
+        if self.online:
+            path = stem.with_name(f"{stem.name}.online.csv")
+            path.write_text(format_csv(self.online), encoding="utf-8")
 
 
 def describe_deployment(engine: EngineUnderTest, verdict: Verdict) -> dict[str, str]:

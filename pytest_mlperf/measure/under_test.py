@@ -56,12 +56,14 @@ class UnderTest:
         assert isinstance(reply, TunedTask), "TuneTask is answered by TunedTask"
         return reply
 
-    def measure_batches(self, size: int, count: int = 1) -> BatchTimes:
+    def measure_batches(
+        self, size: int, count: int = 1, outstanding: int = 1
+    ) -> BatchTimes:
         """Return what ``count`` batches of ``size`` samples take without LoadGen: on
         one stream of the bare engine, which stays open between calls, or as requests
-        to a server, one after another.
+        to a server, so many ``outstanding``.
         """
-        reply = self._obey(BareBatches(self.task, size, count))
+        reply = self._obey(BareBatches(self.task, size, count, outstanding))
         assert isinstance(reply, BatchTimes), "BareBatches is answered by BatchTimes"
         return reply
 
@@ -91,6 +93,13 @@ class EngineUnderTest:
         """
         return self.measure_batches(size, count).seconds
 
-    def measure_batches(self, size: int, count: int = 1) -> BatchTimes:
+    def measure_batches(
+        self, size: int, count: int = 1, outstanding: int = 1
+    ) -> BatchTimes:
         """Return the same with where a request's time went, where a server tells it."""
-        return self.under_test.measure_batches(size, count)
+        return self.under_test.measure_batches(size, count, outstanding)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a server answers, which can have several requests at a time."""
+        return self.under_test.task.service is not None

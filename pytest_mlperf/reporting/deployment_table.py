@@ -14,7 +14,6 @@ from typing import Protocol
 from pytest_mlperf.core.latency_breakdown import COLUMNS
 
 UNIT = "ms"
-CONCURRENCY = 1
 HEAD = (
     "Batch", "Concurrency", "Inferences/Second",
     *(f"{name} ({UNIT})" for name in COLUMNS),
@@ -24,10 +23,13 @@ HEAD = (
 
 
 class BatchFigures(Protocol):
-    """One row's figures: ``measure.static_batching.StaticFigures``."""
+    """One row's figures: ``measure.batching.LoadFigures``."""
 
     @property
     def batch(self) -> int: ...
+
+    @property
+    def concurrency(self) -> int: ...
 
     @property
     def per_s(self) -> float: ...
@@ -47,7 +49,7 @@ def list_cells(figures: BatchFigures) -> list[str]:
     times = [figures.steps_ms[name] for name in COLUMNS]
     times += [figures.percentiles_ms[percent] for percent in (50, 90, 95, 99)]
     times.append(figures.average_ms)
-    row = [str(figures.batch), str(CONCURRENCY), f"{figures.per_s:.1f}"]
+    row = [str(figures.batch), str(figures.concurrency), f"{figures.per_s:.1f}"]
     return row + [f"{one:.3f}" for one in times]
 
 
@@ -65,9 +67,13 @@ def format_markdown(
 ) -> str:
     """Return both tables as Markdown, which a terminal shows well too."""
     settings = _align([["Parameter Name", "Parameter Value"], *configuration.items()])
-    results = _align([HEAD, *map(list_cells, rows)], is_numeric=True)
-    lines = [f"#### {title}", "", *settings, "", "Results Table", "", *results]
-    return "\n".join(lines) + "\n"
+    lines = [f"#### {title}", "", *settings, "", "Results Table", ""]
+    return "\n".join(lines) + "\n" + format_results(rows)
+
+
+def format_results(rows: Sequence[BatchFigures]) -> str:
+    """Return the results table as Markdown."""
+    return "\n".join(_align([HEAD, *map(list_cells, rows)], is_numeric=True)) + "\n"
 
 
 def _align(table: Sequence[Sequence[str]], *, is_numeric: bool = False) -> list[str]:

@@ -228,7 +228,14 @@ class EngineBackend:
     def explain(self, error: BaseException) -> BaseException:
         return error
 
-    def time_batches(self, task: Task, size: int, count: int) -> BatchTimes:
+    def time_batches(
+        self, task: Task, size: int, count: int, outstanding: int
+    ) -> BatchTimes:
+        if outstanding > 1:
+            raise RunRefused(
+                f"{outstanding} batches outstanding on {task.cell.id}, but the bare "
+                "engine takes one after another: dynamic batching is a server's"
+            )
         key = self.built.build.digest, size
         if self._bare is None or self._bare.key != key:
             self._close_bare()

@@ -240,6 +240,7 @@ class DeviceGroupBackend:
         task: Task,
         size: int,  # noqa: ARG002 - one shape
         count: int,  # noqa: ARG002
+        outstanding: int,  # noqa: ARG002
     ) -> BatchTimes:
         raise RunRefused(
             f"{task.cell.id} runs over {task.devices} devices, but the bare engine is "

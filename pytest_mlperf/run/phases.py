@@ -112,9 +112,11 @@ class Backend(Protocol[T]):
     def explain(self, error: BaseException) -> BaseException:
         """Return a run's failure with what the backend knows of its cause."""
 
-    def time_batches(self, task: Task, size: int, count: int) -> BatchTimes:
-        """Return what batches take, one after another: on one stream of the bare
-        engine, or as requests of several samples.
+    def time_batches(
+        self, task: Task, size: int, count: int, outstanding: int
+    ) -> BatchTimes:
+        """Return what batches take: one after another on one stream of the bare engine,
+        or as requests of several samples, so many ``outstanding``.
 
         Raises ``RunRefused`` where neither is possible.
         """
@@ -141,7 +143,9 @@ def obey(command: Command, backend: Backend[T], channel: Channel) -> RunnerReply
     if isinstance(command, BuildTask):
         return built
     if isinstance(command, BareBatches):
-        return backend.time_batches(task, command.size, command.count)
+        return backend.time_batches(
+            task, command.size, command.count, command.outstanding
+        )
     tuned = tune(task, backend, channel)
     if isinstance(command, TuneTask):
         return TunedTask(tuned.note, saved.values_of(tuned))

@@ -190,8 +190,10 @@ class ServiceBackend:
         problem = f"{error.problem}. {words}"
         return RequestFailed(error.url, error.sample, error.after_s, problem)
 
-    def time_batches(self, task: Task, size: int, count: int) -> BatchTimes:
-        """Return what requests of several samples take, one after another."""
+    def time_batches(
+        self, task: Task, size: int, count: int, outstanding: int
+    ) -> BatchTimes:
+        """Return what requests of several samples take, so many outstanding."""
         provider = task.provider.load()
         if not isinstance(provider, SendsBatches):
             raise RunRefused(
@@ -201,7 +203,7 @@ class ServiceBackend:
         self._servers.is_used = True
         requests = provider.batched_requests(self.client.target, self.workload, size)
         try:
-            return self.client.time_requests(requests, count)
+            return self.client.time_requests(requests, count, outstanding)
         except RequestFailed as error:
             raise RunRefused(str(self.explain(error))) from None
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
 
 from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.api.request_batch import send_all
@@ -114,10 +113,12 @@ class ServiceClient:
             found = probe.tune(task.rule, task.mode, task.tuning, width, length)
             return replace(found, note=found.note + meter.note)
 
-    def time_requests(self, requests: Requests, count: int) -> BatchTimes:
-        """Return what ``count`` requests take, one outstanding at a time."""
+    def time_requests(
+        self, requests: Requests, count: int, outstanding: int = 1
+    ) -> BatchTimes:
+        """Return what ``count`` requests take, so many outstanding at a time."""
         loaded = range(min(requests.total, requests.performance_count, count))
-        target = replace(self.target, concurrency=1)
+        target = replace(self.target, concurrency=outstanding)
         opened: list[Service] = []
 
         def open_service(listener: Listener) -> Service:
@@ -127,18 +128,18 @@ class ServiceClient:
         requests.load(loaded)
         try:
             batch = send_all(
-                open_service, loaded, outstanding=1, count=count,
+                open_service, loaded, outstanding=outstanding, count=count,
                 beat=self._channel.beat,
             )  # fmt: skip
         finally:
             requests.unload(loaded)
         service: object = opened[0]
         if not isinstance(service, BreaksDownLatency):
-            return BatchTimes(batch.latencies)
-        steps = service.breakdown(fmean(batch.latencies))
+            return BatchTimes(batch.latencies, elapsed_s=batch.seconds)
+        steps = service.breakdown(batch.mean_s)
         if isinstance(steps, str):
-            return BatchTimes(batch.latencies, why_no_steps=steps)
-        return BatchTimes(batch.latencies, steps.to_us())
+            return BatchTimes(batch.latencies, {}, steps, batch.seconds)
+        return BatchTimes(batch.latencies, steps.to_us(), "", batch.seconds)
 
     def warm_up(self, count: int | None, concurrency: int) -> None:
         """Send the requests that a run begins with; None: a few."""

@@ -158,6 +158,8 @@ class BareBatches:
     """Samples of a batch."""
     count: int
     """Batches, one after another on one stream."""
+    outstanding: int = 1
+    """Requests that a server has at a time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""Static batching as perf_analyzer measures it: windows until three of them agree.
+"""Static and dynamic batching as perf_analyzer measures it: windows until three agree.
 
-One request is outstanding at a time. A window has a number of requests; nothing that
-is outstanding is dropped, because a window ends with an answer. The figures are those
-of the last three windows.
+Static: one request is outstanding at a time. Dynamic: several are, and the server makes
+batches of them. A window has a number of requests and ends with an answer; what is
+outstanding then is waited for, and belongs to no window. The figures are those of the
+last three windows.
 """
 
 from __future__ import annotations
@@ -25,11 +26,15 @@ STABLE_WINDOWS, STABILITY = 3, 0.1
 """So many windows in a row lie within this share of their mean, in rate and latency."""
 MOST_WINDOWS = 10
 PERCENTILES = (50, 90, 95, 99)
+REQUESTS_EACH = 8
+"""A window has so many requests for each that is outstanding, at least."""
+MOST_OUTSTANDING, LEAST_GAIN = 256, 0.05
+"""The search doubles what is outstanding until the rate rises by less than this."""
 
 
 @dataclass(frozen=True, slots=True)
-class StaticFigures:
-    """What requests of one size do, one at a time; times are milliseconds."""
+class LoadFigures:
+    """What requests of one size do; times are milliseconds."""
 
     batch: int
     per_s: float
@@ -38,6 +43,8 @@ class StaticFigures:
     """Column of perf_analyzer -> mean."""
     percentiles_ms: Mapping[int, float]
     is_stable: bool
+    concurrency: int = 1
+    """Requests outstanding."""
 
     @property
     def average_ms(self) -> float:
@@ -49,34 +56,50 @@ Time = Callable[[int, int], BatchTimes]
 """(samples of a request, requests) -> what they take."""
 
 
-def measure_static(time: Time, size: int, window_s: float = WINDOW_S) -> StaticFigures:
-    """Return the figures of one batch size."""
-    first = time(size, LEAST_REQUESTS)  # warms up, and says how many fit
-    fitting = int(window_s / max(fmean(first.seconds), 1e-6))
-    count = min(max(fitting, LEAST_REQUESTS), WINDOW_REQUESTS)
+def search_concurrency(measure: Callable[[int], LoadFigures]) -> list[LoadFigures]:
+    """Return figures of 1, 2, 4 … requests outstanding, until more of them bring no
+    more samples a second.
+    """
+    found = [measure(1)]
+    while found[-1].concurrency < MOST_OUTSTANDING:
+        found.append(measure(2 * found[-1].concurrency))
+        if found[-1].per_s < (1 + LEAST_GAIN) * found[-2].per_s:
+            break
+    return found
+
+
+def measure_load(
+    time: Time, size: int, window_s: float = WINDOW_S, concurrency: int = 1
+) -> LoadFigures:
+    """Return the figures of one batch size.
+
+    ``concurrency``: how many requests ``time`` has outstanding.
+    """
+    least = LEAST_REQUESTS if concurrency == 1 else REQUESTS_EACH * concurrency
+    first = time(size, least)  # warms up, and says how many fit
+    fitting = int(window_s * first.per_s)
+    count = min(max(fitting, least), max(WINDOW_REQUESTS, least))
     windows: list[BatchTimes] = []
     while len(windows) < MOST_WINDOWS and not is_stable(windows):
         windows.append(time(size, count))
     last = windows[-STABLE_WINDOWS:]
     latencies = sorted(s for window in last for s in window.seconds)
-    return StaticFigures(
+    return LoadFigures(
         batch=size,
-        per_s=size * len(latencies) / sum(latencies),
+        per_s=size * len(latencies) / sum(len(w.seconds) / w.per_s for w in last),
         steps_ms=average_steps(last, fmean(latencies) * 1e3),
         percentiles_ms={q: find_percentile(latencies, q) * 1e3 for q in PERCENTILES},
         is_stable=is_stable(windows),
+        concurrency=concurrency,
     )
 
 
 def is_stable(windows: Sequence[BatchTimes]) -> bool:
-    """Return whether the last three windows agree.
-
-    With one request at a time the rate is the latency's inverse.
-    """
+    """Return whether the last three windows agree."""
     if len(windows) < STABLE_WINDOWS:
         return False
     latencies = [fmean(one.seconds) for one in windows[-STABLE_WINDOWS:]]
-    rates = [1 / latency for latency in latencies]
+    rates = [one.per_s for one in windows[-STABLE_WINDOWS:]]
     return all(
         abs(value - fmean(values)) <= STABILITY * fmean(values)
         for values in (latencies, rates)

@@ -9,12 +9,13 @@ import pytest
 
 from pytest_mlperf.core.latency_breakdown import CLIENT_WAIT
 from pytest_mlperf.core.latency_breakdown import COLUMNS
-from pytest_mlperf.measure.static_batching import LEAST_REQUESTS
-from pytest_mlperf.measure.static_batching import MOST_WINDOWS
-from pytest_mlperf.measure.static_batching import WINDOW_REQUESTS
-from pytest_mlperf.measure.static_batching import StaticFigures
-from pytest_mlperf.measure.static_batching import is_stable
-from pytest_mlperf.measure.static_batching import measure_static
+from pytest_mlperf.measure.batching import LEAST_REQUESTS
+from pytest_mlperf.measure.batching import MOST_WINDOWS
+from pytest_mlperf.measure.batching import WINDOW_REQUESTS
+from pytest_mlperf.measure.batching import LoadFigures
+from pytest_mlperf.measure.batching import is_stable
+from pytest_mlperf.measure.batching import measure_load
+from pytest_mlperf.measure.batching import search_concurrency
 from pytest_mlperf.reporting.deployment_table import HEAD
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
@@ -54,7 +55,7 @@ def test_windows_are_measured_until_three_agree(
 ) -> None:
     """Within 10 %, ten at most; the figures are of the last three."""
     counts: list[int] = []
-    found = measure_static(repeat(windows, counts), 8)  # type: ignore[arg-type]
+    found = measure_load(repeat(windows, counts), 8)  # type: ignore[arg-type]
 
     assert len(counts) == 1 + used
     assert counts[0] == LEAST_REQUESTS
@@ -72,9 +73,32 @@ def test_a_window_has_fifty_requests_or_five_seconds(
 ) -> None:
     """Of slow requests it still has three."""
     counts: list[int] = []
-    measure_static(repeat([seconds] * 3, counts), 1)  # type: ignore[arg-type]
+    measure_load(repeat([seconds] * 3, counts), 1)  # type: ignore[arg-type]
 
     assert counts[1:] == [count] * 3
+
+
+def test_more_requests_are_outstanding_until_that_brings_nothing() -> None:
+    """A server that answers four at a time in 10 ms; a window has eight for each."""
+    asked: list[int] = []
+
+    def measure(outstanding: int) -> LoadFigures:
+        latency = 0.01 * max(1, outstanding / 4)
+
+        def time(size: int, count: int) -> BatchTimes:  # noqa: ARG001 - one shape
+            asked.append(count)
+            elapsed = count * latency / outstanding
+            return BatchTimes((latency,) * count, elapsed_s=elapsed)
+
+        return measure_load(time, 1, 0.05, outstanding)
+
+    found = search_concurrency(measure)
+
+    assert [one.concurrency for one in found] == [1, 2, 4, 8]
+    rates = [one.per_s for one in found]
+    assert rates == pytest.approx([100, 200, 400, 400])
+    assert found[-1].percentiles_ms[99] == pytest.approx(20)
+    assert min(asked[-3:]) == 64
 
 
 def test_less_than_three_windows_are_not_stable() -> None:
@@ -87,8 +111,8 @@ def test_less_than_three_windows_are_not_stable() -> None:
 def test_the_steps_sum_up_to_the_average() -> None:
     """An engine without a server only computes."""
     steps = dict.fromkeys((CLIENT_WAIT, *COLUMNS), 1000.0)
-    served = measure_static(lambda _, n: BatchTimes((0.008,) * n, steps), 1)
-    bare = measure_static(lambda _, n: BatchTimes((0.008,) * n), 1)
+    served = measure_load(lambda _, n: BatchTimes((0.008,) * n, steps), 1)
+    bare = measure_load(lambda _, n: BatchTimes((0.008,) * n), 1)
 
     assert list(served.steps_ms) == list(COLUMNS)
     assert served.average_ms == pytest.approx(8)
@@ -100,7 +124,7 @@ def test_the_table_has_the_columns_of_nvidias() -> None:
     """As CSV, and as Markdown under a configuration."""
     steps = dict.fromkeys(COLUMNS, 0.5)
     quantiles = {50: 3.0, 90: 4.0, 95: 5.0, 99: 6.0}
-    figures = StaticFigures(16, 2128.04, steps, quantiles, True)
+    figures = LoadFigures(16, 2128.04, steps, quantiles, True)
     rows = list(csv.reader(format_csv([figures]).splitlines()))
     text = format_markdown("Offline: bert", {"Precision": "FP16"}, [figures])
 
