@@ -10,9 +10,10 @@ HELP = "find the largest load of a cell, or its best settings"
 
 def list_actions() -> dict[str, ModuleType]:
     """Return the name of each action -> its module."""
+    from pytest_mlperf.commands.tuning import grid
     from pytest_mlperf.commands.tuning import peak
 
-    return {"peak": peak}
+    return {"grid": grid, "peak": peak}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from pytest_mlperf.commands.main import main
 from pytest_mlperf.core.load_trials import CONFIRMATION
 from pytest_mlperf.core.load_trials import LoadTrial
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine.system_file import load_system_file
 from pytest_mlperf.measure import expected
 from pytest_mlperf.tuning import peak_search
 from pytest_mlperf.tuning.peak_search import CONFIRMED
@@ -79,6 +82,7 @@ def test_other_scenarios_hear_what_to_expect(
     ("words", "why"),
     [
         (("peak", "resnet50"), "may be resnet50-"),
+        (("grid", "no.toml"), "No such file"),
         (("peak", "resnet51-server"), "should be the id of an item"),
         (("peak", "resnet50-server", "--mlperf-target-qps", "9"), "leave it out"),
     ],
@@ -93,3 +97,31 @@ def test_what_is_wrong_is_said_before_anything_runs(
     assert tune(tmp_path, *words) == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "reports").exists()
+
+
+def test_a_grid_is_searched_written_and_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last rung is a table; a journal cut off by a kill is gone on from."""
+    file, written = tmp_path / "grid.toml", tmp_path / "mine.toml"
+    text = 'cell = "resnet50-offline"\nseconds = 0.1\nkeep = 2\n[grid]\n'
+    file.write_text(text + "streams = [1]\nbatch = [1, 16, 64]\n")
+    code = tune(tmp_path, "grid", str(file), "--write", str(written))
+    first = capsys.readouterr().out
+    journal = tmp_path / "grid.journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:3]) + lines[3][:20])
+
+    again = tune(tmp_path, "grid", str(file))
+    second = capsys.readouterr().out
+
+    assert {code, again} <= {0, 1}  # 1: others use the CPUs
+    assert len(lines) == 1 + 3 + 2  # header, three short runs, two longer ones
+    assert "the last of 3 combinations" in first
+    assert "2 runs are in" in second
+    assert len(re.findall(r"batch=\d+, [0-9.]+ s: ", second)) == 3
+    tuned = load_system_file(written).tuning
+    best = re.search(r"best: streams=1 batch=(\d+)", first)
+    assert best is not None
+    settings = tuned.lookup("resnet50", "", Scenario.OFFLINE, "null")
+    assert settings == {"streams": 1, "batch": int(best[1])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_mlperf.api import registry
@@ -38,14 +39,24 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
             )  # fmt: skip
 
 
-def read_run_options(arguments: argparse.Namespace) -> Options:
-    """Return the options that were given; ``ValueError`` says what to change."""
+def read_run_options(
+    arguments: argparse.Namespace, more: Mapping[str, str] | None = None
+) -> Options:
+    """Return the options that were given; ``ValueError`` says what to change.
+
+    ``more``: name -> text of options from elsewhere, which count more.
+    """
     given: dict[str, Given] = {}
     for name, spec in SPECS.items():
         value = getattr(arguments, spec.dest, None)
         if value is not None:
             text = ",".join(value) if isinstance(value, list) else value
             given[name] = Given(text, spec.flag, is_typed=True)
+    for name, text in (more or {}).items():
+        if name not in SPECS or name in LEFT_OUT:
+            legal = [one for one in SPECS if one not in LEFT_OUT]
+            raise ValueError(f"no run has the option {name}.{suggest(name, legal)}")
+        given[name] = Given(text, f"{name} in the grid's file", is_typed=True)
     installed = {one: one for one in registry.names("benchmark")} | registry.aliases()
     here = Path.cwd()
     return Options.from_given(given, here=here, root=here, installed=installed)

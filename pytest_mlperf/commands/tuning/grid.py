@@ -1,0 +1,163 @@
+"""``pytest-mlperf tune grid FILE.toml``: the best of many combinations of settings."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_mlperf.commands.tuning.measuring import Measuring
+    from pytest_mlperf.core.cell import Cell
+    from pytest_mlperf.tuning.grid_file import Grid
+    from pytest_mlperf.tuning.grid_file import Point
+    from pytest_mlperf.tuning.journal import GridRun
+    from pytest_mlperf.tuning.journal import Journal
+
+HELP = (
+    "the best of many combinations of a cell's settings, by successive halving; a "
+    "search that was killed goes on where it was"
+)
+FOUND, NOT_FOUND, REFUSED = 0, 1, 2
+"""Exit codes: a best one; none that runs, or others used the CPUs; wrong arguments."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    # Imported here: other commands need no plugin option.
+    from pytest_mlperf.commands.shared.run_options import add_run_options
+
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.toml",
+        help="the grid; docs/reference/tuning.md",
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="begin anew, whatever the journal has"
+    )
+    parser.add_argument(
+        "--exhaustive", action="store_true",
+        help="run every combination as long as the last ones, to compare with",
+    )  # fmt: skip
+    parser.add_argument(
+        "--write", type=Path, metavar="SYSTEM.toml",
+        help="write the best settings as a new system file's [tuning]",
+    )  # fmt: skip
+    add_run_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Search, print a table of the last runs and return the exit code."""
+    from pytest_mlperf.commands.shared.run_options import read_run_options
+    from pytest_mlperf.commands.tuning.measuring import FAILURES
+    from pytest_mlperf.commands.tuning.measuring import open_measuring
+    from pytest_mlperf.tuning.grid_file import Grid
+
+    try:
+        grid = Grid.read(arguments.file)
+        if arguments.write and arguments.write.exists():
+            raise ValueError(f"--write {arguments.write} exists; name a new file")
+        for point in grid.points:  # a wrong value is said before anything runs
+            read_run_options(arguments, {**grid.options, **dict(point)})
+        options = read_run_options(arguments, grid.options)
+        with open_measuring(options) as measuring:
+            return search(arguments, measuring, grid)
+    except FAILURES as error:
+        sys.stderr.write(f"pytest-mlperf tune grid: {error}\n")
+        return REFUSED
+
+
+def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> int:
+    """Run the grid's rungs, print and write the best; return the exit code."""
+    from pytest_mlperf.commands.shared.run_options import find_cell
+    from pytest_mlperf.commands.shared.run_options import read_run_options
+    from pytest_mlperf.measure.grid import GridRuns
+    from pytest_mlperf.measure.peak_trials import has_peak
+    from pytest_mlperf.tuning.halving import Rung
+    from pytest_mlperf.tuning.halving import halve
+    from pytest_mlperf.tuning.halving import plan_rungs
+    from pytest_mlperf.tuning.journal import Journal
+
+    session = measuring.session
+    cell = find_cell(session.options, grid.cell)
+    runs = GridRuns(
+        session, measuring.runner, measuring.placement, cell,
+        lambda point: read_run_options(arguments, {**grid.options, **dict(point)}),
+    )  # fmt: skip
+    if has_peak(cell.rule) and runs.plan(grid.points[0]).tuning.target_qps is None:
+        raise ValueError(
+            f"{cell.id} is compared at one load; give target_qps in [options], such as "
+            f"the one that pytest-mlperf tune peak {cell.id} finds"
+        )
+    options = {k: v for k, v in session.options.as_dict().items() if k != "reports"}
+    header = {
+        "grid": grid.digest, "system": session.system.name, "cell": cell.id,
+        "options": options,
+    }  # fmt: skip
+    path = arguments.file.with_suffix(".journal.jsonl")
+    if arguments.again:
+        path.unlink(missing_ok=True)
+    journal = Journal.open(path, header)
+    if journal.runs:
+        measuring.tell(f"{len(journal.runs)} runs are in {path}")
+    rungs = plan_rungs(len(grid.points), grid.seconds, grid.keep)
+    if arguments.exhaustive:
+        rungs = (Rung(rungs[-1].seconds, 1),)
+    ranked = halve(grid.points, rungs, partial(score, measuring, runs.run, journal))
+    if not ranked:
+        measuring.tell("no combination runs; the journal has the reasons")
+        return NOT_FOUND
+    final = [found for p, _ in ranked if (found := journal.find(p, rungs[-1].seconds))]
+    return report(arguments, measuring, grid, final, cell)
+
+
+def score(
+    measuring: Measuring,
+    run_point: Callable[[Point, float], GridRun],
+    journal: Journal,
+    point: Point,
+    seconds: float,
+) -> float | None:
+    """Return the score of a run that is in the journal, or is made now."""
+    from pytest_mlperf.tuning.grid_file import format_point
+
+    found = journal.find(point, seconds)
+    if found is None:
+        found = run_point(point, seconds)
+        journal.add(found)
+        measuring.tell(f"{format_point(point)}, {seconds:g} s: {found.figure}")
+    return found.score
+
+
+def report(
+    arguments: argparse.Namespace,
+    measuring: Measuring,
+    grid: Grid,
+    final: list[GridRun],
+    cell: Cell,
+) -> int:
+    """Print the last rung, best first, and write the best; return the exit code."""
+    from pytest_mlperf.machine.cpu_usage import QUIET
+    from pytest_mlperf.measure.tuned_system import write_system_file
+    from pytest_mlperf.tuning.grid_file import format_point
+
+    best = final[0]
+    width = max(len(format_point(one.point)) for one in final)
+    measuring.tell(f"{cell.id}, the last of {len(grid.points)} combinations:")
+    for one in final:
+        measuring.tell(f"  {format_point(one.point):{width}}  {one.figure}")
+    measuring.tell(f"best: {format_point(best.point)}")
+    if arguments.write:
+        system = measuring.session.system
+        left_out = write_system_file(arguments.write, system, grid, best, cell)
+        measuring.tell(f"written: {arguments.write}; see it used with --mlperf-system")
+        for name in left_out:
+            measuring.tell(f"  {name} is no key of a system file's [tuning]: give it")
+    if max(one.others_share for one in final) > QUIET:
+        share = f"{max(one.others_share for one in final):.0%}"
+        measuring.tell(f"noisy neighbour: other programs used {share} of the CPUs")
+        return NOT_FOUND
+    return FOUND
