@@ -175,9 +175,54 @@ def another_encoding(data: bytes, rng: random.Random) -> bytes:
     return data.decode().encode(name)
 
 
+OF_OTHER_KINDS = {
+    "Offline": ("result_perf_constraints_met", "requested_server_ttft_latency"),
+    "Server": ("result_samples_per_second", "early_stopping_latency_ss"),
+    "SingleStream": ("result_samples_per_second", "requested_offline_expected_qps"),
+    "MultiStream": ("early_stopping_latency_ss", "result_scheduled_samples_per_sec"),
+}
+"""Scenario -> keys that LoadGen writes in other scenarios' logs."""
+
+
+def a_key_of_another_kind(data: bytes, rng: random.Random) -> bytes:
+    """A value that LoadGen never wrote in a run of this scenario."""
+    records = read(data)
+    values = {record["key"]: record["value"] for record in records}
+    made = json.loads(json.dumps(records[0]))
+    key = rng.choice(OF_OTHER_KINDS[values["effective_scenario"]])
+    made |= {"key": key, "value": True if key.endswith("met") else 1_000_000}
+    records.insert(rng.randrange(len(records) + 1), made)
+    return write(records)
+
+
+def an_end_that_was_passed(data: bytes, rng: random.Random) -> bytes:
+    """Fewer queries allowed than were issued; Offline issues one."""
+    records = read(data)
+    values = {record["key"]: record["value"] for record in records}
+    if values["effective_scenario"] == "Offline":
+        return without_a_line(data, rng)
+    for record in records:
+        if record["key"].endswith("_max_query_count"):
+            record["value"] = rng.randint(1, 64)
+    return write(records)
+
+
+def a_sample_twice(data: bytes, rng: random.Random) -> bytes:
+    """A loaded set of the same size with one sample less."""
+    records = read(data)
+    for record in records:
+        if record["key"] == "loaded_qsl_set":
+            listed = record["value"]
+            # MultiStream repeats the first seven.
+            place = rng.randrange(8, len(listed) - 8)
+            listed[place] = listed[place + 1]
+    return write(records)
+
+
 DAMAGE: tuple[Change, ...] = (
     cut, without_a_line, a_line_twice, a_line_cut, a_foreign_line, another_type,
-    another_value, a_second_run, another_encoding,
+    another_value, a_second_run, another_encoding, a_key_of_another_kind,
+    an_end_that_was_passed, a_sample_twice,
 )  # fmt: skip
 
 
@@ -208,12 +253,32 @@ def another_verdict(data: bytes, rng: random.Random) -> bytes:
     return data[: yes.start()] + wrong + data[yes.end() :]
 
 
+def a_label_of_another_kind(data: bytes, rng: random.Random) -> bytes:
+    """A line that LoadGen writes in the summary of another scenario, or of tokens."""
+    labels = [b"Samples per second", b"Completed samples per second"]
+    labels += [b"ttft_latency (ns)", b"tpot_latency (ns)", b"Tokens per second"]
+    foreign = [x for x in labels if not re.search(rb"(?m)^%s *:" % re.escape(x), data)]
+    made = rng.choice(foreign) + b" : 100000000\n"
+    return data.replace(b"Result is", made + b"Result is", 1)
+
+
+def another_notation(data: bytes, rng: random.Random) -> bytes:
+    """A number that Python reads, and LoadGen does not write."""
+    numbers = list(re.finditer(rb"latency \(ns\) *: (\d{2,})", data))
+    chosen = rng.choice(numbers)
+    text = chosen[1].decode()
+    wide = "".join(chr(0xFF10 + int(x)) for x in text)
+    written = rng.choice((f"{text[0]}_{text[1:]}", wide, f"+{text}", f"{text}."))
+    return data[: chosen.start(1)] + written.encode() + data[chosen.end(1) :]
+
+
 def twice(data: bytes, _: random.Random) -> bytes:
     return data + data
 
 
 SUMMARY_DAMAGE: tuple[Change, ...] = (
     cut, without_a_label, another_number, another_verdict, twice, another_encoding,
+    a_label_of_another_kind, another_notation,
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
+from pytest_mlperf.core.checks.context import compute_final_s
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import PERFORMANCE
 from pytest_mlperf.core.checks.rule_check import check
@@ -214,9 +215,12 @@ def find_wrong_loads(run: JudgedRun) -> Iterator[Contradiction]:
     wanted, loaded = min(set_size, total), sum(one.size for one in sets)
     if run.mode is Mode.ACCURACY:
         wanted = min(log.get("effective_accuracy_sample_count", total), total)
-    if not wanted == loaded == log.covered:
+    # After accuracy mode a set is loaded again for performance mode.
+    again = min(set_size, total) if log.both_modes else 0
+    if not wanted == loaded - again == log.covered:
         found = f"{loaded:,} samples loaded, {log.covered:,} of them different"
-        yield Contradiction(found, f"{wanted:,}", where)
+        required = f"{wanted:,}" + (f" and {again:,} again" if again else "")
+        yield Contradiction(found, required, where)
 
 
 def remove_padding(log: Log, one: Loaded) -> Loaded:
@@ -225,6 +229,23 @@ def remove_padding(log: Log, one: Loaded) -> Loaded:
     if log.get("effective_scenario") == "MultiStream":
         padding = log.integer("effective_samples_per_query") - 1
     return replace(one, size=one.size - padding)
+
+
+def find_wrong_ends(run: JudgedRun) -> Iterator[Contradiction]:
+    """Yield the limits that the run passed, at which LoadGen would have ended it."""
+    log, issued = run.log, run.queries
+    key = "effective_max_query_count"
+    most = log.integer(key)
+    if most and issued > most:
+        yield Contradiction(f"{key} {most:,}", f"0, or {issued:,}", log.where(key))
+    key = "effective_max_duration_ms"
+    most = log.integer(key)
+    # Offline's one query may take any time; a stream's last one is waited for.
+    if most and run.scenario is not Scenario.OFFLINE:
+        took = compute_final_s(run) - log.integer("result_max_latency_ns") / 1e9
+        if took > most / 1000 + 1:
+            required = f"0, or at least {took * 1000:,.0f} ms"
+            yield Contradiction(f"{key} {most:,}", required, log.where(key))
 
 
 @check("generated_queries", modes=PERFORMANCE)
@@ -251,5 +272,6 @@ def generated_queries(run: JudgedRun) -> Outcome:
     if issued > made or (issued < made and run.scenario not in STREAMS):
         required = f"{made:,}, from generated_query_count"
         wrong = wrong or Contradiction(f"{key} {issued:,}", required, log.where(key))
+    wrong = wrong or next(find_wrong_ends(run), None)
     found = f"{issued:,} queries of {each:,} samples"
     return check_contradiction(wrong, found, log.where("generated_query_count"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from collections.abc import Iterator
+from itertools import chain
 
 from pytest_mlperf.core.checks.consistency import REMEDY
 from pytest_mlperf.core.checks.consistency import Contradiction
@@ -17,8 +19,10 @@ from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.logs.summary import UNUSED_BOUNDS
 from pytest_mlperf.core.logs.summary import list_expected_lines
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
 
 ROUNDED = frozenset(
     {
@@ -34,10 +38,13 @@ WRAPPED = re.compile(
     r"{1,2}"
 )
 """Of the whole latency, or of first token and time per token."""
+TOKEN_BOUND_NS = 100_000_000
+"""Of the first token and of each: loadgen/test_settings.h, where nothing sets them."""
 ALLOCATION = "Logging allocation detected: "
 FEW_ALLOCATIONS = 8
 """Of these warnings, one a thread; fewer lost none in any official log."""
 TWO_PLACES = 0.00501
+NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?(e[+-]?\d{1,3})?", re.ASCII)
 RESULT = re.compile(r"result_.*latency_ns")
 
 
@@ -62,13 +69,15 @@ def summary_agrees(run: JudgedRun) -> Outcome:
         for label in line.labels
     ]
     pairs = [(label, key) for label, key in pairs if label in log.summary]
+    alone = [pair for pair in pairs if pair[1] not in log.values]
+    pairs = [pair for pair in pairs if pair[1] in log.values]
     differ = [pair for pair in pairs if not is_alike(log, *pair)]
     measured = [key for _, key in pairs if RESULT.fullmatch(key)]
     apart = [key for _, key in differ if RESULT.fullmatch(key)]
     if 2 * len(apart) > len(measured):
         found = f"{len(apart)} of {len(measured)} latencies unlike those in {DETAIL}"
         raise LogError(log.folder / SUMMARY, 0, found, "the files of one run", REMEDY)
-    wrong = next(find_wrong_notes(log), None)
+    wrong = next(chain(find_wrong_bounds(run, alone), find_wrong_notes(log)), None)
     if differ:
         label, key = differ[0]
         where = f"{SUMMARY}:{log.summary_lines[label]}"
@@ -89,6 +98,26 @@ def may_lose_warnings(log: Log) -> bool:
     """
     texts = (event.text for event in log.warnings)
     return sum(text.startswith(ALLOCATION) for text in texts) >= FEW_ALLOCATIONS
+
+
+def find_wrong_bounds(
+    run: JudgedRun, pairs: Iterable[tuple[str, str]]
+) -> Iterator[Contradiction]:
+    """Yield the bounds of tokens that LoadGen cannot have had where it uses none.
+
+    ``pairs``: label and key. LoadGen takes them from mlperf.conf's Server scenario, or
+    has its own; so do all 350 official logs with such lines.
+    """
+    server = run.round.find(run.rule.benchmark, run.rule.target, Scenario.SERVER)
+    bounds = (server.ttft_ns, server.tpot_ns) if server else (None, None)
+    of_round = dict(zip(UNUSED_BOUNDS, bounds, strict=True))
+    for label, key in pairs:
+        legal = [str(x) for x in (of_round[key], TOKEN_BOUND_NS) if x is not None]
+        if run.log.summary[label] not in legal:
+            required = f"{' or '.join(legal)}, by mlperf.conf or LoadGen's default"
+            where = f"{SUMMARY}:{run.log.summary_lines[label]}"
+            found = f"{label} {run.log.summary[label][:40]}"
+            yield Contradiction(found, required, where)
 
 
 def find_wrong_notes(log: Log) -> Iterator[Contradiction]:
@@ -117,10 +146,9 @@ def is_alike(log: Log, label: str, key: str) -> bool:
         return text == value.strip() or not (text + value).isascii()
     if type(value) is int and text.isascii() and text.removeprefix("-").isdigit():
         return len(text) <= 20 and int(text) == value
-    try:
-        number = float(text)
-    except ValueError:
+    if not NUMBER.fullmatch(text):
         return False
+    number = float(text)
     # LoadGen rounds some to two places, and all to the six digits of the detail log.
     room = TWO_PLACES if key in ROUNDED else 0.0
     return bool(abs(number - value) <= room + SIX_DIGITS * abs(value))

@@ -17,6 +17,7 @@ from pytest_mlperf.core.logs.dialect import read_dialect
 from pytest_mlperf.core.logs.keys import KINDS
 from pytest_mlperf.core.logs.keys import PER_SET
 from pytest_mlperf.core.logs.keys import ValueKind
+from pytest_mlperf.core.logs.keys import find_foreign_key
 from pytest_mlperf.core.logs.keys import find_later_key
 from pytest_mlperf.core.logs.keys import list_required_keys
 from pytest_mlperf.core.logs.lines import LogError
@@ -84,7 +85,8 @@ class Detail:
         self.first_ms, self.last_ms = 0.0, 0.0
         self._again: tuple[str, int] | None = None
         self._unknown = 0
-        self._started: set[str] = set()
+        self.started: set[str] = set()
+        """Of ``STARTS``: the modes that began."""
         self._texts: list[str] = []
 
     def take(self, number: int, text: str) -> None:
@@ -97,7 +99,8 @@ class Detail:
             found = f"{text[:40]!r}"
             required = f"a line that begins {MARKER!r}"
             raise LogError(self.path, number, found, required)
-        record = parse_json(self.path, number, text[len(MARKER) :].lstrip(" \t"))
+        text = self.sets.shorten(text[len(MARKER) :].lstrip(" \t"))
+        record = parse_json(self.path, number, text)
         self.last = number
         try:
             key, value, meta = record["key"], record["value"], record["metadata"]
@@ -144,9 +147,9 @@ class Detail:
         elif isinstance(value, list | dict):
             value = len(value)
         if key == "generic_message" and value in STARTS:
-            if value in self._started:
+            if value in self.started:
                 raise LogError(self.path, number, f"{value!r} again", "one run a file")
-            self._started.add(value)
+            self.started.add(value)
         if key in self.values:
             self._repeated(number, key, kind)
         if key in PER_SET:
@@ -180,8 +183,8 @@ class Detail:
         dialect = self._read_dialect()
         mode = self.values.get("effective_test_mode")
         # A log that calls itself another mode's is an accuracy run's all the same.
-        self.ran = mode != ACCURACY_ONLY and self._started != {STARTS[1]}
-        if self.ran and not self._started:
+        self.ran = mode != ACCURACY_ONLY and self.started != {STARTS[1]}
+        if self.ran and not self.started:
             found, required = "a run that did not start", f"{STARTS[0]!r}"
             raise LogError(self.path, self.last, found, required)
         if self._again and self.ran and mode == "PerformanceOnly":
@@ -197,6 +200,9 @@ class Detail:
         if missing := wanted - self.values.keys():
             found = f"the end of the log without {min(missing)}"
             raise LogError(self.path, self.last, found, "a finished run's log")
+        if foreign := find_foreign_key(self.values, wanted):
+            required = "no such key: LoadGen writes it in runs of another kind"
+            raise LogError(self.path, self.lines[foreign], foreign, required)
 
     def _read_dialect(self) -> LogDialect:
         """Return the LoadGen; ``LogError`` where the log is of no such LoadGen."""

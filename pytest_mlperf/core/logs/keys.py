@@ -206,6 +206,16 @@ IN_EVERY_LOG = frozenset(
     }
 )
 """Of these, what a log of any mode and scenario has."""
+OPTIONAL = frozenset(
+    {
+        "generic_message",
+        "result_invalid_reason",
+        "requested_use_token_latencies",
+        "result_inferred_completed_tokens_per_second",
+        "result_inferred_tokens_per_second",
+    }
+)
+"""What a log may have and need not."""
 
 
 @lru_cache(maxsize=512)
@@ -241,3 +251,13 @@ def find_later_key(
         if key in values and not dialect.has(trait):
             return key, trait
     return None
+
+
+def find_foreign_key(values: Mapping[str, Any], required: frozenset[str]) -> str | None:
+    """Return a key that LoadGen writes in runs of another kind only; None without.
+
+    ``required``: all of this kind's. Keys that no LoadGen is known to write are none of
+    another kind. No official log has a foreign key.
+    """
+    known = (key for key in values if key in KINDS and key not in OPTIONAL)
+    return next((key for key in known if key not in required), None)

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_mlperf.core.logs.accuracy import read_accuracy
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.logs.detail import DETAIL
+from pytest_mlperf.core.logs.detail import STARTS
 from pytest_mlperf.core.logs.detail import Event
 from pytest_mlperf.core.logs.detail import read_detail
 from pytest_mlperf.core.logs.dialect import LogDialect
@@ -26,6 +27,7 @@ from pytest_mlperf.core.logs.summary import SUMMARY
 from pytest_mlperf.core.logs.summary import list_expected_lines
 from pytest_mlperf.core.logs.summary import read_summary
 
+BOTH_MODES = "SubmissionRun"
 SIX_DIGITS = 2e-5
 """Relative: LoadGen logs real numbers with six digits, and two are compared."""
 
@@ -69,6 +71,8 @@ class Log:
     """How many the summary's last lines count."""
     times_ms: tuple[float, float]
     """The earliest and the latest ``time_ms``, or 0."""
+    both_modes: bool = False
+    """LoadGen's SubmissionRun: accuracy mode, and then performance mode."""
 
     @classmethod
     def read(cls, folder: Path) -> Log:
@@ -93,6 +97,8 @@ class Log:
             summary.warnings,
             summary.errors,
             (detail.first_ms, detail.last_ms),
+            detail.started == {*STARTS}
+            and detail.values["effective_test_mode"] == BOTH_MODES,
         )
 
     @property

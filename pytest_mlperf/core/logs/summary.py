@@ -10,9 +10,12 @@ import re
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.logs.keys import RESULTS
 from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.lines import read_lines
@@ -92,6 +95,10 @@ TOKENS = {
 }
 
 
+UNUSED_BOUNDS = ("requested_server_ttft_latency", "requested_server_tpot_latency")
+"""In the summary of any run with token latencies, and in Server's detail log alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """One line of the summary: any of its spellings, and the key that it repeats."""
@@ -117,7 +124,23 @@ class Summary:
 
 def list_expected_lines(detail: Mapping[str, Any]) -> tuple[Labelled, ...]:
     """Return the lines that the summary of a performance run has."""
-    return tuple(line for line in _list_lines(detail) if line.key in detail)
+    return tuple(
+        line
+        for line in _list_lines(detail)
+        if line.key in detail or line.key in UNUSED_BOUNDS
+    )
+
+
+@lru_cache(maxsize=1)
+def list_all_labels() -> frozenset[str]:
+    """Return the labels of results and settings that LoadGen writes in any scenario."""
+    kinds = (
+        {"requested_scenario": scenario, "requested_use_token_latencies": tokens}
+        for scenario in RESULTS
+        for tokens in (True, False)
+    )
+    lines = chain.from_iterable(map(_list_lines, kinds))
+    return frozenset(label for line in lines for label in line.labels)
 
 
 def _list_lines(detail: Mapping[str, Any]) -> Iterator[Labelled]:
@@ -181,6 +204,12 @@ def read_summary(path: Path, wanted: tuple[Labelled, ...]) -> Summary:
         if line.needed and not any(label in fields for label in line.labels):
             found_text = f"no {line.labels[0]!r} line"
             raise LogError(path, number, found_text, "LoadGen's whole summary")
+    expected = {label for line in wanted for label in line.labels}
+    foreign = (fields.keys() & list_all_labels()) - expected if wanted else ()
+    if foreign:
+        label = min(foreign, key=places.__getitem__)
+        required = "no such line: LoadGen has none in a run of this kind"
+        raise LogError(path, places[label], f"a line {label!r}", required)
     if warned is None or errors is None:
         found_text = "the end of the summary without its count of errors"
         required = "'No errors encountered during test.'"

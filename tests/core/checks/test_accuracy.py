@@ -151,3 +151,28 @@ def test_only_multistream_asks_a_sample_twice(
     found = verdict(folder, scenario, Mode.ACCURACY, context)
 
     assert twice == ("whole_dataset" in failed(found))
+
+
+def test_both_modes_in_one_log_hold_a_whole_accuracy_run(tmp_path: Path) -> None:
+    """LoadGen's own SubmissionRun: accuracy mode, and performance mode after it."""
+    folder = logs.real(tmp_path, "Offline", "SubmissionRun", min_query_count=1024)
+    logs.score(folder, "accuracy=76.456%, good=1, total=1024")
+    found = verdict(folder, "Offline", Mode.ACCURACY, Context(dataset_total=1024))
+
+    assert failed(found) <= {"dataset_size"}
+    assert named(found, "test_mode").found.startswith("SubmissionRun: accuracy mode")
+
+
+def test_an_accuracy_log_with_a_borrowed_start_has_no_second_mode(
+    tmp_path: Path,
+) -> None:
+    """A line that performance mode began does not make one of it."""
+    change = {
+        f"{kind}_test_mode": "SubmissionRun" for kind in ("requested", "effective")
+    }
+    folder = logs.accuracy(tmp_path, change=change)
+    detail = folder / "mlperf_log_detail.txt"
+    begun = logs.line("generic_message", "Starting performance mode")
+    detail.write_text(detail.read_text() + begun)
+
+    assert verdict(folder, "Offline", Mode.ACCURACY, EMBEDDED).outcome == "ERROR"

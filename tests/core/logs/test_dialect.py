@@ -103,12 +103,16 @@ def test_a_rounds_seeds_in_an_older_rounds_loadgen_are_refused(
 
 
 def lose_key(folder: Path, key: str) -> None:
-    """Remove a key's line from a detail log."""
+    """Remove a key's line from a detail log, and from the summary if it is there."""
     path = folder / "mlperf_log_detail.txt"
     lines = path.read_text().splitlines(keepends=True)
     rest = [line for line in lines if f'"key": "{key}"' not in line]
     assert len(rest) == len(lines) - 1
     path.write_text("".join(rest))
+    summary = folder / "mlperf_log_summary.txt"
+    label = f"{key.removeprefix('effective_')} : "
+    lines = summary.read_text().splitlines(keepends=True)
+    summary.write_text("".join(x for x in lines if not x.startswith(label)))
 
 
 @pytest.mark.parametrize(
