@@ -103,8 +103,11 @@ class ExportedModel:
 
     files: tuple[Path, ...]
     differences: Mapping[str, float]
-    """Output -> largest difference as a share of the output's largest value."""
+    """Output -> largest difference as a share of the output's largest value; empty
+    where it could not be run here."""
     tolerance: float
+    note: str = ""
+    """What the user should know of it."""
 
 
 @runtime_checkable

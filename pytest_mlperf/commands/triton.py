@@ -17,12 +17,11 @@ from pytest_mlperf.core.errors import RunRefused
 
 HELP = "write a benchmark's model as a Triton model repository"
 WRITTEN, REFUSED = 0, 2
-FORMATS = ("onnx",)
+FORMATS: dict[str, dict[str, str]] = {"onnx": {}, "trt": {"backend": "tensorrt"}}
+"""NVIDIA's name of a format -> the options that it means."""
 NOT_WRITTEN = {
     "ts-trace": "the benchmarks' models are ONNX files, which TorchScript cannot trace",
     "ts-script": "the benchmarks' models are ONNX files, which TorchScript cannot read",
-    "trt": "a plan runs on the GPU that built it alone; export onnx with "
-    "--options accelerator=trt, and Triton builds the plan",
 }
 """Formats of NVIDIA's scripts -> why they are not written."""
 
@@ -38,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--format", "--dense-format", metavar="NAME",
         default=os.environ.get("FORMAT") or "onnx",
-        help="onnx (default; FORMAT in the environment counts too); of a recommender "
-        "the dense model's",
+        help="onnx (default) or trt, a TensorRT plan for this machine's GPU; of a "
+        "recommender the dense model's. FORMAT in the environment counts too",
     )  # fmt: skip
     export.add_argument(
         "--precision", "--model-precision", metavar="NAME",
@@ -94,13 +93,16 @@ def export(arguments: argparse.Namespace) -> list[str]:
     if why := NOT_WRITTEN.get(arguments.format):
         raise ValueError(f"--format {arguments.format}: {why}")
     if arguments.format not in FORMATS:
-        raise ValueError(f"--format {arguments.format}, but should be onnx")
+        raise ValueError(
+            f"--format {arguments.format}, but should be one of {', '.join(FORMATS)}"
+        )
     if arguments.sparse_format != "hps":
         raise ValueError(
             f"--sparse-format {arguments.sparse_format}, but should be hps: no "
             "TensorFlow model is written"
         )
     pairs = dict(parse_pairs(arguments.options) if arguments.options else ())
+    pairs = {**FORMATS[arguments.format], **pairs}
     benchmark = registry.benchmark(arguments.benchmark)
     if "tensors" not in benchmark.takes:
         raise ValueError(
@@ -130,4 +132,4 @@ def export(arguments: argparse.Namespace) -> list[str]:
         f"model's (allowed: {made.tolerance:.2%})"
         for output, share in made.differences.items()
     ]
-    return lines
+    return [*lines, made.note] if made.note else lines

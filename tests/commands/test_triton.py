@@ -10,6 +10,7 @@ import pytest
 
 from pytest_mlperf.benchmarks.files import EMBEDDED
 from pytest_mlperf.commands.main import main
+from pytest_mlperf.engines.tensorrt.library import find_library
 
 
 def test_a_model_repository_is_written_and_compared(
@@ -40,8 +41,7 @@ def test_a_model_repository_is_written_and_compared(
     ("words", "problem"),
     [
         (["bert", "--format", "ts-trace"], "TorchScript cannot trace"),
-        (["bert", "--format", "trt"], "a plan runs on the GPU that built it"),
-        (["bert", "--format", "savedmodel"], "but should be onnx"),
+        (["bert", "--format", "savedmodel"], "but should be one of onnx, trt"),
         (["bert", "--options", "max_batch=4"], "Did you mean 'max_batch_size'"),
         (["llama3.1-8b"], "takes prompts"),
         (["brett"], "Did you mean 'bert'"),
@@ -89,3 +89,25 @@ def test_a_recommender_is_an_ensemble_by_the_words_of_nvidias_deployment(
     assert store["maxnum_catfeature_query_per_table_per_sample"].count(3) == 2
     rows = np.load(tmp_path / "sparse/1/tables.npy")
     assert rows.shape == (8228, store["embedding_vecsize_per_table"][0])
+
+
+def test_a_plan_is_built_where_tensorrt_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The configuration names backend and file; elsewhere the remedy is said."""
+    words = ["triton", "export", "resnet50", "--format", "trt", "--to", str(tmp_path)]
+    code = main([*words, "--options", "max_batch_size=4,capture_cuda_graph=1"])
+    said = capsys.readouterr()
+    if find_library() is None:
+        assert code == 2
+        assert "pip install" in said.err
+        return
+    config = (tmp_path / "resnet50" / "config.pbtxt").read_text()
+
+    assert code == 0
+    assert (tmp_path / "resnet50/1/model.plan").stat().st_size > 1 << 20
+    assert not (tmp_path / "resnet50/1/model.onnx").exists()
+    assert 'backend: "tensorrt"' in config
+    assert 'default_model_filename: "model.plan"' in config
+    assert "cuda { graphs: true }" in config
+    assert "not compared with its source" in said.out

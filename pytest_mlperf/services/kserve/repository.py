@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.embedded_server import ExportedModel
+from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import WritesOnnx
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
@@ -28,6 +31,7 @@ from pytest_mlperf.services.kserve.tensors import DATATYPES
 WRITER = "onnxruntime"
 """The engine that writes ONNX files in other precisions."""
 VERSION = "1"
+ONNX, PLAN = "model.onnx", "model.plan"
 TOLERANCES = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.3}
 """Precision -> how far an output may be from the source model's, as a share of that
 output's largest value. NVIDIA's scripts allow 5 of about 10 (BERT's logits)."""
@@ -55,13 +59,16 @@ def export_model(
     folder = repository / (name if tables is None else ensemble.DENSE)
     version = folder / VERSION
     version.mkdir(parents=True, exist_ok=True)
-    path = version / "model.onnx"
-    writer = registry.load("engine", WRITER)
-    if not isinstance(writer, WritesOnnx):
-        raise BuildFailed(f"the engine {WRITER} writes no ONNX files; update it")
-    writer.write_onnx(model, precision, path)
-    differences = compare_models(model, path, precision, pick_batches(workload))
-    inputs, outputs = read_specs(path, model.outputs)
+    path = version / (PLAN if deployment.backend == "tensorrt" else ONNX)
+    differences: dict[str, float] = {}
+    note = ""
+    if deployment.backend == "tensorrt":
+        note = write_plan(workload, precision, deployment.max_batch_size, path)
+        inputs, outputs = read_specs(model.path, model.outputs)
+    else:
+        write_onnx(model, precision, path)
+        differences = compare_models(model, path, precision, pick_batches(workload))
+        inputs, outputs = read_specs(path, model.outputs)
     files = [folder / "config.pbtxt", path]
     text = format_config(folder.name, deployment, inputs, outputs)
     files[0].write_text(text, "utf-8")
@@ -76,7 +83,36 @@ def export_model(
         files.append(
             ensemble.write_ensemble(repository / name, tables, deployment, specs)
         )
-    return ExportedModel(tuple(files), differences, find_tolerance(precision))
+    return ExportedModel(tuple(files), differences, find_tolerance(precision), note)
+
+
+def write_onnx(model: ModelFile, precision: str, path: Path) -> None:
+    """Write the model in a precision; raises ``BuildFailed``."""
+    writer = registry.load("engine", WRITER)
+    if not isinstance(writer, WritesOnnx):
+        raise BuildFailed(f"the engine {WRITER} writes no ONNX files; update it")
+    writer.write_onnx(model, precision, path)
+
+
+def write_plan(
+    workload: TensorWorkload, precision: str, max_batch_size: int, path: Path
+) -> str:
+    """Build the TensorRT engine's plan for this machine; return what it is.
+
+    Batches of 1 to ``max_batch_size`` fit, and sequences as long as the workload's.
+    Inputs and outputs are those of the source model. Raises ``BuildFailed``.
+    """
+    provider = registry.load("engine", "tensorrt")
+    with tempfile.TemporaryDirectory(prefix="pytest-mlperf-plan-") as cache:
+        request = BuildRequest(workload, precision, Path(cache), batch=max_batch_size)
+        build = provider.build(request)
+        assert build.path is not None, "a build of TensorRT is a plan"
+        shutil.copyfile(build.path, path)
+    return (
+        f"a plan of {build.facts.get('tensorrt', 'TensorRT')}, for this machine's kind "
+        "of GPU and a server with this version; it was not compared with its source, "
+        "which takes that GPU: run the accuracy test against the server"
+    )
 
 
 def find_tolerance(precision: str) -> float:
