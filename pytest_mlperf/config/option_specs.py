@@ -14,14 +14,14 @@ from pytest_mlperf.config.option_spec import OptionSpec
 from pytest_mlperf.config.option_spec import option
 from pytest_mlperf.config.option_spec import switch
 from pytest_mlperf.config.option_types import parse_clock
+from pytest_mlperf.config.power_option_specs import PowerOptionValues
 from pytest_mlperf.config.run_option_specs import DEFAULT_ENGINE
-from pytest_mlperf.config.service_option_specs import ServiceOptionValues
 
 __all__ = ["DEFAULT_ENGINE", "SPECS", "OptionSpec", "OptionValues"]
 
 
 @dataclass(frozen=True, slots=True)
-class OptionValues(ServiceOptionValues):
+class OptionValues(PowerOptionValues):
     """The user's choices, validated; None is a choice left to what knows better.
 
     Durations are seconds where the name has no unit.

@@ -202,6 +202,16 @@ def parse_clock(text: str) -> str:
     return clock
 
 
+def parse_address(text: str) -> str:
+    """Return HOST or HOST:PORT as it was typed."""
+    host, colon, port = text.strip().rpartition(":")
+    bare = not colon or text.strip().endswith("]")
+    good = bare or (host and port.isdecimal() and 0 < int(port) < 1 << 16)
+    if not good or not re.fullmatch(r"[\w.:\[\]-]+", text.strip()):
+        raise ValueError("HOST or HOST:PORT, PORT from 1 to 65535")
+    return text.strip()
+
+
 HTTP = ("http", "https")
 GRPC = ("grpc", "grpcs")
 

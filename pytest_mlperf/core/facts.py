@@ -76,6 +76,10 @@ class RunFacts:
     """LoadGen's mean latency beside it."""
     compared_with: Mapping[str, str] = field(default_factory=dict)
     """Compliance: what the test needs -> the folder of that run."""
+    power: Mapping[str, float | str] = field(default_factory=dict)
+    """A power meter's figures, ``PowerFigures.to_dict``; empty without a meter."""
+    chip_watts: Mapping[str, float] = field(default_factory=dict)
+    """Unofficial: what tells -> its average watts: ``GPU 0 (NVML)``."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """Name -> words for people."""
 

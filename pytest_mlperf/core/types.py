@@ -60,6 +60,8 @@ KIND_LABELS = {"embedded": "embedded", "generated": "performance only"}
 
 UNOFFICIAL = "unofficial"
 """What results under a benchmark's own rules are called everywhere."""
+OWN_POWER_CLIENT = "own power client"
+"""What results are called whose power another client than mlcommons' measured."""
 
 
 @dataclass(frozen=True, slots=True)

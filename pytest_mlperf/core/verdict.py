@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.latency_breakdown import describe_breakdown
+from pytest_mlperf.core.power.result import describe_power
 from pytest_mlperf.core.redaction import redact_values
 
 OTHERS = "other load"
@@ -226,6 +227,10 @@ class Verdict:
             return ""
         return describe_breakdown(self.run.breakdown_us, self.run.end_to_end_us)
 
+    def power(self) -> str:
+        """Return what a power meter, or else the chips, told; empty without either."""
+        return describe_power(self.run.power, self.run.chip_watts)
+
     def explain(self) -> str:
         """Return the verdict in words: failed checks first, each with its remedy.
 
@@ -251,7 +256,7 @@ class Verdict:
             lines.append(f"  {OTHERS}: {self.facts[OTHERS]}")
         if self.run.throttled:
             lines.append(f"  cpu quota: {self.run.throttled}")
-        figures = self.tokens(), self.requests(), self.breakdown()
+        figures = self.tokens(), self.requests(), self.breakdown(), self.power()
         lines += [f"  {text}" for text in figures if text]
         passed = sum(c.status is Status.PASS for c in self.checks)
         lines.append(f"  {passed} of {len(self.checks)} rules passed")

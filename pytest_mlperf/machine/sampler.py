@@ -62,7 +62,9 @@ class Sample:
 class Sampler:
     """Samples of one run; whoever receives the heartbeats sets the phase."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "") -> None:
+        """``source``: what reads the device, ``NVML`` or ``tegrastats``."""
+        self.source = source
         self.phase = ""
         self.samples: list[Sample] = []
 
@@ -70,6 +72,13 @@ class Sampler:
     def facts(self) -> dict[str, str]:
         """The facts of a verdict; empty when nothing was sampled."""
         return summarize([s.reading for s in self.samples if s.phase == MEASURED])
+
+    def mean_watts(self, number: int) -> dict[str, float]:
+        """Return the device by name -> its average power; empty where unknown."""
+        readings = [s.reading for s in self.samples if s.phase == MEASURED]
+        watts = [r.power_w for r in readings if r.power_w is not None]
+        device = f"GPU {number}" if self.source == "NVML" else "module"
+        return {f"{device} ({self.source})": statistics.fmean(watts)} if watts else {}
 
 
 def open_reader(visible: str, period_s: float = PERIOD_S) -> DeviceReader | None:
@@ -97,7 +106,8 @@ def sample_device(
     Errors here must not fail a run: without a reader the sampler stays empty, and a
     file that cannot be written is left out.
     """
-    sampler = Sampler()
+    is_board = isinstance(reader, tegrastats.Tegrastats)
+    sampler = Sampler("tegrastats" if is_board else "NVML")
     if reader is None:
         yield sampler
         return

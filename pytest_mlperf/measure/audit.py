@@ -24,16 +24,17 @@ from pytest_mlperf.core.compliance import write
 from pytest_mlperf.core.compliance.speed import TOLERANCE
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.regular_file import read_text
+from pytest_mlperf.core.types import OWN_POWER_CLIENT
 from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.judged_run import VERDICT
+from pytest_mlperf.measure.judged_run import judge_run
+from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.residency import requested_residency
-from pytest_mlperf.measure.run import VERDICT
-from pytest_mlperf.measure.run import judge_run
-from pytest_mlperf.measure.run import write_verdict
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
@@ -42,7 +43,7 @@ from pytest_mlperf.tuning import saved
 ATTEMPTS = 3
 """Runs at most, where a disturbed machine missed the performance tolerance. The rules
 ask for a passing run and limit no repetition; a wrong answer is never repeated."""
-RULE_OR_ENGINE = {"null answers", UNOFFICIAL}
+RULE_OR_ENGINE = {"null answers", UNOFFICIAL, OWN_POWER_CLIENT}
 """Labels that come with a cell; the others come with the session's options."""
 
 

@@ -24,6 +24,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.machine.clocks import choose_clock
 from pytest_mlperf.machine.system import System
+from pytest_mlperf.measure.observers.chip_power import ChipPower
 from pytest_mlperf.measure.observers.clock_lock import ClockLock
 from pytest_mlperf.measure.observers.cpu_times import CpuTimes
 from pytest_mlperf.measure.observers.device_samples import DeviceSamples
@@ -52,6 +53,7 @@ def find_observers(
         "devices": DeviceSamples(),
         "CPUs": CpuTimes(),
         "rates": Rates(),
+        "chip power": ChipPower(),
         # A rehearsal measures nothing: no other session is disturbed by it.
         **({} if options.rehearsal else {"sessions": OtherSessions(session)}),
         **{name: _load_observer(name) for name in registry.names("observer")},

@@ -1,40 +1,27 @@
-"""A task's run, and its verdict."""
+"""A task's run, and its verdict; with its power where that is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 from pytest_mlperf.config.options import Options
-from pytest_mlperf.core import published
-from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
-from pytest_mlperf.core.facts import RunFacts
-from pytest_mlperf.core.judge.judge import Context
-from pytest_mlperf.core.judge.judge import judge
-from pytest_mlperf.core.types import KIND_LABELS
-from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.log_file import close_logs
-from pytest_mlperf.measure import residency
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
-from pytest_mlperf.measure.observe import observe
+from pytest_mlperf.measure.judged_run import judge_run
+from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.peak import tune_to_peak
 from pytest_mlperf.measure.peak_trials import has_peak
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
-from pytest_mlperf.measure.progress import show_beat
+from pytest_mlperf.measure.power import run_with_power
 from pytest_mlperf.measure.session import MeasureSession
-from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
-
-VERDICT = "verdict.json"
-"""In every run's folder: what the rules said of it."""
 
 
 def run_cell(
@@ -81,12 +68,16 @@ def run_task(
 ) -> Verdict:
     """Run a task and write its verdict into its folder.
 
-    With --mlperf-find-peak, a load that was not given is searched before.
+    With --mlperf-find-peak, a load that was not given is searched before. A performance
+    task with --mlperf-power is run twice: ranging, then the run that counts.
     """
     keep: Callable[[Verdict], None] = ignore_verdict
     if looks_for_peak(session.options, task):
         task, keep = tune_to_peak(session, runner, task)
-    verdict = judge_run(session, runner, placement, task)
+    if session.options.power and task.mode is Mode.PERFORMANCE:
+        verdict = run_with_power(session, runner, placement, task)
+    else:
+        verdict = judge_run(session, runner, placement, task)
     write_verdict(verdict)
     keep(verdict)
     return verdict
@@ -100,69 +91,3 @@ def looks_for_peak(options: Options, task: Task) -> bool:
     """Return whether a task's load is to be searched."""
     is_open = task.mode is Mode.PERFORMANCE and not task.tuned
     return options.find_peak and is_open and has_peak(task.rule)
-
-
-def judge_run(
-    session: MeasureSession, runner: Runner, placement: Placement, task: Task
-) -> Verdict:
-    """Run a task and return its verdict."""
-    with observe(session.observers, task) as observation:
-        result = runner.run(
-            task,
-            lambda beat: session.on_progress(show_beat(task, observation.see(beat))),
-        )
-    facts = complete_facts(session, placement, task, result)
-    facts = observation.complete_facts(facts)
-    context = make_context(session, task, replace(result, facts=facts))
-    residency.write_proof(session.system, task, context)
-    cell = task.cell
-    verdict = judge(task.folder, cell, task.mode, context)
-    beside = published.list_comparisons(verdict, cell.scenario)
-    return replace(verdict, facts={**verdict.facts, **beside})
-
-
-def write_verdict(verdict: Verdict) -> None:
-    """Write a verdict into its run's folder, for whatever builds on that run."""
-    path = Path(verdict.folder) / VERDICT
-    path.write_text(f"{verdict.to_json()}\n", encoding="utf-8")
-
-
-def complete_facts(
-    session: MeasureSession, placement: Placement, task: Task, result: RunResult
-) -> RunFacts:
-    """Return a run's facts with what the pytest process knows of its devices."""
-    facts = result.facts
-    # A service that runs already may be on any machine, and ours is on the CPU.
-    is_here = task.service is None or task.service.server is not None
-    uses_gpu = facts.uses_gpu and is_here
-    # An engine may leave a worker's GPU alone (onnxruntime's CPU provider) and says so.
-    device = facts.device if placement.environment else ""
-    return replace(
-        facts,
-        device=device or placement.name,
-        accelerators=len(placement.visible) if uses_gpu else 0,
-        is_attached=bool(task.service and task.service.urls),
-        texts={**facts.texts, "system": session.system.name},
-    )
-
-
-def make_context(session: MeasureSession, task: Task, result: RunResult) -> Context:
-    """Return what the rules need to know beside the logs."""
-    # A stand-in has its own reference; the label says what kind of stand-in it is.
-    kind = KIND_LABELS.get(result.workload_kind, "")
-    own = [x for x in session.options.labels if x not in KIND_LABELS.values()]
-    labels = [kind] * bool(kind) + own + ["null answers"] * result.answers_only
-    labels += [UNOFFICIAL] * (not rounds.is_official(task.rule))
-    return Context(
-        settings=result.settings,
-        reference=dict(result.reference) if kind else None,
-        hopeless=result.hopeless,
-        labels=tuple(labels),
-        expected_s=result.settings.expected_s,
-        build=result.build,
-        dataset_total=result.dataset_total,
-        run=result.facts,
-        audit=task.audit,
-        claim=residency.make_claim(session.system, task, result),
-        devices=task.devices,
-    )

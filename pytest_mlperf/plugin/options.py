@@ -30,6 +30,7 @@ GROUPS = {
     "system": "MLPerf: machine and session",
     "submission": "MLPerf: submission",
     "endpoint": "MLPerf: servers",
+    "power": "MLPerf: power",
     "start_from_device": "MLPerf: GPU",
 }
 """First option of each group of ``pytest --help`` -> its title."""

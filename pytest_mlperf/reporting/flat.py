@@ -19,10 +19,12 @@ COLUMNS: dict[str, type] = {
     "waived": str, "failed": str, "cause": str, "expected_s": float, "actual_s": float,
     "item_s": float, "device": str, "accelerators": int, "devices": int,
     "precision": str, "bare_loop_per_s": float, "others_share": float,
-    "is_disturbed": bool, "beside": str, "build": str, "folder": str,
+    "is_disturbed": bool, "beside": str, "build": str, "folder": str, "watts": float,
+    "per_watt": float, "query_mj": float, "chip_watts": float,
 }  # fmt: skip
 """Name -> type; a value that a run does not have is None. Units are LoadGen's own:
-a latency is in ``latency_unit``."""
+a latency is in ``latency_unit``. ``watts`` is a power meter's; ``chip_watts`` the
+sum of what chips tell, which is unofficial."""
 Row = dict[str, Any]
 
 
@@ -85,6 +87,8 @@ def _describe_verdict(record: Record) -> Row:
         "others_share": run.others_share, "is_disturbed": run.is_disturbed,
         "beside": run.disturbance,
         "build": verdict.build, "folder": verdict.folder,
+        **{name: run.power.get(name) for name in ("watts", "per_watt", "query_mj")},
+        "chip_watts": sum(run.chip_watts.values()) if run.chip_watts else None,
     }  # fmt: skip
 
 

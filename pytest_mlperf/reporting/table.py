@@ -74,7 +74,13 @@ def _notes(v: Verdict) -> tuple[str, ...]:
     # The path of a session's folder may have any character.
     beside = v.run.disturbance.encode("ascii", "backslashreplace").decode()
     figures = v.tokens() or v.facts.get("beside", "")
-    return beside and f"beside {beside}", figures, v.requests(), v.breakdown()
+    return (
+        beside and f"beside {beside}",
+        figures,
+        v.requests(),
+        v.breakdown(),
+        v.power(),
+    )
 
 
 def _read(metric: Metric | None) -> tuple[float | None, str]:

@@ -33,10 +33,10 @@ from pytest_mlperf.measure.audit import find_basis
 from pytest_mlperf.measure.audit import run_audit
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.judged_run import VERDICT
+from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_task
-from pytest_mlperf.measure.run import VERDICT
-from pytest_mlperf.measure.run import write_verdict
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import RunResult

@@ -217,7 +217,7 @@ def test_a_session_has_the_suites_observers(tmp_path: Path) -> None:
     rehearsed = find_observers(replace(options, rehearsal=True), system, "reports/a")
 
     assert [*found] == [
-        "host settings", "devices", "CPUs", "rates", "sessions", "clocks",
+        "host settings", "devices", "CPUs", "rates", "chip power", "sessions", "clocks",
     ]  # fmt: skip
     assert found["sessions"] == OtherSessions("reports/a")
     assert "sessions" not in rehearsed

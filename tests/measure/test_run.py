@@ -18,10 +18,10 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.judged_run import complete_facts
+from pytest_mlperf.measure.judged_run import make_context
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_tuning
-from pytest_mlperf.measure.run import complete_facts
-from pytest_mlperf.measure.run import make_context
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import ServerSpec

@@ -65,6 +65,9 @@ VALUES = {
     "export": "csv,openmetrics",
     "compare": "latest",
     "fail_below": "0.95",
+    "power": "director:4950",
+    "power_ntp": "ntp.local",
+    "power_client": "power-dev",
 }
 SWITCHES = [
     "compliance",

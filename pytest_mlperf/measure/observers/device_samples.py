@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace
 
 from pytest_mlperf.api.observer import ObservedRun
 from pytest_mlperf.api.observer import RunHeartbeat
+from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.machine.sampler import Sampler
 from pytest_mlperf.machine.sampler import open_reader
 from pytest_mlperf.machine.sampler import sample_device
@@ -36,6 +38,15 @@ class ObservedDevices:
             for number, sampler in enumerate(self.samplers)
             for name, text in sampler.facts.items()
         }
+
+    def complete_facts(self, facts: RunFacts) -> RunFacts:
+        """Return the facts with the devices' average power while LoadGen measured."""
+        own = {
+            name: watts
+            for number, sampler in enumerate(self.samplers)
+            for name, watts in sampler.mean_watts(number).items()
+        }
+        return replace(facts, chip_watts={**facts.chip_watts, **own})
 
 
 class DeviceSamples:

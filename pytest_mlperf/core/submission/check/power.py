@@ -1,8 +1,7 @@
 """Power logs beside a run: the files, and that meter, client and server agree.
 
 Source: mlcommons/inference b66003e1, tools/submission/power/power_checker.py and
-submission_checker/checks/power_check.py. Not here: the checksums of the measuring
-code (``sources``), which only the official checker has the table of.
+submission_checker/checks/power_check.py.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from typing import BinaryIO
 from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
+from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.logs import file_problems
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
-from pytest_mlperf.core.submission.check.since import find_ptd_versions
 from pytest_mlperf.core.submission.check.since import is_asked
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
@@ -42,27 +41,12 @@ HASHED = (
     *(f"{run}/{name}" for run in ("ranging", "run_1") for name in RUN_FILES),
 )
 """Files whose SHA-1 client.json or server.json has."""
-METERS = {
-    "YokogawaWT210": 8,
-    "YokogawaWT500": 35,
-    "YokogawaWT500_multichannel": 48,
-    "YokogawaWT310": 49,
-    "YokogawaWT310E": 49,
-    "YokogawaWT330": 52,
-    "YokogawaWT330E": 52,
-    "YokogawaWT330_multichannel": 77,
-    "YokogawaWT210_DC": 508,
-    "YokogawaWT310_DC": 549,
-    "YokogawaWT330_DC": 586,
-}
-TWO_CHANNELS = 77
 AGAIN = "measure power again; the logs of one session belong together"
 
 files_rule = make_fault("power_files")
 fields_rule = make_fault("power_fields")
 agreement = make_fault("power_agreement")
 digest_rule = make_fault("power_digests")
-meter_rule = make_fault("power_meter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +95,12 @@ def file_list_problems(tree: Tree, result: Result) -> Iterator[Problem]:
                 yield files_rule(path, "an empty file", "the meter's", "write it")
 
 
-def read_session(tree: Tree, result: Result) -> PtdSession | list[Problem]:
+def read_session(listing: Listing, home: str) -> PtdSession | list[Problem]:
     """Return the two descriptions of a measurement, or why there are none."""
-    home = find_folder(tree, result)
     found = []
     problems = []
     for name in ("client.json", "server.json"):
-        record = tree.listing.record(f"{home}/power/{name}", "power_fields")
+        record = listing.record(f"{home}/power/{name}", "power_fields")
         if isinstance(record, Problem):
             problems.append(record)
             continue
@@ -169,7 +152,7 @@ def read_exchanges(messages: object) -> list[tuple[str, str]]:
     return found
 
 
-def digest_problems(tree: Tree, own: PtdSession) -> Iterator[Problem]:
+def digest_problems(listing: Listing, own: PtdSession) -> Iterator[Problem]:
     """The files are those that client and server signed (results_check).
 
     The meter's logs are written on Windows. A repository that turned their line ends
@@ -181,10 +164,10 @@ def digest_problems(tree: Tree, own: PtdSession) -> Iterator[Problem]:
             signed |= end["results"]
     for name in HASHED:
         path = own.path(name)
-        if not tree.listing.is_file(path):
+        if not listing.is_file(path):
             continue  # A problem of the folder's files.
         try:
-            with tree.listing.open(path) as file:
+            with listing.open(path) as file:
                 found, as_written = digest_text(file)
         except OSError:
             continue  # Likewise.
@@ -202,33 +185,3 @@ def digest_text(file: BinaryIO) -> tuple[str, str]:
         plain = line.removesuffix(b"\n")
         windows.update(plain + b"\r\n" if plain != line else line)
     return own.hexdigest(), windows.hexdigest()
-
-
-def meter_problems(own: PtdSession, round_name: str) -> Iterator[Problem]:
-    """Meter and PTDaemon are supported ones (ptd_messages_check, check_ptd_config)."""
-    path = own.path("power/server.json")
-    replies = dict(reversed(read_exchanges(own.server["ptd_messages"])))
-    identity = replies.get("Identify", "")
-    model = identity.partition(",")[0]
-    version = re.search(r"version=(.+?)-", identity)
-    if model not in METERS:
-        required = f"one of {', '.join(METERS)}"
-        yield meter_rule(path, f"meter {model[:40]!r}", required, "use such a meter")
-    versions = find_ptd_versions(round_name)
-    if not version or version[1] not in versions:
-        shown = f"PTDaemon {version[1][:20] if version else 'of no version'}"
-        required = " or ".join(versions)
-        remedy = f"measure with PTDaemon {versions[-1]}"
-        yield meter_rule(path, shown, required, remedy)
-    config = own.server["ptd_config"]
-    for analyzer in config if isinstance(config, list) else [config]:
-        record = analyzer if isinstance(analyzer, dict) else {}
-        device, channel = record.get("device_type"), record.get("channel")
-        if device not in METERS.values():
-            required = f"one of {', '.join(map(str, sorted(set(METERS.values()))))}"
-            shown = f"device_type {str(device)[:20]}"
-            yield meter_rule(path, shown, required, "use such a meter")
-        pair = isinstance(channel, list) and len(channel) == 2
-        if device == TWO_CHANNELS and not pair:
-            shown = f"channel {str(channel)[:40]}"
-            yield meter_rule(path, shown, "two channels", "configure both channels")

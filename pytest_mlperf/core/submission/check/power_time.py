@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC
-from datetime import datetime
 
-from pytest_mlperf.core.checks.context import read_times
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.lines import read_lines
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SUMMARY
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.power.figures import read_window
+from pytest_mlperf.core.power.readings import STAMP
+from pytest_mlperf.core.power.readings import Window
+from pytest_mlperf.core.power.readings import find_mean_watts
+from pytest_mlperf.core.power.readings import parse_stamp
+from pytest_mlperf.core.power.readings import read_readings
 from pytest_mlperf.core.submission.check import power
+from pytest_mlperf.core.submission.check import power_meter
+from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.logs import is_readable
 from pytest_mlperf.core.submission.check.power import AGAIN
 from pytest_mlperf.core.submission.check.power import PtdSession
@@ -35,7 +40,6 @@ HOUR_S = 3600
 """LoadGen's time may be off by daylight saving time."""
 LESS = 0.05
 """Share by which the tested run's power may be below the ranging run's."""
-STAMP = re.compile(r"^(\d\d-\d\d-\d{4} \d\d:\d\d:\d\d\.\d{3})")
 ACTIVATED = re.compile(r"Uncertainty checking for Yokogawa\S+ is activated")
 UNCERTAIN = re.compile(r"Uncertainty \d+.\d+%, which is above 1.00% limit")
 
@@ -43,38 +47,38 @@ phases_rule = make_fault("power_phases")
 watts_rule = make_fault("power_watts")
 meter_log = make_fault("power_meter_log")
 
-Window = tuple[float, float]
-"""Begin and end, in seconds since 1970."""
-
 
 def problems(tree: Tree, result: Result) -> Iterator[Problem]:
     """Yield what is wrong with the power logs of one result."""
     yield from power.file_list_problems(tree, result)
-    own = power.read_session(tree, result)
+    home = power.find_folder(tree, result)
+    yield from session_problems(tree.listing, home, tree.round.name)
+
+
+def session_problems(listing: Listing, home: str, round_name: str) -> Iterator[Problem]:
+    """Yield what is wrong with a session: ``power``, ``ranging`` and ``run_1``."""
+    own = power.read_session(listing, home)
     if isinstance(own, list):
         yield from own
         return
     yield from power.agreement_problems(own)
-    yield from power.digest_problems(tree, own)
-    yield from power.meter_problems(own, tree.round.name)
+    yield from power.digest_problems(listing, own)
+    yield from power_meter.sources_problems(own, round_name)
+    yield from power_meter.meter_problems(own, round_name)
     windows: dict[str, Window] = {}
     for name in ("ranging", "run_1"):
-        if is_readable(tree.listing, own.path(name), (SUMMARY, DETAIL)):
+        if is_readable(listing, own.path(name), (SUMMARY, DETAIL)):
             try:
-                log = Log.read(tree.listing.root / own.path(name))
-                begin, end = (
-                    read_times(log, "power_begin"),
-                    read_times(log, "power_end"),
-                )
-                windows[name] = min(begin).timestamp(), max(end).timestamp()
+                log = Log.read(listing.root / own.path(name))
+                windows[name] = read_window(log)
             except LogError as error:
                 if name == "ranging":  # The judge says it of the other.
                     path = own.path(f"{name}/{DETAIL}")
                     yield phases_rule(path, error.found, error.required, AGAIN)
     yield from phase_problems(own, windows)
-    yield from watts_problems(tree, own, windows)
+    yield from watts_problems(listing, own, windows, round_name)
     if "run_1" in windows:
-        yield from meter_log_problems(tree, own, windows["run_1"])
+        yield from meter_log_problems(listing, own, windows["run_1"])
 
 
 def phase_problems(own: PtdSession, windows: dict[str, Window]) -> Iterator[Problem]:
@@ -110,78 +114,49 @@ def times(phases: object, key: str) -> list[float]:
 
 
 def watts_problems(
-    tree: Tree, own: PtdSession, windows: dict[str, Window]
+    listing: Listing, own: PtdSession, windows: dict[str, Window], round_name: str
 ) -> Iterator[Problem]:
     """Power was measured during both runs, and the tested one did not use less.
 
     The checker compares them since v3.1 (power_checker.py, phases_check).
     """
-    means = {}
+    means: dict[str, float | None] = {}
     for name, window in windows.items():
         path = own.path(f"{name}/spl.txt")
-        if not tree.listing.is_file(path):
+        if not listing.is_file(path):
             continue
         try:
-            watts = list(inside(tree, path, window))
+            readings = read_readings(listing.root / path, listing.root)
+            means[name] = find_mean_watts(readings, window)
         except LogError as error:
             yield Problem(
                 path, "power_watts", error.found, error.required, AGAIN, error.line
             )
             continue
-        if not watts:
+        if means[name] is None:
             required = "power while LoadGen ran"
             yield watts_rule(path, "no reading within the run", required, AGAIN)
-            continue
-        means[name] = sum(watts) / len(watts)
-    compared = len(means) == len(windows) > 1 and is_asked(
-        "even_watts", tree.round.name
-    )
-    if compared and means["run_1"] < means["ranging"] * (1 - LESS):
-        shown = f"{means['run_1']:.1f} W on average"
-        required = f"at most {LESS:.0%} below ranging's {means['ranging']:.1f} W"
+    ranging, tested = means.get("ranging"), means.get("run_1")
+    if ranging is None or tested is None or not is_asked("even_watts", round_name):
+        return
+    if tested < ranging * (1 - LESS):
+        shown = f"{tested:.1f} W on average"
+        required = f"at most {LESS:.0%} below ranging's {ranging:.1f} W"
         yield watts_rule(own.path("run_1/spl.txt"), shown, required, AGAIN)
 
 
-def inside(tree: Tree, path: str, window: Window) -> Iterator[float]:
-    """Yield the watts above zero that were read within a run."""
-    for number, text in read_lines(tree.listing.root / path, root=tree.listing.root):
-        if not text.startswith("Time"):
-            continue
-        fields = text.split(",")
-        try:
-            when, watts = seconds(fields[1]), float(fields[3])
-        except (ValueError, IndexError):
-            found, required = f"{text[:60]!r}", "Time,<stamp>,Watts,<watts>,…"
-            raise LogError(path, number, found, required) from None
-        if window[0] < when < window[1] and watts > 0:
-            yield watts
-
-
-def seconds(stamp: str) -> float:
-    """Return MM-DD-YYYY HH:MM:SS.mmm as seconds since 1970, without strptime's cost.
-
-    ``ValueError`` for any other text.
-    """
-    if not STAMP.match(stamp):
-        raise ValueError(f"{stamp[:40]!r} is no time stamp")
-    month, day, year = int(stamp[:2]), int(stamp[3:5]), int(stamp[6:10])
-    hour, minute, second = int(stamp[11:13]), int(stamp[14:16]), int(stamp[17:19])
-    whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-    return whole.timestamp() + int(stamp[20:23]) / 1000
-
-
 def meter_log_problems(
-    tree: Tree, own: PtdSession, window: Window
+    listing: Listing, own: PtdSession, window: Window
 ) -> Iterator[Problem]:
     """Uncertainty was watched, and the meter made no error while it counted."""
     path = own.path("power/ptd_logs.txt")
-    if not tree.listing.is_file(path):
+    if not listing.is_file(path):
         return
     mark = f": Go with mark '{own.server['session_name']}_ranging'"
     try:
-        lines = read_lines(tree.listing.root / path, root=tree.listing.root)
+        lines = read_lines(listing.root / path, root=listing.root)
         found = [
-            (number, seconds(stamp[1]), text[stamp.end() :])
+            (number, parse_stamp(stamp[1]), text[stamp.end() :])
             for number, text in lines
             if (stamp := STAMP.match(text))
         ]

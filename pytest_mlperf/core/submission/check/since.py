@@ -24,6 +24,7 @@ SINCE = {
     "meaningful_fields": "v3.1",
     "meter_notes": "v3.1",
     "even_watts": "v3.1",
+    "four_ranges": "v5.1",
     "plain_fields": "v6.0",
 }
 """Rule, or a part of one -> the first round whose checker refuses a tree by it."""

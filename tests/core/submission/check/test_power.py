@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from datetime import UTC
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.submission.check import Problem
 from pytest_mlperf.core.submission.check import check_tree
 from pytest_mlperf.core.submission.check.power import HASHED
 from tests.support import logs
 from tests.support import trees
-
-BASE = "closed/ACME/results/box/bert-99/Offline/performance"
-SESSION = "2026-11-22_04-59-00"
-LOGS = ("mlperf_log_summary.txt", "mlperf_log_detail.txt")
+from tests.support.power_sessions import BASE
+from tests.support.power_sessions import LOGS
+from tests.support.power_sessions import list_ptd_messages
+from tests.support.power_sessions import measure
+from tests.support.power_sessions import sign
 
 
 @pytest.fixture(scope="module")
@@ -40,85 +36,6 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tree(original: Path, tmp_path: Path) -> Path:
     """A copy that may be changed."""
     return Path(shutil.copytree(original, tmp_path / "tree"))
-
-
-def stamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%m-%d-%Y %H:%M:%S.%f")[:-3]
-
-
-def window(folder: Path) -> tuple[float, float]:
-    """Return when a run began and ended, in seconds since 1970."""
-    log = Log.read(folder)
-    texts = (log.text("power_begin"), log.text("power_end"))
-    form = "%m-%d-%Y %H:%M:%S.%f"
-    begin, end = (datetime.strptime(t, form).replace(tzinfo=UTC) for t in texts)
-    return begin.timestamp(), end.timestamp()
-
-
-def measure(base: Path) -> None:
-    """Write a power session around the run that is there, ranging an hour before."""
-    ranging, testing = base / "ranging", base / "run_1"
-    ranging.mkdir()
-    for name in LOGS:
-        text = (testing / name).read_text("utf-8")
-        text = text.replace("11-22-2026 06:", "11-22-2026 05:")
-        (ranging / name).write_text(text, "utf-8")
-    phases = {}
-    for folder, mode in ((ranging, "ranging"), (testing, "testing")):
-        begin, end = window(folder)
-        lines = [spl(begin + 1 + n, 100.0) for n in range(5)]
-        (folder / "spl.txt").write_text("".join(lines), "utf-8")
-        phases[mode] = [[t, t] for t in (begin - 9, begin - 5, end + 5, end + 9)]
-    power = base / "power"
-    power.mkdir()
-    start, stop = phases["ranging"][1][0], phases["ranging"][2][0]
-    log = [
-        f"{stamp(start - 2)}: Uncertainty checking for YokogawaWT310 is activated\n",
-        f"{stamp(start)}: Go with mark '{SESSION}_ranging'\n",
-        f"{stamp(start + 1)}: ERROR: Can't evaluate uncertainty of this sample!\n",
-        f"{stamp(stop)}: Completed test\n",
-    ]
-    (power / "ptd_logs.txt").write_text("".join(log), "utf-8")
-    for name in ("client.log", "server.log"):
-        (power / name).write_text("log\n", "utf-8")
-    common: dict[str, Any] = {
-        "version": "1.0",
-        "timezone": 0,
-        "modules": {},
-        "sources": {},
-        "messages": [
-            {"cmd": "mlcommons/power client v3", "reply": "mlcommons/power server v3"},
-            {"cmd": "time", "reply": "1"},
-        ],
-        "uuid": {"client": "a", "server": "b"},
-        "session_name": SESSION,
-        "phases": phases,
-        "results": {},
-    }
-    identity = "YokogawaWT310,1,version=1.11.1-abc,OS=Linux"
-    server = {
-        "ptd_messages": [{"cmd": "Identify", "reply": identity}],
-        "ptd_config": [{"device_type": 49, "channel": None}],
-    }
-    sign(base, common, common | server)
-
-
-def spl(seconds: float, watts: float) -> str:
-    return (
-        f"Time,{stamp(seconds)},Watts,{watts:.6f},Volts,230.0,Amps,1.0,PF,0.98,"
-        f"Mark,{SESSION}_testing\n"
-    )
-
-
-def sign(base: Path, client: dict[str, Any], server: dict[str, Any]) -> None:
-    """Write both descriptions with the digests of the files as they are."""
-    sums = {}
-    for name in HASHED:
-        sums[name] = hashlib.sha1((base / name).read_bytes()).hexdigest()  # noqa: S324
-    mine = {name: value for name, value in sums.items() if name.endswith("client.log")}
-    rest = {name: value for name, value in sums.items() if name not in mine}
-    trees.write(base / "power/client.json", json.dumps({**client, "results": mine}))
-    trees.write(base / "power/server.json", json.dumps({**server, "results": rest}))
 
 
 def problems(root: Path) -> list[Problem]:
@@ -283,9 +200,10 @@ def test_the_meters_program_is_the_rounds(
         file = base / "power/server.json"
         server = json.loads(file.read_text("utf-8"))
         reply = f"YokogawaWT310,1,version={version}-abc,OS=Linux"
-        server["ptd_messages"] = [{"cmd": "Identify", "reply": reply}]
+        server["ptd_messages"] = list_ptd_messages(reply)
         trees.write(file, json.dumps(server))
-        power = [p.rule for p in problems(root) if p.rule.startswith("power_")]
+        known = [p.rule for p in problems(root) if p.rule != "power_sources"]
+        power = [rule for rule in known if rule.startswith("power_")]
         found[version] = sorted(power)
     notes = [] if round_name == "v2.0" else ["power_files", "power_files"]
 

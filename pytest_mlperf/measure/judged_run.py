@@ -1,0 +1,92 @@
+"""Runs a task and judges what LoadGen wrote."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_mlperf.core import published
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.judge.judge import Context
+from pytest_mlperf.core.judge.judge import judge
+from pytest_mlperf.core.types import KIND_LABELS
+from pytest_mlperf.core.types import UNOFFICIAL
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure import residency
+from pytest_mlperf.measure.observe import observe
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.progress import show_beat
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import RunResult
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import Runner
+
+VERDICT = "verdict.json"
+"""In every run's folder: what the rules said of it."""
+
+
+def judge_run(
+    session: MeasureSession, runner: Runner, placement: Placement, task: Task
+) -> Verdict:
+    """Run a task and return its verdict."""
+    with observe(session.observers, task) as observation:
+        result = runner.run(
+            task,
+            lambda beat: session.on_progress(show_beat(task, observation.see(beat))),
+        )
+    facts = complete_facts(session, placement, task, result)
+    facts = observation.complete_facts(facts)
+    context = make_context(session, task, replace(result, facts=facts))
+    residency.write_proof(session.system, task, context)
+    cell = task.cell
+    verdict = judge(task.folder, cell, task.mode, context)
+    beside = published.list_comparisons(verdict, cell.scenario)
+    return replace(verdict, facts={**verdict.facts, **beside})
+
+
+def write_verdict(verdict: Verdict) -> None:
+    """Write a verdict into its run's folder, for whatever builds on that run."""
+    path = Path(verdict.folder) / VERDICT
+    path.write_text(f"{verdict.to_json()}\n", encoding="utf-8")
+
+
+def complete_facts(
+    session: MeasureSession, placement: Placement, task: Task, result: RunResult
+) -> RunFacts:
+    """Return a run's facts with what the pytest process knows of its devices."""
+    facts = result.facts
+    # A service that runs already may be on any machine, and ours is on the CPU.
+    is_here = task.service is None or task.service.server is not None
+    uses_gpu = facts.uses_gpu and is_here
+    # An engine may leave a worker's GPU alone (onnxruntime's CPU provider) and says so.
+    device = facts.device if placement.environment else ""
+    return replace(
+        facts,
+        device=device or placement.name,
+        accelerators=len(placement.visible) if uses_gpu else 0,
+        is_attached=bool(task.service and task.service.urls),
+        texts={**facts.texts, "system": session.system.name},
+    )
+
+
+def make_context(session: MeasureSession, task: Task, result: RunResult) -> Context:
+    """Return what the rules need to know beside the logs."""
+    # A stand-in has its own reference; the label says what kind of stand-in it is.
+    kind = KIND_LABELS.get(result.workload_kind, "")
+    own = [x for x in session.options.labels if x not in KIND_LABELS.values()]
+    labels = [kind] * bool(kind) + own + ["null answers"] * result.answers_only
+    labels += [UNOFFICIAL] * (not rounds.is_official(task.rule))
+    return Context(
+        settings=result.settings,
+        reference=dict(result.reference) if kind else None,
+        hopeless=result.hopeless,
+        labels=tuple(labels),
+        expected_s=result.settings.expected_s,
+        build=result.build,
+        dataset_total=result.dataset_total,
+        run=result.facts,
+        audit=task.audit,
+        claim=residency.make_claim(session.system, task, result),
+        devices=task.devices,
+    )

@@ -1,0 +1,191 @@
+"""A performance item's power: a ranging run, then the run that counts, on one meter.
+
+Only the phase that went wrong is repeated: while the meter runs on, LoadGen runs again
+(once), in a folder of its own. A session of two phases is one cell's, so that nothing
+of other cells is measured again either.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pytest_mlperf.core import rounds
+from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.power.figures import compute_figures
+from pytest_mlperf.core.submission.check import power_time
+from pytest_mlperf.core.submission.check.listing import Listing
+from pytest_mlperf.core.submission.check.power_meter import SOURCES_RULE
+from pytest_mlperf.core.submission.check.problem import Problem
+from pytest_mlperf.core.types import OWN_POWER_CLIENT
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import Check
+from pytest_mlperf.core.verdict import Status
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.folders import logs_folder
+from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.judged_run import judge_run
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.power_notes import write_notes
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.power.client import PORT
+from pytest_mlperf.power.client import PowerClient
+from pytest_mlperf.power.official_client import OfficialClient
+from pytest_mlperf.power.time_sync import split_address
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.tuning import saved
+
+ATTEMPTS = 2
+"""Runs of a phase at most."""
+RANGING, TESTING = "ranging", "testing"
+
+
+def run_with_power(
+    session: MeasureSession, runner: Runner, placement: Placement, task: Task
+) -> Verdict:
+    """Run a performance task under a power meter and return its verdict.
+
+    The run's folder gets ``power``, ``ranging`` and ``spl.txt``. Raises ``RunRefused``
+    where power cannot be measured, and what ``Runner.run`` raises.
+    """
+    if session.workers > 1:
+        raise RunRefused(
+            "--mlperf-power measures the whole machine at the wall, and "
+            f"{session.workers} workers measure at once; run it without -n"
+        )
+    # Not below the task's folder: the official client's is not to be inside its logs'.
+    cell = re.sub(r"[^\w.-]", "_", task.cell.id)
+    output = make_folder(session.reports / "power" / cell)
+    with open_session(session, output, task) as power:
+        first = replace(task, folder=make_ranging_folder(session, task))
+        with power.phase(RANGING):
+            ranging = run_phase(session, runner, placement, first, must_be_valid=False)
+            power.keep_logs(RANGING, Path(ranging.folder))
+        # One tuning: ranging tells the power of the very run that counts.
+        tuned = {} if task.tuned else saved.read(Path(ranging.folder))
+        task = replace(task, tuned=task.tuned or tuned)
+        with power.phase(TESTING):
+            verdict = run_phase(session, runner, placement, task, must_be_valid=True)
+            power.keep_logs(TESTING, Path(verdict.folder))
+        power.finish()
+    place_files(output, Path(verdict.folder))
+    verdict = add_power(session, verdict, output)
+    write_notes(Path(verdict.folder), output, session.system, verdict)
+    told = f"{ranging.outcome}, {ranging.metric}"
+    return replace(verdict, facts={**verdict.facts, "ranging run": told})
+
+
+def open_session(
+    session: MeasureSession, output: Path, task: Task
+) -> PowerClient | OfficialClient:
+    """Return the session that the options ask for."""
+    options = session.options
+    assert options.power
+    assert options.power_ntp
+    address = split_address(options.power, PORT)
+    label = re.sub(r"[^A-Za-z0-9_-]", "-", task.cell.id)
+    if options.power_client:
+        return OfficialClient(
+            options.power_client, address, options.power_ntp, output, label
+        )
+    return PowerClient(*address, options.power_ntp, output, label)
+
+
+def make_ranging_folder(session: MeasureSession, task: Task) -> Path:
+    """Return the folder of the ranging run, whose verdict is nobody's result."""
+    return make_folder(logs_folder(session.reports, task.cell, RANGING))
+
+
+def run_phase(
+    session: MeasureSession,
+    runner: Runner,
+    placement: Placement,
+    task: Task,
+    *,
+    must_be_valid: bool,
+) -> Verdict:
+    """Run a phase's LoadGen, once more where it failed, or is not VALID and must be."""
+    number = 1
+    history: list[str] = []
+    while True:
+        is_last = number == ATTEMPTS
+        try:
+            verdict = judge_run(session, runner, placement, task)
+        except RunFailed as failed:
+            if is_last:
+                raise
+            history.append(str(failed).partition("\n")[0])
+        else:
+            if verdict.valid or is_last or not must_be_valid:
+                break
+            history.append(verdict.cause)
+        number += 1
+        wanted = task.folder.with_name(re.sub(r"-\d+$", "", task.folder.name))
+        task = replace(task, folder=make_folder(wanted))
+    if history:
+        again = f"attempt {number} of {ATTEMPTS}: {'; '.join(history)}"
+        verdict = replace(verdict, facts={**verdict.facts, "power phase": again})
+    return verdict
+
+
+def place_files(session: Path, run: Path) -> None:
+    """Copy a session's files into its run's folder, as a submission takes them."""
+    for name in ("power", "ranging"):
+        (run / name).mkdir()
+        for path in (session / name).iterdir():
+            shutil.copyfile(path, run / name / path.name)
+    shutil.copyfile(session / "run_1" / "spl.txt", run / "spl.txt")
+
+
+def add_power(session: MeasureSession, verdict: Verdict, output: Path) -> Verdict:
+    """Return the verdict with the power's figures and what is wrong with its files."""
+    is_official = session.options.power_client is not None
+    checks = [make_check(one, is_official) for one in find_problems(output)]
+    if not any(check.status is Status.FAIL for check in checks):
+        told = "session, meter, clocks, readings and digests that agree"
+        checks.append(Check("power", Status.PASS, told, "that they agree", "power/"))
+    metric, figures = verdict.metric, None
+    with suppress(LogError):  # a check has told of it
+        figures = compute_figures(
+            Path(verdict.folder),
+            output / "run_1" / "spl.txt",
+            Scenario(verdict.scenario),
+            metric.value if metric else 0.0,
+            metric.unit if metric else "",
+        )
+    return replace(
+        verdict,
+        checks=(*verdict.checks, *checks),
+        labels=(*verdict.labels, *([OWN_POWER_CLIENT] * (not is_official))),
+        run=replace(verdict.run, power=figures.to_dict() if figures else {}),
+    )
+
+
+def find_problems(output: Path) -> Iterator[Problem]:
+    """Yield what the newest round's rules have against a session's files."""
+    listing = Listing.of(output.parent)
+    yield from power_time.session_problems(listing, output.name, rounds.ROUNDS[-1])
+
+
+def make_check(problem: Problem, is_official: bool) -> Check:
+    """Return a problem as a check of the run.
+
+    Of our own client or director it is known that a submission does not take them; that
+    is waived, as the label says, where nobody asked for the official client.
+    """
+    is_known = problem.rule == SOURCES_RULE and not is_official
+    return Check(
+        problem.rule,
+        Status.WAIVED if is_known else Status.FAIL,
+        problem.found,
+        problem.required,
+        problem.where.partition("/")[2],
+        problem.remedy,
+    )

@@ -1,0 +1,98 @@
+"""A power measurement's surroundings on loopback: clock server, director, meters."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_mlperf.power.config import Analyzer
+from pytest_mlperf.power.config import DirectorConfig
+from pytest_mlperf.power.director import Director
+from tests.support import simulated_ptd
+
+EPOCH = 2_208_988_800
+"""Seconds from NTP's 1900 to 1970."""
+
+
+@contextmanager
+def serve_ntp(offset_s: float = 0.0, port: int = 0) -> Iterator[str]:
+    """Yield the HOST:PORT of an NTP server whose clock is ``offset_s`` ahead."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", port))
+
+        def answer() -> None:
+            while True:
+                try:
+                    asked, peer = server.recvfrom(512)
+                except OSError:  # closed
+                    return
+                if len(asked) < 48:
+                    return
+                at = time.time() + offset_s + EPOCH
+                now = struct.pack("!II", int(at), int(at % 1 * (1 << 32)))
+                head = struct.pack("!BBBbII4s", 0x24, 1, 6, -20, 0, 0, b"TEST")
+                server.sendto(head + now + asked[40:48] + now + now, peer)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        host, number = server.getsockname()
+        yield f"{host}:{number}"
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", (host, number))
+        thread.join(5)
+
+
+def find_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def write_ptd(folder: Path, *settings: str) -> Path:
+    """Write a program that is a simulated PTDaemon; ``settings``: ``SIM_WATTS=10``."""
+    path = folder / "ptd"
+    words = " ".join(settings)
+    script = Path(simulated_ptd.__file__)
+    path.write_text(
+        f'#!/bin/sh\nexec env {words} {sys.executable} -S {script} "$@"\n', "utf-8"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def make_config(
+    folder: Path,
+    ntp: str,
+    *settings: str,
+    device_type: int = 49,
+    channels: tuple[int, ...] = (),
+    meters: int = 1,
+) -> DirectorConfig:
+    """Return a director's configuration with simulated meters."""
+    ptd = write_ptd(folder, *(settings or ("SIM_PERIOD_S=0.05",)))
+    analyzers = tuple(
+        Analyzer(device_type, f"/dev/simulated{n}", network_port=find_free_port(),
+                 channels=channels)
+        for n in range(meters)
+    )  # fmt: skip
+    return DirectorConfig(str(ptd), ntp, analyzers, ("127.0.0.1", 0))
+
+
+@contextmanager
+def serve_director(config: DirectorConfig, told: list[str]) -> Iterator[int]:
+    """Yield the port of our director, which settles in no time."""
+    with Director(config, settle_s=0.05, report=told.append) as director:
+        thread = threading.Thread(target=director.serve, daemon=True)
+        thread.start()
+        yield director.port
+        director.end_after_this()
+        with socket.create_connection(("127.0.0.1", director.port), timeout=5):
+            pass
+        thread.join(10)
+        assert not thread.is_alive(), "the director ends"
