@@ -10,7 +10,7 @@ import pytest
 from pytest_mlperf.power.line_socket import PowerFailed
 from pytest_mlperf.power.official_client import SCRIPT
 from pytest_mlperf.power.official_client import OfficialClient
-from tests.power.test_sessions import write_run
+from tests.support.power_sessions import write_run
 from tests.support.power_stand import make_config
 from tests.support.power_stand import serve_director
 from tests.support.power_stand import serve_ntp

@@ -19,35 +19,19 @@ from pytest_mlperf.power.line_socket import LineSocket
 from pytest_mlperf.power.line_socket import PowerFailed
 from pytest_mlperf.power.record import CLIENT_HELLO
 from pytest_mlperf.power.record import SERVER_HELLO
-from tests.support import logs
-from tests.support.power_sessions import stamp
+from tests.support.power_sessions import RUN_S
+from tests.support.power_sessions import write_run
 from tests.support.power_stand import make_config
 from tests.support.power_stand import serve_director
 from tests.support.power_stand import serve_ntp
 
 HOST = "127.0.0.1"
-RUN_S = 0.3
 
 
 @pytest.fixture
 def ntp() -> Iterator[str]:
     with serve_ntp() as address:
         yield address
-
-
-def write_run(folder: Path) -> Path:
-    """Write logs of a run that ended just now and took ``RUN_S``."""
-    logs.performance(folder, "Offline")
-    detail = folder / "mlperf_log_detail.txt"
-    text = detail.read_text("utf-8")
-    times = {"power_begin": time.time() - RUN_S, "power_end": time.time()}
-    for line in text.splitlines():
-        for key, at in times.items():
-            if f'"{key}"' in line:
-                old = json.loads(line.removeprefix(":::MLLOG "))["value"]
-                text = text.replace(line, line.replace(old, stamp(at)))
-    detail.write_text(text, "utf-8")
-    return folder
 
 
 def measure_both(client: PowerClient, folder: Path) -> Path:
