@@ -1,14 +1,12 @@
 """Locks a GPU's clock during a run on request, and resets it afterwards.
 
-Both use ``nvidia-smi``, which requires root. A process of its own (``clock_reset``)
-does the reset, so that it happens even when this process dies. Nothing reports the
+Both use ``nvidia-smi``, which requires root (``setting_guard``). Nothing reports the
 values that clocks were locked to, so clocks that are locked already are not touched.
 """
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,22 +14,18 @@ from contextlib import ExitStack
 from contextlib import closing
 from contextlib import contextmanager
 from contextlib import suppress
-from pathlib import Path
 
 from pytest_mlperf.config.option_types import HIGHEST_CLOCK
 from pytest_mlperf.core.errors import RunRefused
-from pytest_mlperf.machine import clock_reset
 from pytest_mlperf.machine.nvml import LIBRARY
 from pytest_mlperf.machine.nvml import Nvml
 from pytest_mlperf.machine.nvml import NvmlError
 from pytest_mlperf.machine.nvml import find_parent_gpu
+from pytest_mlperf.machine.setting_guard import NoAnswer
+from pytest_mlperf.machine.setting_guard import hold_setting
 
 TIMEOUT_S = 30.0
 _PERMISSION = ("permission", "not permitted", "insufficient")
-
-
-class NoAnswer(RunRefused):
-    """nvidia-smi did not answer in time."""
 
 
 def choose_clock(
@@ -64,46 +58,16 @@ def lock_clock(clock: str | None, visible: str) -> Iterator[Mapping[str, str]]:
     uuid = _find_gpu(visible)
     _refuse_if_set(uuid)
     mhz = _read_highest_mhz(uuid) if clock == HIGHEST_CLOCK else int(clock)
+
+    def lock() -> str:
+        command = ["nvidia-smi", "-i", uuid, "-lgc", f"{mhz},{mhz}"]
+        purpose = f"locking the clock of {uuid} at {mhz} MHz"
+        answer = _run_smi(command, purpose, uuid, mhz)
+        return f"{mhz} MHz for this run ({answer})"
+
     reset = ["nvidia-smi", "-i", uuid, "-rgc"]
-    guard = subprocess.Popen(
-        [sys.executable, "-P", str(Path(clock_reset.__file__)), *reset],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # Neither Ctrl-C nor a signal to this process's group may end it.
-        start_new_session=True,
-    )
-    assert guard.stdin is not None
-    assert guard.stdout is not None
-    facts: dict[str, str] = {}
-    command = clock_reset.RESET
-    try:
-        guard.stdout.readline()  # from here on it resets whatever happens
-        lock = ["nvidia-smi", "-i", uuid, "-lgc", f"{mhz},{mhz}"]
-        try:
-            purpose = f"locking the clock of {uuid} at {mhz} MHz"
-            answer = _run_smi(lock, purpose, uuid, mhz)
-        except RunRefused as refused:
-            # A refusal has changed nothing, and a reset would be a change. A command
-            # that never answered, or was interrupted, may have locked the clock.
-            if not isinstance(refused, NoAnswer):
-                command = clock_reset.LEAVE
-            raise
-        facts["clocks locked"] = f"{mhz} MHz for this run ({answer})"
+    with hold_setting("clocks locked", lock, reset, "reset") as facts:
         yield facts
-    finally:
-        guard.stdin.write(command)
-        guard.stdin.close()
-        output = guard.stdout.read().strip()
-        guard.stdout.close()
-        if guard.wait():
-            reason = output or "no reason"
-            end = f"; NOT RESET: {reason}; run {' '.join(reset)} as root"
-        else:
-            end = ", then reset"
-        if facts:
-            facts["clocks locked"] += end
 
 
 @contextmanager

@@ -207,7 +207,12 @@ SERVER: Mapping[str, ValueCheck] = {
     "warm_up": _check_count,
 }
 """How the server of the LLM benchmarks is started and queried."""
-SETTINGS: Mapping[str, ValueCheck] = {"lock_clocks": _check_clocks}
+SETTINGS: Mapping[str, ValueCheck] = {
+    "cpu_governor": _check_string,
+    "cpu_max_mhz": _check_whole,
+    "lock_clocks": _check_clocks,
+    "power_limit_w": _check_amount,
+}
 """What a run may set on its device; the shipped files set nothing."""
 TUNING: Mapping[str, ValueCheck] = {
     "batch": _check_whole,

@@ -23,6 +23,7 @@ from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.machine.clocks import choose_clock
+from pytest_mlperf.machine.power_limits import PowerLimits
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.measure.observers.chip_power import ChipPower
 from pytest_mlperf.measure.observers.clock_lock import ClockLock
@@ -30,6 +31,7 @@ from pytest_mlperf.measure.observers.cpu_times import CpuTimes
 from pytest_mlperf.measure.observers.device_samples import DeviceSamples
 from pytest_mlperf.measure.observers.host_settings import HostSettings
 from pytest_mlperf.measure.observers.other_sessions import OtherSessions
+from pytest_mlperf.measure.observers.power_limit import PowerLimit
 from pytest_mlperf.measure.observers.rates import Rates
 
 Beat = TypeVar("Beat", bound=RunHeartbeat)
@@ -48,6 +50,8 @@ def find_observers(
         system.settings.get("lock_clocks"),
         rehearsal=options.rehearsal,
     )
+    # A rehearsal measures nothing, and changes nothing.
+    limits = PowerLimits.of({} if options.rehearsal else system.settings)
     return {
         "host settings": HostSettings(system.numa_note or system.numa_config),
         "devices": DeviceSamples(),
@@ -58,6 +62,7 @@ def find_observers(
         **({} if options.rehearsal else {"sessions": OtherSessions(session)}),
         **{name: _load_observer(name) for name in registry.names("observer")},
         "clocks": ClockLock(clock),
+        **({} if limits == PowerLimits() else {"power limit": PowerLimit(limits)}),
     }
 
 

@@ -62,7 +62,7 @@ class Meter:
             count = max(1, self.channels)
             each = [figures(WATTS / count)] * self.channels
             head = f"Time,{stamp(time.time())},{figures(WATTS)}"
-            if mark.endswith("ranging"):
+            if mark.endswith("ranging") and len(self.samples) < 3:
                 say("ERROR: Can't evaluate uncertainty of this sample!")
             say("WARNING: Uncertainty unknown for the last measurement sample!")
             self.samples.append(",".join([head, *each]))
