@@ -298,7 +298,8 @@ def _refuse_contradictions(options: Options) -> None:
             "--fast sets the minimum duration to 60 s and --mlperf-duration to "
             f"{options.duration:g} s; keep one of the two"
         )
-    _refuse_half_a_power_measurement(options)
+    if problem := options.power_problem:
+        raise ValueError(problem)
     if options.fail_below is not None and not options.compare:
         raise ValueError(
             "--mlperf-fail-below is a share of an earlier session's speed, and none is "
@@ -308,26 +309,6 @@ def _refuse_contradictions(options: Options) -> None:
         raise ValueError(
             "--mlperf-workload official needs the folder of official models and data; "
             "add --mlperf-scratch DIR, or set MLPERF_SCRATCH_PATH"
-        )
-
-
-def _refuse_half_a_power_measurement(options: Options) -> None:
-    if options.power and not options.power_ntp:
-        raise ValueError(
-            "--mlperf-power compares this machine's clock and the director's with an "
-            "NTP server, and none is named; add --mlperf-power-ntp HOST"
-        )
-    if not options.power and (options.power_ntp or options.power_client):
-        flag = SPECS["power_ntp" if options.power_ntp else "power_client"].flag
-        raise ValueError(
-            f"{flag} is about a power measurement, and none is asked for; add "
-            "--mlperf-power HOST of the director"
-        )
-    if options.power and options.submission and not options.power_client:
-        raise ValueError(
-            "--mlperf-submission with --mlperf-power: the rules ask for mlcommons' own "
-            "client, whose sources the checker compares; clone mlcommons/power-dev and "
-            "add --mlperf-power-client DIR"
         )
 
 

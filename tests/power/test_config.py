@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_mlperf.commands.main import main
+from pytest_mlperf.config.options import Given
+from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.power.meters import METERS
 from pytest_mlperf.core.power.meters import find_device_type
 from pytest_mlperf.power.config import Analyzer
@@ -142,3 +144,22 @@ def test_a_session_is_checked_by_itself(
     assert (missing, empty) == (2, 1)
     assert "has no folder power" in told
     assert "client.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"power": "a"}, "add --mlperf-power-ntp"),
+     ({"power_ntp": "n"}, "--mlperf-power-ntp is about a power measurement"),
+     ({"power_client": "d"}, "--mlperf-power-client is about a power measurement"),
+     ({"power": "a", "power_ntp": "n", "submission": "ACME"}, "own client"),
+     ({"power": "a:b", "power_ntp": "n"}, "should be HOST or HOST:PORT")],
+)  # fmt: skip
+def test_half_a_measurement_is_refused(
+    given: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    """Before anything runs, with what to add."""
+    texts = {
+        name: Given(text, f"--mlperf-{name}", True) for name, text in given.items()
+    }
+    with pytest.raises(ValueError, match=words):
+        Options.from_given(texts, here=tmp_path, root=tmp_path, environ={})
