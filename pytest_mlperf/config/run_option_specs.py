@@ -1,5 +1,5 @@
 # ruff: noqa: RUF009 - option() and switch() return fields
-"""The options of what runs, and how, and of what becomes of the results."""
+"""The options of what runs, and how."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ from pytest_mlperf.config.option_spec import switch
 from pytest_mlperf.config.option_types import PerScenario
 from pytest_mlperf.config.option_types import list_of
 from pytest_mlperf.config.option_types import one_of
-from pytest_mlperf.config.option_types import parse_category
 from pytest_mlperf.config.option_types import parse_delay
 from pytest_mlperf.config.option_types import parse_device_count
-from pytest_mlperf.config.option_types import parse_formats
 from pytest_mlperf.config.option_types import parse_number
-from pytest_mlperf.config.option_types import parse_org
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.config.option_types import parse_path
 from pytest_mlperf.config.option_types import parse_round
@@ -163,24 +160,6 @@ class RunOptionValues:
         parse_path, "DIR", "folder of built engines", default=Path(),
         unset="pytest-mlperf in XDG_CACHE_HOME or ~/.cache",
     )  # fmt: skip
-    reports: Path = option(
-        parse_path, "DIR", "folder of reports", default=Path("reports"),
-        unset="reports in the root directory",
-    )  # fmt: skip
-    export: tuple[str, ...] = option(
-        parse_formats, "FORMAT,...",
-        "csv, parquet, openmetrics, github, virtualclient: more files", default=(),
-    )  # fmt: skip
-    compare: str | None = option(
-        parse_word, "SESSION",
-        "run by the tuning of an earlier session, latest or its reports folder, and "
-        "compare with it",
-    )  # fmt: skip
-    fail_below: float | None = option(
-        parse_number, "RATIO",
-        "with --mlperf-compare, fail an item whose speed is below this share of the "
-        "earlier one, by more than noise",
-    )  # fmt: skip
     stall: float = option(
         parse_number, "SECONDS", "give a run up after this long without progress",
         default=120.0,
@@ -198,29 +177,4 @@ class RunOptionValues:
     )  # fmt: skip
     build_timeout: float = option(
         parse_number, "SECONDS", "give a build up after this long", default=3600.0,
-    )  # fmt: skip
-    progress: str = option(
-        one_of("auto", "on", "off"), "WHEN",
-        "live progress: auto (on a terminal), on or off", default="auto",
-    )  # fmt: skip
-    submission: str | None = option(
-        parse_org, "ORG",
-        "write a submission of this organisation from the session's runs, into the "
-        "reports folder",
-    )  # fmt: skip
-    tree: Path | None = option(
-        parse_path, "DIR",
-        "submission to complete, or an earlier session's reports folder whose runs "
-        "count too",
-    )  # fmt: skip
-    division: str = option(
-        one_of("closed", "open"), "NAME", "closed or open", default="closed"
-    )
-    category: str | None = option(
-        parse_category, "NAME", "edge, datacenter or datacenter,edge",
-        unset="system_type of the system file",
-    )  # fmt: skip
-    checker: Path | None = option(
-        parse_path, "DIR",
-        "clone of mlcommons/inference, whose submission checker judges the tree too",
     )  # fmt: skip

@@ -19,11 +19,11 @@ from pytest_mlperf.config.option_types import parse_urls
 from pytest_mlperf.config.option_types import parse_variable
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import parse_word
-from pytest_mlperf.config.run_option_specs import RunOptionValues
+from pytest_mlperf.config.result_option_specs import ResultOptionValues
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceOptionValues(RunOptionValues):
+class ServiceOptionValues(ResultOptionValues):
     """The choices of where services are."""
 
     endpoint: tuple[str, ...] = option(

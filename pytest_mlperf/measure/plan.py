@@ -86,6 +86,7 @@ def plan_task(
         time_limit_s=options.run_limit_s,
         service=service,
         tuned=plan_pinned_tuning(session, cell, mode, tuning),
+        record=options.query_record == "on",
     )
 
 

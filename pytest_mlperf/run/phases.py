@@ -31,6 +31,8 @@ from pytest_mlperf.run.preflight import check_memory
 from pytest_mlperf.run.preflight import check_time
 from pytest_mlperf.run.preflight import planned_samples
 from pytest_mlperf.run.progress import watch_loadgen
+from pytest_mlperf.run.recording import start_recording
+from pytest_mlperf.run.recording import write_record
 from pytest_mlperf.run.scoring import write_accuracy
 from pytest_mlperf.run.scoring import write_compliance
 from pytest_mlperf.runner.batch_times import BatchTimes
@@ -218,12 +220,14 @@ def run(
     with backend.sut(task, tuned, settings, fail_of(backend, channel)) as sut:
         backend.warm_up(task, tuned)
         channel.enter("run")
+        recorder = start_recording(task, settings, sut)
         drive_loadgen(sut, settings, task.folder, backend, channel)
         facts = backend.facts(task, tuned)
     saved.write(task.folder, tuned)
     metrics: dict[str, float] = {}
-    if task.mode is not Mode.PERFORMANCE:
-        channel.enter("score")
+    channel.enter("score")
+    if recorder:
+        write_record(task, settings, recorder)
     if task.mode is Mode.ACCURACY:
         metrics = write_accuracy(task.folder, workload)
     if task.audit:

@@ -112,6 +112,8 @@ class Task:
     """Compliance: how the reference run was tuned, instead of a probe."""
     references: Mapping[str, Path] = field(default_factory=dict)
     """Compliance: what the test needs -> the folder of that run."""
+    record: bool = True
+    """Whether a performance run leaves a record a query."""
     required_build: str = ""
     """Compliance: content hash of the engine build that the reference ran on."""
 

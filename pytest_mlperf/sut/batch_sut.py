@@ -42,6 +42,7 @@ from pytest_mlperf.sut.completion import CompleteBatch
 from pytest_mlperf.sut.completion import Ids
 from pytest_mlperf.sut.completion import TokenTiming
 from pytest_mlperf.sut.completion import batch_completer
+from pytest_mlperf.sut.query_recorder import QueryRecorder
 
 SWITCH_INTERVAL_S = 0.0001
 """How long a thread may keep the GIL. Python's 5 ms would be the p99 of Server
@@ -152,6 +153,7 @@ class BatchSUT:
         self._queue: queue.SimpleQueue[tuple[Ids, list[int]] | None]
         self._queue = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._recorder: QueryRecorder | None = None
         self.issue: CompleteBatch
         if isinstance(policy, Fixed):
             self.issue = self._guard(self._issue_fixed)
@@ -160,6 +162,24 @@ class BatchSUT:
             self.issue = self._issue_queued
         else:
             self.issue = self._issue_inline()
+
+    def record(self, recorder: QueryRecorder) -> None:
+        """Note the queries from now on; call it before LoadGen starts."""
+        self._recorder = recorder
+        if isinstance(self.policy, Each | PerQuery):
+            self.issue = self._issue_inline()
+            return
+        issue, note = self.issue, recorder.issue
+        is_fixed = isinstance(self.policy, Fixed)
+
+        def issue_noted(ids: Ids, indices: list[int]) -> None:
+            if is_fixed:
+                recorder.issue_whole()
+            else:
+                note(ids)
+            issue(ids, indices)
+
+        self.issue = issue_noted
 
     def flush(self) -> None:
         """Nothing is held back: a window closes by itself."""
@@ -195,9 +215,15 @@ class BatchSUT:
         return sum(self._done)
 
     def _completer(self, stream: int) -> CompleteBatch:
-        return batch_completer(
-            self.engines[stream], self._workload, self._counter(stream), self._timing
-        )
+        parts = self.engines[stream], self._workload, self._counter(stream)
+        recorder = self._recorder
+        if recorder is None:
+            return batch_completer(*parts, self._timing)
+        notes = recorder.open_stream()
+        work = batch_completer(*parts, self._timing, notes.see_tokens)
+        if isinstance(self.policy, Window):
+            return recorder.note_queries(work, notes)
+        return recorder.note_batches(work, notes)
 
     def _counter(self, stream: int) -> Callable[[int], None]:
         # A slot per stream: threads would lose increments of a shared one.

@@ -62,7 +62,13 @@ BatchStream = Engine | Remote
 """What answers batches: an engine here, or a stream of another process."""
 
 
-def row_completer(timing: TokenTiming) -> CompleteRows:
+SeeTokens = Callable[[Sequence[int] | None], None]
+"""Is told the output tokens of answers before they are completed."""
+
+
+def row_completer(
+    timing: TokenTiming, see_tokens: SeeTokens | None = None
+) -> CompleteRows:
     """Return the function that completes rows lying one after another.
 
     One ``QuerySamplesComplete`` a batch: the largest single gain of the Python
@@ -99,6 +105,8 @@ def row_completer(timing: TokenTiming) -> CompleteRows:
             )
         spots = range(base, base + len(ids) * row, row) if row else repeat(base)
         made = responses(ids, spots, sizes or repeat(row), tokens)
+        if see_tokens:
+            see_tokens(tokens)
         if timing.firsts:
             first_token(made)
         complete(made)
@@ -111,13 +119,14 @@ def batch_completer(
     workload: TensorWorkload,
     count: Callable[[int], None],
     timing: TokenTiming,
+    see_tokens: SeeTokens | None = None,
 ) -> CompleteBatch:
     """Return the function that gathers, infers and completes one batch.
 
     A stream of another process has a way of its own. ``count`` hears how many samples
     were completed.
     """
-    complete_rows = row_completer(timing)
+    complete_rows = row_completer(timing, see_tokens)
     if isinstance(engine, Remote):
         return engine.complete_batch(complete_rows, count)
     if engine.answers:

@@ -28,6 +28,8 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.latency_breakdown import LatencyBreakdown
 from pytest_mlperf.sut.completion import Ids
 from pytest_mlperf.sut.completion import TokenTiming
+from pytest_mlperf.sut.query_recorder import QueryRecorder
+from pytest_mlperf.sut.query_recorder import StreamNotes
 
 OpenService = Callable[[Listener], Service]
 
@@ -66,6 +68,14 @@ class RequestSUT:
         self._service: Service | None = None
         self._samples: dict[int, int] = {}
         """LoadGen's id of an outstanding query -> its sample; 0 where nobody asks."""
+        self._recorder: QueryRecorder | None = None
+        self._notes = StreamNotes()
+        self._tokens: list[int] = []
+        """Of the answers at hand."""
+
+    def record(self, recorder: QueryRecorder) -> None:
+        """Note the queries from now on; call it before LoadGen starts."""
+        self._recorder, self._notes = recorder, recorder.open_stream()
 
     @property
     def pulse(self) -> int:
@@ -101,6 +111,8 @@ class RequestSUT:
         self._issued_s += time.monotonic() * len(ids)
         submit = self._service.submit
         self.issued += len(ids)
+        if self._recorder:
+            self._recorder.issue(ids)
         if self._encode.needs_sample:
             self._samples.update(zip(ids, indices, strict=True))
         for ticket, sample in zip(ids, indices, strict=True):
@@ -111,6 +123,8 @@ class RequestSUT:
 
     def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
         """Tell LoadGen of first tokens."""
+        if self._recorder:
+            self._recorder.see_firsts([ticket for ticket, _ in firsts])
         if not self._timing.firsts:
             return
         from pytest_mlperf.sut.loadgen import first_token
@@ -124,6 +138,9 @@ class RequestSUT:
         made = self._responses(answers)
         self._completed_s += time.monotonic() * len(answers)
         complete(made)
+        if self._recorder:
+            ids = [ticket for ticket, _ in answers]
+            self._recorder.complete(self._notes, ids, self._tokens)
         for ticket, _ in answers if self._samples else ():
             del self._samples[ticket]
         self.completed += len(answers)
@@ -147,7 +164,8 @@ class RequestSUT:
         base = self._alive.__array_interface__["data"][0]
         starts = np.cumsum([0, *sizes[:-1]]) + base
         ids = [ticket for ticket, _ in answers]
-        tokens = [count for _, count in encoded] if self._timing.tokens else None
+        self._tokens = [count for _, count in encoded]
+        tokens = self._tokens if self._timing.tokens else None
         return responses(ids, starts.tolist(), sizes, tokens)
 
 

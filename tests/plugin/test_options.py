@@ -68,6 +68,7 @@ VALUES = {
     "power": "director:4950",
     "power_ntp": "ntp.local",
     "power_client": "power-dev",
+    "query_record": "off",
 }
 SWITCHES = [
     "compliance",

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pytest_mlperf.benchmarks.resnet50 import EMBEDDED
@@ -23,6 +25,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.reporting.query_record import QueryRecord
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import PARTIAL
@@ -100,6 +103,27 @@ LOGS = {
 }
 
 
+def check_record(job: Task, log: Log) -> None:
+    """Compare a run's record a query with what LoadGen says of it."""
+    record = QueryRecord.read(Path(job.folder))
+    assert record is not None
+    columns, every = record.columns, record.every
+    order = ("scheduled_ns", "issued_ns", "started_ns", "completed_ns")
+    for before, after in pairwise(order):
+        assert (columns[before] <= columns[after]).all()
+    if job.rule.scenario is Scenario.OFFLINE:
+        asked = log.integer("generated_samples_per_query")
+    else:
+        asked = log.integer("result_query_count") * job.rule.samples_per_query
+    assert abs(int(columns["samples"].sum()) * every - asked) < every * 1024
+    if job.rule.scenario is Scenario.SERVER:
+        # The schedule follows from the seed: what is recorded is LoadGen's own latency.
+        assert every == 1
+        latency = columns["completed_ns"] - columns["scheduled_ns"]
+        told = log.number("result_50.00_percentile_latency_ns")
+        assert abs(float(np.median(latency)) - told) < 0.2 * told + 100_000
+
+
 @pytest.mark.parametrize("scenario", list(CASES))
 def test_a_performance_run_is_what_was_asked_for_and_valid(
     runner: Runner, tmp_path: Path, scenario: Scenario
@@ -121,7 +145,8 @@ def test_a_performance_run_is_what_was_asked_for_and_valid(
     assert verdict.valid, verdict.explain()
     assert waived == by_name(verdict, Status.WAIVED)
     assert by_name(verdict, Status.FAIL) | by_name(verdict, Status.ERROR) == set()
-    assert files(job) == LOGS
+    assert files(job) == LOGS | {"queries.npz"}
+    check_record(job, log)
     assert log.integer("effective_qsl_rng_seed") == ROUND.seeds.qsl
     assert log.integer("effective_sample_index_rng_seed") == ROUND.seeds.sample_index
     assert log.integer("effective_schedule_rng_seed") == ROUND.seeds.schedule > 2**63

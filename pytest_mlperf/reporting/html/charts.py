@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_mlperf.core.facts import CONTENDED
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.html.run_files import RunFiles
@@ -113,6 +114,40 @@ def _latency_spec(
         "description": title, "title": title, "width": "container", "height": 180,
         "data": {"values": list(rows)}, "layer": layers,
     }  # fmt: skip
+
+
+def chart_other_load(files: RunFiles) -> list[Spec]:
+    """Return what other programs used of the run's CPUs, red above a tenth."""
+    rows = [
+        {"at": one["at_s"], "share": one["others_share"]}
+        for one in files.cpu_samples
+        if isinstance(one.get("others_share"), int | float)
+    ]
+    if not rows:
+        return []
+    title = "other programs' share of the run's CPUs; red above a tenth"
+    color = {
+        "condition": {"test": f"datum.share > {CONTENDED}", "value": "#c62828"},
+        "value": "#5b8def",
+    }
+    x = {"field": "at", "type": "quantitative", "title": "seconds of the run"}
+    y = {
+        "field": "share", "type": "quantitative", "title": "other load",
+        "axis": {"format": "%"},
+    }  # fmt: skip
+    return [
+        {
+            "description": title, "title": title, "width": "container", "height": 120,
+            "data": {"values": rows},
+            "layer": [
+                {
+                    "mark": {"type": "bar", "width": {"band": 0.8}, "tooltip": True},
+                    "encoding": {"x": x, "y": y, "color": color},
+                },
+                _rule("y", CONTENDED),
+            ],
+        }
+    ]  # fmt: skip
 
 
 def chart_device(files: RunFiles) -> list[Spec]:

@@ -17,6 +17,7 @@ from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.html import charts
+from pytest_mlperf.reporting.html import query_charts
 from pytest_mlperf.reporting.html.run_files import read_run_files
 from pytest_mlperf.reporting.html.vega import pack_vega
 from pytest_mlperf.reporting.table import LEGEND
@@ -137,7 +138,13 @@ def _list_plots(verdict: Verdict) -> list[charts.Spec]:
     if not verdict.folder:
         return []
     files = read_run_files(Path(verdict.folder))
-    return charts.chart_latencies(files, verdict) + charts.chart_device(files)
+    return [
+        *charts.chart_latencies(files, verdict),
+        *query_charts.chart_queries(files.queries, verdict),
+        *query_charts.chart_breakdown(verdict),
+        *charts.chart_other_load(files),
+        *charts.chart_device(files),
+    ]
 
 
 def _label(row: Row) -> str:

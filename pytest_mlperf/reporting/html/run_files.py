@@ -1,4 +1,4 @@
-"""What a run's folder holds for plots: latency percentiles and the device's samples.
+"""What a run's folder holds for plots: percentiles, samples of devices, queries.
 
 Judging reads none of this here: a folder that is gone or damaged means a report without
 its plots.
@@ -17,8 +17,10 @@ from typing import Any
 from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.log import LogError
+from pytest_mlperf.reporting.query_record import QueryRecord
 
-DEVICE_SAMPLES = "device.jsonl"
+DEVICE_SAMPLES = "device*.jsonl"
+CPU_SAMPLES = "cpus.jsonl"
 SERIES = {
     "latency": "result_{}_percentile_latency_ns",
     "latency per query": "result_{}_percentile_per_query_latency_ns",
@@ -37,6 +39,9 @@ class RunFiles:
     device_samples: tuple[Mapping[str, Any], ...] = ()
     """One a second and device: ``at_s``, ``power_w``, ``sm_mhz``, ``temperature_c``,
     ``held_back`` (reasons of throttling)."""
+    cpu_samples: tuple[Mapping[str, Any], ...] = ()
+    """One a second: ``at_s``, ``others_share`` of the run's CPUs."""
+    queries: QueryRecord | None = None
 
 
 def read_run_files(folder: Path) -> RunFiles:
@@ -50,7 +55,13 @@ def read_run_files(folder: Path) -> RunFiles:
         for name, key in SERIES.items()
         if (found := _read_percentiles(values, key))
     }
-    return RunFiles(latencies, tuple(_read_samples(folder / DEVICE_SAMPLES)))
+    devices = [
+        {"device": number, **sample}
+        for number, path in enumerate(sorted(folder.glob(DEVICE_SAMPLES)))
+        for sample in _read_samples(path)
+    ]
+    cpus = tuple(_read_samples(folder / CPU_SAMPLES))
+    return RunFiles(latencies, tuple(devices), cpus, QueryRecord.read(folder))
 
 
 def _read_percentiles(values: Mapping[str, Any], key: str) -> dict[str, float]:

@@ -1,0 +1,70 @@
+# ruff: noqa: RUF009 - option() and switch() return fields
+"""The options of what becomes of results: where they go, what they stand beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_mlperf.config.option_spec import option
+from pytest_mlperf.config.option_types import one_of
+from pytest_mlperf.config.option_types import parse_category
+from pytest_mlperf.config.option_types import parse_formats
+from pytest_mlperf.config.option_types import parse_number
+from pytest_mlperf.config.option_types import parse_org
+from pytest_mlperf.config.option_types import parse_path
+from pytest_mlperf.config.option_types import parse_word
+from pytest_mlperf.config.run_option_specs import RunOptionValues
+
+
+@dataclass(frozen=True, slots=True)
+class ResultOptionValues(RunOptionValues):
+    """The choices of what is written, shown and compared."""
+
+    reports: Path = option(
+        parse_path, "DIR", "folder of reports", default=Path("reports"),
+        unset="reports in the root directory",
+    )  # fmt: skip
+    export: tuple[str, ...] = option(
+        parse_formats, "FORMAT,...",
+        "csv, parquet, openmetrics, github, virtualclient: more files", default=(),
+    )  # fmt: skip
+    compare: str | None = option(
+        parse_word, "SESSION",
+        "run by the tuning of an earlier session, latest or its reports folder, and "
+        "compare with it",
+    )  # fmt: skip
+    fail_below: float | None = option(
+        parse_number, "RATIO",
+        "with --mlperf-compare, fail an item whose speed is below this share of the "
+        "earlier one, by more than noise",
+    )  # fmt: skip
+    query_record: str = option(
+        one_of("on", "off"), "WHEN",
+        "write a record a query beside the logs of performance runs", default="on",
+    )  # fmt: skip
+    progress: str = option(
+        one_of("auto", "on", "off"), "WHEN",
+        "live progress: auto (on a terminal), on or off", default="auto",
+    )  # fmt: skip
+    submission: str | None = option(
+        parse_org, "ORG",
+        "write a submission of this organisation from the session's runs, into the "
+        "reports folder",
+    )  # fmt: skip
+    tree: Path | None = option(
+        parse_path, "DIR",
+        "submission to complete, or an earlier session's reports folder whose runs "
+        "count too",
+    )  # fmt: skip
+    division: str = option(
+        one_of("closed", "open"), "NAME", "closed or open", default="closed"
+    )
+    category: str | None = option(
+        parse_category, "NAME", "edge, datacenter or datacenter,edge",
+        unset="system_type of the system file",
+    )  # fmt: skip
+    checker: Path | None = option(
+        parse_path, "DIR",
+        "clone of mlcommons/inference, whose submission checker judges the tree too",
+    )  # fmt: skip
