@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.core.facts import RunFacts
@@ -50,6 +51,7 @@ def page_of(*records: Record) -> str:
 
 
 @needs_extra
+@settings(deadline=None)
 @given(st.lists(st.tuples(VALUES, VALUES, VALUES), min_size=1, max_size=4))
 def test_every_number_of_the_table_is_its_verdicts(
     figures: list[tuple[float, float, float]],
