@@ -18,6 +18,11 @@ from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
 from pytest_mlperf.reporting.deployment_table import format_results
 
+BACKENDS = {
+    "onnxruntime": "ONNX Runtime", "tensorrt": "NVIDIA TensorRT", "torch": "PyTorch",
+    "triton": "Triton",
+}  # fmt: skip
+"""Provider -> its name in NVIDIA's tables."""
 SHORT_WINDOW_S = 1.0
 """Of a shortened session."""
 
@@ -94,8 +99,8 @@ def describe_deployment(engine: EngineUnderTest, verdict: Verdict) -> dict[str, 
     options = task.engine_options
     metric = verdict.metric.key if verdict.metric else "accuracy"
     return {
-        "GPU": facts.get("device") or "none: CPU",
-        "Backend": task.cell.engine,
+        name_device(verdict): facts.get("device") or "-",
+        "Backend": BACKENDS.get(task.cell.engine, task.cell.engine),
         "Backend accelerator": options.get("accelerator", "-"),
         "Precision": (verdict.run.precision or "-").upper(),
         "Model format": "ONNX",
@@ -105,3 +110,9 @@ def describe_deployment(engine: EngineUnderTest, verdict: Verdict) -> dict[str, 
         f"{metric} score": accuracy,
         "Labels": ", ".join(verdict.labels) or "-",
     }
+
+
+def name_device(verdict: Verdict) -> str:
+    """Return what answered; of servers elsewhere NVIDIA's name of the row."""
+    is_cpu = not verdict.run.accelerators and not verdict.run.is_attached
+    return "CPU" if is_cpu else "GPU"
