@@ -106,6 +106,9 @@ def mirrored(
     name = {"SingleStream": "single_stream", "MultiStream": "multi_stream"}
     own = name.get(scenario, scenario.lower())
     found: dict[str, object] = {}
+    if "loadgen_version" in change:
+        commit = str(change["loadgen_version"]).rpartition(" @ ")[2]
+        found["loadgen_git_log_message"] = f"{commit} Another commit"
     for key, value in change.items():
         twin = key.replace("effective_", "requested_")
         special = {

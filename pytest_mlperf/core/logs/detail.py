@@ -40,6 +40,9 @@ TEXT_COUNTS = ("result_query_count", "result_overlatency_query_count")
 MESSAGES = re.compile(r"generic_message|warning_|error_")
 """What LoadGen says as often as there is something to say."""
 ACCURACY_ONLY = "AccuracyOnly"
+COMMIT = re.compile(r"[0-9a-f]{7,40}")
+VERSION_FILE = "/VERSION.txt"
+"""Of ``loadgen_file_sha1``, which has every file of LoadGen's sources."""
 STARTS = ("Starting performance mode", "Starting accuracy mode")
 
 
@@ -88,6 +91,7 @@ class Detail:
         self.started: set[str] = set()
         """Of ``STARTS``: the modes that began."""
         self._texts: list[str] = []
+        self._has_version_file = False
 
     def take(self, number: int, text: str) -> None:
         """Add one line."""
@@ -145,6 +149,9 @@ class Detail:
         elif isinstance(value, str):
             value = value[:KEPT_TEXT]
         elif isinstance(value, list | dict):
+            self._has_version_file |= (
+                key == "loadgen_file_sha1" and VERSION_FILE in value
+            )
             value = len(value)
         if key == "generic_message" and value in STARTS:
             if value in self.started:
@@ -219,11 +226,30 @@ class Detail:
             key = self._texts[0]
             found, required = f"{key} as a text", ValueKind.INTEGER.value
             raise LogError(self.path, self.lines[key], found, required)
+        self._compare_build(dialect)
         if later := find_later_key(self.values, dialect):
             key, trait = later
             required = f"a LoadGen since {trait.since:%Y-%m-%d}, or no such key"
             raise LogError(self.path, self.lines[key], f"{key} of {dialect}", required)
         return dialect
+
+    def _compare_build(self, dialect: LogDialect) -> None:
+        """Raise ``LogError`` where the version is not that of LoadGen's sources.
+
+        In all 32,534 official logs the history begins with the version's commit.
+        """
+        key = "loadgen_version"
+        history = str(self.values.get("loadgen_git_log_message", ""))
+        newest, stated = history.split(" ", 1)[0], dialect.commit
+        if COMMIT.fullmatch(newest) and not newest.startswith(stated):
+            required = f"{newest[:10]}, as loadgen_git_log_message begins"
+            raise LogError(
+                self.path, self.lines[key], f"commit {stated[:40]}", required
+            )
+        since = Trait.VERSION_FILE.since
+        if self._has_version_file and dialect.date < since:
+            required = f"one since {since:%Y-%m-%d}: it had the file {VERSION_FILE}"
+            raise LogError(self.path, self.lines[key], f"{dialect}", required)
 
 
 def is_text_count(value: object) -> bool:

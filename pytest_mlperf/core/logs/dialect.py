@@ -59,6 +59,9 @@ class Trait(enum.Enum):
     PERMUTATION_LOGGED = "2024-07-24T17:59:30"
     """3fb6c3e1: ``effective_sample_concatenate_permutation``. 27,994 logs before,
     1,771 since; before, a log does not say whether it had equal issue."""
+    VERSION_FILE = "2024-10-22T16:58:13"
+    """ecb88016: ``loadgen_file_sha1`` has VERSION.txt. In 3,170 logs since, and in none
+    of 9,063 of v3.0, v4.1 and v5.1 before."""
     ONE_OFFLINE_QUERY = "2025-01-14T16:59:45"
     """1f73d4c2 (5.0.6): Offline generates one query, and no other."""
     FILLED_COUNT = "2025-01-16T05:51:49"

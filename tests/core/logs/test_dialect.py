@@ -102,6 +102,24 @@ def test_a_rounds_seeds_in_an_older_rounds_loadgen_are_refused(
     assert named(found, "loadgen_version").required.endswith(f"as in {name}")
 
 
+def test_a_version_that_the_sources_contradict_is_an_error(tmp_path: Path) -> None:
+    """The history begins with another commit; or a file is there that came later."""
+    folder = dialects.performance(tmp_path / "1", "v5.1", "Offline")
+    path = folder / "mlperf_log_detail.txt"
+    text = path.read_text()
+    path.write_text(text.replace("091d51f041 Another", "091d51f042 Another"))
+    with pytest.raises(LogError, match="found commit 091d51f041, should be 091d51f042"):
+        Log.read(folder)
+
+    sources = {
+        "loadgen_file_sha1": {"/VERSION.txt": "a8ebd64f62d0349aeedbe3295d833ebd"}
+    }
+    Log.read(dialects.performance(tmp_path / "2", "v5.1", "Offline", sources))
+    folder = dialects.performance(tmp_path / "3", "v4.1", "Offline", sources)
+    with pytest.raises(LogError, match=r"found LoadGen 4\.1 of 2024-07-18"):
+        Log.read(folder)
+
+
 def lose_key(folder: Path, key: str) -> None:
     """Remove a key's line from a detail log, and from the summary if it is there."""
     path = folder / "mlperf_log_detail.txt"
