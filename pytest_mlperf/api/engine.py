@@ -24,9 +24,11 @@ from typing import runtime_checkable
 
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.timeline import Timeline
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.residency.rules import Residency
 
@@ -240,6 +242,21 @@ class GathersItself(Protocol):
     def gather_from(self, dataset: Dataset) -> Callable[[list[int]], Any] | None:
         """Return a function from sample indices to a batch that ``infer`` takes, or
         None for a dataset that it does not suit.
+        """
+
+
+@runtime_checkable
+class RunsItself(Protocol):
+    """A stream whose device keeps what the runs of one sample share.
+
+    The windows of a volume need not come back to the host one by one then.
+    """
+
+    def runner_for(
+        self, workload: RunsModel
+    ) -> Callable[[Sequence[int]], Responses] | None:
+        """Return what answers a batch as ``workload.run_model`` would, or None for a
+        workload that it does not suit.
         """
 
 

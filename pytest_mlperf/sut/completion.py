@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import Any
 from typing import Protocol
@@ -15,6 +16,7 @@ import numpy as np
 from pytest_mlperf.api.engine import DeviceOutputs
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import GathersItself
+from pytest_mlperf.api.engine import RunsItself
 from pytest_mlperf.api.engine import ends_on_device
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
@@ -254,10 +256,10 @@ def batch_answerer(
 
         return answer_blank
     if isinstance(workload, RunsModel):
-        run, infer_host = workload.run_model, host_infer(engine)
+        run = model_runner(engine, workload)
 
         def answer_runs(indices: list[int]) -> Responses:
-            rows, sizes, tokens = run(infer_host, indices)
+            rows, sizes, tokens = run(indices)
             return Responses(check_rows(rows, len(indices)), sizes, tokens)
 
         return answer_runs
@@ -270,6 +272,16 @@ def batch_answerer(
         return Responses(check_rows(rows, size), sizes, tokens)
 
     return answer
+
+
+def model_runner(
+    engine: Engine, workload: RunsModel
+) -> Callable[[Sequence[int]], Responses]:
+    """Return what answers a batch whose samples take several runs of the model: the
+    engine's own way where it has one.
+    """
+    own = engine.runner_for(workload) if isinstance(engine, RunsItself) else None
+    return own or partial(workload.run_model, host_infer(engine))
 
 
 def host_infer(engine: Engine) -> Infer:

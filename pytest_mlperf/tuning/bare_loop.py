@@ -14,7 +14,7 @@ from pytest_mlperf.api.engine import ends_on_device
 from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.sut.completion import batch_gatherer
-from pytest_mlperf.sut.completion import host_infer
+from pytest_mlperf.sut.completion import model_runner
 
 
 def bare_loop(
@@ -63,7 +63,7 @@ def time_batch(engine: Engine, workload: TensorWorkload, indices: list[int]) -> 
     if engine.answers:
         engine.infer({}, len(indices))
     elif isinstance(workload, RunsModel):
-        workload.run_model(host_infer(engine), indices)
+        model_runner(engine, workload)(indices)
     else:
         gather = batch_gatherer(engine, workload.dataset)
         outputs = engine.infer(gather(indices), len(indices))

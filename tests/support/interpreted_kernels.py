@@ -14,6 +14,7 @@ import torch
 from pytest_mlperf.engines.torch.conv import kernels
 from pytest_mlperf.engines.torch.conv.stem import BLOCK
 from pytest_mlperf.engines.torch.conv.stem import fold_weights
+from pytest_mlperf.engines.torch.volumes.instance_norm import run_norm_relu
 
 F = torch.nn.functional
 
@@ -106,6 +107,20 @@ def mean() -> float:
     return relative_error(out, x.float().mean((1, 2)) * 0.5)
 
 
+def instance_norm(channels: int, side: int) -> float:
+    """Normalization and ReLU with means far from 0, over blocks of which the last is
+    not full.
+    """
+    x = torch.randn(2, channels, side, side, side) * 0.5 + 20
+    x = x.half()
+    weight, bias = torch.randn(channels).half(), torch.randn(channels).half()
+    out = run_norm_relu(x, weight, bias, 1e-5)
+    expected = F.instance_norm(
+        x.float(), weight=weight.float(), bias=bias.float(), eps=1e-5
+    )
+    return relative_error(out, expected.relu())
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     print(  # noqa: T201
@@ -119,6 +134,8 @@ if __name__ == "__main__":
                 "convolve": convolution("convolve"),
                 "narrow": convolution("narrow"),
                 "mean": mean(),
+                "instance norm": instance_norm(16, 8),
+                "instance norm, two blocks": instance_norm(48, 14),
             }
         )
     )

@@ -70,8 +70,21 @@ class SegmentationWorkload:
         self._add(sums, self.dataset.list_windows(indices), outputs)
         return self._answer(sums, indices)
 
+    @property
+    def importance(self) -> Array:
+        """The weight of each voxel of a window: float32 [side, side, side]."""
+        return windows.make_importance(self.dataset.side)
+
+    def volume(self, index: int) -> Array:
+        """Return a volume: float32 [1, depth, height, width]."""
+        return self.dataset.images[index]
+
+    def starts(self, index: int) -> Sequence[Start]:
+        """Return the first voxel of each window of a volume."""
+        return self.dataset.starts[index]
+
     def _make_sums(self, indices: Sequence[int]) -> list[ScoreVolume]:
-        importance = windows.make_importance(self.dataset.side)
+        importance = self.importance
         shapes = (self.dataset.shape_of(index) for index in indices)
         return [ScoreVolume(shape, CLASSES, importance) for shape in shapes]
 
@@ -81,29 +94,43 @@ class SegmentationWorkload:
         items: Sequence[tuple[int, Start]],
         outputs: Sequence[Array],
     ) -> None:
-        required = (len(items), CLASSES, *[self.dataset.side] * 3)
-        shape = np.shape(outputs[0])
-        if shape != required:
+        self.check_scores(np.shape(outputs[0]), len(items))
+        for row, (place, start) in enumerate(items):
+            sums[place].add(start, outputs[0][row])
+
+    def check_scores(self, shape: Sequence[int], count: int) -> None:
+        """Raise ``ValueError`` unless that is the shape of ``count`` windows' scores:
+        [windows, classes, side, side, side].
+        """
+        required = (count, CLASSES, *[self.dataset.side] * 3)
+        if tuple(shape) != required:
             raise ValueError(
                 f"output {self.model.outputs[0]} has the shape {list(shape)}, but"
                 f" should be {list(required)}: the scores of each class for each"
                 " window of the batch. Check the model and how the engine batches."
             )
-        for row, (place, start) in enumerate(items):
-            sums[place].add(start, outputs[0][row])
 
     def _answer(self, sums: Sequence[ScoreVolume], indices: Sequence[int]) -> Responses:
-        bad = [i for one, i in zip(sums, indices, strict=True) if not one.is_finite]
+        finite = [one.is_finite for one in sums]
+        return self.answer([one.classify() for one in sums], finite, indices)
+
+    def answer(
+        self, classes: Sequence[Array], finite: Sequence[bool], indices: Sequence[int]
+    ) -> Responses:
+        """Return the answers from the class of each voxel, uint8 [depth, height, width]
+        a volume. Raises ``ValueError`` where a volume's scores were not finite.
+        """
+        bad = [index for one, index in zip(finite, indices, strict=True) if not one]
         if bad:
             raise ValueError(
-                f"found NaN or infinity in the scores of {len(bad)} of {len(sums)}"
+                f"found NaN or infinity in the scores of {len(bad)} of {len(indices)}"
                 f" volumes, but scores should be finite [first: sample {bad[0]}]. Try"
                 " precision fp32; if that holds, the lower precision overflows."
             )
         sizes = [math.prod(self.dataset.shape_of(index)) for index in indices]
         rows = np.zeros((len(indices), max(sizes)), np.uint8)
-        for row, one, size in zip(rows, sums, sizes, strict=True):
-            row[:size] = one.classify().reshape(-1)
+        for row, one, size in zip(rows, classes, sizes, strict=True):
+            row[:size] = one.reshape(-1)
         return Responses(rows, sizes)
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:

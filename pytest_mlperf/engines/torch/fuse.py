@@ -11,6 +11,7 @@ from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import is_halving_pool
 from pytest_mlperf.engines.torch.ops import TorchCalls
+from pytest_mlperf.engines.torch.volumes import instance_norm
 
 
 def fuse_convolutions(graph: OnnxGraph) -> OnnxGraph:
@@ -89,7 +90,14 @@ class FusedOperators:
             "ConvRelu": self.conv_relu,
             "ConvAddRelu": self.conv_add_relu,
             "MaxPool": self.max_pool,
+            "NormRelu": self.norm_relu,
         }
+
+    def norm_relu(self, attributes: Mapping[str, Any], x: Any, w: Any, b: Any) -> Any:
+        if instance_norm.suits(x):
+            epsilon = float(attributes.get("epsilon", 1e-5))
+            return instance_norm.run_norm_relu(x, w, b, epsilon)
+        return self._plain.instance_norm(attributes, x, w, b).relu()
 
     def max_pool(self, attributes: Mapping[str, Any], x: Any) -> Any:
         if not self._is_half_on_gpu(x) or not is_halving_pool(attributes, x.shape[1]):

@@ -26,6 +26,7 @@ from pytest_mlperf.engines.torch.onnx_graph import Program
 from pytest_mlperf.engines.torch.onnx_graph import read_graph
 from pytest_mlperf.engines.torch.recommender.load import load_recommender
 from pytest_mlperf.engines.torch.recommender.stream import RecommenderModel
+from pytest_mlperf.engines.torch.volumes import instance_norm
 
 LoadedModel = stream.PackedModel | padded.PaddedModel | RecommenderModel
 
@@ -94,7 +95,8 @@ def _load_program(
     import torch
 
     device, facts = torch.device("cuda"), {}
-    graph, operators = fuse.fuse_convolutions(graph), fuse.FusedOperators().table()
+    graph = instance_norm.fuse_norms(fuse.fuse_convolutions(graph))
+    operators = fuse.FusedOperators().table()
     if precision == "fp8":
         if model.calibration is None:
             raise BuildFailed(

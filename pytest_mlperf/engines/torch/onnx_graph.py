@@ -178,8 +178,9 @@ class Program:
             if not value.ndim:
                 return value.to(self.dtype)
             value = value.to(self.device, self.dtype)
-            if value.ndim == 4 and self.device.type == "cuda":
-                return value.contiguous(memory_format=torch.channels_last)
+            layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+            if value.ndim in layouts and self.device.type == "cuda":
+                return value.contiguous(memory_format=layouts[value.ndim])
             return value
         # Small integers are shapes and axes: they are needed on the CPU.
         return value if value.numel() <= 64 else value.to(self.device)

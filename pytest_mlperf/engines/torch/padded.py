@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -14,8 +15,11 @@ import numpy as np
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.samples import Responses
+from pytest_mlperf.api.window_blending import BlendsWindows
 from pytest_mlperf.api.workload import ArrayDataset
 from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.engines.torch.device_samples import RowStore
 from pytest_mlperf.engines.torch.device_samples import TorchOutputs
 from pytest_mlperf.engines.torch.device_samples import as_picked
@@ -23,6 +27,7 @@ from pytest_mlperf.engines.torch.host_fetch import INDICES
 from pytest_mlperf.engines.torch.host_fetch import REGISTERED
 from pytest_mlperf.engines.torch.onnx_graph import Program
 from pytest_mlperf.engines.torch.timeline import BatchEvents
+from pytest_mlperf.engines.torch.volumes.window_blender import VolumeRunner
 
 GRAPH_SIZES = (
     *(1, 2, 4), *range(8, 128, 8), *range(128, 257, 16), *(320, 384, 512, 768, 1024),
@@ -105,6 +110,38 @@ class PaddedStream:
         self.timeline = self.events.timeline
         self._buffers: dict[int, BatchBuffers] = {}
         self._pool: Any = None
+        self._runner: VolumeRunner | None = None
+
+    def current(self) -> Any:
+        """Return the context in which calls are enqueued on this stream."""
+        return self._torch.cuda.stream(self.stream)
+
+    def runner_for(
+        self, workload: RunsModel
+    ) -> Callable[[Sequence[int]], Responses] | None:
+        """Keep the windows of volumes on the device; None for any other workload."""
+        if not isinstance(workload, BlendsWindows) or not self.model.fixed:
+            return None
+        if self._runner is None or self._runner.workload is not workload:
+            self._runner = VolumeRunner(self, workload)
+        return self._runner
+
+    def run_filled(
+        self, sample: Batch, fill: Callable[[Any], None], size: int
+    ) -> Sequence[Any]:
+        """Enqueue a run whose one input is made on the device.
+
+        ``sample`` has the shape of a row; ``fill`` gets the tensor [rows, …]. Returns
+        tensors that the next run overwrites.
+        """
+        recorded = min((n for n in self._buffers if n >= size), default=0)
+        buffers = self._buffers[recorded] if recorded else self._record(sample, size)
+        (held,) = buffers.inputs.values()
+        fill(held)
+        if buffers.graph is None:
+            return self.model.program.run(buffers.inputs)
+        buffers.graph.replay()
+        return buffers.outputs
 
     def gather_from(self, dataset: Dataset) -> Callable[[list[int]], Batch] | None:
         """Let the device fetch samples of an array dataset; None for any other."""
@@ -130,7 +167,7 @@ class PaddedStream:
         if indices is None and on_device is None:
             for name in buffers.inputs:
                 np.copyto(buffers.staged[name].numpy()[:size], batch[name])
-        with self._torch.cuda.stream(self.stream):
+        with self.current():
             self.events.start()
             if on_device is not None:
                 on_device.store.fetch(on_device.rows, buffers.inputs)
@@ -230,7 +267,7 @@ class PaddedStream:
         """Release graphs and buffers."""
         self.stream.synchronize()
         self._buffers.clear()
-        self._pool = None
+        self._pool = self._runner = None
 
 
 def tensors_of(model: PaddedModel) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +18,30 @@ _PORTABLE_AND_MAPPED = 1 | 2
 """``cudaHostRegisterPortable | cudaHostRegisterMapped``."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class HostRows:
-    """A tensor [rows, dimension] and where the device finds it."""
+    """A tensor [rows, dimension] and where the device finds it.
+
+    The memory is the driver's until this is let go: what is unmapped before it is
+    unregistered would fault when the next model's rows get the same addresses.
+    """
 
     tensor: Any
     address: int
     """Of the first row, as kernels have it."""
-    _map: mmap.mmap
+    _release: weakref.finalize[..., Any] | None = None
 
     def close(self) -> None:
         """Unregister the memory. Nothing may run on the device any more."""
-        import torch
+        if self._release is not None:
+            self._release()
 
-        torch.cuda.synchronize()
-        torch.cuda.cudart().cudaHostUnregister(self.tensor.data_ptr())
+
+def _unregister(address: int, room: mmap.mmap) -> None:  # noqa: ARG001 - kept till here
+    import torch
+
+    torch.cuda.synchronize()
+    torch.cuda.cudart().cudaHostUnregister(address)
 
 
 def pin_rows(rows: int, dimension: int, dtype: Any) -> HostRows:
@@ -65,7 +75,11 @@ def pin_rows(rows: int, dimension: int, dtype: Any) -> HostRows:
             f"{code}, should be 0); see ulimit -l and the memory of the machine"
         )
     tensor = flat.view(rows, dimension)
-    return HostRows(tensor, find_device_address(tensor.data_ptr()), room)
+    pinned = HostRows(tensor, find_device_address(tensor.data_ptr()))
+    pinned._release = weakref.finalize(pinned, _unregister, tensor.data_ptr(), room)
+    # Not at exit: the context is gone by then, and the registration with it.
+    pinned._release.atexit = False
+    return pinned
 
 
 def load_rows(tables: EmbeddingTables, dtype: Any) -> HostRows:
