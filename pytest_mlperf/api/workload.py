@@ -43,6 +43,10 @@ class ModelFile:
     """Graph nodes that quantisation leaves alone, because accuracy asks for it."""
     embedding: EmbeddingTables | None = None
     """Tables that the engine looks up first; the graph gets their vectors."""
+    candidates: tuple[str, ...] = ()
+    """Outputs of integers [batch, columns] that tell which candidate a column of all
+    outputs is, where the graph keeps the best ones: two precisions order them
+    otherwise."""
     one_by_one: bool = False
     """True when the graph takes one sample. An engine then runs a batch's samples one
     after another and stacks the outputs, shorter ones padded with zeros."""

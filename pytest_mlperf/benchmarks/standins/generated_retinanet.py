@@ -78,6 +78,7 @@ def open_retinanet(
             inputs=("pictures",),
             outputs=retinanet_graph.OUTPUTS,
             calibration=partial(calibrate, size.side),
+            candidates=retinanet_graph.CANDIDATES,
         ),
         dataset=ArrayDataset({"pictures": draw_pictures(6, count, size.side)}, count),
         reference={},

@@ -21,6 +21,8 @@ STRIDES = (8, 16, 32, 64, 128)
 ANCHORS = 9
 """Of a cell: three sizes in three aspect ratios."""
 OUTPUTS = ("logits", "anchors", "labels", "deltas")
+CANDIDATES = ("anchors", "labels")
+"""What tells a candidate from another."""
 RARE = -4.6
 """Bias of the class head: an untrained one calls 1 % of the anchors an object."""
 LAST_SPREAD = 0.0021

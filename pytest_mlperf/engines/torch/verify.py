@@ -24,6 +24,10 @@ MAX_ERROR_PICTURES = {**MAX_ERROR, "fp8": 0.2}
 three of its products wrong. An encoder that was never trained is at 0.43 with none."""
 
 
+MIN_SHARED = 0.9
+"""Of the candidates that a model keeps in fp32: those near the cut may change."""
+
+
 class _FirstRun(Exception):
     """Carries the inputs of a model's first run."""
 
@@ -86,8 +90,12 @@ def check_agreement(
     reference: Sequence[Array],
     precision: str,
     max_error: Mapping[str, float] = MAX_ERROR,
+    candidates: Sequence[int] = (),
 ) -> None:
-    """Note how well a model agrees with fp32; raise ``BuildFailed`` if it does not."""
+    """Note how well a model agrees with fp32; raise ``BuildFailed`` if it does not.
+
+    ``candidates`` are places of outputs, as ``match_candidates`` has them.
+    """
     size = len(next(iter(batch.values())))
     engine = model.open()
     try:
@@ -95,9 +103,20 @@ def check_agreement(
     finally:
         engine.close()
     mask = next((batch[n].astype(bool) for n in batch if "mask" in n), None)
+    same_in = f"of {size} samples"
+    if candidates:
+        reference, outputs, shared = match_candidates(reference, outputs, candidates)
+        same_in = f"numbers of the {shared:.1%} candidates that both have"
+        if shared < MIN_SHARED:
+            raise BuildFailed(
+                f"in {precision} only {shared:.1%} of the model's candidates are those "
+                f"of fp32, but {MIN_SHARED:.0%} should be [{size} samples]: the model "
+                "is not what the engine torch took it for, or overflows; try "
+                "--mlperf-precision fp32, and --mlperf-engine onnxruntime to compare"
+            )
     error, same = measure_error(reference, outputs, mask)
     model.facts["agreement with fp32"] = (
-        f"relative error {error:.2g}, same winner in {same:.1%} of {size} samples"
+        f"relative error {error:.2g}, same winner in {same:.1%} {same_in}"
     )
     if not error <= max_error[precision]:
         raise BuildFailed(
@@ -106,6 +125,33 @@ def check_agreement(
             "the model is not what the engine torch took it for, or overflows; try "
             "--mlperf-precision fp32, and --mlperf-engine onnxruntime to compare"
         )
+
+
+def match_candidates(
+    reference: Sequence[Array], outputs: Sequence[Array], keys: Sequence[int]
+) -> tuple[list[Array], list[Array], float]:
+    """Return the candidates that both have, in one order, and their share.
+
+    ``keys`` are the places of the outputs [batch, columns] that tell candidates apart.
+    The others come back as rows, one a candidate.
+    """
+    rest = [place for place in range(len(reference)) if place not in keys]
+    kept: tuple[list[list[Array]], ...] = ([], [])
+    total = shared = 0
+    for sample in range(len(reference[0])):
+        names = []
+        for side in (reference, outputs):
+            columns = [np.rint(side[key][sample]).astype(np.int64) for key in keys]
+            table = np.ascontiguousarray(np.stack(columns, axis=1))
+            names.append(table.view([("", np.int64)] * len(keys)).reshape(-1))
+        _, *spots = np.intersect1d(*names, return_indices=True)
+        total, shared = total + len(names[0]), shared + len(spots[0])
+        for rows, side, spot in zip(kept, (reference, outputs), spots, strict=True):
+            rows.append([side[place][sample][spot] for place in rest])
+    both = [
+        [np.concatenate(parts) for parts in zip(*rows, strict=True)] for rows in kept
+    ]
+    return both[0], both[1], shared / total
 
 
 def measure_error(

@@ -20,6 +20,7 @@ from pytest_mlperf.engines.torch.padded import PaddedStream
 from pytest_mlperf.engines.torch.padded import choose_graph_sizes
 from pytest_mlperf.engines.torch.provider import TORCH
 from pytest_mlperf.engines.torch.provider import _check_precision
+from pytest_mlperf.engines.torch.verify import match_candidates
 from pytest_mlperf.engines.torch.verify import measure_error
 from pytest_mlperf.run.engine_backend import warm_up_sizes
 from pytest_mlperf.sut.completion import batch_gatherer
@@ -90,6 +91,28 @@ def test_agreement_is_relative_to_the_spread() -> None:
 
     assert error == pytest.approx(1.0)
     assert same == 0.0
+
+
+def test_candidates_are_matched_whatever_their_order() -> None:
+    """Three of four are shared; scores and boxes are compared for those alone."""
+    scores = np.array([[9.0, 8.0, 7.0, 6.0]])
+    anchors, labels = np.array([[5, 5, 2, 1]]), np.array([[0, 1, 0, 0]])
+    boxes = np.arange(16.0).reshape(1, 4, 4)
+    order = [1, 0, 3, 2]
+    found = [scores[:, order], anchors[:, order], labels[:, order], boxes[:, order]]
+    found[1] = np.where(found[1] == 2, 3, found[1])  # another anchor made the cut
+
+    ours, theirs, shared = match_candidates(
+        [scores, anchors, labels, boxes], found, [1, 2]
+    )
+
+    assert shared == 0.75
+    assert [a.shape for a in ours] == [(3,), (3, 4)]
+    assert measure_error(ours[1:], theirs[1:], None) == (0.0, 1.0)
+    assert sorted(ours[0]) == [6.0, 8.0, 9.0]
+    found[3] = found[3][:, ::-1]
+    _, wrong, _ = match_candidates([scores, anchors, labels, boxes], found, [1, 2])
+    assert measure_error(ours[1:], wrong[1:], None)[0] > 0.5
 
 
 @dataclass
