@@ -89,6 +89,9 @@ class PairBuffers:
 
     staged: dict[str, Any]
     inputs: dict[str, Any]
+    features: Any
+    """Held for the graphs: what they use, and is not of their own pool, is freed when
+    another graph is recorded."""
     scores: Any
     statistics: Any
     graph: Any
@@ -182,7 +185,7 @@ class RecommenderStream:
             graphs = [_capture(call, stream) for call in (answer, cache.insert_missing)]
             cache.statistics.copy_(before)  # the trials are nobody's lookups
             stream.synchronize()
-        return PairBuffers(staged, inputs, scores, statistics, *graphs)
+        return PairBuffers(staged, inputs, features, scores, statistics, *graphs)
 
     def close(self) -> None:
         """Release graphs and buffers."""
