@@ -121,6 +121,17 @@ def instance_norm(channels: int, side: int) -> float:
     return relative_error(out, expected.relu())
 
 
+def bias_sum(*, relu: bool) -> float:
+    """A bias a channel, of a number of channels that divides no block."""
+    x, bias = torch.randn(2, 5, 7, 22).half(), torch.randn(22).half()
+    expected = x.float() + bias.float()
+    expected = expected.relu() if relu else expected
+    kernels.add_bias[(-(-x.numel() // 128),)](
+        x, bias, x.numel(), 22, RELU=relu, BLOCK=128
+    )
+    return relative_error(x, expected)
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     print(  # noqa: T201
@@ -134,6 +145,8 @@ if __name__ == "__main__":
                 "convolve": convolution("convolve"),
                 "narrow": convolution("narrow"),
                 "mean": mean(),
+                "bias": bias_sum(relu=False),
+                "bias, ReLU": bias_sum(relu=True),
                 "instance norm": instance_norm(16, 8),
                 "instance norm, two blocks": instance_norm(48, 14),
             }

@@ -68,11 +68,19 @@ def encode_boxes(boxes: Floats, anchors: Floats) -> Floats:
 
 def compute_overlaps(left: Floats, right: Floats) -> Floats:
     """Return intersection over union of each box with each: [left, right]."""
-    corner = np.maximum(left[:, None, :2], right[None, :, :2])
-    opposite = np.minimum(left[:, None, 2:], right[None, :, 2:])
-    shared = np.prod(np.clip(opposite - corner, 0, None), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (left, right)]
-    union = areas[0][:, None] + areas[1][None] - shared
+    return compare_boxes(left[:, None], right[None])
+
+
+def compare_boxes(left: Floats, right: Floats) -> Floats:
+    """Return intersection over union of boxes row by row, as their axes broadcast."""
+    sides = np.minimum(left[..., 2:], right[..., 2:])
+    sides = np.clip(sides - np.maximum(left[..., :2], right[..., :2]), 0, None)
+    shared = sides[..., 0] * sides[..., 1]
+    areas = [
+        (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+        for boxes in (left, right)
+    ]
+    union = areas[0] + areas[1] - shared
     return np.asarray(shared / np.maximum(union, np.float32(1e-12)), np.float32)
 
 
@@ -85,10 +93,14 @@ def suppress_overlaps(
     ``overlap``; equal scores count in the order of the rows.
     """
     order = np.argsort(-scores, kind="stable")
-    overlaps = compute_overlaps(boxes[order], boxes[order]) > overlap
-    overlaps &= classes[order][:, None] == classes[order][None]
+    boxes, classes = boxes[order], classes[order]
+    # Few pairs are of one class, and few of those overlap: only these are looked at.
+    better, worse = np.nonzero(np.triu(classes[:, None] == classes[None], 1))
+    hit = compare_boxes(boxes[better], boxes[worse]) > overlap
+    better, worse = better[hit], worse[hit]
     alive = np.ones(len(order), bool)
-    for row in range(len(order)):
-        if alive[row]:
-            alive[row + 1 :] &= ~overlaps[row, row + 1 :]
+    firsts = np.flatnonzero(np.diff(better, prepend=-1))
+    for first, last in zip(firsts, [*firsts[1:], None], strict=False):
+        if alive[better[first]]:
+            alive[worse[first:last]] = False
     return np.asarray(order[alive], np.int64)

@@ -180,7 +180,13 @@ class Program:
             value = value.to(self.device, self.dtype)
             layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
             if value.ndim in layouts and self.device.type == "cuda":
-                return value.contiguous(memory_format=layouts[value.ndim])
+                value = value.contiguous(memory_format=layouts[value.ndim])
+                if value.shape[1] == 1:
+                    # Of one channel both layouts are the same memory: only strides
+                    # tell PyTorch which one the result should have.
+                    strides = list(value.stride())
+                    strides[1] = 1
+                    value = value.as_strided(value.shape, strides)
             return value
         # Small integers are shapes and axes: they are needed on the CPU.
         return value if value.numel() <= 64 else value.to(self.device)

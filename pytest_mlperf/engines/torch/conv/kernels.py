@@ -289,3 +289,19 @@ def residual_tail(
         result = tl.maximum(result + tl.load(bias + column)[None, :], 0.0)
         scaled = tl.minimum(result * quantize, 448.0)
         tl.store(out + spot, scaled.to(out.dtype.element_ty), mask=inside[:, None])
+
+
+@triton.jit
+def add_bias(
+    x, bias, count, channels, RELU: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Add a bias a channel to channels-last activations, in place; then ReLU."""
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    number = tl.arange(0, BLOCK)
+    inside = first + number < count
+    channel = ((first % channels).to(tl.int32) + number) % channels
+    value = tl.load(x + first + number, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(bias + channel).to(tl.float32)
+    if RELU:
+        value = tl.maximum(value, 0.0)
+    tl.store(x + first + number, value.to(x.dtype.element_ty), mask=inside)

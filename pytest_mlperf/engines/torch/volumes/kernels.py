@@ -23,27 +23,24 @@ def measure_blocks(
     block, sample = tl.program_id(0), tl.program_id(1).to(tl.int64)
     channel = tl.program_id(2) * WIDTH + tl.arange(0, WIDTH)
     first, last = block * VOXELS, tl.minimum((block + 1) * VOXELS, voxels)
-    count = 0.0
-    mean = tl.zeros((WIDTH,), tl.float32)
-    squares = tl.zeros((WIDTH,), tl.float32)
+    # Differences from one voxel are as small as the spread, however large the mean:
+    # their squares can be summed as they come, and reduced once.
+    pivot = tl.load(x + (sample * voxels + first) * channels + channel).to(tl.float32)
+    sums = tl.zeros((ROWS, WIDTH), tl.float32)
+    squares = tl.zeros((ROWS, WIDTH), tl.float32)
     for begin in range(first, last, ROWS):
         voxel = begin + tl.arange(0, ROWS)
         inside = (voxel < last)[:, None]
         at = (sample * voxels + voxel)[:, None] * channels + channel[None, :]
         value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        here = tl.minimum(last - begin, ROWS).to(tl.float32)
-        center = tl.sum(value, 0) / here
-        distance = tl.where(inside, value - center[None, :], 0.0)
-        shift = center - mean
-        total = count + here
-        mean += shift * (here / total)
-        squares += tl.sum(distance * distance, 0) + shift * shift * (
-            count * here / total
-        )
-        count = total
+        distance = tl.where(inside, value - pivot[None, :], 0.0)
+        sums += distance
+        squares += distance * distance
+    total = tl.sum(sums, 0)
+    count = (last - first).to(tl.float32)
     spot = (sample * tl.num_programs(0) + block) * 2 * channels + channel
-    tl.store(partial + spot, mean)
-    tl.store(partial + spot + channels, squares)
+    tl.store(partial + spot, pivot + total / count)
+    tl.store(partial + spot + channels, tl.sum(squares, 0) - total * total / count)
 
 
 @triton.jit
