@@ -68,18 +68,18 @@ def encode_boxes(boxes: Floats, anchors: Floats) -> Floats:
 
 def compute_overlaps(left: Floats, right: Floats) -> Floats:
     """Return intersection over union of each box with each: [left, right]."""
-    return compare_boxes(left[:, None], right[None])
+    return compare_columns(left.T[:, :, None], right.T[:, None])
 
 
-def compare_boxes(left: Floats, right: Floats) -> Floats:
-    """Return intersection over union of boxes row by row, as their axes broadcast."""
-    sides = np.minimum(left[..., 2:], right[..., 2:])
-    sides = np.clip(sides - np.maximum(left[..., :2], right[..., :2]), 0, None)
-    shared = sides[..., 0] * sides[..., 1]
-    areas = [
-        (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-        for boxes in (left, right)
-    ]
+def compare_columns(left: Floats, right: Floats) -> Floats:
+    """Return intersection over union of boxes of [4, …], as their axes broadcast.
+
+    A column at a time, because numpy is slow along an axis of two.
+    """
+    width = np.minimum(left[2], right[2]) - np.maximum(left[0], right[0])
+    height = np.minimum(left[3], right[3]) - np.maximum(left[1], right[1])
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = [(x[2] - x[0]) * (x[3] - x[1]) for x in (left, right)]
     union = areas[0] + areas[1] - shared
     return np.asarray(shared / np.maximum(union, np.float32(1e-12)), np.float32)
 
@@ -94,9 +94,11 @@ def suppress_overlaps(
     """
     order = np.argsort(-scores, kind="stable")
     boxes, classes = boxes[order], classes[order]
-    # Few pairs are of one class, and few of those overlap: only these are looked at.
-    better, worse = np.nonzero(np.triu(classes[:, None] == classes[None], 1))
-    hit = compare_boxes(boxes[better], boxes[worse]) > overlap
+    # Mostly few pairs are of one class, and few of those overlap.
+    better, worse = np.nonzero(np.triu(classes[:, None] == classes, 1))
+    columns = np.ascontiguousarray(boxes.T)
+    pairs = columns.take(better, 1), columns.take(worse, 1)
+    hit = compare_columns(*pairs) > overlap
     better, worse = better[hit], worse[hit]
     alive = np.ones(len(order), bool)
     firsts = np.flatnonzero(np.diff(better, prepend=-1))
