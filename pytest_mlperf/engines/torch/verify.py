@@ -144,7 +144,8 @@ def match_candidates(
             columns = [np.rint(side[key][sample]).astype(np.int64) for key in keys]
             table = np.ascontiguousarray(np.stack(columns, axis=1))
             names.append(table.view([("", np.int64)] * len(keys)).reshape(-1))
-        _, *spots = np.intersect1d(*names, return_indices=True)
+        ours, theirs = names
+        _, *spots = np.intersect1d(ours, theirs, return_indices=True)
         total, shared = total + len(names[0]), shared + len(spots[0])
         for rows, side, spot in zip(kept, (reference, outputs), spots, strict=True):
             rows.append([side[place][sample][spot] for place in rest])

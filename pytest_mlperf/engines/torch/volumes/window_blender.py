@@ -134,9 +134,10 @@ class VolumeRunner:
             finite = [blender.fetch(one.finite) for one in done]
             events.mark(3)
         events.finish(len(indices))
-        return self.workload.answer(
+        answers: Responses = self.workload.answer(
             [one.numpy() for one in classes], [bool(one) for one in finite], indices
         )
+        return answers
 
     def _run(self, fill: Callable[[Any], None], count: int) -> Any:
         (scores,) = self._stream.run_filled(self._sample, fill, count)
