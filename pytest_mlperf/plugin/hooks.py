@@ -159,6 +159,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     measured is no success.
     """
     state, status = State.of(session.config), int(exitstatus)
+    state.signals.ignore()  # the session is ending, and its results are being written
     if state.report.has_measured_nothing(session.testscollected):
         status = status or NOTHING_MEASURED
     if state.options.require and not state.report.has_measured_all():

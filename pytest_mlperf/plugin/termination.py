@@ -34,8 +34,11 @@ class TerminationSignals:
         while self._caught:
             signal.signal(self._caught.pop(), signal.SIG_DFL)
 
-    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
-        # The next one must not cut short what the first one began.
+    def ignore(self) -> None:
+        """Let nothing cut short what ends the session, until ``release``."""
         for caught in self._caught:
             signal.signal(caught, signal.SIG_IGN)
+
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
+        self.ignore()
         raise SessionTerminated(signal.Signals(number).name)

@@ -181,3 +181,32 @@ def test_a_reporter_runs_once_a_session_that_measured(
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     (note,) = (suite.path / "reports/latest/note.txt").read_text().splitlines()
     assert note == "(8, ('embedded', 'fast'), 1)"
+
+
+IMPATIENT = """
+import os, signal
+
+
+class Impatient:
+    name = "impatient"
+
+    def write(self, session, folder):
+        os.kill(os.getpid(), signal.SIGTERM)
+        (folder / "whole.txt").write_text("")
+
+
+IMPATIENT = Impatient()
+"""
+
+
+def test_a_signal_at_the_end_of_a_session_cuts_nothing_short(
+    suite: pytest.Pytester, install: Install
+) -> None:
+    """All is measured: reports and table come, and the status is the session's own."""
+    install("[pytest_mlperf.reporters]\nimpatient = theirs:IMPATIENT\n", IMPATIENT)
+    result = suite.runpytest_subprocess("--fast", "-k", "resnet50")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert (suite.path / "reports/latest/whole.txt").exists()
+    result.stdout.fnmatch_lines(["*mlperf: * results*", "results: reports/*"])
+    assert "Traceback" not in result.stdout.str() + result.stderr.str()
