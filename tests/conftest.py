@@ -9,6 +9,8 @@ from types import FrameType
 
 import numpy  # noqa: F401 - sessions inside a test must not be the first to load it
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings
 
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
@@ -16,6 +18,10 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 
 pytest_plugins = ["pytester"]
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")  # a busy one fails no property
 HANG_S = 90
 """No test of a fault may take as long."""
 

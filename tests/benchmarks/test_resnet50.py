@@ -121,7 +121,7 @@ def test_the_benchmark_and_its_workload_satisfy_the_protocols(
     assert (workload.blank.dtype, workload.blank.shape) == (np.dtype(np.int32), (1,))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_gather_is_stacking(data: st.DataObject, embedded: ImageNetWorkload) -> None:
     """A batch is its samples on top of each other: float32, C-contiguous."""

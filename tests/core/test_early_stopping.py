@@ -110,7 +110,7 @@ def exact(over: int, queries: int, percentile: float) -> Fraction:
 
 
 @given(st.integers(0, 6), PERCENTILES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_needed_is_the_first_count_that_exact_arithmetic_admits(
     over: int, percentile: float
 ) -> None:
@@ -122,7 +122,6 @@ def test_needed_is_the_first_count_that_exact_arithmetic_admits(
 
 
 @given(st.integers(0, 100_000), PERCENTILES)
-@settings(deadline=None)
 def test_needed_is_the_first_count_that_the_binomial_admits(
     over: int, percentile: float
 ) -> None:
@@ -134,7 +133,6 @@ def test_needed_is_the_first_count_that_the_binomial_admits(
 
 
 @given(st.integers(0, 100_000), PERCENTILES)
-@settings(deadline=None)
 def test_more_late_ones_and_higher_percentiles_need_more_queries(
     over: int, percentile: float
 ) -> None:
@@ -151,7 +149,6 @@ def test_more_late_ones_and_higher_percentiles_need_more_queries(
 
 
 @given(st.integers(1, 10**7), st.integers(0, 10**6), PERCENTILES)
-@settings(deadline=None)
 def test_a_proof_survives_more_queries_and_fewer_late_ones(
     queries: int, over: int, percentile: float
 ) -> None:
@@ -166,7 +163,6 @@ def test_a_proof_survives_more_queries_and_fewer_late_ones(
 
 
 @given(st.integers(44, 5_000_000), PERCENTILES)
-@settings(deadline=None)
 def test_most_late_ones_and_needed_queries_are_inverse(
     queries: int, percentile: float
 ) -> None:
@@ -181,7 +177,6 @@ def test_most_late_ones_and_needed_queries_are_inverse(
 
 
 @given(st.integers(44, 10**7), PERCENTILES)
-@settings(deadline=None)
 def test_a_streams_estimate_leaves_out_all_it_may(
     queries: int, percentile: float
 ) -> None:
@@ -202,14 +197,12 @@ def test_a_streams_estimate_leaves_out_all_it_may(
 
 
 @given(st.floats(0, 1), st.integers(1, 10**7), st.integers(1, 10**6))
-@settings(deadline=None)
 def test_beta_is_the_regularised_incomplete_beta(p: float, a: int, b: int) -> None:
     """Equal to scipy's, wherever the fraction is turned round."""
     assert beta(p, a, b) == pytest.approx(betainc(a, b, p), rel=1e-6, abs=1e-9)
 
 
 @given(st.integers(10**6, 10**7), st.floats(-4, 4), PERCENTILES)
-@settings(deadline=None)
 def test_beta_is_stable_for_ten_million_queries(
     queries: int, deviations: float, percentile: float
 ) -> None:

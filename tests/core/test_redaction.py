@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import pytest
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.core.redaction import FRAGMENT
@@ -42,7 +41,6 @@ def has_part(text: str, secret: str) -> bool:
     return any(gram in text for gram in grams - {f"${VARIABLE}"[:FRAGMENT]})
 
 
-@settings(deadline=None)
 @given(secret=SECRETS, before=TEXTS, after=TEXTS, write=st.sampled_from(WRITTEN))
 def test_a_secret_is_hidden_however_it_is_written(
     secret: str, before: str, after: str, write: Any
@@ -55,7 +53,6 @@ def test_a_secret_is_hidden_however_it_is_written(
     assert redactor.redact(shown) == shown
 
 
-@settings(deadline=None)
 @given(
     secret=SECRETS,
     size=st.integers(0, 3 * MARGIN),
@@ -77,7 +74,6 @@ def test_a_cut_leaves_no_half_of_a_secret(
         assert len(shown) <= most + 80
 
 
-@settings(deadline=None)
 @given(secret=SECRETS, cut=st.integers(FRAGMENT, 79))
 def test_what_a_server_has_cut_is_hidden_too(secret: str, cut: int) -> None:
     """Servers show the first or last characters of a key, and logs begin anywhere."""

@@ -89,7 +89,7 @@ def test_a_lookup_returns_what_was_written_last_through_three_tiers(
     options = {"database": place, "host_share": "0.3", "gpucacheper": "0.1"}
     store = open_store(tables, options)
 
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     @given(STEPS)
     def run(steps: list[tuple[str, list[int]]]) -> None:
         for number, (step, listed) in enumerate(steps):

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tables")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(STEPS, st.sampled_from(POLICIES), st.sampled_from([0.0, 0.1, 0.5]))
 def test_a_lookup_returns_the_row_that_was_written_last(
     folder: Path, steps: list[tuple[str, list[int]]], policy: str, share: float
@@ -61,7 +61,7 @@ def test_a_lookup_returns_the_row_that_was_written_last(
     assert counters.evictions <= counters.inserts <= counters.misses
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(KEYS.map(lambda keys: sorted(set(keys))), max_size=15))
 def test_a_cache_never_mixes_keys(batches: list[list[int]]) -> None:
     """What it calls a hit is the row that was inserted for that key."""

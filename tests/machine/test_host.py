@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.machine.devices import find_devices
@@ -240,7 +239,6 @@ def test_empty_and_unreadable_trees_still_give_a_system(
         )
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_no_content_makes_detection_raise(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -73,7 +73,7 @@ def read_all(ends: Ends) -> list[Any]:
     return messages
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(messages=st.lists(MESSAGES, max_size=4), cuts=st.lists(st.integers(1, 400)))
 def test_messages_arrive_whole_however_they_are_cut(
     messages: list[Any], cuts: list[int]
@@ -91,7 +91,7 @@ def test_messages_arrive_whole_however_they_are_cut(
     ends.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(message=MESSAGES, data=st.data())
 def test_a_changed_byte_is_never_a_message(message: Any, data: st.DataObject) -> None:
     """What is changed anywhere is an error, or waits for a rest that never comes."""
@@ -109,7 +109,7 @@ def test_a_changed_byte_is_never_a_message(message: Any, data: st.DataObject) ->
     ends.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(min_size=1).map(str.encode))
 def test_text_between_two_messages_is_named(text: bytes) -> None:
     """The first byte tells: nobody waits for as many bytes as it may stand for."""

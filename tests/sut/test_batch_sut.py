@@ -174,7 +174,7 @@ def test_every_scenario_has_its_policy(scenario: Scenario, policy: Policy) -> No
     ids=str,
 )
 @given(sizes=QUERIES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_sample_is_completed_once_with_its_own_answer(
     policy: Policy, streams: int, sizes: list[int]
 ) -> None:

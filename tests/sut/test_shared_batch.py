@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.api.samples import Array
@@ -45,7 +44,6 @@ def read(base: int, row: int, counts: list[int]) -> list[bytes]:
 batches = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=MOST)
 
 
-@settings(deadline=None)
 @given(batches, st.integers(0, 9000), st.data())
 def test_a_batch_arrives_whole_and_its_answers_come_back(
     ends: tuple[Caller, Answerer], indices: list[int], width: int, data: st.DataObject

@@ -96,7 +96,7 @@ def test_the_most_cautious_load_is_taken_that_is_short_enough() -> None:
 
 
 @given(st.floats(0.02, 0.4), st.floats(0.3, 3.0), st.sampled_from([0, 60, 600]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_plan_is_one_that_may_be_valid(
     service_s: float, bound_s: float, seconds: int
 ) -> None:

@@ -37,7 +37,7 @@ def test_anchors_lie_at_the_centers_of_cells_row_by_row() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_decoding_undoes_encoding(seed: int) -> None:
     """A box comes back from any anchor's outputs, wherever the anchor is."""
     random = np.random.default_rng(seed)
@@ -79,7 +79,7 @@ def suppress_plainly(
 
 
 @given(seed=st.integers(0, 2**32), count=st.integers(0, 25))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_suppression_is_its_definition(seed: int, count: int) -> None:
     """The better of two boxes of a class stays; classes do not touch each other."""
     random = np.random.default_rng(seed)

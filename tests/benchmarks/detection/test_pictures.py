@@ -38,7 +38,7 @@ def test_shrinking_samples_without_smoothing() -> None:
     assert stretch(pixels, 2)[0, :, 0].tolist() == [10, 40]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(width=st.integers(1, 60), height=st.integers(1, 60), side=st.integers(1, 50))
 def test_a_plain_picture_stays_plain(width: int, height: int, side: int) -> None:
     """Any size to any size, no edge darker than the middle."""

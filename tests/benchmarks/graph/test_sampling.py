@@ -48,7 +48,7 @@ def make_graph() -> tuple[HeteroGraph, dict[str, Array]]:
 GRAPH, PAIRS = make_graph()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     degrees=st.lists(st.integers(1, 60), min_size=1, max_size=20),
     most=st.integers(1, 15),

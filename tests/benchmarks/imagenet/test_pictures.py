@@ -46,7 +46,7 @@ def test_area_mean_weighs_partly_covered_values_by_their_share() -> None:
     assert resized.tolist() == [10.0, 70.0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(width=st.integers(60, 400), height=st.integers(60, 400))
 def test_resize_keeps_the_aspect_ratio(width: int, height: int) -> None:
     """The shorter side becomes 256, the longer one follows, rounded down."""

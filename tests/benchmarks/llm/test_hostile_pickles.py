@@ -250,7 +250,7 @@ CELLS = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cells=st.lists(CELLS, min_size=1, max_size=5))
 def test_cells_come_back_as_they_were(
     cells: list[Any], tmp_path_factory: pytest.TempPathFactory
@@ -262,7 +262,7 @@ def test_cells_come_back_as_they_were(
     assert read_table(path, ("x",)) == {"x": cells}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(where=st.integers(0, 400), byte=st.integers(0, 255), cut=st.integers(0, 400))
 def test_a_damaged_frame_is_refused_or_is_data(
     where: int, byte: int, cut: int, tmp_path_factory: pytest.TempPathFactory

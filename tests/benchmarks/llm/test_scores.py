@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.api.errors import RequirementMissing
@@ -160,7 +159,6 @@ def test_a_parquet_table_gives_its_columns(tmp_path: Path) -> None:
     assert tables.read_table(path, ("tok_input",)) == {"tok_input": [[1], [2, 3]]}
 
 
-@settings(deadline=None)
 @given(st.lists(WORDS.filter(bool), min_size=1, max_size=5))
 def test_identical_texts_score_a_hundred(texts: list[list[str]]) -> None:
     """ROUGE of a text with itself, every kind."""
@@ -177,7 +175,6 @@ def test_identical_texts_score_a_hundred(texts: list[list[str]]) -> None:
     assert not two or found["ROUGE2"] == 100.0
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=6),
     st.randoms(use_true_random=False),

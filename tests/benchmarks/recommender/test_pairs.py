@@ -33,7 +33,7 @@ def test_the_groups_of_day_23_are_the_official_trace() -> None:
     assert (len(lines), digest.hexdigest()) == (330_067, TRACE_MD5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=20))
 def test_a_gathered_batch_has_the_pairs_of_its_samples_in_order(
     indices: list[int],
@@ -65,7 +65,7 @@ def test_neighbors_are_gathered_without_a_copy() -> None:
     assert np.shares_memory(dataset.gather([0, 1])["dense"], dense)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=2))
 def test_the_area_counts_pairs_in_the_right_order(
     pairs: list[tuple[int, int]],

@@ -12,7 +12,7 @@ from pytest_mlperf.benchmarks.segmentation import windows
 from pytest_mlperf.benchmarks.segmentation.volumes import fit_windows
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=st.tuples(*[st.integers(1, 40)] * 3), half=st.sampled_from([4, 8, 16]))
 def test_windows_cover_every_voxel_of_a_fitted_volume(
     shape: tuple[int, int, int], half: int
@@ -30,7 +30,7 @@ def test_windows_cover_every_voxel_of_a_fitted_volume(
     assert seen.min() >= 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(shape=st.tuples(*[st.integers(1, 40)] * 3))
 def test_fitting_keeps_the_middle_and_twice_is_once(
     shape: tuple[int, int, int],

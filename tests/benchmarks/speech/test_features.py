@@ -103,7 +103,7 @@ def test_whispers_features_are_those_of_the_whole_thirty_seconds(samples: int) -
     )
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1600, 30_000))
 def test_transducers_features_are_the_references(samples: int) -> None:
     """Any length: the last frames are spliced with zeros."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -36,7 +35,7 @@ def test_each_token_counts_where_it_has_most_context(tokens: int, room: int) -> 
         assert sides[int(best[token])] == max(sides.values())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.data())
 def test_an_answer_is_recovered_from_a_window_that_holds_it(
     data: st.DataObject,

@@ -32,7 +32,7 @@ def packed(logits: dict[int, NDArray[Any]]) -> dict[int, bytes]:
     return {i: row.astype("<f4").tobytes() for i, row in logits.items()}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(picked=st.lists(st.integers(0, 400), min_size=1, max_size=9))
 def test_gather_equals_naive_padding(
     embedded: SquadWorkload, picked: list[int]

@@ -158,7 +158,7 @@ def test_samples_differ_in_what_compliance_compares(rule: Rule) -> None:
 
 
 @given(st.lists(st.integers(0, 10_832), min_size=1, max_size=20, unique=True))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_an_answer_is_the_same_in_every_batch(indices: list[int]) -> None:
     """TEST01 compares two runs that batch differently."""
     for found in (*OPENED.values(), generic("yolo")):

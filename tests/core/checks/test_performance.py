@@ -260,7 +260,7 @@ ODD = st.one_of(
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), ODD, max_size=3))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_value_makes_the_judge_raise(
     tmp_path: Path, change: dict[str, object]
 ) -> None:

@@ -33,7 +33,7 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(KEYS, DOCUMENTS, max_size=5))
 def test_what_pyyaml_dumps_is_read_as_pyyaml_reads_it(values: dict[str, Any]) -> None:
     """In the order of the keys and with the client's settings."""
@@ -42,7 +42,7 @@ def test_what_pyyaml_dumps_is_read_as_pyyaml_reads_it(values: dict[str, Any]) ->
     assert (parse_yaml(PATH, text) or {}) == values
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=200) | st.from_regex(r"[a-z0-9:\n '\"#\[\]{}-]*"))
 def test_any_text_is_read_as_pyyaml_reads_it_or_refused(text: str) -> None:
     """Never a crash, and never another meaning for a number or a truth value."""

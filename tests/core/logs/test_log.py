@@ -213,7 +213,7 @@ def test_a_value_of_another_type_is_an_error(
 
 
 @given(data=st.data())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_mutation_crashes_the_reader(data: st.DataObject, folder: Path) -> None:
     """Bytes cut, doubled or replaced are read as they are or refused by name."""
     path = folder / data.draw(st.sampled_from([DETAIL, SUMMARY]))

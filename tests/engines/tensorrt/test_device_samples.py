@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.api.device_dataset import DeviceDataset
@@ -25,7 +24,6 @@ def library(plan: Plan, dataset: ArrayDataset, longest: int = 0) -> DeviceDatase
     return DeviceDataset(dataset, PlanSampleStore(lambda: plan, bool(longest), longest))
 
 
-@settings(deadline=None)
 @given(
     chosen=st.lists(st.integers(0, 299), min_size=1, max_size=30),
     most=st.integers(1, 12),
@@ -53,7 +51,6 @@ def test_a_batch_is_copied_on_the_device(
     assert plan.closed
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 150), min_size=1, max_size=20),
     graphs=st.booleans(),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.api.engine import TellsFacts
@@ -30,7 +29,6 @@ from tests.support.plans import plan_of
 from tests.support.plans import stream_of
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=4),
     most=st.integers(1, 20),
@@ -53,7 +51,6 @@ def test_a_batch_of_any_size_comes_back_right(
     stream.close()
 
 
-@settings(deadline=None)
 @given(
     batches=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 200)), min_size=1,
                      max_size=4),

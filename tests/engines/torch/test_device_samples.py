@@ -34,7 +34,7 @@ def sequences(lengths: list[int], width: int) -> ArrayDataset:
     return ArrayDataset(arrays, len(lengths))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 90), min_size=1, max_size=12),
     data=st.data(),
