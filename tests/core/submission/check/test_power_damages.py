@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.core.submission.check import check_tree
+from pytest_mlperf.core.submission.check import read_tree
+from pytest_mlperf.core.submission.check import result_problems
 from pytest_mlperf.core.submission.check.power import FIELDS
 from pytest_mlperf.core.submission.check.power import HASHED
 from pytest_mlperf.core.submission.check.power import SERVER_FIELDS
@@ -216,4 +218,7 @@ def test_a_damage_is_refused(original: Path, tmp_path: Path, name: str) -> None:
     root = Path(shutil.copytree(original, tmp_path / "tree"))
     DAMAGES[name](root / BASE)
 
-    assert any(BASE in problem.path for problem in check_tree(root))
+    tree, _ = read_tree(root, "v6.1")
+    (result,) = (one for one in tree.results if BASE.startswith(f"{one.path}/"))
+
+    assert any(BASE in problem.path for problem in result_problems(tree, result))
