@@ -44,6 +44,11 @@ class OptionValues(PowerOptionValues):
         "which is searched by short runs before and kept for the system, the build and "
         "the cell"
     )
+    retarget: bool = switch(
+        "run an INVALID performance item once more by its remedy, where that is a "
+        "value (a load, an expected rate or latency, a number of queries); both runs "
+        "are reported"
+    )
 
 
 SPECS: dict[str, OptionSpec] = {

@@ -17,6 +17,9 @@ from pytest_mlperf.core.redaction import redact_values
 OTHERS = "other load"
 """The fact that says what else used the CPUs of a run."""
 
+RETARGETED = "retargeted"
+"""The fact that tells of an INVALID run whose remedy this run was made by."""
+
 
 class Status(enum.Enum):
     """How one rule came out."""
@@ -250,6 +253,8 @@ class Verdict:
             lines += [f"  {status.value:6} {check}" for check in found]
         if not self.checks:
             lines.append("  error  no rule was checked; a gate needs one to judge")
+        if first := self.facts.get(RETARGETED):
+            lines.append(f"  {first}")
         if self.outcome == "INVALID" and (tuning := self.facts.get("tuning")):
             lines.append(f"  tuned by: {tuning}")
         if self.outcome == "INVALID" and self.run.is_disturbed:

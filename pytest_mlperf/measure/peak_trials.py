@@ -92,7 +92,8 @@ def read_trial(log: Log, task: Task, qps: float, facts: RunFacts) -> LoadTrial:
         late = log.integer("result_overlatency_query_count")
     seconds = log.number("generated_query_duration") / 1e9
     # An attached server's own load, and what runs beside a GPU, is no neighbour.
-    matters = not facts.uses_gpu and not (task.service and task.service.urls)
+    is_on_gpu = facts.uses_gpu and bool(task.visible)
+    matters = not is_on_gpu and not (task.service and task.service.urls)
     others = facts.others_share if matters else 0.0
     is_disturbed = others > QUIET or bool(facts.sessions_beside)
     return LoadTrial(qps, seconds, share, queries, late, others, is_disturbed)

@@ -19,6 +19,8 @@ from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.power import run_with_power
+from pytest_mlperf.measure.retarget import add_first_run
+from pytest_mlperf.measure.retarget import retarget
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
@@ -68,19 +70,33 @@ def run_task(
 ) -> Verdict:
     """Run a task and write its verdict into its folder.
 
-    With --mlperf-find-peak, a load that was not given is searched before. A performance
-    task with --mlperf-power is run twice: ranging, then the run that counts.
+    With --mlperf-find-peak, a load that was not given is searched before. With
+    --mlperf-retarget, an INVALID run is followed by one more, where its remedy has a
+    value: the verdict is that one's, and tells of the first.
     """
     keep: Callable[[Verdict], None] = ignore_verdict
     if looks_for_peak(session.options, task):
         task, keep = tune_to_peak(session, runner, task)
-    if session.options.power and task.mode is Mode.PERFORMANCE:
-        verdict = run_with_power(session, runner, placement, task)
-    else:
-        verdict = judge_run(session, runner, placement, task)
+    verdict = judge_measured(session, runner, placement, task)
     write_verdict(verdict)
+    next_task = retarget(task, verdict) if session.options.retarget else None
+    if next_task is not None:
+        again = judge_measured(session, runner, placement, next_task)
+        verdict = add_first_run(again, verdict, next_task)
+        write_verdict(verdict)
     keep(verdict)
     return verdict
+
+
+def judge_measured(
+    session: MeasureSession, runner: Runner, placement: Placement, task: Task
+) -> Verdict:
+    """Run a task and return its verdict. A performance task with --mlperf-power is run
+    twice: ranging, then the run that counts.
+    """
+    if session.options.power and task.mode is Mode.PERFORMANCE:
+        return run_with_power(session, runner, placement, task)
+    return judge_run(session, runner, placement, task)
 
 
 def ignore_verdict(verdict: Verdict) -> None:

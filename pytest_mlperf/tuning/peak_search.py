@@ -82,9 +82,9 @@ class Peak:
         """Return the answer in a line."""
         if self.qps is None:
             return self.reason
-        text = f"peak {self.qps:,.4g} queries/s"
+        text = f"peak {format_rate(self.qps)} queries/s"
         if self.missed_qps is not None:
-            text += f"; {self.missed_qps:,.4g} is too much"
+            text += f"; {format_rate(self.missed_qps)} is too much"
         text += f" ({self.confidence:.0%} sure of both)"
         if self.outcome == CONFIRMED:
             return f"{text}; a run of the whole length was VALID"
@@ -122,10 +122,11 @@ class PeakSearch:
             qps = FIRST_SHARE * rate
             while best is None or missed is None:
                 if qps < LIGHTEST * rate:
+                    tried = format_rate(qps * STEP_DOWN)
                     text = (
-                        f"no load keeps the bound: {qps * STEP_DOWN:,.4g} queries/s, "
+                        f"no load keeps the bound: {tried} queries/s is too much, of "
                     )
-                    text += f"of {rate:,.4g}/s in the closed loop, is too much too"
+                    text += f"{format_rate(rate)}/s in the closed loop"
                     return self._end(HOPELESS, None, missed, text)
                 if self._is_good(qps):
                     best, qps = qps, qps * STEP_UP
@@ -163,9 +164,9 @@ class PeakSearch:
             qps, missed = qps / (1 + TOLERANCE), qps
         text = (
             f"{CONFIRMATIONS} runs of the whole length were INVALID down to "
-            f"{missed:,.4g} queries/s, which short runs kept: the machine becomes "
-            "slower in a long run (heat, clocks, a CPU quota, somebody else on the "
-            "same hardware); see pytest-mlperf machine --advise"
+            f"{format_rate(missed or qps)} queries/s, which short runs kept: the "
+            "machine becomes slower in a long run (heat, clocks, a CPU quota, somebody "
+            "else on the same hardware); see pytest-mlperf machine"
         )
         return replace(peak, outcome=UNFIT, reason=text, trials=tuple(self.trials))
 
@@ -267,7 +268,8 @@ class PeakSearch:
     def _describe(self, shown: LoadTrial, result: str = "") -> str:
         """Return a trial in a line."""
         percent = f"p{self.percentile * 100:g}"
-        text = f"{shown.qps:,.4g} queries/s for {shown.seconds:,.3g} s: {percent} at "
+        text = f"{format_rate(shown.qps)} queries/s for {shown.seconds:,.3g} s: "
+        text += f"{percent} at "
         text += f"{shown.latency_share:.0%} of the bound"
         if shown.late_share is not None:
             text += f", {shown.late_share:.2%} late"
@@ -283,3 +285,8 @@ def describe_neighbour(shown: LoadTrial) -> str:
         f"(at most {QUIET:.0%} is quiet), so that no figure is the system's own; end "
         "what else runs here and search again"
     )
+
+
+def format_rate(rate: float) -> str:
+    """Return a rate in four digits, or whole from a thousand on."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"

@@ -76,6 +76,7 @@ SWITCHES = [
     "endpoint_chat",
     "start_from_device",
     "end_on_device",
+    "retarget",
 ]
 
 
