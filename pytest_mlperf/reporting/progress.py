@@ -22,8 +22,14 @@ from dataclasses import field
 from pathlib import Path
 from typing import TextIO
 
-PLAIN_S = 10.0
-"""Without a terminal, a line is printed this often."""
+PLAIN_S = 60.0
+"""Without a terminal, a line is printed this often: a log shows life."""
+ASKED_S = 10.0
+"""The same where progress was asked for."""
+LONGEST_S = 86400.0
+"""Time left of which a time of day would say nothing."""
+LEAST_NAME = 16
+"""Columns of an item's name that make room for nothing."""
 DRAW_S = 0.1
 POLL_S = 0.5
 
@@ -51,12 +57,16 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds to go, by time or else by count; None when nobody can know."""
-        if self.expected_s is not None:
-            return max(0.0, self.expected_s - self.elapsed_s)
+        """Seconds to go; None when nobody can know.
+
+        By what is still to do, where that is known: a machine that is slower than
+        expected takes longer. A run that goes on beyond its time says nothing.
+        """
         if self.total and self.rate > 0:
             left = max(0.0, (self.total - self.completed) / self.rate)
             return left if left < math.inf else None
+        if self.expected_s is not None and self.expected_s > self.elapsed_s:
+            return self.expected_s - self.elapsed_s
         return None
 
 
@@ -77,9 +87,10 @@ def describe_progress(progress: Progress, prefix: str, width: int) -> str:
         done += f" of {progress.total:,}"
     busy = progress.issued > 0 or progress.completed > 0
     left = progress.left_s
+    name = f"{prefix} {progress.cell} {progress.mode}".strip()
     # Text and how dearly it is kept; the lowest goes first.
     parts = [
-        (f"{prefix} {progress.cell} {progress.mode}".strip(), 9),
+        (name, 9),
         (ran, 5),
         (f"issued {progress.issued:,}" if busy else "", 1),
         (done if busy else "", 2),
@@ -87,9 +98,27 @@ def describe_progress(progress: Progress, prefix: str, width: int) -> str:
         (f"{format_clock(left)} left" if left is not None else "", 4),
     ]
     kept = [part for part in parts if part[0]]
-    while len(kept) > 1 and len("  ".join(text for text, _ in kept)) > width:
-        kept.remove(min(kept, key=lambda part: part[1]))
-    return "  ".join(text for text, _ in kept)[:width]
+    counts = [part for part in kept if part[1] <= 2]  # which go before the name is cut
+    while len(kept) > 1 and (over := len(_join(kept)) - width) > 0:
+        if not counts and len(name) - over >= LEAST_NAME:
+            return _join([(f"{name[: len(name) - over - 2]}..", 9), *kept[1:]])
+        lowest = min(kept, key=lambda part: part[1])
+        kept.remove(lowest)
+        counts = [part for part in counts if part is not lowest]
+    return _join(kept)[:width]
+
+
+def _join(parts: Sequence[tuple[str, int]]) -> str:
+    return "  ".join(text for text, _ in parts)
+
+
+def describe_end(progress: Progress) -> str:
+    """Return when a run is expected to end, by the clock; empty if nobody knows."""
+    if progress.left_s is None:
+        return ""
+    return time.strftime(
+        "  ends at %H:%M", time.localtime(time.time() + progress.left_s)
+    )
 
 
 def shorten_mode(mode: str) -> str:
@@ -126,6 +155,8 @@ class ProgressLine:
     column: Callable[[], int] = lambda: 0
     """Where pytest's own cursor stands in its line."""
     prefix: str = ""
+    period_s: float = ASKED_S
+    """Between two plain lines."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _shown: bool = False
     _back: int = 0
@@ -143,13 +174,14 @@ class ProgressLine:
 
     def report(self, progress: Progress) -> None:
         """Show one run."""
-        self.show(lambda width: describe_progress(progress, self.prefix, width))
+        end = "" if self.live else describe_end(progress)
+        self.show(lambda width: describe_progress(progress, self.prefix, width) + end)
 
     def show(self, text: Callable[[int], str]) -> None:
         """Draw the text for a width, unless the last drawing is too recent."""
         with self._lock:
             now = time.monotonic()
-            if now - self._last < (DRAW_S if self.live else PLAIN_S):
+            if now - self._last < (DRAW_S if self.live else self.period_s):
                 return
             self._last = now
             line = text(self.width).encode("ascii", "replace").decode()
@@ -205,7 +237,11 @@ def open_line(when: str, column: Callable[[], int]) -> ProgressLine | None:
                 return ProgressLine(
                     _copy(descriptor), True, column if descriptor == 1 else lambda: 0
                 )
-        return ProgressLine(_copy(2), live=False) if when == "on" else None
+        if when == "on":
+            return ProgressLine(_copy(2), live=False)
+        # A short session says nothing: its results come soon enough.
+        now = time.monotonic()
+        return ProgressLine(_copy(2), live=False, period_s=PLAIN_S, _last=now)
     return None
 
 

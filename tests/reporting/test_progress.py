@@ -8,6 +8,8 @@ import pty
 import re
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.plugin.progress_display import ProgressDisplay
+from pytest_mlperf.reporting.progress import PLAIN_S
 from pytest_mlperf.reporting.progress import Mailbox
 from pytest_mlperf.reporting.progress import Progress
 from pytest_mlperf.reporting.progress import ProgressLine
@@ -42,19 +45,48 @@ def test_the_line_says_where_the_run_is() -> None:
     )
 
 
-def test_a_narrow_line_loses_counts_before_time() -> None:
-    """At 70 columns the item, the time and what is left remain."""
+def test_a_narrow_line_loses_counts_and_then_the_end_of_the_name() -> None:
+    """The rate and what is left come before the item's whole name."""
     assert (
-        describe_progress(RUNNING, "[3/8]", 68)
-    ) == "[3/8] bert-99-server performance  run 34 s of 60 s  0:26 left"
+        describe_progress(RUNNING, "[3/8]", 71)
+    ) == "[3/8] bert-99-server performance  run 34 s of 60 s  68.5/s  0:26 left"
+    assert (
+        describe_progress(RUNNING, "[3/8]", 60)
+    ) == "[3/8] bert-99-server ..  run 34 s of 60 s  68.5/s  0:26 left"
 
 
-def test_time_left_follows_from_counts_where_no_time_is_expected() -> None:
-    """An accuracy run knows its samples, not its seconds."""
+def test_time_left_follows_from_what_is_still_to_do() -> None:
+    """An accuracy run knows its samples; a slow run has more to do than its time."""
     counted = Progress("c", "accuracy", "run", completed=60, total=100, rate=4.0)
+    late = replace(counted, elapsed_s=29.0, expected_s=13.0)
 
-    assert counted.left_s == 10.0
+    assert counted.left_s == late.left_s == 10.0
     assert None is Progress("c", "accuracy", "build").left_s
+
+
+def test_a_run_beyond_its_expected_time_is_not_said_to_be_over() -> None:
+    """Without a count nobody knows what is left; it is not nothing."""
+    late = replace(RUNNING, elapsed_s=75.0)
+
+    assert late.left_s is None
+    assert "left" not in describe_progress(late, "[3/8]", 200)
+
+
+def test_a_log_gets_a_line_a_minute_with_the_expected_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a terminal nothing is said in the first minute, and then it is."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    line = ProgressLine(stream, live=False, period_s=PLAIN_S, _last=now[0])
+    for _ in range(121):
+        line.report(RUNNING)
+        now[0] += 1.0
+
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert all(re.search(r"0:26 left  ends at \d\d:\d\d$", one) for one in lines)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def chart_limits(verdicts: Iterable[tuple[str, Verdict]]) -> Spec | None:
     color = {
         "field": "outcome", "type": "nominal", "title": "verdict",
         "scale": {"domain": OUTCOMES, "range": OUTCOME_COLORS},
+        "legend": {"orient": "bottom"},
     }  # fmt: skip
     y = {"field": "run", "type": "nominal", "sort": None, "title": None}
     return {
@@ -114,6 +115,39 @@ def _latency_spec(
         "description": title, "title": title, "width": "container", "height": 180,
         "data": {"values": list(rows)}, "layer": layers,
     }  # fmt: skip
+
+
+def chart_trials(files: RunFiles, verdict: Verdict) -> list[Spec]:
+    """Return the probe's curve: each trial's load and latency, and the run's own."""
+    rows = [
+        {
+            "qps": trial.qps, "share": trial.latency_share,
+            "what": "disturbed" if trial.is_disturbed else trial.kind,
+        }
+        for trial in files.trials
+    ]  # fmt: skip
+    if not rows:
+        return []
+    found, bound = verdict.at_percentile, verdict.limit
+    if verdict.metric and found and bound and found.unit == bound.unit and bound.value:
+        share = found.value / bound.value
+        rows.append({"qps": verdict.metric.value, "share": share, "what": "this run"})
+    title = "the probe's trials: latency by load, in shares of its limit"
+    x = {"field": "qps", "type": "quantitative", "title": "queries/s",
+         "scale": {"zero": False}}  # fmt: skip
+    y = {"field": "share", "type": "quantitative", "title": "of the limit",
+         "axis": {"format": "%"}}  # fmt: skip
+    legend = {"orient": "bottom", "title": None}
+    kind = {"field": "what", "type": "nominal", "legend": legend}
+    mark = {"type": "point", "filled": True, "size": 70, "tooltip": True}
+    encoding = {"x": x, "y": y, "color": kind, "shape": kind}
+    return [
+        {
+            "description": title, "title": title, "width": "container", "height": 160,
+            "data": {"values": rows},
+            "layer": [{"mark": mark, "encoding": encoding}, _rule("y", 1.0)],
+        }
+    ]  # fmt: skip
 
 
 def chart_other_load(files: RunFiles) -> list[Spec]:

@@ -142,6 +142,7 @@ def _list_plots(verdict: Verdict) -> list[charts.Spec]:
         *charts.chart_latencies(files, verdict),
         *query_charts.chart_queries(files.queries, verdict),
         *query_charts.chart_breakdown(verdict),
+        *charts.chart_trials(files, verdict),
         *charts.chart_other_load(files),
         *charts.chart_device(files),
     ]

@@ -83,7 +83,7 @@ def _chart_latency(record: QueryRecord, verdict: Verdict) -> list[Spec]:
         figures["longest"] = mine.max()
         at = _round(edges[min(number, BINS - 1)])
         rows += [{"s": at, "ms": _round(v), "of": k} for k, v in figures.items()]
-    title = "latency by the second at which queries were due"
+    title = "latency over time, by when queries were due"
     return [_lines(title, rows, ("ms", "latency (ms)"), _limit_of(verdict))]
 
 
@@ -213,7 +213,8 @@ def _lines(
         {"field": y[0], "type": "quantitative", "title": y[1]}, bound,
     )  # fmt: skip
     if "of" in rows[0]:
-        series = {"field": "of", "type": "nominal", "title": None, "sort": None}
+        legend = {"orient": "bottom", "title": None}
+        series = {"field": "of", "type": "nominal", "sort": None, "legend": legend}
         spec["layer"][0]["encoding"]["color"] = series
     return spec
 

@@ -14,12 +14,14 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.log import LogError
 from pytest_mlperf.reporting.query_record import QueryRecord
 
 DEVICE_SAMPLES = "device*.jsonl"
+TUNING = "tuning.json"
 CPU_SAMPLES = "cpus.jsonl"
 SERIES = {
     "latency": "result_{}_percentile_latency_ns",
@@ -42,6 +44,8 @@ class RunFiles:
     cpu_samples: tuple[Mapping[str, Any], ...] = ()
     """One a second: ``at_s``, ``others_share`` of the run's CPUs."""
     queries: QueryRecord | None = None
+    trials: tuple[LoadTrial, ...] = ()
+    """Of the probe, that led to the run's load."""
 
 
 def read_run_files(folder: Path) -> RunFiles:
@@ -61,7 +65,16 @@ def read_run_files(folder: Path) -> RunFiles:
         for sample in _read_samples(path)
     ]
     cpus = tuple(_read_samples(folder / CPU_SAMPLES))
-    return RunFiles(latencies, tuple(devices), cpus, QueryRecord.read(folder))
+    queries = QueryRecord.read(folder)
+    return RunFiles(latencies, tuple(devices), cpus, queries, _read_trials(folder))
+
+
+def _read_trials(folder: Path) -> tuple[LoadTrial, ...]:
+    try:
+        values = json.loads((folder / TUNING).read_text(encoding="utf-8"))
+        return LoadTrial.read_all(values.get("trials", ()))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return ()
 
 
 def _read_percentiles(values: Mapping[str, Any], key: str) -> dict[str, float]:

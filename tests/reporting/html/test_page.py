@@ -8,12 +8,14 @@ from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.verdict import OTHERS
@@ -22,6 +24,7 @@ from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.html import charts
+from pytest_mlperf.reporting.html import query_charts
 from pytest_mlperf.reporting.html.page import ReportInput
 from pytest_mlperf.reporting.html.page import find_missing_package
 from pytest_mlperf.reporting.html.page import format_number
@@ -29,6 +32,7 @@ from pytest_mlperf.reporting.html.page import render_report
 from pytest_mlperf.reporting.html.reporter import HTML
 from pytest_mlperf.reporting.html.run_files import RunFiles
 from pytest_mlperf.reporting.html.run_files import read_run_files
+from pytest_mlperf.reporting.query_record import QueryRecord
 from tests.support.html_pages import read_page
 from tests.support.logs import STORIES
 from tests.support.logs import performance
@@ -226,3 +230,51 @@ def test_throttled_seconds_are_marked(tmp_path: Path) -> None:
 def test_numbers_are_short(value: float | None, text: str) -> None:
     """Four to five digits, thousands apart."""
     assert format_number(value) == text
+
+
+def test_the_probes_curve_has_its_trials_and_the_runs_own_load(
+    make_verdict: Make,
+) -> None:
+    """What a trial was disturbed by stands in its own series; no figure is new."""
+    trials = (LoadTrial(10.0, 5.0, 0.5), LoadTrial(20.0, 5.0, 1.5, is_disturbed=True))
+    verdict = make_verdict(
+        metric=Metric("k", 15.0, "queries/s"),
+        at_percentile=Metric("k", 6.0, "ms"),
+        limit=Metric("k", 15.0, "ms"),
+    )
+    (spec,) = charts.chart_trials(RunFiles(trials=trials), verdict)
+
+    assert [(r["qps"], r["share"], r["what"]) for r in spec["data"]["values"]] == [
+        (10.0, 0.5, "trial"),
+        (20.0, 1.5, "disturbed"),
+        (15.0, 0.4, "this run"),
+    ]
+    assert charts.chart_trials(RunFiles(), verdict) == []
+
+
+def test_plots_of_queries_hold_what_the_record_holds(
+    make_verdict: Make,
+) -> None:
+    """Completed samples add up; batches are counted once; a sampled record says so."""
+    count = 100
+    at = np.arange(count, dtype=np.int64) * 10_000_000
+    columns = {
+        "scheduled_ns": at, "issued_ns": at,
+        "started_ns": at // 20_000_000 * 20_000_000,
+        "first_token_ns": np.full(count, -1), "completed_ns": at + 30_000_000,
+        "query": np.arange(count), "samples": np.ones(count, np.int64),
+        "tokens": np.full(count, -1), "batch": np.full(count, 2),
+        "stream": np.zeros(count, np.int64), "device": np.zeros(count, np.int64),
+    }  # fmt: skip
+    record = QueryRecord(columns, every=3)
+    specs = query_charts.chart_queries(record, make_verdict())
+    rows = {spec["title"].partition(" (")[0]: spec["data"]["values"] for spec in specs}
+
+    assert all(spec["title"].endswith("(of one in 3)") for spec in specs)
+    assert rows["batch sizes"] == [{"size": 2, "n": count // 2}]
+    width = 1.02 / query_charts.BINS
+    done = sum(row["rate"] for row in rows["throughput over time"]) * width
+    assert done == pytest.approx(3 * count, rel=0.01)
+    latency = rows["latency over time, by when queries were due"]
+    assert {row["ms"] for row in latency} == {30.0}
+    assert query_charts.chart_queries(None, make_verdict()) == []
