@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+from pytest_mlperf.core.power.result import describe_power
+
 BARE_LOOP = "bare_loop_per_s"
 """The text that says what the engines did alone, samples/s."""
 
@@ -118,6 +120,7 @@ class RunFacts:
             "refused by the server": ", ".join(self.refused_fields),
             "weights file": self.weights_file,
             "weight transformations": self.weight_transformations,
+            "chips": describe_power({}, self.chip_watts),
             BARE_LOOP: "" if loop is None else f"{loop:.6g}",
             **dict.fromkeys(self.on_device, "true"),
             **{f"compared with {k}": path for k, path in self.compared_with.items()},

@@ -165,6 +165,7 @@ def add_power(session: MeasureSession, verdict: Verdict, output: Path) -> Verdic
         checks=(*verdict.checks, *checks),
         labels=(*verdict.labels, *([OWN_POWER_CLIENT] * (not is_official))),
         run=replace(verdict.run, power=figures.to_dict() if figures else {}),
+        facts={**verdict.facts, **({"power": str(figures)} if figures else {})},
     )
 
 

@@ -51,6 +51,8 @@ def test_a_runs_average_is_of_its_measured_phase(tmp_path: Path) -> None:
 
     assert facts.chip_watts == {"CPU package-0 (RAPL)": 1.5}
     assert facts.power == {}
+    words = "unofficial power of chips alone: CPU package-0 (RAPL) 1.5 W"
+    assert facts.to_texts()["chips"] == words
 
 
 def test_a_machine_without_counters_has_no_figure(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_an_item_runs_twice_and_has_its_power(
     waived = {check.name for check in verdict.waived}
 
     result.stdout.fnmatch_lines(["*power: 230.0 W on average over *samples/s/W*"])
+    assert verdict.facts["power"].startswith("230.0 W on average over ")
     assert "own power client" in verdict.labels
     assert "power_sources" in waived
     assert figures.per_watt == pytest.approx(verdict.metric.value / 230)
