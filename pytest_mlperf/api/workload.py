@@ -154,6 +154,16 @@ class RunsModel(Protocol):
 
 
 @runtime_checkable
+class ShowsAnswers(Protocol):
+    """A workload some of whose answers are to be looked at: pictures, films."""
+
+    def show(
+        self, answers: Mapping[int, bytes], samples: Sequence[int]
+    ) -> Mapping[str, bytes]:
+        """Return file name -> content, for those of the samples that it has."""
+
+
+@runtime_checkable
 class PromptWorkload(Workload, Protocol):
     """A workload whose samples are prompts, for services: texts or tokens come out."""
 

@@ -229,7 +229,7 @@ def run(
     if recorder:
         write_record(task, settings, recorder)
     if task.mode is Mode.ACCURACY:
-        metrics = write_accuracy(task.folder, workload)
+        metrics = write_accuracy(task.folder, workload, task.rule)
     if task.audit:
         write_compliance(task.audit.test, task.folder, task.references, workload)
     result = RunResult(

@@ -7,16 +7,29 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from pytest_mlperf.api.workload import ShowsAnswers
 from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.core import catalog
 from pytest_mlperf.core.compliance import AuditTest
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import read_accuracy
+from pytest_mlperf.core.rounds.rule import Rule
 
 
-def write_accuracy(folder: Path, workload: Workload) -> dict[str, float]:
-    """Score LoadGen's accuracy log and write accuracy.txt beside it."""
+def write_accuracy(folder: Path, workload: Workload, rule: Rule) -> dict[str, float]:
+    """Score LoadGen's accuracy log and write accuracy.txt beside it.
+
+    And the answers that a submission of the rule's round shows.
+    """
     log = folder / "mlperf_log_accuracy.json"
-    metrics = workload.score(read_accuracy(folder))
+    answers = read_accuracy(folder)
+    metrics = workload.score(answers)
+    examples = catalog.get(rule.benchmark).examples
+    if isinstance(workload, ShowsAnswers) and examples:
+        samples = map(int, examples.samples.get(rule.round, "").split())
+        for name, content in workload.show(answers, list(samples)).items():
+            (folder / examples.folder).mkdir(exist_ok=True)
+            (folder / examples.folder / name).write_bytes(content)
     with log.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     text = f"{workload.accuracy_text(metrics)}\nhash={digest}\n"

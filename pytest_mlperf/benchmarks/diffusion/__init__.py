@@ -1,0 +1,1 @@
+"""Pictures from text: captions, the sampler, scores."""
