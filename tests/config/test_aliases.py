@@ -85,7 +85,7 @@ def test_no_spelling_is_an_options_own() -> None:
         ("--config_ver", "triton", "but should be one of default, high_accuracy."),
         ("--test_mode", "FindPeakPerformance", "one of PerformanceOnly, AccuracyOnly"),
         ("--scenarios", "offine", "Did you mean 'offline'?"),
-        ("--core_type", "triton_grpc", "speaks to Triton by gRPC"),
+        ("--core_type", "triton_grpc", "asks Triton for text by gRPC"),
         ("--start_from_device", "suites", "but should be true or false"),
         ("--server_target_qps", "0", "above 0 (the option is --mlperf-target-qps)"),
     ],

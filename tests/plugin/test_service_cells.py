@@ -201,7 +201,7 @@ def test_a_silent_stream_fails_before_the_watchdog_steps_in(
         (["--mlperf-endpoint-token-env", "sk-123"], "not the token"),
         (["--mlperf-endpoint-token-env", "NOT_SET_AT_ALL"], "is not set"),
         (["--mlperf-endpoint-ca", "nowhere.pem"], "no such file"),
-        (["--mlperf-core-type", "triton_grpc"], "speaks to Triton by gRPC"),
+        (["--mlperf-core-type", "triton_grpc"], "asks Triton for text by gRPC"),
         (["--mlperf-core-type", "trtllm_endpont"], "Did you mean 'trtllm_endpoint'?"),
     ],
 )
