@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,12 @@ from pytest_mlperf.core.residency.rules import Residency
 from pytest_mlperf.core.residency.rules import format_needs
 from pytest_mlperf.core.residency.rules import format_proof
 from pytest_mlperf.machine import host_checks
+from pytest_mlperf.machine.advice import advise
+from pytest_mlperf.machine.advice import format_advice
+from pytest_mlperf.machine.advice import read_all_settings
+from pytest_mlperf.machine.advice_costs import list_measurements
 from pytest_mlperf.machine.devices import find_devices
+from pytest_mlperf.machine.host import read_host
 from pytest_mlperf.machine.instruction_sets import describe_instruction_sets
 from pytest_mlperf.machine.instruction_sets import read_instruction_sets
 from pytest_mlperf.machine.numa import OFF
@@ -35,6 +41,15 @@ GOOD, ADVISED, IMPOSSIBLE = 0, 1, 2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system", metavar="NAME", help="system to take it for")
+    parser.add_argument(
+        "--advise",
+        action="store_true",
+        help="what to change before measuring, most urgent first, and what it costs "
+        "where a second of work shows it",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="with --advise: print one JSON object"
+    )
     parser.add_argument(
         "--bandwidth",
         action="store_true",
@@ -71,6 +86,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the machine and return the exit code."""
+    if arguments.json and not arguments.advise:
+        sys.stderr.write("--json has a form of --advise alone; give both\n")
+        return IMPOSSIBLE
     benchmark = ""
     if arguments.proof:
         try:
@@ -83,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     except (SystemFileError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return IMPOSSIBLE
+    if arguments.advise:
+        return print_advice(system, as_json=arguments.json)
     lines, is_advised = describe_machine(system)
     probe: Probe | None = None
     if arguments.bandwidth:
@@ -102,6 +122,19 @@ def run(arguments: argparse.Namespace) -> int:
     if not benchmark:
         return ADVISED if is_advised else GOOD
     return print_proof(arguments, benchmark, system, probe)
+
+
+def print_advice(system: System, *, as_json: bool = False) -> int:
+    """Print what to change, ranked, and return the exit code."""
+    host = read_host(Path("/"))
+    settings = read_all_settings(host, system.gpus)
+    found = advise(settings, list_measurements(host))
+    if as_json:
+        lines = [json.dumps(found.to_record(), indent=1)]
+    else:
+        lines = [system.summary, "", *format_advice(found)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return ADVISED if found.advice else GOOD
 
 
 def find_benchmark(name: str) -> str:

@@ -29,6 +29,8 @@ class HostSetting:
     advised: str = ""
     """Empty when the setting is good or cannot be judged."""
     remedy: str = ""
+    is_known: bool = True
+    """False where ``found`` says why it cannot be read here."""
 
     def __str__(self) -> str:
         """Return the fact that goes into a verdict."""

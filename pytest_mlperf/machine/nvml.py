@@ -48,6 +48,25 @@ class Reading:
     """Somebody set the clocks (``nvidia-smi -lgc``)."""
 
 
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """How a GPU is set and connected; None for what it does not report."""
+
+    is_persistent: bool | None = None
+    has_ecc: bool | None = None
+    pends_ecc: bool | None = None
+    """ECC mode after the next reset."""
+    generation: int | None = None
+    """Of the PCIe link now; an idle one falls back to the first."""
+    most_generation: int | None = None
+    """That GPU and slot could have."""
+    width: int | None = None
+    """Lanes."""
+    most_width: int | None = None
+    performance_state: int | None = None
+    """0 is full speed, 15 the slowest."""
+
+
 class _Utilization(ctypes.Structure):
     _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
 
@@ -134,6 +153,26 @@ class Nvml:
             busy_percent=self._read_utilization(),
             held_back=held_back,
             locked=None if reasons is None else bool(reasons & LOCKED),
+        )
+
+    def read_state(self) -> GpuState:
+        """Return how the device is set and connected."""
+        persistence = self._read_number("nvmlDeviceGetPersistenceMode")
+        current, pending = ctypes.c_uint(), ctypes.c_uint()
+        has_ecc = pends_ecc = None
+        with suppress(NvmlError):  # consumer cards have none
+            pointers = ctypes.byref(current), ctypes.byref(pending)
+            self._call("nvmlDeviceGetEccMode", self._device, *pointers)
+            has_ecc, pends_ecc = bool(current.value), bool(pending.value)
+        return GpuState(
+            is_persistent=None if persistence is None else bool(persistence),
+            has_ecc=has_ecc,
+            pends_ecc=pends_ecc,
+            generation=self._read_number("nvmlDeviceGetCurrPcieLinkGeneration"),
+            most_generation=self._read_number("nvmlDeviceGetMaxPcieLinkGeneration"),
+            width=self._read_number("nvmlDeviceGetCurrPcieLinkWidth"),
+            most_width=self._read_number("nvmlDeviceGetMaxPcieLinkWidth"),
+            performance_state=self._read_number("nvmlDeviceGetPerformanceState"),
         )
 
     def _read_utilization(self) -> float | None:

@@ -187,8 +187,14 @@ def _describe_temperature(values: Sequence[float]) -> str:
     last = values[-max(2, len(values) // 3) :]
     if len(values) >= 9 and max(last) - min(last) > STEADY_C:
         drift = max(last) - min(last)
-        text += f"; not settled: {drift:.0f} °C within the last third"
-    return text
+        # Means of its halves: one hot reading is no slope.
+        half = len(last) // 2
+        rise = 2 * (statistics.fmean(last[-half:]) - statistics.fmean(last[:half]))
+        way = "unsteady"
+        if abs(rise) > drift / 2:
+            way = "still climbing" if rise > 0 else "still falling"
+        return f"{text}; not settled, {way}: {drift:.0f} °C within the last third"
+    return f"{text}; steady" if len(values) >= 9 else text
 
 
 def _describe_clock(values: Sequence[float], locked: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_steady_device_is_told_in_four_facts() -> None:
     reading = Reading(65.0, 640.0, 700.0, 1755.0, 2619.0, 99.0, (), False)
 
     assert summarize([reading] * 12) == {
-        "device temperature": "65 to 65 °C, max 65 °C",
+        "device temperature": "65 to 65 °C, max 65 °C; steady",
         "device power": "mean 640 W, max 640 W of 700 W",
         "device clock": "mean 1755 MHz, 1755 to 1755",
         "throttling": "none",
@@ -115,14 +116,29 @@ def test_device_that_has_not_settled_is_told() -> None:
     ]
 
     assert summarize(readings) == {
-        "device temperature": "50 to 61 °C, max 61 °C",
+        "device temperature": "50 to 61 °C, max 61 °C; steady",
         "device clock": "mean 1450 MHz, 1000 to 1900 (set by somebody); unstable: "
         "spread 31%, look at cooling and power",
         "throttling": "thermal slowdown 25% of 12 samples",
     }
-    assert "not settled: 6 °C" in summarize(
-        [Reading(temperature_c=40.0 + 2 * n) for n in range(12)]
-    ).get("device temperature", "")
+
+
+@pytest.mark.parametrize(
+    ("step", "shows"),
+    [
+        (lambda n: 2 * n, "not settled, still climbing: 6 °C"),
+        (lambda n: -2 * n, "not settled, still falling: 6 °C"),
+        (lambda n: 8 * (n % 2), "not settled, unsteady: 8 °C"),
+        (lambda n: min(n, 6), "; steady"),
+    ],
+)
+def test_temperature_says_whether_it_climbs(
+    step: Callable[[int], float], shows: str
+) -> None:
+    """A slope is cooling that does not keep up; spikes are no slope."""
+    readings = [Reading(temperature_c=60.0 + step(n)) for n in range(12)]
+
+    assert shows in summarize(readings)["device temperature"]
 
 
 def test_tegrastats_is_watched_where_it_is(

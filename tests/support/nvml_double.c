@@ -65,3 +65,31 @@ int nvmlDeviceGetCpuAffinity(device from, unsigned words, unsigned long *set) {
     set[0] = 0xf0; set[1] = 1;
     return 0;
 }
+int nvmlDeviceGetPersistenceMode(device from, unsigned *out) {
+    *out = 0;
+    return from != &card;
+}
+int nvmlDeviceGetEccMode(device from, unsigned *current, unsigned *pending) {
+    *current = 0; *pending = 1;
+    return from != &card;
+}
+int nvmlDeviceGetCurrPcieLinkGeneration(device from, unsigned *out) {
+    *out = 4;
+    return from != &card;
+}
+int nvmlDeviceGetMaxPcieLinkGeneration(device from, unsigned *out) {
+    *out = 5;
+    return from != &card;
+}
+int nvmlDeviceGetCurrPcieLinkWidth(device from, unsigned *out) {
+    *out = 8;
+    return from != &card;
+}
+int nvmlDeviceGetMaxPcieLinkWidth(device from, unsigned *out) {
+    *out = 16;
+    return from != &card;
+}
+int nvmlDeviceGetPerformanceState(device from, unsigned *out) {
+    *out = 8;
+    return from != &card;
+}
