@@ -83,6 +83,20 @@ def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((name.strip(), value.strip()) for name, _, value in found)
 
 
+NAMED_OTHERWISE = ("latest", "official")
+"""What ``--mlperf-compare`` takes for another thing than a saved session."""
+
+
+def parse_saved_name(text: str) -> str:
+    """Return the name of a saved session, which is a folder's."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", text) or text in NAMED_OTHERWISE:
+        raise ValueError(
+            "a name of letters, digits, dots, hyphens and underscores, other than "
+            f"{' and '.join(NAMED_OTHERWISE)}"
+        )
+    return text
+
+
 def parse_round(text: str) -> str:
     from pytest_mlperf.core.rounds import ROUNDS
 

@@ -40,6 +40,8 @@ TRITON = "triton"
 """The service that ``--mlperf-triton`` is about."""
 ORACLE = "oracle"
 """The engine of a rehearsal, and of nothing else."""
+OFFICIAL = "official"
+"""What ``--mlperf-compare`` calls the best published results."""
 SELECTIONS = ("benchmark", "accuracy_target", "scenario", "mode")
 """Options that select items, and say nothing of how a run behaves."""
 
@@ -300,6 +302,12 @@ def _refuse_contradictions(options: Options) -> None:
         )
     if problem := options.power_problem:
         raise ValueError(problem)
+    if options.fail_below is not None and options.compare == OFFICIAL:
+        raise ValueError(
+            "--mlperf-fail-below is a share of an earlier session's speed, and the "
+            "published results are other machines'; name a session with "
+            "--mlperf-compare, or leave --mlperf-fail-below out"
+        )
     if options.fail_below is not None and not options.compare:
         raise ValueError(
             "--mlperf-fail-below is a share of an earlier session's speed, and none is "

@@ -12,7 +12,9 @@ from pytest_mlperf.config.option_types import parse_category
 from pytest_mlperf.config.option_types import parse_formats
 from pytest_mlperf.config.option_types import parse_number
 from pytest_mlperf.config.option_types import parse_org
+from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.config.option_types import parse_path
+from pytest_mlperf.config.option_types import parse_saved_name
 from pytest_mlperf.config.option_types import parse_word
 from pytest_mlperf.config.run_option_specs import RunOptionValues
 
@@ -31,8 +33,17 @@ class ResultOptionValues(RunOptionValues):
     )  # fmt: skip
     compare: str | None = option(
         parse_word, "SESSION",
-        "run by the tuning of an earlier session, latest or its reports folder, and "
-        "compare with it",
+        "run by the tuning of an earlier session and compare with it: latest, a saved "
+        "one's name or a reports folder; official: the best published results",
+    )  # fmt: skip
+    save: str | None = option(
+        parse_saved_name, "NAME",
+        "keep this session's results under a name, for --mlperf-compare",
+    )  # fmt: skip
+    label: tuple[tuple[str, str], ...] = option(
+        parse_pairs, "K=V,...",
+        "words of yours that header, results.jsonl and exports repeat: branch=main",
+        default=(), unset="none", repeats=True,
     )  # fmt: skip
     fail_below: float | None = option(
         parse_number, "RATIO",

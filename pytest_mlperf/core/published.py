@@ -121,6 +121,23 @@ def list_comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:
     return found
 
 
+def describe_standing(verdict: Verdict) -> str:
+    """Return a performance run's share of the best published result, or in words why it
+    has none.
+    """
+    if text := verdict.facts.get("beside"):
+        return text
+    if verdict.metric is None or not verdict.metric.unit.endswith("/s"):
+        return "no published result: those kept here are rates of datacenter systems"
+    if different := {"embedded", "null answers", "rehearsal"} & {*verdict.labels}:
+        return (
+            f"no published result to compare with: {', '.join(sorted(different))} is "
+            "not the model that submitters ran"
+        )
+    device = verdict.run.device or "a device that nobody named"
+    return f"no published result of {verdict.benchmark} on {device} is kept here"
+
+
 def _find_for(verdict: Verdict, scenario: Scenario) -> Published | None:
     # A stand-in is another model, and what only answers is none.
     if {"embedded", "null answers", "rehearsal"} & {*verdict.labels}:

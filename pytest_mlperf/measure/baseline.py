@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,8 @@ from pytest_mlperf.reporting.results import read_results
 from pytest_mlperf.tuning import saved
 
 LATEST = "latest"
+SAVED = "saved"
+"""Folder of the sessions that have a name, beside the sessions' own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,17 @@ class Baseline:
         """Return the session that ``--mlperf-compare`` means.
 
         ``own``: reports folder of the session at hand; ``latest`` is the newest beside
-        it. ``ValueError`` says what was found instead of one.
+        it, and a name is looked for there before a path. ``ValueError`` says what was
+        found instead of one.
         """
         folder = find_latest(own) if wanted == LATEST else Path(wanted)
+        if (named := own.parent / SAVED / wanted / FILE).is_file():
+            folder = named.parent
         file = folder if folder.name == FILE else folder / FILE
         if not file.is_file():
             raise ValueError(
                 f"--mlperf-compare: {file} is not there; name a session's reports "
-                f"folder or its {FILE}, or {LATEST}"
+                f"folder or its {FILE}, {LATEST}, or {_list_saved(own.parent / SAVED)}"
             )
         try:
             return cls(file.parent, read_results(file, allow_partial=True))
@@ -88,6 +95,36 @@ class Baseline:
         words += [f"commit {commit}"] * bool(commit)
         words += [f"on {header.get('host')}"] * (not self.is_of_this_machine)
         return ", ".join(filter(None, words))
+
+
+def _list_saved(folder: Path) -> str:
+    names = sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
+    if names:
+        return f"a saved session: {', '.join(names)}"
+    return f"a session saved with --mlperf-save ({folder} has none)"
+
+
+def save_session(own: Path, name: str) -> Path:
+    """Keep a finished session under a name: its results and its runs' tuning.
+
+    Returns the folder, in place of the session that had the name before. LoadGen's logs
+    stay where they are. Raises ``OSError``.
+    """
+    root = own.parent / SAVED
+    root.mkdir(exist_ok=True)
+    # Whoever reads the name meanwhile finds the old session, or for a moment none.
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as scratch:
+        whole, old = Path(scratch, "new"), Path(scratch, "old")
+        whole.mkdir()
+        shutil.copy2(own / FILE, whole)
+        for tuning in own.glob(f"logs/*/*/{saved.FILE}"):
+            target = whole / tuning.relative_to(own)
+            target.parent.mkdir(parents=True)
+            shutil.copy2(tuning, target)
+        if (root / name).exists():
+            (root / name).rename(old)
+        whole.rename(root / name)
+    return root / name
 
 
 def find_latest(own: Path) -> Path:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_mlperf.config.options import OFFICIAL
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.reporting.flat import format_labels
 
 if TYPE_CHECKING:
     from pytest_mlperf.measure.baseline import Baseline
@@ -25,7 +27,9 @@ answer: it ran beside other programs, or cannot be compared."""
 
 @dataclass(slots=True)
 class SessionComparison:
-    """The session that --mlperf-compare names, if it does."""
+    """The session that --mlperf-compare names, if it does, and the name under which
+    --mlperf-save keeps this one.
+    """
 
     options: Options
     _baseline: Baseline | None = None
@@ -35,11 +39,12 @@ class SessionComparison:
 
         Raises ``UsageError`` where there is none.
         """
-        if self.options.compare and self._baseline is None:
+        wanted = self.options.compare
+        if wanted and wanted != OFFICIAL and self._baseline is None:
             from pytest_mlperf.measure.baseline import Baseline
 
             try:
-                self._baseline = Baseline.read(self.options.compare, own)
+                self._baseline = Baseline.read(wanted, own)
             except ValueError as error:
                 raise pytest.UsageError(str(error)) from None
         return self._baseline
@@ -48,9 +53,15 @@ class SessionComparison:
         """Yield the header's note."""
         if baseline := self.find_baseline(own):
             yield f"compared with {baseline.describe()}"
+        if self.options.label:
+            yield f"labels {format_labels(self.options.label)}"
 
     def close(self, report: SessionReport, exitstatus: int) -> int:
-        """Compare the session's cells and return the exit status."""
+        """Compare the session's cells, save it, and return the exit status."""
+        if self.options.compare == OFFICIAL:
+            report.compare_official()
+        if self.options.save:
+            report.save(self.options.save)
         if self._baseline is None:
             return exitstatus
         found = report.compare(self._baseline)

@@ -18,6 +18,7 @@ from pytest_mlperf.api.reporter import Reporter
 from pytest_mlperf.core.session_results import INTERRUPTED
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.types import Mode
 from pytest_mlperf.plugin.records import DescribeCell
 from pytest_mlperf.plugin.records import RecordCollector
 from pytest_mlperf.plugin.reports_folder import refusing_folder
@@ -154,6 +155,35 @@ class SessionReport:
         found = baseline.compare_all(self._writer.results)
         self._notes += [f"compared: {one}" for one in found]
         return found
+
+    def compare_official(self) -> None:
+        """Note what share of the best published result each VALID run reaches."""
+        if self._writer is None or self._writer.results is None:
+            return
+        from pytest_mlperf.core.published import describe_standing
+
+        for one in self._writer.results.verdicts:
+            if one.valid and one.mode == Mode.PERFORMANCE.value:
+                name = f"{one.benchmark} {one.scenario} on {one.engine}"
+                self._notes.append(f"compared: {name}: {describe_standing(one)}")
+
+    def save(self, name: str) -> None:
+        """Keep a session that ran to its end under a name, and note where."""
+        if self._writer is None or self._writer.results is None:
+            return
+        if self._writer.results.is_interrupted or self._writer.pending:
+            self._notes.append(f"not saved as {name}: the session is partial")
+            return
+        from pytest_mlperf.measure.baseline import save_session
+
+        try:
+            folder = save_session(self._writer.path.parent, name)
+        except OSError as error:
+            self._notes.append(
+                f"not saved as {name}: {error}; make room, or copy the reports folder"
+            )
+            return
+        self._notes.append(f"saved: {self._shorten(folder)} (--mlperf-compare={name})")
 
     def summarise(self, width: int, *, colour: bool) -> Iterator[str]:
         """Yield the table and the paths of the reports; nothing where no item ran."""

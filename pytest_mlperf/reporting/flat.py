@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from pytest_mlperf.core.session_results import Record
@@ -20,11 +22,13 @@ COLUMNS: dict[str, type] = {
     "item_s": float, "device": str, "accelerators": int, "devices": int,
     "precision": str, "bare_loop_per_s": float, "others_share": float,
     "is_disturbed": bool, "beside": str, "build": str, "folder": str, "watts": float,
-    "per_watt": float, "query_mj": float, "chip_watts": float,
+    "per_watt": float, "query_mj": float, "chip_watts": float, "host": str,
+    "commit": str, "user_labels": str,
 }  # fmt: skip
 """Name -> type; a value that a run does not have is None. Units are LoadGen's own:
 a latency is in ``latency_unit``. ``watts`` is a power meter's; ``chip_watts`` the
-sum of what chips tell, which is unofficial."""
+sum of what chips tell, which is unofficial. ``user_labels`` are ``--mlperf-label``'s;
+``labels`` say what keeps a run from being a submission result."""
 Row = dict[str, Any]
 
 
@@ -33,14 +37,23 @@ def list_rows(session: SessionResults) -> Iterator[Row]:
 
     An item that was not judged (skipped, interrupted) has an empty ``verdict``.
     """
-    system = session.header.get("system") or {}
+    header = session.header
+    system = header.get("system") or {}
+    user_labels = (header.get("options") or {}).get("label") or ()
     for record in session.records:
         row = dict.fromkeys(COLUMNS)
         row |= {
-            "started": session.header.get("started"), "system": system.get("name"),
+            "started": header.get("started"), "system": system.get("name"),
+            "host": header.get("host"), "commit": header.get("commit"),
+            "user_labels": format_labels(user_labels),
             **_describe_item(record), **_describe_verdict(record),
         }  # fmt: skip
         yield row
+
+
+def format_labels(pairs: Iterable[Sequence[str]]) -> str:
+    """Return the user's own words as they were typed: ``branch=main,cooling=water``."""
+    return ",".join(f"{name}={value}" for name, value in pairs)
 
 
 def _describe_item(record: Record) -> Row:

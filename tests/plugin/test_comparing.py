@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_mlperf.commands import main
+from pytest_mlperf.config.options import Given
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core import published
+from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.published import Published
 from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.system import detect_system
 from pytest_mlperf.measure.baseline import Baseline
+from pytest_mlperf.measure.baseline import save_session
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.plugin.comparing import INCONCLUSIVE
 from pytest_mlperf.plugin.comparing import refuse_slower
@@ -68,6 +75,83 @@ def test_a_session_is_run_by_the_earlier_one_s_tuning(
     )
     assert first == second
     assert result.ret in (0, INCONCLUSIVE)
+
+
+def test_a_saved_session_is_compared_with_by_its_name(
+    pytester: pytest.Pytester,
+) -> None:
+    """Its tuning too, though the session's own folder is gone; labels are kept."""
+    labels = "--mlperf-label=branch=main,cooling=water"
+    saved = pytester.runpytest_subprocess(
+        *RUN, "--mlperf-save=main", labels, "--mlperf-export=csv,openmetrics"
+    )
+    saved.stdout.fnmatch_lines(
+        [
+            "mlperf: note: labels branch=main,cooling=water",
+            "saved: reports/saved/main (--mlperf-compare=main)",
+        ]
+    )
+    folder = (pytester.path / "reports" / "latest").resolve()
+    tuning = json.loads(next(folder.glob("logs/*/*/tuning.json")).read_text())
+    assert ",branch=main" not in (folder / "results.prom").read_text()
+    assert 'label_cooling="water"} 1.0' in (folder / "results.prom").read_text()
+    assert '"branch=main,cooling=water"' in (folder / "results.csv").read_text()
+    folder.rename(pytester.path / "elsewhere")
+
+    result = pytester.runpytest_subprocess(*RUN, "--mlperf-compare=main")
+    result.stdout.fnmatch_lines(
+        [
+            "mlperf: note: compared with *reports/saved/main, *",
+            "compared: resnet50 Offline on null: *",
+        ]
+    )
+    folder = (pytester.path / "reports" / "latest").resolve()
+    assert json.loads(next(folder.glob("logs/*/*/tuning.json")).read_text()) == tuning
+
+
+def test_a_name_holds_the_last_session_that_ran_to_its_end(tmp_path: Path) -> None:
+    """Saving again replaces it, and leaves nothing else."""
+    for rate in (100.0, 50.0):
+        save_session(write_session(tmp_path / f"run{rate}", rate), "main")
+    baseline = Baseline.read("main", tmp_path / "now")
+
+    assert baseline.folder == tmp_path / "saved" / "main"
+    assert baseline.compare(make_verdict(50.0)).ratio == 1
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == ["main"]
+    with pytest.raises(ValueError, match="a saved session: main"):
+        Baseline.read("mian", tmp_path / "now")
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ((), "0.50 of the best published 100 samples/s each (v5.1 closed, ACME"),
+        (("null answers",), "null answers is not the model that submitters ran"),
+    ],
+)
+def test_official_is_the_best_published_result(
+    monkeypatch: pytest.MonkeyPatch, labels: tuple[str, ...], words: str
+) -> None:
+    """As the verdict has it, else why there is none."""
+    best = Published(800.0, 8, "H200", "v5.1", "ACME")
+    key = ("H200", "resnet50", Scenario.OFFLINE)
+    monkeypatch.setattr(published, "read_results", lambda: {key: best})
+    run = RunFacts(device="NVIDIA H200", accelerators=1)
+    verdict = replace(make_verdict(50.0), run=run, labels=labels)
+    facts = published.list_comparisons(verdict, Scenario.OFFLINE)
+
+    assert words in published.describe_standing(replace(verdict, facts=facts))
+
+
+def test_a_published_result_is_no_floor() -> None:
+    """Nor may a name be a word that means another thing."""
+    here = Path.cwd()
+    given = {"compare": "official", "fail_below": "0.9", "save": "latest"}
+    for name, words in (("fail_below", "other machines'"), ("save", "other than lat")):
+        chosen = {"compare": given["compare"], name: given[name]}
+        options = {key: Given(text, key) for key, text in chosen.items()}
+        with pytest.raises(ValueError, match=words):
+            Options.from_given(options, here=here, root=here, environ={})
 
 
 def test_a_session_that_is_not_there_is_a_usage_error(

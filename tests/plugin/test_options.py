@@ -65,6 +65,8 @@ VALUES = {
     "export": "csv,openmetrics",
     "compare": "latest",
     "fail_below": "0.95",
+    "save": "main",
+    "label": "branch=main,cooling=water",
     "power": "director:4950",
     "power_ntp": "ntp.local",
     "power_client": "power-dev",

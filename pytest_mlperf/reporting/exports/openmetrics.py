@@ -6,8 +6,10 @@ label, because LoadGen's units differ by scenario.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_mlperf.core.session_results import SessionResults
@@ -15,6 +17,8 @@ from pytest_mlperf.reporting.flat import Row
 from pytest_mlperf.reporting.flat import list_rows
 
 LABELS = ("benchmark", "scenario", "engine", "mode", "round", "system", "labels")
+INVALID = re.compile(r"[^A-Za-z0-9_]")
+"""What a label's name may not have."""
 FAMILIES: tuple[tuple[str, str, Callable[[Row], float | None], str], ...] = (
     ("mlperf_result", "The run's figure.", lambda row: row["value"], "unit"),
     ("mlperf_limit", "The bound of the run.", lambda row: row["limit"], "limit_unit"),
@@ -50,7 +54,18 @@ class OpenMetricsReporter:
 
 
 def format_metrics(rows: list[Row]) -> Iterator[str]:
-    """Yield the lines of the text format, families one after another."""
+    """Yield the lines of the text format, families one after another.
+
+    What differs from session to session is a family of its own: as labels of the
+    figures it would begin a new series with each commit.
+    """
+    session = {name: row[name] or "" for row in rows for name in ("host", "commit")}
+    for row in rows:
+        pairs = (pair.partition("=") for pair in row["user_labels"].split(",") if pair)
+        session |= {f"label_{INVALID.sub('_', key)}": text for key, _, text in pairs}
+    yield "# TYPE mlperf_session info"
+    yield "# HELP mlperf_session Where and of what the runs are."
+    yield f"mlperf_session_info{_join(session)} 1.0"
     for name, text, read, unit in FAMILIES:
         samples: dict[str, float] = {}
         for row in rows:
@@ -71,7 +86,11 @@ def format_labels(row: Row, unit: str) -> str:
         found["unit"] = row[unit]
     if unit == "latency_unit":
         found["quantile"] = f"{row['percentile'] or 0:g}"
-    pairs = (f'{name}="{_escape(str(value))}"' for name, value in found.items())
+    return _join(found)
+
+
+def _join(labels: Mapping[str, object]) -> str:
+    pairs = (f'{name}="{_escape(str(value))}"' for name, value in labels.items())
     return f"{{{','.join(pairs)}}}"
 
 
