@@ -12,8 +12,9 @@ def list_actions() -> dict[str, ModuleType]:
     """Return the name of each action -> its module."""
     from pytest_mlperf.commands.tuning import grid
     from pytest_mlperf.commands.tuning import peak
+    from pytest_mlperf.commands.tuning import server
 
-    return {"grid": grid, "peak": peak}
+    return {"grid": grid, "peak": peak, "server": server}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.system_file import load_system_file
 from pytest_mlperf.measure import expected
 from pytest_mlperf.tuning import peak_search
+from pytest_mlperf.tuning import server_procedure
 from pytest_mlperf.tuning.peak_search import CONFIRMED
 
 
@@ -83,6 +84,7 @@ def test_other_scenarios_hear_what_to_expect(
     [
         (("peak", "resnet50"), "may be resnet50-"),
         (("grid", "no.toml"), "No such file"),
+        (("server", "no.toml"), "No such file"),
         (("peak", "resnet51-server"), "should be the id of an item"),
         (("peak", "resnet50-server", "--mlperf-target-qps", "9"), "leave it out"),
     ],
@@ -125,3 +127,33 @@ def test_a_grid_is_searched_written_and_resumed(
     assert best is not None
     settings = tuned.lookup("resnet50", "", Scenario.OFFLINE, "null")
     assert settings == {"streams": 1, "batch": int(best[1])}
+
+
+@pytest.mark.usefixtures("hasty_search")
+def test_peak_and_sweep_take_turns(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Load and settings are written together; other scenarios are sent to the grid."""
+    monkeypatch.setattr(server_procedure, "MOST_ROUNDS", 1)
+    file, written = tmp_path / "grid.toml", tmp_path / "mine.toml"
+    text = 'cell = "resnet50-server"\nseconds = 0.1\nkeep = 2\n[grid]\n'
+    file.write_text(text + "streams = [1]\nbatch = [1, 16]\n")
+
+    code = tune(tmp_path, "server", str(file), "--noisy", "--write", str(written))
+    shown = capsys.readouterr().out
+
+    rounds = re.findall(r"^ +[\d,.]+ queries/s  streams=1 batch=\d+", shown, re.M)
+    assert f", {len(rounds)} rounds; " in shown
+    if code == 0:  # a machine that is busy with other tests confirms no load
+        assert rounds
+        assert re.search(r"batch=\d+ target_qps=\d+, 0.1 s: .* of the bound", shown)
+        tuned = load_system_file(written).tuning
+        settings = tuned.lookup("resnet50", "", Scenario.SERVER, "null")
+        assert {*settings} == {"streams", "batch", "target_qps"}
+    else:
+        assert not written.exists()
+    file.write_text(file.read_text().replace("server", "offline"))
+    assert tune(tmp_path, "server", str(file)) == 2
+    assert "has no load to search: tune grid is for it" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_mlperf.commands.tuning.measuring import Measuring
     from pytest_mlperf.core.cell import Cell
+    from pytest_mlperf.measure.grid import GridRuns
     from pytest_mlperf.tuning.grid_file import Grid
     from pytest_mlperf.tuning.grid_file import Point
     from pytest_mlperf.tuning.journal import GridRun
@@ -46,6 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--write", type=Path, metavar="SYSTEM.toml",
         help="write the best settings as a new system file's [tuning]",
     )  # fmt: skip
+    parser.add_argument(
+        "--heat-map", type=Path, metavar="OUT.html",
+        help="draw the results, two settings at a time, as one HTML file",
+    )  # fmt: skip
     add_run_options(parser)
 
 
@@ -54,14 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_mlperf.commands.shared.run_options import read_run_options
     from pytest_mlperf.commands.tuning.measuring import FAILURES
     from pytest_mlperf.commands.tuning.measuring import open_measuring
-    from pytest_mlperf.tuning.grid_file import Grid
+    from pytest_mlperf.reporting.html.page import EXTRA
+    from pytest_mlperf.reporting.html.page import find_missing_package
 
     try:
-        grid = Grid.read(arguments.file)
-        if arguments.write and arguments.write.exists():
-            raise ValueError(f"--write {arguments.write} exists; name a new file")
-        for point in grid.points:  # a wrong value is said before anything runs
-            read_run_options(arguments, {**grid.options, **dict(point)})
+        grid = read_grid(arguments)
+        missing = find_missing_package() if arguments.heat_map else None
+        if missing:
+            raise ValueError(f"--heat-map needs {missing}; {EXTRA}")
         options = read_run_options(arguments, grid.options)
         with open_measuring(options) as measuring:
             return search(arguments, measuring, grid)
@@ -70,39 +75,75 @@ def run(arguments: argparse.Namespace) -> int:
         return REFUSED
 
 
-def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> int:
-    """Run the grid's rungs, print and write the best; return the exit code."""
+def read_grid(arguments: argparse.Namespace) -> Grid:
+    """Return the grid of FILE.toml; ``ValueError`` says what is wrong with it."""
+    from pytest_mlperf.commands.shared.run_options import read_run_options
+    from pytest_mlperf.tuning.grid_file import Grid
+
+    grid = Grid.read(arguments.file)
+    if arguments.write and arguments.write.exists():
+        raise ValueError(f"--write {arguments.write} exists; name a new file")
+    for point in grid.points:  # a wrong value is said before anything runs
+        read_run_options(arguments, {**grid.options, **dict(point)})
+    return grid
+
+
+def open_runs(
+    arguments: argparse.Namespace, measuring: Measuring, grid: Grid
+) -> GridRuns:
+    """Return what makes the grid's runs."""
     from pytest_mlperf.commands.shared.run_options import find_cell
     from pytest_mlperf.commands.shared.run_options import read_run_options
     from pytest_mlperf.measure.grid import GridRuns
-    from pytest_mlperf.measure.peak_trials import has_peak
-    from pytest_mlperf.tuning.halving import Rung
-    from pytest_mlperf.tuning.halving import halve
-    from pytest_mlperf.tuning.halving import plan_rungs
+
+    return GridRuns(
+        measuring.session, measuring.runner, measuring.placement,
+        find_cell(measuring.session.options, grid.cell),
+        lambda point: read_run_options(arguments, {**grid.options, **dict(point)}),
+    )  # fmt: skip
+
+
+def open_journal(
+    arguments: argparse.Namespace,
+    measuring: Measuring,
+    grid: Grid,
+    cell: Cell,
+    suffix: str = ".journal.jsonl",
+) -> Journal:
+    """Return the journal beside the grid's file, with the runs that are in it."""
     from pytest_mlperf.tuning.journal import Journal
 
     session = measuring.session
-    cell = find_cell(session.options, grid.cell)
-    runs = GridRuns(
-        session, measuring.runner, measuring.placement, cell,
-        lambda point: read_run_options(arguments, {**grid.options, **dict(point)}),
-    )  # fmt: skip
-    if has_peak(cell.rule) and runs.plan(grid.points[0]).tuning.target_qps is None:
-        raise ValueError(
-            f"{cell.id} is compared at one load; give target_qps in [options], such as "
-            f"the one that pytest-mlperf tune peak {cell.id} finds"
-        )
     options = {k: v for k, v in session.options.as_dict().items() if k != "reports"}
     header = {
         "grid": grid.digest, "system": session.system.name, "cell": cell.id,
         "options": options,
     }  # fmt: skip
-    path = arguments.file.with_suffix(".journal.jsonl")
+    path = arguments.file.with_suffix(suffix)
     if arguments.again:
         path.unlink(missing_ok=True)
     journal = Journal.open(path, header)
     if journal.runs:
         measuring.tell(f"{len(journal.runs)} runs are in {path}")
+    return journal
+
+
+def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> int:
+    """Run the grid's rungs, print and write the best; return the exit code."""
+    from pytest_mlperf.measure.peak_trials import has_peak
+    from pytest_mlperf.tuning.halving import Rung
+    from pytest_mlperf.tuning.halving import halve
+    from pytest_mlperf.tuning.halving import plan_rungs
+
+    runs = open_runs(arguments, measuring, grid)
+    cell = runs.cell
+    if has_peak(cell.rule) and runs.plan(grid.points[0]).tuning.target_qps is None:
+        raise ValueError(
+            f"{cell.id} is compared at one load; give target_qps in [options], such as "
+            f"the one that pytest-mlperf tune peak {cell.id} finds; or search both by "
+            "pytest-mlperf tune server"
+        )
+    journal = open_journal(arguments, measuring, grid, cell)
     rungs = plan_rungs(len(grid.points), grid.seconds, grid.keep)
     if arguments.exhaustive:
         rungs = (Rung(rungs[-1].seconds, 1),)
@@ -110,8 +151,27 @@ def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> i
     if not ranked:
         measuring.tell("no combination runs; the journal has the reasons")
         return NOT_FOUND
+    if arguments.heat_map:
+        write_heat_maps(arguments.heat_map, cell, journal)
+        measuring.tell(f"heat maps: {arguments.heat_map}")
     final = [found for p, _ in ranked if (found := journal.find(p, rungs[-1].seconds))]
     return report(arguments, measuring, grid, final, cell)
+
+
+def write_heat_maps(path: Path, cell: Cell, journal: Journal) -> None:
+    """Write the longest run of each combination as heat maps; ``OSError``."""
+    from pytest_mlperf.reporting.html.heat_map import GridResult
+    from pytest_mlperf.reporting.html.heat_map import draw_heat_maps
+    from pytest_mlperf.reporting.html.heat_map import render_page
+
+    longest: dict[Point, GridResult] = {}
+    for (point, seconds), run in sorted(journal.runs.items(), key=lambda it: it[0][1]):
+        if run.score is not None:
+            longest[point] = GridResult(dict(point), run.score, run.figure, seconds)
+    spec = draw_heat_maps(cell.id, [*longest.values()])
+    if spec is None:
+        raise ValueError("--heat-map: no setting of the grid has two values that run")
+    path.write_text(render_page(spec), encoding="utf-8")
 
 
 def score(
@@ -141,7 +201,6 @@ def report(
 ) -> int:
     """Print the last rung, best first, and write the best; return the exit code."""
     from pytest_mlperf.machine.cpu_usage import QUIET
-    from pytest_mlperf.measure.tuned_system import write_system_file
     from pytest_mlperf.tuning.grid_file import format_point
 
     best = final[0]
@@ -150,14 +209,28 @@ def report(
     for one in final:
         measuring.tell(f"  {format_point(one.point):{width}}  {one.figure}")
     measuring.tell(f"best: {format_point(best.point)}")
-    if arguments.write:
-        system = measuring.session.system
-        left_out = write_system_file(arguments.write, system, grid, best, cell)
-        measuring.tell(f"written: {arguments.write}; see it used with --mlperf-system")
-        for name in left_out:
-            measuring.tell(f"  {name} is no key of a system file's [tuning]: give it")
+    tell_written(arguments, measuring, grid, best, cell)
     if max(one.others_share for one in final) > QUIET:
         share = f"{max(one.others_share for one in final):.0%}"
         measuring.tell(f"noisy neighbour: other programs used {share} of the CPUs")
         return NOT_FOUND
     return FOUND
+
+
+def tell_written(
+    arguments: argparse.Namespace,
+    measuring: Measuring,
+    grid: Grid,
+    best: GridRun,
+    cell: Cell,
+) -> None:
+    """Write the system file that was asked for, and say what it does not have."""
+    from pytest_mlperf.measure.tuned_system import write_system_file
+
+    if not arguments.write:
+        return
+    system = measuring.session.system
+    left_out = write_system_file(arguments.write, system, grid, best, cell)
+    measuring.tell(f"written: {arguments.write}; see it used with --mlperf-system")
+    for name in left_out:
+        measuring.tell(f"  {name} is no key of a system file's [tuning]: give it")
