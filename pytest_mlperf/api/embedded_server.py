@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import Protocol
 from typing import runtime_checkable
 
 if TYPE_CHECKING:
+    from pytest_mlperf.api.samples import Array
+    from pytest_mlperf.api.samples import Batch
+    from pytest_mlperf.api.workload import ModelFile
     from pytest_mlperf.api.workload import TensorWorkload
     from pytest_mlperf.api.workload import Workload
 
@@ -108,6 +112,25 @@ class ExportedModel:
     tolerance: float
     note: str = ""
     """What the user should know of it."""
+
+
+@runtime_checkable
+class WritesTorchScript(Protocol):
+    """An engine's provider that writes a model as a TorchScript file."""
+
+    def write_torchscript(
+        self,
+        model: ModelFile,
+        precision: str,
+        batch: Batch,
+        path: Path,
+        *,
+        on_gpu: bool,
+    ) -> Callable[[Batch], list[Array]]:
+        """Write ``fp32`` or ``fp16``, traced on a batch; return what runs the file.
+
+        Raises ``BuildFailed``.
+        """
 
 
 @runtime_checkable

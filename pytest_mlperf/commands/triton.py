@@ -17,11 +17,15 @@ from pytest_mlperf.core.errors import RunRefused
 
 HELP = "write a benchmark's model as a Triton model repository"
 WRITTEN, REFUSED = 0, 2
-FORMATS: dict[str, dict[str, str]] = {"onnx": {}, "trt": {"backend": "tensorrt"}}
+FORMATS: dict[str, dict[str, str]] = {
+    "onnx": {},
+    "trt": {"backend": "tensorrt"},
+    "ts-trace": {"backend": "pytorch"},
+}
 """NVIDIA's name of a format -> the options that it means."""
 NOT_WRITTEN = {
-    "ts-trace": "the benchmarks' models are ONNX files, which TorchScript cannot trace",
-    "ts-script": "the benchmarks' models are ONNX files, which TorchScript cannot read",
+    "ts-script": "the benchmarks' models are ONNX files, not Python that TorchScript "
+    "could compile; ts-trace writes their calls",
 }
 """Formats of NVIDIA's scripts -> why they are not written."""
 
@@ -37,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--format", "--dense-format", metavar="NAME",
         default=os.environ.get("FORMAT") or "onnx",
-        help="onnx (default) or trt, a TensorRT plan for this machine's GPU; of a "
-        "recommender the dense model's. FORMAT in the environment counts too",
+        help="onnx (default), trt, a TensorRT plan for this machine's GPU, or ts-trace,"
+        " TorchScript; of a recommender the dense model's. FORMAT in the environment "
+        "counts too",
     )  # fmt: skip
     export.add_argument(
         "--precision", "--model-precision", metavar="NAME",

@@ -23,6 +23,11 @@ BACKENDS = {
     "triton": "Triton",
 }  # fmt: skip
 """Provider -> its name in NVIDIA's tables."""
+FORMATS = {
+    "tensorrt": "NVIDIA TensorRT", "tensorrt_plan": "NVIDIA TensorRT",
+    "pytorch_libtorch": "TorchScript",
+}  # fmt: skip
+"""Engine, or Triton's platform -> its model's format in NVIDIA's tables."""
 SHORT_WINDOW_S = 1.0
 """Of a shortened session."""
 
@@ -98,12 +103,13 @@ def describe_deployment(engine: EngineUnderTest, verdict: Verdict) -> dict[str, 
             accuracy += f" (threshold {verdict.limit.value:.2f})"
     options = task.engine_options
     metric = verdict.metric.key if verdict.metric else "accuracy"
+    _, _, platform = facts.get("model served", "").rpartition(", ")
     return {
         name_device(verdict): facts.get("device") or "-",
         "Backend": BACKENDS.get(task.cell.engine, task.cell.engine),
         "Backend accelerator": options.get("accelerator", "-"),
         "Precision": (verdict.run.precision or "-").upper(),
-        "Model format": "ONNX",
+        "Model format": FORMATS.get(platform or task.cell.engine, "ONNX"),
         "Max batch size": facts.get("max_batch_size", "-"),
         "Number of model instances": facts.get("instance_group", "-"),
         "Accelerator Precision": options.get("accelerator_precision", "-"),

@@ -40,8 +40,11 @@ def test_a_model_repository_is_written_and_compared(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["bert", "--format", "ts-trace"], "TorchScript cannot trace"),
-        (["bert", "--format", "savedmodel"], "but should be one of onnx, trt"),
+        (["bert", "--format", "ts-script"], "ts-trace writes their calls"),
+        (
+            ["bert", "--format", "savedmodel"],
+            "should be one of onnx, trt, ts-trace",
+        ),
         (["bert", "--options", "max_batch=4"], "Did you mean 'max_batch_size'"),
         (["llama3.1-8b"], "takes prompts"),
         (["brett"], "Did you mean 'bert'"),
@@ -89,6 +92,34 @@ def test_a_recommender_is_an_ensemble_by_the_words_of_nvidias_deployment(
     assert store["maxnum_catfeature_query_per_table_per_sample"].count(3) == 2
     rows = np.load(tmp_path / "sparse/1/tables.npy")
     assert rows.shape == (8228, store["embedding_vecsize_per_table"][0])
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_trace_computes_what_its_source_computes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    """For lengths and batches other than the traced one; the file runs alone."""
+    torch = pytest.importorskip("torch")
+    code = main(
+        ["triton", "export", "bert", "--format", "ts-trace", "--to", str(tmp_path),
+         "--precision", precision]
+    )  # fmt: skip
+    said = capsys.readouterr()
+    assert (code, said.err) == (0, "")
+    config = (tmp_path / "bert/config.pbtxt").read_text()
+    module = torch.jit.load(str(tmp_path / "bert/1/model.pt"))
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    found = module(**{name: torch.ones(3, 50, dtype=torch.int64) for name in names})
+
+    assert [tuple(one.shape) for one in found] == [(3, 50), (3, 50)]
+    assert {one.dtype for one in found} == {torch.float32}
+    assert "start_logits: differs by at most" in said.out
+    assert 'platform: "pytorch_libtorch"' in config
+    assert 'default_model_filename: "model.pt"' in config
+    assert '"end_logits__1" data_type: TYPE_FP32' in config
+    assert "kind: KIND_CPU" in config
+    assert 'key: "INTRA_OP_THREAD_COUNT"' in config
 
 
 def test_a_plan_is_built_where_tensorrt_is(

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_mlperf.api.device_dataset import DeviceDataset
@@ -20,6 +23,9 @@ from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.embedding import options as embedding
 
 if TYPE_CHECKING:
@@ -122,6 +128,26 @@ class TorchProvider:
                 "--mlperf-end-on-device away"
             )
         return model.open(ends_on_device=True)
+
+    def write_torchscript(
+        self,
+        model: ModelFile,
+        precision: str,
+        batch: Batch,
+        path: Path,
+        *,
+        on_gpu: bool,
+    ) -> Callable[[Batch], list[Array]]:
+        """Trace a model; return what runs the file. It needs a GPU only if asked."""
+        if not importlib.util.find_spec("torch"):
+            raise BuildFailed(
+                "TorchScript needs PyTorch: pip install 'pytest-mlperf[torch]'"
+            )
+        from pytest_mlperf.engines.torch import torchscript
+
+        device = torchscript.choose_device(on_gpu=on_gpu)
+        torchscript.write_torchscript(model, precision, batch, path, device)
+        return partial(torchscript.run_torchscript, path, model.inputs, device)
 
     def place(self, build: Build) -> DeviceDataset:
         """Return the dataset as one whose samples lie on the device."""

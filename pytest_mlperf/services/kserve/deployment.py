@@ -18,10 +18,11 @@ from pytest_mlperf.config.option_types import suggest
 
 MOST_BATCH = 16
 """``max_batch_size`` where nobody chose: that of NVIDIA's tables for BERT."""
-BACKENDS = ("python", "onnxruntime", "tensorrt")
+BACKENDS = ("python", "onnxruntime", "tensorrt", "pytorch")
 KINDS = ("KIND_AUTO", "KIND_CPU", "KIND_GPU")
 PLATFORM_FILES = {
     "python": "model.py", "onnxruntime": "model.onnx", "tensorrt": "model.plan",
+    "pytorch": "model.pt",
 }  # fmt: skip
 
 
@@ -103,7 +104,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 """Name of an option -> what its text means."""
 OPTIONS = {
-    "backend": "(python, onnxruntime or tensorrt)",
+    "backend": "(python, onnxruntime, tensorrt or pytorch)",
     "max_batch_size": f"(the largest batch that Triton makes; default {MOST_BATCH})",
     "preferred_batch_size": "(batch sizes that Triton waits for, such as 4+8)",
     "max_queue_delay_microseconds": "(longest wait for a batch to fill; default 0)",
@@ -191,6 +192,7 @@ def format_config(
         f'name: "{name}"',
         f'backend: "{made.backend}"',
         f'default_model_filename: "{PLATFORM_FILES[made.backend]}"',
+        *(['platform: "pytorch_libtorch"'] if made.backend == "pytorch" else []),
         f"max_batch_size: {made.max_batch_size}",
         *format_tensors("input", inputs, ragged=made.backend == "python"),
         *format_tensors("output", outputs),
@@ -200,8 +202,10 @@ def format_config(
         *_format_optimization(made),
     ]
     if made.backend != "tensorrt":
+        key = "intra_op_thread_count"
+        key = key.upper() if made.backend == "pytorch" else key
         lines.append(
-            'parameters { key: "intra_op_thread_count" value { string_value: '
+            f'parameters {{ key: "{key}" value {{ string_value: '
             f'"{made.intra_op_thread_count}" }} }}'
         )
     if made.model_warmup:

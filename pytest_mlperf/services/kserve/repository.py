@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.embedded_server import ExportedModel
+from pytest_mlperf.api.embedded_server import WritesTorchScript
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import WritesOnnx
 from pytest_mlperf.api.errors import BuildFailed
@@ -23,6 +26,7 @@ from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.embedding.bare import sum_rows
 from pytest_mlperf.services.kserve import ensemble
 from pytest_mlperf.services.kserve import python_backend
+from pytest_mlperf.services.kserve.deployment import PLATFORM_FILES
 from pytest_mlperf.services.kserve.deployment import Deployment
 from pytest_mlperf.services.kserve.deployment import TensorSpec
 from pytest_mlperf.services.kserve.deployment import format_config
@@ -31,10 +35,14 @@ from pytest_mlperf.services.kserve.tensors import DATATYPES
 WRITER = "onnxruntime"
 """The engine that writes ONNX files in other precisions."""
 VERSION = "1"
-ONNX, PLAN = "model.onnx", "model.plan"
+ONNX = "model.onnx"
 TOLERANCES = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.3}
 """Precision -> how far an output may be from the source model's, as a share of that
 output's largest value. NVIDIA's scripts allow 5 of about 10 (BERT's logits)."""
+TRACED = (
+    "a trace for the device of its instance_group; the pytorch backend calls the "
+    "outputs NAME__0, NAME__1 …, so that --mlperf-triton does not find them by name"
+)
 SAMPLES = 4
 """Samples that are compared."""
 
@@ -59,12 +67,25 @@ def export_model(
     folder = repository / (name if tables is None else ensemble.DENSE)
     version = folder / VERSION
     version.mkdir(parents=True, exist_ok=True)
-    path = version / (PLAN if deployment.backend == "tensorrt" else ONNX)
+    path = version / ONNX
+    if deployment.backend in {"tensorrt", "pytorch"}:
+        path = version / PLATFORM_FILES[deployment.backend]
     differences: dict[str, float] = {}
     note = ""
     if deployment.backend == "tensorrt":
         note = write_plan(workload, precision, deployment.max_batch_size, path)
         inputs, outputs = read_specs(model.path, model.outputs)
+    elif deployment.backend == "pytorch":
+        deployment = place_torchscript(deployment)
+        batches = pick_batches(workload)
+        differences = write_torchscript(model, precision, deployment, path, batches)
+        inputs, outputs = read_specs(model.path, model.outputs)
+        # The backend knows the outputs of a tuple by their place in it.
+        outputs = [
+            replace(one, name=f"{one.name}__{model.outputs.index(one.name)}")
+            for one in outputs
+        ]
+        note = TRACED
     else:
         write_onnx(model, precision, path)
         differences = compare_models(model, path, precision, pick_batches(workload))
@@ -115,6 +136,36 @@ def write_plan(
     )
 
 
+def place_torchscript(deployment: Deployment) -> Deployment:
+    """A trace keeps its device: a server that chose a GPU could not run a CPU's."""
+    if deployment.instance_group_kind == "KIND_GPU":
+        return deployment
+    return replace(deployment, instance_group_kind="KIND_CPU")
+
+
+def write_torchscript(
+    model: ModelFile,
+    precision: str,
+    deployment: Deployment,
+    path: Path,
+    batches: Sequence[Batch],
+) -> dict[str, float]:
+    """Trace the model, and return how far its outputs are from the source's.
+
+    A batch of two is compared too, because a trace may have fixed the batch. Raises
+    ``BuildFailed``.
+    """
+    writer = registry.load("engine", "torch")
+    if not isinstance(writer, WritesTorchScript):
+        raise BuildFailed("the engine torch writes no TorchScript; update it")
+    on_gpu = deployment.instance_group_kind == "KIND_GPU"
+    run = writer.write_torchscript(model, precision, batches[0], path, on_gpu=on_gpu)
+    twice = {name: np.concatenate([one, one]) for name, one in batches[-1].items()}
+    batches = [*batches, twice]
+    wanted = [_run_model(model.path, model.outputs, batch) for batch in batches]
+    return check_outputs(model, path, precision, map(run, batches), wanted)
+
+
 def find_tolerance(precision: str) -> float:
     """Return how far an export in a precision may be from its source."""
     return TOLERANCES.get(precision, TOLERANCES["int8"])
@@ -146,11 +197,23 @@ def compare_models(
     """
     wanted = [_run_model(source.path, source.outputs, batch) for batch in batches]
     actual = [_run_model(path, source.outputs, batch) for batch in batches]
+    return check_outputs(source, path, precision, actual, wanted)
+
+
+def check_outputs(
+    source: ModelFile,
+    path: Path,
+    precision: str,
+    actual: Iterable[Sequence[Array]],
+    wanted: Sequence[Sequence[Array]],
+) -> dict[str, float]:
+    """Return each output's largest difference over all batches, as a share.
+
+    Raises ``BuildFailed`` for one beyond the precision's tolerance.
+    """
+    pairs = list(zip(actual, wanted, strict=True))
     differences = {
-        name: max(
-            measure_difference(one[place], two[place])
-            for one, two in zip(actual, wanted, strict=True)
-        )
+        name: max(measure_difference(one[place], two[place]) for one, two in pairs)
         for place, name in enumerate(source.outputs)
     }
     limit = find_tolerance(precision)
