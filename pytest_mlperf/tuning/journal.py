@@ -6,6 +6,7 @@ tore is not counted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict
@@ -67,6 +68,12 @@ class Journal:
             text = "".join(lines[:-1])
             path.write_text(text, encoding="utf-8")
         return journal
+
+    @property
+    def digest(self) -> str:
+        """Name what the runs belong to, in a storage that has other searches too."""
+        text = json.dumps(self.header, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def find(self, point: Point, seconds: float) -> GridRun | None:
         """Return a run that is done."""

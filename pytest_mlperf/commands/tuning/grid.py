@@ -51,6 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--heat-map", type=Path, metavar="OUT.html",
         help="draw the results, two settings at a time, as one HTML file",
     )  # fmt: skip
+    parser.add_argument(
+        "--sampler", choices=("tpe", "random"),
+        help="let optuna choose what to try (the extra tune), for grids that are too "
+        "large for halving",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trials", type=int, default=50, metavar="N",
+        help="with --sampler: in all, of every machine (default 50)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--storage", metavar="WHERE",
+        help="with --sampler: journal:FILE (default: beside FILE.toml), redis://… or "
+        "postgresql://… for several machines",
+    )  # fmt: skip
     add_run_options(parser)
 
 
@@ -64,6 +78,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         grid = read_grid(arguments)
+        if arguments.trials < 1:
+            raise ValueError(f"--trials {arguments.trials}, but should be 1 or more")
+        if arguments.storage and not arguments.sampler:
+            raise ValueError("--storage is of --sampler; give both")
         missing = find_missing_package() if arguments.heat_map else None
         if missing:
             raise ValueError(f"--heat-map needs {missing}; {EXTRA}")
@@ -114,7 +132,9 @@ def open_journal(
     from pytest_mlperf.tuning.journal import Journal
 
     session = measuring.session
-    options = {k: v for k, v in session.options.as_dict().items() if k != "reports"}
+    options = session.options.as_dict()
+    for folder in ("reports", "cache"):  # of this machine; they decide on no run
+        options.pop(folder, None)
     header = {
         "grid": grid.digest, "system": session.system.name, "cell": cell.id,
         "options": options,
@@ -131,9 +151,6 @@ def open_journal(
 def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> int:
     """Run the grid's rungs, print and write the best; return the exit code."""
     from pytest_mlperf.measure.peak_trials import has_peak
-    from pytest_mlperf.tuning.halving import Rung
-    from pytest_mlperf.tuning.halving import halve
-    from pytest_mlperf.tuning.halving import plan_rungs
 
     runs = open_runs(arguments, measuring, grid)
     cell = runs.cell
@@ -144,18 +161,49 @@ def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> i
             "pytest-mlperf tune server"
         )
     journal = open_journal(arguments, measuring, grid, cell)
-    rungs = plan_rungs(len(grid.points), grid.seconds, grid.keep)
-    if arguments.exhaustive:
-        rungs = (Rung(rungs[-1].seconds, 1),)
-    ranked = halve(grid.points, rungs, partial(score, measuring, runs.run, journal))
-    if not ranked:
+    final = rank(arguments, measuring, grid, runs, journal)
+    if not final:
         measuring.tell("no combination runs; the journal has the reasons")
         return NOT_FOUND
     if arguments.heat_map:
         write_heat_maps(arguments.heat_map, cell, journal)
         measuring.tell(f"heat maps: {arguments.heat_map}")
-    final = [found for p, _ in ranked if (found := journal.find(p, rungs[-1].seconds))]
     return report(arguments, measuring, grid, final, cell)
+
+
+def rank(
+    arguments: argparse.Namespace,
+    measuring: Measuring,
+    grid: Grid,
+    runs: GridRuns,
+    journal: Journal,
+) -> list[GridRun]:
+    """Run the grid, or trials of it, and return the longest runs, best first."""
+    from pytest_mlperf.tuning import sampled_search
+    from pytest_mlperf.tuning.halving import Rung
+    from pytest_mlperf.tuning.halving import halve
+    from pytest_mlperf.tuning.halving import plan_rungs
+
+    rungs = plan_rungs(len(grid.points), grid.seconds, grid.keep)
+    if arguments.sampler:
+        default = f"journal:{arguments.file.with_suffix('.optuna.jsonl')}"
+        sampling = sampled_search.Sampling(
+            arguments.sampler, arguments.trials, arguments.storage or default
+        )
+        place = measuring.session.system.name
+        name = f"{runs.cell.id} on {place}, {journal.digest[:12]}"
+        study = sampled_search.open_study(sampling, name, grid.keep)
+        known = len(study.get_trials(deepcopy=False))
+        if known:
+            measuring.tell(f"{known} trials are in the storage")
+        return sampled_search.search(
+            study, grid, rungs, sampling.trials,
+            partial(run_once, measuring, runs.run, journal),
+        )  # fmt: skip
+    if arguments.exhaustive:
+        rungs = (Rung(rungs[-1].seconds, 1),)
+    ranked = halve(grid.points, rungs, partial(score, measuring, runs.run, journal))
+    return [found for p, _ in ranked if (found := journal.find(p, rungs[-1].seconds))]
 
 
 def write_heat_maps(path: Path, cell: Cell, journal: Journal) -> None:
@@ -182,6 +230,17 @@ def score(
     seconds: float,
 ) -> float | None:
     """Return the score of a run that is in the journal, or is made now."""
+    return run_once(measuring, run_point, journal, point, seconds).score
+
+
+def run_once(
+    measuring: Measuring,
+    run_point: Callable[[Point, float], GridRun],
+    journal: Journal,
+    point: Point,
+    seconds: float,
+) -> GridRun:
+    """Return a run that is in the journal, or is made now."""
     from pytest_mlperf.tuning.grid_file import format_point
 
     found = journal.find(point, seconds)
@@ -189,7 +248,7 @@ def score(
         found = run_point(point, seconds)
         journal.add(found)
         measuring.tell(f"{format_point(point)}, {seconds:g} s: {found.figure}")
-    return found.score
+    return found
 
 
 def report(
