@@ -15,6 +15,7 @@ from pytest_mlperf.core.submission.check import extras
 from pytest_mlperf.core.submission.check import hygiene
 from pytest_mlperf.core.submission.check import logs
 from pytest_mlperf.core.submission.check import measurements
+from pytest_mlperf.core.submission.check import nameplate
 from pytest_mlperf.core.submission.check import power
 from pytest_mlperf.core.submission.check import power_time
 from pytest_mlperf.core.submission.check import scenarios
@@ -66,6 +67,7 @@ def _tree_problems(tree: Tree) -> Iterator[Problem]:
     yield from hygiene.tree_problems(tree)
     for home in tree.homes:
         yield from system.system_problems(tree, home)
+        yield from nameplate.nameplate_problems(tree, home)
         yield from measurements.home_problems(tree, home)
         yield from scenarios.entry_problems(tree, home)
         yield from sealed.seal_problems(tree, home)

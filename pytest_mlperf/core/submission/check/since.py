@@ -19,6 +19,7 @@ SINCE = {
     "division": "v3.1",
     "systems_and_results": "v5.1",
     "system_numbers": "v6.0",
+    "nameplate_power": "v6.1",
     # Parts of rules: what the functions that look at them ask for by name.
     "audit_files": "v2.1",
     "meaningful_fields": "v3.1",
