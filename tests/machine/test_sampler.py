@@ -12,6 +12,7 @@ import pytest
 from pytest_mlperf.machine.nvml import Reading
 from pytest_mlperf.machine.sampler import FILE
 from pytest_mlperf.machine.sampler import Sample
+from pytest_mlperf.machine.sampler import Sampler
 from pytest_mlperf.machine.sampler import open_reader
 from pytest_mlperf.machine.sampler import sample_device
 from pytest_mlperf.machine.sampler import summarize
@@ -62,6 +63,25 @@ def test_only_the_measured_phase_is_summarized() -> None:
         ]
 
     assert sampler.facts == {"device temperature": "50 to 50 °C, max 50 °C"}
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("NVML", "GPU 1 (NVML)"), ("tegrastats", "module (tegrastats)")],
+)
+def test_the_average_power_is_the_measured_phases(source: str, name: str) -> None:
+    """Of the samples that have one; a device that never tells has none, not 0 W."""
+    watts = [("build", 900.0), ("run", 300.0), ("run", None), ("run", 340.0)]
+    samples = [
+        Sample(float(at), phase, Reading(power_w=power))
+        for at, (phase, power) in enumerate(watts)
+    ]
+    told, silent = Sampler(source=source), Sampler(source=source)
+    told.samples += samples
+    silent.samples += samples[:1] + samples[2:3]
+
+    assert told.mean_watts(1) == {name: 320.0}
+    assert silent.mean_watts(1) == {}
 
 
 def test_nothing_to_watch_gives_no_facts_and_no_file(tmp_path: Path) -> None:

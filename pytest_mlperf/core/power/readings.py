@@ -66,16 +66,18 @@ def read_readings(path: Path, root: Path | None = None) -> Iterator[MeterSample]
             raise LogError(path, number, f"{text[:60]!r}", FORM) from None
 
 
-def watts_within(readings: Iterable[MeterSample], window: Window) -> list[float]:
-    """Return the watts above zero that were read strictly within a window.
+def select_within(
+    readings: Iterable[MeterSample], window: Window
+) -> Iterator[MeterSample]:
+    """Yield the readings above zero watts that were taken strictly within a window.
 
     Those are the ones that the submission checker averages.
     """
     begin, end = window
-    return [r.watts for r in readings if begin < r.at_s < end and r.watts > 0]
+    return (r for r in readings if begin < r.at_s < end and r.watts > 0)
 
 
 def find_mean_watts(readings: Iterable[MeterSample], window: Window) -> float | None:
     """Return the average power within a window; None where nothing was read."""
-    watts = watts_within(readings, window)
+    watts = [reading.watts for reading in select_within(readings, window)]
     return statistics.fmean(watts) if watts else None

@@ -5,6 +5,7 @@ Colors and fonts are set by the page, which knows whether it is light or dark.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -179,6 +180,31 @@ def chart_other_load(files: RunFiles) -> list[Spec]:
                     "encoding": {"x": x, "y": y, "color": color},
                 },
                 _rule("y", CONTENDED),
+            ],
+        }
+    ]  # fmt: skip
+
+
+def chart_meter(files: RunFiles) -> list[Spec]:
+    """Return the power that a meter read while LoadGen measured, and its average."""
+    rows = list(files.meter_watts)
+    if not rows:
+        return []
+    mean = statistics.fmean(row["watts"] for row in rows)
+    title = "power at the wall (W)"
+    encoding = {
+        "x": {"field": "at_s", "type": "quantitative", "title": "seconds"},
+        "y": {"field": "watts", "type": "quantitative", "title": title,
+              "scale": {"zero": False}},
+    }  # fmt: skip
+    told = f"{title} over the run; the dashed line is the average of {mean:,.1f} W"
+    return [
+        {
+            "description": told, "title": told, "width": "container", "height": 120,
+            "data": {"values": rows},
+            "layer": [
+                {"mark": {"type": "line", "tooltip": True}, "encoding": encoding},
+                _rule("y", mean),
             ],
         }
     ]  # fmt: skip

@@ -144,6 +144,7 @@ def _list_plots(verdict: Verdict) -> list[charts.Spec]:
         *query_charts.chart_breakdown(verdict),
         *charts.chart_trials(files, verdict),
         *charts.chart_other_load(files),
+        *charts.chart_meter(files),
         *charts.chart_device(files),
     ]
 

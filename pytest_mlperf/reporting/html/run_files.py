@@ -18,11 +18,15 @@ from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.log import LogError
+from pytest_mlperf.core.power.figures import read_window
+from pytest_mlperf.core.power.readings import read_readings
+from pytest_mlperf.core.power.readings import select_within
 from pytest_mlperf.reporting.query_record import QueryRecord
 
 DEVICE_SAMPLES = "device*.jsonl"
 TUNING = "tuning.json"
 CPU_SAMPLES = "cpus.jsonl"
+READINGS = "spl.txt"
 SERIES = {
     "latency": "result_{}_percentile_latency_ns",
     "latency per query": "result_{}_percentile_per_query_latency_ns",
@@ -43,6 +47,9 @@ class RunFiles:
     ``held_back`` (reasons of throttling)."""
     cpu_samples: tuple[Mapping[str, Any], ...] = ()
     """One a second: ``at_s``, ``others_share`` of the run's CPUs."""
+    meter_watts: tuple[Mapping[str, float], ...] = ()
+    """A power meter's readings while LoadGen measured, those that are averaged:
+    ``at_s`` since power_begin, ``watts``."""
     queries: QueryRecord | None = None
     trials: tuple[LoadTrial, ...] = ()
     """Of the probe, that led to the run's load."""
@@ -51,13 +58,13 @@ class RunFiles:
 def read_run_files(folder: Path) -> RunFiles:
     """Return what is there; empty where nothing can be read."""
     try:
-        values = Log.read(folder).values
+        log = Log.read(folder)
     except (LogError, OSError):
         return RunFiles()
     latencies = {
         name: found
         for name, key in SERIES.items()
-        if (found := _read_percentiles(values, key))
+        if (found := _read_percentiles(log.values, key))
     }
     devices = [
         {"device": number, **sample}
@@ -65,8 +72,22 @@ def read_run_files(folder: Path) -> RunFiles:
         for sample in _read_samples(path)
     ]
     cpus = tuple(_read_samples(folder / CPU_SAMPLES))
-    queries = QueryRecord.read(folder)
-    return RunFiles(latencies, tuple(devices), cpus, queries, _read_trials(folder))
+    queries, meter = QueryRecord.read(folder), _read_meter(folder, log)
+    return RunFiles(
+        latencies, tuple(devices), cpus, meter, queries, _read_trials(folder)
+    )
+
+
+def _read_meter(folder: Path, log: Log) -> tuple[Mapping[str, float], ...]:
+    try:
+        window = read_window(log)
+        readings = select_within(read_readings(folder / READINGS), window)
+        return tuple(
+            {"at_s": round(reading.at_s - window[0], 3), "watts": reading.watts}
+            for reading in readings
+        )
+    except (LogError, OSError):
+        return ()
 
 
 def _read_trials(folder: Path) -> tuple[LoadTrial, ...]:

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.load_trials import LoadTrial
+from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.power.figures import read_window
+from pytest_mlperf.core.power.readings import format_stamp
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.verdict import OTHERS
@@ -214,6 +217,28 @@ def test_throttled_seconds_are_marked(tmp_path: Path) -> None:
 
     assert [row["value"] for row in power["data"]["values"]] == [600.5, 699.0]
     assert [row["throttled"] for row in clock["data"]["values"]] == ["", "power cap"]
+
+
+def test_power_at_the_wall_is_plotted_with_its_average(tmp_path: Path) -> None:
+    """The readings while LoadGen measured, which are those of the verdict's average."""
+    folder = performance(tmp_path / "run", "Server", **STORIES["Server"])
+    begin, _ = read_window(Log.read(folder))
+    readings = [(-1.0, 90.0), (1.0, 200.0), (2.0, 0.0), (3.0, 260.0), (9e6, 90.0)]
+    lines = [
+        f"Time,{format_stamp(begin + at)},Watts,{watts},Volts,230,Amps,1,PF,1,Mark,x\n"
+        for at, watts in readings
+    ]
+    (folder / "spl.txt").write_text("".join(lines), "utf-8")
+    (chart,) = charts.chart_meter(read_run_files(folder))
+    (folder / "spl.txt").write_text("Time,never,Watts,1\n", "utf-8")
+
+    assert chart["data"]["values"] == [
+        {"at_s": 1.0, "watts": 200.0},
+        {"at_s": 3.0, "watts": 260.0},
+    ]
+    assert chart["layer"][1]["encoding"]["y"]["datum"] == 230.0
+    assert "the average of 230.0 W" in chart["title"]
+    assert charts.chart_meter(read_run_files(folder)) == []
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,11 @@ from pytest_mlperf.core.submission.check.power import AGAIN
 from pytest_mlperf.core.submission.check.power import PtdSession
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
+from pytest_mlperf.core.submission.check.since import find_clock_tolerance
 from pytest_mlperf.core.submission.check.since import is_asked
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 
-APART_S = 0.8
-"""Seconds that client's and server's clocks may differ (TIME_DELTA_TOLERANCE)."""
 EDGE_S = 800
 """Seconds at either end of a run in which the checker lets uncertainty pass."""
 HOUR_S = 3600
@@ -75,13 +74,15 @@ def session_problems(listing: Listing, home: str, round_name: str) -> Iterator[P
                 if name == "ranging":  # The judge says it of the other.
                     path = own.path(f"{name}/{DETAIL}")
                     yield phases_rule(path, error.found, error.required, AGAIN)
-    yield from phase_problems(own, windows)
+    yield from phase_problems(own, windows, find_clock_tolerance(round_name))
     yield from watts_problems(listing, own, windows, round_name)
     if "run_1" in windows:
         yield from meter_log_problems(listing, own, windows["run_1"])
 
 
-def phase_problems(own: PtdSession, windows: dict[str, Window]) -> Iterator[Problem]:
+def phase_problems(
+    own: PtdSession, windows: dict[str, Window], tolerance_s: float
+) -> Iterator[Problem]:
     """LoadGen ran inside the session's phases, on which both ends agree."""
     path = own.path("power/client.json")
     for name, key in (("ranging", "ranging"), ("run_1", "testing")):
@@ -91,10 +92,10 @@ def phase_problems(own: PtdSession, windows: dict[str, Window]) -> Iterator[Prob
             yield phases_rule(path, shown, "the same, and at least 3", AGAIN)
             continue
         apart = max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
-        if apart > APART_S:
+        if apart > tolerance_s:
             shown = f"checkpoints of {key} {apart:.3f} s apart"
             remedy = "let both clocks follow one NTP server, and measure again"
-            yield phases_rule(path, shown, f"at most {APART_S} s", remedy)
+            yield phases_rule(path, shown, f"at most {tolerance_s} s", remedy)
         for moment_s in windows.get(name, ()):
             inside = (ours[1] < moment_s - slack < ours[2] for slack in (0, HOUR_S))
             if not any(inside):

@@ -35,6 +35,14 @@ PTD_VERSIONS = (
     ("v1.0", ("1.9.1", "1.9.2")),
 )
 """First round -> versions of PTDaemon that its checker takes (SUPPORTED_VERSION)."""
+CLOCKS_APART_S = (
+    ("v4.0", 0.8),
+    ("v3.1", 0.5),
+    ("v3.0", 1.0),
+    ("v2.1", 0.5),
+    ("v1.0", 0.2),
+)
+"""First round -> seconds that the clocks of a power session may differ."""
 
 
 def is_asked(rule: str, round_name: str) -> bool:
@@ -48,5 +56,14 @@ def find_ptd_versions(round_name: str) -> tuple[str, ...]:
     return next(
         versions
         for since, versions in PTD_VERSIONS
+        if not rounds.is_before(round_name, since)
+    )
+
+
+def find_clock_tolerance(round_name: str) -> float:
+    """Return the seconds that client's and server's clocks may differ in a round."""
+    return next(
+        seconds
+        for since, seconds in CLOCKS_APART_S
         if not rounds.is_before(round_name, since)
     )

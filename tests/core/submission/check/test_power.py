@@ -11,7 +11,9 @@ import pytest
 
 from pytest_mlperf.core.submission.check import Problem
 from pytest_mlperf.core.submission.check import check_tree
+from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.power import HASHED
+from pytest_mlperf.core.submission.check.power_time import session_problems
 from tests.support import logs
 from tests.support import trees
 from tests.support.power_sessions import BASE
@@ -208,6 +210,31 @@ def test_the_meters_program_is_the_rounds(
     notes = [] if round_name == "v2.0" else ["power_files", "power_files"]
 
     assert found == {legal: notes, other: [*notes, "power_meter"]}
+
+
+@pytest.mark.parametrize(
+    ("apart_s", "rounds_that_take_it"),
+    [(0.19, ["v1.0", "v2.0", "v2.1", "v3.0", "v3.1", "v4.0", "v6.1"]),
+     (0.4, ["v2.1", "v3.0", "v3.1", "v4.0", "v6.1"]),
+     (0.7, ["v3.0", "v4.0", "v6.1"]),
+     (0.9, ["v3.0"]),
+     (1.1, [])],
+)  # fmt: skip
+def test_clocks_may_differ_as_the_round_says(
+    tree: Path, apart_s: float, rounds_that_take_it: list[str]
+) -> None:
+    """The tolerance went up and down; published sessions of v3.0 are 0.86 s apart."""
+    file = tree / BASE / "power/client.json"
+    phases = json.loads(file.read_text("utf-8"))["phases"]
+    later = {key: [[at + apart_s for at in p] for p in phases[key]] for key in phases}
+    changed("client", phases=later)(tree)
+    listing = Listing.of(tree)
+    rules = {
+        name: {problem.rule for problem in session_problems(listing, BASE, name)}
+        for name in ("v1.0", "v2.0", "v2.1", "v3.0", "v3.1", "v4.0", "v6.1")
+    }
+
+    assert [n for n in rules if "power_phases" not in rules[n]] == rounds_that_take_it
 
 
 def test_power_readings_without_power_logs_are_a_stray_file(tree: Path) -> None:
