@@ -191,13 +191,13 @@ def chart_meter(files: RunFiles) -> list[Spec]:
     if not rows:
         return []
     mean = statistics.fmean(row["watts"] for row in rows)
-    title = "power at the wall (W)"
+    title = "power (W)"
     encoding = {
         "x": {"field": "at_s", "type": "quantitative", "title": "seconds"},
         "y": {"field": "watts", "type": "quantitative", "title": title,
               "scale": {"zero": False}},
     }  # fmt: skip
-    told = f"{title} over the run; the dashed line is the average of {mean:,.1f} W"
+    told = f"power at the wall; dashed: average of {mean:,.1f} W"
     return [
         {
             "description": told, "title": told, "width": "container", "height": 120,

@@ -237,7 +237,7 @@ def test_power_at_the_wall_is_plotted_with_its_average(tmp_path: Path) -> None:
         {"at_s": 3.0, "watts": 260.0},
     ]
     assert chart["layer"][1]["encoding"]["y"]["datum"] == 230.0
-    assert "the average of 230.0 W" in chart["title"]
+    assert "average of 230.0 W" in chart["title"]
     assert charts.chart_meter(read_run_files(folder)) == []
 
 
