@@ -302,6 +302,11 @@ def _refuse_contradictions(options: Options) -> None:
         )
     if problem := options.power_problem:
         raise ValueError(problem)
+    if options.repeat > 1 and options.submission:
+        raise ValueError(
+            f"--mlperf-repeat {options.repeat} makes several runs of a cell, and a "
+            "submission has one; keep one of --mlperf-repeat and --mlperf-submission"
+        )
     if options.fail_below is not None and options.compare == OFFICIAL:
         raise ValueError(
             "--mlperf-fail-below is a share of an earlier session's speed, and the "

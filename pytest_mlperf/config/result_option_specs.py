@@ -15,6 +15,7 @@ from pytest_mlperf.config.option_types import parse_org
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.config.option_types import parse_path
 from pytest_mlperf.config.option_types import parse_saved_name
+from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import parse_word
 from pytest_mlperf.config.run_option_specs import RunOptionValues
 
@@ -35,6 +36,15 @@ class ResultOptionValues(RunOptionValues):
         parse_word, "SESSION",
         "run by the tuning of an earlier session and compare with it: latest, a saved "
         "one's name or a reports folder; official: the best published results",
+    )  # fmt: skip
+    repeat: int = option(
+        parse_whole, "N",
+        "run each performance item so often; records list every run", default=1,
+    )  # fmt: skip
+    repeat_rule: str = option(
+        one_of("median", "all", "any"), "RULE",
+        "verdict of a repeated item: its median run's; VALID where all runs are; or "
+        "where any is", default="median",
     )  # fmt: skip
     save: str | None = option(
         parse_saved_name, "NAME",

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from pytest_mlperf.core.repeats import SAME_LOAD
+from pytest_mlperf.core.repeats import list_runs
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.types import TIME_UNITS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Verdict
@@ -21,9 +24,6 @@ REPEATS = 3
 ASSUMED_NOISE = 0.12
 """Of a figure of which nothing else is known: four quiet runs of 5 s of one cell spread
 by so much."""
-SAME_LOAD = 0.01
-"""Two Server runs at loads that differ by less are compared by their latency."""
-TIMES = ("ns", "ms", "s")
 
 
 class Change(enum.Enum):
@@ -103,8 +103,8 @@ def compare_runs(
     """
     last = new[-1]
     name = f"{last.benchmark} {last.scenario} on {last.engine}"
-    valid_old = [one for one in old if one.valid and one.metric]
-    valid_new = [one for one in new if one.valid and one.metric]
+    valid_old = [one for one in list_runs(old) if one.valid and one.metric]
+    valid_new = [one for one in list_runs(new) if one.valid and one.metric]
     if not valid_old or not valid_new:
         where, runs = ("now", new) if valid_old else ("before", old)
         why = f"no VALID run {where}: {'none is VALID' if runs else 'none ran'}"
@@ -148,14 +148,16 @@ def _choose_figures(
     late = [one.at_percentile.value for one in old if one.at_percentile]
     later = [one.at_percentile.value for one in new if one.at_percentile]
     metric, limit = _metric(new[-1]), new[-1].limit
-    has_load = metric.unit not in TIMES and limit is not None and limit.unit in TIMES
+    has_load = (
+        metric.unit not in TIME_UNITS and limit is not None and limit.unit in TIME_UNITS
+    )
     if has_load and len(late) == len(old) and len(later) == len(new):
         load = median(news)
         if abs(load - median(olds)) <= SAME_LOAD * load:
             share = (new[-1].percentile or 0) * 100
             name = f"p{share:g} ms at {load:,.6g} {metric.unit}"
             return name, late, later, False
-    return metric.unit, olds, news, metric.unit not in TIMES
+    return metric.unit, olds, news, metric.unit not in TIME_UNITS
 
 
 def _metric(verdict: Verdict) -> Metric:

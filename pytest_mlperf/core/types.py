@@ -55,6 +55,8 @@ class Mode(enum.Enum):
         return "AccuracyOnly" if self is Mode.ACCURACY else "PerformanceOnly"
 
 
+TIME_UNITS = ("ns", "ms", "s")
+"""Units of a metric of which less is better."""
 KIND_LABELS = {"embedded": "embedded", "generated": "performance only"}
 """What results of a workload other than the official one are called everywhere."""
 

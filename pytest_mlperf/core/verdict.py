@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from typing import Any
 
 from pytest_mlperf.core.facts import RunFacts
@@ -19,6 +20,9 @@ OTHERS = "other load"
 
 RETARGETED = "retargeted"
 """The fact that tells of an INVALID run whose remedy this run was made by."""
+
+REPEATS = "repeats"
+"""The fact that says in words what the runs of a repeated item were."""
 
 
 class Status(enum.Enum):
@@ -115,6 +119,8 @@ class Verdict:
     """What the program decides on; empty for somebody else's log."""
     inferred: str = ""
     """Scenario that really ran, where this one's figure was inferred from it."""
+    repeats: tuple[Verdict, ...] = ()
+    """Every run of an item with --mlperf-repeat, this one too, as they ran."""
 
     @property
     def outcome(self) -> str:
@@ -170,10 +176,11 @@ class Verdict:
         """Return one line of JSON, which ``from_json`` reads back to an equal value
         unless there was a secret to hide in it.
         """
-        data = asdict(self)
+        data = asdict(replace(self, repeats=()))
         for check in data["checks"]:
             check["status"] = check["status"].value
         data["run"] = self.run.to_dict()
+        data["repeats"] = [json.loads(one.to_json()) for one in self.repeats]
         data["outcome"] = self.outcome
         return json.dumps(redact_values(data), sort_keys=True)
 
@@ -194,6 +201,8 @@ class Verdict:
             )
             data["labels"] = tuple(data["labels"])
             data["run"] = RunFacts.from_dict(data.get("run", {}))
+            runs = (json.dumps(one) for one in data.get("repeats", ()))
+            data["repeats"] = tuple(map(cls.from_json, runs))
             return cls(**data)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a verdict: {error}") from error
@@ -253,8 +262,8 @@ class Verdict:
             lines += [f"  {status.value:6} {check}" for check in found]
         if not self.checks:
             lines.append("  error  no rule was checked; a gate needs one to judge")
-        if first := self.facts.get(RETARGETED):
-            lines.append(f"  {first}")
+        told = (self.facts.get(name) for name in (RETARGETED, REPEATS))
+        lines += [f"  {text}" for text in told if text]
         if self.outcome == "INVALID" and (tuning := self.facts.get("tuning")):
             lines.append(f"  tuned by: {tuning}")
         if self.outcome == "INVALID" and self.run.is_disturbed:

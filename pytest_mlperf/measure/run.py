@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
@@ -19,6 +20,8 @@ from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.power import run_with_power
+from pytest_mlperf.measure.repeats import is_repeated
+from pytest_mlperf.measure.repeats import repeat_run
 from pytest_mlperf.measure.retarget import add_first_run
 from pytest_mlperf.measure.retarget import retarget
 from pytest_mlperf.measure.session import MeasureSession
@@ -66,6 +69,19 @@ def measure_cell(
 
 
 def run_task(
+    session: MeasureSession, runner: Runner, placement: Placement, task: Task
+) -> Verdict:
+    """Run a task, with --mlperf-repeat several times, and return the item's verdict,
+    which is in its run's folder too.
+    """
+    verdict = run_once(session, runner, placement, task)
+    if not is_repeated(session.options, task):
+        return verdict
+    run = partial(run_once, session, runner, placement)
+    return repeat_run(session.options, task, verdict, run)
+
+
+def run_once(
     session: MeasureSession, runner: Runner, placement: Placement, task: Task
 ) -> Verdict:
     """Run a task and write its verdict into its folder.

@@ -19,6 +19,7 @@ from pytest_mlperf.core.session_results import INTERRUPTED
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import REPEATS
 from pytest_mlperf.plugin.records import DescribeCell
 from pytest_mlperf.plugin.records import RecordCollector
 from pytest_mlperf.plugin.reports_folder import refusing_folder
@@ -144,6 +145,11 @@ class SessionReport:
                 "table has all of them: make room, or name another folder with "
                 "--mlperf-reports DIR, and run again"
             )
+        self._notes += [
+            f"repeated: {one.benchmark} {one.scenario} on {one.engine}: {text}"
+            for one in session.verdicts
+            if (text := one.facts.get(REPEATS))
+        ]
         self._notes += [f"report: {self._shorten(path)}" for path in written]
         self._notes += failures
         return exitstatus or int(bool(failures))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
 
+from pytest_mlperf.core.repeats import find_values
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.verdict import Metric
@@ -23,12 +24,15 @@ COLUMNS: dict[str, type] = {
     "precision": str, "bare_loop_per_s": float, "others_share": float,
     "is_disturbed": bool, "beside": str, "build": str, "folder": str, "watts": float,
     "per_watt": float, "query_mj": float, "chip_watts": float, "host": str,
-    "commit": str, "user_labels": str,
+    "commit": str, "user_labels": str, "runs": int, "value_min": float,
+    "value_median": float, "value_max": float,
 }  # fmt: skip
 """Name -> type; a value that a run does not have is None. Units are LoadGen's own:
 a latency is in ``latency_unit``. ``watts`` is a power meter's; ``chip_watts`` the
 sum of what chips tell, which is unofficial. ``user_labels`` are ``--mlperf-label``'s;
 ``labels`` say what keeps a run from being a submission result."""
+SPREAD = ("value_min", "value_median", "value_max")
+"""Columns of the figures of a repeated item's runs; of others all are its value."""
 Row = dict[str, Any]
 
 
@@ -73,7 +77,8 @@ def _describe_verdict(record: Record) -> Row:
     verdict = record.verdict_to_show()
     if verdict is None:
         return {}
-    run = verdict.run
+    run, runs = verdict.run, verdict.repeats or (verdict,)
+    spread = zip(SPREAD, find_values(runs) or (None, None, None), strict=True)
     names = {
         status: " ".join(c.name for c in verdict.checks if c.status is status)
         for status in Status
@@ -98,7 +103,7 @@ def _describe_verdict(record: Record) -> Row:
         "accelerators": run.accelerators, "devices": run.devices,
         "precision": run.precision, "bare_loop_per_s": run.bare_loop_per_s,
         "others_share": run.others_share, "is_disturbed": run.is_disturbed,
-        "beside": run.disturbance,
+        "beside": run.disturbance, "runs": len(verdict.repeats) or 1, **dict(spread),
         "build": verdict.build, "folder": verdict.folder,
         **{name: run.power.get(name) for name in ("watts", "per_watt", "query_mj")},
         "chip_watts": sum(run.chip_watts.values()) if run.chip_watts else None,

@@ -33,7 +33,9 @@ def estimate_least_s(
             asked = options.min_duration_s or float("inf")
             build = (cell.engine, cell.benchmark, cell.target)
             key = (cell.id,) if options.rehearsal else build
-            together[key] += min(rule.min_duration_ms / 1000, asked)
+            seconds = min(rule.min_duration_ms / 1000, asked)
+            is_repeated = mode == Mode.PERFORMANCE.value
+            together[key] += seconds * (options.repeat if is_repeated else 1)
     loads = [0.0] * max(1, workers)
     for seconds in sorted(together.values(), reverse=True):
         loads[loads.index(min(loads))] += seconds
@@ -69,6 +71,9 @@ def describe_session(
     ]
     if options.devices_per_item:
         found[2] += f"; devices per item {options.devices_per_item}"
+    if options.repeat > 1:
+        text = f"; {options.repeat} runs of each performance item"
+        found[2] += f"{text}, verdict by rule {options.repeat_rule}"
     seconds = options.min_duration_s
     if options.is_shortened:
         found.insert(3, _describe_shortening(cells, options))

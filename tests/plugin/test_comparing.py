@@ -29,6 +29,7 @@ from pytest_mlperf.plugin.comparing import INCONCLUSIVE
 from pytest_mlperf.plugin.comparing import refuse_slower
 from pytest_mlperf.reporting.results import FILE
 from pytest_mlperf.reporting.results import ResultsWriter
+from pytest_mlperf.reporting.results import read_results
 
 SUITES = Path(__file__).parents[2] / "suites"
 RUN = (
@@ -80,19 +81,30 @@ def test_a_session_is_run_by_the_earlier_one_s_tuning(
 def test_a_saved_session_is_compared_with_by_its_name(
     pytester: pytest.Pytester,
 ) -> None:
-    """Its tuning too, though the session's own folder is gone; labels are kept."""
+    """Its tuning too, though the session's own folder is gone; labels and every run of
+    a repeated item are kept.
+    """
     labels = "--mlperf-label=branch=main,cooling=water"
     saved = pytester.runpytest_subprocess(
-        *RUN, "--mlperf-save=main", labels, "--mlperf-export=csv,openmetrics"
-    )
+        *RUN, "--mlperf-save=main", labels, "--mlperf-export=csv,openmetrics",
+        "--mlperf-repeat=3",
+    )  # fmt: skip
     saved.stdout.fnmatch_lines(
         [
+            "mlperf: engine null; *; 3 runs of each performance item, verdict by *",
             "mlperf: note: labels branch=main,cooling=water",
+            "repeated: resnet50 Offline on null: 3 runs, 3 VALID; min *; verdict of *",
             "saved: reports/saved/main (--mlperf-compare=main)",
         ]
     )
     folder = (pytester.path / "reports" / "latest").resolve()
-    tuning = json.loads(next(folder.glob("logs/*/*/tuning.json")).read_text())
+    tunings = [path.read_text() for path in folder.glob("logs/*/*/tuning.json")]
+    assert len(tunings) == 3
+    assert len({*tunings}) == 1
+    (verdict,) = read_results(folder / FILE).verdicts
+    assert {Path(run.folder).name for run in verdict.repeats} == {
+        "performance", "performance-2", "performance-3",
+    }  # fmt: skip
     assert ",branch=main" not in (folder / "results.prom").read_text()
     assert 'label_cooling="water"} 1.0' in (folder / "results.prom").read_text()
     assert '"branch=main,cooling=water"' in (folder / "results.csv").read_text()
@@ -106,7 +118,7 @@ def test_a_saved_session_is_compared_with_by_its_name(
         ]
     )
     folder = (pytester.path / "reports" / "latest").resolve()
-    assert json.loads(next(folder.glob("logs/*/*/tuning.json")).read_text()) == tuning
+    assert next(folder.glob("logs/*/*/tuning.json")).read_text() == tunings[0]
 
 
 def test_a_name_holds_the_last_session_that_ran_to_its_end(tmp_path: Path) -> None:
@@ -144,11 +156,13 @@ def test_official_is_the_best_published_result(
 
 
 def test_a_published_result_is_no_floor() -> None:
-    """Nor may a name be a word that means another thing."""
+    """Nor may a name be a word that means another thing, nor a submission repeat."""
     here = Path.cwd()
-    given = {"compare": "official", "fail_below": "0.9", "save": "latest"}
-    for name, words in (("fail_below", "other machines'"), ("save", "other than lat")):
-        chosen = {"compare": given["compare"], name: given[name]}
+    for words, chosen in {
+        "other machines'": {"compare": "official", "fail_below": "0.9"},
+        "other than latest": {"save": "latest"},
+        "a submission has one": {"repeat": "2", "submission": "ACME"},
+    }.items():
         options = {key: Given(text, key) for key, text in chosen.items()}
         with pytest.raises(ValueError, match=words):
             Options.from_given(options, here=here, root=here, environ={})

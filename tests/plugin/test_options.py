@@ -66,6 +66,7 @@ VALUES = {
     "compare": "latest",
     "fail_below": "0.95",
     "save": "main",
+    "repeat_rule": "all",
     "label": "branch=main,cooling=water",
     "power": "director:4950",
     "power_ntp": "ntp.local",
@@ -108,7 +109,12 @@ def test_every_option_has_an_ini_twin_of_the_same_meaning(
     written = options(pytester)
 
     # These contradict others; they have tests of their own.
-    assert {*VALUES, *SWITCHES} == {*SPECS} - {"fast", "find_peak", "rehearsal"}
+    assert {*VALUES, *SWITCHES} == {*SPECS} - {
+        "fast",
+        "find_peak",
+        "rehearsal",
+        "repeat",
+    }
     assert typed == written
     assert all(getattr(written, name) is True for name in SWITCHES)
     assert written.engine == ("null", "onnxruntime")

@@ -163,14 +163,10 @@ def test_phases_are_those_of_one_device_and_both_are_watched(
     running = [beat for beat in beats if beat.phase == "run"]
     names = {tuple(part.name for part in beat.devices) for beat in running}
 
-    assert list(dict.fromkeys(beat.phase for beat in beats)) == [
-        "open",
-        "build",
-        "probe",
-        "check",
-        "warm-up",
-        "run",
-    ]
+    phases = list(dict.fromkeys(beat.phase for beat in beats))
+
+    assert phases[:6] == ["open", "build", "probe", "check", "warm-up", "run"]
+    assert phases[6:] in ([], ["score"])  # over before it is seen, mostly
     assert names == {("device 0 (first)", "device 1 (second)")}
     assert any(all(part.owed for part in beat.devices) for beat in running)
 

@@ -17,6 +17,7 @@ from pytest_mlperf.measure.cells import find_cells
 LEFT_OUT = (
     "rehearsal", "compliance", "mode", "require", "export", "compare", "fail_below",
     "submission", "tree", "division", "category", "checker", "find_peak", "retarget",
+    "save", "label", "repeat", "repeat_rule",
 )  # fmt: skip
 """Options of a session of items."""
 

@@ -1,0 +1,43 @@
+"""The further runs of an item with --mlperf-repeat, tuned as its first one was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.repeats import combine_runs
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.judged_run import write_verdict
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.tuning import saved
+
+
+def is_repeated(options: Options, task: Task) -> bool:
+    """Return whether a task is to run several times: a performance run is."""
+    return options.repeat > 1 and task.mode is Mode.PERFORMANCE
+
+
+def repeat_run(
+    options: Options, task: Task, first: Verdict, run: Callable[[Task], Verdict]
+) -> Verdict:
+    """Run a task again until it ran as often as it should; return the item's verdict.
+
+    Each run has a folder and a verdict of its own; a probe of its own might choose
+    another batch, which is no noise. Raises what ``run`` does.
+    """
+    tuned: Mapping[str, Any] = task.tuned
+    with suppress(OSError, ValueError):
+        tuned = saved.read(Path(first.folder))
+    runs = [first]
+    while len(runs) < options.repeat:
+        runs.append(run(replace(task, folder=make_folder(task.folder), tuned=tuned)))
+    verdict = combine_runs(runs, options.repeat_rule)
+    write_verdict(verdict)
+    return verdict
