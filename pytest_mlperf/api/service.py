@@ -258,6 +258,17 @@ class SendsBatches(Protocol):
 
 
 @runtime_checkable
+class NamesServers(Protocol):
+    """A provider whose servers can be a SUT over a network: each tells its name."""
+
+    def ask_names(self, target: ServiceTarget) -> Mapping[str, str]:
+        """Return URL -> what its server calls itself, asked at each call.
+
+        Raises ``RunRefused`` where nobody answers.
+        """
+
+
+@runtime_checkable
 class FindsAbsentServers(Protocol):
     """A provider that can tell before the first item that nobody would answer."""
 

@@ -223,9 +223,7 @@ class Options(OptionValues):
             values.setdefault("engine", (TRITON,))
         if values.get("workload", "auto") == "auto":
             values["workload"] = "official" if values.get("scratch") else "embedded"
-        home = parse_path(environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache")
-        home = home if home.is_absolute() else root / ".cache"
-        values.setdefault("cache", home / "pytest-mlperf")
+        values.setdefault("cache", find_cache(environ, root))
         values.setdefault("reports", root / "reports")
         if values.get("submission"):
             from pytest_mlperf.core.rounds import ROUNDS
@@ -269,6 +267,12 @@ def _refuse_other_than_rehearsed(given: Mapping[str, Given]) -> None:
             )
 
 
+def find_cache(environ: Mapping[str, str], root: Path) -> Path:
+    """Return the folder of built engines where nobody names one."""
+    home = parse_path(environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache")
+    return (home if home.is_absolute() else root / ".cache") / "pytest-mlperf"
+
+
 def _refuse_contradictions(options: Options) -> None:
     if ORACLE in options.engine and not options.rehearsal:
         raise ValueError(
@@ -300,7 +304,7 @@ def _refuse_contradictions(options: Options) -> None:
             "--fast sets the minimum duration to 60 s and --mlperf-duration to "
             f"{options.duration:g} s; keep one of the two"
         )
-    if problem := options.power_problem:
+    if problem := options.power_problem or options.network_problem:
         raise ValueError(problem)
     if options.repeat > 1 and options.submission:
         raise ValueError(

@@ -79,8 +79,11 @@ class ResultOptionValues(RunOptionValues):
         "count too",
     )  # fmt: skip
     division: str = option(
-        one_of("closed", "open"), "NAME", "closed or open", default="closed"
-    )
+        one_of("closed", "open", "network"), "NAME",
+        "closed, open or network: LoadGen here and the servers of --mlperf-triton on "
+        "other hosts",
+        default="closed",
+    )  # fmt: skip
     category: str | None = option(
         parse_category, "NAME", "edge, datacenter or datacenter,edge",
         unset="system_type of the system file",

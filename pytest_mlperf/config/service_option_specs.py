@@ -74,3 +74,20 @@ class ServiceOptionValues(ResultOptionValues):
     core_type: str | None = option(
         parse_core_type, "NAME", "NVIDIA's name for an endpoint: trtllm_endpoint"
     )
+
+    @property
+    def network_problem(self) -> str:
+        """What a run of the network division lacks; empty for a whole one."""
+        if self.division != "network":
+            return ""
+        if self.rehearsal or not self.triton:
+            return (
+                "--mlperf-division network measures servers on other hosts; name them "
+                "with --mlperf-triton http://HOST:8000 (pytest-mlperf serve starts one)"
+            )
+        if "edge" in (self.category or ""):
+            return (
+                f"--mlperf-category {self.category}: the network division has "
+                "datacenter systems only; leave out edge"
+            )
+        return ""

@@ -37,6 +37,21 @@ class LatencyBreakdown:
     compute_input_s: float
     compute_infer_s: float
     compute_output_s: float
+    server_s: float = 0.0
+    """The server's own time from a request to its answer; 0 where it does not tell."""
+
+    def describe_network(self) -> str:
+        """Return the network's share: what the client waits without the server's own
+        time.
+        """
+        if not self.server_s:
+            return ""
+        away_s = self.answer_s - self.server_s
+        return (
+            f"mean {away_s * 1e6:,.0f} us of a request's {self.answer_s * 1e6:,.0f} "
+            f"({away_s / self.answer_s:.0%}): sent, on the way and received, without "
+            f"the server's own {self.server_s * 1e6:,.0f}"
+        )
 
     @property
     def network_s(self) -> float:

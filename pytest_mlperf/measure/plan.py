@@ -195,6 +195,9 @@ def plan_service(
         "ca_file": str(options.endpoint_ca) if options.endpoint_ca else None,
     }
     chosen = {name: value for name, value in own.items() if value is not None}
-    spec = replace(spec, **chosen, stall_s=STALL_SHARE * options.stall)
+    spec = replace(
+        spec, **chosen, stall_s=STALL_SHARE * options.stall,
+        over_network=options.division == "network",
+    )  # fmt: skip
     hide_secrets(spec)
     return spec

@@ -165,6 +165,8 @@ def add_breakdown(
     if isinstance(found, str):
         texts = {**facts.texts, "latency breakdown": f"none: {found}"}
         return replace(facts, texts=texts) if found else facts
+    if spec_of(task).over_network and (network := found.describe_network()):
+        facts = replace(facts, texts={**facts.texts, "network": network})
     mean_ns = 0
     with suppress(LogError):  # which the judge reports
         mean_ns = Log.read(task.folder).get("result_mean_latency_ns", 0)

@@ -129,7 +129,10 @@ class ServiceBackend:
         streams = timed and task.rule.scenario is not Scenario.OFFLINE
         target = replace(target, stream=streams)
         self._digest = identify_service(task, base.digest, target)
-        self._client = ServiceClient(provider, target, workload, self._channel)
+        self._client = ServiceClient(
+            provider, target, workload, self._channel,
+            is_over_network=spec_of(task).over_network,
+        )  # fmt: skip
         self._texts = texts
         return Built(self._digest, task.precision, "", dict(texts))
 

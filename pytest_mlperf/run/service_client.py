@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,12 +13,14 @@ from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.service import BreaksDownLatency
 from pytest_mlperf.api.service import Listener
+from pytest_mlperf.api.service import NamesServers
 from pytest_mlperf.api.service import Requests
 from pytest_mlperf.api.service import Service
 from pytest_mlperf.api.service import ServiceProvider
 from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
@@ -36,6 +39,8 @@ from pytest_mlperf.tuning.service_probe import read_tails
 
 WARM_UP = 16
 """Requests before a run, at most, unless the system file says how many."""
+NETWORK_SUT = "Network SUT"
+"""What a SUT over a network is called, among other words."""
 
 
 class ServiceClient:
@@ -47,7 +52,10 @@ class ServiceClient:
         target: ServiceTarget,
         workload: PromptWorkload | TensorWorkload,
         channel: Channel,
+        *,
+        is_over_network: bool = False,
     ) -> None:
+        self.is_over_network = is_over_network
         self.target = target
         self.samples = provider.requests(target, workload)
         self._provider, self._workload, self._channel = provider, workload, channel
@@ -157,4 +165,29 @@ class ServiceClient:
     ) -> RequestSUT:
         """Return the service behind LoadGen's callbacks."""
         timing, encoder = token_timing(settings), encoder_of(self._workload)
-        return RequestSUT(self._open(tuned.concurrency), encoder, fail, timing)
+        return RequestSUT(
+            self._open(tuned.concurrency), encoder, fail, timing, self._network_name
+        )
+
+    @property
+    def _network_name(self) -> Callable[[], str] | None:
+        """What asks the servers of a network run for their names; None for others."""
+        if not self.is_over_network:
+            return None
+        provider, target = self._provider, self.target
+        if not isinstance(provider, NamesServers):
+            raise RunRefused(
+                "--mlperf-division network: this service's servers tell no names, "
+                "which the rules want of them; use --mlperf-triton"
+            )
+        return lambda: name_network_sut(provider.ask_names(target))
+
+
+def name_network_sut(names: Mapping[str, str]) -> str:
+    """Return the SUT's name of a network run from URL -> the server's own name.
+
+    Every node has a unique one (inference rules, QDL constraints): its address is in
+    it, because every Triton calls itself ``triton``.
+    """
+    nodes = [f"{name or 'node'} at {url}" for url, name in names.items()]
+    return f"{NETWORK_SUT}: {', '.join(nodes)}"

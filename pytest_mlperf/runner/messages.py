@@ -63,6 +63,8 @@ class ServiceSpec:
     """Of servers that run already; empty: ``/health`` where there is one."""
     token_env: str = TOKEN_ENV
     ca_file: str | None = None
+    over_network: bool = False
+    """The run is of the network division: LoadGen's SUT is named by the servers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,8 @@ class BatchSUT:
 
     pulse = 0
     """Nothing shows life between completions."""
+    network_name = None
+    """It is on this host."""
 
     def __init__(
         self,

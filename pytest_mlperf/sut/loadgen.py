@@ -141,7 +141,7 @@ def run(
 
         return callback
 
-    handle = mlperf_loadgen.ConstructFastSUT(sut.issue, sut.flush)
+    handle, destroy = construct_sut(sut, on_failure)
     library = mlperf_loadgen.ConstructQSL(
         dataset.total,
         settings.performance_sample_count or dataset.performance_count,
@@ -155,8 +155,35 @@ def run(
         )
     finally:
         sut.stop()
-        mlperf_loadgen.DestroyFastSUT(handle)
+        destroy(handle)
         mlperf_loadgen.DestroyQSL(library)
+
+
+def construct_sut(
+    sut: SUT, on_failure: Callable[[BaseException], None]
+) -> tuple[Any, Callable[[Any], None]]:
+    """Return LoadGen's handle of a SUT, and what destroys it.
+
+    A SUT over a network is a query dispatch library: LoadGen asks it for its name,
+    which goes to every server and back (inference rules, QDL constraints).
+    """
+    ask_name = sut.network_name
+    if ask_name is None:
+        fast = mlperf_loadgen.ConstructFastSUT(sut.issue, sut.flush)
+        return fast, mlperf_loadgen.DestroyFastSUT
+
+    def name() -> str:
+        try:
+            return ask_name()
+        except BaseException as error:  # noqa: BLE001 - must not reach LoadGen
+            on_failure(error)
+            return ""
+
+    def issue(samples: list[Any]) -> None:
+        sut.issue([one.id for one in samples], [one.index for one in samples])
+
+    dispatch = mlperf_loadgen.ConstructQDL(issue, sut.flush, name)
+    return dispatch, mlperf_loadgen.DestroyQDL
 
 
 def require_encodable(folder: Path) -> None:

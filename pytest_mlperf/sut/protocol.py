@@ -28,6 +28,12 @@ class SUT(Counted, Protocol):
     def issue(self) -> Callable[[list[int], list[int]], None]:
         """Takes LoadGen's ids and sample indices, and returns at once."""
 
+    @property
+    def network_name(self) -> Callable[[], str] | None:
+        """Asks every server of a network run for its name, and returns that of the
+        SUT; None for a SUT of this host.
+        """
+
     def start(self) -> None: ...
 
     def stop(self) -> None: ...

@@ -56,7 +56,10 @@ class RequestSUT:
         encode: AnswerEncoder,
         on_failure: Callable[[BaseException], None],
         timing: TokenTiming,
+        network_name: Callable[[], str] | None = None,
     ) -> None:
+        self.network_name = network_name
+        """Of a run over a network: asks every server for its name."""
         self.issued = 0
         self.completed = 0
         self._open = open_service

@@ -46,6 +46,9 @@ class GrpcServerApi:
         except ServerRefusal:
             return None
 
+    def read_name(self) -> str:
+        return str(self._ask("ServerMetadata").get("name", ""))
+
     def read_index(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._ask("RepositoryIndex")["models"]
         return found

@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -16,6 +18,7 @@ from pytest_mlperf.api.embedded_server import ExportedModel
 from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.request_batch import send_all
+from pytest_mlperf.api.served_model import ServedModel
 from pytest_mlperf.api.service import Listener
 from pytest_mlperf.api.service import Requests
 from pytest_mlperf.api.service import Service
@@ -137,6 +140,15 @@ class TritonService:
                 f"request, but {error}"
             ) from None
 
+    def ask_names(self, target: ServiceTarget) -> Mapping[str, str]:
+        """Return URL -> the name in its server's metadata."""
+        transport, names = choose_transport(target), {}
+        for url in target.urls:
+            with suppress(ServerRefusal):  # it answered, which is what counts
+                names[url] = transport.open_api(url).read_name()
+            names.setdefault(url, "")
+        return names
+
     def embedded_server(
         self,
         workload: Workload,
@@ -163,6 +175,14 @@ class TritonService:
         default = Deployment(backend="onnxruntime")
         deployment = read_deployment(options, os.environ, default)
         return export_model(tensors_of(workload), name, precision, deployment, folder)
+
+    def serve(
+        self, model: ServedModel, host: str, port: int, node: str
+    ) -> AbstractContextManager[str]:
+        """Serve a built engine over HTTP while the block runs, and give the URL."""
+        from pytest_mlperf.services.kserve.model_server import run_server
+
+        return run_server(model, host, port, node)
 
     def batched_requests(
         self,

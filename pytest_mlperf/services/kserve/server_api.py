@@ -43,6 +43,9 @@ class ServerApi(Protocol):
     def read_extensions(self) -> list[str] | None:
         """Return the names of the protocol's extensions; None where it lists none."""
 
+    def read_name(self) -> str:
+        """Return what the server calls itself; empty where it does not say."""
+
     def read_index(self) -> list[dict[str, Any]]:
         """Return name, version and state of every model in the repository."""
 
@@ -86,6 +89,9 @@ class HttpServerApi:
         except ServerRefusal:
             return None
         return [str(one) for one in found] if isinstance(found, list) else None
+
+    def read_name(self) -> str:
+        return str(self._read_object("GET", "/v2").get("name", ""))
 
     def read_index(self) -> list[dict[str, Any]]:
         found = self._read("POST", "/v2/repository/index", {})

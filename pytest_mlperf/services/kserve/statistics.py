@@ -27,6 +27,8 @@ class ServerStatistics:
     """Batches that the server made of them."""
     phase_ns: tuple[int, ...] = (0,) * len(PHASES)
     """Sums over requests, in the order of ``PHASES``."""
+    success_ns: int = 0
+    """Sum over the requests that succeeded, from request to answer."""
 
     def __add__(self, other: ServerStatistics) -> ServerStatistics:
         return self._combine(other, 1)
@@ -44,6 +46,7 @@ class ServerStatistics:
                 one + sign * two
                 for one, two in zip(self.phase_ns, other.phase_ns, strict=True)
             ),
+            self.success_ns + sign * other.success_ns,
         )
 
 
@@ -64,6 +67,7 @@ def read_statistics(document: Any) -> ServerStatistics:
                 _number(version, "inference_count"),
                 _number(version, "execution_count"),
                 tuple(_number(stats[phase], "ns") for phase in PHASES),
+                _number(stats["success"], "ns"),
             )
     except (KeyError, TypeError, ValueError):
         raise ValueError(

@@ -85,5 +85,6 @@ class TimedClient:
             answer_s=answer_s,
             client_recv_s=self._times.arrive_s / count,
             decode_s=decode_s,
+            server_s=served.success_ns / 1e9 / count,
             **{f"{name}_s": ns / 1e9 / count for name, ns in phases.items()},
         )
