@@ -225,7 +225,7 @@ def run(
         facts = backend.facts(task, tuned)
     saved.write(task.folder, tuned)
     metrics: dict[str, float] = {}
-    channel.enter("score")
+    channel.enter("record" if task.mode is Mode.PERFORMANCE else "score")
     if recorder:
         write_record(task, settings, recorder)
     if task.mode is Mode.ACCURACY:

@@ -25,7 +25,7 @@ from tests.support.processes import list_descendants
 from tests.support.service_doubles import ENTRY_POINT
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 60
+LIMIT_S = 120
 CHOSEN = "performance and resnet50 and (offline or server)"
 SERVER = """
 import http.server, sys, time

@@ -166,7 +166,7 @@ def test_phases_are_those_of_one_device_and_both_are_watched(
     phases = list(dict.fromkeys(beat.phase for beat in beats))
 
     assert phases[:6] == ["open", "build", "probe", "check", "warm-up", "run"]
-    assert phases[6:] in ([], ["score"])  # over before it is seen, mostly
+    assert phases[6:] in ([], ["record"])  # over before it is seen, mostly
     assert names == {("device 0 (first)", "device 1 (second)")}
     assert any(all(part.owed for part in beat.devices) for beat in running)
 

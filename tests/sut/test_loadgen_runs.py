@@ -101,6 +101,7 @@ LOGS = {
     "user.conf",
     "tuning.json",
 }
+PERFORMANCE_FILES = LOGS | {"queries.npz"}
 
 
 def check_record(job: Task, log: Log) -> None:
@@ -145,7 +146,7 @@ def test_a_performance_run_is_what_was_asked_for_and_valid(
     assert verdict.valid, verdict.explain()
     assert waived == by_name(verdict, Status.WAIVED)
     assert by_name(verdict, Status.FAIL) | by_name(verdict, Status.ERROR) == set()
-    assert files(job) == LOGS | {"queries.npz"}
+    assert files(job) == PERFORMANCE_FILES
     check_record(job, log)
     assert log.integer("effective_qsl_rng_seed") == ROUND.seeds.qsl
     assert log.integer("effective_sample_index_rng_seed") == ROUND.seeds.sample_index
@@ -406,4 +407,4 @@ def test_a_finished_run_leaves_no_mark_of_an_earlier_attempt(
     (Path(job.folder) / PARTIAL).write_text("{}\n")
     runner.run(job)
 
-    assert files(job) == LOGS
+    assert files(job) == PERFORMANCE_FILES
