@@ -17,6 +17,8 @@ CONTENDED = 0.1
 """Share of a run's CPUs above which other programs' load stands beside its verdict."""
 BURST = 0.2
 """The same of one second of a run: its queries waited."""
+NAMED_SESSIONS = 2
+"""Sessions beside a run that are named in a line; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,11 @@ class RunFacts:
         parts = []
         if self.others_share > CONTENDED and not self.is_attached:
             parts.append(f"other load of {self.others_share:.0%} of its CPUs")
-        if names := ", ".join(self.sessions_beside):
-            parts.append(f"another session ({names})")
+        if self.sessions_beside:
+            names = list(self.sessions_beside[:NAMED_SESSIONS])
+            if more := len(self.sessions_beside) - len(names):
+                names.append(f"{more} more")
+            parts.append(f"another session ({', '.join(names)})")
         return " and ".join(parts)
 
     def to_texts(self) -> dict[str, str]:

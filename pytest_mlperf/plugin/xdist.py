@@ -111,11 +111,14 @@ def describe_idle_workers(
     if idle <= 0 or is_spread:
         return []
     verbs = ("idles", "keeps") if idle == 1 else ("idle", "keep")
+    advice = "without -n they have all CPUs"
+    if len(cells) > builds:
+        advice = f"--dist worksteal spreads the items, and {advice}"
     return [
         f"mlperf: note: {idle} of {workers} workers {verbs[0]}, and {verbs[1]} a share "
         "of the devices: the items of an engine build stay on one worker, and there "
         + ("is 1" if builds == 1 else f"are {builds}")
-        + "; --dist worksteal spreads the items, and without -n they have all CPUs"
+        + f"; {advice}"
     ]
 
 

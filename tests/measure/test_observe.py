@@ -344,6 +344,8 @@ def test_other_sessions_are_named_and_hear_of_this_one(tmp_path: Path) -> None:
     ]
     assert f"pid {os.getpid()}, session reports/b" in facts[0].texts["other sessions"]
     assert facts[0].disturbance == "another session (reports/b)"
+    crowded = replace(facts[0], sessions_beside=("a", "b", "c", "d"))
+    assert crowded.disturbance == "another session (a, b, 2 more)"
 
 
 def test_an_attached_servers_load_is_no_disturbance() -> None:

@@ -83,6 +83,15 @@ def test_a_worker_without_a_build_of_its_own_is_told(
     assert (note in result.stdout.str()) == is_told
 
 
+@needs_two
+def test_one_item_is_not_told_to_spread(suite: pytest.Pytester) -> None:
+    """It runs on one worker, whatever spreads."""
+    result = suite.runpytest("-n2", "-k", "resnet50 and offline and performance")
+
+    result.stdout.fnmatch_lines(["mlperf: note: 1 of 2 workers idles*"])
+    result.stdout.no_fnmatch_line("*--dist worksteal*")
+
+
 def test_more_workers_than_devices_is_a_usage_error(suite: pytest.Pytester) -> None:
     """Runs that share a device would spoil each other's figures."""
     result = suite.runpytest(f"-n{CPUS + 1}", "-k", "resnet50 and offline")

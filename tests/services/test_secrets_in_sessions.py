@@ -21,7 +21,7 @@ from tests.support.service_doubles import SPEC
 
 ROOT = Path(__file__).parents[2]
 BEARER = "Qv7!kJ3-Lz9_WkzJw@mRxTq"
-LITERAL = "sk-Bq84729XVhNw63LYkd05PzGm"
+LITERAL = "sk-Bq8R4t2XVhNw6j3LYkd0z5PzGm"
 HIDDEN = "Zf58#HuYw29"
 QUERY = "Jx61qUvKo93Wn"
 SECRETS = {"token": BEARER, "key": LITERAL, "password": HIDDEN, "query": QUERY}
