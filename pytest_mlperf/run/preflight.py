@@ -22,6 +22,8 @@ LEAST_LOGS = 1 << 20
 """Bytes for the logs, records and samples of a run without answers."""
 BYTES_PER_ANSWER = 60
 """Of an entry of the accuracy log, beside the answer."""
+TOO_MUCH = 2.0
+"""Of the rate that was measured: an Offline target above it is a slip of the hand."""
 
 
 def check_build(task: Task, digest: str) -> None:
@@ -79,6 +81,19 @@ def check_time(settings: Settings, limit_s: float | None, tuning: str) -> None:
     expected_s = settings.expected_s
     if limit_s is None or expected_s is None or expected_s <= limit_s:
         return
+    rate, load = settings.answer_rate, settings.target_qps
+    if (
+        settings.scenario is Scenario.OFFLINE
+        and rate
+        and load
+        and load > TOO_MUCH * rate
+    ):
+        raise RunRefused(
+            f"the run would take about {expected_s:,.0f} s, but may take"
+            f" {limit_s:,.0f} s: a target_qps of {load:,.6g} asks for"
+            f" {expected_s * rate:,.0f} samples, and the probe saw {rate:,.3g} a"
+            f" second. Lower --mlperf-target-qps to about {rate:.3g}, or leave it away"
+        )
     what = "samples" if settings.scenario is Scenario.OFFLINE else "queries"
     why = f"{settings.min_query_count:,} {what}"
     if settings.target_qps is not None:

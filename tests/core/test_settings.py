@@ -464,6 +464,19 @@ def test_a_load_may_need_more_queries_unless_the_user_said_how_many() -> None:
     assert counts == [662, 662, 500]
 
 
+def test_a_target_far_above_the_engine_is_what_to_lower() -> None:
+    """No time limit would make sense of it."""
+    made = replace(
+        planned(Scenario.OFFLINE, shortening=FAST), target_qps=1e6, answer_rate=370.0
+    )
+    with pytest.raises(RunRefused) as refused:
+        check_time(made, 180.0, "as given")
+    text = str(refused.value)
+
+    assert "a target_qps of 1e+06 asks for 66,000,000 samples" in text
+    assert text.endswith("Lower --mlperf-target-qps to about 370, or leave it away")
+
+
 @pytest.mark.parametrize("limit_s", [None, 200.0, 199.0])
 def test_a_run_that_takes_too_long_is_refused_before_it_begins(
     limit_s: float | None,
