@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_mlperf.config.options import OFFICIAL
+from pytest_mlperf.config.contradictions import OFFICIAL
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
