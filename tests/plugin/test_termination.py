@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,6 +80,27 @@ def await_that(
     doubles.await_true(is_so, what)
 
 
+@contextmanager
+def reading(terminal: int) -> Iterator[None]:
+    """Read what is printed, as a terminal does: its buffer of 4 kB would be full soon,
+    and a session waits until it can print.
+    """
+    over = threading.Event()
+
+    def drain() -> None:
+        while not over.is_set():
+            if select.select([terminal], [], [], 0.1)[0]:
+                os.read(terminal, 1 << 16)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def await_run(process: subprocess.Popen[str], reports: Path) -> None:
     """Wait until LoadGen has begun."""
     pattern = "2*/logs/*/performance/mlperf_log_detail.txt"
@@ -104,7 +127,8 @@ def test_a_terminal_that_is_closed_loses_nothing(tmp_path: Path) -> None:
     engine = ("--mlperf-engine", doubles.spec("SLEEPING"), "-k", CHOSEN)
     with session(tmp_path, *engine, stdout=theirs) as process:
         os.close(theirs)
-        await_run(process, tmp_path)
+        with reading(ours):
+            await_run(process, tmp_path)
         below = list_descendants(process.pid)
         os.close(ours)
         process.send_signal(signal.SIGHUP)
