@@ -1,4 +1,7 @@
-"""A hundred thousand broken logs: no crash, no hang, and nothing damaged is VALID."""
+"""Forty thousand broken logs: no crash, no hang, and nothing damaged is VALID.
+
+``MLPERF_FUZZ_BLOCKS=100 pytest tests/core/test_fuzz.py`` makes half a million.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import random
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +35,8 @@ from tests.support.judging import verdict
 from tests.support.mutations import Change
 
 DETAIL, SUMMARY = "mlperf_log_detail.txt", "mlperf_log_summary.txt"
-INPUTS = 100_000
-BLOCKS = 20
-EACH = INPUTS // BLOCKS
+BLOCKS = int(os.environ.get("MLPERF_FUZZ_BLOCKS", "8"))
+EACH = 5000
 
 TABLE = rounds.get("v5.1")
 RULE = TABLE.find("deepseek-r1", "", Scenario.SERVER)
@@ -153,8 +156,15 @@ def attack(base: Base, rng: random.Random) -> str:
             same = mutations.told(data, base.said) == base.said
         assert found.outcome != "VALID" or same, story
     elif found.outcome == "VALID" and name == DETAIL:
-        assert base.said == mutations.told(data, base.said), story
+        is_same = base.said == mutations.told(data, base.said)
+        assert is_same, f"{story}: {show_changes(whole, data)}"
     return kind
+
+
+def show_changes(whole: bytes, data: bytes) -> list[bytes]:
+    """Return the first lines that were added, changed or repeated."""
+    before, after = Counter(whole.split(b"\n")), Counter(data.split(b"\n"))
+    return [line[:300] for line in (after - before)][:5]
 
 
 @pytest.mark.usefixtures("outcomes")
@@ -166,11 +176,6 @@ def test_nothing_damaged_is_valid(bases: Sequence[Base], block: int) -> None:
 
     assert len(done) == EACH
     assert set(done) == {"any", "damage", "harmless"}
-
-
-def test_a_hundred_thousand_inputs_are_tried() -> None:
-    """The blocks together are the number that the documentation names."""
-    assert 100_000 == INPUTS == BLOCKS * EACH
 
 
 @pytest.mark.usefixtures("outcomes")
