@@ -21,6 +21,8 @@ from pytest_mlperf.api.engine import TakesOptions
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.served_model import ServesModels
+from pytest_mlperf.commands.shared.arguments import add_workload_arguments
+from pytest_mlperf.commands.shared.arguments import parse_count
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.config.options import find_cache
 from pytest_mlperf.core.errors import RunRefused
@@ -64,27 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what only this engine understands",
     )  # fmt: skip
     parser.add_argument("--name", metavar="NAME", help="default: the host's")
-    parser.add_argument(
-        "--workload", default="embedded", metavar="KIND",
-        choices=("embedded", "official", "generated"),
-        help="embedded (default), official or generated",
-    )  # fmt: skip
-    parser.add_argument(
-        "--scratch", type=Path, metavar="DIR", help="folder of the official files",
-        default=os.environ.get("MLPERF_SCRATCH_PATH"),
-    )  # fmt: skip
+    add_workload_arguments(parser)
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", default=find_cache(os.environ, Path.cwd()),
         help="folder of built engines (default: pytest-mlperf in XDG_CACHE_HOME or "
         "~/.cache)",
     )  # fmt: skip
-
-
-def parse_count(text: str) -> int:
-    """Return a whole number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}, but should be 1 or more")
-    return int(text)
 
 
 def parse_streams(text: str) -> Streams:

@@ -12,6 +12,7 @@ from pytest_mlperf.api.embedded_server import ExportsModels
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.commands.shared.arguments import add_workload_arguments
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.core.errors import RunRefused
 
@@ -72,15 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the deployment, by Triton's names: backend=python, max_batch_size=16, "
         "preferred_batch_size=4+8, max_queue_delay_microseconds=100 …",
     )  # fmt: skip
-    export.add_argument(
-        "--workload", default="embedded", metavar="KIND",
-        choices=("embedded", "official", "generated"),
-        help="embedded (default), official or generated",
-    )  # fmt: skip
-    export.add_argument(
-        "--scratch", type=Path, metavar="DIR", help="folder of the official files",
-        default=os.environ.get("MLPERF_SCRATCH_PATH"),
-    )  # fmt: skip
+    add_workload_arguments(export)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ LEAST_LOGS = 1 << 20
 """Bytes for the logs, records and samples of a run without answers."""
 BYTES_PER_ANSWER = 60
 """Of an entry of the accuracy log, beside the answer."""
-TOO_MUCH = 2.0
+UNREACHABLE = 2.0
 """Of the rate that was measured: an Offline target above it is a slip of the hand."""
 
 
@@ -86,7 +86,7 @@ def check_time(settings: Settings, limit_s: float | None, tuning: str) -> None:
         settings.scenario is Scenario.OFFLINE
         and rate
         and load
-        and load > TOO_MUCH * rate
+        and load > UNREACHABLE * rate
     ):
         raise RunRefused(
             f"the run would take about {expected_s:,.0f} s, but may take"

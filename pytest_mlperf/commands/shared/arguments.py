@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
+from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.core import rounds
 
 
@@ -14,3 +17,24 @@ def parse_round(text: str) -> str:
         return rounds.get(name).name
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def parse_count(text: str) -> int:
+    """Return a whole number from 1 on."""
+    try:
+        return parse_whole(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
+
+
+def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add which model and data are meant, and where the official ones lie."""
+    parser.add_argument(
+        "--workload", default="embedded", metavar="KIND",
+        choices=("embedded", "official", "generated"),
+        help="embedded (default), official or generated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scratch", type=Path, metavar="DIR", help="folder of the official files",
+        default=os.environ.get("MLPERF_SCRATCH_PATH"),
+    )  # fmt: skip
