@@ -20,7 +20,9 @@ from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
-from pytest_mlperf.tuning.stall_room import count_queries_for_stall
+from pytest_mlperf.tuning.stall_room import STALL_S
+from pytest_mlperf.tuning.stall_room import STALLS
+from pytest_mlperf.tuning.stall_room import count_queries_for_stalls
 
 NEAR = 0.9
 """The point of a trial's tail from which its slope is taken."""
@@ -71,27 +73,33 @@ class TuningCache:
                 meter.measure(measure, lambda tuned: 1 / (tuned.answer_rate or 1)),
                 scenario, task.tuning, bound, trial if performs else None,
             )  # fmt: skip
-            self._found[key] = replace(
-                found,
-                note=found.note + meter.note,
-                queries=count_queries(task, found) if performs else None,
-            )
+            queries = count_queries(task, found) if performs else None
+            note = found.note + meter.note
+            if queries:
+                note += f"; {queries:,} queries for {STALLS} stalls of {STALL_S:g} s"
+            self._found[key] = replace(found, note=note, queries=queries)
         return self._found[key]
 
 
 def count_queries(task: Task, tuned: Tuned) -> int | None:
-    """Return how many queries the load that the probe found needs to allow a stall."""
+    """Return how many queries the load that the probe found needs to allow stalls.
+
+    None where the run asks for as many already, or no load was looked for or found.
+    """
     rule, share = task.rule, tuned.probed_share
     bound, percentile = rule.target_latency_ns, rule.percentile
     if not (share and bound and percentile and tuned.target_qps and tuned.loop_rate):
-        return None  # no load was looked for
-    return count_queries_for_stall(
+        return None
+    duration_ms, least, _ = plan_length(rule, task.shortening)
+    count = count_queries_for_stalls(
         tuned.target_qps,
         tuned.target_qps / (tuned.loop_rate * task.devices),
         bound / 1e9 * max(0.0, 1 - share),
         percentile,
-        plan_length(rule, task.shortening)[0] / 1000,
+        duration_ms / 1000,
+        task.time_limit_s,
     )
+    return count if count and count > least and not tuned.hopeless else None
 
 
 def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], float]:

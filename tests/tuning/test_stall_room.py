@@ -1,4 +1,4 @@
-"""How many queries survive a stall of the machine, against a simulated line."""
+"""How many queries survive stalls of the machine, against a simulated line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_mlperf.config.options import FAST_LIMIT_S
+from pytest_mlperf.config.options import FAST_S
 from pytest_mlperf.core.early_stopping import count_most_over
 from pytest_mlperf.tuning.stall_room import MOST_TIMES
 from pytest_mlperf.tuning.stall_room import SHORTEST_S
 from pytest_mlperf.tuning.stall_room import STALL_S
+from pytest_mlperf.tuning.stall_room import STALLS
 from pytest_mlperf.tuning.stall_room import count_late_after_stall
-from pytest_mlperf.tuning.stall_room import count_queries_for_stall
+from pytest_mlperf.tuning.stall_room import count_queries_for_stalls
 
 
 def simulate(qps: float, load: float, room_s: float) -> int:
@@ -39,21 +42,39 @@ def test_the_late_queries_of_a_stall(qps: float, load: float, room_s: float) -> 
     room_s=st.floats(0, 0.5),
     percentile=st.sampled_from([0.9, 0.97, 0.99]),
     duration_s=st.sampled_from([30.0, 60.0, 600.0]),
+    limit_s=st.sampled_from([None, 70.0, 180.0]),
 )
 def test_the_queries_asked_allow_the_late_ones(
-    qps: float, load: float, room_s: float, percentile: float, duration_s: float
+    qps: float,
+    load: float,
+    room_s: float,
+    percentile: float,
+    duration_s: float,
+    limit_s: float | None,
 ) -> None:
     """Or fill the time that such a run may take at most."""
-    asked = count_queries_for_stall(qps, load, room_s, percentile, duration_s)
-    late = count_late_after_stall(qps, load, room_s)
-    count = asked or int(qps * duration_s)
+    asked = count_queries_for_stalls(qps, load, room_s, percentile, duration_s, limit_s)
+    late = STALLS * count_late_after_stall(qps, load, room_s)
+    longest_s = min(duration_s * MOST_TIMES, limit_s or duration_s * MOST_TIMES)
+    full = int(qps * longest_s)
 
-    assert count <= qps * duration_s * MOST_TIMES
-    if asked is None or asked < int(qps * duration_s * MOST_TIMES):
+    assert asked is None or qps * duration_s < asked <= full
+    if full > qps * duration_s and asked != full:
+        count = asked or int(qps * duration_s)
         assert (count_most_over(count + 1, percentile) or 0) >= late
+
+
+def test_a_fast_run_of_twelve_queries_a_second_allows_two_stalls() -> None:
+    """Of 4 late ones each; it ends before what ``--fast`` lets a run take."""
+    asked = count_queries_for_stalls(11.9, 1 / 6, 0.0484, 0.99, FAST_S, FAST_LIMIT_S)
+
+    assert asked == 1736
+    assert count_most_over(asked, 0.99) == 8
+    assert FAST_S < asked / 11.9 < FAST_LIMIT_S
+    assert FAST_S * MOST_TIMES < FAST_LIMIT_S
 
 
 @pytest.mark.parametrize(("duration_s", "load"), [(SHORTEST_S - 1, 0.5), (60.0, 1.0)])
 def test_some_runs_are_left_as_they_are(duration_s: float, load: float) -> None:
     """A short run cannot survive a stall, an overloaded one neither."""
-    assert count_queries_for_stall(100, load, 0.01, 0.99, duration_s) is None
+    assert count_queries_for_stalls(100, load, 0.01, 0.99, duration_s) is None
