@@ -7,7 +7,7 @@ from itertools import accumulate
 from pathlib import Path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class EmbeddingTables:
     """All tables of a model in one array, one table after another.
 

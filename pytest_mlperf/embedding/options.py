@@ -139,7 +139,7 @@ def open_source(tables: EmbeddingTables, options: Mapping[str, str]) -> RowSourc
     if not place and options.get("numa") == "1":
         return NumaTable(rows, find_own_nodes())
     if not place:
-        return open_host_table(rows)
+        return open_host_table(tables, rows)
     try:
         slots = int(tables.rows * float(share))
     except ValueError as error:

@@ -81,6 +81,35 @@ def test_int8_rows_take_a_quarter_and_a_bit_in_every_tier(
     assert facts["embedding rows"].startswith("int8")
 
 
+def test_converted_rows_serve_a_models_next_store_unless_they_were_updated(
+    tables: tuple[EmbeddingTables, Array], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe opens a model again and again; two stores at a time share no rows."""
+    model, rows = tables
+    options, keys = {"row_precision": "fp16"}, np.array([5])
+    loads: list[int] = []
+    load = TableRows.load
+
+    def count(table: TableRows) -> Array:
+        loads.append(len(table))
+        return load(table)
+
+    monkeypatch.setattr(TableRows, "load", count)
+    first, beside = (
+        open_store(model, {**options, "policy": policy}) for policy in ("lfu", "lru")
+    )
+    first.update(keys, np.full((1, 16), 7, np.float32))
+    for store in (first, beside):
+        close_store(store)
+
+    again = open_store(model, options)
+    found = again.lookup(keys)
+    close_store(again)
+
+    assert found == pytest.approx(rows[5:6], abs=1e-3)
+    assert len(loads) == 2
+
+
 @pytest.mark.parametrize("name", ["dlrm", "dlrm-v2"])
 def test_int8_rows_keep_the_embedded_auc(name: str, tmp_path: Path) -> None:
     """Within 0.1 % of fp32: the stricter target's limit."""

@@ -127,9 +127,10 @@ class DeviceCache:
         first = 0
         for size, resident in zip(self.plan.sizes, self.plan.residents, strict=True):
             if resident >= 0:
-                self.rows[resident : resident + size] = self.host_rows[
-                    first : first + size
-                ].to(self.device, non_blocking=True)
+                # Straight into its place: a table may be ten gigabytes.
+                self.rows[resident : resident + size].copy_(
+                    self.host_rows[first : first + size], non_blocking=True
+                )
             first += size
 
     def look_up(self, keys: Any, out: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
@@ -32,6 +34,20 @@ def choose_room(pairs: int) -> int:
             return room * 3 // 2
         room *= 2
     return room
+
+
+def find_room(recorded: Iterable[int], pairs: int) -> int:
+    """Return the smallest recorded graph that holds a batch; 0 where none does."""
+    return min((room for room in recorded if room >= pairs), default=0)
+
+
+def choose_sizes(batch: int) -> tuple[int, ...]:
+    """Return batches in samples, up to ``batch``, each for about the next room."""
+    sizes, size = [], 1
+    while size < batch:
+        sizes += [size, size * 3 // 2] if size > 1 else [size]
+        size *= 2
+    return (*(size for size in sizes if size < batch), batch)
 
 
 def check_options(options: Mapping[str, str]) -> None:
@@ -113,10 +129,18 @@ class RecommenderStream:
         self.events = BatchEvents()
         self.timeline = self.events.timeline
         self._buffers: dict[int, PairBuffers] = {}
+        self._pool: Any = None
+        """Of the graphs of all rooms: only one of them runs at a time."""
 
     @property
     def facts(self) -> Mapping[str, str]:
         return self.model.describe()
+
+    def graph_sizes(self, batch: int) -> Sequence[int]:
+        """Return the sizes to warm up: a graph that is recorded in a Server run makes
+        everything wait.
+        """
+        return choose_sizes(batch)
 
     def infer(self, batch: Batch, size: int) -> list[Array]:
         """Return a probability for each pair: float32 [pairs].
@@ -125,8 +149,9 @@ class RecommenderStream:
         """
         torch, model = self._torch, self.model
         pairs = len(next(iter(batch.values())))
-        room = choose_room(pairs)
-        if room not in self._buffers:
+        room = find_room(self._buffers, pairs)
+        if not room:
+            room = choose_room(pairs)
             with RECORDING, model.turn:
                 self._buffers[room] = self._record(batch, room)
         buffers = self._buffers[room]
@@ -182,7 +207,11 @@ class RecommenderStream:
                 statistics.copy_(cache.statistics, non_blocking=True)
 
             before = cache.statistics.clone()
-            graphs = [_capture(call, stream) for call in (answer, cache.insert_missing)]
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            graphs = [
+                _capture(call, stream, self._pool)
+                for call in (answer, cache.insert_missing)
+            ]
             cache.statistics.copy_(before)  # the trials are nobody's lookups
             stream.synchronize()
         return PairBuffers(staged, inputs, features, scores, statistics, *graphs)
@@ -193,7 +222,7 @@ class RecommenderStream:
         self._buffers.clear()
 
 
-def _capture(call: Any, stream: Any) -> Any:
+def _capture(call: Any, stream: Any, pool: Any) -> Any:
     """Return a CUDA graph of a call, compiled by running it twice before."""
     import torch
 
@@ -201,6 +230,8 @@ def _capture(call: Any, stream: Any) -> Any:
         call()
     stream.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+    with torch.cuda.graph(
+        graph, pool=pool, stream=stream, capture_error_mode="thread_local"
+    ):
         call()
     return graph

@@ -12,6 +12,8 @@ from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
 from pytest_mlperf.embedding.bare import sum_rows
 from pytest_mlperf.engines.torch.recommender.stream import check_options
 from pytest_mlperf.engines.torch.recommender.stream import choose_room
+from pytest_mlperf.engines.torch.recommender.stream import choose_sizes
+from pytest_mlperf.engines.torch.recommender.stream import find_room
 
 
 def test_cross_layers_by_name_compute_what_the_graph_computes() -> None:
@@ -55,6 +57,17 @@ def test_a_batch_runs_in_the_smallest_graph_that_holds_it(
 ) -> None:
     """Powers of two, and half of the next one on top."""
     assert choose_room(pairs) == room
+
+
+def test_a_server_run_has_its_graphs_recorded_before_it() -> None:
+    """Sizes that lead to about every room; then the smallest that holds a batch."""
+    sizes = choose_sizes(158)
+    rooms = {choose_room(270 * size) for size in sizes}
+
+    assert sizes == (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 158)
+    assert len(rooms) == 14
+    assert find_room(rooms, 43_000) == 49_152
+    assert find_room(rooms, 50_000) == 0  # recorded when it comes
 
 
 def test_a_threshold_that_would_answer_with_defaults_is_refused() -> None:
