@@ -108,14 +108,14 @@ def is_stable(windows: Sequence[BatchTimes]) -> bool:
 
 
 def average_steps(windows: Sequence[BatchTimes], latency_ms: float) -> dict[str, float]:
-    """Return column -> mean milliseconds; an engine's time is all computation.
+    """Return column -> mean milliseconds; all is computation where nobody tells more.
 
     perf_analyzer has no column for the client's own line: it is part of Client Send.
     """
     if not all(one.steps_us for one in windows):
         return {**dict.fromkeys(COLUMNS, 0.0), "Server Compute Infer": latency_ms}
     steps = {
-        name: fmean(one.steps_us[name] for one in windows) / 1e3
+        name: fmean(one.steps_us.get(name, 0.0) for one in windows) / 1e3
         for name in (CLIENT_WAIT, *COLUMNS)
     }
     wait = steps.pop(CLIENT_WAIT)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import fmean
 
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import open_streams
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.tuning.bare_loop import time_batch
+from pytest_mlperf.tuning.bare_loop import time_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,17 @@ class BareEngine:
         self._engine = self._stack.enter_context(opened)[0]
         time_batch(self._engine, self._workload, self._samples)  # warm
 
-    def time_batches(self, count: int) -> tuple[float, ...]:
-        """Return the seconds of each of ``count`` batches."""
-        seconds = []
+    def time_batches(self, count: int) -> BatchTimes:
+        """Return what each of ``count`` batches takes, and their mean steps."""
+        found = []
         for _ in range(count):
-            seconds.append(time_batch(self._engine, self._workload, self._samples))
+            found.append(time_steps(self._engine, self._workload, self._samples))
             self._beat()
-        return tuple(seconds)
+        means = {name: fmean(one[name] for one in found) for name in found[0]}
+        return BatchTimes(
+            tuple(sum(one.values()) for one in found),
+            {name: seconds * 1e6 for name, seconds in means.items()},
+        )
 
     def close(self) -> None:
         """Close the stream and let go of the samples."""

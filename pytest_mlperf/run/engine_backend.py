@@ -241,7 +241,7 @@ class EngineBackend:
             self._close_bare()
             latency = self.built.provider.layouts(len(task.cpus))[-1]
             self._bare = BareEngine(key, self.built, latency, self._beat)
-        return BatchTimes(self._bare.time_batches(count))
+        return self._bare.time_batches(count)
 
     def _close_bare(self) -> None:
         """Close the stream of the bare engine, if one was left open."""

@@ -125,29 +125,10 @@ class ServiceClient:
         self, requests: Requests, count: int, outstanding: int = 1
     ) -> BatchTimes:
         """Return what ``count`` requests take, so many outstanding at a time."""
-        loaded = range(min(requests.total, requests.performance_count, count))
         target = replace(self.target, concurrency=outstanding)
-        opened: list[Service] = []
-
-        def open_service(listener: Listener) -> Service:
-            opened.append(self._provider.open(target, requests, listener))
-            return opened[0]
-
-        requests.load(loaded)
-        try:
-            batch = send_all(
-                open_service, loaded, outstanding=outstanding, count=count,
-                beat=self._channel.beat,
-            )  # fmt: skip
-        finally:
-            requests.unload(loaded)
-        service: object = opened[0]
-        if not isinstance(service, BreaksDownLatency):
-            return BatchTimes(batch.latencies, elapsed_s=batch.seconds)
-        steps = service.breakdown(batch.mean_s)
-        if isinstance(steps, str):
-            return BatchTimes(batch.latencies, {}, steps, batch.seconds)
-        return BatchTimes(batch.latencies, steps.to_us(), "", batch.seconds)
+        return time_requests(
+            self._provider, target, requests, count, beat=self._channel.beat
+        )
 
     def warm_up(self, count: int | None, concurrency: int) -> None:
         """Send the requests that a run begins with; None: a few."""
@@ -181,6 +162,40 @@ class ServiceClient:
                 "which the rules want of them; use --mlperf-triton"
             )
         return lambda: name_network_sut(provider.ask_names(target))
+
+
+def time_requests(
+    provider: ServiceProvider,
+    target: ServiceTarget,
+    requests: Requests,
+    count: int,
+    *,
+    beat: Callable[[], None] = lambda: None,
+) -> BatchTimes:
+    """Return what ``count`` requests take without LoadGen, as many outstanding as the
+    target's concurrency.
+    """
+    loaded = range(min(requests.total, requests.performance_count, count))
+    opened: list[Service] = []
+
+    def open_service(listener: Listener) -> Service:
+        opened.append(provider.open(target, requests, listener))
+        return opened[0]
+
+    requests.load(loaded)
+    try:
+        batch = send_all(
+            open_service, loaded, outstanding=target.concurrency, count=count, beat=beat
+        )
+    finally:
+        requests.unload(loaded)
+    service: object = opened[0]
+    if not isinstance(service, BreaksDownLatency):
+        return BatchTimes(batch.latencies, elapsed_s=batch.seconds)
+    steps = service.breakdown(batch.mean_s)
+    if isinstance(steps, str):
+        return BatchTimes(batch.latencies, {}, steps, batch.seconds)
+    return BatchTimes(batch.latencies, steps.to_us(), "", batch.seconds)
 
 
 def name_network_sut(names: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Run the convolution kernels in Triton's interpreter; print each one's error as JSON.
+"""Run kernels in Triton's interpreter; print each one's error as JSON.
 
 A process of its own: Triton decides at import whether it interprets. Everything is
 float16, because the interpreter cuts fp8 off where a device rounds it.
@@ -7,13 +7,18 @@ float16, because the interpreter cuts fp8 off where a device rounds it.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
+import numpy as np
 import torch
 
+from pytest_mlperf.engines.torch.bert import kernels as bert
 from pytest_mlperf.engines.torch.conv import kernels
 from pytest_mlperf.engines.torch.conv.stem import BLOCK
 from pytest_mlperf.engines.torch.conv.stem import fold_weights
+from pytest_mlperf.engines.torch.packing import BLOCK_QUERIES
+from pytest_mlperf.engines.torch.packing import map_blocks
 from pytest_mlperf.engines.torch.volumes.instance_norm import run_norm_relu
 
 F = torch.nn.functional
@@ -121,6 +126,22 @@ def instance_norm(channels: int, side: int) -> float:
     return relative_error(out, expected.relu())
 
 
+def attention(head_size: int, block: int) -> float:
+    """Two heads over sequences of 40 and 5 tokens, which no block divides."""
+    lengths, heads = (40, 5), 2
+    qkv = torch.randn(sum(lengths), 3, heads, head_size).half()
+    blocks = torch.from_numpy(map_blocks(np.array(lengths)))
+    out = torch.zeros(sum(lengths), heads, head_size, dtype=torch.float16)
+    bert.attend[(len(blocks), heads)](
+        qkv, out, out, None, blocks, math.log2(math.e) / math.sqrt(head_size),
+        H=heads * head_size, D=head_size, BLOCK=block, M=BLOCK_QUERIES, N=32, FP8=False,
+    )  # fmt: skip
+    parts = [part.float().unbind(1) for part in qkv.split(lengths)]
+    turned = [[x.transpose(0, 1) for x in part] for part in parts]
+    expected = [F.scaled_dot_product_attention(*qkv) for qkv in turned]
+    return relative_error(out, torch.cat([x.transpose(0, 1) for x in expected]))
+
+
 def bias_sum(*, relu: bool) -> float:
     """A bias a channel, of a number of channels that divides no block."""
     x, bias = torch.randn(2, 5, 7, 22).half(), torch.randn(22).half()
@@ -145,6 +166,8 @@ if __name__ == "__main__":
                 "convolve": convolution("convolve"),
                 "narrow": convolution("narrow"),
                 "mean": mean(),
+                "attention": attention(16, 16),
+                "attention, heads of 24": attention(24, 32),
                 "bias": bias_sum(relu=False),
                 "bias, ReLU": bias_sum(relu=True),
                 "instance norm": instance_norm(16, 8),

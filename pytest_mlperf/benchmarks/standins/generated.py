@@ -39,10 +39,12 @@ RECIPE = 1
 """Part of every digest; to be increased when the generated models or data change."""
 
 
-def draw_lengths(count: int = WINDOWS) -> NDArray[np.int32]:
+def draw_lengths(
+    count: int = WINDOWS, fewest: int = FEWEST_TOKENS
+) -> NDArray[np.int32]:
     """Return tokens a window as SQuAD's dev set has them: mean 180, most 384."""
     drawn = np.random.default_rng(1).normal(np.log(MEAN_TOKENS), SPREAD_TOKENS, count)
-    return np.clip(np.exp(drawn), FEWEST_TOKENS, MAX_TOKENS).astype(np.int32)
+    return np.clip(np.exp(drawn), fewest, MAX_TOKENS).astype(np.int32)
 
 
 def cache_folder() -> Path:
@@ -55,12 +57,13 @@ def open_bert(
     size: graphs.BertSize = graphs.BertSize(),  # noqa: B008 - frozen
     count: int = WINDOWS,
     folder: Path | None = None,
+    fewest: int = FEWEST_TOKENS,
 ) -> SquadWorkload:
-    """Open BERT-large on windows of random tokens."""
+    """Open BERT-large on windows of random tokens, ``fewest`` or more in each."""
     name = f"bert-{size.layers}x{size.hidden}"
     path = ensure_graph(folder, name, size, partial(graphs.write_bert, size=size))
     random = np.random.default_rng(2)
-    tokens = draw_lengths(count)
+    tokens = draw_lengths(count, fewest)
     width = int(tokens.max())
     ids = random.integers(1000, size.vocabulary, (count, width), np.int64)
     ids[np.arange(width) >= tokens[:, None]] = 0
@@ -91,7 +94,7 @@ def open_bert(
         features=features,
         files=(),
     )
-    workload.digest = digest_parts("bert", size, count)
+    workload.digest = digest_parts("bert", size, count, fewest)
     return workload
 
 

@@ -26,6 +26,8 @@ SCALE_STRIDE = 4
 HEADROOM = 2.0
 """Calibrated maxima are multiplied by this, which costs a floating-point format
 nothing; larger values saturate."""
+LEAST_BLOCK = 16
+"""A matrix unit takes no fewer numbers of a head at a time."""
 
 Observe = Callable[[int, str, Any], None]
 """(layer, site, values): sees the activations of a pass."""
@@ -149,6 +151,7 @@ class EncoderBuffers:
         weights, tensors, scales = encoder.weights, encoder.tensors, encoder.scales
         size, fp8 = weights.hidden_size, encoder.fp8
         head_size = size // weights.heads
+        head_block = max(LEAST_BLOCK, 1 << (head_size - 1).bit_length())
         block = 1 << (size - 1).bit_length()
         warps = 4 if block >= 512 else 1
         hidden, residual = self.hidden[:bucket], self.residual[:bucket]
@@ -171,8 +174,8 @@ class EncoderBuffers:
             k.attend[(block_capacity(bucket), weights.heads)](
                 qkv, context, context, scales[n, 1], blocks,
                 math.log2(math.e) / math.sqrt(head_size),
-                H=size, D=head_size, M=BLOCK_QUERIES, N=32, FP8=fp8, num_warps=4,
-                num_stages=3,
+                H=size, D=head_size, BLOCK=head_block, M=BLOCK_QUERIES, N=32, FP8=fp8,
+                num_warps=4, num_stages=3,
             )  # fmt: skip
             if observe:
                 observe(n, "context", context)

@@ -76,13 +76,20 @@ def normalize(
 
 
 @triton.jit
+def _within(inside, dims, D: tl.constexpr, BLOCK: tl.constexpr):
+    """Rows that are ``inside``, without the numbers beyond D; no mask where D fits."""
+    return inside if BLOCK == D else inside & (dims < D)
+
+
+@triton.jit
 def attend(
     qkv, out, out_fp8, scale, blocks, softmax_scale,
-    H: tl.constexpr, D: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
-    FP8: tl.constexpr,
+    H: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, M: tl.constexpr,
+    N: tl.constexpr, FP8: tl.constexpr,
 ):  # fmt: skip
     """Attention of M queries of one sequence and one head to the whole sequence.
 
+    BLOCK is the head size D, or the power of two above it: the numbers beyond D are 0.
     ``qkv`` is [tokens, 3, H]; ``blocks`` int32 [programs, 3]: the sequence's first
     token, its length, and the first query's place in it; length 0 does nothing.
     ``softmax_scale`` includes log2(e) because the hardware has exp2.
@@ -93,23 +100,25 @@ def attend(
     if length == 0:
         return
     head = tl.program_id(1) * D
-    dims = tl.arange(0, D)
+    dims = tl.arange(0, BLOCK)
     queries = start + tl.arange(0, M)
     keys = tl.arange(0, N)
     base = qkv + first * 3 * H + head
     q = tl.load(
         base + queries[:, None] * (3 * H) + dims[None, :],
-        mask=queries[:, None] < length,
+        mask=_within(queries[:, None] < length, dims[None, :], D, BLOCK),
         other=0.0,
     )
     running_max = tl.full([M], -1e30, tl.float32)
     denominator = tl.zeros([M], tl.float32)
-    context = tl.zeros([M, D], tl.float32)
+    context = tl.zeros([M, BLOCK], tl.float32)
     for begin in range(0, length, N):
         inside = begin + keys < length
         at = (begin + keys) * (3 * H)
         k = tl.load(
-            base + H + at[None, :] + dims[:, None], mask=inside[None, :], other=0.0
+            base + H + at[None, :] + dims[:, None],
+            mask=_within(inside[None, :], dims[:, None], D, BLOCK),
+            other=0.0,
         )
         score = tl.dot(q, k) * softmax_scale
         score = tl.where(inside[None, :], score, -1e30)
@@ -118,7 +127,9 @@ def attend(
         rescale = tl.exp2(running_max - new_max)
         denominator = denominator * rescale + tl.sum(probability, 1)
         v = tl.load(
-            base + 2 * H + at[:, None] + dims[None, :], mask=inside[:, None], other=0.0
+            base + 2 * H + at[:, None] + dims[None, :],
+            mask=_within(inside[:, None], dims[None, :], D, BLOCK),
+            other=0.0,
         )
         context = context * rescale[:, None]
         context = tl.dot(probability.to(v.dtype), v, context)
