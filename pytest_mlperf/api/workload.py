@@ -154,6 +154,17 @@ class RunsModel(Protocol):
 
 
 @runtime_checkable
+class ScoresEach(Protocol):
+    """A workload whose metric is the mean over its questions, each scored alone."""
+
+    def score_each(self, answers: Mapping[int, bytes]) -> NDArray[np.float64]:
+        """Return the score of each question in percent, as ``score`` counts it.
+
+        An answer that is not there scores 0. Raises ``ValueError`` as ``score`` does.
+        """
+
+
+@runtime_checkable
 class ShowsAnswers(Protocol):
     """A workload some of whose answers are to be looked at: pictures, films."""
 

@@ -1,20 +1,21 @@
-"""``pytest-mlperf tune``: the largest load of a cell, and its best settings."""
+"""``pytest-mlperf tune``: a cell's largest load, settings and precision."""
 
 from __future__ import annotations
 
 import argparse
 from types import ModuleType
 
-HELP = "find the largest load of a cell, or its best settings"
+HELP = "find the largest load of a cell, its best settings, or its precision"
 
 
 def list_actions() -> dict[str, ModuleType]:
     """Return the name of each action -> its module."""
     from pytest_mlperf.commands.tuning import grid
     from pytest_mlperf.commands.tuning import peak
+    from pytest_mlperf.commands.tuning import precision
     from pytest_mlperf.commands.tuning import server
 
-    return {"grid": grid, "peak": peak, "server": server}
+    return {"grid": grid, "peak": peak, "precision": precision, "server": server}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,9 @@
-"""The best combination of a grid as a system file, with where it comes from."""
+"""Settings that a search found as a system file, with where they come from."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,39 +11,41 @@ from pathlib import Path
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.machine.system_schema import TUNING
-from pytest_mlperf.tuning.grid_file import Grid
 from pytest_mlperf.tuning.grid_file import Point
-from pytest_mlperf.tuning.journal import GridRun
 
 TEXTS = ("precision",)
 """Settings whose value is a word, not a number."""
 
 
 def write_system_file(
-    path: Path, system: System, grid: Grid, best: GridRun, cell: Cell
+    path: Path,
+    system: System,
+    cell: Cell,
+    how: Sequence[str],
+    settings: Point,
+    scenario: str = "",
 ) -> list[str]:
-    """Write a system file of the best settings, and return the options that a system
-    file does not have.
+    """Write a system file of settings, and return the options that a system file does
+    not have.
 
-    ``OSError`` where it exists, or cannot be written.
+    ``how``: the command that found them, and what it found, a line each. Without a
+    ``scenario`` the settings are those of the cell's model in all of them. ``OSError``
+    where the file exists, or cannot be written.
     """
-    settings: Point = tuple({**grid.options, **dict(best.point)}.items())
     model = f'"{cell.model}"' if "." in cell.model else cell.model
+    table = f"tuning.{model}{scenario and '.'}{scenario}.engine.{cell.engine}"
     day = datetime.now().astimezone().isoformat(timespec="seconds")
     lines = [
-        f"# By pytest-mlperf {version('pytest-mlperf')} tune grid",
+        f"# By pytest-mlperf {version('pytest-mlperf')} {how[0]}",
         f"# on {system.name}, {day}:",
-        f"# the best of {len(grid.points)} combinations in runs of {best.seconds:g} s,",
-        f"# {best.figure}; others used {best.others_share:.0%} of the CPUs.",
-        f"# Grid sha256 {grid.digest}",
-        f"# Engine build {best.build}",
+        *(f"# {line}" for line in how[1:]),
         "",
         "[match]",
         f"arch = {json.dumps(system.arch)}",
         f"cpu = {json.dumps(_escape(system.cpu_model))}",
         f"gpu_count = {len(system.gpus)}",
         "",
-        f"[tuning.{model}.{cell.scenario.slug}.engine.{cell.engine}]",
+        f"[{table}]",
     ]
     lines += [
         f"{name} = {json.dumps(text) if name in TEXTS else text}"

@@ -74,6 +74,7 @@ def test_onnxruntime_in_fp32_reproduces_the_reference(embedded: SquadWorkload) -
     scores = embedded.score(predictions)
 
     assert scores == pytest.approx(embedded.reference, abs=0.3)
+    assert embedded.score_each(predictions).mean() == pytest.approx(scores["F1"])
 
 
 def make_graph(

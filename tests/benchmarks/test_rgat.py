@@ -15,6 +15,7 @@ import pytest
 from pytest_mlperf.api.benchmark import Benchmark
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.workload import ScoresEach
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks import rgat
 from pytest_mlperf.benchmarks.graph import igbh
@@ -95,6 +96,8 @@ def test_answers_are_int64_and_wrong_ones_are_errors(embedded: NodeWorkload) -> 
     assert embedded.respond([scores], [0, 1]).rows.tolist() == [[3], [7]]
     assert embedded.score(right)["acc"] == 100.0
     assert embedded.score({0: right[0]})["acc"] == pytest.approx(100 / 1437)
+    assert isinstance(embedded, ScoresEach)
+    assert embedded.score_each({1: right[1]}).tolist() == [0.0, 100.0, *[0.0] * 1435]
     assert (
         embedded.accuracy_text({"acc": 50.0})
         == "accuracy=50.000%, good=718, total=1437"

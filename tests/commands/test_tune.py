@@ -28,8 +28,9 @@ def hasty_search(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tune(tmp_path: Path, *words: str) -> int:
+    engine = () if "--mlperf-engine" in words else ("--mlperf-engine", "null")
     return main([
-        "tune", *words, "--mlperf-engine", "null",
+        "tune", *words, *engine,
         "--mlperf-cache", str(tmp_path / "cache"), "--mlperf-duration", "1",
         "--mlperf-reports", str(tmp_path / "reports"),
     ])  # fmt: skip
@@ -157,3 +158,43 @@ def test_peak_and_sweep_take_turns(
     file.write_text(file.read_text().replace("server", "offline"))
     assert tune(tmp_path, "server", str(file)) == 2
     assert "has no load to search: tune grid is for it" in capsys.readouterr().err
+
+
+def test_precisions_are_compared_question_by_question(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One engine whose int8 loses answers and whose fp16 loses none."""
+    engine = ("--mlperf-engine", "tests.support.precisions:FEW_WRONG")
+    cell = ("precision", "rgat-offline", *engine)
+    written = tmp_path / "mine.toml"
+
+    code = tune(tmp_path, *cell, "--precisions", "int8,fp16", "--write", str(written))
+
+    shown = capsys.readouterr().out
+    assert code == 0, shown
+    lines = {line.split(":")[0].strip(): line for line in shown.splitlines()}
+    assert "72 worse" in lines["int8"]
+    assert "does not keep 99.0%" in lines["int8"]
+    assert "0 answers better, 0 worse; keeps 99.0%" in lines["fp16"]
+    system = load_system_file(written)
+    tuning = system.tuning.lookup("rgat", "", Scenario.OFFLINE, "few_wrong")
+    assert tuning["precision"] == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--precisions", "fp32"), "should name what is compared with fp32"),
+        (("--precisions", "fp17"), "fp17"),
+        (("--precisions", "int8", "--mlperf-precision", "int8"), "is what is compared"),
+    ],
+)
+def test_precisions_that_cannot_be_compared(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    why: str,
+) -> None:
+    """Exit code 2 and one sentence, before anything runs."""
+    assert tune(tmp_path, "precision", "bert-99-offline", *words) == 2
+    assert why in capsys.readouterr().err

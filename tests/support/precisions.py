@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
 
+import numpy as np
+
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import content_hash
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.benchmarks.graph.workload import NodeWorkload
 from tests.support import doubles
 
 
@@ -36,3 +41,35 @@ class TwoSpeeds(doubles.Double):
 SLOW_INT8 = TwoSpeeds(doubles.echo, seconds={"int8": 0.03, "fp32": 0.003})
 FAST_INT8 = TwoSpeeds(doubles.echo, seconds={"int8": 0.003, "fp32": 0.03})
 ON_GPU = TwoSpeeds(doubles.echo, seconds={"int8": 0.03, "fp32": 0.003}, on_gpu=True)
+
+
+@dataclass(frozen=True, slots=True)
+class KnowsNodes(doubles.Double):
+    """Classifies rgat's nodes by heart; of every so many, one is wrong."""
+
+    wrong: Mapping[str, int] = field(default_factory=dict)
+    """Precision -> one node in so many."""
+
+    def open(self, build: Build, threads: int) -> doubles.Stream:  # noqa: ARG002
+        workload = build.request.workload
+        assert isinstance(workload, NodeWorkload)
+        nodes = range(workload.dataset.total)
+        features = workload.dataset.gather(nodes)["features"][: len(nodes)]
+        keys = [row.tobytes() for row in features]
+        classes = dict(zip(keys, workload.labels.tolist(), strict=True))
+        every = self.wrong[build.request.precision]
+        for number, key in enumerate(classes):
+            if number % every == 0:
+                classes[key] = (classes[key] + 1) % workload.classes
+
+        def classify(batch: Batch, size: int, ids: object) -> list[Array]:  # noqa: ARG001
+            rows = [classes[row.tobytes()] for row in batch["features"][:size]]
+            return [np.eye(workload.classes, dtype=np.float32)[rows]]
+
+        return doubles.Stream(classify)
+
+
+FEW_WRONG = KnowsNodes(
+    doubles.echo, precisions=("fp32", "fp16", "int8"), batches=(512,),
+    wrong={"fp32": 20, "fp16": 20, "int8": 10},
+)  # fmt: skip

@@ -95,7 +95,14 @@ class NodeWorkload:
 
         Raises ``ValueError`` for an unknown sample or an answer that is not one int64.
         """
-        right = 0
+        return {"acc": float(self.score_each(answers).mean())}
+
+    def score_each(self, answers: Mapping[int, bytes]) -> NDArray[np.float64]:
+        """Return 100 for each node whose class was found, 0 for the others.
+
+        Raises ``ValueError`` as ``score`` does.
+        """
+        scores = np.zeros(len(self.labels))
         for index, answer in answers.items():
             if len(answer) != 8 or not 0 <= index < len(self.labels):
                 raise ValueError(
@@ -105,8 +112,8 @@ class NodeWorkload:
                     " accuracy mode again."
                 )
             found = int.from_bytes(answer, "little", signed=True)
-            right += found == int(self.labels[index])
-        return {"acc": 100.0 * right / len(self.labels)}
+            scores[index] = 100.0 * (found == int(self.labels[index]))
+        return scores
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
         """Return the line as accuracy_igbh.py writes it."""

@@ -216,11 +216,20 @@ class ImageNetWorkload:
 
         Raises ``ValueError`` for an unknown sample or an answer that is not one int32.
         """
-        return {"acc": 100.0 * self._count_right(answers) / len(self.labels)}
+        return {"acc": 100.0 * len(self._find_right(answers)) / len(self.labels)}
 
-    def _count_right(self, answers: Mapping[int, bytes]) -> int:
+    def score_each(self, answers: Mapping[int, bytes]) -> NDArray[np.float64]:
+        """Return 100 for each picture whose class was found, 0 for the others.
+
+        Raises ``ValueError`` as ``score`` does.
+        """
+        scores = np.zeros(len(self.labels))
+        scores[self._find_right(answers)] = 100.0
+        return scores
+
+    def _find_right(self, answers: Mapping[int, bytes]) -> list[int]:
         labels: list[int] = self.labels.tolist()
-        right = 0
+        right = []
         for index, answer in answers.items():
             if not 0 <= index < len(self.labels):
                 raise ValueError(
@@ -232,7 +241,8 @@ class ImageNetWorkload:
                     f"the answer for sample {index} has {len(answer)} bytes, but "
                     f"should have 4 (one int32); the log is of another benchmark"
                 )
-            right += int.from_bytes(answer, "little", signed=True) == labels[index]
+            if int.from_bytes(answer, "little", signed=True) == labels[index]:
+                right.append(index)
         return right
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:

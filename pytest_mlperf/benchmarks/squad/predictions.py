@@ -155,6 +155,11 @@ def compute_f1(prediction: str, answer: str) -> float:
     return 2 * same / (len(words) + len(expected)) if same else 0.0
 
 
+def best_f1(prediction: str, accepted: Sequence[str]) -> float:
+    """Return the F1 of an answer against the accepted one that it is closest to."""
+    return max(compute_f1(prediction, text) for text in accepted)
+
+
 def evaluate(
     questions: Sequence[Question], answers: Mapping[int, str]
 ) -> dict[str, float]:
@@ -163,8 +168,6 @@ def evaluate(
         any(is_exact_match(a, t) for t in questions[i].answers)
         for i, a in answers.items()
     )
-    total = sum(
-        max(compute_f1(a, t) for t in questions[i].answers) for i, a in answers.items()
-    )
+    total = sum(best_f1(a, questions[i].answers) for i, a in answers.items())
     count = len(questions)
     return {"F1": 100.0 * total / count, "exact_match": 100.0 * em / count}

@@ -131,6 +131,18 @@ class SquadWorkload:
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
         """Return F1 and exact_match from windows' bytes: float32 [token, 2] each."""
+        texts = self._predict(answers)
+        return predictions.evaluate(self.features.questions, texts)
+
+    def score_each(self, answers: Mapping[int, bytes]) -> NDArray[np.float64]:
+        """Return the F1 of each question in percent, from windows' bytes."""
+        scores = np.zeros(len(self.features.questions))
+        for index, text in self._predict(answers).items():
+            accepted = self.features.questions[index].answers
+            scores[index] = 100.0 * predictions.best_f1(text, accepted)
+        return scores
+
+    def _predict(self, answers: Mapping[int, bytes]) -> dict[int, str]:
         logits = {}
         for index, raw in answers.items():
             if len(raw) % 8 or not raw or not 0 <= index < self.dataset.total:
@@ -141,8 +153,7 @@ class SquadWorkload:
                     " [mlperf_log_accuracy.json]. Run the accuracy mode again."
                 )
             logits[index] = np.frombuffer(raw, "<f4").reshape(-1, 2)
-        texts = predictions.predict(self.features, logits)
-        return predictions.evaluate(self.features.questions, texts)
+        return predictions.predict(self.features, logits)
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
         """Return the line as evaluate_v1.1.py prints it: exact match first."""

@@ -288,8 +288,17 @@ def tell_written(
 
     if not arguments.write:
         return
-    system = measuring.session.system
-    left_out = write_system_file(arguments.write, system, grid, best, cell)
+    how = (
+        "tune grid",
+        f"the best of {len(grid.points)} combinations in runs of {best.seconds:g} s,",
+        f"{best.figure}; others used {best.others_share:.0%} of the CPUs.",
+        f"Grid sha256 {grid.digest}",
+        f"Engine build {best.build}",
+    )
+    left_out = write_system_file(
+        arguments.write, measuring.session.system, cell, how,
+        tuple({**grid.options, **dict(best.point)}.items()), cell.scenario.slug,
+    )  # fmt: skip
     measuring.tell(f"written: {arguments.write}; see it used with --mlperf-system")
     for name in left_out:
         measuring.tell(f"  {name} is no key of a system file's [tuning]: give it")

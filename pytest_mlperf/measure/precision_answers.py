@@ -1,0 +1,77 @@
+"""A cell's questions answered in one precision, and the score of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_mlperf.api.workload import ScoresEach
+from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.logs.log import read_accuracy
+from pytest_mlperf.core.types import Mode
+from pytest_mlperf.measure.folders import logs_folder
+from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.placement import Placement
+from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.run import run_task
+from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.runner.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionAnswers:
+    """What an engine of one precision scored on every question."""
+
+    title: str
+    """Model and data, in words."""
+    precision: str
+    """As it was built, which is not always as it was asked for."""
+    scores: NDArray[np.float64]
+    """[question], percent."""
+
+
+@dataclass(slots=True)
+class PrecisionRuns:
+    """Accuracy runs of one cell, whose workload is opened once."""
+
+    session: MeasureSession
+    runner: Runner
+    placement: Placement
+    cell: Cell
+    _workload: Workload | None = None
+
+    def answer(self, options: Options) -> PrecisionAnswers:
+        """Run the cell's accuracy mode with these options and score each question.
+
+        Raises ``RunRefused`` where the benchmark's metric is no mean over its questions
+        (mAP, FID …), and what ``run_cell`` raises.
+        """
+        session = replace(self.session, options=options)
+        kind = f"accuracy-{options.precision}"
+        folder = logs_folder(session.reports, self.cell, kind)
+        task = plan_task(session, self.placement, self.cell, Mode.ACCURACY, folder)
+        workload = self._open(task)
+        task = replace(task, folder=make_folder(folder), time_limit_s=None)
+        verdict = run_task(session, self.runner, self.placement, task)
+        scores = workload.score_each(read_accuracy(task.folder))
+        return PrecisionAnswers(workload.title, verdict.run.precision, scores)
+
+    def _open(self, task: Task) -> Any:
+        if self._workload is None:
+            benchmark = task.benchmark.load()
+            self._workload = benchmark.open_workload(task.workload, task.scratch)
+        if not isinstance(self._workload, ScoresEach):
+            raise RunRefused(
+                f"{task.cell.benchmark}'s accuracy is no mean over its questions, so "
+                "that two precisions cannot be compared question by question; judge "
+                "each by its accuracy item"
+            )
+        return self._workload
