@@ -11,6 +11,12 @@ class RunRefused(Exception):
     """A run that cannot be started as asked; the text says why and what to change."""
 
 
+class WrongFiles(Exception):
+    """A benchmark's files are not what they should be; the text is the benchmark's:
+    which file, what was found and what to do.
+    """
+
+
 def describe_full_disk(error: BaseException) -> str:
     """Return what to do about an error of a full disk or quota; empty for any other."""
     if not isinstance(error, OSError) or error.errno not in FULL:

@@ -24,6 +24,7 @@ from pytest_mlperf.core.error_text import describe_error
 from pytest_mlperf.core.error_text import format_traceback
 from pytest_mlperf.core.error_text import read_text
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.errors import WrongFiles
 from pytest_mlperf.core.errors import describe_full_disk
 from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.machine.message_pipe import MessagePipe
@@ -45,7 +46,7 @@ FAILED = 70
 """Exit status after a ``RunError`` was sent."""
 
 
-HARMLESS = (BuildFailed, RunRefused)
+HARMLESS = (BuildFailed, RunRefused, WrongFiles)
 """Errors whose text says it all; LoadGen has not started, so the child lives on."""
 
 

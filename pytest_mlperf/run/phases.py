@@ -6,6 +6,7 @@ A backend is an engine, a group of devices, or a service.
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Callable
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,6 +21,8 @@ from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.core.error_text import read_text
+from pytest_mlperf.core.errors import WrongFiles
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import plan_settings
@@ -155,9 +158,14 @@ def obey(command: Command, backend: Backend[T], channel: Channel) -> RunnerReply
 
 
 def open_workload(task: Task, backend: Backend[T], channel: Channel) -> Workload:
-    """Open the workload. Raises ``RequirementMissing``."""
+    """Open the workload. Raises ``RequirementMissing`` and ``WrongFiles``."""
     channel.enter("open")
-    workload = backend.open(task)
+    try:
+        workload = backend.open(task)
+    except ValueError as error:
+        # In the runner's log, for the author of a benchmark, whose mistake it may be.
+        traceback.print_exception(error)
+        raise WrongFiles(read_text(error)) from error
     if task.mode is Mode.ACCURACY and workload.kind == "generated":
         raise RequirementMissing(
             f"{workload.title}: it has no accuracy; run it without accuracy "

@@ -18,6 +18,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.runner import watchdog
 from pytest_mlperf.runner.messages import DeviceStatus
 from pytest_mlperf.runner.messages import Heartbeat
+from pytest_mlperf.runner.messages import OpenTask
 from pytest_mlperf.runner.messages import TunedTask
 from pytest_mlperf.runner.messages import TuneTask
 from pytest_mlperf.runner.runner import PARTIAL
@@ -285,11 +286,17 @@ def test_heartbeats_tell_every_phase_in_order(
 def test_a_child_lives_from_the_first_job_to_close(
     runner: Runner, tmp_path: Path
 ) -> None:
-    """No process before, one for all jobs, none and no folder afterwards."""
+    """No process before, one for all jobs, none and no folder afterwards.
+
+    Wrong files are told in the benchmark's words alone, and do not end it.
+    """
     pids = [runner.pid]
+    damaged = doubles.make_task(tmp_path, benchmark="DAMAGED")
+    with pytest.raises(RunFailed) as caught:
+        runner.obey(OpenTask(damaged))
     for _ in range(2):
-        runner.run(doubles.make_task(tmp_path, mode=Mode.ACCURACY))
         pids.append(runner.pid)
+        runner.run(doubles.make_task(tmp_path, mode=Mode.ACCURACY))
     child, scratch = runner.pid, runner._scratch
     assert child is not None
     assert scratch is not None
@@ -299,6 +306,10 @@ def test_a_child_lives_from_the_first_job_to_close(
     pids.append(runner.pid)
 
     assert pids == [None, child, child, None]
+    assert caught.value.cause == (
+        "the run failed in phase open: numbers.npz is cut off; download it again"
+    )
+    assert not caught.value.stacks
     assert lived
     assert not doubles.alive(child)
     assert not scratch.path.exists()

@@ -379,6 +379,7 @@ class EchoBenchmark:
     takes: frozenset[str] = frozenset({"tensors"})
     rules: tuple[Rule, ...] = ()
     missing: str | None = None
+    wrong: str | None = None
 
     def precision(self, target: str) -> str:  # noqa: ARG002
         return "fp32"
@@ -386,6 +387,8 @@ class EchoBenchmark:
     def open_workload(self, kind: str, scratch: Path | None) -> Echo:  # noqa: ARG002
         if self.missing:
             raise RequirementMissing(self.missing)
+        if self.wrong:
+            raise ValueError(self.wrong)
         return Echo(self.make(), kind)
 
 
@@ -415,6 +418,7 @@ NUMBERS = EchoBenchmark()
 UNREADABLE = EchoBenchmark(partial(_as, Unreadable))
 WORN_OUT = EchoBenchmark(partial(_as, WornOut))
 NOT_HERE = EchoBenchmark(missing="numbers.npz not found; download it from the shop")
+DAMAGED = EchoBenchmark(wrong="numbers.npz is cut off; download it again")
 
 
 def spec(name: str) -> str:

@@ -88,7 +88,13 @@ def read_graph(folder: Path) -> HeteroGraph:
         for source, name, target in list_relations()
     )  # fmt: skip
     graph = HeteroGraph(features, relations)
-    check_graph(graph)
+    try:
+        check_graph(graph)
+    except ValueError as error:
+        raise ValueError(
+            f"{folder / READY}: {error}: remove the relation's files there and run"
+            " pytest-mlperf data preprocess rgat"
+        ) from error
     return graph
 
 
@@ -126,6 +132,21 @@ def read_checkpoint(path: Path, layers: int = len(FANOUTS)) -> RgatWeights:
             f"{path} is not the reference's checkpoint ({type(error).__name__}:"
             f" {error}); it should hold 'model_state_dict' of an R-GAT with"
             f" {layers} layers. Download rgat-model again."
+        ) from error
+
+
+def read_nodes(path: Path) -> Array:
+    """Return the nodes of a PyTorch file, int64. Raises ``ValueError`` for another."""
+    import torch
+
+    try:
+        nodes = torch.load(path, map_location="cpu", weights_only=True).numpy()
+        return np.asarray(nodes, np.int64).reshape(-1)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is not the list of validation nodes ({type(error).__name__}); it"
+            " should be the tensor that the reference's split_seeds.py writes. Run"
+            " that again."
         ) from error
 
 
@@ -199,10 +220,7 @@ class IgbhPreprocessing:
         if item == "model":
             write_rgat(folder / READY / GRAPH, read_checkpoint(model))
         elif item == "nodes":
-            import torch
-
-            nodes = torch.load(folder / "val_idx.pt", weights_only=True).numpy()
-            save_array(folder / READY / NODES, np.asarray(nodes, np.int64))
+            save_array(folder / READY / NODES, read_nodes(folder / "val_idx.pt"))
         else:
             starts, sources = order_edges(folder, item)
             save_array(folder / READY / f"{item}.starts.npy", starts)

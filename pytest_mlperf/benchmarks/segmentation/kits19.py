@@ -97,7 +97,10 @@ def _read_case(
         image = _read_npy(path, hashes)
         labels = _read_npy(path.with_suffix(".labels.npy"), hashes)
     case = LabeledVolume(name, image, labels.reshape(labels.shape[-3:]))
-    check_volume(case, SIDE, CLASSES)
+    try:
+        check_volume(case, SIDE, CLASSES)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return case
 
 
