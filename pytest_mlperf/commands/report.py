@@ -77,7 +77,8 @@ def read_report_input(paths: Sequence[Path]) -> ReportInput:
     Raises ``ValueError`` for a results.jsonl that cannot be read.
     """
     if len(paths) == 1 and (session := find_session(paths[0])):
-        return describe_session(read_results(session, allow_partial=True))
+        results = read_results(session, allow_partial=True)
+        return describe_session(results, session.parent)
     verdicts = list(judge_runs(find_all(paths), Overrides()))
     records = [
         Record(v.folder, "passed" if CODES[v.outcome] == 0 else "failed", {}, v)

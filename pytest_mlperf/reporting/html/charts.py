@@ -6,10 +6,10 @@ Colors and fonts are set by the page, which knows whether it is light or dark.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
+from typing import TypeVar
 
 from pytest_mlperf.core.facts import CONTENDED
 from pytest_mlperf.core.verdict import Metric
@@ -17,68 +17,17 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.html.run_files import RunFiles
 
 Spec = dict[str, Any]
-OUTCOMES = ["VALID", "INVALID", "ERROR"]
-OUTCOME_COLORS = ["#2e7d32", "#c62828", "#8e24aa"]
-"""Read on light and on dark; the outcome also stands in words beside each bar."""
+R = TypeVar("R", bound=Mapping[str, Any])
+MOST_POINTS = 60
+"""Of a line over time: of a longer run one sample stands for several, which keeps a
+page of 100 runs of ten minutes below 2 MB."""
+RUN = "run"
+"""The phase of a sample that was taken while LoadGen ran."""
 DEVICE_SERIES = (
     ("power_w", "power (W)"),
     ("sm_mhz", "SM clock (MHz)"),
     ("temperature_c", "temperature (°C)"),
 )
-
-
-def chart_limits(verdicts: Iterable[tuple[str, Verdict]]) -> Spec | None:
-    """Return every bounded run's share of its latency limit; None without any.
-
-    ``verdicts``: the label of a bar and its verdict.
-    """
-    rows = []
-    for label, verdict in verdicts:
-        pairs = [("", verdict.at_percentile, verdict.limit)]
-        pairs += [(" TPOT", verdict.tpot, verdict.tpot_limit)]
-        for suffix, found, bound in pairs:
-            if found and bound and found.unit == bound.unit and bound.value:
-                share = found.value / bound.value
-                rows.append(
-                    {
-                        "run": label + suffix, "share": share,
-                        "outcome": verdict.outcome,
-                        "text": f"{found.value:.4g} of {bound.value:.4g} {bound.unit}",
-                    }
-                )  # fmt: skip
-    if not rows:
-        return None
-    color = {
-        "field": "outcome", "type": "nominal", "title": "verdict",
-        "scale": {"domain": OUTCOMES, "range": OUTCOME_COLORS},
-        "legend": {"orient": "bottom"},
-    }  # fmt: skip
-    y = {"field": "run", "type": "nominal", "sort": None, "title": None}
-    return {
-        "description": "Latency at the bounded percentile, in shares of its limit",
-        "width": "container", "height": {"step": 22}, "data": {"values": rows},
-        "encoding": {"y": y},
-        "layer": [
-            {
-                "mark": {"type": "bar", "tooltip": True},
-                "encoding": {
-                    "x": {
-                        "field": "share", "type": "quantitative",
-                        "axis": {"format": "%"}, "title": "of the latency limit",
-                    },
-                    "color": color,
-                },
-            },
-            {
-                "mark": {"type": "text", "align": "left", "dx": 4},
-                "encoding": {
-                    "x": {"field": "share", "type": "quantitative"},
-                    "text": {"field": "text"},
-                },
-            },
-            {**_rule("x", 1.0), "encoding": {"x": {"datum": 1.0}, "y": None}},
-        ],
-    }  # fmt: skip
 
 
 def chart_latencies(files: RunFiles, verdict: Verdict) -> list[Spec]:
@@ -92,12 +41,23 @@ def chart_latencies(files: RunFiles, verdict: Verdict) -> list[Spec]:
             {"percentile": f"p{float(share):g}", "ms": value}
             for share, value in found.items()
         ]
-        specs.append(_latency_spec(name, rows, bound))
+        estimate = verdict.metric if name in _list_estimates(verdict) else None
+        specs.append(_latency_spec(name, rows, bound, estimate))
     return specs
 
 
+def _list_estimates(verdict: Verdict) -> tuple[str, ...]:
+    """Return the latencies that the result of a run is an estimate of."""
+    is_latency = verdict.metric is not None and verdict.metric.unit == "ms"
+    several = "latency per query" if verdict.scenario == "MultiStream" else "latency"
+    return (several,) if is_latency else ()
+
+
 def _latency_spec(
-    name: str, rows: Sequence[Mapping[str, Any]], bound: Metric | None
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    bound: Metric | None,
+    estimate: Metric | None,
 ) -> Spec:
     encoding = {
         "x": {"field": "percentile", "type": "ordinal", "sort": None,
@@ -110,10 +70,13 @@ def _latency_spec(
     ]
     title = f"{name} by percentile"
     if bound and bound.unit == "ms":
-        layers.append(_rule("y", bound.value))
+        layers.append(draw_rule("y", bound.value))
         title += f"; the dashed line is the limit of {bound.value:g} ms"
+    if estimate:
+        layers.append(draw_rule("y", estimate.value, "#888"))
+        title += f"; the gray line is the result, {estimate.value:.4g} ms"
     return {
-        "description": title, "title": title, "width": "container", "height": 180,
+        "description": title, "title": title, "width": "container", "height": 160,
         "data": {"values": list(rows)}, "layer": layers,
     }  # fmt: skip
 
@@ -137,7 +100,7 @@ def chart_trials(files: RunFiles, verdict: Verdict) -> list[Spec]:
     x = {"field": "qps", "type": "quantitative", "title": "queries/s",
          "scale": {"zero": False}}  # fmt: skip
     y = {"field": "share", "type": "quantitative", "title": "of the limit",
-         "axis": {"format": "%"}}  # fmt: skip
+         "axis": {"format": ",.0%"}}  # fmt: skip
     legend = {"orient": "bottom", "title": None}
     kind = {"field": "what", "type": "nominal", "legend": legend}
     mark = {"type": "point", "filled": True, "size": 70, "tooltip": True}
@@ -146,40 +109,49 @@ def chart_trials(files: RunFiles, verdict: Verdict) -> list[Spec]:
         {
             "description": title, "title": title, "width": "container", "height": 160,
             "data": {"values": rows},
-            "layer": [{"mark": mark, "encoding": encoding}, _rule("y", 1.0)],
+            "layer": [{"mark": mark, "encoding": encoding}, draw_rule("y", 1.0)],
         }
     ]  # fmt: skip
 
 
 def chart_other_load(files: RunFiles) -> list[Spec]:
     """Return what other programs used of the run's CPUs, red above a tenth."""
-    rows = [
-        {"at": one["at_s"], "share": one["others_share"]}
-        for one in files.cpu_samples
-        if isinstance(one.get("others_share"), int | float)
-    ]
+    rows, since = [], 0.0
+    for one in files.cpu_samples:
+        if isinstance(one.get("others_share"), int | float):
+            rows.append(
+                {"from": since, "at": one["at_s"], "share": one["others_share"]}
+            )
+        since = one["at_s"]
     if not rows:
         return []
-    title = "other programs' share of the run's CPUs; red above a tenth"
+    blocks = split_rows(rows)
+    busiest = [max(one["share"] for one in block) for block in blocks]
+    rows = [
+        {"from": block[0]["from"], "at": block[-1]["at"], "share": share}
+        for block, share in zip(blocks, busiest, strict=True)
+    ]
+    title = "other programs' share of the run's CPUs, red above a tenth"
     color = {
         "condition": {"test": f"datum.share > {CONTENDED}", "value": "#c62828"},
         "value": "#5b8def",
     }
-    x = {"field": "at", "type": "quantitative", "title": "seconds of the run"}
+    x = {"field": "from", "type": "quantitative", "title": "seconds of the run"}
     y = {
         "field": "share", "type": "quantitative", "title": "other load",
         "axis": {"format": "%"},
     }  # fmt: skip
+    ends = {"x2": {"field": "at"}, "y2": {"datum": 0}}
     return [
         {
             "description": title, "title": title, "width": "container", "height": 120,
             "data": {"values": rows},
             "layer": [
                 {
-                    "mark": {"type": "bar", "width": {"band": 0.8}, "tooltip": True},
-                    "encoding": {"x": x, "y": y, "color": color},
+                    "mark": {"type": "rect", "tooltip": True},
+                    "encoding": {"x": x, "y": y, "color": color, **ends},
                 },
-                _rule("y", CONTENDED),
+                draw_rule("y", CONTENDED, "#888"),
             ],
         }
     ]  # fmt: skip
@@ -191,6 +163,7 @@ def chart_meter(files: RunFiles) -> list[Spec]:
     if not rows:
         return []
     mean = statistics.fmean(row["watts"] for row in rows)
+    rows = [block[0] for block in split_rows(rows)]
     title = "power (W)"
     encoding = {
         "x": {"field": "at_s", "type": "quantitative", "title": "seconds"},
@@ -204,7 +177,7 @@ def chart_meter(files: RunFiles) -> list[Spec]:
             "data": {"values": rows},
             "layer": [
                 {"mark": {"type": "line", "tooltip": True}, "encoding": encoding},
-                _rule("y", mean),
+                draw_rule("y", mean),
             ],
         }
     ]  # fmt: skip
@@ -212,47 +185,77 @@ def chart_meter(files: RunFiles) -> list[Spec]:
 
 def chart_device(files: RunFiles) -> list[Spec]:
     """Return power, clock and temperature over the run, throttled seconds marked."""
+    times = [one["at_s"] for one in files.device_samples if one.get("phase") == RUN]
+    shade = {"from": min(times), "to": max(times)} if times else {}
+    devices = dict.fromkeys(one.get("device", 0) for one in files.device_samples)
     specs = []
     for key, title in DEVICE_SERIES:
-        rows = [
-            {
-                "at": sample["at_s"], "value": sample[key],
-                "device": str(sample.get("device", 0)),
-                "throttled": ", ".join(sample.get("held_back") or []),
-            }
-            for sample in files.device_samples
-            if sample.get(key) is not None
-        ]  # fmt: skip
+        rows: list[Mapping[str, Any]] = []
+        for device in devices:
+            mine = [
+                {
+                    "at": one["at_s"], "value": one[key],
+                    **({"device": str(device)} if len(devices) > 1 else {}),
+                    **({"throttled": ", ".join(why)} if (why := one.get("held_back"))
+                       else {}),
+                }
+                for one in files.device_samples
+                if one.get("device", 0) == device and one.get(key) is not None
+            ]  # fmt: skip
+            rows += [max(block, key=lambda row: "throttled" in row)
+                     for block in split_rows(mine)]  # fmt: skip
         if rows:
-            specs.append(_device_spec(title, rows))
+            specs.append(_device_spec(title, rows, shade))
     return specs
 
 
-def _device_spec(title: str, rows: Sequence[Mapping[str, Any]]) -> Spec:
-    x = {"field": "at", "type": "quantitative", "title": "seconds"}
+def split_rows(rows: Sequence[R]) -> list[Sequence[R]]:
+    """Return the rows in blocks that follow each other, at most ``MOST_POINTS``."""
+    step = max(1, -(-len(rows) // MOST_POINTS))
+    return [rows[start : start + step] for start in range(0, len(rows), step)]
+
+
+def _device_spec(
+    title: str, rows: Sequence[Mapping[str, Any]], shade: Mapping[str, float]
+) -> Spec:
+    x = {"field": "at", "type": "quantitative", "title": "seconds of the item"}
     y = {"field": "value", "type": "quantitative", "title": title,
          "scale": {"zero": False}}  # fmt: skip
-    several = len({row["device"] for row in rows}) > 1
-    legend = {"title": "device"} if several else None
-    color = {"field": "device", "type": "nominal", "legend": legend}
+    color = {"field": "device", "type": "nominal", "title": "device"}
+    told = title
+    if any("throttled" in row for row in rows):
+        told += "; points are throttled seconds"
+    if shade:
+        told += "; shaded: while LoadGen ran"
     return {
-        "description": f"{title} over the run", "width": "container", "height": 120,
-        "title": f"{title} over the run; points are throttled seconds",
-        "data": {"values": list(rows)}, "encoding": {"x": x, "y": y},
+        "description": told, "title": told, "width": "container", "height": 120,
         "layer": [
-            {"mark": {"type": "line", "tooltip": True}, "encoding": {"color": color}},
             {
-                "mark": {"type": "point", "filled": True, "color": "#c62828",
-                         "tooltip": {"content": "data"}},
-                "transform": [{"filter": "datum.throttled != ''"}],
+                "data": {"values": [shade] if shade else []},
+                "mark": {"type": "rect", "color": "#888", "opacity": 0.2},
+                "encoding": {"x": {**x, "field": "from"}, "x2": {"field": "to"}},
+            },
+            {
+                "data": {"values": list(rows)}, "encoding": {"x": x, "y": y},
+                "layer": [
+                    {
+                        "mark": {"type": "line", "tooltip": True},
+                        "encoding": {"color": color} if "device" in rows[0] else {},
+                    },
+                    {
+                        "mark": {"type": "point", "filled": True, "color": "#e53935",
+                                 "opacity": 1, "tooltip": {"content": "data"}},
+                        "transform": [{"filter": "datum.throttled"}],
+                    },
+                ],
             },
         ],
     }  # fmt: skip
 
 
-def _rule(axis: str, value: float) -> Spec:
+def draw_rule(axis: str, value: float, color: str = "#c62828") -> Spec:
     """Return a dashed line at a value."""
     return {
-        "mark": {"type": "rule", "strokeDash": [6, 4], "color": "#c62828"},
+        "mark": {"type": "rule", "strokeDash": [6, 4], "color": color},
         "encoding": {axis: {"datum": value, "type": "quantitative"}},
     }

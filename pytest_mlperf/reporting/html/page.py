@@ -17,7 +17,9 @@ from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.html import charts
+from pytest_mlperf.reporting.html import overview
 from pytest_mlperf.reporting.html import query_charts
+from pytest_mlperf.reporting.html.numbers import format_number
 from pytest_mlperf.reporting.html.run_files import read_run_files
 from pytest_mlperf.reporting.html.vega import pack_vega
 from pytest_mlperf.reporting.table import LEGEND
@@ -41,6 +43,17 @@ class ReportInput:
     records: Sequence[Record]
     notes: Sequence[str] = field(default_factory=tuple)
     """What a reader must know first: a session that is partial."""
+    folder: Path | None = None
+    """Of the session: its logs are found there after it was copied elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot and the line above it, which the page wraps and a plot would cut."""
+
+    title: str
+    spec: str
+    """Vega-Lite's, as JSON that is safe inside a script element."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +62,12 @@ class RunSection:
 
     anchor: str
     row: Row
+    machine: str
+    """Submitter and system, where the log's place or a session tells them."""
     verdict: Verdict
     checks: Sequence[Check]
     """Failed ones first."""
-    plots: Sequence[str]
-    """Vega-Lite specifications as JSON that is safe inside a script element."""
+    plots: Sequence[Plot]
     reason: str
     is_open: bool
     """Whether the page shows it at once: what failed, as long as that is little."""
@@ -72,18 +86,21 @@ def render_report(report: ReportInput) -> str:
 
     The folders of the runs are read for their plots.
     """
-    sections = [*_make_sections(report.records)]
-    overview = charts.chart_limits((_label(s.row), s.verdict) for s in sections)
+    sections = [*_make_sections(report)]
     outcomes = [section.verdict.outcome for section in sections]
+    several = len({section.machine for section in sections} - {""}) > 1
+    named = [(_label(section, several), section.verdict) for section in sections]
+    overviews = (overview.chart_limits(named), overview.chart_gates(named))
     page: str = _load_template().render(
         report=report,
         sections=sections,
-        counts={name: outcomes.count(name) for name in charts.OUTCOMES},
+        counts={name: outcomes.count(name) for name in overview.OUTCOMES},
+        columns=_list_columns(sections, several),
         others=[r for r in report.records if r.verdict_to_show() is None],
         disturbed=[s for s in sections if s.verdict.run.is_disturbed],
         other_load=OTHERS,
         legend=_list_legend(sections),
-        overview=_embed(overview) if overview else "",
+        overviews=[_embed(spec) for spec in overviews if spec],
         vega=pack_vega(),
     )
     return page
@@ -104,29 +121,21 @@ def _load_template() -> Any:
     return environment.get_template("report.html.jinja")
 
 
-def format_number(value: float | None) -> str:
-    """Return a number as people read it: five digits at most, thousands apart."""
-    if value is None:
-        return ""
-    size = abs(value)
-    digits = next((n for n in range(4) if size * 10**n >= 1000), 4)
-    text = f"{value:,.{digits}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _make_sections(records: Sequence[Record]) -> Sequence[RunSection]:
-    shown = [(v, r) for r in records if (v := r.verdict_to_show()) is not None]
+def _make_sections(report: ReportInput) -> Sequence[RunSection]:
+    shown = [(v, r) for r in report.records if (v := r.verdict_to_show()) is not None]
     shown.sort(key=lambda pair: place_verdict(pair[0]))
     several = len({verdict.engine for verdict, _ in shown}) > 1
     failed = [place for place, (verdict, _) in enumerate(shown) if not verdict.valid]
+    machines = _name_machines([verdict for verdict, _ in shown])
     opened = range(len(shown)) if len(shown) == 1 else failed[:MOST_OPEN]
     return [
         RunSection(
             anchor=f"run-{place + 1}",
             row=make_row(verdict, name_engine=several),
+            machine=machines[place],
             verdict=verdict,
             checks=sorted(verdict.checks, key=lambda check: _ORDER.index(check.status)),
-            plots=[_embed(spec) for spec in _list_plots(verdict)],
+            plots=[_embed(spec) for spec in _list_plots(verdict, report.folder)],
             reason=record.reason if verdict.outcome == "ERROR" else "",
             is_open=place in opened,
         )
@@ -134,10 +143,10 @@ def _make_sections(records: Sequence[Record]) -> Sequence[RunSection]:
     ]
 
 
-def _list_plots(verdict: Verdict) -> list[charts.Spec]:
+def _list_plots(verdict: Verdict, session: Path | None) -> list[charts.Spec]:
     if not verdict.folder:
         return []
-    files = read_run_files(Path(verdict.folder))
+    files = read_run_files(_find_logs(verdict, session))
     return [
         *charts.chart_latencies(files, verdict),
         *query_charts.chart_queries(files.queries, verdict),
@@ -149,14 +158,50 @@ def _list_plots(verdict: Verdict) -> list[charts.Spec]:
     ]
 
 
-def _label(row: Row) -> str:
-    return row.item if row.section == "accuracy" else f"{row.item} {row.section}"
+def _find_logs(verdict: Verdict, session: Path | None) -> Path:
+    """Return a run's folder: where it was written, or where its session lies now."""
+    written = Path(verdict.folder)
+    if session is None or written.is_dir():
+        return written
+    moved = session.joinpath("logs", *written.parts[-2:])  # logs/CELL/MODE
+    return moved if moved.is_dir() else written
 
 
-def _embed(spec: charts.Spec) -> str:
+def _name_machines(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return each run's system, with its submitter where there are several."""
+    submitters = [verdict.facts.get("submitter", "") for verdict in verdicts]
+    systems = [verdict.facts.get("system", "") for verdict in verdicts]
+    if len({*submitters}) < 2:
+        return systems
+    pairs = zip(submitters, systems, strict=True)
+    return [f"{submitter} {system}".strip() for submitter, system in pairs]
+
+
+def _label(section: RunSection, several: bool) -> str:
+    """Return a run's name in a plot of all; ``several``: machines."""
+    row = section.row
+    name = row.item if row.section == "accuracy" else f"{row.item} {row.section}"
+    return f"{name}, {section.machine}" if several and section.machine else name
+
+
+def _list_columns(sections: Sequence[RunSection], several: bool) -> tuple[str, ...]:
+    """Return the heads of the table's columns, without those that would be empty."""
+    engines = any(section.row.engine for section in sections)
+    return (
+        "Run", "Scenario", "Result", "Unit", "Verdict", "Latency ms", "Limit",
+        *(["Engine"] if engines else []), *(["System"] if several else []),
+        "Rules", "Round",
+    )  # fmt: skip
+
+
+def _embed(spec: charts.Spec) -> Plot:
     """Return a specification as JSON that cannot end the script element around it."""
-    text = json.dumps(spec, separators=(",", ":"), ensure_ascii=True)
-    return text.replace("<", "\\u003c").replace("&", "\\u0026").replace(">", "\\u003e")
+    title = str(spec["title"])
+    untitled = {key: value for key, value in spec.items() if key != "title"}
+    text = json.dumps(untitled, separators=(",", ":"), ensure_ascii=True)
+    for character in "<&>":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Plot(title, text)
 
 
 def _list_legend(sections: Sequence[RunSection]) -> list[str]:

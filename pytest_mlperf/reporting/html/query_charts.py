@@ -11,11 +11,15 @@ from pytest_mlperf.reporting.query_record import QueryRecord
 
 Spec = dict[str, Any]
 BINS = 60
-"""Steps of a plot over time."""
+"""Steps of a plot over time, at most."""
+FEW_BINS = 10
+ROWS_A_BIN = 8
+"""Rows that a step has on average, at least: of fewer, a rate is noise."""
 SHARES = (0, 10, 25, 50, 75, 90, 95, 97, 99, 99.5, 99.7, 99.9, 99.99)
 """Percentiles of a distribution."""
 MOST_SIZES = 40
 """Batch sizes with a bar of their own; more are put together."""
+FEW_SIZES = 8
 NS = 1e-9
 STEPS = {
     "due, not issued": ("scheduled_ns", "issued_ns"),
@@ -53,7 +57,8 @@ def _find_bins(record: QueryRecord) -> Any:
     import numpy as np
 
     end = max(float(_seconds(record, "completed_ns").max()), 1e-6)
-    return np.linspace(0.0, end, BINS + 1)
+    bins = min(BINS, max(FEW_BINS, len(record) // ROWS_A_BIN))
+    return np.linspace(0.0, end, bins + 1)
 
 
 def _has_one_query(record: QueryRecord) -> bool:
@@ -81,7 +86,7 @@ def _chart_latency(record: QueryRecord, verdict: Verdict) -> list[Spec]:
         mine = ms[place == number]
         figures = {"p50": np.median(mine), "p99": np.percentile(mine, 99)}
         figures["longest"] = mine.max()
-        at = _round(edges[min(number, BINS - 1)])
+        at = _round(edges[min(number, len(edges) - 2)])
         rows += [{"s": at, "ms": _round(v), "of": k} for k, v in figures.items()]
     title = "latency over time, by when queries were due"
     return [_lines(title, rows, ("ms", "latency (ms)"), _limit_of(verdict))]
@@ -91,7 +96,8 @@ def _chart_flow(record: QueryRecord) -> list[Spec]:
     """Return what was completed a second, and what was outstanding."""
     import numpy as np
 
-    edges, weight = _find_bins(record), record.columns["samples"] * record.every
+    columns = record.columns
+    edges, weight = _find_bins(record), columns["samples"] * record.every
     done, issued = (_seconds(record, f"{one}_ns") for one in ("completed", "issued"))
     counts, _ = np.histogram(done, edges, weights=weight)
     rates = counts / np.diff(edges)
@@ -105,6 +111,9 @@ def _chart_flow(record: QueryRecord) -> list[Spec]:
         {"s": _round(edge), "n": _round(max(0.0, count))}
         for edge, count in zip(edges[1:], left, strict=True)
     ]
+    one = columns["samples"].max() * record.every
+    if not _has_one_query(record) and max(row["n"] for row in rows) <= one:
+        return specs  # one query at a time
     title = "samples issued and not completed, over time"
     return [*specs, _lines(title, rows, ("n", "outstanding"))]
 
@@ -141,8 +150,9 @@ def _distribution(name: str, values: Any, bound: float | None) -> Spec:
         for share, value in zip(shares, np.percentile(values, shares), strict=True)
     ]
     rows.append({"p": "longest", "ms": _round(values.max())})
-    title = f"{name.removesuffix(' (ms)')} of every query, by percentile"
-    x = {"field": "p", "type": "ordinal", "sort": None, "title": "percentile"}
+    title = f"{name.removesuffix(' (ms)')} of every query by percentile"
+    x = {"field": "p", "type": "ordinal", "sort": None, "title": "percentile",
+         "axis": {"labelAngle": -40}}  # fmt: skip
     y = {"field": "ms", "type": "quantitative", "title": name}
     return _spec(title, rows, {"type": "line", "point": True}, x, y, bound)
 
@@ -165,8 +175,10 @@ def _chart_batches(record: QueryRecord) -> list[Spec]:
         {"size": int(size), "n": int(count)}
         for size, count in zip(sizes, counts, strict=True)
     ]
+    beside = max(0.2, (FEW_SIZES - len(sizes)) / 2)  # keeps few bars narrow
     x = {"field": "size", "type": "ordinal", "title": "samples of a batch",
-         "axis": {"labelAngle": 0, "labelOverlap": True}}  # fmt: skip
+         "axis": {"labelAngle": 0, "labelOverlap": True},
+         "scale": {"paddingOuter": beside}}  # fmt: skip
     y = {"field": "n", "type": "quantitative", "title": "batches"}
     return [_spec("batch sizes", rows, "bar", x, y)]
 

@@ -22,7 +22,8 @@ function compare(a, b) {
   });
 });
 
-// Filtering: every word has to be in the row.
+// Filtering: every word has to be in the row; the run's section goes with it.
+const runOf = (row) => document.getElementById(row.cells[0].firstElementChild.hash.slice(1));
 const filter = document.getElementById("filter");
 const outcome = document.getElementById("outcome");
 function applyFilter() {
@@ -33,6 +34,7 @@ function applyFilter() {
     const fits = words.every((word) => text.includes(word));
     row.hidden = !fits || (outcome.value !== "" && row.dataset.outcome !== outcome.value);
     shown += !row.hidden;
+    runOf(row).hidden = row.hidden;
   }
   document.getElementById("shown").textContent = `${shown} of ${rows.length}`;
 }
@@ -62,18 +64,14 @@ function loadLibrary() {
   })();
   return library;
 }
-function themeOf() {
-  const style = getComputedStyle(document.documentElement);
-  const [text, line] = ["--text", "--line"].map((name) => style.getPropertyValue(name).trim());
-  const axis = { labelColor: text, titleColor: text, gridColor: line, domainColor: line, tickColor: line };
-  return { background: null, font: "system-ui, sans-serif", axis, legend: { labelColor: text, titleColor: text },
-    title: { color: text, fontSize: 12, anchor: "start" }, text: { color: text }, view: { stroke: line } };
+function fitTo(width) { // colors are the style sheet's, so that they follow light, dark and print
+  return { background: null, font: "system-ui, sans-serif", axis: { labelLimit: Math.max(130, 0.4 * width) } };
 }
 async function draw(plot) {
   plot.dataset.drawn = "yes";
   await loadLibrary();
   const spec = JSON.parse(document.getElementById(plot.dataset.plot).textContent);
-  const options = { actions: false, renderer: "svg", config: themeOf() };
+  const options = { actions: false, renderer: "svg", config: fitTo(plot.clientWidth) };
   await window.vegaEmbed(plot, spec, options);
 }
 const plots = [...document.querySelectorAll(".plot")];
@@ -83,7 +81,11 @@ const watcher = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "200px" });
 plots.forEach((plot) => watcher.observe(plot));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-  plots.filter((plot) => plot.dataset.drawn).forEach(draw);
+
+// Printed is what is open: all runs of a large tree would be thousands of pages.
+document.getElementById("open-all").addEventListener("click", () => {
+  for (const run of document.querySelectorAll("details.run:not([hidden])")) {
+    run.open = true;
+    for (const plot of run.querySelectorAll(".plot:empty")) draw(plot);
+  }
 });
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((run) => { run.open = true; }));

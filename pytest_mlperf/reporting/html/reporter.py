@@ -12,8 +12,8 @@ from pytest_mlperf.reporting.html.page import render_report
 FILE = "report.html"
 
 
-def describe_session(session: SessionResults) -> ReportInput:
-    """Return what a report of a session is about."""
+def describe_session(session: SessionResults, folder: Path) -> ReportInput:
+    """Return what a report of a session is about, which lies in a folder."""
     header = session.header
     versions = header.get("versions", {})
     end = session.end or {}
@@ -35,6 +35,7 @@ def describe_session(session: SessionResults) -> ReportInput:
         {name: text for name, text in about.items() if text},
         session.records,
         notes,
+        folder,
     )
 
 
@@ -48,7 +49,9 @@ class HtmlReporter:
         if find_missing_package() or not session.verdicts:
             return None
         path = folder / FILE
-        path.write_text(render_report(describe_session(session)), encoding="utf-8")
+        path.write_text(
+            render_report(describe_session(session, folder)), encoding="utf-8"
+        )
         return path
 
 

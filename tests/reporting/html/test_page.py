@@ -6,6 +6,7 @@ import gzip
 import json
 from base64 import b64decode
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,9 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.html import charts
 from pytest_mlperf.reporting.html import query_charts
+from pytest_mlperf.reporting.html.numbers import format_number
 from pytest_mlperf.reporting.html.page import ReportInput
 from pytest_mlperf.reporting.html.page import find_missing_package
-from pytest_mlperf.reporting.html.page import format_number
 from pytest_mlperf.reporting.html.page import render_report
 from pytest_mlperf.reporting.html.reporter import HTML
 from pytest_mlperf.reporting.html.run_files import RunFiles
@@ -75,10 +76,52 @@ def test_every_number_of_the_table_is_its_verdicts(
         for number, (rate, latency, bound) in enumerate(figures)
     ]  # fmt: skip
     found = read_page(page_of(*map(record_of, verdicts)))
-    shares = [row["share"] for row in found.plots["overview"]["data"]["values"]]
+    shares = [row["share"] for row in found.plots["overview-1"]["data"]["values"]]
 
     assert found.numbers == [value for row in figures for value in row]
     assert shares == [latency / bound for _, latency, bound in figures]
+
+
+@needs_extra
+def test_runs_of_one_name_keep_their_own_bars_and_name_their_systems(
+    make_verdict: Make,
+) -> None:
+    """Vega adds up bars of one name: 60 % and 70 % of a limit would be 130 %."""
+    bound, figure = Metric("bound", 10.0, "ms"), Metric("p99", 6.0, "ms")
+    one = make_verdict(
+        percentile=0.99, limit=bound, at_percentile=figure, facts={"system": "box"}
+    )
+    other = replace(
+        one, at_percentile=Metric("p99", 7.0, "ms"), facts={"system": "tower"}
+    )
+    accuracy = replace(
+        one, mode="accuracy", metric=Metric("F1", 90.0, "%"),
+        limit=Metric("F1", 89.0, "%"), at_percentile=None,
+    )  # fmt: skip
+    found = read_page(page_of(*map(record_of, (one, one, other, accuracy))))
+    limits, gates = (found.plots[f"overview-{n}"]["data"]["values"] for n in (1, 2))
+    names = [row["run"] for row in limits]
+
+    assert len({*names}) == 3
+    assert [name.split(", ")[1] for name in names] == ["box", "box #2", "tower"]
+    assert [row["share"] for row in limits] == [0.6, 0.6, 0.7]
+    assert [row["share"] for row in gates] == [90.0 / 89.0]
+    assert "System" in found.text
+
+
+@needs_extra
+def test_a_session_that_was_copied_keeps_its_plots(
+    make_verdict: Make, tmp_path: Path
+) -> None:
+    """The records name folders of the machine that ran; the copies lie beside them."""
+    copied = tmp_path / "20261129-000000"
+    performance(copied / "logs/bert/performance", "Server", **STORIES["Server"])
+    verdict = make_verdict(folder="/gone/20261129-000000/logs/bert/performance")
+    results = SessionResults({}, (record_of(verdict),), None)
+    path = HTML.write(results, copied)
+
+    assert path is not None
+    assert "run-1-1" in read_page(path.read_text(encoding="utf-8")).plots
 
 
 @needs_extra
@@ -100,7 +143,7 @@ def test_the_page_fetches_nothing_and_runs_no_text_as_a_script(
     assert "img" not in found.tags
     assert evil in found.text
     assert found.tags.count("script") == plain.tags.count("script") + 1  # its plot
-    assert found.plots["overview"]["data"]["values"][0]["run"].startswith(evil)
+    assert found.plots["overview-1"]["data"]["values"][0]["run"].startswith(evil)
 
 
 @needs_extra
@@ -209,14 +252,46 @@ def test_throttled_seconds_are_marked(tmp_path: Path) -> None:
     folder = performance(tmp_path / "run", "Server", **STORIES["Server"])
     samples = [
         {"at_s": 0.0, "power_w": 600.5, "sm_mhz": 1980, "held_back": []},
-        {"at_s": 1.0, "power_w": 699.0, "sm_mhz": 1700, "held_back": ["power cap"]},
+        {
+            "at_s": 1.0,
+            "phase": "run",
+            "power_w": 699.0,
+            "sm_mhz": 1700,
+            "held_back": ["power cap"],
+        },
     ]
-    lines = [json.dumps(sample) for sample in samples]
-    (folder / "device.jsonl").write_text("\n".join([*lines, '{"at_s": 2']))
+    written = [json.dumps(sample) for sample in samples]
+    (folder / "device.jsonl").write_text("\n".join([*written, '{"at_s": 2']))
     power, clock = charts.chart_device(read_run_files(folder))
 
-    assert [row["value"] for row in power["data"]["values"]] == [600.5, 699.0]
-    assert [row["throttled"] for row in clock["data"]["values"]] == ["", "power cap"]
+    shade, lines = power["layer"]
+
+    assert [row["value"] for row in lines["data"]["values"]] == [600.5, 699.0]
+    assert shade["data"]["values"] == [{"from": 1.0, "to": 1.0}]
+    assert "points are throttled seconds" in power["title"]
+    throttled = [row.get("throttled") for row in clock["layer"][1]["data"]["values"]]
+    assert throttled == [None, "power cap"]
+
+
+def test_a_long_run_has_no_more_points_than_a_short_one() -> None:
+    """Ten minutes are 60 points; none is computed, and no throttled second is lost."""
+    devices = [
+        {"at_s": float(at), "power_w": 500.0 + at, "held_back": ["heat"] * (at == 7)}
+        for at in range(600)
+    ]
+    cpus = [{"at_s": at + 1.0, "others_share": 0.5 * (at == 8)} for at in range(600)]
+    files = RunFiles(device_samples=tuple(devices), cpu_samples=tuple(cpus))
+    (power,) = charts.chart_device(files)
+    (load,) = charts.chart_other_load(files)
+    rows, bars = power["layer"][1]["data"]["values"], load["data"]["values"]
+
+    assert len(rows) == len(bars) == 60
+    assert rows[0] == {"at": 7.0, "value": 507.0, "throttled": "heat"}
+    assert rows[1] == {"at": 10.0, "value": 510.0}
+    assert bars[:2] == [
+        {"from": 0.0, "at": 10.0, "share": 0.5},
+        {"from": 10.0, "at": 20.0, "share": 0.0},
+    ]
 
 
 def test_power_at_the_wall_is_plotted_with_its_average(tmp_path: Path) -> None:
@@ -297,7 +372,7 @@ def test_plots_of_queries_hold_what_the_record_holds(
 
     assert all(spec["title"].endswith("(of one in 3)") for spec in specs)
     assert rows["batch sizes"] == [{"size": 2, "n": count // 2}]
-    width = 1.02 / query_charts.BINS
+    width = 1.02 / len(rows["throughput over time"])
     done = sum(row["rate"] for row in rows["throughput over time"]) * width
     assert done == pytest.approx(3 * count, rel=0.01)
     latency = rows["latency over time, by when queries were due"]
