@@ -1,130 +1,222 @@
-"""Every command that a page shows is one: its words are what the programs read.
+"""Every command that a page shows is one, and is run somewhere or says why not.
 
-The commands of docs/extend and docs/measure.md are run too, in tests of their own.
+The options and values of each are read by its own program; what pytest's commands
+select is collected, in one process.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import json
 import re
-import shlex
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy  # noqa: F401 - pytester forgets what is imported in a test
 import pytest
 
+from pytest_mlperf.commands.machine import find_benchmark
 from pytest_mlperf.commands.main import list_commands
 from pytest_mlperf.commands.main import make_parser
-from pytest_mlperf.plugin.options import read_options
+from pytest_mlperf.commands.shared.run_options import find_cell
+from pytest_mlperf.commands.shared.run_options import read_run_options
+from tests.support.page_commands import PAGES
+from tests.support.page_commands import PROGRAMS
+from tests.support.page_commands import Shown
+from tests.support.page_commands import find_commands
+from tests.support.page_commands import find_others
 from tests.support.source import ROOT
 
-PAGES = sorted(
-    {
-        *(page for page in ROOT.glob("*.md") if page.name != "CHANGELOG.md"),
-        *(ROOT / "docs").rglob("*.md"),
-        ROOT / "systems/README.md",
-        ROOT / "reports/README.md",
-    }
-)
-FENCE = re.compile(r"^[ \t]*```([^\n]*)\n(.*?)^[ \t]*```$", re.MULTILINE | re.DOTALL)
-PROMPT = re.compile(r"^\s*(?:[$-]\s+)?(?:run:\s+)?(?:[A-Z_]+=\S+\s+)*")
-PROGRAMS = ("pytest", "pytest-mlperf", "tox", "python -m")
-FREE = {"FORMAT": "csv", "D": "closed", "vX.Y": "v6.1", "N": "1"}
-"""Placeholder -> a value that the program takes."""
-OWN = {"SAVED", "TREE", "test_mine.py", "test_both.py"}
-"""Places that a page tells the reader to make."""
+RUN = {
+    "docs/extend/": "tests/docs/test_extend.py",
+    "docs/measure.md": "tests/docs/test_measure.py",
+    "pytest-mlperf machine": "tests/commands/test_machine.py",
+    "pytest-mlperf explain": "tests/commands/test_explain.py",
+    "pytest-mlperf report": "tests/commands/test_report.py",
+    "pytest-mlperf submit": "tests/commands/test_submit.py",
+    "pytest-mlperf data": "tests/commands/test_data.py",
+    "pytest-mlperf triton": "tests/commands/test_triton.py",
+    "pytest-mlperf tune": "tests/commands/test_tune.py",
+    "pytest-mlperf serve": "tests/services/kserve/test_network.py",
+    "pytest-mlperf power": "tests/power/test_serve.py",
+    "python -m pytest_mlperf.run.child": "tests/runner/test_runner.py",
+    "--pyargs": "tox.ini",
+}
+"""The page or the beginning of a command -> the tests that run such ones."""
+ONLY_READ = {
+    "tox": "makes an environment and takes minutes; CI runs the default ones",
+    "pip": "needs an index of packages; tox installs each extra that CI uses",
+    "pytest tests": "this is it",
+    "pytest --help": "tests/plugin has its groups",
+    "pytest --version": "pytest's own",
+    "--fast": "measures for a minute or more an item",
+    "--mlperf-engine torch": "needs a GPU; tests/gpu runs there",
+    "--mlperf-engine tensorrt": "needs a GPU",
+    "tests/gpu": "needs a GPU",
+    "--mlperf-scratch": "needs official files",
+    "--mlperf-endpoint": "needs a server of the reader's",
+    "--mlperf-triton": "needs a server of the reader's",
+    "--mlperf-power": "needs a power meter",
+    "--mlperf-submission": "measures for hours",
+    "--mlperf-rehearsal": "takes minutes; tests/submission rehearses one cell",
+    "--mlperf-tree": "needs a tree; tests/submission makes them",
+    "--mlperf-compliance": "measures for ten minutes an item",
+    "--mlperf-find-peak": "measures for an hour",
+    "--mlperf-retarget": "measures for ten minutes an item",
+    "--mlperf-duration": "tests/measure and tests/plugin run such ones",
+    "pytest perf": "measures speed, which needs a quiet machine",
+    "python -m perf": "measures speed, which needs a quiet machine",
+    "--benchmark-only": "docs/measure.md runs such ones",
+    "suites/test_bare.py": "docs/measure.md runs such ones",
+    "pytest suites": "ten minutes an item",
+    "pytest -m": "ten minutes an item",
+    "pytest --lf": "ten minutes an item",
+    "pytest --setup-only": "docs/measure.md runs one",
+    "pytest --collect-only": "collected below",
+    "python -m pytest_mlperf.benchmarks": "needs official weights",
+    "python -m scripts.pair_power_dev": "needs a clone of others'",
+    "python -m sglang": "needs a GPU",
+}
+"""What a command has in it -> why it is read and collected, and not run."""
+OTHERS = {
+    "cd", "curl", "done", "for", "git", "kubectl", "printf", "python", "python3", "ray",
+    "srun", "until", "urls=$(for", "vllm",
+}  # fmt: skip
+"""Programs that are not ours, in what a page tells the reader to type."""
+MADE = ("test_both.py", "one.toml")
+"""Files that a page describes and the reader writes."""
+
+COMMANDS = [command for page in PAGES for command in find_commands(page)]
 
 
-def find_lines(page: Path) -> Iterator[str]:
-    """Yield the lines of a page's blocks, and what stands between back quotes."""
-    text = page.read_text(encoding="utf-8")
-    for fence in FENCE.finditer(text):
-        yield from re.sub(r"\\\n", " ", fence[2]).splitlines()
-    for inline in re.findall(r"`([^`]+)`", FENCE.sub("", text)):
-        yield " ".join(inline.split())
+def has(words: tuple[str, ...], part: str) -> bool:
+    """Return whether a command begins with the words of ``part`` or has them in it."""
+    line = " ".join(words)
+    return line.startswith(f"{part} ") or line == part or f" {part}" in f" {line}"
 
 
-def find_commands(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each command, a choice by its first branch."""
-    for line in find_lines(page):
-        command = PROMPT.sub("", line).removeprefix(".venv/bin/").partition("  #")[0]
-        if not command.startswith(tuple(f"{name} " for name in PROGRAMS)):
+def list_selections() -> Iterator[Shown]:
+    """Yield each of pytest's commands once that selects items of this clone."""
+    known = set()
+    for command in COMMANDS:
+        program, *rest = command.words
+        if program != "pytest" or command.words in known or is_run(command):
             continue
-        command = re.sub(r"\[([^][|]*)\|[^][]*\]", r"\1", command)
-        command = re.sub(r"\[(--[^][]*)\]", r"\1", command)
-        words = shlex.split(command, comments=True)
-        if ":" in words[0] or any(word in ("process", "COMMAND") for word in words):
-            continue  # a picture's caption
-        yield [FREE.get(word, word) for word in words]
+        known.add(command.words)
+        own = {"tests", "--help", "--version"} & set(rest)
+        if not own and not any(name in " ".join(rest) for name in MADE):
+            yield command
 
 
-COMMANDS = [
-    pytest.param(words, id=f"{page.relative_to(ROOT)}: {' '.join(words)}")
-    for page in PAGES
-    for words in find_commands(page)
-    if not words[0].endswith(",")
-]
+def is_run(command: Shown) -> bool:
+    return any(command.page.startswith(key) or has(command.words, key) for key in RUN)
+
+
+@pytest.fixture(scope="module")
+def collected() -> dict[tuple[str, ...], tuple[int, int, str]]:
+    """Exit status, number of items and output of each selection, by its words."""
+    selections = [command.words for command in list_selections()]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.collect_commands"],
+        input=json.dumps([words[1:] for words in selections]),
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return dict(zip(selections, map(tuple, json.loads(done.stdout)), strict=True))
 
 
 def test_the_pages_have_commands() -> None:
-    """The search has not gone blind: each program is shown, and most pages have one."""
-    shown = {param.values[0][0] for param in COMMANDS}  # type: ignore[index]
+    """The search has not gone blind: each program is shown, and often."""
+    shown = {" ".join(words[: 1 + (words[0] == "python")]) for _, words in COMMANDS}
 
-    assert shown == {name.split()[0] for name in PROGRAMS}
-    assert len(COMMANDS) > 60
+    assert shown == set(PROGRAMS)
+    assert len(COMMANDS) > 200
+    assert len(list(list_selections())) > 60
 
 
-@pytest.mark.parametrize("words", COMMANDS)
-def test_a_command_is_read_by_its_program(
-    words: list[str], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+def test_every_command_is_run_or_says_why_not() -> None:
+    """A new one is put into a list; a row that no command needs is taken out."""
+    unknown = [
+        str(command)
+        for command in COMMANDS
+        if not is_run(command) and not any(has(command.words, k) for k in ONLY_READ)
+    ]
+    idle = [
+        key
+        for key in (*RUN, *ONLY_READ)
+        if not any(c.page.startswith(key) or has(c.words, key) for c in COMMANDS)
+    ]
+
+    assert unknown == []
+    assert idle == []
+    assert [name for name in RUN.values() if not (ROOT / name).is_file()] == []
+
+
+def test_other_programs_are_known() -> None:
+    """A misspelt one of ours, too, would be another."""
+    others = [command for page in PAGES for command in find_others(page)]
+
+    assert [str(c) for c in others if c.words[0] not in OTHERS] == []
+
+
+@pytest.mark.parametrize("command", list(list_selections()), ids=str)
+def test_a_selection_selects(
+    command: Shown, collected: dict[tuple[str, ...], tuple[int, int, str]]
 ) -> None:
-    """No unknown option, no value that is none, no file that is not there."""
-    monkeypatch.delenv("MLPERF_SCRATCH_PATH", raising=False)
-    program, *rest = words
-    if program == "pytest":
-        check_pytest(rest, pytester)
-    elif program == "pytest-mlperf":
-        check_own(rest)
-    elif program == "tox":
-        check_tox(rest)
-    else:
-        check_module(rest[1])
+    """Its options and their values are taken, and there is an item of that name."""
+    code, items, printed = collected[command.words]
+    missing = re.search(r"'(\w+)' is not an installed engine", printed)
+    if missing and missing[1] in (ROOT / "pyproject.toml").read_text():
+        pytest.skip(f"the engine {missing[1]} is not installed")
+
+    assert code == 0, printed
+    assert items > 0
 
 
-def check_pytest(words: list[str], pytester: pytest.Pytester) -> None:
-    """As pytest does it, other harnesses' spellings among the options too."""
-    config = pytester.parseconfig(*words)
-    read_options(config)
-    places = {place.partition("::")[0] for place in config.args} - OWN
-    places = {place for place in places if Path(place) != pytester.path}
-
-    if not config.getoption("pyargs"):
-        assert [place for place in places if not (ROOT / place).exists()] == []
+OWN = [c for c in COMMANDS if c.words[0] == "pytest-mlperf"]
 
 
-def check_own(words: list[str]) -> None:
+@pytest.mark.parametrize("command", OWN, ids=str)
+def test_a_command_of_ours_is_read(command: Shown) -> None:
     """A command that is named without its arguments has a help page."""
+    words = [word.removesuffix("...") for word in command.words[1:]]
     assert words[0] in list_commands()
     parser, _ = make_parser(words[:1])
-    if len(words) > 2:
-        parser.parse_args([word.removesuffix("...") for word in words])
+    if len(words) < 3:
+        with pytest.raises(SystemExit) as caught:
+            parser.parse_args([*words, "--help"])
+        assert caught.value.code == 0
         return
-    with pytest.raises(SystemExit) as caught:
-        parser.parse_args([*words, "--help"])
-    assert caught.value.code == 0
+    given = vars(parser.parse_args(words))
+    names = given.get("benchmarks") or given.get("benchmark") or given.get("proof")
+    for name in [names] if isinstance(names, str) else names or []:
+        find_benchmark(name)
+    for name in given.get("cell") or []:
+        find_cell(read_run_options(argparse.Namespace()), name)
 
 
-def check_tox(words: list[str]) -> None:
-    text = (ROOT / "tox.ini").read_text(encoding="utf-8")
-    assert words[0] == "-e"
-    known = set(re.findall(r"^\[testenv:([\w-]+)\]", text, re.MULTILINE))
-    known |= {f"py3{minor}" for minor in ("11", "12", "13")}
-
-    assert words[1] in known
-
-
-def check_module(name: str) -> None:
-    """Of this project; a server of others is not installed here."""
-    if name.partition(".")[0] in ("pytest_mlperf", "perf"):
-        path = ROOT / f"{name.replace('.', '/')}.py"
-        assert path.is_file() or (path.with_suffix("") / "__main__.py").is_file()
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c.words[0] in ("tox", "pip", "python")], ids=str
+)
+def test_an_environment_an_extra_a_module_is_there(command: Shown) -> None:
+    """And the module's text has the options."""
+    program, *words = command.words
+    if program == "tox":
+        text = (ROOT / "tox.ini").read_text(encoding="utf-8")
+        known = {*re.findall(r"^\[testenv:([\w-]+)\]", text, re.M), "py311"}
+        assert set(words[1:2]) <= known
+    elif program == "pip":
+        declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+        extras = re.findall(r"(?:pytest-mlperf|\.)\[(.*?)\]", " ".join(words))
+        known = set(declared["project"]["optional-dependencies"])
+        assert {one for text in extras for one in text.split(",")} <= known
+    elif words[1].partition(".")[0] != "sglang":  # others' server
+        spec = importlib.util.find_spec(words[1])
+        assert spec is not None
+        assert spec.origin is not None
+        text = Path(spec.origin).read_text(encoding="utf-8")
+        flags = [word for word in words if word.startswith("--")]
+        assert [flag for flag in flags if f'"{flag}"' not in text] == []
