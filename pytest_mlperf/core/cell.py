@@ -40,6 +40,10 @@ class Cell:
         """Benchmark and target as one name: ``bert-99.9``, ``resnet50``."""
         return self.rule.model
 
+    def __repr__(self) -> str:
+        """Short: reporters and tracebacks show it, and a rule has two dozen fields."""
+        return f"Cell({self.id}, {self.round})"
+
     @property
     def id(self) -> str:
         """The text in the item's brackets: ``bert-99-server-onnxruntime``."""

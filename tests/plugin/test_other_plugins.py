@@ -73,12 +73,15 @@ def test_all_of_them_run_beside_the_suites(tmp_path: Path, workers: str) -> None
     )
     found = results.read_results(tmp_path / "reports" / "latest" / results.FILE)
     attached = [path.read_text() for path in allure.glob("*-attachment.txt")]
+    described = [path.read_text() for path in allure.glob("*-result.json")]
 
     assert [record.outcome for record in found.records] == ["passed", "passed"]
     assert not found.is_interrupted
     assert "INTERNALERROR" not in output
     assert html.unescape(page.read_text()).count(": VALID under") >= 2
     assert sum(": VALID under" in text for text in attached) == 2
+    assert sum(f"logs: {tmp_path}" in text for text in attached) == 2
+    assert all('"Cell(resnet50-offline-null, v6.1)"' in text for text in described)
 
 
 @needs_all
