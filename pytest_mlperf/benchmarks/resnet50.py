@@ -27,6 +27,7 @@ from pytest_mlperf.api.workload import ArrayDataset
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.imagenet import pictures
+from pytest_mlperf.benchmarks.imagenet import trained
 from pytest_mlperf.benchmarks.standins.synthetic import MODEL as NO_MODEL
 from pytest_mlperf.benchmarks.standins.synthetic import SyntheticDataset
 from pytest_mlperf.core.rounds.rule import Rule
@@ -232,6 +233,9 @@ class ResNet50Benchmark:
         wrong files or another kind.
         """
         if kind == "embedded":
+            made = scratch / "embedded" / "resnet50" if scratch else EMBEDDED
+            if trained.is_trained(made):
+                return trained.open_trained(made)
             return open_embedded()
         if kind == "official":
             return open_official(scratch)

@@ -287,3 +287,42 @@ def test_the_digest_follows_model_and_labels(scratch: Path) -> None:
     after: Any = RESNET50.open_workload("official", scratch).digest
 
     assert before != after
+
+
+def make_trained(scratch: Path) -> Path:
+    """Write what scripts/train_resnet50.py writes, with three pictures and no model."""
+    folder = scratch / "embedded" / "resnet50"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"none")
+    random = np.random.default_rng(0)
+    for name, count in (("pictures.npy", 3), ("calibration.npy", 20)):
+        shown = random.integers(-128, 128, (count, 224, 224, 3), np.int8)
+        np.save(folder / name, shown)
+    np.save(folder / "labels.npy", np.array([4, 0, 9]))
+    sums = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+    }
+    record = {"title": "three digits", "reference": {"acc": 90.0}, "sha256": sums}
+    (folder / "manifest.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_a_trained_network_of_the_scratch_folder_stands_in(tmp_path: Path) -> None:
+    """Its pictures, labels and calibration; any other content is refused."""
+    folder = make_trained(tmp_path)
+
+    workload = RESNET50.open_workload("embedded", tmp_path)
+
+    assert workload.title == "embedded: three digits"
+    assert workload.labels.tolist() == [4, 0, 9]
+    gathered = workload.dataset.gather([2, 0])["pictures"]
+    assert (gathered.dtype, gathered.shape) == (np.int8, (2, 224, 224, 3))
+    assert workload.model.calibration is not None
+    sizes = [len(batch["pictures"]) for batch in workload.model.calibration()]
+    assert sizes == [16, 4]
+    answers = {0: bytes([4, 0, 0, 0]), 1: bytes([1, 0, 0, 0])}
+    assert workload.score_each(answers).tolist() == [100.0, 0.0, 0.0]
+    (folder / "model.onnx").write_bytes(b"other")
+    with pytest.raises(ValueError, match=r"model\.onnx has sha256"):
+        RESNET50.open_workload("embedded", tmp_path)
