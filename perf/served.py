@@ -41,6 +41,7 @@ from pytest_mlperf.core.latency_breakdown import COLUMNS
 from pytest_mlperf.core.latency_breakdown import SHORT
 from pytest_mlperf.machine.server_process import start_server
 from pytest_mlperf.run.service_client import time_requests
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.services.kserve import client_options
 from pytest_mlperf.services.kserve.deployment import parse_sizes
@@ -132,8 +133,8 @@ def compare(
         sides = {"in process": partial(run_engine, engine, workload, batches)}
         if target is not None:
             served = SERVICE.batched_requests(target, workload, size)
-            count = options.requests
-            sides["triton"] = partial(time_requests, SERVICE, target, served, count)
+            load = BatchLoad(size, options.requests)
+            sides["triton"] = partial(time_requests, SERVICE, target, served, load)
         found: dict[str, list[BatchTimes]] = {name: [] for name in sides}
         for number in range(options.rounds + 1):
             for name, run in sides.items():

@@ -69,6 +69,76 @@ def send_all(
     return batch.result()
 
 
+def send_when_due(
+    open_service: Open,
+    samples: Iterable[int],
+    due: Sequence[float],
+    beat: Callable[[], None] = lambda: None,
+) -> RequestBatch:
+    """Send requests when they are due, whatever is outstanding, and wait for them all.
+
+    ``due``: seconds from the first one on, ascending. Answers and latencies are in
+    their order, and a latency counts from when its request was due. Raises the error
+    that the service fails with.
+    """
+    listener = _DueListener(due)
+    service = open_service(listener)
+    try:
+        listener.started = time.monotonic()
+        for ticket, (at, sample) in enumerate(
+            zip(due, _cycle([*samples]), strict=False)
+        ):
+            while (left := listener.started + at - time.monotonic()) > 0:
+                listener.over.wait(min(left, BEAT_S))
+                beat()
+            if listener.error is not None:
+                break
+            service.submit(ticket, sample)
+        while not listener.over.wait(BEAT_S):
+            beat()
+    finally:
+        service.close()
+    if listener.error is not None:
+        raise listener.error
+    return listener.result()
+
+
+class _DueListener:
+    """Listens to a service whose requests are sent by the clock."""
+
+    def __init__(self, due: Sequence[float]) -> None:
+        self.over = threading.Event()
+        self.error: BaseException | None = None
+        self.started = time.monotonic()
+        self._due = due
+        self._done: dict[int, tuple[Answer, float]] = {}
+
+    def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
+        """Nobody asks for it at a rate."""
+
+    def done(self, answers: Sequence[tuple[int, Answer]]) -> None:
+        now = time.monotonic() - self.started
+        for ticket, answer in answers:
+            self._done[ticket] = answer, now
+        if len(self._done) == len(self._due):
+            self.over.set()
+
+    def failed(self, error: BaseException) -> None:
+        self.error = self.error or error
+        self.over.set()
+
+    def result(self) -> RequestBatch:
+        found = [self._done[ticket] for ticket in range(len(self._due))]
+        pairs = zip(found, self._due, strict=True)
+        latencies = tuple(at - due for (_, at), due in pairs)
+        return RequestBatch(
+            tuple(answer for answer, _ in found),
+            max(at for _, at in found),
+            latencies,
+            mean_s=sum(latencies) / len(latencies),
+        )
+
+
 class _BatchListener:
     """Listens to a service, and sends the next request when one is answered."""
 

@@ -3,7 +3,7 @@
 Static: one request is outstanding at a time. Dynamic: several are, and the server makes
 batches of them. A window has a number of requests and ends with an answer; what is
 outstanding then is waited for, and belongs to no window. The figures are those of the
-last three windows.
+last three windows. Requests at a rate are ``measure.request_rate``'s.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Protocol
 
+from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.core.latency_breakdown import CLIENT_WAIT
 from pytest_mlperf.core.latency_breakdown import COLUMNS
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 
-WINDOW_S, WINDOW_REQUESTS = 5.0, 50
-"""perf_analyzer's ``--measurement-interval`` and ``--measurement-request-count``: a
-window has so many requests, or fewer where they take longer."""
 LEAST_REQUESTS = 3
-STABLE_WINDOWS, STABILITY = 3, 0.1
-"""So many windows in a row lie within this share of their mean, in rate and latency."""
+"""Of a window, however long they take."""
+STABLE_WINDOWS = 3
+"""So many windows in a row lie within a share of their mean, in rate and latency."""
 MOST_WINDOWS = 10
 PERCENTILES = (50, 90, 95, 99)
 REQUESTS_EACH = 8
@@ -45,43 +46,79 @@ class LoadFigures:
     is_stable: bool
     concurrency: int = 1
     """Requests outstanding."""
+    request_rate: float = 0.0
+    """Requests a second that were sent, of requests at a rate."""
 
     @property
     def average_ms(self) -> float:
         """The sum of the steps, as perf_analyzer's tables have it."""
         return sum(self.steps_ms.values())
 
+    def is_above(self, options: LoadOptions) -> bool:
+        """Return whether the latency is above its threshold."""
+        if options.percentile:
+            return (
+                self.percentiles_ms[int(options.percentile)] > options.latency_threshold
+            )
+        return self.average_ms > options.latency_threshold
 
-Time = Callable[[int, int], BatchTimes]
-"""(samples of a request, requests) -> what they take."""
+
+class Window(Protocol):
+    """One window's latencies, and its answers a second."""
+
+    @property
+    def seconds(self) -> Sequence[float]: ...
+
+    @property
+    def per_s(self) -> float: ...
 
 
-def search_concurrency(measure: Callable[[int], LoadFigures]) -> list[LoadFigures]:
+Time = Callable[[BatchLoad], BatchTimes]
+
+
+def search_concurrency(
+    measure: Callable[[int], LoadFigures],
+    options: LoadOptions = LoadOptions(),  # noqa: B008 - frozen
+) -> list[LoadFigures]:
     """Return figures of 1, 2, 4 … requests outstanding, until more of them bring no
-    more samples a second.
+    more samples a second, or the latency is above its threshold.
     """
     found = [measure(1)]
     while found[-1].concurrency < MOST_OUTSTANDING:
+        if found[-1].is_above(options):
+            break
         found.append(measure(2 * found[-1].concurrency))
         if found[-1].per_s < (1 + LEAST_GAIN) * found[-2].per_s:
             break
     return found
 
 
+def count_requests(options: LoadOptions, per_s: float, least: int) -> int:
+    """Return a window's requests, where so many a second are answered."""
+    fitting = max(int(options.window_s * per_s), least)
+    most = max(options.measurement_request_count, least)
+    return {"time_windows": fitting, "count_windows": most}.get(
+        options.measurement_mode, min(fitting, most)
+    )
+
+
 def measure_load(
-    time: Time, size: int, window_s: float = WINDOW_S, concurrency: int = 1
+    time: Time,
+    size: int,
+    options: LoadOptions = LoadOptions(),  # noqa: B008 - frozen
+    concurrency: int = 1,
 ) -> LoadFigures:
     """Return the figures of one batch size.
 
-    ``concurrency``: how many requests ``time`` has outstanding.
+    ``concurrency``: how many requests are outstanding.
     """
     least = LEAST_REQUESTS if concurrency == 1 else REQUESTS_EACH * concurrency
-    first = time(size, least)  # warms up, and says how many fit
-    fitting = int(window_s * first.per_s)
-    count = min(max(fitting, least), max(WINDOW_REQUESTS, least))
+    # The first ones warm up, and say how many fit.
+    per_s = time(BatchLoad(size, least, concurrency)).per_s
+    load = BatchLoad(size, count_requests(options, per_s, least), concurrency)
     windows: list[BatchTimes] = []
-    while len(windows) < MOST_WINDOWS and not is_stable(windows):
-        windows.append(time(size, count))
+    while len(windows) < MOST_WINDOWS and not is_stable(windows, options):
+        windows.append(time(load))
     last = windows[-STABLE_WINDOWS:]
     latencies = sorted(s for window in last for s in window.seconds)
     return LoadFigures(
@@ -89,19 +126,23 @@ def measure_load(
         per_s=size * len(latencies) / sum(len(w.seconds) / w.per_s for w in last),
         steps_ms=average_steps(last, fmean(latencies) * 1e3),
         percentiles_ms={q: find_percentile(latencies, q) * 1e3 for q in PERCENTILES},
-        is_stable=is_stable(windows),
+        is_stable=is_stable(windows, options),
         concurrency=concurrency,
     )
 
 
-def is_stable(windows: Sequence[BatchTimes]) -> bool:
+def is_stable(
+    windows: Sequence[Window],
+    options: LoadOptions = LoadOptions(),  # noqa: B008 - frozen
+) -> bool:
     """Return whether the last three windows agree."""
+    share = options.stability_percentage / 100
     if len(windows) < STABLE_WINDOWS:
         return False
     latencies = [fmean(one.seconds) for one in windows[-STABLE_WINDOWS:]]
     rates = [one.per_s for one in windows[-STABLE_WINDOWS:]]
     return all(
-        abs(value - fmean(values)) <= STABILITY * fmean(values)
+        abs(value - fmean(values)) <= share * fmean(values)
         for values in (latencies, rates)
         for value in values
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field
-from functools import partial
 from pathlib import Path
 
+from pytest_mlperf.config.load_options import LoadOptions
+from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.batching import WINDOW_S
 from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.batching import measure_load
 from pytest_mlperf.measure.batching import search_concurrency
+from pytest_mlperf.measure.request_rate import measure_rate
+from pytest_mlperf.measure.request_rate import search_rates
 from pytest_mlperf.measure.under_test import EngineUnderTest
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
@@ -28,8 +30,8 @@ FORMATS = {
     "pytorch_libtorch": "TorchScript",
 }  # fmt: skip
 """Engine, or Triton's platform -> its model's format in NVIDIA's tables."""
-SHORT_WINDOW_S = 1.0
-"""Of a shortened session."""
+WINDOW_MS, SHORT_MS = 5000.0, 1000.0
+"""A window's time, and that of a shortened session."""
 
 
 @dataclass(slots=True)
@@ -48,22 +50,32 @@ class DeploymentReport:
 
     def measure(self, engine: EngineUnderTest, size: int) -> LoadFigures:
         """Measure requests of ``size`` samples, one at a time."""
-        found = measure_load(engine.measure_batches, size, self._window_s)
+        options = self._read_options(engine)
+        found = measure_load(engine.measure_batches, size, options)
         self.figures.append(found)
         return found
 
     def measure_online(self, engine: EngineUnderTest) -> None:
-        """Measure requests of one sample, more and more of them outstanding."""
+        """Measure requests of one sample: more and more of them outstanding, or at the
+        rates of ``request_rate_range``.
+        """
+        time, options = engine.measure_batches, self._read_options(engine)
+        if options.request_rate_range is None:
 
-        def measure(outstanding: int) -> LoadFigures:
-            time = partial(engine.measure_batches, outstanding=outstanding)
-            return measure_load(time, 1, self._window_s, outstanding)
+            def measure(outstanding: int) -> LoadFigures:
+                return measure_load(time, 1, options, outstanding)
 
-        self.online = search_concurrency(measure)
+            self.online = search_concurrency(measure, options)
+        else:
 
-    @property
-    def _window_s(self) -> float:
-        return SHORT_WINDOW_S if self.is_shortened else WINDOW_S
+            def measure_at(rate: float) -> LoadFigures:
+                return measure_rate(time, 1, rate, options)
+
+            self.online = search_rates(measure_at, options)
+
+    def _read_options(self, engine: EngineUnderTest) -> LoadOptions:
+        given = engine.under_test.task.engine_options
+        return read_load_options(given, SHORT_MS if self.is_shortened else WINDOW_MS)
 
     def write(self, engine: EngineUnderTest, verdict: Verdict) -> None:
         """Write ``deployment/CELL.md`` and ``.csv`` into the reports folder, and
@@ -72,15 +84,13 @@ class DeploymentReport:
         title = f"Offline: {self.cell.model}, {self.cell.engine}"
         settings = describe_deployment(engine, verdict)
         rows = [*self.figures, *self.online]
-        unstable = [
-            f"{one.batch} x {one.concurrency}" for one in rows if not one.is_stable
-        ]
+        unstable = [describe_load(one) for one in rows if not one.is_stable]
         self.text = format_markdown(title, settings, self.figures)
         if self.online:
             self.text += f"\nOnline: dynamic batching\n\n{format_results(self.online)}"
         if unstable:
             self.text += (
-                f"\nNot stable within 10 % over three windows: batch x concurrency "
+                f"\nNot stable over three windows: batch x concurrency "
                 f"{', '.join(unstable)}.\n"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +101,13 @@ class DeploymentReport:
         if self.online:
             path = stem.with_name(f"{stem.name}.online.csv")
             path.write_text(format_csv(self.online), encoding="utf-8")
+
+
+def describe_load(figures: LoadFigures) -> str:
+    """Return a row's batch and how its requests came."""
+    if figures.request_rate:
+        return f"{figures.batch} x {figures.request_rate:g}/s"
+    return f"{figures.batch} x {figures.concurrency}"
 
 
 def describe_deployment(engine: EngineUnderTest, verdict: Verdict) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.progress import show_beat
 from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import BareBatches
 from pytest_mlperf.runner.messages import BuildTask
@@ -56,14 +57,11 @@ class UnderTest:
         assert isinstance(reply, TunedTask), "TuneTask is answered by TunedTask"
         return reply
 
-    def measure_batches(
-        self, size: int, count: int = 1, outstanding: int = 1
-    ) -> BatchTimes:
-        """Return what ``count`` batches of ``size`` samples take without LoadGen: on
-        one stream of the bare engine, which stays open between calls, or as requests
-        to a server, so many ``outstanding``.
+    def measure_batches(self, load: BatchLoad) -> BatchTimes:
+        """Return what batches take without LoadGen: on one stream of the bare engine,
+        which stays open between calls, or as requests to a server.
         """
-        reply = self._obey(BareBatches(self.task, size, count, outstanding))
+        reply = self._obey(BareBatches(self.task, load))
         assert isinstance(reply, BatchTimes), "BareBatches is answered by BatchTimes"
         return reply
 
@@ -91,13 +89,13 @@ class EngineUnderTest:
 
         Raises ``RunFailed`` for a service of prompts, and for several devices.
         """
-        return self.measure_batches(size, count).seconds
+        return self.measure_batches(BatchLoad(size, count)).seconds
 
-    def measure_batches(
-        self, size: int, count: int = 1, outstanding: int = 1
-    ) -> BatchTimes:
-        """Return the same with where a request's time went, where a server tells it."""
-        return self.under_test.measure_batches(size, count, outstanding)
+    def measure_batches(self, load: BatchLoad) -> BatchTimes:
+        """Return the same of any load, with where a request's time went, where it is
+        told.
+        """
+        return self.under_test.measure_batches(load)
 
     @property
     def is_served(self) -> bool:

@@ -14,8 +14,9 @@ from typing import Protocol
 from pytest_mlperf.core.latency_breakdown import COLUMNS
 
 UNIT = "ms"
+LOAD = "Concurrency"
 HEAD = (
-    "Batch", "Concurrency", "Inferences/Second",
+    "Batch", LOAD, "Inferences/Second",
     *(f"{name} ({UNIT})" for name in COLUMNS),
     *(f"p{percent} latency ({UNIT})" for percent in (50, 90, 95, 99)),
     f"avg latency ({UNIT})",
@@ -32,6 +33,9 @@ class BatchFigures(Protocol):
     def concurrency(self) -> int: ...
 
     @property
+    def request_rate(self) -> float: ...
+
+    @property
     def per_s(self) -> float: ...
 
     @property
@@ -44,12 +48,19 @@ class BatchFigures(Protocol):
     def average_ms(self) -> float: ...
 
 
+def choose_head(rows: Sequence[BatchFigures]) -> list[str]:
+    """Return the columns: of requests at a rate, perf_analyzer's Request Rate."""
+    rate = any(row.request_rate for row in rows)
+    return ["Request Rate" if rate and name == LOAD else name for name in HEAD]
+
+
 def list_cells(figures: BatchFigures) -> list[str]:
     """Return a row of the results table, in the order of ``HEAD``."""
     times = [figures.steps_ms[name] for name in COLUMNS]
     times += [figures.percentiles_ms[percent] for percent in (50, 90, 95, 99)]
     times.append(figures.average_ms)
-    row = [str(figures.batch), str(figures.concurrency), f"{figures.per_s:.1f}"]
+    load = f"{figures.request_rate:g}" if figures.request_rate else ""
+    row = [str(figures.batch), load or str(figures.concurrency), f"{figures.per_s:.1f}"]
     return row + [f"{one:.3f}" for one in times]
 
 
@@ -57,7 +68,7 @@ def format_csv(rows: Sequence[BatchFigures]) -> str:
     """Return the results table as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(HEAD)
+    writer.writerow(choose_head(rows))
     writer.writerows(list_cells(row) for row in rows)
     return out.getvalue()
 
@@ -73,7 +84,10 @@ def format_markdown(
 
 def format_results(rows: Sequence[BatchFigures]) -> str:
     """Return the results table as Markdown."""
-    return "\n".join(_align([HEAD, *map(list_cells, rows)], is_numeric=True)) + "\n"
+    return (
+        "\n".join(_align([choose_head(rows), *map(list_cells, rows)], is_numeric=True))
+        + "\n"
+    )
 
 
 def _align(table: Sequence[Sequence[str]], *, is_numeric: bool = False) -> list[str]:

@@ -40,6 +40,7 @@ from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache
 from pytest_mlperf.run.tuning_cache import latency_trial
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
@@ -228,20 +229,18 @@ class EngineBackend:
     def explain(self, error: BaseException) -> BaseException:
         return error
 
-    def time_batches(
-        self, task: Task, size: int, count: int, outstanding: int
-    ) -> BatchTimes:
-        if outstanding > 1:
+    def time_batches(self, task: Task, load: BatchLoad) -> BatchTimes:
+        if load.outstanding > 1 or load.rate:
             raise RunRefused(
-                f"{outstanding} batches outstanding on {task.cell.id}, but the bare "
-                "engine takes one after another: dynamic batching is a server's"
+                f"several batches at a time on {task.cell.id}, but the bare engine "
+                "takes one after another: dynamic batching is a server's"
             )
-        key = self.built.build.digest, size
+        key = self.built.build.digest, load.size
         if self._bare is None or self._bare.key != key:
             self._close_bare()
             latency = self.built.provider.layouts(len(task.cpus))[-1]
             self._bare = BareEngine(key, self.built, latency, self._beat)
-        return self._bare.time_batches(count)
+        return self._bare.time_batches(load.count)
 
     def _close_bare(self) -> None:
         """Close the stream of the bare engine, if one was left open."""

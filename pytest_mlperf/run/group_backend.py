@@ -29,6 +29,7 @@ from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache
 from pytest_mlperf.run.tuning_cache import latency_trial
 from pytest_mlperf.runner import device_messages
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.device_group import DeviceGroup
 from pytest_mlperf.runner.device_group import RunnerFiles
@@ -238,9 +239,7 @@ class DeviceGroupBackend:
     def time_batches(
         self,
         task: Task,
-        size: int,  # noqa: ARG002 - one shape
-        count: int,  # noqa: ARG002
-        outstanding: int,  # noqa: ARG002
+        load: BatchLoad,  # noqa: ARG002 - one shape
     ) -> BatchTimes:
         raise RunRefused(
             f"{task.cell.id} runs over {task.devices} devices, but the bare engine is "

@@ -38,6 +38,7 @@ from pytest_mlperf.run.recording import start_recording
 from pytest_mlperf.run.recording import write_record
 from pytest_mlperf.run.scoring import write_accuracy
 from pytest_mlperf.run.scoring import write_compliance
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import BareBatches
 from pytest_mlperf.runner.messages import BuildTask
@@ -117,11 +118,9 @@ class Backend(Protocol[T]):
     def explain(self, error: BaseException) -> BaseException:
         """Return a run's failure with what the backend knows of its cause."""
 
-    def time_batches(
-        self, task: Task, size: int, count: int, outstanding: int
-    ) -> BatchTimes:
+    def time_batches(self, task: Task, load: BatchLoad) -> BatchTimes:
         """Return what batches take: one after another on one stream of the bare engine,
-        or as requests of several samples, so many ``outstanding``.
+        or as requests of several samples.
 
         Raises ``RunRefused`` where neither is possible.
         """
@@ -148,9 +147,7 @@ def obey(command: Command, backend: Backend[T], channel: Channel) -> RunnerReply
     if isinstance(command, BuildTask):
         return built
     if isinstance(command, BareBatches):
-        return backend.time_batches(
-            task, command.size, command.count, command.outstanding
-        )
+        return backend.time_batches(task, command.load)
     tuned = tune(task, backend, channel)
     if isinstance(command, TuneTask):
         return TunedTask(tuned.note, saved.values_of(tuned))

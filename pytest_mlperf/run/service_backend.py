@@ -30,6 +30,7 @@ from pytest_mlperf.run.run_facts import spec_of
 from pytest_mlperf.run.server import Servers
 from pytest_mlperf.run.server import lock_endpoints
 from pytest_mlperf.run.service_client import ServiceClient
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Channel
@@ -193,10 +194,8 @@ class ServiceBackend:
         problem = f"{error.problem}. {words}"
         return RequestFailed(error.url, error.sample, error.after_s, problem)
 
-    def time_batches(
-        self, task: Task, size: int, count: int, outstanding: int
-    ) -> BatchTimes:
-        """Return what requests of several samples take, so many outstanding."""
+    def time_batches(self, task: Task, load: BatchLoad) -> BatchTimes:
+        """Return what requests of several samples take."""
         provider = task.provider.load()
         if not isinstance(provider, SendsBatches):
             raise RunRefused(
@@ -204,9 +203,10 @@ class ServiceBackend:
                 "here; choose an engine with --mlperf-engine"
             )
         self._servers.is_used = True
-        requests = provider.batched_requests(self.client.target, self.workload, size)
+        target = self.client.target
+        requests = provider.batched_requests(target, self.workload, load.size)
         try:
-            return self.client.time_requests(requests, count, outstanding)
+            return self.client.time_requests(requests, load)
         except RequestFailed as error:
             raise RunRefused(str(self.explain(error))) from None
 

@@ -11,6 +11,7 @@ from functools import partial
 
 from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.api.request_batch import send_all
+from pytest_mlperf.api.request_batch import send_when_due
 from pytest_mlperf.api.service import BreaksDownLatency
 from pytest_mlperf.api.service import Listener
 from pytest_mlperf.api.service import NamesServers
@@ -24,6 +25,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import Task
@@ -121,14 +123,10 @@ class ServiceClient:
             found = probe.tune(task.rule, task.mode, task.tuning, width, length)
             return replace(found, note=found.note + meter.note)
 
-    def time_requests(
-        self, requests: Requests, count: int, outstanding: int = 1
-    ) -> BatchTimes:
-        """Return what ``count`` requests take, so many outstanding at a time."""
-        target = replace(self.target, concurrency=outstanding)
-        return time_requests(
-            self._provider, target, requests, count, beat=self._channel.beat
-        )
+    def time_requests(self, requests: Requests, load: BatchLoad) -> BatchTimes:
+        """Return what requests take without LoadGen."""
+        beat = self._channel.beat
+        return time_requests(self._provider, self.target, requests, load, beat)
 
     def warm_up(self, count: int | None, concurrency: int) -> None:
         """Send the requests that a run begins with; None: a few."""
@@ -168,14 +166,17 @@ def time_requests(
     provider: ServiceProvider,
     target: ServiceTarget,
     requests: Requests,
-    count: int,
-    *,
+    load: BatchLoad,
     beat: Callable[[], None] = lambda: None,
 ) -> BatchTimes:
-    """Return what ``count`` requests take without LoadGen, as many outstanding as the
-    target's concurrency.
+    """Return what requests take without LoadGen.
+
+    At a rate, the target's own concurrency bounds what is outstanding: the rest waits.
     """
-    loaded = range(min(requests.total, requests.performance_count, count))
+    loaded = range(min(requests.total, requests.performance_count, load.count))
+    if not load.rate:
+        target = replace(target, concurrency=load.outstanding)
+    due = load.draw_due() if load.rate else ()
     opened: list[Service] = []
 
     def open_service(listener: Listener) -> Service:
@@ -184,18 +185,24 @@ def time_requests(
 
     requests.load(loaded)
     try:
-        batch = send_all(
-            open_service, loaded, outstanding=target.concurrency, count=count, beat=beat
-        )
+        batch = (
+            send_when_due(open_service, loaded, due, beat)
+            if due
+            else send_all(
+                open_service, loaded, outstanding=load.outstanding, count=load.count,
+                beat=beat,
+            )
+        )  # fmt: skip
     finally:
         requests.unload(loaded)
     service: object = opened[0]
-    if not isinstance(service, BreaksDownLatency):
-        return BatchTimes(batch.latencies, elapsed_s=batch.seconds)
-    steps = service.breakdown(batch.mean_s)
-    if isinstance(steps, str):
-        return BatchTimes(batch.latencies, {}, steps, batch.seconds)
-    return BatchTimes(batch.latencies, steps.to_us(), "", batch.seconds)
+    steps = (
+        service.breakdown(batch.mean_s)
+        if isinstance(service, BreaksDownLatency)
+        else "the service tells none"
+    )
+    told, why = ({}, steps) if isinstance(steps, str) else (steps.to_us(), "")
+    return BatchTimes(batch.latencies, told, why, batch.seconds, due)
 
 
 def name_network_sut(names: Mapping[str, str]) -> str:

@@ -1,10 +1,37 @@
-"""What batches took without LoadGen."""
+"""Batches without LoadGen: how they come, and what they took."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLoad:
+    """Which batches, and how they come: one when another is done, or at a rate."""
+
+    size: int
+    """Samples of a batch."""
+    count: int = 1
+    outstanding: int = 1
+    """Requests that a server has at a time."""
+    rate: float = 0.0
+    """Requests a second, whatever is outstanding; 0: by what is outstanding."""
+    is_poisson: bool = False
+    """Requests at a rate come at random."""
+
+    def draw_due(self) -> tuple[float, ...]:
+        """Return the seconds at which the requests of a rate are due, from 0 on."""
+        if not self.is_poisson:
+            return tuple(number / self.rate for number in range(self.count))
+        drawn = random.Random(0)  # the same arrivals every time
+        due, at = [], 0.0
+        for _ in range(self.count):
+            due.append(at)
+            at += drawn.expovariate(self.rate)
+        return tuple(due)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +44,8 @@ class BatchTimes:
     why_no_steps: str = ""
     elapsed_s: float = 0.0
     """From the first one's start to the last one's end; 0: their sum."""
+    due: tuple[float, ...] = ()
+    """When each was due, of requests at a rate: their ``seconds`` count from then."""
 
     @property
     def per_s(self) -> float:

@@ -23,6 +23,7 @@ from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Seeds
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.sut.protocol import Counted
 
@@ -158,12 +159,7 @@ class BareBatches:
     """Run batches without LoadGen on what is built; answered by ``BatchTimes``."""
 
     task: Task
-    size: int
-    """Samples of a batch."""
-    count: int
-    """Batches, one after another on one stream."""
-    outstanding: int = 1
-    """Requests that a server has at a time."""
+    load: BatchLoad
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.core.latency_breakdown import CLIENT_WAIT
 from pytest_mlperf.core.latency_breakdown import COLUMNS
 from pytest_mlperf.measure.batching import LEAST_REQUESTS
 from pytest_mlperf.measure.batching import MOST_WINDOWS
-from pytest_mlperf.measure.batching import WINDOW_REQUESTS
 from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.batching import is_stable
 from pytest_mlperf.measure.batching import measure_load
@@ -19,6 +19,7 @@ from pytest_mlperf.measure.batching import search_concurrency
 from pytest_mlperf.reporting.deployment_table import HEAD
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
+from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 
 SEEDS_COLUMNS = [
@@ -34,9 +35,9 @@ def repeat(windows: Sequence[float], counts: list[int]) -> object:
     """Return a measurement whose windows take these seconds a request, in turn."""
     turns = iter([windows[0], *windows, *[windows[-1]] * MOST_WINDOWS])
 
-    def time(size: int, count: int) -> BatchTimes:  # noqa: ARG001 - one shape
-        counts.append(count)
-        return BatchTimes((next(turns),) * count)
+    def time(load: BatchLoad) -> BatchTimes:
+        counts.append(load.count)
+        return BatchTimes((next(turns),) * load.count)
 
     return time
 
@@ -66,7 +67,7 @@ def test_windows_are_measured_until_three_agree(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "count"), [(0.001, WINDOW_REQUESTS), (0.25, 20), (9.0, LEAST_REQUESTS)]
+    ("seconds", "count"), [(0.001, 50), (0.25, 20), (9.0, LEAST_REQUESTS)]
 )
 def test_a_window_has_fifty_requests_or_five_seconds(
     seconds: float, count: int
@@ -81,18 +82,19 @@ def test_a_window_has_fifty_requests_or_five_seconds(
 def test_more_requests_are_outstanding_until_that_brings_nothing() -> None:
     """A server that answers four at a time in 10 ms; a window has eight for each."""
     asked: list[int] = []
+    options = LoadOptions(measurement_interval=50)
 
     def measure(outstanding: int) -> LoadFigures:
         latency = 0.01 * max(1, outstanding / 4)
 
-        def time(size: int, count: int) -> BatchTimes:  # noqa: ARG001 - one shape
-            asked.append(count)
-            elapsed = count * latency / outstanding
-            return BatchTimes((latency,) * count, elapsed_s=elapsed)
+        def time(load: BatchLoad) -> BatchTimes:
+            asked.append(load.count)
+            elapsed = load.count * latency / outstanding
+            return BatchTimes((latency,) * load.count, elapsed_s=elapsed)
 
-        return measure_load(time, 1, 0.05, outstanding)
+        return measure_load(time, 1, options, outstanding)
 
-    found = search_concurrency(measure)
+    found = search_concurrency(measure, options)
 
     assert [one.concurrency for one in found] == [1, 2, 4, 8]
     rates = [one.per_s for one in found]
@@ -111,8 +113,8 @@ def test_less_than_three_windows_are_not_stable() -> None:
 def test_the_steps_sum_up_to_the_average() -> None:
     """An engine without a server only computes."""
     steps = dict.fromkeys((CLIENT_WAIT, *COLUMNS), 1000.0)
-    served = measure_load(lambda _, n: BatchTimes((0.008,) * n, steps), 1)
-    bare = measure_load(lambda _, n: BatchTimes((0.008,) * n), 1)
+    served = measure_load(lambda one: BatchTimes((0.008,) * one.count, steps), 1)
+    bare = measure_load(lambda one: BatchTimes((0.008,) * one.count), 1)
 
     assert list(served.steps_ms) == list(COLUMNS)
     assert served.average_ms == pytest.approx(8)

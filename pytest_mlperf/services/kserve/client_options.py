@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pytest_mlperf.config import load_options
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.services.kserve.deployment import parse_flag
 
@@ -20,6 +21,7 @@ OPTIONS = {
     "shared_memory": "(of a server on this machine: none or system; default none)",
     "protocol": "(to the server that is started here: http or grpc; default http)",
     "streaming": "(gRPC requests in one stream a server: 0 or 1; default 0)",
+    **load_options.OPTIONS,
 }
 """Name of an option -> what it says."""
 
@@ -35,6 +37,7 @@ class ClientOptions:
 
 def read_client_options(given: Mapping[str, str]) -> ClientOptions:
     """Return the client's part of the options; raises ``ValueError``."""
+    load_options.read_load_options(given)
     values = {}
     for name, parse in PARSERS.items():
         if name not in given:

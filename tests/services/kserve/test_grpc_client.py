@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
 from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.api.request_batch import send_when_due
 from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.services.kserve.provider import TritonService
 from tests.support import doubles
@@ -139,3 +141,24 @@ def test_a_slow_server_gets_no_more_than_the_concurrency() -> None:
     assert listener.error is None
     assert server.most_outstanding == 2
     assert client.stats()[0].most_outstanding == 2
+
+
+@pytest.mark.usefixtures("bounded")
+def test_requests_at_a_rate_come_whatever_is_outstanding() -> None:
+    """They are sent when they are due, and one that waits here counts from then."""
+    service = TritonService()
+    due = [0.004 * n for n in range(20)]
+    with serve_grpc(answer=double.answer_slowly) as server:
+        wide = ServiceTarget((server.url,), "echo", concurrency=64)
+        made = service.requests(wide, doubles.NUMBERS.open_workload("embedded", None))
+        made.load(range(4))
+        found = send_when_due(partial(service.open, wide, made), range(4), due)
+        one = ServiceTarget((server.url,), "echo", concurrency=1)
+        late = send_when_due(partial(service.open, one, made), range(4), due)
+
+    assert server.most_outstanding > 2
+    assert len(found.answers) == len(late.answers) == len(due)
+    assert min(found.latencies) >= 0.02
+    assert found.seconds < late.seconds
+    # Nineteen answers of 20 ms each come first, while it was due after 76 ms.
+    assert late.latencies[-1] >= 20 * 0.02 - due[-1]

@@ -1,0 +1,116 @@
+"""How a server is loaded for a deployment's tables, by the names of perf_analyzer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_mlperf.config.option_types import one_of
+from pytest_mlperf.config.option_types import parse_number
+from pytest_mlperf.config.option_types import parse_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """``start:end:step`` of perf_analyzer's ranges; without a step it is 1."""
+
+    start: float
+    end: float
+    step: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Range:
+        """Read ``10:100:10``; raises ``ValueError``."""
+        try:
+            numbers = [parse_number(part) for part in text.split(":")]
+            made = cls(*numbers)
+        except (TypeError, ValueError):
+            raise ValueError(
+                "start:end or start:end:step, numbers above 0 such as 10:100:10"
+            ) from None
+        if made.end < made.start:
+            raise ValueError("start:end:step with an end of at least the start")
+        return made
+
+    def __iter__(self) -> Iterator[float]:
+        count = int((self.end - self.start) / self.step + 1e-9)
+        return (self.start + n * self.step for n in range(count + 1))
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "request_rate_range": Range.parse,
+    "request_distribution": one_of("constant", "poisson"),
+    "binary_search": one_of("0", "1"),
+    "latency_threshold": parse_number,
+    "percentile": one_of("50", "90", "95", "99"),
+    "measurement_mode": one_of("time_windows", "count_windows"),
+    "measurement_interval": parse_number,
+    "measurement_request_count": parse_whole,
+    "stability_percentage": parse_number,
+}
+"""Name of an option, as perf_analyzer has it -> what its text means."""
+OPTIONS = {
+    "request_rate_range": "(of a deployment's table: requests a second, 10:100:10)",
+    "request_distribution": "(of requests at a rate: constant or poisson)",
+    "binary_search": "(of the rates, for the highest below latency_threshold: 0 or 1)",
+    "latency_threshold": "(ms: no higher load is measured than the first above it)",
+    "percentile": "(that latency_threshold is of: 50, 90, 95 or 99; default the mean)",
+    "measurement_mode": "(of windows: time_windows or count_windows)",
+    "measurement_interval": "(ms of a window; default 5000, of short sessions 1000)",
+    "measurement_request_count": "(requests of a window; default 50)",
+    "stability_percentage": "(by which three windows may differ; default 10)",
+}
+"""Name of an option -> what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How requests come, and how long they are watched."""
+
+    request_rate_range: Range | None = None
+    request_distribution: str = "constant"
+    binary_search: str = "0"
+    latency_threshold: float = float("inf")
+    """Milliseconds."""
+    percentile: str = ""
+    """Of the latency that the threshold is of; empty: the mean."""
+    measurement_mode: str = ""
+    """Empty: windows of ``measurement_request_count`` requests, fewer where these take
+    longer than ``measurement_interval``."""
+    measurement_interval: float = 5000.0
+    """Milliseconds."""
+    measurement_request_count: int = 50
+    stability_percentage: float = 10.0
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of a window by time."""
+        return self.measurement_interval / 1e3
+
+
+def read_load_options(
+    given: Mapping[str, str], interval_ms: float = 5000.0
+) -> LoadOptions:
+    """Return what the options say of the load; others are passed over.
+
+    ``interval_ms``: of a window, where nobody chose. Raises ``ValueError``.
+    """
+    values: dict[str, Any] = {"measurement_interval": interval_ms}
+    for name, parse in PARSERS.items():
+        if name not in given:
+            continue
+        try:
+            values[name] = parse(given[name].strip())
+        except ValueError as error:
+            raise ValueError(f"{name}={given[name]}, but should be {error}") from None
+    made = LoadOptions(**values)
+    needed = {"request_rate_range", "latency_threshold"}
+    if made.binary_search == "1" and not needed <= set(given):
+        raise ValueError(
+            "binary_search=1, but it should have request_rate_range and "
+            "latency_threshold beside it"
+        )
+    return made
