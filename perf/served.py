@@ -35,6 +35,7 @@ from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.config.load_options import parse_sizes
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.core.latency_breakdown import CLIENT_WAIT
 from pytest_mlperf.core.latency_breakdown import COLUMNS
@@ -44,7 +45,6 @@ from pytest_mlperf.run.service_client import time_requests
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.services.kserve import client_options
-from pytest_mlperf.services.kserve.deployment import parse_sizes
 from pytest_mlperf.services.kserve.provider import TritonService
 from pytest_mlperf.services.kserve.requests import TensorRequests
 from pytest_mlperf.tuning.bare_loop import time_steps

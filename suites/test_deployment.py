@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pytest_mlperf.measure.under_test import EngineUnderTest
     from pytest_mlperf.measure.under_test import Measure
 
-BATCHES = (1, 8, 16)
-
 
 @pytest.mark.mlperf(mode="accuracy", scenario="offline")
 def test_deployment(
@@ -27,7 +25,7 @@ def test_deployment(
     deployment_report: DeploymentReport,
 ) -> None:
     """The deployed model is as accurate as its target asks; its speed is a table."""
-    for size in BATCHES:
+    for size in deployment_report.list_batches(engine):
         deployment_report.measure(engine, size)
     if engine.is_served:
         deployment_report.measure_online(engine)

@@ -153,6 +153,26 @@ class ExportsModels(Protocol):
 
 
 @runtime_checkable
+class ReadsVariables(Protocol):
+    """A provider that understands the environment variables of others' scripts."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Variable -> the option that it means, or ``precision``."""
+
+
+def read_variables(provider: object, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return option -> text of the variables that a provider understands."""
+    if not isinstance(provider, ReadsVariables):
+        return {}
+    return {
+        option: environ[variable].strip()
+        for variable, option in provider.variables.items()
+        if environ.get(variable, "").strip()
+    }
+
+
+@runtime_checkable
 class NamesPrecisions(Protocol):
     """A ``StartsEmbeddedServer`` whose model comes in several precisions."""
 

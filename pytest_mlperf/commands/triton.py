@@ -19,9 +19,9 @@ from pytest_mlperf.core.errors import RunRefused
 HELP = "write a benchmark's model as a Triton model repository"
 WRITTEN, REFUSED = 0, 2
 FORMATS: dict[str, dict[str, str]] = {
-    "onnx": {},
-    "trt": {"backend": "tensorrt"},
-    "ts-trace": {"backend": "pytorch"},
+    "onnx": {"format": "onnx"},
+    "trt": {"backend": "tensorrt", "format": "trt"},
+    "ts-trace": {"backend": "pytorch", "format": "ts-trace"},
 }
 """NVIDIA's name of a format -> the options that it means."""
 NOT_WRITTEN = {

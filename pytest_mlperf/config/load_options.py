@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pytest_mlperf.config.option_types import one_of
@@ -40,7 +41,16 @@ class Range:
         return (self.start + n * self.step for n in range(count + 1))
 
 
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Batch sizes apart by spaces or ``+``: commas separate the options."""
+    parts = text.replace("+", " ").replace(",", " ").split()
+    if not parts:
+        raise ValueError("batch sizes such as 4+8")
+    return tuple(sorted({parse_whole(part) for part in parts}))
+
+
 PARSERS: dict[str, Callable[[str], Any]] = {
+    "batch_size": parse_sizes,
     "request_rate_range": Range.parse,
     "request_distribution": one_of("constant", "poisson"),
     "binary_search": one_of("0", "1"),
@@ -53,6 +63,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 """Name of an option, as perf_analyzer has it -> what its text means."""
 OPTIONS = {
+    "batch_size": "(samples of a request of a deployment's table; default 1+8+16)",
     "request_rate_range": "(of a deployment's table: requests a second, 10:100:10)",
     "request_distribution": "(of requests at a rate: constant or poisson)",
     "binary_search": "(of the rates, for the highest below latency_threshold: 0 or 1)",
@@ -66,10 +77,15 @@ OPTIONS = {
 """Name of an option -> what it says."""
 
 
+VARIABLES = {"BATCH_SIZE": "batch_size"}
+"""Environment variable of NVIDIA's scripts -> the option that it means."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """How requests come, and how long they are watched."""
 
+    batch_size: tuple[int, ...] = (1, 8, 16)
     request_rate_range: Range | None = None
     request_distribution: str = "constant"
     binary_search: str = "0"
@@ -92,12 +108,17 @@ class LoadOptions:
 
 
 def read_load_options(
-    given: Mapping[str, str], interval_ms: float = 5000.0
+    given: Mapping[str, str],
+    interval_ms: float = 5000.0,
+    environ: Mapping[str, str] = MappingProxyType({}),
 ) -> LoadOptions:
     """Return what the options say of the load; others are passed over.
 
-    ``interval_ms``: of a window, where nobody chose. Raises ``ValueError``.
+    ``interval_ms``: of a window, where nobody chose. What is given wins over the
+    environment. Raises ``ValueError``.
     """
+    found = {o: environ[v] for v, o in VARIABLES.items() if environ.get(v, "").strip()}
+    given = {**found, **given}
     values: dict[str, Any] = {"measurement_interval": interval_ms}
     for name, parse in PARSERS.items():
         if name not in given:

@@ -26,11 +26,14 @@ from pytest_mlperf.machine.system_schema import DESCRIPTION
 from pytest_mlperf.machine.system_schema import MATCH
 from pytest_mlperf.machine.system_schema import NUMA
 from pytest_mlperf.machine.system_schema import ON_DEVICE
+from pytest_mlperf.machine.system_schema import OPTION
 from pytest_mlperf.machine.system_schema import SERVER
 from pytest_mlperf.machine.system_schema import SETTINGS
 from pytest_mlperf.machine.system_schema import TUNING
 from pytest_mlperf.machine.system_schema import ValueCheck
+from pytest_mlperf.machine.system_schema import check_option
 from pytest_mlperf.machine.system_schema import describe_unknown
+from pytest_mlperf.machine.system_schema import format_option
 
 Value = int | float | str | list[int] | list[str]
 
@@ -77,6 +80,17 @@ class TuningTables:
                 for one in ("", engine):
                     settings |= self.tables.get((name, slug, one), {})
         return settings
+
+    def options(
+        self, benchmark: str, target: str, scenario: Scenario, engine: str
+    ) -> dict[str, str]:
+        """Return the engine's own options of a cell, as a command line has them."""
+        found = self.lookup(benchmark, target, scenario, engine).items()
+        return {
+            name.removeprefix(OPTION): str(value)
+            for name, value in found
+            if name.startswith(OPTION)
+        }
 
     def check(self, benchmarks: Collection[str], engines: Collection[str]) -> None:
         """Raise ``SystemFileError`` for a table that no registered name reads."""
@@ -308,7 +322,17 @@ class _Reader:
         yield (*key, ""), self.values(own, where, TUNING)
         for engine, settings in engines.items():
             heading = f"{where}.engine.{engine}"
-            yield (*key, engine), self.values(settings, heading, TUNING)
+            options = settings.get("options", {})
+            self.tables({"options": options}, heading, ["options"])
+            given = dict.fromkeys(options, check_option)
+            texts = {
+                f"{OPTION}{name}": format_option(value)
+                for name, value in self.values(
+                    options, f"{heading}.options", given
+                ).items()
+            }
+            own = {name: value for name, value in settings.items() if name != "options"}
+            yield (*key, engine), {**self.values(own, heading, TUNING), **texts}
 
 
 def _format_heading(*parts: str) -> str:

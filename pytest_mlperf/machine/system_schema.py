@@ -226,6 +226,23 @@ TUNING: Mapping[str, ValueCheck] = {
 }
 
 
+OPTION = "options."
+"""Before the name of an engine's own option, among the settings of its table."""
+
+
+def check_option(value: Any) -> str | None:
+    """Return what an engine's own option should be; its name the engine checks."""
+    good = isinstance(value, str | int | float) or _check_sizes(value) is None
+    return None if good else "a text, a number, true, false or a list of whole numbers"
+
+
+def format_option(value: Any) -> str:
+    """Return an engine's own option as a command line has it."""
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
 def describe_unknown(kind: str, found: str, legal: Iterable[str]) -> str:
     """Return the text of an error: the name, the nearest legal one and all of them."""
     names = sorted(set(legal))

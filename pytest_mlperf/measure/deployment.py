@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
@@ -19,17 +20,22 @@ from pytest_mlperf.measure.under_test import EngineUnderTest
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
 from pytest_mlperf.reporting.deployment_table import format_results
+from pytest_mlperf.runner.messages import Task
 
+TENSORRT = "NVIDIA TensorRT"
 BACKENDS = {
-    "onnxruntime": "ONNX Runtime", "tensorrt": "NVIDIA TensorRT", "torch": "PyTorch",
+    "onnxruntime": "ONNX Runtime", "onnxruntime_onnx": "ONNX Runtime",
+    "onnx": "ONNX Runtime", "tensorrt": TENSORRT, "tensorrt_plan": TENSORRT,
+    "torch": "PyTorch", "pytorch_libtorch": "PyTorch", "ts-trace": "PyTorch",
     "triton": "Triton",
 }  # fmt: skip
-"""Provider -> its name in NVIDIA's tables."""
+"""Engine, format, or Triton's platform -> the runtime's name in NVIDIA's tables."""
 FORMATS = {
-    "tensorrt": "NVIDIA TensorRT", "tensorrt_plan": "NVIDIA TensorRT",
-    "pytorch_libtorch": "TorchScript",
+    "tensorrt": TENSORRT, "tensorrt_plan": TENSORRT,
+    "pytorch_libtorch": "TorchScript Trace", "ts-trace": "TorchScript Trace",
 }  # fmt: skip
-"""Engine, or Triton's platform -> its model's format in NVIDIA's tables."""
+"""The same -> its model's format in NVIDIA's tables."""
+ACCELERATORS = {"trt": TENSORRT}
 WINDOW_MS, SHORT_MS = 5000.0, 1000.0
 """A window's time, and that of a shortened session."""
 
@@ -47,6 +53,10 @@ class DeploymentReport:
     """Of dynamic batching."""
     text: str = ""
     """The tables, once they are written."""
+
+    def list_batches(self, engine: EngineUnderTest) -> tuple[int, ...]:
+        """Return the samples of a request, one row each."""
+        return self._read_options(engine).batch_size
 
     def measure(self, engine: EngineUnderTest, size: int) -> LoadFigures:
         """Measure requests of ``size`` samples, one at a time."""
@@ -74,15 +84,20 @@ class DeploymentReport:
             self.online = search_rates(measure_at, options)
 
     def _read_options(self, engine: EngineUnderTest) -> LoadOptions:
-        given = engine.under_test.task.engine_options
-        return read_load_options(given, SHORT_MS if self.is_shortened else WINDOW_MS)
+        under_test = engine.under_test
+        # An engine takes none of them, but its table should have the same rows.
+        given = under_test.session.options.all_engine_options
+        given |= under_test.task.engine_options
+        interval_ms = SHORT_MS if self.is_shortened else WINDOW_MS
+        return read_load_options(given, interval_ms, os.environ)
 
     def write(self, engine: EngineUnderTest, verdict: Verdict) -> None:
         """Write ``deployment/CELL.md`` and ``.csv`` into the reports folder, and
         ``CELL.online.csv`` of a server.
         """
         title = f"Offline: {self.cell.model}, {self.cell.engine}"
-        settings = describe_deployment(engine, verdict)
+        opened = engine.under_test.open()
+        settings = describe_deployment(engine.under_test.task, verdict, opened.longest)
         rows = [*self.figures, *self.online]
         unstable = [describe_load(one) for one in rows if not one.is_stable]
         self.text = format_markdown(title, settings, self.figures)
@@ -110,29 +125,51 @@ def describe_load(figures: LoadFigures) -> str:
     return f"{figures.batch} x {figures.concurrency}"
 
 
-def describe_deployment(engine: EngineUnderTest, verdict: Verdict) -> dict[str, str]:
-    """Return the configuration table: name -> value, ``-`` for what is not known."""
-    facts, task = verdict.facts, engine.under_test.task
-    accuracy = "-"
-    if verdict.metric is not None:
-        accuracy = f"{verdict.metric.value:.2f}"
-        if verdict.limit is not None:
-            accuracy += f" (threshold {verdict.limit.value:.2f})"
-    options = task.engine_options
-    metric = verdict.metric.key if verdict.metric else "accuracy"
+def describe_deployment(task: Task, verdict: Verdict, longest: int) -> dict[str, str]:
+    """Return the configuration table: name -> value, ``-`` for what is not known.
+
+    Rows have the names and the order of NVIDIA's tables for BERT; threshold and labels
+    follow. ``longest``: tokens of the longest sequence.
+    """
+    facts, options = verdict.facts, task.engine_options
     _, _, platform = facts.get("model served", "").rpartition(", ")
-    return {
+    kind = options.get("format") or platform
+    if kind not in BACKENDS:
+        # Triton's Python backend, whose platform says nothing of what it runs.
+        is_own = task.cell.engine == "triton" and not verdict.run.is_attached
+        kind = "onnx" if is_own else task.cell.engine
+    count, _, _ = facts.get("instance_group", "-").partition(" ")
+    rows = {
         name_device(verdict): facts.get("device") or "-",
-        "Backend": BACKENDS.get(task.cell.engine, task.cell.engine),
-        "Backend accelerator": options.get("accelerator", "-"),
+        "Backend": name_backend(task.cell.engine, kind),
+        "Backend accelerator": ACCELERATORS.get(options.get("accelerator", ""), "-"),
         "Precision": (verdict.run.precision or "-").upper(),
-        "Model format": FORMATS.get(platform or task.cell.engine, "ONNX"),
+        "Model format": FORMATS.get(kind, "ONNX"),
         "Max batch size": facts.get("max_batch_size", "-"),
-        "Number of model instances": facts.get("instance_group", "-"),
-        "Accelerator Precision": options.get("accelerator_precision", "-"),
-        f"{metric} score": accuracy,
-        "Labels": ", ".join(verdict.labels) or "-",
+        "Number of model instances": count,
     }
+    if rows["Model format"] == TENSORRT:
+        captured = options.get("capture_cuda_graph") == "1"
+        rows[f"{TENSORRT} Capture CUDA Graph"] = "Enabled" if captured else "Disabled"
+    accelerated = options.get("accelerator_precision", "-").upper()
+    rows["Accelerator Precision"] = accelerated
+    if task.cell.benchmark == "bert":
+        rows["Max Seq Length"] = options.get("max_seq_length", str(longest))
+    metric = verdict.metric
+    if metric is not None:
+        name = "SQuAD v1.1 F1 Score" if metric.key == "F1" else f"{metric.key} Score"
+        other = verdict.run.workload not in {"", "official"}
+        of = f" ({verdict.run.workload} samples)" * other
+        rows[name] = f"{metric.value:.2f}{of}"
+    if verdict.limit is not None:
+        rows["Accuracy threshold"] = f"{verdict.limit.value:.2f}"
+    return {**rows, "Labels": ", ".join(verdict.labels) or "-"}
+
+
+def name_backend(engine: str, kind: str) -> str:
+    """Return what runs the model; ``kind``: the format, or Triton's platform."""
+    runtime = BACKENDS.get(kind, kind)
+    return f"{runtime} in Triton" if engine == "triton" != kind else runtime
 
 
 def name_device(verdict: Verdict) -> str:

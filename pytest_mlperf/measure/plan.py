@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,13 +12,16 @@ from typing import Any
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.benchmark import Rehearses
+from pytest_mlperf.api.embedded_server import read_variables
 from pytest_mlperf.api.engine import ChoosesPrecision
 from pytest_mlperf.api.engine import TakesOptions
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.object_ref import ObjectRef
+from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.measure import residency
@@ -81,7 +85,7 @@ def plan_task(
         slots=placement.slots if service is None else (),
         scratch=options.scratch,
         tuning=tuning,
-        engine_options=plan_engine_options(options, spec),
+        engine_options=plan_engine_options(session, cell, spec),
         shortening=options.shortening,
         time_limit_s=options.run_limit_s,
         service=service,
@@ -135,6 +139,8 @@ def plan_precision(
     else:
         default = registry.benchmark(cell.benchmark).precision(cell.target)
     provider = registry.provider(spec)
+    if asked := read_variables(provider, os.environ).get("precision"):
+        return asked
     if isinstance(provider, ChoosesPrecision):
         return provider.precision_for.get(default, default)
     return default
@@ -156,11 +162,28 @@ def plan_tuning(session: MeasureSession, cell: Cell) -> Tuning:
     return Tuning(**{**chosen, **options.tuning_for(cell.scenario)})
 
 
-def plan_engine_options(options: Options, spec: str) -> dict[str, str]:
-    """Return the engine options that a provider takes, as the user wrote them."""
+def plan_engine_options(
+    session: MeasureSession, cell: Cell, spec: str
+) -> dict[str, str]:
+    """Return the engine options that a provider takes: the command line's win over the
+    environment variables that it understands, and these over the system file's.
+
+    Raises ``RunRefused`` for an option of the system file that it does not take.
+    """
     provider = registry.provider(spec)
     known = provider.options if isinstance(provider, TakesOptions) else {}
-    return {k: v for k, v in options.all_engine_options.items() if k in known}
+    tables = session.system.tuning
+    given = tables.options(cell.benchmark, cell.target, cell.scenario, cell.engine)
+    for name in given:
+        if name not in known:
+            raise RunRefused(
+                f"{tables.path}: {name!r} among the options of the engine "
+                f"{cell.engine}, but it takes {', '.join(known) or 'none'}."
+                f"{suggest(name, known)}"
+            )
+    given |= read_variables(provider, os.environ)
+    given |= session.options.all_engine_options
+    return {name: text for name, text in given.items() if name in known}
 
 
 def plan_service(

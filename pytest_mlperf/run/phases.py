@@ -294,10 +294,12 @@ def describe_opened(workload: Workload) -> Opened:
     """Return what the pytest process hears of an open workload."""
     counted = workload.dataset if isinstance(workload, TensorWorkload) else workload
     assert isinstance(counted, PromptWorkload | Dataset)
+    lengths = counted.lengths if isinstance(counted, Dataset) else None
     return Opened(
         workload.kind,
         workload.title,
         workload.digest,
         counted.total,
         counted.performance_count,
+        0 if lengths is None else int(max(lengths, default=0)),
     )

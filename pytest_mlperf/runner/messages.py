@@ -226,6 +226,8 @@ class Opened:
     """Samples for accuracy."""
     performance_count: int
     """Samples in memory during a performance run."""
+    longest: int = 0
+    """Of the samples' lengths, such as tokens; 0 where they have none."""
 
 
 @dataclass(frozen=True, slots=True)

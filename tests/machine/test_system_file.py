@@ -90,6 +90,27 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
     assert tuning.lookup("bert", "99", Scenario.OFFLINE, "null") == {"threads": 2}
 
 
+def test_an_engines_own_options_are_joined_too(tmp_path: Path) -> None:
+    """As a command line has them; their names the engine checks."""
+    text = """\
+        [tuning.engine.triton.options]
+        max_batch_size = 32
+        preferred_batch_size = [4, 8]
+        [tuning.bert.engine.triton.options]
+        format = "ts-trace"
+        max_batch_size = 16
+        model_warmup = true
+    """
+    tuning = load_system_file(write(tmp_path, text)).tuning
+    found = tuning.options("bert", "99", Scenario.OFFLINE, "triton")
+
+    assert found == {
+        "max_batch_size": "16", "preferred_batch_size": "4+8", "format": "ts-trace",
+        "model_warmup": "1",
+    }  # fmt: skip
+    assert tuning.options("bert", "99", Scenario.OFFLINE, "onnxruntime") == {}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -116,6 +137,14 @@ def test_settings_of_several_tables_are_joined(tmp_path: Path) -> None:
         ('[tuning."bert-99.9".server]\nx = 1', '[tuning."bert-99.9".server]: unknown'),
         ("[tuning.engine]\nort = 1", "[tuning.engine.ort]: found 1, but it should"),
         ("[tuning.engine.ort]\nbach = 1", "[tuning.engine.ort]: unknown key 'bach'"),
+        (
+            "[tuning.engine.ort]\noptions = 1",
+            "[tuning.engine.ort.options]: found 1, but",
+        ),
+        (
+            "[tuning.engine.ort.options]\na = [1.5]",
+            "found a = [1.5], but it should be a",
+        ),
         ("[tuning]\nengine = 'ort'", "[tuning]: unknown key 'engine'"),
         ("[match]\ncpu = '('", "it should be a regular expression"),
         ("[match]\ngpu = 3", "it should be a regular expression"),

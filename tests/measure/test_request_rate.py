@@ -110,7 +110,11 @@ def test_halving_finds_the_highest_rate_below_the_threshold(
     threshold: float, step: float
 ) -> None:
     """To a step, in as many measurements as halvings."""
-    options = LoadOptions(Range(1, 1000, step), "constant", "1", threshold)
+    options = LoadOptions(
+        request_rate_range=Range(1, 1000, step),
+        binary_search="1",
+        latency_threshold=threshold,
+    )
     found = search_rates(figure_of, options)
     kept = [one.request_rate for one in found if not one.is_above(options)]
 

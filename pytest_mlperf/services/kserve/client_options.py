@@ -9,12 +9,14 @@ from typing import Any
 
 from pytest_mlperf.config import load_options
 from pytest_mlperf.config.option_types import one_of
+from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.services.kserve.deployment import parse_flag
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "shared_memory": one_of("none", "system"),
     "protocol": one_of("http", "grpc"),
     "streaming": parse_flag,
+    "max_seq_length": parse_whole,
 }
 """Name of an option, as perf_analyzer has it -> what its text means."""
 OPTIONS = {
@@ -33,6 +35,8 @@ class ClientOptions:
     shared_memory: str = "none"
     protocol: str = "http"
     streaming: bool = False
+    max_seq_length: int | None = None
+    """The deployment's, to which the client pads."""
 
 
 def read_client_options(given: Mapping[str, str]) -> ClientOptions:

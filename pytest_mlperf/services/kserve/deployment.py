@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
+from pytest_mlperf.config.load_options import parse_sizes
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import suggest
@@ -24,14 +25,6 @@ PLATFORM_FILES = {
     "python": "model.py", "onnxruntime": "model.onnx", "tensorrt": "model.plan",
     "pytorch": "model.pt",
 }  # fmt: skip
-
-
-def parse_sizes(text: str) -> tuple[int, ...]:
-    """Batch sizes apart by spaces or ``+``: commas separate the options."""
-    parts = text.replace("+", " ").replace(",", " ").split()
-    if not parts:
-        raise ValueError("batch sizes such as 4+8")
-    return tuple(sorted({parse_whole(part) for part in parts}))
 
 
 def parse_count(text: str) -> int:
@@ -62,9 +55,16 @@ def parse_flag(text: str) -> bool:
 class Deployment:
     """The options of a model in a repository; fields have Triton's names."""
 
+    format: str = "onnx"
+    """Of the exported model, as NVIDIA's scripts name it."""
+    export_format: str = ""
+    export_precision: str = ""
+    """What the scripts convert from. Here that is always the benchmark's ONNX file."""
+    max_seq_length: int | None = None
+    """Tokens of every sequence, which the client pads; None: any number."""
     backend: str = "python"
-    """``python`` runs onnxruntime in Triton's Python backend; the others are of a stock
-    container."""
+    """``python`` runs onnxruntime or PyTorch in Triton's Python backend; the others are
+    of a stock container."""
     max_batch_size: int = MOST_BATCH
     preferred_batch_size: tuple[int, ...] = ()
     max_queue_delay_microseconds: int = 0
@@ -86,7 +86,14 @@ class Deployment:
     """Triton runs a batch of zeros before the model is ready."""
 
 
+BACKEND_FORMATS = {"pytorch": "ts-trace", "tensorrt": "trt"}
+"""Backend of a stock server -> the one format that it reads."""
+FORMATS = ("onnx", "ts-trace", "ts-script", "trt")
 PARSERS: dict[str, Callable[[str], Any]] = {
+    "format": one_of(*FORMATS),
+    "export_format": one_of(*FORMATS),
+    "export_precision": one_of("fp32", "fp16", "int8"),
+    "max_seq_length": parse_whole,
     "backend": one_of(*BACKENDS),
     "max_batch_size": parse_whole,
     "preferred_batch_size": parse_sizes,
@@ -104,6 +111,10 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 """Name of an option -> what its text means."""
 OPTIONS = {
+    "format": "(of the exported model: onnx, ts-trace or trt)",
+    "export_format": "(of what is converted: onnx, or the format itself)",
+    "export_precision": "(of what is converted: not used, it is always fp32)",
+    "max_seq_length": "(tokens that every sequence is padded to; default: its own)",
     "backend": "(python, onnxruntime, tensorrt or pytorch)",
     "max_batch_size": f"(the largest batch that Triton makes; default {MOST_BATCH})",
     "preferred_batch_size": "(batch sizes that Triton waits for, such as 4+8)",
@@ -121,6 +132,11 @@ OPTIONS = {
 }
 """Name of an option -> what it says."""
 VARIABLES = {
+    "FORMAT": "format",
+    "EXPORT_FORMAT": "export_format",
+    "EXPORT_PRECISION": "export_precision",
+    "MAX_SEQ_LENGTH": "max_seq_length",
+    "NUMBER_OF_MODEL_INSTANCES": "instance_group_count",
     "MAX_BATCH_SIZE": "max_batch_size",
     "TRITON_PREFERRED_BATCH_SIZES": "preferred_batch_size",
     "TRITON_MAX_QUEUE_DELAY": "max_queue_delay_microseconds",
@@ -161,6 +177,12 @@ def read_deployment(
         except ValueError as error:
             raise ValueError(f"{source}={text}, but should be {error}") from None
     made = replace(default or Deployment(), **values)
+    made = replace(made, format=BACKEND_FORMATS.get(made.backend, made.format))
+    if made.export_format not in {"", "onnx", made.format}:
+        raise ValueError(
+            f"export_format={made.export_format} (EXPORT_FORMAT), but should be onnx: "
+            f"the benchmarks' models are ONNX files, and {made.format} is made of them"
+        )
     if too_large := [n for n in made.preferred_batch_size if n > made.max_batch_size]:
         raise ValueError(
             f"preferred_batch_size {too_large[0]}, but should be at most max_batch_size"
@@ -188,6 +210,8 @@ def format_config(
 ) -> str:
     """Return a model's config.pbtxt, for people to read and change."""
     made = deployment
+    inputs = [fix_length(one, made.max_seq_length) for one in inputs]
+    outputs = [fix_length(one, made.max_seq_length) for one in outputs]
     lines = [
         f'name: "{name}"',
         f'backend: "{made.backend}"',
@@ -211,6 +235,12 @@ def format_config(
     if made.model_warmup:
         lines += _format_warm_up(inputs)
     return "\n".join(lines) + "\n"
+
+
+def fix_length(spec: TensorSpec, length: int | None) -> TensorSpec:
+    """Return a sequence's tensor with a length of its own, where one is given."""
+    is_sequence = spec.dims == (-1,)
+    return replace(spec, dims=(length,)) if length and is_sequence else spec
 
 
 def format_tensors(

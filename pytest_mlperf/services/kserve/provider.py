@@ -28,6 +28,7 @@ from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import RunsModel
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import Workload
+from pytest_mlperf.config import load_options
 from pytest_mlperf.config.option_types import is_grpc
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.services.kserve import client_options
@@ -59,6 +60,13 @@ class TritonService:
     embedded_precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
     options: Mapping[str, str] = field(
         default_factory=lambda: {**client_options.OPTIONS, **deployments.OPTIONS}
+    )
+    variables: Mapping[str, str] = field(
+        default_factory=lambda: {
+            **load_options.VARIABLES,
+            **deployments.VARIABLES,
+            "PRECISION": "precision",
+        }
     )
 
     def check_options(self, given: Mapping[str, str]) -> None:
@@ -208,6 +216,7 @@ class TritonService:
             tensors.dataset,
             tuple(outputs),
             has_rows_of_samples=not (tensors.model and tensors.model.embedding),
+            length=read_client_options(target.options).max_seq_length,
             encode=transport.encode,
             apis=apis,
         )

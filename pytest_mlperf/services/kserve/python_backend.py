@@ -1,4 +1,5 @@
-"""The model of a repository for Triton's Python backend: an ONNX file, onnxruntime.
+"""The model of a repository for Triton's Python backend: an ONNX file by onnxruntime,
+or TorchScript by PyTorch.
 
 This file is copied into the repository as ``model.py`` and stands alone there. Arrays
 go in and out by DLPack, because Triton's Python stubs of 2024 misread the types of
@@ -9,11 +10,15 @@ from __future__ import annotations
 
 import ctypes
 import json
+from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+Run = Callable[[Mapping[str, Any]], list[Any]]
+"""A batch's arrays by name -> the outputs, in the configuration's order."""
 THREADS = "intra_op_thread_count"
 """The parameter in config.pbtxt, named as the onnxruntime backend names it."""
 
@@ -23,23 +28,18 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the model file beside this one."""
-        import onnxruntime
-
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
-        options = onnxruntime.SessionOptions()
         threads = config["parameters"].get(THREADS, {}).get("string_value", "1")
-        options.intra_op_num_threads = int(threads)
-        options.inter_op_num_threads = 1
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if args["model_instance_kind"] == "GPU":
-            device = {"device_id": args["model_instance_device_id"]}
-            providers.insert(0, ("CUDAExecutionProvider", device))
-        self.session = onnxruntime.InferenceSession(
-            folder / "model.onnx", options, providers=providers
-        )
+        is_gpu = args["model_instance_kind"] == "GPU"
+        device = args["model_instance_device_id"] if is_gpu else None
         self.inputs = [one["name"] for one in config["input"]]
         self.outputs = [one["name"] for one in config["output"]]
+        if (folder / "model.pt").exists():
+            self.run = open_torchscript(folder / "model.pt", int(threads), device)
+        else:
+            path = folder / "model.onnx"
+            self.run = open_onnx(path, int(threads), device, self.outputs)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer requests as one batch."""
@@ -57,7 +57,7 @@ class TritonPythonModel:
             name: join_rows(parts)
             for name, parts in zip(self.inputs, arrays, strict=True)
         }
-        results = self.session.run(self.outputs, batch)
+        results = self.run(batch)
         responses, start = [], 0
         for size in sizes:
             tensors = [
@@ -67,6 +67,36 @@ class TritonPythonModel:
             responses.append(backend.InferenceResponse(tensors))
             start += size
         return responses
+
+
+def open_onnx(path: Path, threads: int, device: str | None, outputs: list[str]) -> Run:
+    """Return what runs an ONNX file, on a GPU where its number is given."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device is not None:
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": device}))
+    session = onnxruntime.InferenceSession(path, options, providers=providers)
+    return lambda batch: session.run(outputs, batch)
+
+
+def open_torchscript(path: Path, threads: int, device: str | None) -> Run:
+    """Return what runs a trace, whose outputs are in the configuration's order."""
+    import torch
+
+    torch.set_num_threads(threads)
+    place = "cpu" if device is None else f"cuda:{device}"
+    module = torch.jit.load(str(path), map_location=place)
+
+    def run(batch: Mapping[str, Any]) -> list[Any]:
+        given = {n: torch.tensor(array, device=place) for n, array in batch.items()}
+        with torch.inference_mode():
+            return [output.cpu().numpy() for output in module(**given)]
+
+    return run
 
 
 def join_rows(parts: list[Any]) -> Any:

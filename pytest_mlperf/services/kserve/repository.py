@@ -26,7 +26,6 @@ from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.embedding.bare import sum_rows
 from pytest_mlperf.services.kserve import ensemble
 from pytest_mlperf.services.kserve import python_backend
-from pytest_mlperf.services.kserve.deployment import PLATFORM_FILES
 from pytest_mlperf.services.kserve.deployment import Deployment
 from pytest_mlperf.services.kserve.deployment import TensorSpec
 from pytest_mlperf.services.kserve.deployment import format_config
@@ -36,6 +35,7 @@ WRITER = "onnxruntime"
 """The engine that writes ONNX files in other precisions."""
 VERSION = "1"
 ONNX = "model.onnx"
+FORMAT_FILES = {"ts-trace": "model.pt", "trt": "model.plan"}
 TOLERANCES = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.3}
 """Precision -> how far an output may be from the source model's, as a share of that
 output's largest value. NVIDIA's scripts allow 5 of about 10 (BERT's logits)."""
@@ -68,24 +68,24 @@ def export_model(
     version = folder / VERSION
     version.mkdir(parents=True, exist_ok=True)
     path = version / ONNX
-    if deployment.backend in {"tensorrt", "pytorch"}:
-        path = version / PLATFORM_FILES[deployment.backend]
+    if deployment.format in FORMAT_FILES:
+        path = version / FORMAT_FILES[deployment.format]
     differences: dict[str, float] = {}
     note = ""
-    if deployment.backend == "tensorrt":
+    if deployment.format == "trt":
         note = write_plan(workload, precision, deployment.max_batch_size, path)
         inputs, outputs = read_specs(model.path, model.outputs)
-    elif deployment.backend == "pytorch":
+    elif deployment.format == "ts-trace":
         deployment = place_torchscript(deployment)
         batches = pick_batches(workload)
         differences = write_torchscript(model, precision, deployment, path, batches)
         inputs, outputs = read_specs(model.path, model.outputs)
-        # The backend knows the outputs of a tuple by their place in it.
-        outputs = [
-            replace(one, name=f"{one.name}__{model.outputs.index(one.name)}")
-            for one in outputs
-        ]
-        note = TRACED
+        outputs.sort(key=lambda one: model.outputs.index(one.name))
+        if deployment.backend == "pytorch":
+            # The backend knows the outputs of a tuple by their place in it.
+            numbered = list(enumerate(outputs))
+            outputs = [replace(one, name=f"{one.name}__{n}") for n, one in numbered]
+            note = TRACED
     else:
         write_onnx(model, precision, path)
         differences = compare_models(model, path, precision, pick_batches(workload))
@@ -185,6 +185,13 @@ def pick_batches(workload: TensorWorkload) -> list[Batch]:
         for batch in batches:
             vectors = sum_rows(rows, tables, batch.pop(tables.keys))
             batch[tables.vectors] = vectors.astype(np.float32)
+    rows = {name: len(array) for name, array in batches[0].items()}
+    if len(set(rows.values())) > 1:
+        each = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise BuildFailed(
+            f"{workload.title}: a sample's inputs have {each} rows, but Triton makes "
+            "batches of tensors with as many; choose an engine with --mlperf-engine"
+        )
     return [*batches]
 
 

@@ -37,7 +37,8 @@ parameters { key: "intra_op_thread_count" value { string_value: "1" } }
 def test_the_variables_of_nvidias_scripts_are_understood() -> None:
     """What is given wins over them."""
     environ = {
-        "MAX_BATCH_SIZE": "32", "TRITON_PREFERRED_BATCH_SIZES": "16 8",
+        "FORMAT": "ts-trace", "EXPORT_FORMAT": "onnx", "EXPORT_PRECISION": "fp16",
+        "MAX_SEQ_LENGTH": "384", "MAX_BATCH_SIZE": "32", "TRITON_PREFERRED_BATCH_SIZES": "16 8",
         "TRITON_MAX_QUEUE_DELAY": "1", "TRITON_GPU_ENGINE_COUNT": "2",
         "ACCELERATOR": "trt", "ACCELERATOR_PRECISION": "fp16",
         "CAPTURE_CUDA_GRAPH": "0",
@@ -45,6 +46,8 @@ def test_the_variables_of_nvidias_scripts_are_understood() -> None:
     made = read_deployment({"max_queue_delay_microseconds": "5"}, environ)
 
     assert made == Deployment(
+        format="ts-trace", export_format="onnx", export_precision="fp16",
+        max_seq_length=384,
         max_batch_size=32, preferred_batch_size=(8, 16),
         max_queue_delay_microseconds=5, instance_group_count=2, accelerator="trt",
         accelerator_precision="fp16",
@@ -59,6 +62,7 @@ def test_the_variables_of_nvidias_scripts_are_understood() -> None:
         ({"preferred_batch_size": "4+x"}, {}, "preferred_batch_size=4.x, but should"),
         ({"preferred_batch_size": "32"}, {}, r"at most max_batch_size \(16\)"),
         ({}, {"ACCELERATOR": "xla"}, "ACCELERATOR=xla, but should be one of none, trt"),
+        ({}, {"EXPORT_FORMAT": "ts-script"}, "should be onnx: the benchmarks' models"),
         ({}, {"CAPTURE_CUDA_GRAPH": "on"}, "should be 0 or 1"),
     ],
 )
@@ -94,6 +98,7 @@ def test_the_configuration_of_the_python_backend() -> None:
             "optimization { cuda { graphs: true } }",
             "intra_op_thread_count",
         ),
+        ({"max_seq_length": 384}, "TYPE_INT64 dims: [ 384 ] }", "-1"),
         ({"model_warmup": True}, "dims: [ 1 ] zero_data: true", "optimization"),
     ],
 )

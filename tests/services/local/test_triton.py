@@ -173,6 +173,41 @@ def test_a_killed_server_is_one_failed_request(
     assert list_regions() == []
 
 
+def test_the_variables_of_nvidias_scripts_are_a_deployment(tmp_path: Path) -> None:
+    """Its table has their precision, batch and instances; then requests at a rate."""
+    command = [
+        sys.executable, "-m", "pytest", str(ROOT / "suites/test_deployment.py"), "-k",
+        "resnet50", "--mlperf-engine", "triton", "--mlperf-duration", "1",
+        "--mlperf-engine-options",
+        "request_rate_range=5:10:5,measurement_mode=count_windows,"
+        "measurement_request_count=3",
+        "--mlperf-reports", str(tmp_path / "reports"),
+        "--mlperf-cache", str(tmp_path / "cache"), "-p", "no:cacheprovider",
+    ]  # fmt: skip
+    variables = {
+        "FORMAT": "onnx", "PRECISION": "fp32", "BATCH_SIZE": "2", "MAX_BATCH_SIZE": "4",
+        "NUMBER_OF_MODEL_INSTANCES": "1", "TRITON_PREFERRED_BATCH_SIZES": "2 4",
+    }  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    (path,) = (tmp_path / "reports/latest/deployment").glob("*.md")
+    text = path.read_text()
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines()]
+    table = dict(row for row in rows if len(row) == 2)
+
+    assert table["Backend"] == "ONNX Runtime in Triton"
+    assert table["Precision"] == "FP32"
+    assert table["Max batch size"] == "4"
+    assert table["Number of model instances"] == "1"
+    assert [row[:2] for row in rows if len(row) > 2 and row[0].isdecimal()] == [
+        ["2", "1"], ["1", "5"], ["1", "10"],
+    ]  # fmt: skip
+    assert "Request Rate" in text
+
+
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_the_suites_deploy_and_measure_it(tmp_path: Path, protocol: str) -> None:
     """Accuracy and performance through LoadGen; the breakdown's sum is LoadGen's."""
