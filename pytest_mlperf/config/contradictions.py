@@ -51,6 +51,11 @@ def refuse_contradictions(options: Any) -> None:
         )
     if problem := options.power_problem or options.network_problem:
         raise ValueError(problem)
+    if options.stop_early and options.power:
+        raise ValueError(
+            "--mlperf-stop-early ends a run that --mlperf-power's meter waits for; "
+            "keep one of the two"
+        )
     if options.repeat > 1 and options.submission:
         raise ValueError(
             f"--mlperf-repeat {options.repeat} makes several runs of a cell, and a "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_mlperf.config.option_spec import option
+from pytest_mlperf.config.option_spec import switch
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_category
 from pytest_mlperf.config.option_types import parse_formats
@@ -64,6 +65,10 @@ class ResultOptionValues(RunOptionValues):
         one_of("on", "off"), "WHEN",
         "write a record a query beside the logs of performance runs", default="on",
     )  # fmt: skip
+    stop_early: bool = switch(
+        "end a performance run that cannot become VALID any more: too many queries are "
+        "late; its verdict is INVALID, and labelled partial"
+    )
     progress: str = option(
         one_of("auto", "on", "off"), "WHEN",
         "live progress: auto (on a terminal), on or off", default="auto",

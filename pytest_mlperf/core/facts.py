@@ -62,6 +62,8 @@ class RunFacts:
     rate_error: float = 0.0
     """Standard error of the mean rate, from the rates of its seconds, as a share of it;
     0 where the run was too short to tell."""
+    stopped_after_s: float = 0.0
+    """Seconds after which --mlperf-stop-early ended the run; 0: it ended by itself."""
     throttled: str = ""
     """How the cgroup's CPU quota held the run back, in words; empty: not at all."""
     sessions_beside: tuple[str, ...] = ()

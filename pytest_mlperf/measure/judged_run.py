@@ -18,9 +18,14 @@ from pytest_mlperf.measure.observe import observe
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.progress import show_beat
 from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.measure.stop_early import is_stopped_early
+from pytest_mlperf.measure.stop_early import make_partial_verdict
+from pytest_mlperf.measure.stop_early import stop_lost_run
+from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.runner.runner import RunStopped
 
 VERDICT = "verdict.json"
 """In every run's folder: what the rules said of it."""
@@ -30,11 +35,22 @@ def judge_run(
     session: MeasureSession, runner: Runner, placement: Placement, task: Task
 ) -> Verdict:
     """Run a task and return its verdict."""
+    stopped: RunStopped | None = None
     with observe(session.observers, task) as observation:
-        result = runner.run(
-            task,
-            lambda beat: session.on_progress(show_beat(task, observation.see(beat))),
-        )
+
+        def see(beat: Heartbeat) -> None:
+            session.on_progress(show_beat(task, observation.see(beat)))
+            if is_stopped_early(session.options, task):
+                stop_lost_run(beat)
+
+        try:
+            result = runner.run(task, see)
+        except RunStopped as error:
+            stopped = error
+    if stopped:
+        facts = observation.complete_facts(RunFacts(device=placement.name))
+        labels = list_labels(session, task, task.workload)
+        return make_partial_verdict(task, stopped, facts, labels)
     facts = complete_facts(session, placement, task, result)
     facts = observation.complete_facts(facts)
     context = make_context(session, task, replace(result, facts=facts))
@@ -72,16 +88,16 @@ def complete_facts(
 
 def make_context(session: MeasureSession, task: Task, result: RunResult) -> Context:
     """Return what the rules need to know beside the logs."""
-    # A stand-in has its own reference; the label says what kind of stand-in it is.
-    kind = KIND_LABELS.get(result.workload_kind, "")
-    own = [x for x in session.options.labels if x not in KIND_LABELS.values()]
-    labels = [kind] * bool(kind) + own + ["null answers"] * result.answers_only
-    labels += [UNOFFICIAL] * (not rounds.is_official(task.rule))
+    # A stand-in has its own reference.
+    is_stand_in = result.workload_kind in KIND_LABELS
+    labels = list_labels(
+        session, task, result.workload_kind, answers_only=result.answers_only
+    )
     return Context(
         settings=result.settings,
-        reference=dict(result.reference) if kind else None,
+        reference=dict(result.reference) if is_stand_in else None,
         hopeless=result.hopeless,
-        labels=tuple(labels),
+        labels=labels,
         expected_s=result.settings.expected_s,
         build=result.build,
         dataset_total=result.dataset_total,
@@ -90,3 +106,14 @@ def make_context(session: MeasureSession, task: Task, result: RunResult) -> Cont
         claim=residency.make_claim(session.system, task, result),
         devices=task.devices,
     )
+
+
+def list_labels(
+    session: MeasureSession, task: Task, kind: str, *, answers_only: bool = False
+) -> tuple[str, ...]:
+    """Return what keeps a run of this kind of workload from being a result."""
+    labels = [KIND_LABELS[kind]] if kind in KIND_LABELS else []
+    labels += [x for x in session.options.labels if x not in KIND_LABELS.values()]
+    labels += ["null answers"] * answers_only
+    labels += [UNOFFICIAL] * (not rounds.is_official(task.rule))
+    return tuple(labels)

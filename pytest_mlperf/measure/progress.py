@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_mlperf.measure.stop_early import find_loss
 from pytest_mlperf.reporting.progress import Progress
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Task
@@ -24,4 +25,6 @@ def show_beat(task: Task, beat: Heartbeat) -> Progress:
         rate=rate,
         elapsed_s=beat.elapsed_s,
         expected_s=beat.expected_s,
+        latency=", ".join(map(str, beat.latencies)),
+        loss=loss.describe_loss() if (loss := find_loss(beat)) else "",
     )

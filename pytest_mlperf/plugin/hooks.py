@@ -15,6 +15,7 @@ from pytest_mlperf.plugin import options
 from pytest_mlperf.plugin import other_plugins
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin import xdist
+from pytest_mlperf.plugin.progress_display import wrap_lines
 from pytest_mlperf.plugin.records import redact_report
 from pytest_mlperf.plugin.report import NOT_ALL_MEASURED
 from pytest_mlperf.plugin.report import NOTHING_MEASURED
@@ -126,7 +127,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     """Say what runs; nothing in sessions without mlperf items."""
-    return State.of(config).header
+    return wrap_lines(config, State.of(config).header)
 
 
 @pytest.hookimpl(tryfirst=True)

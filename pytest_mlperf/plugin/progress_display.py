@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import textwrap
 import threading
+import time
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,8 +45,13 @@ class ProgressDisplay:
     """Prints a line, terminal or not."""
     promised_s: float = 0.0
     """That the header promised of each run, at least."""
-    _announced: set[tuple[str, str]] = field(default_factory=set)
+    least_s: Sequence[float] = ()
+    """What each item takes at least, in their order; of accuracy runs nobody knows."""
+    _announced: set[tuple[str, ...]] = field(default_factory=set)
     _begun: int = 0
+    _began: float = field(default_factory=time.monotonic)
+    """When the first item began, and how long all before the one at hand took."""
+    _spent_s: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def open(self, config: pytest.Config, when: str) -> None:
@@ -83,6 +91,9 @@ class ProgressDisplay:
 
     def begin_item(self, total: int) -> None:
         """Number the next item of so many on the line."""
+        now = time.monotonic()
+        self._began = self._began if self._begun else now
+        self._spent_s = now - self._began
         self._begun += 1
         self._announced.clear()
         if self.line:
@@ -102,18 +113,42 @@ class ProgressDisplay:
                 return
             self._announce(heartbeat)
             if self.line:
-                self.line.report(heartbeat)
+                whole = self.estimate_left_s(heartbeat)
+                self.line.report(replace(heartbeat, session_left_s=whole))
+
+    def estimate_left_s(self, heartbeat: Progress) -> float | None:
+        """Return how long the session goes on, about; None on its last item.
+
+        By what the items to come take at least, and how much more those took that have
+        ended: their builds, probes and accuracy runs.
+        """
+        to_come = sum(self.least_s[self._begun :])
+        if not to_come:
+            return None
+        ended = sum(self.least_s[: self._begun - 1])
+        factor = max(1.0, self._spent_s / ended) if ended else 1.0
+        return (heartbeat.left_s or 0.0) + factor * to_come
 
     def _announce(self, progress: Progress) -> None:
-        """Print once how long a run takes, where the header promised less."""
-        key, expected_s = (progress.cell, progress.mode), progress.expected_s
-        if expected_s is None or key in self._announced:
-            return
-        self._announced.add(key)
-        if expected_s > LONGER * self.promised_s:
-            text = f"{progress.cell} {progress.mode} takes {format_clock(expected_s)}"
+        """Print once how long a run takes, where the header promised less, and once
+        that it cannot become VALID.
+        """
+        item, expected_s = f"{progress.cell} {progress.mode}", progress.expected_s
+        if expected_s is not None and expected_s > LONGER * self.promised_s:
+            why = ""
+            if progress.total:
+                rate = progress.total / expected_s
+                why = f": {progress.total:,} samples at {rate:.3g} a second"
+            self._print_once(item, f"takes {format_clock(expected_s)} or so{why}")
+        if progress.loss:
+            self._print_once(item, f"cannot become VALID any more: {progress.loss}")
+
+    def _print_once(self, item: str, text: str) -> None:
+        key = item, text.partition(" ")[0]
+        if key not in self._announced:
+            self._announced.add(key)
             with self.line.paused() if self.line else contextlib.nullcontext():
-                self.announce(f"mlperf: {text} or so")
+                self.announce(f"mlperf: {item} {text}")
 
     def show_text(self, text: str) -> None:
         """Show a line of text that is no heartbeat."""
@@ -138,8 +173,24 @@ def print_below(config: pytest.Config, lines: Sequence[str]) -> None:
     if reporter:
         # xdist's status line is rewritten in place and has no end yet.
         begun = config.get_terminal_writer().width_of_current_line
-        for line in [""] * bool(begun) + [*lines]:
+        for line in [""] * bool(begun) + wrap_lines(config, lines):
             reporter.write_line(line)
+
+
+def wrap_lines(config: pytest.Config, lines: Sequence[str]) -> list[str]:
+    """Return lines that fit into the terminal, the rest of each below it; a file or a
+    pipe gets them whole.
+    """
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or not reporter.isatty:
+        return [*lines]
+    width = max(20, config.get_terminal_writer().fullwidth - 1)
+    indent = " " * len("mlperf: ")
+    wrapped = [
+        textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False)
+        for line in lines
+    ]
+    return [part for parts in wrapped for part in parts]
 
 
 def announce_below(config: pytest.Config, text: str) -> None:

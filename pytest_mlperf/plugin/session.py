@@ -181,8 +181,8 @@ class State:
         least_s = 0.0  # where fixtures alone are set up
         if not self.config.getoption("setuponly"):
             least_s = header.estimate_least_s(runnable, self.options, workers)
-        each = (header.estimate_least_s([one], self.options) for one in runnable)
-        longest_s = max(each, default=0.0)
+        each = [header.estimate_least_s([one], self.options) for one in items]
+        self.display.least_s, longest_s = each, max(each, default=0.0)
         self.display.promised_s = min(self.options.min_duration_s or ROUND_S, ROUND_S)
         self.header = header.describe_session(
             cells, self.options, self.system.summary, self._shorten(self.reports),

@@ -28,7 +28,7 @@ ASKED_S = 10.0
 """The same where progress was asked for."""
 LONGEST_S = 86400.0
 """Time left of which a time of day would say nothing."""
-LEAST_NAME = 16
+LEAST_NAME = 14
 """Columns of an item's name that make room for nothing."""
 DRAW_S = 0.1
 POLL_S = 0.5
@@ -54,6 +54,12 @@ class Progress:
     """Of this phase."""
     expected_s: float | None = None
     """Of this phase."""
+    latency: str = ""
+    """Percentile so far and its limit: ``p99 12.3 of 15 ms``."""
+    loss: str = ""
+    """Why the run cannot become VALID any more."""
+    session_left_s: float | None = None
+    """Until all items have ended, about; None where nobody knows."""
 
     @property
     def left_s(self) -> float | None:
@@ -79,23 +85,23 @@ def format_clock(seconds: float) -> str:
 
 def describe_progress(progress: Progress, prefix: str, width: int) -> str:
     """Return one line of at most ``width`` columns, dropping the least useful part."""
-    ran = f"{progress.phase} {progress.elapsed_s:,.0f} s"
+    ran = f"{progress.phase} {progress.elapsed_s:,.0f}"
     if progress.expected_s is not None:
-        ran += f" of {progress.expected_s:,.0f} s"
+        ran += f"/{progress.expected_s:,.0f}"
     done = f"completed {progress.completed:,}"
     if progress.total:
         done += f" of {progress.total:,}"
     busy = progress.issued > 0 or progress.completed > 0
-    left = progress.left_s
     name = f"{prefix} {progress.cell} {progress.mode}".strip()
     # Text and how dearly it is kept; the lowest goes first.
     parts = [
         (name, 9),
-        (ran, 5),
+        (f"{ran} s", 5),
         (f"issued {progress.issued:,}" if busy else "", 1),
         (done if busy else "", 2),
         (f"{_rate(progress.rate)}/s" if busy else "", 3),
-        (f"{format_clock(left)} left" if left is not None else "", 4),
+        (progress.latency, 4),
+        (_describe_left(progress), 4),
     ]
     kept = [part for part in parts if part[0]]
     counts = [part for part in kept if part[1] <= 2]  # which go before the name is cut
@@ -106,6 +112,14 @@ def describe_progress(progress: Progress, prefix: str, width: int) -> str:
         kept.remove(lowest)
         counts = [part for part in counts if part is not lowest]
     return _join(kept)[:width]
+
+
+def _describe_left(progress: Progress) -> str:
+    """Return what is left of the run, and of the session behind it."""
+    left, whole = progress.left_s, progress.session_left_s
+    texts = [] if left is None else [f"{format_clock(left)} left"]
+    texts += [] if whole is None else [f"all {format_clock(whole)}"]
+    return ", ".join(texts)
 
 
 def _join(parts: Sequence[tuple[str, int]]) -> str:

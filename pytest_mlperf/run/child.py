@@ -34,10 +34,10 @@ from pytest_mlperf.runner.messages import DeviceLost
 from pytest_mlperf.runner.messages import DeviceStatus
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Message
-from pytest_mlperf.runner.messages import Pace
 from pytest_mlperf.runner.messages import RunError
 from pytest_mlperf.runner.service_secrets import hide_secrets
 from pytest_mlperf.sut.protocol import Counted
+from pytest_mlperf.sut.protocol import Pace
 
 BEAT_S = 0.25
 MOST_TEXT = 100_000
@@ -154,6 +154,7 @@ class PipeChannel:
                     self._pace.count_work(),
                     self._pace.longest_rest_s,
                     read_cpu_s() - self._beats_s,
+                    self._pace.read_latencies(),
                 )
             )
 

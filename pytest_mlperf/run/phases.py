@@ -34,6 +34,7 @@ from pytest_mlperf.run.preflight import check_memory
 from pytest_mlperf.run.preflight import check_time
 from pytest_mlperf.run.preflight import planned_samples
 from pytest_mlperf.run.progress import watch_loadgen
+from pytest_mlperf.run.recording import latency_reader
 from pytest_mlperf.run.recording import start_recording
 from pytest_mlperf.run.recording import write_record
 from pytest_mlperf.run.scoring import write_accuracy
@@ -54,6 +55,7 @@ from pytest_mlperf.runner.messages import TunedTask
 from pytest_mlperf.runner.messages import TuneTask
 from pytest_mlperf.sut.batch_sut import quiet_interpreter
 from pytest_mlperf.sut.protocol import SUT
+from pytest_mlperf.sut.protocol import ReadLatencies
 from pytest_mlperf.sut.protocol import SampleLibrary
 from pytest_mlperf.tuning import saved
 from pytest_mlperf.tuning.server_load import Tuned
@@ -226,7 +228,8 @@ def run(
         backend.warm_up(task, tuned)
         channel.enter("run")
         recorder = start_recording(task, settings, sut)
-        drive_loadgen(sut, settings, task.folder, backend, channel)
+        read = latency_reader(task, settings, recorder)
+        drive_loadgen(sut, settings, task.folder, backend, channel, read)
         facts = backend.facts(task, tuned)
     saved.write(task.folder, tuned)
     metrics: dict[str, float] = {}
@@ -251,7 +254,12 @@ def run(
 
 
 def drive_loadgen(
-    sut: SUT, settings: Settings, folder: Path, backend: Backend[T], channel: Channel
+    sut: SUT,
+    settings: Settings,
+    folder: Path,
+    backend: Backend[T],
+    channel: Channel,
+    read_latencies: ReadLatencies = tuple,
 ) -> None:
     """Run LoadGen on an open system under test; the heartbeat watches it."""
     # Imported here: LoadGen is not needed to find out that something is missing.
@@ -259,7 +267,7 @@ def drive_loadgen(
 
     samples = backend.samples
     total = planned_samples(settings, samples.total)
-    pace = watch_loadgen(settings, folder)
+    pace = replace(watch_loadgen(settings, folder), read_latencies=read_latencies)
     channel.watch(sut, total, settings.expected_s, pace)
     try:
         with quiet_interpreter():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.runner.messages import Pace
+from pytest_mlperf.sut.protocol import Pace
 
 CPU_STEP_S = 0.1
 """CPU time that counts as work: a thread that only waits wakes up now and then."""

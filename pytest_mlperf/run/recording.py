@@ -9,7 +9,9 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.run.preflight import planned_samples
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.latency_watch import LatencyWatch
 from pytest_mlperf.sut.protocol import SUT
+from pytest_mlperf.sut.protocol import ReadLatencies
 from pytest_mlperf.sut.query_recorder import QueryRecorder
 from pytest_mlperf.sut.query_recorder import RecordsQueries
 
@@ -25,6 +27,15 @@ def start_recording(task: Task, settings: Settings, sut: SUT) -> QueryRecorder |
     recorder = QueryRecorder(planned, task.devices)
     sut.record(recorder)
     return recorder
+
+
+def latency_reader(
+    task: Task, settings: Settings, recorder: QueryRecorder | None
+) -> ReadLatencies:
+    """Return what tells the percentiles of a run so far; nothing without a record."""
+    if recorder is None:
+        return tuple
+    return LatencyWatch(recorder, settings, must_prove=task.rule.early_stopping).look
 
 
 def write_record(task: Task, settings: Settings, recorder: QueryRecorder) -> None:

@@ -15,6 +15,7 @@ from pytest_mlperf.config.option_types import TOKEN_ENV
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.late_queries import LatencySoFar
 from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.residency.rules import Residency
@@ -26,6 +27,7 @@ from pytest_mlperf.core.types import Seeds
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.sut.protocol import Counted
+from pytest_mlperf.sut.protocol import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,8 @@ class Heartbeat:
     """The most that LoadGen waits between two queries of a light load."""
     cpu_s: float = 0.0
     """CPU seconds of the runner, and of its children that ended; without heartbeats."""
+    latencies: tuple[LatencySoFar, ...] = ()
+    """Percentiles of the queries that were answered, where they are recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,16 +313,6 @@ class DeviceLost(Exception):
         super().__init__(cause)
         self.last_words = last_words
         """Its stacks and the end of its log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How LoadGen may be quiet in a run without being stuck."""
-
-    count_work: Callable[[], int] = int
-    """Returns a number that grows as LoadGen works."""
-    longest_rest_s: float = 0.0
-    """As a heartbeat has it."""
 
 
 class Channel(Protocol):

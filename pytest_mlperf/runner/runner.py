@@ -65,6 +65,15 @@ class RunFailed(Exception):
         return "\n".join(lines)
 
 
+class RunStopped(Exception):
+    """What ``on_beat`` raises to end a run that LoadGen would go on with."""
+
+    def __init__(self, why: str, beat: Heartbeat) -> None:
+        super().__init__(why)
+        self.beat = beat
+        """The last one."""
+
+
 OnBeat = Callable[[Heartbeat], None]
 
 
@@ -238,6 +247,8 @@ class Runner:
         cause = f"interrupted by {describe_error(error)}".rstrip(": ")
         if isinstance(error, RunFailed):
             cause = error.cause
+        elif isinstance(error, RunStopped):
+            cause = str(error)
         elif isinstance(error, KeyboardInterrupt):
             cause = f"interrupted by {str(error) or 'the user'}"
         note = {

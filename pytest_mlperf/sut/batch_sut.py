@@ -222,9 +222,11 @@ class BatchSUT:
         if recorder is None:
             return batch_completer(*parts, self._timing)
         notes = recorder.open_stream()
-        work = batch_completer(*parts, self._timing, notes.see_tokens)
         if isinstance(self.policy, Window):
+            timed = notes.time_completion
+            work = batch_completer(*parts, self._timing, notes.see_tokens, timed)
             return recorder.note_queries(work, notes)
+        work = batch_completer(*parts, self._timing, notes.see_tokens)
         return recorder.note_batches(work, notes)
 
     def _counter(self, stream: int) -> Callable[[int], None]:

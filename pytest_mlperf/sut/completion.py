@@ -64,12 +64,14 @@ BatchStream = Engine | Remote
 """What answers batches: an engine here, or a stream of another process."""
 
 
+Complete = Callable[..., None]
+"""``QuerySamplesComplete``: LoadGen's responses, and what fetches their bytes late."""
 SeeTokens = Callable[[Sequence[int] | None], None]
 """Is told the output tokens of answers before they are completed."""
 
 
 def row_completer(
-    timing: TokenTiming, see_tokens: SeeTokens | None = None
+    timing: TokenTiming, see_tokens: SeeTokens | None, complete: Complete
 ) -> CompleteRows:
     """Return the function that completes rows lying one after another.
 
@@ -79,7 +81,6 @@ def row_completer(
 
     An engine hands over whole answers: their first token arrives with the last.
     """
-    from pytest_mlperf.sut.loadgen import complete
     from pytest_mlperf.sut.loadgen import first_token
     from pytest_mlperf.sut.loadgen import responses
 
@@ -122,22 +123,26 @@ def batch_completer(
     count: Callable[[int], None],
     timing: TokenTiming,
     see_tokens: SeeTokens | None = None,
+    wrap: Callable[[Complete], Complete] | None = None,
 ) -> CompleteBatch:
     """Return the function that gathers, infers and completes one batch.
 
     A stream of another process has a way of its own. ``count`` hears how many samples
-    were completed.
+    were completed; ``wrap`` is put around each call that completes.
     """
-    complete_rows = row_completer(timing, see_tokens)
+    from pytest_mlperf.sut import loadgen
+
+    complete: Complete = wrap(loadgen.complete) if wrap else loadgen.complete
+    complete_rows = row_completer(timing, see_tokens, complete)
     if isinstance(engine, Remote):
         return engine.complete_batch(complete_rows, count)
     if engine.answers:
-        return _answer_completer(engine, complete_rows, count, timing)
+        return _answer_completer(engine, complete_rows, count, timing, complete)
     if isinstance(workload, RunsModel):
         return _run_completer(batch_answerer(engine, workload), complete_rows, count)
     gather = batch_gatherer(engine, workload.dataset)
     if ends_on_device(engine):
-        return _late_completer(engine, workload, gather, count)
+        return _late_completer(engine, workload, gather, count, complete)
     infer, respond = engine.infer, workload.respond
 
     def complete_batch(ids: Ids, indices: list[int]) -> None:
@@ -155,9 +160,9 @@ def _answer_completer(
     complete_rows: CompleteRows,
     count: Callable[[int], None],
     timing: TokenTiming,
+    complete: Complete,
 ) -> CompleteBatch:
     """Return the completion of an engine that gives finished answers (``null``)."""
-    from pytest_mlperf.sut.loadgen import complete
     from pytest_mlperf.sut.loadgen import response
 
     infer, tokens = engine.infer, timing.tokens
@@ -202,6 +207,7 @@ def _late_completer(
     workload: TensorWorkload,
     gather: Callable[[list[int]], Batch],
     count: Callable[[int], None],
+    complete: Complete,
 ) -> CompleteBatch:
     """Return the completion of an engine whose outputs stay on the device.
 
@@ -209,7 +215,6 @@ def _late_completer(
     (accuracy runs, and the samples that an audit logs) does it call back for the
     bytes, and only then are they copied to the host: loadgen.cc, ``SampleComplete``.
     """
-    from pytest_mlperf.sut.loadgen import complete
     from pytest_mlperf.sut.loadgen import response
 
     def complete_batch(ids: Ids, indices: list[int]) -> None:

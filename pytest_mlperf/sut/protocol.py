@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+from pytest_mlperf.core.late_queries import LatencySoFar
+
+ReadLatencies = Callable[[], tuple[LatencySoFar, ...]]
+"""Returns the percentiles so far; one thread at a time may call it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a run is getting on, and may be quiet in it without being stuck."""
+
+    count_work: Callable[[], int] = int
+    """Returns a number that grows as LoadGen works."""
+    longest_rest_s: float = 0.0
+    """As a heartbeat has it."""
+    read_latencies: ReadLatencies = tuple
 
 
 class Counted(Protocol):

@@ -24,6 +24,7 @@ import numpy as np
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.reporting.query_record import QueryRecord
+from pytest_mlperf.sut.completion import Complete
 from pytest_mlperf.sut.completion import CompleteBatch
 from pytest_mlperf.sut.completion import Ids
 
@@ -48,10 +49,21 @@ class StreamNotes:
     """One batch of so many was kept, where a row is a batch."""
     last: Sequence[int] | None = None
     """Tokens of the answers to the batch at hand."""
+    completed_at: int = 0
+    """When the batch at hand was given to LoadGen."""
 
     def see_tokens(self, tokens: Sequence[int] | None) -> None:
         """Note the tokens of the answers that are about to be completed."""
         self.last = tokens
+
+    def time_completion(self, complete: Complete) -> Complete:
+        """Return ``complete``, which then notes when it is called."""
+
+        def complete_noted(*made: Any) -> None:
+            self.completed_at = now()
+            complete(*made)
+
+        return complete_noted
 
     def thin(self, factor: int) -> None:
         """Keep one batch of ``factor``."""
@@ -70,18 +82,20 @@ class QueryRecorder:
         """
         self.every = -(-(planned or 1) // MOST)
         """Of the queries that have a number."""
+        self.streams: list[StreamNotes] = []
+        self.issued = array("q")
+        """When each of those was issued, as ``now`` has it."""
+        self.firsts: dict[int, int] = {}
+        """Query's number -> when its first token came."""
         self._devices = devices
-        self._streams: list[StreamNotes] = []
         self._numbers: dict[int, int] = {}
         """LoadGen's id of an outstanding query -> its number, if it is recorded."""
         self._count = 0
-        self._issued = array("q")
-        self._firsts: dict[int, int] = {}
 
     def open_stream(self) -> StreamNotes:
         """Return the notes of the next stream."""
         notes = StreamNotes()
-        self._streams.append(notes)
+        self.streams.append(notes)
         return notes
 
     def issue(self, ids: Ids) -> None:
@@ -90,37 +104,41 @@ class QueryRecorder:
         for one in ids:
             if not count % every:
                 self._numbers[one] = count
-                self._issued.append(at)
+                self.issued.append(at)
             count += 1
         self._count = count
 
     def issue_whole(self) -> None:
         """Note when the one query of Offline came."""
-        self._issued.append(now())
+        self.issued.append(now())
 
     def see_firsts(self, ids: Ids) -> None:
         """Note that these queries' first tokens have come."""
         at, known = now(), self._numbers
-        self._firsts.update((known[one], at) for one in ids if one in known)
+        self.firsts.update((known[one], at) for one in ids if one in known)
 
-    def complete(self, notes: StreamNotes, ids: Ids, tokens: Sequence[int]) -> None:
-        """Note that a service has answered these queries."""
+    def complete(
+        self, notes: StreamNotes, ids: Ids, tokens: Sequence[int], at: int
+    ) -> None:
+        """Note that a service's answers to these queries were completed ``at``."""
         pop, found = self._numbers.pop, []
         for one, count in zip(ids, tokens, strict=True):
             if (number := pop(one, -1)) >= 0:
                 found.append(number)
                 notes.tokens.append(count)
         notes.rows.extend(found)
-        notes.batches.extend((-1, now(), 0, len(found)))
+        notes.batches.extend((-1, at, 0, len(found)))
 
     def note_queries(self, work: CompleteBatch, notes: StreamNotes) -> CompleteBatch:
-        """Return ``work`` for batches of queries that have numbers."""
+        """Return ``work`` for batches of queries that have numbers.
+
+        Its completions are timed by ``notes.time_completion``.
+        """
         pop, batches, rows = self._numbers.pop, notes.batches, notes.rows
 
         def work_noted(ids: Ids, indices: list[int]) -> None:
             began = now()
             work(ids, indices)
-            ended = now()
             numbers = [pop(one, -1) for one in ids]
             if notes.last is not None:
                 pairs = zip(numbers, notes.last, strict=True)
@@ -129,7 +147,7 @@ class QueryRecorder:
                 numbers = [number for number in numbers if number >= 0]
             if numbers:
                 rows.extend(numbers)
-                batches.extend((began, ended, len(ids), len(numbers)))
+                batches.extend((began, notes.completed_at, len(ids), len(numbers)))
 
         return work_noted
 
@@ -157,12 +175,12 @@ class QueryRecorder:
 
     def make_record(self, settings: Settings) -> QueryRecord | None:
         """Return the run's columns; None where nothing was answered."""
-        widest = max((notes.every for notes in self._streams), default=1)
-        for notes in self._streams:
+        widest = max((notes.every for notes in self.streams), default=1)
+        for notes in self.streams:
             notes.thin(widest // notes.every)
         parts = [
             self._stream_columns(stream, notes)
-            for stream, notes in enumerate(self._streams)
+            for stream, notes in enumerate(self.streams)
             if notes.batches
         ]
         if not parts:
@@ -170,7 +188,7 @@ class QueryRecorder:
         columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
         self._add_issue(columns, widest)
         _add_schedule(columns, settings)
-        if settings.token_latencies and not self._firsts:
+        if settings.token_latencies and not self.firsts:
             # An engine hands over whole answers: the first token comes with the last.
             columns["first_token_ns"] = columns["completed_ns"].copy()
         _begin_at_zero(columns)
@@ -198,7 +216,7 @@ class QueryRecorder:
 
     def _add_issue(self, columns: Columns, every: int) -> None:
         """Add when each query was issued, and when its first token came."""
-        query, issued = columns["query"], np.array(self._issued, np.int64)
+        query, issued = columns["query"], np.array(self.issued, np.int64)
         columns["first_token_ns"] = np.full(len(query), -1)
         if self._count:
             columns["issued_ns"] = issued[query // self.every]
@@ -208,8 +226,8 @@ class QueryRecorder:
         else:  # answered inside LoadGen's call
             columns["query"] = np.arange(len(query)) * every
             columns["issued_ns"] = columns["started_ns"].copy()
-        if self._firsts:
-            get = self._firsts.get
+        if self.firsts:
+            get = self.firsts.get
             firsts = (get(number, -1) for number in query.tolist())
             columns["first_token_ns"] = np.fromiter(firsts, np.int64, len(query))
 

@@ -30,6 +30,7 @@ from pytest_mlperf.sut.completion import Ids
 from pytest_mlperf.sut.completion import TokenTiming
 from pytest_mlperf.sut.query_recorder import QueryRecorder
 from pytest_mlperf.sut.query_recorder import StreamNotes
+from pytest_mlperf.sut.query_recorder import now
 
 OpenService = Callable[[Listener], Service]
 
@@ -140,10 +141,11 @@ class RequestSUT:
 
         made = self._responses(answers)
         self._completed_s += time.monotonic() * len(answers)
+        at = now()
         complete(made)
         if self._recorder:
             ids = [ticket for ticket, _ in answers]
-            self._recorder.complete(self._notes, ids, self._tokens)
+            self._recorder.complete(self._notes, ids, self._tokens, at)
         for ticket, _ in answers if self._samples else ():
             del self._samples[ticket]
         self.completed += len(answers)

@@ -114,6 +114,7 @@ def test_every_option_has_an_ini_twin_of_the_same_meaning(
         "find_peak",
         "rehearsal",
         "repeat",
+        "stop_early",
     }
     assert typed == written
     assert all(getattr(written, name) is True for name in SWITCHES)
@@ -297,6 +298,10 @@ def test_spellings_reach_the_workers(suite: pytest.Pytester) -> None:
         ("--mlperf-engine=onnxruntim", "*Did you mean 'onnxruntime'?*"),
         ("--mlperf-batch=1.5", "*'1.5', but should be a whole number of at least 1"),
         ("--fast --mlperf-duration=5", "*keep one of the two"),
+        (
+            "--mlperf-stop-early --mlperf-power=a --mlperf-power-ntp=b",
+            "*meter waits for*",
+        ),
         ("--gpu_batch_size=x", "--gpu_batch_size: 'x', *the option is --mlperf-batch)"),
         ("--gpu_copy_streams=2", "--gpu_copy_streams is not needed here because *"),
         ("--benchmarks=brt", "--mlperf-benchmark: 'brt', *Did you mean 'bert'?"),

@@ -40,7 +40,7 @@ RUNNING = Progress(
 def test_the_line_says_where_the_run_is() -> None:
     """Item, phase, time, samples, rate and time left, in that order."""
     assert describe_progress(RUNNING, "[3/8]", 200) == (
-        "[3/8] bert-99-server performance  run 34 s of 60 s  issued 4,120"
+        "[3/8] bert-99-server performance  run 34/60 s  issued 4,120"
         "  completed 4,112  68.5/s  0:26 left"
     )
 
@@ -49,10 +49,41 @@ def test_a_narrow_line_loses_counts_and_then_the_end_of_the_name() -> None:
     """The rate and what is left come before the item's whole name."""
     assert (
         describe_progress(RUNNING, "[3/8]", 71)
-    ) == "[3/8] bert-99-server performance  run 34 s of 60 s  68.5/s  0:26 left"
+    ) == "[3/8] bert-99-server performance  run 34/60 s  68.5/s  0:26 left"
     assert (
-        describe_progress(RUNNING, "[3/8]", 60)
-    ) == "[3/8] bert-99-server ..  run 34 s of 60 s  68.5/s  0:26 left"
+        describe_progress(RUNNING, "[3/8]", 55)
+    ) == "[3/8] bert-99-server ..  run 34/60 s  68.5/s  0:26 left"
+
+
+def test_eighty_columns_hold_rate_percentile_and_what_is_left_of_all() -> None:
+    """The name gives way; a session's time stands behind the run's."""
+    full = replace(RUNNING, latency="p99 12.3 of 15 ms", session_left_s=750.0)
+    name, rest = describe_progress(full, "[3/8]", 79).split("  ", 1)
+
+    assert name == "[3/8] bert-99-s.."
+    assert rest == "run 34/60 s  68.5/s  p99 12.3 of 15 ms  0:26 left, all 12:30"
+
+
+def test_a_lost_run_is_announced_once_and_the_session_time_grows_with_the_past(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three items of 60 s; the first took twice that."""
+    now, told = [0.0], list[str]()
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    display = ProgressDisplay(announce=told.append, least_s=[60.0, 60.0, 60.0])
+    display.begin_item(3)
+    first = display.estimate_left_s(RUNNING)
+    now[0] = 120.0
+    display.begin_item(3)
+    second = display.estimate_left_s(RUNNING)
+    for _ in range(2):
+        display.show(replace(RUNNING, loss="4 queries or more are late"))
+    display.begin_item(3)
+
+    assert (first, second) == (26.0 + 120.0, 26.0 + 2 * 60.0)
+    assert display.estimate_left_s(RUNNING) is None
+    why = "cannot become VALID any more: 4 queries or more are late"
+    assert told[1:] == [f"mlperf: bert-99-server performance {why}"]
 
 
 def test_time_left_follows_from_what_is_still_to_do() -> None:

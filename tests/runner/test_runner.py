@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -281,6 +282,12 @@ def test_heartbeats_tell_every_phase_in_order(
         assert counts[-1] > (0, 0)
         # What early stopping needs at p99, more than 0.6 s at 400 queries/s.
         assert {b.total for b in running} == {459}
+        # No query is called late that LoadGen does not call so.
+        late = [one.late for b in running for one in b.latencies]
+        logged = Log.read(job.folder).integer("result_overlatency_query_count")
+        assert late
+        assert late == sorted(late)
+        assert late[-1] <= logged
 
 
 def test_a_child_lives_from_the_first_job_to_close(

@@ -18,7 +18,9 @@ from pytest_mlperf.reporting.query_record import FILE
 from pytest_mlperf.reporting.query_record import TIMES
 from pytest_mlperf.reporting.query_record import QueryRecord
 from pytest_mlperf.sut import query_recorder
+from pytest_mlperf.sut.completion import CompleteBatch
 from pytest_mlperf.sut.query_recorder import QueryRecorder
+from pytest_mlperf.sut.query_recorder import StreamNotes
 
 SETTINGS = Settings(
     model="resnet50",
@@ -50,6 +52,18 @@ def advancing(clock: list[int], ns: int) -> Callable[[list[int], list[int]], Non
     return work
 
 
+def completing(clock: list[int], ns: int, notes: StreamNotes) -> CompleteBatch:
+    """Return work that takes so long until it completes its samples."""
+    complete = notes.time_completion(lambda *_: None)
+
+    def work(ids: list[int], indices: list[int]) -> None:
+        del indices
+        clock[0] += ns
+        complete(ids)
+
+    return work
+
+
 def record_of(recorder: QueryRecorder, settings: Settings = SETTINGS) -> QueryRecord:
     """Return what was noted."""
     found = recorder.make_record(settings)
@@ -61,7 +75,7 @@ def test_queued_queries_keep_their_own_times_and_their_batch(clock: list[int]) -
     """Two streams take queries out of order; each row is a query's."""
     recorder = QueryRecorder(3)
     notes = [recorder.open_stream(), recorder.open_stream()]
-    works = [recorder.note_queries(advancing(clock, 50), one) for one in notes]
+    works = [recorder.note_queries(completing(clock, 50, one), one) for one in notes]
     recorder.issue([70])
     clock[0] += 10
     recorder.issue([80, 90])
@@ -102,7 +116,8 @@ def test_more_queries_than_are_kept_are_sampled_evenly(
     """What is kept does not grow with the run: planned or not."""
     monkeypatch.setattr(query_recorder, "MOST", 100)
     planned = QueryRecorder(1000)
-    work = planned.note_queries(advancing(clock, 1), planned.open_stream())
+    notes = planned.open_stream()
+    work = planned.note_queries(completing(clock, 1, notes), notes)
     unplanned = QueryRecorder(None)
     inline = unplanned.note_batches(advancing(clock, 1), unplanned.open_stream())
     for number in range(1000):
@@ -126,7 +141,7 @@ def test_services_tell_first_tokens_and_no_batches(clock: list[int]) -> None:
     clock[0] += 30
     recorder.see_firsts([6])
     clock[0] += 70
-    recorder.complete(notes, [6, 5], [12, 3])
+    recorder.complete(notes, [6, 5], [12, 3], clock[0])
     columns = record_of(recorder, replace(SETTINGS, target_qps=None)).columns
 
     assert columns["first_token_ns"].tolist() == [-1, 30]
