@@ -317,7 +317,8 @@ def test_a_trained_network_of_the_scratch_folder_stands_in(tmp_path: Path) -> No
     assert workload.title == "embedded: three digits"
     assert workload.labels.tolist() == [4, 0, 9]
     gathered = workload.dataset.gather([2, 0])["pictures"]
-    assert (gathered.dtype, gathered.shape) == (np.int8, (2, 224, 224, 3))
+    assert gathered.shape == (2, 224, 224, 3)
+    assert gathered.dtype == np.int8
     assert workload.model.calibration is not None
     sizes = [len(batch["pictures"]) for batch in workload.model.calibration()]
     assert sizes == [16, 4]
