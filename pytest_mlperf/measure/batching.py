@@ -63,7 +63,7 @@ class LoadFigures:
         return self.average_ms > options.latency_threshold
 
 
-class Window(Protocol):
+class LoadWindow(Protocol):
     """One window's latencies, and its answers a second."""
 
     @property
@@ -132,7 +132,7 @@ def measure_load(
 
 
 def is_stable(
-    windows: Sequence[Window],
+    windows: Sequence[LoadWindow],
     options: LoadOptions = LoadOptions(),  # noqa: B008 - frozen
 ) -> bool:
     """Return whether the last three windows agree."""

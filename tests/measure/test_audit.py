@@ -28,6 +28,7 @@ from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.system import System
+from pytest_mlperf.machine.system_file import TuningTables
 from pytest_mlperf.measure.audit import ATTEMPTS
 from pytest_mlperf.measure.audit import find_basis
 from pytest_mlperf.measure.audit import run_audit
@@ -193,7 +194,7 @@ def attempted(
     """Return TEST04's verdict beside a performance run of 100 samples a second."""
     chosen = replace(OFFICIAL, **options)
     speed_of(kept(tmp_path, make, "performance", labels=chosen.labels), 100.0)
-    tuning = SimpleNamespace(lookup=lambda *_: {})
+    tuning = TuningTables()
     system = SimpleNamespace(
         name="box", tuning=tuning, numa_note="", numa_config="", settings={},
         on_device=DirectPath(),

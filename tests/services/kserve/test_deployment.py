@@ -38,7 +38,8 @@ def test_the_variables_of_nvidias_scripts_are_understood() -> None:
     """What is given wins over them."""
     environ = {
         "FORMAT": "ts-trace", "EXPORT_FORMAT": "onnx", "EXPORT_PRECISION": "fp16",
-        "MAX_SEQ_LENGTH": "384", "MAX_BATCH_SIZE": "32", "TRITON_PREFERRED_BATCH_SIZES": "16 8",
+        "MAX_SEQ_LENGTH": "384", "MAX_BATCH_SIZE": "32",
+        "TRITON_PREFERRED_BATCH_SIZES": "16 8",
         "TRITON_MAX_QUEUE_DELAY": "1", "TRITON_GPU_ENGINE_COUNT": "2",
         "ACCELERATOR": "trt", "ACCELERATOR_PRECISION": "fp16",
         "CAPTURE_CUDA_GRAPH": "0",

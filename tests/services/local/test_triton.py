@@ -175,12 +175,14 @@ def test_a_killed_server_is_one_failed_request(
 
 def test_the_variables_of_nvidias_scripts_are_a_deployment(tmp_path: Path) -> None:
     """Its table has their precision, batch and instances; then requests at a rate."""
+    loads = (
+        "request_rate_range=5:10:5", "measurement_mode=count_windows",
+        "measurement_request_count=3",
+    )  # fmt: skip
     command = [
         sys.executable, "-m", "pytest", str(ROOT / "suites/test_deployment.py"), "-k",
         "resnet50", "--mlperf-engine", "triton", "--mlperf-duration", "1",
-        "--mlperf-engine-options",
-        "request_rate_range=5:10:5,measurement_mode=count_windows,"
-        "measurement_request_count=3",
+        "--mlperf-engine-options", ",".join(loads),
         "--mlperf-reports", str(tmp_path / "reports"),
         "--mlperf-cache", str(tmp_path / "cache"), "-p", "no:cacheprovider",
     ]  # fmt: skip
