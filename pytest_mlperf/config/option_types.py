@@ -129,7 +129,9 @@ def list_of(parse: Callable[[str], str], what: str) -> Callable[[str], tuple[str
 
 def parse_formats(text: str) -> tuple[str, ...]:
     """Formats that results are exported to."""
-    legal = ("csv", "github", "openmetrics", "parquet", "virtualclient")
+    legal = (
+        "csv", "github", "openmetrics", "opentelemetry", "parquet", "virtualclient",
+    )  # fmt: skip
     return list_of(one_of(*legal), "formats")(text)
 
 

@@ -31,7 +31,8 @@ class ResultOptionValues(RunOptionValues):
     )  # fmt: skip
     export: tuple[str, ...] = option(
         parse_formats, "FORMAT,...",
-        "csv, parquet, openmetrics, github, virtualclient: more files", default=(),
+        "csv, parquet, openmetrics, opentelemetry, github, virtualclient: more files",
+        default=(),
     )  # fmt: skip
     compare: str | None = option(
         parse_word, "SESSION",

@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import os
 import re
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,8 @@ from pytest_mlperf.reporting import junit
 from pytest_mlperf.reporting import results
 from pytest_mlperf.reporting.exports import github
 from pytest_mlperf.reporting.exports import openmetrics
+from pytest_mlperf.reporting.exports import opentelemetry
+from pytest_mlperf.reporting.virtualclient.session import list_results
 
 SCHEMA = Path(results.__file__).with_name("results.schema.json")
 HEADER = {
@@ -166,6 +172,121 @@ def test_openmetrics_is_what_prometheus_reads(tmp_path: Path) -> None:
     assert latency.value == 50.1
     assert latency.labels["unit"] == "ms"
     assert latency.labels["system"] == "A | box"
+
+
+def read_otlp(session: SessionResults, folder: Path) -> dict[str, list[Any]]:
+    """Return metric -> its points, as protobuf reads the file."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.common")
+    from google.protobuf.json_format import Parse
+    from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as service
+
+    path = formats.load_export("opentelemetry").write(session, folder)
+    request = Parse(path.read_text("utf-8"), service.ExportMetricsServiceRequest())
+    (resource,) = request.resource_metrics
+    (scope,) = resource.scope_metrics
+    return {one.name: [one.unit, *one.gauge.data_points] for one in scope.metrics}
+
+
+def test_opentelemetry_names_units_and_attributes(tmp_path: Path) -> None:
+    """Seconds, UCUM, what it is of beside it; nothing of what was not judged."""
+    found = read_otlp(make_session(SESSION.records[0]), tmp_path)
+    unit, point = found["mlperf.run.latency"]
+    about = {one.key: one.value for one in point.attributes}
+
+    assert (unit, point.as_double) == ("s", 0.00725)
+    assert about["mlperf.benchmark"].string_value == "bert-99"
+    assert about["mlperf.percentile"].double_value == 0.99
+    labels = about["mlperf.labels"].array_value.values
+    assert [one.string_value for one in labels] == ["embedded", "null_answers"]
+    assert found["mlperf.run.query.rate"][0] == "{query}/s"
+    assert found["mlperf.run.valid"][1].as_double == 1.0
+    assert formats.load_export("opentelemetry").write(make_session(), tmp_path) is None
+
+
+def test_opentelemetry_is_sent_to_a_receiver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the SDK's exporter, as protobuf; one that refuses it is named."""
+    pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
+    from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as service
+
+    answers, taken = [400, 200], []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            message = service.ExportMetricsServiceRequest.FromString(body)
+            taken.append((self.path, message))
+            self.send_response(answers.pop())
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    host = f"127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://user:word@{host}")
+    try:
+        path = formats.load_export("opentelemetry").write(SESSION, tmp_path)
+        with pytest.raises(ValueError, match=f"^{host} .* did not take the metrics"):
+            formats.load_export("opentelemetry").write(SESSION, tmp_path)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    (place, message), _ = taken
+    resource = {
+        one.key: one.value.string_value
+        for one in message.resource_metrics[0].resource.attributes
+    }
+    assert place == "/v1/metrics"
+    assert path.is_file()
+    assert resource["host.name"] == "box"
+    assert resource["vcs.ref.head.revision"] == "0123abc"
+    names = {one.name for one in message.resource_metrics[0].scope_metrics[0].metrics}
+    assert {"mlperf.run.valid", "mlperf.run.latency.limit"} <= names
+
+
+NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.])")
+FIGURE = st.floats(0.001, 1e9)
+
+
+@given(FIGURE, FIGURE, FIGURE, FIGURE)
+def test_no_export_has_a_number_that_is_not_the_sessions(
+    value: float, latency: float, limit: float, seconds: float
+) -> None:
+    """Every gauge, and every number of the texts, is read back out of the session."""
+    verdict = replace(
+        FINE, metric=Metric("rate", value, "queries/s"), actual_s=seconds,
+        at_percentile=Metric("p99", latency, "ms"), limit=Metric("limit", limit, "ms"),
+    )  # fmt: skip
+    session = make_session(Record("t.py::fine", "passed", CELL, verdict, "", 601.0))
+    (row,) = flat.list_rows(session)
+    known = {float(one) for one in row.values() if isinstance(one, int | float)}
+    known |= {1.0, 0.0, latency * 1e-3, limit * 1e-3}  # VALID or not; ms in seconds
+    text = "".join(
+        line.rpartition("} ")[2]
+        for line in "\n".join(openmetrics.format_metrics([row])).splitlines(True)
+        if line.startswith("mlperf_")
+    )
+
+    assert {point.value for point in opentelemetry.list_points(row)} <= known
+    assert {float(one) for one in text.split()} <= known
+    line = github.format_row(row).replace(",", "")
+    figures = [float(one) for one in NUMBER.findall(line.replace("bert-99", ""))]
+    assert len(figures) == 3
+    for one in figures:  # rounded to six digits
+        assert any(math.isclose(one, exact, rel_tol=1e-5) for exact in known)
+    for run in list_results(session):
+        for metric in run.list_metrics():
+            assert metric.value in known, metric.name
+    properties = dict(junit.list_properties(verdict))
+    del properties["mlperf"]  # the verdict itself, which has a test of its own
+    for name, words in properties.items():
+        if name != "mlperf.cause":
+            shown = {float(one) for one in NUMBER.findall(words)}
+            assert shown <= known | {0.25}, name
 
 
 @given(st.text())
