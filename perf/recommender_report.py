@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-BATCHES = (256, 1024, 4096, 16_384, 65_536)
+from pytest_mlperf.benchmarks.dlrm import DLRM
+from pytest_mlperf.reporting.deployment_table import MICROSECONDS
+
+BATCHES = DLRM.deployment_batches
 PUBLISHED_A100 = {
     ("dlrm", "fp32"): (3.64e5, 1.25e6, 2.33e6, 2.88e6, 3.36e6),
     ("dlrm", "fp16"): (4.01e5, 1.25e6, 2.62e6, 4.00e6, 4.30e6),
@@ -20,12 +23,7 @@ PUBLISHED_A100 = {
 """Inferences/s of 22 billion parameters on one A100 of 80 GB (Merlin HPS and TensorRT
 in Triton; its fp32 products may be TF32): DeepLearningExamples, DLRM_and_DCNv2,
 merlin_hps_inference.md."""
-COLUMNS = (
-    "Batch", "Concurrency", "Inferences/Second", "Client Send",
-    "Network+Server Send/Recv", "Server Queue", "Server Compute Input",
-    "Server Compute Infer", "Server Compute Output", "Client Recv", "p50 latency",
-    "p90 latency", "p95 latency", "p99 latency", "avg latency",
-)  # fmt: skip
+COLUMNS = MICROSECONDS.head
 """Of the guide's tables; times in microseconds."""
 FURTHER = ("Lookup", "Dense", "Insert", "Hit rate", "Hit rate, cached tables", "x A100")
 

@@ -64,6 +64,18 @@ class Rehearses(Protocol):
     def rehearses(self) -> bool: ...
 
 
+@runtime_checkable
+class DeployedInUnits(Protocol):
+    """A benchmark whose deployment is measured in batches of units, not of samples.
+
+    Its workload ``CountsUnits``.
+    """
+
+    @property
+    def deployment_batches(self) -> tuple[int, ...]:
+        """Units of each batch."""
+
+
 class Preprocessing(Protocol):
     """A slow step from downloaded files to those that ``open_workload`` reads.
 

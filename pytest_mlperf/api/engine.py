@@ -239,7 +239,7 @@ class WritesOnnx(Protocol):
 class GathersItself(Protocol):
     """A stream whose device fetches samples from host memory itself."""
 
-    def gather_from(self, dataset: Dataset) -> Callable[[list[int]], Any] | None:
+    def gather_from(self, dataset: Dataset) -> Callable[[Sequence[int]], Any] | None:
         """Return a function from sample indices to a batch that ``infer`` takes, or
         None for a dataset that it does not suit.
         """

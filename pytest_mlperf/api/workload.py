@@ -165,6 +165,16 @@ class ScoresEach(Protocol):
 
 
 @runtime_checkable
+class CountsUnits(Protocol):
+    """A workload whose samples are groups of what a batch counts: a recommender's are
+    groups of pairs.
+    """
+
+    def in_units(self) -> TensorWorkload:
+        """Return the same model and data with a sample for each unit."""
+
+
+@runtime_checkable
 class ShowsAnswers(Protocol):
     """A workload some of whose answers are to be looked at: pictures, films."""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.api import registry
+from pytest_mlperf.api.benchmark import DeployedInUnits
 from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.cell import Cell
@@ -17,9 +20,14 @@ from pytest_mlperf.measure.batching import search_concurrency
 from pytest_mlperf.measure.request_rate import measure_rate
 from pytest_mlperf.measure.request_rate import search_rates
 from pytest_mlperf.measure.under_test import EngineUnderTest
+from pytest_mlperf.reporting.deployment_plot import draw_svg
+from pytest_mlperf.reporting.deployment_table import MICROSECONDS
+from pytest_mlperf.reporting.deployment_table import MILLISECONDS
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
 from pytest_mlperf.reporting.deployment_table import format_results
+from pytest_mlperf.runner.batch_times import BatchLoad
+from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Task
 
 TENSORRT = "NVIDIA TensorRT"
@@ -36,6 +44,8 @@ FORMATS = {
 }  # fmt: skip
 """The same -> its model's format in NVIDIA's tables."""
 ACCELERATORS = {"trt": TENSORRT}
+FURTHER = {"Model": "workload", "Embedding Cache": "embedding cache"}
+"""Row of a recommender's configuration -> a verdict's fact."""
 WINDOW_MS, SHORT_MS = 5000.0, 1000.0
 """A window's time, and that of a shortened session."""
 
@@ -55,13 +65,18 @@ class DeploymentReport:
     """The tables, once they are written."""
 
     def list_batches(self, engine: EngineUnderTest) -> tuple[int, ...]:
-        """Return the samples of a request, one row each."""
+        """Return the samples of a request, or its pairs, one row each."""
         return self._read_options(engine).batch_size
 
     def measure(self, engine: EngineUnderTest, size: int) -> LoadFigures:
-        """Measure requests of ``size`` samples, one at a time."""
+        """Measure requests of a size, one at a time."""
         options = self._read_options(engine)
-        found = measure_load(engine.measure_batches, size, options)
+        in_units = self._units is not None
+
+        def time(load: BatchLoad) -> BatchTimes:
+            return engine.measure_batches(replace(load, in_units=in_units))
+
+        found = measure_load(time, size, options)
         self.figures.append(found)
         return found
 
@@ -83,26 +98,35 @@ class DeploymentReport:
 
             self.online = search_rates(measure_at, options)
 
+    @property
+    def _units(self) -> DeployedInUnits | None:
+        benchmark = registry.benchmark(self.cell.benchmark)
+        return benchmark if isinstance(benchmark, DeployedInUnits) else None
+
     def _read_options(self, engine: EngineUnderTest) -> LoadOptions:
         under_test = engine.under_test
         # An engine takes none of them, but its table should have the same rows.
-        given = under_test.session.options.all_engine_options
+        given = dict(under_test.session.options.all_engine_options)
+        if (units := self._units) and not os.environ.get("BATCH_SIZE"):
+            given.setdefault("batch_size", "+".join(map(str, units.deployment_batches)))
         given |= under_test.task.engine_options
         interval_ms = SHORT_MS if self.is_shortened else WINDOW_MS
         return read_load_options(given, interval_ms, os.environ)
 
     def write(self, engine: EngineUnderTest, verdict: Verdict) -> None:
-        """Write ``deployment/CELL.md`` and ``.csv`` into the reports folder, and
-        ``CELL.online.csv`` of a server.
+        """Write ``deployment/CELL.md`` and ``.csv`` into the reports folder,
+        ``CELL.online.csv`` of a server, and ``CELL.svg`` where vl-convert is installed.
         """
+        unit = MICROSECONDS if self._units else MILLISECONDS
         title = f"Offline: {self.cell.model}, {self.cell.engine}"
         opened = engine.under_test.open()
         settings = describe_deployment(engine.under_test.task, verdict, opened.longest)
         rows = [*self.figures, *self.online]
         unstable = [describe_load(one) for one in rows if not one.is_stable]
-        self.text = format_markdown(title, settings, self.figures)
+        self.text = format_markdown(title, settings, self.figures, unit)
         if self.online:
-            self.text += f"\nOnline: dynamic batching\n\n{format_results(self.online)}"
+            table = format_results(self.online, unit)
+            self.text += f"\nOnline: dynamic batching\n\n{table}"
         if unstable:
             self.text += (
                 f"\nNot stable over three windows: batch x concurrency "
@@ -111,11 +135,13 @@ class DeploymentReport:
         self.folder.mkdir(parents=True, exist_ok=True)
         stem = self.folder / self.cell.id
         stem.with_name(f"{stem.name}.md").write_text(self.text, encoding="utf-8")
-        table = format_csv(self.figures)
+        table = format_csv(self.figures, unit)
         stem.with_name(f"{stem.name}.csv").write_text(table, encoding="utf-8")
         if self.online:
             path = stem.with_name(f"{stem.name}.online.csv")
-            path.write_text(format_csv(self.online), encoding="utf-8")
+            path.write_text(format_csv(self.online, unit), encoding="utf-8")
+        if (svg := draw_svg(title, self.figures)) is not None:
+            stem.with_name(f"{stem.name}.svg").write_text(svg, encoding="utf-8")
 
 
 def describe_load(figures: LoadFigures) -> str:
@@ -163,6 +189,9 @@ def describe_deployment(task: Task, verdict: Verdict, longest: int) -> dict[str,
         rows[name] = f"{metric.value:.2f}{of}"
     if verdict.limit is not None:
         rows["Accuracy threshold"] = f"{verdict.limit.value:.2f}"
+    if "embedding cache" in facts:
+        rows |= {name: facts[fact] for name, fact in FURTHER.items()}
+        rows["All Scores"] = facts.get("scores", "-")
     return {**rows, "Labels": ", ".join(verdict.labels) or "-"}
 
 

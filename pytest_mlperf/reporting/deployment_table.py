@@ -9,18 +9,41 @@ import csv
 import io
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from pytest_mlperf.core.latency_breakdown import COLUMNS
 
-UNIT = "ms"
 LOAD = "Concurrency"
-HEAD = (
-    "Batch", LOAD, "Inferences/Second",
-    *(f"{name} ({UNIT})" for name in COLUMNS),
-    *(f"p{percent} latency ({UNIT})" for percent in (50, 90, 95, 99)),
-    f"avg latency ({UNIT})",
-)  # fmt: skip
+PERCENTILES = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeUnit:
+    """How a table writes times and rates."""
+
+    suffix: str
+    per_ms: float
+    digits: int
+    rate: str
+    """Format of inferences a second."""
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The columns' names."""
+        latencies = *(f"p{percent} latency" for percent in PERCENTILES), "avg latency"
+        times = (f"{name}{self.suffix}" for name in (*COLUMNS, *latencies))
+        return "Batch", LOAD, "Inferences/Second", *times
+
+    def write(self, milliseconds: float) -> str:
+        """Return a time as the table has it."""
+        return f"{milliseconds * self.per_ms:.{self.digits}f}"
+
+
+MILLISECONDS = TimeUnit(" (ms)", 1, 3, ".1f")
+"""As in NVIDIA's tables of BERT."""
+MICROSECONDS = TimeUnit("", 1000, 0, ".2e")
+"""As in those of recommenders, whose columns do not name the unit."""
 
 
 class BatchFigures(Protocol):
@@ -48,46 +71,49 @@ class BatchFigures(Protocol):
     def average_ms(self) -> float: ...
 
 
-def choose_head(rows: Sequence[BatchFigures]) -> list[str]:
+def choose_head(rows: Sequence[BatchFigures], unit: TimeUnit) -> list[str]:
     """Return the columns: of requests at a rate, perf_analyzer's Request Rate."""
     rate = any(row.request_rate for row in rows)
-    return ["Request Rate" if rate and name == LOAD else name for name in HEAD]
+    return ["Request Rate" if rate and name == LOAD else name for name in unit.head]
 
 
-def list_cells(figures: BatchFigures) -> list[str]:
-    """Return a row of the results table, in the order of ``HEAD``."""
+def list_cells(figures: BatchFigures, unit: TimeUnit) -> list[str]:
+    """Return a row of the results table, in the order of the unit's ``head``."""
     times = [figures.steps_ms[name] for name in COLUMNS]
-    times += [figures.percentiles_ms[percent] for percent in (50, 90, 95, 99)]
+    times += [figures.percentiles_ms[percent] for percent in PERCENTILES]
     times.append(figures.average_ms)
     load = f"{figures.request_rate:g}" if figures.request_rate else ""
-    row = [str(figures.batch), load or str(figures.concurrency), f"{figures.per_s:.1f}"]
-    return row + [f"{one:.3f}" for one in times]
+    rate = format(figures.per_s, unit.rate)
+    row = [str(figures.batch), load or str(figures.concurrency), rate]
+    return [*row, *map(unit.write, times)]
 
 
-def format_csv(rows: Sequence[BatchFigures]) -> str:
+def format_csv(rows: Sequence[BatchFigures], unit: TimeUnit = MILLISECONDS) -> str:
     """Return the results table as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(choose_head(rows))
-    writer.writerows(list_cells(row) for row in rows)
+    writer.writerow(choose_head(rows, unit))
+    writer.writerows(list_cells(row, unit) for row in rows)
     return out.getvalue()
 
 
 def format_markdown(
-    title: str, configuration: Mapping[str, str], rows: Sequence[BatchFigures]
+    title: str,
+    configuration: Mapping[str, str],
+    rows: Sequence[BatchFigures],
+    unit: TimeUnit = MILLISECONDS,
 ) -> str:
     """Return both tables as Markdown, which a terminal shows well too."""
     settings = _align([["Parameter Name", "Parameter Value"], *configuration.items()])
     lines = [f"#### {title}", "", *settings, "", "Results Table", ""]
-    return "\n".join(lines) + "\n" + format_results(rows)
+    return "\n".join(lines) + "\n" + format_results(rows, unit)
 
 
-def format_results(rows: Sequence[BatchFigures]) -> str:
+def format_results(rows: Sequence[BatchFigures], unit: TimeUnit = MILLISECONDS) -> str:
     """Return the results table as Markdown."""
-    return (
-        "\n".join(_align([choose_head(rows), *map(list_cells, rows)], is_numeric=True))
-        + "\n"
-    )
+    cells = [choose_head(rows, unit), *(list_cells(row, unit) for row in rows)]
+    table = "\n".join(_align(cells, is_numeric=True)) + "\n"
+    return table if unit.suffix else f"Times in microseconds.\n\n{table}"
 
 
 def _align(table: Sequence[Sequence[str]], *, is_numeric: bool = False) -> list[str]:

@@ -235,7 +235,7 @@ class EngineBackend:
                 f"several batches at a time on {task.cell.id}, but the bare engine "
                 "takes one after another: dynamic batching is a server's"
             )
-        key = self.built.build.digest, load.size
+        key = self.built.build.digest, load.size, load.in_units
         if self._bare is None or self._bare.key != key:
             self._close_bare()
             latency = self.built.provider.layouts(len(task.cpus))[-1]

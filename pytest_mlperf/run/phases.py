@@ -37,6 +37,7 @@ from pytest_mlperf.run.progress import watch_loadgen
 from pytest_mlperf.run.recording import latency_reader
 from pytest_mlperf.run.recording import start_recording
 from pytest_mlperf.run.recording import write_record
+from pytest_mlperf.run.scoring import format_scores
 from pytest_mlperf.run.scoring import write_accuracy
 from pytest_mlperf.run.scoring import write_compliance
 from pytest_mlperf.runner.batch_times import BatchLoad
@@ -238,6 +239,7 @@ def run(
         write_record(task, settings, recorder)
     if task.mode is Mode.ACCURACY:
         metrics = write_accuracy(task.folder, workload, task.rule)
+        facts = replace(facts, texts={**facts.texts, "scores": format_scores(metrics)})
     if task.audit:
         write_compliance(task.audit.test, task.folder, task.references, workload)
     result = RunResult(

@@ -37,6 +37,11 @@ def write_accuracy(folder: Path, workload: Workload, rule: Rule) -> dict[str, fl
     return metrics
 
 
+def format_scores(metrics: Mapping[str, float]) -> str:
+    """Return every score of a run, those that no rule is about too."""
+    return ", ".join(f"{name} {value:.5g}" for name, value in metrics.items())
+
+
 def write_compliance(
     test: AuditTest, folder: Path, references: Mapping[str, Path], workload: Workload
 ) -> None:

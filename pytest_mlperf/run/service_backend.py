@@ -14,6 +14,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.service import Requests
 from pytest_mlperf.api.service import SendsBatches
 from pytest_mlperf.api.service import ServiceProvider
+from pytest_mlperf.api.workload import CountsUnits
 from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import RunRefused
@@ -204,7 +205,10 @@ class ServiceBackend:
             )
         self._servers.is_used = True
         target = self.client.target
-        requests = provider.batched_requests(target, self.workload, load.size)
+        workload = self.workload
+        if load.in_units and isinstance(workload, CountsUnits):
+            workload = workload.in_units()
+        requests = provider.batched_requests(target, workload, load.size)
         try:
             return self.client.time_requests(requests, load)
         except RequestFailed as error:

@@ -13,7 +13,7 @@ class BatchLoad:
     """Which batches, and how they come: one when another is done, or at a rate."""
 
     size: int
-    """Samples of a batch."""
+    """Samples of a batch; ``in_units``, pairs instead of groups (``CountsUnits``)."""
     count: int = 1
     outstanding: int = 1
     """Requests that a server has at a time."""
@@ -21,6 +21,7 @@ class BatchLoad:
     """Requests a second, whatever is outstanding; 0: by what is outstanding."""
     is_poisson: bool = False
     """Requests at a rate come at random."""
+    in_units: bool = False
 
     def draw_due(self) -> tuple[float, ...]:
         """Return the seconds at which the requests of a rate are due, from 0 on."""

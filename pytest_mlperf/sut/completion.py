@@ -302,7 +302,9 @@ def host_infer(engine: Engine) -> Infer:
     return fetch
 
 
-def batch_gatherer(engine: Engine, dataset: Dataset) -> Callable[[list[int]], Batch]:
+def batch_gatherer(
+    engine: Engine, dataset: Dataset
+) -> Callable[[Sequence[int]], Batch]:
     """Return what gathers a batch: the engine's own way where it has one."""
     own = engine.gather_from(dataset) if isinstance(engine, GathersItself) else None
     return own or dataset.gather

@@ -60,13 +60,15 @@ def _drain(
         beat()
 
 
-def time_batch(engine: Engine, workload: TensorWorkload, indices: list[int]) -> float:
+def time_batch(
+    engine: Engine, workload: TensorWorkload, indices: Sequence[int]
+) -> float:
     """Run one batch as the SUT would; return its seconds."""
     started = time.perf_counter()
     if engine.answers:
         engine.infer({}, len(indices))
     elif isinstance(workload, RunsModel):
-        model_runner(engine, workload)(indices)
+        model_runner(engine, workload)(list(indices))
     else:
         gather = batch_gatherer(engine, workload.dataset)
         outputs = engine.infer(gather(indices), len(indices))
@@ -76,7 +78,7 @@ def time_batch(engine: Engine, workload: TensorWorkload, indices: list[int]) -> 
 
 
 def time_steps(
-    engine: Engine, workload: TensorWorkload, indices: list[int]
+    engine: Engine, workload: TensorWorkload, indices: Sequence[int]
 ) -> Mapping[str, float]:
     """Run one batch as ``time_batch`` does; return its seconds by perf_analyzer's
     columns, whose sum is the batch's time.

@@ -16,7 +16,8 @@ from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.batching import is_stable
 from pytest_mlperf.measure.batching import measure_load
 from pytest_mlperf.measure.batching import search_concurrency
-from pytest_mlperf.reporting.deployment_table import HEAD
+from pytest_mlperf.reporting.deployment_table import MICROSECONDS
+from pytest_mlperf.reporting.deployment_table import MILLISECONDS
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
 from pytest_mlperf.runner.batch_times import BatchLoad
@@ -130,7 +131,7 @@ def test_the_table_has_the_columns_of_nvidias() -> None:
     rows = list(csv.reader(format_csv([figures]).splitlines()))
     text = format_markdown("Offline: bert", {"Precision": "FP16"}, [figures])
 
-    assert list(HEAD) == rows[0] == SEEDS_COLUMNS
+    assert list(MILLISECONDS.head) == rows[0] == SEEDS_COLUMNS
     assert rows[1] == [
         "16", "1", "2128.0", *["0.500"] * 7, "3.000", "4.000", "5.000", "6.000", "3.500"
     ]  # fmt: skip
@@ -139,3 +140,19 @@ def test_the_table_has_the_columns_of_nvidias() -> None:
     assert lines[4] == "| Precision      | FP16            |"
     assert [cell.strip() for cell in lines[8].strip("|").split("|")] == SEEDS_COLUMNS
     assert {line.count("|") for line in lines[8:]} == {len(SEEDS_COLUMNS) + 1}
+
+
+def test_a_recommenders_table_is_in_microseconds() -> None:
+    """The columns of NVIDIA's recommender guide name no unit; 4.01e+05 is its rate."""
+    steps = {**dict.fromkeys(COLUMNS, 0.0), "Server Compute Infer": 0.632}
+    quantiles = {50: 0.624, 90: 0.661, 95: 0.669, 99: 0.738}
+    figures = LoadFigures(256, 401_234.0, steps, quantiles, True)
+
+    head, row = csv.reader(format_csv([figures], MICROSECONDS).splitlines())
+
+    assert head == [name.removesuffix(" (ms)") for name in SEEDS_COLUMNS]
+    assert row == [
+        "256", "1", "4.01e+05", *["0"] * 4, "632", "0", "0",
+        "624", "661", "669", "738", "632",
+    ]  # fmt: skip
+    assert "Times in microseconds" in format_markdown("x", {}, [figures], MICROSECONDS)

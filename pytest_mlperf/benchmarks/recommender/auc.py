@@ -1,4 +1,6 @@
-"""The area under the ROC curve, as scikit-learn's ``roc_auc_score`` defines it."""
+"""How good click probabilities are, by scikit-learn's definitions: ``roc_auc_score``,
+``log_loss``.
+"""
 
 from __future__ import annotations
 
@@ -30,3 +32,13 @@ def measure_auc(labels: NDArray[Any], scores: NDArray[Any]) -> float:
     hits = np.add.reduceat((labels[order] != 0).astype(np.int64), first)
     wins = float(hits @ ranks) - positives * (positives + 1) / 2
     return wins / (positives * negatives)
+
+
+def measure_loss(labels: NDArray[Any], scores: NDArray[Any]) -> float:
+    """Return the mean of -log of the probability that each label was given, in nats.
+
+    Takes labels of 0 and 1 and as many probabilities of a 1.
+    """
+    given = np.where(labels != 0, scores, 1 - scores.astype(np.float64))
+    least = np.finfo(np.float32).eps
+    return float(-np.log(np.clip(given, least, 1)).mean())

@@ -23,6 +23,8 @@ class RecommenderBenchmark:
     metric: str = "AUC"
     takes: frozenset[str] = frozenset({"tensors"})
     rules: tuple[Rule, ...] = ()
+    deployment_batches: tuple[int, ...] = (256, 1024, 4096, 16_384, 65_536)
+    """Pairs: the batches of NVIDIA's deployment guide."""
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -21,6 +21,8 @@ QUANTILES = (100, 100, *[200] * 12, 300, 300, 400, 500, 600, 700)
 """dist_quantile.txt: the twentieths of the distribution of group sizes."""
 SEED = 123
 """``--numpy-rand-seed`` of the reference's main.py."""
+BENCHMARK_PAIRS = 262_144
+"""``--num-benchmark-samples`` of NVIDIA's deployment guide."""
 MEAN_PAIRS = sum(QUANTILES) / len(QUANTILES)
 
 Starts = NDArray[np.int64]
@@ -40,14 +42,17 @@ def draw_groups(pairs: int, seed: int = SEED) -> Starts:
 
 
 def find_runs(indices: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield (first, last) of each run of samples that are neighbors in the dataset."""
-    first = last = indices[0]
-    for index in indices[1:]:
-        if index != last + 1:
-            yield first, last
-            first = index
-        last = index
-    yield first, last
+    """Yield (first, last) of each run of samples that are neighbors in the dataset.
+
+    A range is one of steps of one.
+    """
+    if isinstance(indices, range):
+        yield indices[0], indices[-1]
+        return
+    picked = np.asarray(indices)
+    ends = np.flatnonzero(np.diff(picked) != 1)
+    firsts = picked[np.append(0, ends + 1)]
+    yield from zip(firsts.tolist(), picked[np.append(ends, -1)].tolist(), strict=True)
 
 
 @dataclass(slots=True)
@@ -74,16 +79,25 @@ class PairDataset:
         """Read samples once, so that files that are mapped are in memory."""
         for array in (self.dense, *self.keys):
             if isinstance(array, np.memmap):
-                for index in indices:
-                    array[self.starts[index] : self.starts[index + 1]].max()
+                for first, last in find_runs(indices):
+                    array[self.starts[first] : self.starts[last + 1]].max()
 
     def unload(self, indices: Sequence[int]) -> None:
         """Nothing to do: the system takes mapped pages back when it needs them."""
 
     def count_pairs(self, indices: Sequence[int]) -> NDArray[np.int64]:
         """Return the pairs of each sample."""
+        if isinstance(indices, range):
+            return np.diff(self.starts[indices.start : indices.stop + 1])
         picked = np.asarray(indices)
         return np.asarray(self.starts[picked + 1] - self.starts[picked])
+
+    def in_pairs(self) -> PairDataset:
+        """Return the first pairs as samples of their own."""
+        count = min(int(self.starts[-1]), BENCHMARK_PAIRS)
+        return PairDataset(
+            self.dense, self.keys, np.arange(count + 1), count, self.names
+        )
 
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         """Return numbers and keys of all pairs of the samples.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.benchmarks.recommender.auc import measure_auc
+from pytest_mlperf.benchmarks.recommender.auc import measure_loss
 from pytest_mlperf.benchmarks.recommender.pairs import MEAN_PAIRS
 from pytest_mlperf.benchmarks.recommender.pairs import PairDataset
 
@@ -31,6 +33,10 @@ class RecommenderWorkload:
     reference: Mapping[str, float]
     labels: Array
     """0 or 1 of each pair."""
+
+    def in_units(self) -> RecommenderWorkload:
+        """Return the workload with a sample for each of its first pairs."""
+        return replace(self, dataset=self.dataset.in_pairs())
 
     @property
     def blank(self) -> Array:
@@ -68,7 +74,8 @@ class RecommenderWorkload:
         return Responses(rows, (counts * 4).tolist())
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
-        """Return AUC and the share of pairs on the right side of one half, percent.
+        """Return AUC and the share of pairs on the right side of one half, percent,
+        and the mean log loss.
 
         Over the pairs of the samples that were answered, as accuracy-dlrm.py does.
         Raises ``ValueError`` for an unknown sample or an answer of the wrong size.
@@ -83,6 +90,7 @@ class RecommenderWorkload:
         return {
             "AUC": 100.0 * measure_auc(truth, found),
             "accuracy": 100.0 * right / len(truth),
+            "loss": measure_loss(truth, found),
         }
 
     def _read_answer(self, index: int, answer: bytes) -> Array:

@@ -143,7 +143,7 @@ class PaddedStream:
         buffers.graph.replay()
         return buffers.outputs
 
-    def gather_from(self, dataset: Dataset) -> Callable[[list[int]], Batch] | None:
+    def gather_from(self, dataset: Dataset) -> Callable[[Sequence[int]], Batch] | None:
         """Let the device fetch samples of an array dataset; None for any other."""
         if not isinstance(dataset, ArrayDataset) or not self.model.fixed:
             return None

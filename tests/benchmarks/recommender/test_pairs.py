@@ -12,9 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from pytest_mlperf.benchmarks.recommender.auc import measure_auc
+from pytest_mlperf.benchmarks.recommender.auc import measure_loss
 from pytest_mlperf.benchmarks.recommender.pairs import PairDataset
 from pytest_mlperf.benchmarks.recommender.pairs import draw_groups
 from pytest_mlperf.benchmarks.recommender.pairs import find_runs
+from pytest_mlperf.run.bare_engine import split_units
 
 TRACE_MD5 = "3db90209564316f2506c99cc994ad0b2"
 """Of dlrm_trace_of_aggregated_samples.txt: README.md of recommendation/dlrm_v2."""
@@ -63,6 +65,30 @@ def test_neighbors_are_gathered_without_a_copy() -> None:
 
     assert list(find_runs([3, 4, 5, 9, 2, 3])) == [(3, 5), (9, 9), (2, 3)]
     assert np.shares_memory(dataset.gather([0, 1])["dense"], dense)
+
+
+def test_a_deployments_batch_is_of_pairs() -> None:
+    """A range of pairs is a view too, and each is a sample of its own."""
+    dense = np.arange(10, dtype=np.float32)[:, None]
+    pairs = PairDataset(dense, [dense], np.array([0, 4, 10]), 2).in_pairs()
+
+    assert (pairs.total, pairs.performance_count) == (10, 10)
+    assert pairs.gather(range(3, 8))["dense"].ravel().tolist() == [3, 4, 5, 6, 7]
+    assert pairs.gather([9, 0, 1])["dense"].ravel().tolist() == [9, 0, 1]
+    assert pairs.count_pairs(range(3, 8)).tolist() == [1] * 5
+    assert split_units(10, 4) == [range(4), range(4, 8)]
+    assert split_units(10, 11) == []
+
+
+def test_the_loss_is_the_mean_of_minus_log() -> None:
+    """In nats; a certain answer that is wrong is not infinite."""
+    labels = np.array([1, 0, 0])
+    scores = np.array([0.5, 0.25, 1], np.float32)
+
+    assert measure_loss(labels[:2], scores[:2]) == pytest.approx(
+        (np.log(2) + np.log(4 / 3)) / 2
+    )
+    assert measure_loss(labels[2:], scores[2:]) == pytest.approx(15.94, abs=0.01)
 
 
 @settings(max_examples=100)
