@@ -164,15 +164,20 @@ def _chart_batches(record: QueryRecord) -> list[Spec]:
     columns = record.columns
     if columns["batch"].max() < 2:
         return []
-    whole = np.stack([columns[k] for k in ("stream", "started_ns", "batch")])
-    sizes, counts = np.unique(np.unique(whole, axis=1)[2], return_counts=True)
+    known = columns["batch"] > 0
+    batch = columns["batch"][known]
+    # Of its samples each is a part of a batch: counting batches that were seen would
+    # miss small ones where only some queries are recorded.
+    parts = columns["samples"][known] * record.every / batch
+    sizes, place = np.unique(batch, return_inverse=True)
+    counts = np.bincount(place, weights=parts)
     if len(sizes) > MOST_SIZES:
         step = -(-int(sizes.max()) // MOST_SIZES)
         tops = -(-sizes // step) * step
         sizes, place = np.unique(tops, return_inverse=True)
         counts = np.bincount(place, weights=counts)
     rows = [
-        {"size": int(size), "n": int(count)}
+        {"size": int(size), "n": round(float(count))}
         for size, count in zip(sizes, counts, strict=True)
     ]
     beside = max(0.2, (FEW_SIZES - len(sizes)) / 2)  # keeps few bars narrow

@@ -371,7 +371,7 @@ def test_plots_of_queries_hold_what_the_record_holds(
     rows = {spec["title"].partition(" (")[0]: spec["data"]["values"] for spec in specs}
 
     assert all(spec["title"].endswith("(of one in 3)") for spec in specs)
-    assert rows["batch sizes"] == [{"size": 2, "n": count // 2}]
+    assert rows["batch sizes"] == [{"size": 2, "n": 3 * count // 2}]
     width = 1.02 / len(rows["throughput over time"])
     done = sum(row["rate"] for row in rows["throughput over time"]) * width
     assert done == pytest.approx(3 * count, rel=0.01)

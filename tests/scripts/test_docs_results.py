@@ -1,0 +1,53 @@
+"""The pages' tables are what this suite's reporters make of the committed sessions."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """The script as a module; ``scripts`` is no package."""
+    path = ROOT / "scripts" / "docs_results.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_tables_are_made_from_the_sessions(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody who edits a figure by hand is told which session it has to come from."""
+    assert script.main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_a_figure_that_was_edited_is_found_and_put_right(script: ModuleType) -> None:
+    """What stands around the table in its block stays."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    edited = text.replace("       46.51", "       99.99")
+
+    assert edited != text
+    assert script.put_table(edited, "first_session") == text
+
+
+def test_the_plots_are_of_the_committed_records(script: ModuleType) -> None:
+    """Each plot that a page shows exists in its session; pictures are not compared."""
+    pytest.importorskip("numpy")
+    for target, (name, scenario, titles) in script.PLOTS.items():
+        session = script.read_session(name)
+        (verdict,) = (v for v in session.verdicts if v.scenario == scenario)
+        specs = script.list_plots(verdict, script.RESULTS / name)
+        found = [spec["title"] for spec in specs]
+
+        assert (ROOT / target).is_file()
+        for title in titles:
+            assert any(text.startswith(title) for text in found), found
