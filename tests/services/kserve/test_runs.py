@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.api.request_batch import send_all
+from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.core.latency_breakdown import COLUMNS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.services.kserve.provider import TritonService
+from tests.support import doubles
 from tests.support import kserve_double as kserve
 from tests.support.endpoint_double import format_page
 from tests.support.kserve_double import KServeModel
@@ -129,33 +135,41 @@ FAULTS = {
 }
 
 
+FAILED = r"{url}: request for sample \d+ failed after [\d.]+ s: .*{problem}"
+
+
 @pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_faulty_server_is_one_failed_item(
-    runner: Runner, tmp_path: Path, name: str
-) -> None:
-    """It names request, URL and time; the next run is as good as ever."""
+def test_a_fault_is_one_failed_request(name: str) -> None:
+    """It names request, URL and time."""
     fault, problem = FAULTS[name]
+    service = TritonService()
     with serve_echo(fault=fault) as server:
-        task = make_task(tmp_path, [server.url], asked={"timeout_s": 0.5})
-        with pytest.raises(RunFailed) as caught:
-            runner.run(task)
+        target = ServiceTarget((server.url,), "echo", timeout_s=0.5)
+        made = service.requests(target, doubles.NUMBERS.open_workload("embedded", None))
+        made.load(range(3))
+        with pytest.raises(RequestFailed) as caught:
+            send_all(
+                partial(service.open, target, made),
+                range(3), outstanding=3, count=100, beat=lambda: None,
+            )  # fmt: skip
     text = str(caught.value)
 
-    assert re.search(
-        rf"{server.url}: request for sample \d+ failed after [\d.]+ s: .*{problem}",
-        text,
-    ), text
+    assert re.search(FAILED.format(url=server.url, problem=problem), text), text
 
 
-def test_the_run_after_a_failed_one_is_whole(runner: Runner, tmp_path: Path) -> None:
-    """The runner starts a fresh child."""
-    with serve_echo(fault=lambda _: False) as bad, pytest.raises(RunFailed):
+@pytest.mark.usefixtures("bounded")
+def test_a_faulty_server_is_one_failed_item(runner: Runner, tmp_path: Path) -> None:
+    """It says what the request's failure says; the next run has a fresh child."""
+    with serve_echo(fault=lambda _: False) as bad, pytest.raises(RunFailed) as caught:
         runner.run(make_task(tmp_path / "bad", [bad.url]))
     with serve_echo() as good:
         task = make_task(tmp_path / "good", [good.url], mode=Mode.ACCURACY)
 
         assert runner.run(task).metrics == {"acc": 100.0}
+    text = str(caught.value)
+    problem = FAULTS["closes"][1]
+    assert re.search(FAILED.format(url=bad.url, problem=problem), text), text
 
 
 def change(**changes: Any) -> dict[str, Any]:

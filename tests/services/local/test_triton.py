@@ -210,13 +210,22 @@ def test_the_variables_of_nvidias_scripts_are_a_deployment(tmp_path: Path) -> No
     assert "Request Rate" in text
 
 
-@pytest.mark.parametrize("protocol", ["http", "grpc"])
-def test_the_suites_deploy_and_measure_it(tmp_path: Path, protocol: str) -> None:
+@pytest.mark.parametrize(
+    ("options", "modes"),
+    [
+        ("protocol=http,shared_memory=system", ["performance"]),
+        ("protocol=grpc", ["accuracy", "performance"]),
+    ],
+)
+def test_the_suites_deploy_and_measure_it(
+    tmp_path: Path, options: str, modes: list[str]
+) -> None:
     """Accuracy and performance through LoadGen; the breakdown's sum is LoadGen's."""
     command = [
         sys.executable, "-m", "pytest", str(ROOT / "suites"), "-k",
-        "resnet50 and offline", "--mlperf-engine", "triton", "--mlperf-duration", "2",
-        "--mlperf-engine-options", f"protocol={protocol}",
+        f"resnet50 and offline and ({' or '.join(modes)})",
+        "--mlperf-engine", "triton", "--mlperf-duration", "2",
+        "--mlperf-engine-options", options,
         "--mlperf-precision", "fp32", "--mlperf-reports", str(tmp_path / "reports"),
         "--mlperf-cache", str(tmp_path / "cache"), "-p", "no:cacheprovider",
     ]  # fmt: skip
@@ -226,10 +235,7 @@ def test_the_suites_deploy_and_measure_it(tmp_path: Path, protocol: str) -> None
     verdicts = [run["verdict"] for run in runs if run.get("verdict")]
 
     assert done.returncode == 0, done.stdout
-    assert sorted(verdict["mode"] for verdict in verdicts) == [
-        "accuracy",
-        "performance",
-    ]
+    assert sorted(verdict["mode"] for verdict in verdicts) == modes
     (timed,) = [v["run"] for v in verdicts if v["mode"] == "performance"]
     steps = timed["breakdown_us"]
     assert sum(steps.values()) == pytest.approx(timed["end_to_end_us"], rel=0.02)
