@@ -27,6 +27,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.errors import WrongFiles
 from pytest_mlperf.core.errors import describe_full_disk
 from pytest_mlperf.core.redaction import redact_values
+from pytest_mlperf.embedding.protocol import StoreFailed
 from pytest_mlperf.machine.message_pipe import MessagePipe
 from pytest_mlperf.machine.process import set_up_child
 from pytest_mlperf.runner.messages import Command
@@ -46,6 +47,8 @@ FAILED = 70
 """Exit status after a ``RunError`` was sent."""
 
 
+ELSEWHERE = (RequestFailed, StoreFailed)
+"""A server or a database failed: its name says more than our stack."""
 HARMLESS = (BuildFailed, RunRefused, WrongFiles)
 """Errors whose text says it all; LoadGen has not started, so the child lives on."""
 
@@ -123,8 +126,8 @@ class PipeChannel:
         """Report an exception and end the process; any thread may call this."""
         text = format_traceback(error)
         cause = describe_full_disk(error) or describe_cause(error)
-        if isinstance(error, RequestFailed) or describe_full_disk(error):
-            text = ""  # it is the service's doing, not this program's
+        if isinstance(error, ELSEWHERE) or describe_full_disk(error):
+            text = ""  # it is not this program's doing
         if isinstance(error, DeviceLost):
             text = error.last_words
         self.send(RunError(self._phase, cause, text))
@@ -173,7 +176,7 @@ def read_cpu_s() -> float:
 
 def describe_cause(error: BaseException) -> str:
     """Return type and text of an exception; the text alone where it is ours."""
-    if isinstance(error, (*HARMLESS, RequestFailed, DeviceLost)):
+    if isinstance(error, (*HARMLESS, *ELSEWHERE, DeviceLost)):
         return read_text(error)
     return describe_error(error)
 

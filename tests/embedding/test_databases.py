@@ -181,6 +181,59 @@ def test_a_killed_redis_is_named_and_has_everything_when_it_is_back(
     assert found[:, 0].tolist() == [-5, 4]
 
 
+def test_a_redis_that_is_killed_in_a_run_ends_the_session_with_its_name(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    """The item fails in words, without a traceback; no row is lost."""
+    tables = open_embedded("dlrm").model.embedding
+    assert tables is not None
+    clear_redis(redis)
+    reports = tmp_path / "reports"
+    command = [
+        sys.executable, "-m", "pytest", "suites", "-n", "0", "-p", "no:cacheprovider",
+        "-k", "dlrm-99 and not 99.9 and offline and performance",
+        "--mlperf-duration", "30", "--mlperf-time-limit", "1000",
+        "--mlperf-target-qps", "1000", "--mlperf-batch", "8", "--mlperf-streams", "1",
+        "--mlperf-engine-options", f"database={redis.url},gpucacheper=0.05",
+        "--mlperf-reports", str(reports), "--mlperf-cache", str(tmp_path / "cache"),
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    ) as session:
+        wait_for_run(session, reports)
+        redis.kill()
+        shown, _ = session.communicate(timeout=60)
+    redis.start()
+    source = open_source(tables, {"database": redis.url})
+    found = source.fetch(np.arange(tables.rows))
+    source.close()
+    clear_redis(redis)
+
+    assert session.returncode == 1
+    assert f"phase run: Redis 127.0.0.1:{redis.port} failed: " in shown
+    assert "rows that were written are not lost" in shown
+    assert "Traceback" not in shown
+    assert found.tolist() == np.load(tables.path).tolist()
+
+
+def clear_redis(redis: RedisServer) -> None:
+    """Other tests have other tables."""
+    from redis import Redis
+
+    with Redis(port=redis.port) as client:
+        client.flushall()
+
+
+def wait_for_run(session: subprocess.Popen[str], reports: Path) -> None:
+    """Return when LoadGen has issued the query: it is written to the log at once."""
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends and session.poll() is None:
+        for log in reports.glob("*/logs/*/performance/mlperf_log_detail.txt"):
+            if b"generated_query_count" in log.read_bytes():
+                return
+        time.sleep(0.05)
+
+
 def test_no_row_of_a_database_is_torn_by_an_update(place: str, tmp_path: Path) -> None:
     """While one thread rewrites rows, another sees each of them whole."""
     tables, rows = make_tables(tmp_path, dimension=4)

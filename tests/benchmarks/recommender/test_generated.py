@@ -25,8 +25,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of fewer rows than the tables have."""
+    """A file of fewer rows than the tables have, and a dense part of thin layers."""
     monkeypatch.setattr(generated, "FILE_ROWS", 5000)
+    monkeypatch.setattr(generated, "BOTTOM", (13, 16, generated.DIMENSION))
+    monkeypatch.setattr(generated, "TOP", (32, 1))
+    monkeypatch.setattr(generated, "CROSS_RANK", 16)
 
 
 def open_small(name: str, folder: Path) -> RecommenderWorkload:
