@@ -11,6 +11,8 @@ from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.benchmarks.dlrm import DLRM
 from pytest_mlperf.benchmarks.dlrm_v2 import DLRM_V2
 from pytest_mlperf.benchmarks.recommender import generated
+from pytest_mlperf.benchmarks.recommender.official import DIMENSION
+from pytest_mlperf.benchmarks.recommender.official import NUMBERS
 from pytest_mlperf.benchmarks.recommender.workload import RecommenderWorkload
 from pytest_mlperf.embedding.bare import sum_rows
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
@@ -27,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of fewer rows than the tables have, and a dense part of thin layers."""
     monkeypatch.setattr(generated, "FILE_ROWS", 5000)
-    monkeypatch.setattr(generated, "BOTTOM", (13, 16, generated.DIMENSION))
+    monkeypatch.setattr(generated, "BOTTOM", (NUMBERS, 16, DIMENSION))
     monkeypatch.setattr(generated, "TOP", (32, 1))
     monkeypatch.setattr(generated, "CROSS_RANK", 16)
 
