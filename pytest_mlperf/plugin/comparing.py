@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -49,8 +51,14 @@ class SessionComparison:
                 raise pytest.UsageError(str(error)) from None
         return self._baseline
 
-    def describe(self, own: Path) -> Iterator[str]:
-        """Yield the header's note."""
+    def describe(self, own: Path, header: Mapping[str, Any]) -> Iterator[str]:
+        """Yield the header's notes: where and of what the session is, and beside which.
+
+        ``header``: the first line of results.jsonl.
+        """
+        commit, dash, change = (header["commit"] or "").partition("-")
+        shown = f", commit {commit[:12]}{dash}{change}" if commit else ""
+        yield f"host {header['host']}{shown}"
         if baseline := self.find_baseline(own):
             yield f"compared with {baseline.describe()}"
         if self.options.label:

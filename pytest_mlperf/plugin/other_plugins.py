@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -28,12 +29,24 @@ def add_section(item: pytest.Item, report: pytest.TestReport) -> None:
     words = verdict.explain()
     if words in report.longreprtext:
         return
-    if metric := verdict.metric:
-        title, _, rest = words.partition("\n")
-        words = f"{title}\n  {metric.value:,.10g} {metric.unit}\n{rest}"
+    title, _, rest = words.partition("\n")
+    words = "\n".join([title, *describe_figures(verdict), rest])
     # For the reports of this phase, and of those that follow.
     item.add_report_section("call", SECTION, f"{words}\n")
     report.sections.append((f"Captured {SECTION} call", f"{words}\n"))
+
+
+def describe_figures(verdict: Verdict) -> Iterator[str]:
+    """Yield a verdict's figure, and the latency beside it with its limit.
+
+    Of tokens ``explain`` has both latencies.
+    """
+    if metric := verdict.metric:
+        yield f"  {metric.value:,.10g} {metric.unit}"
+    latency, limit, share = verdict.at_percentile, verdict.limit, verdict.percentile
+    if latency and share is not None and not verdict.tpot:
+        bound = f" of {limit.value:g} {limit.unit}" if limit else ""
+        yield f"  p{share * 100:g} {latency.value:,.10g} {latency.unit}{bound}"
 
 
 def add_suite_properties(config: pytest.Config, header: Mapping[str, Any]) -> None:

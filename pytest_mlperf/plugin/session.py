@@ -188,7 +188,7 @@ class State:
             cells, self.options, self.system.summary, self._shorten(self.reports),
             notes=[
                 *self.system.notes, *describe_timeout(self.config, longest_s),
-                *self.comparison.describe(self.reports),
+                *self.comparison.describe(self.reports, facts),
             ],
             least_s=least_s,
         )  # fmt: skip

@@ -28,6 +28,7 @@ from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.plugin.other_plugins import describe_figures
 from pytest_mlperf.reporting import flat
 from pytest_mlperf.reporting import formats
 from pytest_mlperf.reporting import junit
@@ -119,6 +120,14 @@ def test_junit_has_the_figures_as_numbers() -> None:
     assert float(found["mlperf.percentile"]) == 0.99
     assert float(found["mlperf.others_share"]) == 0.25
     assert found["mlperf.cause"] == SLOW.cause
+
+
+def test_a_passed_items_figures_are_in_its_output() -> None:
+    """The latency with its limit beside the rate: a CI shows system-out alone."""
+    stream = replace(FINE, metric=Metric("m", 7.25, "ms"), limit=None)
+
+    assert [*describe_figures(FINE)] == ["  12.5 queries/s", "  p99 7.25 ms of 15 ms"]
+    assert [*describe_figures(stream)] == ["  7.25 ms", "  p99 7.25 ms"]
 
 
 def test_the_option_names_every_format() -> None:
@@ -275,7 +284,7 @@ def test_no_export_has_a_number_that_is_not_the_sessions(
     assert {float(one) for one in text.split()} <= known
     line = github.format_row(row).replace(",", "")
     figures = [float(one) for one in NUMBER.findall(line.replace("bert-99", ""))]
-    assert len(figures) == 3
+    assert len(figures) == 4
     for one in figures:  # rounded to six digits
         assert any(math.isclose(one, exact, rel_tol=1e-5) for exact in known)
     for run in list_results(session):
@@ -334,7 +343,7 @@ def test_a_table_cell_is_one_cell(text: str) -> None:
     plain = re.sub(r"\\.", "", line)
 
     assert "\n" not in line
-    assert plain.count("|") == 9
+    assert plain.count("|") == 10
     assert not set("`*<>[]") & set(plain)
 
 

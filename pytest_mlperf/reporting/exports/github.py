@@ -19,6 +19,12 @@ MOST = 900_000
 """Bytes; GitHub takes 1 MiB a step."""
 
 
+HEADS = (
+    "verdict", "benchmark", "scenario", "mode", "engine", "result", "latency", "limit",
+    "time",
+)  # fmt: skip
+
+
 class GithubReporter:
     """Appends to the file that GitHub shows; elsewhere it writes ``summary.md``."""
 
@@ -49,8 +55,8 @@ def format_summary(session: SessionResults) -> Iterator[str]:
     if labels := ", ".join(session.labels):
         yield f"Not submission results: {escape(labels)}."
         yield ""
-    yield "| verdict | benchmark | scenario | mode | engine | result | limit | time |"
-    yield "|---|---|---|---|---|--:|--:|--:|"
+    yield f"| {' | '.join(HEADS)} |"
+    yield f"|{'---|' * 5}{'--:|' * (len(HEADS) - 5)}"
     yield from (format_row(row) for row in rows)
     for row in rows:
         cause = row["cause"] if row["verdict"] != "VALID" else ""
@@ -66,6 +72,7 @@ def format_row(row: Row) -> str:
     cells = [
         MARKS.get(row["verdict"], row["outcome"]), row["benchmark"], row["scenario"],
         row["mode"], row["engine"], format_figure(row["value"], row["unit"]),
+        format_figure(row["latency"], row["latency_unit"]),
         format_figure(row["limit"], row["limit_unit"]),
         format_figure(row["actual_s"], "s"),
     ]  # fmt: skip
