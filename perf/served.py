@@ -146,7 +146,7 @@ def compare(
 
 def print_figures(size: int, found: Mapping[str, Sequence[BatchTimes]]) -> None:
     """Print a batch size's rates, their ratio, and the steps of both sides."""
-    head = "".join(f"{SHORT[name]:>9}" for name in (CLIENT_WAIT, *COLUMNS))
+    head = "".join(f"{SHORT[name]:>11}" for name in (CLIENT_WAIT, *COLUMNS))
     show(f"\nbatch {size}\n{'':12}{'samples/s':>10}{head}{'mean us':>11}{'p99 us':>11}")
     for name, rounds in found.items():
         rate = size * median(one.per_s for one in rounds)
@@ -156,7 +156,7 @@ def print_figures(size: int, found: Mapping[str, Sequence[BatchTimes]]) -> None:
         ]
         seconds = np.concatenate([one.seconds for one in rounds])
         tail = float(np.percentile(seconds, 99)) * 1e6
-        cells = "".join(f"{us:9,.0f}" for us in steps)
+        cells = "".join(f"{us:11,.0f}" for us in steps)
         show(f"{name:12}{rate:10,.1f}{cells}{seconds.mean() * 1e6:11,.0f}{tail:11,.0f}")
     if len(found) == 1:
         return

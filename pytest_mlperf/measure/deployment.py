@@ -184,8 +184,8 @@ def describe_deployment(task: Task, verdict: Verdict, longest: int) -> dict[str,
     metric = verdict.metric
     if metric is not None:
         name = "SQuAD v1.1 F1 Score" if metric.key == "F1" else f"{metric.key} Score"
-        other = verdict.run.workload not in {"", "official"}
-        of = f" ({verdict.run.workload} samples)" * other
+        kind, _, _ = verdict.run.workload.partition(":")
+        of = f" ({kind} samples)" * (kind not in {"", "official"})
         rows[name] = f"{metric.value:.2f}{of}"
     if verdict.limit is not None:
         rows["Accuracy threshold"] = f"{verdict.limit.value:.2f}"

@@ -203,6 +203,7 @@ def test_the_variables_of_nvidias_scripts_are_a_deployment(tmp_path: Path) -> No
     assert table["Backend"] == "ONNX Runtime in Triton"
     assert table["Precision"] == "FP32"
     assert table["Max batch size"] == "4"
+    assert table["acc Score"].endswith(" (embedded samples)")
     assert table["Number of model instances"] == "1"
     assert [row[:2] for row in rows if len(row) > 2 and row[0].isdecimal()] == [
         ["2", "1"], ["1", "5"], ["1", "10"],
