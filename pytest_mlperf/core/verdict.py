@@ -18,6 +18,9 @@ from pytest_mlperf.core.redaction import redact_values
 OTHERS = "other load"
 """The fact that says what else used the CPUs of a run."""
 
+PRECISION_CHOSEN = "precision chosen"
+"""The fact that says which precision was faster, where nobody chose one."""
+
 RETARGETED = "retargeted"
 """The fact that tells of an INVALID run whose remedy this run was made by."""
 
@@ -264,6 +267,8 @@ class Verdict:
             lines.append("  error  no rule was checked; a gate needs one to judge")
         told = (self.facts.get(name) for name in (RETARGETED, REPEATS))
         lines += [f"  {text}" for text in told if text]
+        if chosen := self.facts.get(PRECISION_CHOSEN):
+            lines.append(f"  precision {chosen}")
         if self.outcome == "INVALID" and (tuning := self.facts.get("tuning")):
             lines.append(f"  tuned by: {tuning}")
         if self.outcome == "INVALID" and self.run.is_disturbed:

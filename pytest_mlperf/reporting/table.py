@@ -15,6 +15,7 @@ from pytest_mlperf.core.matrix import ORDER
 from pytest_mlperf.core.session_results import SET_UP
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.types import UNOFFICIAL
+from pytest_mlperf.core.verdict import PRECISION_CHOSEN
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -74,9 +75,11 @@ def _notes(v: Verdict) -> tuple[str, ...]:
     # The path of a session's folder may have any character.
     beside = v.run.disturbance.encode("ascii", "backslashreplace").decode()
     figures = v.tokens() or v.facts.get("beside", "")
+    precision = v.facts.get(PRECISION_CHOSEN, "")
     return (
         beside and f"beside {beside}",
         figures,
+        precision and f"precision {precision}",
         v.requests(),
         v.breakdown(),
         v.power(),

@@ -12,6 +12,7 @@ from pytest_mlperf.api.engine import ComparesPrecisions
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.verdict import PRECISION_CHOSEN
 from pytest_mlperf.machine.instruction_sets import describe_instruction_sets
 from pytest_mlperf.machine.instruction_sets import has_int8
 from pytest_mlperf.machine.instruction_sets import read_instruction_sets
@@ -73,7 +74,7 @@ class EngineBuilds:
         if any(build.uses_gpu for build in builds.values()):
             return task
         choice = choose_precision(
-            provider, builds, workload, len(task.cpus), self._sets, self._beat
+            provider, builds, workload, len(task.cpus), self._beat
         )
         self._why_precision = choice.why
         return replace(task, precision=choice.precision)
@@ -84,7 +85,7 @@ class EngineBuilds:
             return {}
         found = {"instruction sets": describe_instruction_sets(self._sets)}
         if self._why_precision:
-            found["precision chosen"] = self._why_precision
+            found[PRECISION_CHOSEN] = self._why_precision
         return found
 
     def clear(self) -> None:

@@ -26,7 +26,6 @@ from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.engine import open_streams
 from pytest_mlperf.api.workload import TensorWorkload
-from pytest_mlperf.machine.instruction_sets import describe_instruction_sets
 from pytest_mlperf.tuning.bare_loop import time_batch
 
 LEAST_TURNS, MOST_TURNS = 5, 25
@@ -59,14 +58,12 @@ def choose_precision(
     builds: Mapping[str, Build],
     workload: TensorWorkload,
     cpus: int,
-    sets: tuple[str, ...],
     beat: Callable[[], None],
 ) -> PrecisionChoice:
     """Return the precision of these builds that is fastest here.
 
-    ``builds``: precision -> build, the default first. ``sets``: the CPU's instruction
-    sets. All of them keep the accuracy target: what is tried beside the default is more
-    exact than it.
+    ``builds``: precision -> build, the default first. All of them keep the accuracy
+    target: what is tried beside the default is more exact than it.
     """
     default = next(iter(builds))
     cache = builds[default].request.cache / "precisions"
@@ -83,7 +80,6 @@ def choose_precision(
         chosen = fastest if times[default] > MARGIN * times[fastest] else default
         each = ", ".join(f"{name} {s * 1e3:.4g} ms" for name, s in times.items())
         why = f"{chosen}: a batch of {SAMPLES} took {each} in turn"
-        why += f" (instruction sets: {describe_instruction_sets(sets)})"
         choice = PrecisionChoice(chosen, why)
         scratch = path.with_suffix(".writing")
         scratch.write_text(

@@ -13,6 +13,7 @@ from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import PRECISION_CHOSEN
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
@@ -345,6 +346,15 @@ def test_what_ran_beside_stands_under_the_row(make_verdict: Make) -> None:
         r"(/home/j\xf6rg/reports/a)" in lines
     )
     assert "beside" not in "\n".join(quiet)
+
+
+def test_a_precision_that_nobody_chose_stands_under_the_row(make_verdict: Make) -> None:
+    """And in the item's own text, with what the two took."""
+    why = "fp32: a batch of 4 took int8 892 ms, fp32 417 ms in turn"
+    verdict = make_verdict(facts={PRECISION_CHOSEN: why})
+
+    assert f"    precision {why}" in table([verdict])
+    assert f"  precision {why}" in verdict.explain().splitlines()
 
 
 @pytest.mark.parametrize(("wanted", "said"), [(None, False), (2, True), ("all", True)])

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.core.tuning import Tuning
+from pytest_mlperf.core.verdict import PRECISION_CHOSEN
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from pytest_mlperf.run import precision as precision_module
 from pytest_mlperf.run.engine_builds import EngineBuilds
@@ -68,8 +69,9 @@ def test_the_choice_is_made_once_and_explained(tmp_path: Path) -> None:
     again, later = choose(task)
 
     assert (first, again) == ("fp32", "fp32")
-    assert texts["precision chosen"].startswith("fp32: a batch of 4 took int8 3")
-    assert "earlier" in later["precision chosen"]
+    assert texts[PRECISION_CHOSEN].startswith("fp32: a batch of 4 took int8 3")
+    assert texts[PRECISION_CHOSEN].endswith(" ms in turn")
+    assert "earlier" in later[PRECISION_CHOSEN]
     assert texts["instruction sets"] == (
         "AVX2, AVX-512; none made for int8 (VNNI, AMX, dot product)"
     )
