@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+from pathlib import Path
 from typing import Any
 
 import mlperf_loadgen as lg
@@ -63,6 +64,7 @@ def main() -> None:
         gc.collect()
         gc.freeze()
         gc.disable()
+    Path(args.folder).mkdir(parents=True, exist_ok=True)  # LoadGen dies without it
     run_loop(make_settings(args), args.folder, args.samples)
 
 
