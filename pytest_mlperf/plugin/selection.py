@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from collections.abc import Iterator
-from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
@@ -123,10 +122,19 @@ def explain_empty(
         if not any(word in name for name in (*known, *names)):
             near = suggest(word, known) or " pytest --collect-only -q lists all items"
             return f"mlperf: nothing selected; no item is named {word!r}.{near}"
+    by = f" by {' '.join(options.selections)}" if options.selections else ""
+    asked = f"{expression} {' '.join(options.selections)}".lower()
+    # Of a benchmark and a scenario that were both asked for.
+    pairs = [
+        pair for pair in list_absent(options) if all(w in asked for w in pair.split())
+    ]
+    if not pairs:
+        return (
+            f"mlperf: nothing selected{by}; what was typed together leaves no item. "
+            "pytest --collect-only -q lists all items"
+        )
     rules = f"round {options.round}" if options.round else "no round"
     verb = "does not have" if options.round else "has"
-    pairs: Sequence[str] = list_absent(options) or ["(every pair exists)"]
-    by = f" by {' '.join(options.selections)}" if options.selections else ""
     return f"mlperf: nothing selected{by}; {rules} {verb}: {', '.join(pairs)}"
 
 
