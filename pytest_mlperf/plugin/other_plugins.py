@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -26,6 +28,7 @@ def add_section(item: pytest.Item, report: pytest.TestReport) -> None:
     if report.when != "call" or text is None:
         return
     verdict = Verdict.from_json(str(text))
+    add_link(item.config, report, verdict.folder)
     words = verdict.explain()
     if words in report.longreprtext:
         return
@@ -47,6 +50,22 @@ def describe_figures(verdict: Verdict) -> Iterator[str]:
     if latency and share is not None and not verdict.tpot:
         bound = f" of {limit.value:g} {limit.unit}" if limit else ""
         yield f"  p{share * 100:g} {latency.value:,.10g} {latency.unit}{bound}"
+
+
+def add_link(config: pytest.Config, report: pytest.TestReport, folder: str) -> None:
+    """Add a run's folder to the links of pytest-html's page, where one is written.
+
+    Relative to the page, so that both can be kept together elsewhere.
+    """
+    page = config.getoption("htmlpath", default=None)
+    if not page or not folder:
+        return
+    path = os.path.relpath(folder, Path(page).absolute().parent)
+    link = {
+        "name": "logs", "format_type": "url", "content": quote(Path(path).as_posix()),
+        "mime_type": None, "extension": None,
+    }  # fmt: skip
+    vars(report)["extras"] = [*getattr(report, "extras", ()), link]
 
 
 def add_suite_properties(config: pytest.Config, header: Mapping[str, Any]) -> None:

@@ -79,6 +79,8 @@ def test_all_of_them_run_beside_the_suites(tmp_path: Path, workers: str) -> None
     assert not found.is_interrupted
     assert "INTERNALERROR" not in output
     assert html.unescape(page.read_text()).count(": VALID under") >= 2
+    link = 'href="reports/'  # beside the page
+    assert link in html.unescape(page.read_text()).replace('\\"', '"')
     assert sum(": VALID under" in text for text in attached) == 2
     assert sum(f"logs: {tmp_path}" in text for text in attached) == 2
     assert all('"Cell(resnet50-offline-null, v6.1)"' in text for text in described)
