@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.engines.onnx_precision import copy_model
+from pytest_mlperf.engines.onnx_precision import has_weights_beside
 from pytest_mlperf.engines.onnx_precision import quantize_model
 
 
@@ -17,16 +19,21 @@ def write_build(model: ModelFile, precision: str, provider: str, path: Path) -> 
     import onnxruntime as ort
 
     scratch, quantized = path.with_suffix(".making"), path.with_suffix(".int8")
-    source = model.path
+    source, whole = model.path, path.with_suffix(".whole")
     if precision == "int8":
         quantize_model(model, quantized)
         source = quantized
+    elif has_weights_beside(source):
+        # What onnxruntime writes would look for them beside itself.
+        copy_model(source, whole)
+        source = whole
     options = ort.SessionOptions()
     options.optimized_model_filepath = os.fspath(scratch)
     options.log_severity_level = 3  # it warns that the file is bound to this machine
     ort.InferenceSession(source, options, providers=[provider])
     scratch.replace(path)
     quantized.unlink(missing_ok=True)
+    whole.unlink(missing_ok=True)
 
 
 def write_sidecar(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pytest_mlperf.api.workload import ModelFile
@@ -57,3 +58,22 @@ def convert_to_fp16(model: ModelFile, target: Path) -> None:
         onnx.load(str(model.path)), keep_io_types=True
     )
     onnx.save(converted, str(target))
+
+
+def has_weights_beside(path: Path) -> bool:
+    """Return whether an ONNX file has weights in files of their own."""
+    import onnx
+    from onnx.external_data_helper import uses_external_data
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    return any(uses_external_data(tensor) for tensor in graph.initializer)
+
+
+def copy_model(source: Path, target: Path) -> None:
+    """Copy a model into one file, with the weights beside it: 2 GB at most."""
+    import onnx
+
+    if has_weights_beside(source):
+        onnx.save(onnx.load(str(source)), str(target))
+    else:
+        shutil.copyfile(source, target)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -37,6 +36,7 @@ from pytest_mlperf.engines.lookup import LookupEngine
 from pytest_mlperf.engines.onnx_build import write_build
 from pytest_mlperf.engines.onnx_build import write_sidecar
 from pytest_mlperf.engines.onnx_precision import convert_to_fp16
+from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import quantize_model
 
 CPU = "CPUExecutionProvider"
@@ -221,7 +221,7 @@ class OrtProvider:
             elif precision == "fp16":
                 convert_to_fp16(model, scratch)
             elif precision == "fp32":
-                shutil.copyfile(model.path, scratch)
+                copy_model(model.path, scratch)
             else:
                 raise ValueError("it should be one of fp32, fp16, int8")
         except Exception as error:
