@@ -28,7 +28,8 @@ Encode = Callable[
 class TensorRequests:
     """The requests whose samples are loaded; one sample each, or ``size`` of them.
 
-    Request ``i`` of several samples has those from ``i * size`` on.
+    Request ``i`` of several samples has those from ``i * size`` on; of a dataset that
+    is smaller than one request they repeat.
     """
 
     dataset: Dataset
@@ -54,7 +55,7 @@ class TensorRequests:
 
     @property
     def total(self) -> int:
-        return self.dataset.total // self.size
+        return max(1, self.dataset.total // self.size)
 
     @property
     def performance_count(self) -> int:
@@ -62,7 +63,8 @@ class TensorRequests:
 
     def samples_of(self, index: int) -> list[int]:
         """Return the samples of a request."""
-        return list(range(index * self.size, (index + 1) * self.size))
+        first, total = index * self.size, self.dataset.total
+        return [number % total for number in range(first, first + self.size)]
 
     def gather(self, index: int) -> Batch:
         """Return a request's arrays; its samples are loaded."""

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as arrays
 
 from pytest_mlperf.api.errors import BadAnswer
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.workload import ArrayDataset
+from pytest_mlperf.services.kserve.requests import TensorRequests
 from pytest_mlperf.services.kserve.tensors import DATATYPES
 from pytest_mlperf.services.kserve.tensors import AnswerLayouts
 from pytest_mlperf.services.kserve.tensors import OutputReader
@@ -87,6 +89,15 @@ def test_without_names_the_models_own_outputs_are_asked_for() -> None:
     head, data = split_request(request)
     assert json.loads(head)["parameters"] == {"binary_data_output": True}
     assert len(data) == 8
+
+
+def test_a_request_of_more_samples_than_there_are_repeats_them() -> None:
+    """With none at all, what sends requests would wait for ever."""
+    dataset = ArrayDataset({"x": np.arange(3, dtype=np.float32)[:, None]}, 3)
+    requests = TensorRequests(dataset, ("y",), size=5)
+
+    assert (requests.total, requests.performance_count) == (1, 1)
+    assert requests.gather(0)["x"].ravel().tolist() == [0, 1, 2, 0, 1]
 
 
 def test_a_type_that_the_protocol_lacks_is_named() -> None:
