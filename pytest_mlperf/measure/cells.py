@@ -15,9 +15,12 @@ from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.rounds.rule import Rule
 
 SERVICE = "endpoint"
-"""The service that answers prompts where the user names no other."""
+"""The service that answers prompts where the user names no other, and recordings where
+the user names a server.
+"""
 TENSORS = frozenset({"tensors"})
 PROMPTS = frozenset({"prompts"})
+RECORDINGS = frozenset({"recordings"})
 Offer = tuple[str, frozenset[str]]
 """A provider's name in ids, and what it answers."""
 
@@ -30,7 +33,10 @@ def find_cells(options: Options) -> tuple[Cell, ...]:
     be imported.
     """
     offers = tuple(_offer_of(spec) for spec in options.engine)
-    every = _cells(offers, options.round, rehearsal=options.rehearsal)
+    is_served = bool(options.endpoint) and tuple(options.engine) == (DEFAULT_ENGINE,)
+    every = _cells(
+        offers, options.round, rehearsal=options.rehearsal, is_served=is_served
+    )
     if options.submission:
         every = tuple(_of_category(every, options))
     return tuple(c for c in every if options.selects(c.benchmark, c.target, c.scenario))
@@ -44,7 +50,11 @@ def _offer_of(spec: str) -> Offer:
 
 @cache
 def _cells(
-    offers: tuple[Offer, ...], round_name: str | None, *, rehearsal: bool
+    offers: tuple[Offer, ...],
+    round_name: str | None,
+    *,
+    rehearsal: bool,
+    is_served: bool,
 ) -> tuple[Cell, ...]:
     """Return every cell of the rounds' and the installed benchmarks, sorted.
 
@@ -63,7 +73,8 @@ def _cells(
         rules = _own_rules(name, names) or _newest_rules(name, every, names)
         takes = TENSORS if rehearsal else takes_of(name, every)
         for rule in rules:
-            able = _providers(takes, offers)
+            able = [SERVICE] if is_served and takes >= RECORDINGS else []
+            able = able or _providers(takes, offers)
             cells += [Cell(rule, one) for one in _replace_default(name, able)]
     return tuple(sorted(cells, key=matrix.build_order))
 

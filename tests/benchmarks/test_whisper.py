@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import AddedToken
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
@@ -131,18 +130,7 @@ def test_engines_that_cannot_run_it_say_so(tmp_path: Path) -> None:
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     """A scratch folder with three clips, and a model's tokenizer and configuration."""
-    folder = tmp_path / "models/whisper-large-v3"
-    folder.mkdir(parents=True)
-    (folder / "model.safetensors").write_bytes(b"weights")
-    (folder / "preprocessor_config.json").write_text('{"feature_size": 128}')
-    words = ["[UNK]", "hello", whisper.END, *whisper.PROMPT]
-    tokenizer = Tokenizer(WordLevel({w: n for n, w in enumerate(words)}, "[UNK]"))
-    tokenizer.add_special_tokens([AddedToken(word) for word in words[2:]])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    rows = [(f"dev-all-repack/{n}.wav", 16_000 + n, f"clip {n}") for n in range(3)]
-    (tmp_path / "data").mkdir()
-    speech.write_dataset(tmp_path / "data/dev-all-repack.json", rows, prefix="/data/")
-    return tmp_path
+    return speech.write_whisper_tree(tmp_path)
 
 
 def test_the_official_workload_reads_manifest_clips_and_tokenizer(

@@ -10,9 +10,14 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from tokenizers import AddedToken
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.benchmarks import whisper
 from pytest_mlperf.benchmarks.speech.workload import SpeechWorkload
 
 RATE = 16_000
@@ -54,6 +59,26 @@ def write_dataset(
         write_recording(manifest.parent / name, samples, seed=seed)
     entries = [make_entry(prefix + name, count, text) for name, count, text in rows]
     manifest.write_text(json.dumps(entries))
+
+
+def write_whisper_tree(scratch: Path) -> Path:
+    """Write three clips, a model's tokenizer and its configuration; return the folder.
+
+    Clip n has 16,000 + n samples.
+    """
+    folder = scratch / "models/whisper-large-v3"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "preprocessor_config.json").write_text('{"feature_size": 128}')
+    words = ["[UNK]", "hello", whisper.END, *whisper.PROMPT]
+    tokenizer = Tokenizer(WordLevel({w: n for n, w in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.add_special_tokens([AddedToken(word) for word in words[2:]])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    rows = [(f"dev-all-repack/{n}.wav", 16_000 + n, f"clip {n}") for n in range(3)]
+    (scratch / "data").mkdir()
+    write_dataset(scratch / "data/dev-all-repack.json", rows, prefix="/data/")
+    return scratch
 
 
 def answer_all(workload: SpeechWorkload, infer: Infer, batch: int) -> dict[int, bytes]:

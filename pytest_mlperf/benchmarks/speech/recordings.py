@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -198,6 +199,14 @@ class RecordingDataset:
     def unload(self, indices: Sequence[int]) -> None:
         for index in indices:
             self._sounds.pop(index, None)
+
+    def write_wav(self, index: int) -> bytes:
+        """Return a recording as a wav file; raises ``KeyError`` for one not loaded."""
+        import soundfile
+
+        file = io.BytesIO()
+        soundfile.write(file, self._sounds[index], RATE, format="WAV", subtype="PCM_16")
+        return file.getvalue()
 
     def gather(self, indices: Sequence[int]) -> dict[str, Any]:
         """Return a batch of features; raises ``KeyError`` for one not loaded."""

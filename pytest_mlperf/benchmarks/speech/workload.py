@@ -12,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_mlperf.api.components import ModelComponents
+from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.whisper_model import WhisperModel
 from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.benchmarks.speech.recordings import RecordingDataset
 from pytest_mlperf.benchmarks.speech.transcripts import Alphabet
 from pytest_mlperf.benchmarks.speech.transcripts import WordErrorRate
 
 ToText = Callable[[Sequence[int]], str]
 """A model's tokens -> text."""
+ToTokens = Callable[[str], Sequence[int]]
+"""Text -> a model's tokens, with the one that ends a transcript."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class SpeechWorkload:
     error_rate: WordErrorRate
     components: ModelComponents | None = None
     whisper: WhisperModel | None = None
+    to_tokens: ToTokens | None = None
+    """Where a server's text can stand for an engine's tokens."""
     model: None = None
     """There is no single ONNX file: see ``components`` and ``whisper``."""
 
@@ -76,6 +82,23 @@ class SpeechWorkload:
         for row, own in zip(rows, labels, strict=True):
             row[: len(own)] = own
         return Responses(rows, [8 * len(own) for own in labels], sizes)
+
+    def recording(self, index: int) -> bytes:
+        """Return a loaded recording as a wav file.
+
+        Raises ``RequirementMissing`` where there is none.
+        """
+        if not isinstance(self.dataset, RecordingDataset):
+            raise RequirementMissing(
+                f"{self.title}: it has no recordings to send to a server; choose"
+                " --mlperf-workload embedded or official"
+            )
+        return self.dataset.write_wav(index)
+
+    def tokenize(self, text: str) -> Sequence[int]:
+        """Return a transcript's tokens, with the one that ends it."""
+        assert self.to_tokens is not None, "its benchmark takes recordings"
+        return self.to_tokens(text)
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:
         """Return 100 minus the word error rate in percent; a lost answer has no words.

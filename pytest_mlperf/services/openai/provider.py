@@ -1,7 +1,8 @@
 """The service ``endpoint``: OpenAI-compatible servers, one or many.
 
 trtllm-serve, vLLM, SGLang, llama.cpp and others that serve ``/v1/completions`` or
-``/v1/chat/completions``. Several URLs are one system that shares the requests.
+``/v1/chat/completions``, and for recordings ``/v1/audio/transcriptions``. Several URLs
+are one system that shares the requests.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pytest_mlperf.api.embedded_server import ServerRecipe
+from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.api.recordings import HasRecordings
 from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
@@ -29,10 +33,12 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.services.http import http1
 from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.http.client import HttpClient
+from pytest_mlperf.services.http.connection import AnswerReader
 from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai import negotiation
 from pytest_mlperf.services.openai import preflight
 from pytest_mlperf.services.openai.protocol import Dialect
+from pytest_mlperf.services.openai.transcriptions import TranscriptionRequests
 
 TRIAL_S = 120.0
 """How long a test completion may take: the first one may compile kernels."""
@@ -50,6 +56,15 @@ class EndpointRequests:
     bodies: dict[int, bytes] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
     """Sample -> tokens of its answer, at most."""
+
+    @property
+    def path(self) -> str:
+        """Where they are posted to."""
+        return self.dialect.path
+
+    def open_reader(self, sample: int) -> AnswerReader:
+        """Return the reader of one answer."""
+        return self.dialect.open_reader(self.lengths[sample])
 
     def load(self, indices: Sequence[int]) -> None:
         """Write the requests of these samples.
@@ -79,7 +94,7 @@ class EndpointRequests:
 class OpenAIEndpoint:
     """A ``ServiceProvider`` that ``StartsEmbeddedServer``."""
 
-    offers: frozenset[str] = frozenset({"prompts"})
+    offers: frozenset[str] = frozenset({"prompts", "recordings"})
     embedded_precisions: tuple[str, ...] = ("f16", "q8_0", "q4_1")
     serves: frozenset[str] = frozenset({"embedded"})
 
@@ -90,16 +105,11 @@ class OpenAIEndpoint:
         beat: Callable[[], None],
     ) -> tuple[ServiceTarget, Mapping[str, str]]:
         """Ask every endpoint for its health, its models and a short answer."""
+        if isinstance(workload, HasRecordings):
+            return self._check_recordings(target, workload, beat)
         prompt = prompts_of(workload).prompt(0)
+        target, facts = self._find_model(target, beat)
         addresses = [parse_address(url, target.ca_file) for url in target.urls]
-        model, facts = "", {}
-        for address in addresses:
-            health, served = preflight.ask_endpoint(address, target)
-            if health:
-                facts[f"health of {address.url}"] = health
-            model = preflight.choose_model(target.model, address, served, model)
-            beat()
-        target = replace(target, model=model)
         short = replace(prompt, max_tokens=min(prompt.max_tokens, TRIAL_TOKENS))
         each = [
             negotiation.adapt_target(
@@ -113,10 +123,50 @@ class OpenAIEndpoint:
         if not all(keeps):
             target = replace(target, keeps_connections=False)
             facts["connections"] = "one a request: the server closes it unannounced"
-        facts["model served"] = model
         facts["token ids"] = "yes" if target.asks_ids else "no, text alone"
         if not target.counts_tokens:
             facts["tokens counted"] = "at the end: continuous_usage_stats is refused"
+        return target, facts
+
+    def _find_model(
+        self, target: ServiceTarget, beat: Callable[[], None]
+    ) -> tuple[ServiceTarget, dict[str, str]]:
+        """Return the target with the model that every endpoint serves."""
+        model, facts = "", {}
+        for url in target.urls:
+            address = parse_address(url, target.ca_file)
+            health, served = preflight.ask_endpoint(address, target)
+            if health:
+                facts[f"health of {address.url}"] = health
+            model = preflight.choose_model(target.model, address, served, model)
+            beat()
+        facts["model served"] = model
+        return replace(target, model=model), facts
+
+    def _check_recordings(
+        self,
+        target: ServiceTarget,
+        workload: PromptWorkload | TensorWorkload,
+        beat: Callable[[], None],
+    ) -> tuple[ServiceTarget, dict[str, str]]:
+        """Ask every endpoint for one transcript."""
+        target, facts = self._find_model(target, beat)
+        target = replace(target, stream=False)
+        requests = self.requests(target, workload)
+        requests.load([0])
+        patient = replace(target, timeout_s=min(TRIAL_S, target.timeout_s))
+        for url in target.urls:
+            try:
+                send_all(
+                    partial(self.open, replace(patient, urls=(url,)), requests),
+                    [0], outstanding=1, count=1, beat=beat,
+                )  # fmt: skip
+            except RequestFailed as error:
+                raise RunRefused(
+                    f"the test transcription failed: {error}. {url} should serve"
+                    f" {requests.path}; look into the server's log"
+                ) from None
+        facts["tokens counted"] = "of the transcripts, by the benchmark's tokenizer"
         return target, facts
 
     def unavailable(self, target: ServiceTarget) -> str | None:
@@ -137,7 +187,7 @@ class OpenAIEndpoint:
     ) -> bool:
         """Return whether an endpoint leaves a connection open after an answer."""
         dialect = make_dialect(target)
-        head = make_head(address, dialect, target)
+        head = make_head(address, dialect.path, target)
         request = head + http1.format_body(dialect.request(prompt))
         return preflight.keeps_connection(address, request, TRIAL_S)
 
@@ -155,13 +205,18 @@ class OpenAIEndpoint:
 
     def embedded_server(
         self,
-        workload: Workload,  # noqa: ARG002 - there is one embedded LLM
+        workload: Workload,
         precision: str,
         cache: Path,
         cpus: Sequence[int],
         options: Mapping[str, str],  # noqa: ARG002 - there are none
     ) -> ServerRecipe:
-        """Return how llama.cpp serves the embedded LLM."""
+        """Return how llama.cpp serves the embedded LLM, the only one that is here."""
+        if isinstance(workload, HasRecordings):
+            raise RunRefused(
+                f"{workload.title}: no server that transcribes can be started here;"
+                " name one that runs with --mlperf-endpoint URL"
+            )
         # Imported here: most sessions never start it.
         from pytest_mlperf.services.local.llama import make_server_recipe
 
@@ -169,8 +224,10 @@ class OpenAIEndpoint:
 
     def requests(
         self, target: ServiceTarget, workload: PromptWorkload | TensorWorkload
-    ) -> EndpointRequests:
+    ) -> EndpointRequests | TranscriptionRequests:
         """Return the workload's requests in this dialect."""
+        if isinstance(workload, TensorWorkload) and isinstance(workload, HasRecordings):
+            return TranscriptionRequests(workload, workload, target.model)
         prompts = prompts_of(workload)
         fields = {**prompts.sampling, **target.fields, **target.asks_ids}
         return EndpointRequests(
@@ -184,18 +241,18 @@ class OpenAIEndpoint:
         self, target: ServiceTarget, requests: Requests, listener: Listener
     ) -> HttpClient:
         """Return the client of all endpoints; they share the target's concurrency."""
-        assert isinstance(requests, EndpointRequests), "made by requests()"
+        known = EndpointRequests | TranscriptionRequests
+        assert isinstance(requests, known), "made by requests()"
         limit = max(1, -(-target.concurrency // len(target.urls)))
         endpoints = []
         for url in target.urls:
             address = parse_address(url, target.ca_file)
-            head = make_head(address, requests.dialect, target)
+            head = make_head(address, requests.path, target)
             endpoints.append(Endpoint(address, head, limit))
-        open_reader, lengths = requests.dialect.open_reader, requests.lengths
         return HttpClient(
             endpoints,
             requests.bodies,
-            lambda sample: open_reader(lengths[sample]),
+            requests.open_reader,
             listener,
             balance=target.balance,
             whole=not target.stream,
@@ -205,9 +262,9 @@ class OpenAIEndpoint:
         )
 
 
-def make_head(address: Address, dialect: Dialect, target: ServiceTarget) -> bytes:
+def make_head(address: Address, path: str, target: ServiceTarget) -> bytes:
     """Return the head of every request to an endpoint."""
-    path = f"{address.base}{dialect.path}"
+    path = f"{address.base}{path}"
     close = {} if target.keeps_connections else {"Connection": "close"}
     headers = {**target.headers, **close}
     return http1.format_head("POST", path, address.authority, headers)
