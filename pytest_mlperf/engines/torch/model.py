@@ -46,7 +46,7 @@ def load_model(request: BuildRequest) -> LoadedModel:
         return load_recommender(request, model.embedding, graph)
     samples = verify.gather_samples(request.workload)
     program = Program(graph, device, torch.float32)
-    reference = verify.run_program(program, samples)
+    reference = verify.run_reference(program, samples)
     # Timing every algorithm takes half a minute in fp32, which nobody measures.
     torch.backends.cudnn.benchmark = precision != "fp32"
     facts: dict[str, str] = {}

@@ -69,6 +69,27 @@ def test_embedded_models_answer_as_in_onnxruntime(opened: Any) -> None:
         assert b == pytest.approx(a, rel=1e-4, abs=1e-4)
 
 
+def test_a_reference_is_made_of_few_samples_at_a_time() -> None:
+    """Parts of 4 and 2 samples come back as one batch, in its order."""
+    workload = resnet50.open_embedded()
+    program = onnx_graph.Program(graph_of(workload), "cpu", torch.float32)
+    batch = workload.dataset.gather([5, 4, 3, 2, 1, 0])
+    asked: list[int] = []
+
+    class Counting:
+        device = program.device
+
+        def run(self, feeds: Any) -> Any:
+            asked.extend(len(a) for a in feeds.values())
+            return program.run(feeds)
+
+    found = verify.run_reference(Counting(), batch)
+
+    assert asked == [4, 2]
+    for a, b in zip(verify.run_program(program, batch), found, strict=True):
+        assert b == pytest.approx(a, rel=1e-4, abs=1e-4)
+
+
 def test_a_retinanet_picks_the_same_candidates(tmp_path: Path) -> None:
     """Grouped convolutions, doubling, the best of each level and their deltas."""
     size = RetinaNetSize(96, 5, (1, 1, 1, 1), groups=4, width=16, candidates=9)
