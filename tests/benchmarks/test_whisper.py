@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
@@ -23,8 +24,10 @@ from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks import whisper
 from pytest_mlperf.benchmarks.speech import generated
@@ -35,8 +38,10 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.ctranslate2 import CTRANSLATE2
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from pytest_mlperf.engines.oracle import ORACLE
+from pytest_mlperf.services.openai.provider import ENDPOINT
 from tests.support import doubles
 from tests.support import speech
+from tests.support import transcriber
 
 RULE = rounds.get("v6.1").find("whisper", "", Scenario.OFFLINE)
 needs_model = pytest.mark.skipif(
@@ -271,6 +276,36 @@ def test_tokens_are_counted_with_the_one_that_ends(
     assert whisper_model is not None
     assert tokens[0, counts[0] - 1] == whisper_model.end
     assert embedded.to_text(tokens[0].tolist()).strip()
+
+
+@needs_model
+def test_a_servers_transcripts_count_and_score_as_the_engines(
+    embedded: SpeechWorkload, engine: Engine
+) -> None:
+    """Over HTTP, with the text alone: the same labels and as many tokens."""
+
+    def hear(sound: NDArray[np.int16]) -> str:
+        waveform = sound * np.float32(1 / 32768)
+        tokens, counts = engine.infer(whisper.make_features([waveform], 80), 1)
+        return embedded.to_text(tokens[0, : counts[0]].tolist())
+
+    with transcriber.serve(hear) as url:
+        target, _ = ENDPOINT.check(ServiceTarget((url,)), embedded, lambda: None)
+        requests = ENDPOINT.requests(target, embedded)
+        requests.load([0, 8])
+        sent = send_all(
+            partial(ENDPOINT.open, target, requests),
+            [0, 8], outstanding=1, count=2, beat=lambda: None,
+        )  # fmt: skip
+    embedded.dataset.load([0, 8])
+    for index, answer in zip((0, 8), sent.answers, strict=True):
+        own = embedded.respond(
+            engine.infer(embedded.dataset.gather([index]), 1), [index]
+        )
+        served = embedded.respond(answer.outputs or (), [index])
+
+        assert served.rows.tolist() == own.rows.tolist()
+        assert served.tokens == own.tokens
 
 
 @needs_model

@@ -130,8 +130,8 @@ def read_checkpoint(path: Path, layers: int = len(FANOUTS)) -> RgatWeights:
     except Exception as error:
         raise ValueError(
             f"{path} is not the reference's checkpoint ({type(error).__name__}:"
-            f" {error}); it should hold 'model_state_dict' of an R-GAT with"
-            f" {layers} layers. Download rgat-model again."
+            f" {str(error).partition('. ')[0]}); it should hold 'model_state_dict' of"
+            f" an R-GAT with {layers} layers. Download rgat-model again."
         ) from error
 
 
