@@ -33,6 +33,8 @@ def collect(arguments: list[str], cache: str) -> tuple[int, int, str]:
     """Return the exit status, the number of items and the output of one command."""
     counter, printed = Counter(), io.StringIO()
     more = ["--collect-only", "-q", *WITHOUT]
+    if not any("bench" in word or word.startswith("perf") for word in arguments):
+        more += ["-p", "no:benchmark"]  # it asks git four times
     if "no:cacheprovider" not in arguments:
         more += ["-o", f"cache_dir={cache}"]
     if any(word.startswith("--junitxml") for word in arguments):
