@@ -19,6 +19,8 @@ OUTCOME_COLORS = ["#2e7d32", "#c62828", "#8e24aa"]
 """Read on light and on dark; the outcome also stands in words in the table."""
 MOST_BARS = 60
 """Runs of a plot; of more, those that are furthest beyond or nearest to their limit."""
+LONGEST = 2.0
+"""Share of its limit at which a bar ends: one overloaded run would hide all others."""
 TEXT_PX = 118
 """Room for ``1,696 of 2,000 ms`` on the right, where no bar comes."""
 Named = Iterable[tuple[str, Verdict]]
@@ -34,7 +36,11 @@ def chart_limits(verdicts: Named) -> Spec | None:
     title = "Latency at the bounded percentile, in shares of its limit"
     if len(shown) < len(rows):
         title += f": the {len(shown)} highest of {len(rows):,}"
-    rows = [row for row in rows if row in shown]
+    if shown[0]["share"] > LONGEST:
+        title += f"; bars end at {LONGEST:.0%}"
+    rows = [
+        {**row, "length": min(row["share"], LONGEST)} for row in rows if row in shown
+    ]
     return _chart_shares(title, "of the latency limit", rows, zero=True)
 
 
@@ -52,7 +58,7 @@ def chart_gates(verdicts: Named) -> Spec | None:
     title = "Accuracy in shares of what is required"
     if len(shown) < len(rows):
         title += f": the {len(shown)} lowest of {len(rows):,}"
-    rows = [row for row in rows if row in shown]
+    rows = [{**row, "length": row["share"]} for row in rows if row in shown]
     return _chart_shares(title, "of the required accuracy", rows, zero=False)
 
 
@@ -91,7 +97,7 @@ def _chart_shares(
     title: str, axis: str, rows: Sequence[Mapping[str, Any]], *, zero: bool
 ) -> Spec:
     """Return bars, or points where 0 is far away, with their figures in words."""
-    most = max(1.0, *(row["share"] for row in rows))
+    most = max(1.0, *(row["length"] for row in rows))
     least = 0.0 if zero else min(1.0, *(row["share"] for row in rows))
     span = f"{most - least} / max(0.2, 1 - {TEXT_PX} / width)"
     scale = {
@@ -100,8 +106,11 @@ def _chart_shares(
         "nice": False, "zero": zero,
     }  # fmt: skip
     x = {
-        "field": "share", "type": "quantitative", "title": axis, "scale": scale,
+        "field": "length", "type": "quantitative", "title": axis, "scale": scale,
         "axis": {"format": "~%", "tickCount": 6, "labelOverlap": True},
+    }  # fmt: skip
+    limit = {
+        **draw_rule("x", 1.0, "#999"), "encoding": {"x": {"datum": 1.0}, "y": None},
     }  # fmt: skip
     present = [one for one in OUTCOMES if any(row["outcome"] == one for row in rows)]
     colors = [OUTCOME_COLORS[OUTCOMES.index(one)] for one in present]
@@ -126,6 +135,6 @@ def _chart_shares(
                 "mark": text,
                 "encoding": {"x": {"value": "width"}, "text": {"field": "text"}},
             },
-            {**draw_rule("x", 1.0), "encoding": {"x": {"datum": 1.0}, "y": None}},
+            limit,
         ],
     }  # fmt: skip

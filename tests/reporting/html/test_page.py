@@ -105,6 +105,7 @@ def test_runs_of_one_name_keep_their_own_bars_and_name_their_systems(
     assert len({*names}) == 3
     assert [name.split(", ")[1] for name in names] == ["box", "box #2", "tower"]
     assert [row["share"] for row in limits] == [0.6, 0.6, 0.7]
+    assert [row["length"] for row in limits] == [0.6, 0.6, 0.7]
     assert [row["share"] for row in gates] == [90.0 / 89.0]
     assert "System" in found.text
 
