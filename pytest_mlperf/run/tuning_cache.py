@@ -20,8 +20,6 @@ from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Tuned
-from pytest_mlperf.tuning.stall_room import STALL_S
-from pytest_mlperf.tuning.stall_room import STALLS
 from pytest_mlperf.tuning.stall_room import count_queries_for_stalls
 
 NEAR = 0.9
@@ -76,7 +74,7 @@ class TuningCache:
             queries = count_queries(task, found) if performs else None
             note = found.note + meter.note
             if queries:
-                note += f"; {queries:,} queries for {STALLS} stalls of {STALL_S:g} s"
+                note += f"; {queries:,} queries, so that stalls may make some late"
             self._found[key] = replace(found, note=note, queries=queries)
         return self._found[key]
 
