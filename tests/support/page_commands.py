@@ -93,7 +93,8 @@ def split_commands(line: str) -> Iterator[tuple[str, ...]]:
         command, words = words[:end], words[end + 1 :]
         if command:
             command[0] = command[0].removeprefix(".venv/bin/")
-            yield tuple(FREE.get(word, word) for word in command)
+            filled = (word.replace("HOST:PORT", "node:8000") for word in command)
+            yield tuple(FREE.get(word, word) for word in filled)
 
 
 def is_ours(words: tuple[str, ...]) -> bool:
