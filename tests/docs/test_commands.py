@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -119,10 +120,16 @@ def is_run(command: Shown) -> bool:
 def collected() -> dict[tuple[str, ...], tuple[int, int, str]]:
     """Exit status, number of items and output of each selection, by its words."""
     selections = [command.words for command in list_selections()]
+    # A reader is no worker of xdist; pytest-benchmark would take them for one.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_XDIST")
+    }
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.collect_commands"],
         input=json.dumps([words[1:] for words in selections]),
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return dict(zip(selections, map(tuple, json.loads(done.stdout)), strict=True))
