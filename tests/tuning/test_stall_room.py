@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,10 +13,11 @@ from pytest_mlperf.config.options import FAST_S
 from pytest_mlperf.core.early_stopping import count_most_over
 from pytest_mlperf.tuning.stall_room import MOST_TIMES
 from pytest_mlperf.tuning.stall_room import SHORTEST_S
+from pytest_mlperf.tuning.stall_room import STALL_EVERY_S
 from pytest_mlperf.tuning.stall_room import STALL_S
-from pytest_mlperf.tuning.stall_room import STALLS
 from pytest_mlperf.tuning.stall_room import count_late_after_stall
 from pytest_mlperf.tuning.stall_room import count_queries_for_stalls
+from pytest_mlperf.tuning.stall_room import risk_of_more
 
 
 def simulate(qps: float, load: float, room_s: float) -> int:
@@ -54,7 +57,7 @@ def test_the_queries_asked_allow_the_late_ones(
 ) -> None:
     """Or fill the time that such a run may take at most."""
     asked = count_queries_for_stalls(qps, load, room_s, percentile, duration_s, limit_s)
-    late = STALLS * count_late_after_stall(qps, load, room_s)
+    late = count_late_after_stall(qps, load, room_s)
     longest_s = min(duration_s * MOST_TIMES, limit_s or duration_s * MOST_TIMES)
     full = int(qps * longest_s)
 
@@ -72,6 +75,31 @@ def test_a_fast_run_of_twelve_queries_a_second_allows_two_stalls() -> None:
     assert count_most_over(asked, 0.99) == 8
     assert FAST_S < asked / 11.9 < FAST_LIMIT_S
     assert FAST_S * MOST_TIMES < FAST_LIMIT_S
+
+
+def test_a_run_of_many_queries_is_not_made_twice_as_long() -> None:
+    """One stall is enough for it: room for another would meet as many more."""
+    asked = count_queries_for_stalls(47.4, 0.37, 0.04, 0.99, FAST_S, FAST_LIMIT_S)
+
+    assert asked is not None
+    assert FAST_S < asked / 47.4 < 75
+    late = count_late_after_stall(47.4, 0.37, 0.04)
+    assert (count_most_over(asked, 0.99) or 0) in {late, late + 1}
+
+
+@pytest.mark.parametrize("seconds", [30.0, 60.0, 150.0, 600.0])
+def test_the_risk_is_that_of_stalls_at_random(seconds: float) -> None:
+    """Of 20,000 runs with exponential gaps between stalls."""
+    draw = random.Random(5)
+    more = [0] * 4
+    for _ in range(20_000):
+        at, met = draw.expovariate(1 / STALL_EVERY_S), 0
+        while at < seconds and met < 5:
+            at, met = at + draw.expovariate(1 / STALL_EVERY_S), met + 1
+        for stalls in range(4):
+            more[stalls] += met > stalls
+    for stalls, count in enumerate(more):
+        assert risk_of_more(stalls, seconds) == pytest.approx(count / 20_000, abs=0.02)
 
 
 @pytest.mark.parametrize(("duration_s", "load"), [(SHORTEST_S - 1, 0.5), (60.0, 1.0)])
