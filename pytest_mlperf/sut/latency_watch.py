@@ -21,6 +21,7 @@ from pytest_mlperf.sut.query_recorder import StreamNotes
 
 EDGES = np.geomspace(1e2, 1e13, 2546)
 """Of the histogram's latencies: 100 ns to 2.8 hours in steps of 1 %."""
+FIRST_ROOM = 4096
 TPOT_SLACK = 1.02
 """A time per output token is late beyond doubt above so much of its bound: LoadGen
 notes the first token some microseconds after the recorder."""
@@ -66,14 +67,19 @@ class LatencyWatch:
         self._recorder = recorder
         self._percentile = settings.percentile
         self._queries = count_most_queries(settings)
-        self._must_prove = must_prove
+        self._most_late = self._queries and count_most_late(
+            self._queries, settings.percentile or 1.0, must_prove=must_prove
+        )
         self._tokens = settings.token_latencies
         bound = settings.ttft_ns if self._tokens else settings.target_latency_ns
         name = "TTFT" if self._tokens else "latency"
         self._latency = Histogram(name, bound if self._queries else None)
         self._tpot = Histogram("TPOT", settings.tpot_ns, TPOT_SLACK)
-        self._issued = np.zeros(0, np.int64)
-        self._is_answered = np.zeros(0, bool)
+        self._issued = np.zeros(FIRST_ROOM, np.int64)
+        self._is_answered = np.zeros(FIRST_ROOM, bool)
+        self._count = 0
+        """Of both arrays, how much is filled: copying all of them at each look would
+        take the longer the more queries there are."""
         self._read: dict[int, tuple[int, int, int]] = {}
         """Stream -> batches' integers and rows that were read, and its ``every``."""
         self._looked_ns = 0
@@ -83,11 +89,8 @@ class LatencyWatch:
         """Return the percentiles so far; nothing where none is asked for (Offline)."""
         if self._percentile is None:
             return ()
-        issued = self._recorder.issued
-        if fresh := issued[len(self._issued) :]:
-            self._issued = np.concatenate([self._issued, np.array(fresh, np.int64)])
-            more = np.zeros(len(fresh), bool)
-            self._is_answered = np.concatenate([self._is_answered, more])
+        if fresh := self._recorder.issued[self._count :]:
+            self._add_issued(np.array(fresh, np.int64))
         for number, notes in enumerate(self._recorder.streams):
             self._read_stream(number, notes)
         self._overdue = self._count_overdue()
@@ -97,6 +100,16 @@ class LatencyWatch:
             for one in (self._latency, self._tpot)
             if (found := self._describe(one)) is not None
         )
+
+    def _add_issued(self, fresh: Any) -> None:
+        count = self._count + len(fresh)
+        if count > len(self._issued):
+            room = 2 * count
+            self._issued = np.resize(self._issued, room)
+            answered, self._is_answered = self._is_answered, np.zeros(room, bool)
+            self._is_answered[: self._count] = answered[: self._count]
+        self._issued[self._count : count] = fresh
+        self._count = count
 
     def _read_stream(self, number: int, notes: StreamNotes) -> None:
         seen, seen_rows, every = self._read.get(number, (0, 0, notes.every))
@@ -109,7 +122,7 @@ class LatencyWatch:
             return
         began, ended, _, counts = np.array(batches, np.int64).reshape(-1, 4).T
         rows = seen_rows
-        if len(self._issued):
+        if self._count:
             # Rows are noted before their batch.
             rows += int(counts.sum())
             places = np.array(notes.rows[seen_rows:rows], np.int64)
@@ -122,7 +135,7 @@ class LatencyWatch:
 
     def _add_queries(self, places: Any, ended: Any, tokens: Any) -> None:
         """Count queries by their place among the issued ones."""
-        is_known = places < len(self._issued)
+        is_known = places < self._count
         places, ended = places[is_known], ended[is_known]
         self._is_answered[places] = True
         firsts = ended
@@ -145,7 +158,8 @@ class LatencyWatch:
         bound = self._latency.bound_ns
         if bound is None or self._tokens:
             return 0
-        due = np.searchsorted(self._issued, self._looked_ns - bound)
+        issued = self._issued[: self._count]
+        due = np.searchsorted(issued, self._looked_ns - bound)
         return int(due) - int(self._is_answered[:due].sum())
 
     def _describe(self, one: Histogram) -> LatencySoFar | None:
@@ -156,9 +170,7 @@ class LatencyWatch:
         most, late = None, one.late
         if self._queries is not None and one.bound_ns is not None:
             late += self._overdue if one is self._latency else 0
-            most = count_most_late(
-                self._queries, self._percentile, must_prove=self._must_prove
-            )
+            most = self._most_late
         return LatencySoFar(
             one.name, self._percentile, value, one.bound_ns, late, most,
             self._queries or 0,
