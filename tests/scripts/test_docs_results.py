@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -33,7 +34,7 @@ def test_the_pages_tables_are_made_from_the_sessions(
 def test_a_figure_that_was_edited_is_found_and_put_right(script: ModuleType) -> None:
     """What stands around the table in its block stays."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    edited = text.replace("       46.51", "       99.99")
+    edited = re.sub(r"(?m)^(  bert-99 +)[\d.]+", r"\g<1>99.99", text, count=1)
 
     assert edited != text
     assert script.put_table(edited, "first_session") == text
