@@ -59,14 +59,6 @@ ROLES = {
 """Names that published BERT graphs give to the three inputs."""
 
 
-def find_embedded(scratch: Path | None) -> Path:
-    """Return the stand-in's folder: ``embedded/bert`` of the scratch folder, made by
-    scripts/make_bert.py with more questions, or else the package's own.
-    """
-    more = scratch / "embedded" / "bert" if scratch else EMBEDDED
-    return more if (more / "manifest.json").is_file() else EMBEDDED
-
-
 def open_embedded(folder: Path = EMBEDDED) -> SquadWorkload:
     """Open the stand-in that ships with the package, or one made like it.
 
@@ -207,7 +199,7 @@ class BertBenchmark:
             from pytest_mlperf.benchmarks.standins import generated
 
             return generated.open_bert()
-        return open_embedded(find_embedded(scratch))
+        return open_embedded(files.find_embedded(scratch, "bert"))
 
 
 BERT = BertBenchmark()

@@ -17,6 +17,16 @@ LLM_EXTRA = "pip install 'pytest-mlperf[llm]'"
 SPEECH_EXTRA = "pip install 'pytest-mlperf[speech]'"
 
 
+def find_embedded(scratch: Path | None, benchmark: str) -> Path:
+    """Return a stand-in's folder: ``embedded/BENCHMARK`` of the scratch folder, where a
+    script of ``scripts/`` made another one, or else the package's own.
+    """
+    made = scratch / "embedded" / benchmark if scratch else None
+    if made is not None and (made / "manifest.json").is_file():
+        return made
+    return EMBEDDED / benchmark
+
+
 def read_manifest(folder: Path, script: str) -> dict[str, Any]:
     """Return a shipped folder's manifest, once the files that it names are its own.
 

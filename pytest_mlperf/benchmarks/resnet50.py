@@ -233,10 +233,10 @@ class ResNet50Benchmark:
         wrong files or another kind.
         """
         if kind == "embedded":
-            made = scratch / "embedded" / "resnet50" if scratch else EMBEDDED
-            if trained.is_trained(made):
-                return trained.open_trained(made)
-            return open_embedded()
+            folder = files.find_embedded(scratch, "resnet50")
+            if trained.is_trained(folder):
+                return trained.open_trained(folder)
+            return open_embedded(folder)
         if kind == "official":
             return open_official(scratch)
         if kind == "generated":

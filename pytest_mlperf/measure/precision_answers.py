@@ -18,6 +18,7 @@ from pytest_mlperf.core.logs.log import read_accuracy
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.named import check_named
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.run import run_task
@@ -32,8 +33,6 @@ class PrecisionAnswers:
 
     title: str
     """Model and data, in words."""
-    precision: str
-    """As it was built, which is not always as it was asked for."""
     scores: NDArray[np.float64]
     """[question], percent."""
 
@@ -48,6 +47,20 @@ class PrecisionRuns:
     cell: Cell
     _workload: Workload | None = None
 
+    def check(self, options: Options) -> None:
+        """Raise ``ValueError`` or ``RunRefused`` for a precision that cannot be chosen:
+        the engine does not have it, or a server runs whose own nobody here changes.
+        """
+        session = replace(self.session, options=options)
+        check_named(session, [self.cell], names_engine=True)
+        service = self._plan(options).service
+        if service is not None and (service.urls or service.server):
+            raise RunRefused(
+                f"{self.cell.id} is answered by a server of yours, whose precision is "
+                "its own: fp32 would be compared with itself; serve both models and "
+                "compare their accuracy items"
+            )
+
     def answer(self, options: Options) -> PrecisionAnswers:
         """Run the cell's accuracy mode with these options and score each question.
 
@@ -55,14 +68,18 @@ class PrecisionRuns:
         (mAP, FID …), and what ``run_cell`` raises.
         """
         session = replace(self.session, options=options)
+        task = self._plan(options)
+        workload = self._open(task)
+        task = replace(task, folder=make_folder(task.folder), time_limit_s=None)
+        run_task(session, self.runner, self.placement, task)
+        scores = workload.score_each(read_accuracy(task.folder))
+        return PrecisionAnswers(workload.title, scores)
+
+    def _plan(self, options: Options) -> Task:
+        session = replace(self.session, options=options)
         kind = f"accuracy-{options.precision}"
         folder = logs_folder(session.reports, self.cell, kind)
-        task = plan_task(session, self.placement, self.cell, Mode.ACCURACY, folder)
-        workload = self._open(task)
-        task = replace(task, folder=make_folder(folder), time_limit_s=None)
-        verdict = run_task(session, self.runner, self.placement, task)
-        scores = workload.score_each(read_accuracy(task.folder))
-        return PrecisionAnswers(workload.title, verdict.run.precision, scores)
+        return plan_task(session, self.placement, self.cell, Mode.ACCURACY, folder)
 
     def _open(self, task: Task) -> Any:
         if self._workload is None:

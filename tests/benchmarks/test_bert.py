@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.bert import BERT
 from pytest_mlperf.benchmarks.bert import EMBEDDED
 from pytest_mlperf.benchmarks.bert import open_embedded
@@ -43,6 +44,18 @@ def test_a_changed_artefact_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match=r"vocab\.txt has sha256 \w+, but should be"):
         open_embedded(tmp_path / "bert")
+
+
+def test_a_stand_in_of_the_scratch_folder_comes_first(tmp_path: Path) -> None:
+    """One with more questions; a folder without a manifest is none."""
+    folder = tmp_path / "embedded" / "bert"
+    folder.mkdir(parents=True)
+
+    assert files.find_embedded(tmp_path, "bert") == files.EMBEDDED / "bert"
+    assert files.find_embedded(None, "bert") == files.EMBEDDED / "bert"
+    shutil.copytree(files.EMBEDDED / "bert", folder, dirs_exist_ok=True)
+    workload = BERT.open_workload("embedded", tmp_path)
+    assert {path.parent for path in workload.files} == {folder}
 
 
 def test_nodes_kept_in_fp32_exist(embedded: SquadWorkload) -> None:

@@ -186,6 +186,7 @@ def test_precisions_are_compared_question_by_question(
     [
         (("--precisions", "fp32"), "should name what is compared with fp32"),
         (("--precisions", "fp17"), "fp17"),
+        (("--precisions", "bf16"), "--mlperf-precision bf16: none of null has it"),
         (("--precisions", "int8", "--mlperf-precision", "int8"), "is what is compared"),
     ],
 )
@@ -198,3 +199,4 @@ def test_precisions_that_cannot_be_compared(
     """Exit code 2 and one sentence, before anything runs."""
     assert tune(tmp_path, "precision", "bert-99-offline", *words) == 2
     assert why in capsys.readouterr().err
+    assert not list(tmp_path.glob("reports/*/logs/*/accuracy*"))

@@ -53,8 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.write and arguments.write.exists():
             raise ValueError(f"--write {arguments.write} exists; name a new file")
         precisions = read_precisions(arguments)
-        for precision in precisions:  # a wrong one is said before anything runs
-            read_run_options(arguments, {"precision": precision})
         options = read_run_options(arguments)
         if options.precision:
             raise ValueError("--mlperf-precision is what is compared: --precisions")
@@ -93,10 +91,13 @@ def compare(
     share = cell.rule.accuracy[0].ratio
     runs = PrecisionRuns(measuring.session, measuring.runner, measuring.placement, cell)
 
-    def answer(precision: str) -> PrecisionAnswers:
-        return runs.answer(read_run_options(arguments, {"precision": precision}))
-
-    reference = answer(REFERENCE)
+    options = {
+        name: read_run_options(arguments, {"precision": name})
+        for name in (REFERENCE, *precisions)
+    }
+    for one in options.values():  # a wrong one is said before anything runs
+        runs.check(one)
+    reference = runs.answer(options[REFERENCE])
     title = reference.title
     metric = cell.rule.accuracy[0].metric
     measuring.tell(
@@ -105,7 +106,7 @@ def compare(
     )
     kept = None
     for precision in precisions:
-        answers = answer(precision)
+        answers = runs.answer(options[precision])
         paired = PairedScores.compare(
             answers.scores.tolist(), reference.scores.tolist()
         )
