@@ -92,7 +92,8 @@ def drive_calls_back(address: str, count: int, outstanding: int) -> Figures:
     given = grpc_client.InferInput("x", list(NUMBERS.shape), "FP32")
     given.set_data_from_numpy(NUMBERS)
     latencies: list[float] = []
-    over, lock = threading.Event(), threading.Lock()
+    # Re-entered where a call is over before its call-back is added.
+    over, lock = threading.Event(), threading.RLock()
     sent = 0
 
     def send() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from typing import Protocol
 
@@ -18,6 +19,9 @@ from pytest_mlperf.services.kserve.grpc_channel import describe_error
 from pytest_mlperf.services.kserve.grpc_channel import make_metadata
 from pytest_mlperf.services.kserve.grpc_messages import AnswerDecoder
 from pytest_mlperf.services.kserve.grpc_messages import encode_id
+
+Request = tuple[int, int, float]
+"""Ticket, sample, and when it was sent (monotonic seconds)."""
 
 
 class GrpcEndpoint:
@@ -81,7 +85,10 @@ class AnswerTaker(Protocol):
         outputs: list[Array],
         arrived_s: float,
     ) -> None:
-        """Take an answer."""
+        """Take an answer; it is handed over soon, with others."""
+
+    def hand_over(self) -> None:
+        """Hand over what was taken, at once."""
 
     def fail(self, error: BaseException) -> None:
         """End the run: a request failed."""
@@ -95,37 +102,78 @@ class UnaryCaller:
     ) -> None:
         self._client, self._endpoint = client, endpoint
         self._ask = channel.unary_unary(f"{SERVICE}/ModelInfer")
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._calls: set[Any] = set()
+        self._late: set[asyncio.Task[None]] = set()
+        self._over: list[tuple[Request, float, Any]] = []
+        """Requests whose call is over, when it was, and the call."""
 
     def send(self, ticket: int, sample: int, body: bytes) -> None:
-        task = asyncio.get_running_loop().create_task(self._call(ticket, sample, body))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        endpoint, sent_s = self._endpoint, time.monotonic()
+        call = self._ask(
+            body, timeout=self._client.timeout_s, metadata=endpoint.metadata
+        )
+        endpoint.stats.send_s += time.monotonic() - sent_s
+        self._calls.add(call)
+        call.add_done_callback(partial(self._note, (ticket, sample, sent_s)))
 
-    async def _call(self, ticket: int, sample: int, body: bytes) -> None:
-        import grpc
+    def _note(self, request: Request, call: Any) -> None:
+        """See a call's end. Its answer is there when gRPC's own step is over."""
+        if not self._over:
+            self._loop.call_soon(self._read_all)
+        self._over.append((request, time.monotonic(), call))
 
+    def _read_all(self) -> None:
+        over, self._over = self._over, []
+        for request, arrived_s, call in over:
+            self._calls.discard(call)
+            # A task for each would cost as much as gRPC's own.
+            step = self._read(request, arrived_s, call)
+            try:
+                step.send(None)
+            except StopIteration:
+                continue
+            step.close()
+            task = self._loop.create_task(self._read(request, arrived_s, call))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+        self._client.hand_over()
+
+    async def _read(self, request: Request, arrived_s: float, call: Any) -> None:
+        """Take a call's answer; does not wait where it is there."""
         client, endpoint = self._client, self._endpoint
-        stats, sent_s = endpoint.stats, time.monotonic()
+        ticket, sample, sent_s = request
         try:
-            call = self._ask(body, timeout=client.timeout_s, metadata=endpoint.metadata)
-            stats.send_s += time.monotonic() - sent_s
             data = await call
-            arrived_s = time.monotonic()
-            stats.answer_s += arrived_s - sent_s
+            endpoint.stats.answer_s += arrived_s - sent_s
             outputs = client.decoder.decode(data)
-        except grpc.aio.AioRpcError as error:
-            problem = describe_error(error)
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                problem = f"no whole answer in {client.timeout_s:g} s ({problem})"
-            client.fail(endpoint.fail(sample, sent_s, problem))
-        except (BadAnswer, grpc.aio.UsageError) as error:
+        except BadAnswer as error:
             client.fail(endpoint.fail(sample, sent_s, str(error)))
+        except asyncio.CancelledError:
+            return  # by close()
+        except Exception as error:  # noqa: BLE001 - nobody awaits it
+            client.fail(self._explain(error, sample, sent_s))
         else:
             client.take(endpoint, ticket, outputs, arrived_s)
 
+    def _explain(self, error: Exception, sample: int, sent_s: float) -> Exception:
+        """Return what the run ends with when a call failed."""
+        import grpc
+
+        if isinstance(error, grpc.aio.UsageError):
+            return self._endpoint.fail(sample, sent_s, str(error))
+        if not isinstance(error, grpc.aio.AioRpcError):
+            return error
+        problem = describe_error(error)
+        if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+            timeout_s = self._client.timeout_s
+            problem = f"no whole answer in {timeout_s:g} s ({problem})"
+        return self._endpoint.fail(sample, sent_s, problem)
+
     async def close(self) -> None:
-        await cancel_all(self._tasks)
+        for call in self._calls:
+            call.cancel()
+        await cancel_all(self._late)
 
     def check_times(self, now: float) -> None:
         """Each call has its own deadline."""

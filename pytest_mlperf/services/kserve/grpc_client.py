@@ -106,7 +106,7 @@ class GrpcClient:
         self._times.decode_s += time.monotonic() - arrived_s
         self.pulse += 1
         if not self._answers:
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self.hand_over)
         self._answers.append((ticket, Answer(outputs=outputs)))
 
     def fail(self, error: BaseException) -> None:
@@ -155,8 +155,12 @@ class GrpcClient:
             # Nothing shows that a whole answer is on its way; it has its own limit.
             self.pulse += 1
 
-    def _hand_over(self) -> None:
+    def hand_over(self) -> None:
+        """Hand over what was taken, and send what may be sent now."""
+        if not self._answers:
+            return
         answers, self._answers = self._answers, []
+        self._is_awake = True  # what an answer's listener queues is sent below
         try:
             self._listener.done(answers)
         except BaseException as error:  # noqa: BLE001 - the listener ends the run

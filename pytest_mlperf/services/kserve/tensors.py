@@ -7,6 +7,7 @@ protocol's binary extension). An answer has the same form.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -234,7 +235,7 @@ def check_output(
         raise BadAnswer(
             f"output {name} of {datatype}, but should be one of {', '.join(TYPES)}"
         )
-    need = int(np.prod(shape, dtype=np.int64)) * TYPES[datatype].itemsize
+    need = math.prod(shape) * TYPES[datatype].itemsize
     if size != need or min(shape, default=1) < 0:
         raise BadAnswer(
             f"output {name} of {size} bytes, but {datatype} {shape} has {need}"
