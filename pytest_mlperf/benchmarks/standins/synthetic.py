@@ -36,18 +36,26 @@ MODEL = ModelFile(Path("oracle"), (), ("truth",))
 # Two irrational steps, so that no two indices or places have the same value.
 STEPS = (0.7548776662466927, 0.5698402909980532)
 
+CANDIDATES = 4
+"""Items of a dlrm-v3 query; the reference has 2,048."""
+
 ANSWERS: dict[str, tuple[str, tuple[int, ...]]] = {
     "3d-unet": ("u1", (16, 16, 16)),
     "yolo": ("<f4", (5, 7)),
     "pointpainting": ("<f4", (5, 16)),
     "dlrm": ("<f4", (1,)),
     "dlrm-v2": ("<f4", (1,)),
-    "dlrm-v3": ("<f4", (3,)),
+    "dlrm-v3": ("<f4", (2 + 3 * CANDIDATES + 1,)),
     "rgat": ("<i8", (1,)),
     "rnnt": ("i1", (40,)),
 }
 """Type and shape of one answer, after the reference implementations; volumes, pictures
 and films are much smaller than theirs."""
+UNSCORED: dict[str, tuple[str, tuple[int, ...]]] = {
+    "dlrm-v3": ("<f4", (2 + CANDIDATES,)),
+}
+"""Answers of a run that nobody scores, where the reference leaves out what only the
+score reads: labels, weights and their number."""
 TEXT: tuple[str, tuple[int, ...]] = ("u1", (64,))
 """Answers of every other benchmark: bytes."""
 
@@ -110,6 +118,8 @@ class SyntheticWorkload:
 
     rule: Rule
     dataset: SyntheticDataset
+    mode: Mode = Mode.ACCURACY
+    """Of the run: its answers may be shorter where nobody scores them."""
     kind: str = "synthetic"
     model: ModelFile = MODEL
 
@@ -129,13 +139,14 @@ class SyntheticWorkload:
 
     @property
     def blank(self) -> Array:
-        kind, shape = answer_type(self.rule.benchmark)
+        kind, shape = answer_type(self.rule.benchmark, self.mode)
         return np.zeros(shape, kind)
 
     def respond(self, outputs: Sequence[Array], indices: Sequence[int]) -> Responses:
         """Return the truth unchanged: [batch, *shape of an answer]."""
         answers = outputs[0]
-        required = (len(indices), *answer_type(self.rule.benchmark)[1])
+        _, shape = answer_type(self.rule.benchmark, self.mode)
+        required = (len(indices), *shape)
         if answers.shape != required:
             raise ValueError(
                 f"the output has the shape {answers.shape}, but should be {required}: "
@@ -169,14 +180,20 @@ def best_score(limit: AccuracyLimit) -> float:
     return 1.0 if limit.reference <= 1 else 100.0
 
 
-def answer_type(benchmark: str) -> tuple[str, tuple[int, ...]]:
-    """Return type and shape of one answer."""
+def answer_type(
+    benchmark: str, mode: Mode = Mode.ACCURACY
+) -> tuple[str, tuple[int, ...]]:
+    """Return type and shape of one answer in a run of a mode."""
+    if mode is not Mode.ACCURACY and benchmark in UNSCORED:
+        return UNSCORED[benchmark]
     return ANSWERS.get(benchmark, TEXT)
 
 
-def make_truth(benchmark: str) -> Truth:
+def make_truth(benchmark: str, mode: Mode = Mode.ACCURACY) -> Truth:
     """Return the ground truth of a benchmark without scoring of its own."""
-    kind, shape = answer_type(benchmark)
+    kind, shape = answer_type(benchmark, mode)
+    if benchmark == "dlrm-v3":
+        return make_query_truth(*shape)
     dtype: np.dtype[Any] = np.dtype(kind)
     # Labels of volumes are 0 to 2, bytes use all their values, scores lie below 1.
     scale = {"i": 1 << 40, "u": 3 if benchmark == "3d-unet" else 256}.get(dtype.kind, 1)
@@ -185,6 +202,25 @@ def make_truth(benchmark: str) -> Truth:
     def truth(indices: NDArray[np.int64]) -> dict[str, Array]:
         values = scatter(indices, int(np.prod(shape))) * scale
         return {"truth": values.reshape(len(indices), *shape).astype(dtype)}
+
+    return truth
+
+
+def make_query_truth(width: int) -> Truth:
+    """Return dlrm-v3's ground truth: the first ``width`` numbers of float32
+    [timestamp, query, predictions, labels, weights, number of candidates].
+
+    Timestamp and query together name a sample: TEST08 finds it by them.
+    """
+
+    def truth(indices: NDArray[np.int64]) -> dict[str, Array]:
+        values = scatter(indices, 2 * CANDIDATES)
+        names = np.stack(np.divmod(indices, 1000), axis=1)
+        labels = values[:, CANDIDATES:] < 0.5
+        weights = np.ones_like(labels)
+        counts = np.full((len(indices), 1), CANDIDATES)
+        parts = (names, values[:, :CANDIDATES], labels, weights, counts)
+        return {"truth": np.hstack(parts)[:, :width].astype("<f4")}
 
     return truth
 
@@ -217,9 +253,11 @@ class SyntheticBenchmark:
         if self.mode is Mode.ACCURACY:
             total = rule.accuracy_sample_count
         data = SyntheticDataset(
-            total, rule.performance_sample_count, make_truth(rule.benchmark)
+            total,
+            rule.performance_sample_count,
+            make_truth(rule.benchmark, self.mode),
         )
-        return SyntheticWorkload(rule, data)
+        return SyntheticWorkload(rule, data, self.mode)
 
 
 class SyntheticRehearsal:

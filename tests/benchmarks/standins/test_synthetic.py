@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from pytest_mlperf.benchmarks.standins.synthetic import scatter
 from pytest_mlperf.core import matrix
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.catalog.metrics import METRICS
+from pytest_mlperf.core.compliance.test08 import compare_entropies
+from pytest_mlperf.core.logs.accuracy import ACCURACY
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
 from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.rounds import Rule
@@ -166,6 +169,27 @@ def test_an_answer_is_the_same_in_every_batch(indices: list[int]) -> None:
         alone = answers_of(found, [indices[-1]])
 
         assert alone[indices[-1]] == together[indices[-1]]
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if "TEST08" in rule.compliance], ids=named
+)
+def test_a_recommenders_answers_can_be_audited(rule: Rule, tmp_path: Path) -> None:
+    """An accuracy run logs labels and weights, which TEST08 needs; the audited run
+    logs predictions alone, in another order.
+    """
+    for mode, indices in ((Mode.ACCURACY, range(50)), (Mode.COMPLIANCE, (7, 49, 0))):
+        answers = answers_of(workload(rule, mode), [*indices])
+        entries = [
+            f'{{ "seq_id" : 0, "qsl_idx" : {index}, "data" : "{answer.hex()}" }}'
+            for index, answer in answers.items()
+        ]
+        folder = tmp_path / mode.value
+        folder.mkdir()
+        (folder / ACCURACY).write_text("[\n" + ",\n".join(entries) + "\n]\n")
+    entropy = compare_entropies(tmp_path / "accuracy", tmp_path / "compliance")
+
+    assert (entropy.matched, entropy.unmatched, entropy.passed) == (3, 0, True)
 
 
 def generic(name: str) -> TensorWorkload:
