@@ -1,6 +1,6 @@
 """A recommender of 22 billion parameters on one GPU, measured without LoadGen.
 
-    python -m perf.recommender --model dlrm --precision fp16 --out reports/dlrm
+    python -m perf.recommender --model dlrm,dcnv2 --precision fp16,fp32 --out reports
 
 Rows and weights are made up; keys follow a power law over Criteo's tables. A tenth of
 the rows is on the device, all of them are in pinned host memory. Every batch has keys
@@ -13,21 +13,27 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from perf.recommender_deployment import CROSS
+from perf.recommender_deployment import HALF
 from perf.recommender_deployment import Deployment
+from perf.recommender_deployment import add_network
 from perf.recommender_deployment import deploy
 from perf.recommender_deployment import hash_rows
 from perf.recommender_deployment import log
 from perf.recommender_replay import Replay
 from perf.recommender_replay import measure
 from perf.recommender_report import BATCHES
+from perf.recommender_report import FP32
 from perf.recommender_report import write_report
 from pytest_mlperf.benchmarks.recommender.official import DIMENSION
 from pytest_mlperf.benchmarks.recommender.official import NUMBERS
 from pytest_mlperf.engines.torch.recommender import dense
 
+PRECISIONS = (*HALF, *FP32)
 WARM_BATCH = 65_536
 
 
@@ -68,7 +74,7 @@ def check_answers(deployment: Deployment, batch: int = 4096) -> None:
     wrong = int((features[:, 1:] != hash_rows(rows, network.dtype)).any(2).sum())
     numbers = torch.randn(batch, NUMBERS, device=cache.device)
     exact = dense.DenseNetwork(
-        network.weights, network.tables, cache.device, torch.float32
+        deployment.weights, network.tables, cache.device, torch.float32
     )
     allowed = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -85,8 +91,12 @@ def check_answers(deployment: Deployment, batch: int = 4096) -> None:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=sorted(CROSS), default="dlrm")
-    parser.add_argument("--precision", default="fp16,fp32", help="fp16, fp32, tf32")
+    parser.add_argument("--model", default="dlrm", help=", ".join(CROSS))
+    parser.add_argument(
+        "--precision",
+        default="fp16,fp32",
+        help="fp16, fp32, tf32, and tf32x3: fp32 of three TF32 products",
+    )
     parser.add_argument("--parameters", type=float, default=22e9)
     parser.add_argument("--gpucacheper", type=float, default=0.1)
     parser.add_argument("--policy", choices=("lfu", "lru"), default="lfu")
@@ -95,50 +105,83 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--warm-up", type=float, default=30.0, metavar="SECONDS")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("reports/recommender"))
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    for name, known in (("model", CROSS), ("precision", PRECISIONS)):
+        chosen = getattr(options, name).split(",")
+        if unknown := sorted({*chosen} - {*known}):
+            parser.error(
+                f"--{name} {unknown[0]} is unknown, but should be of {', '.join(known)}"
+            )
+        setattr(options, name, chosen)
+    return options
 
 
-def run_precision(options: argparse.Namespace, precision: str) -> Iterator[str]:
-    """Measure all batch sizes in one precision; yield the report."""
+def run_models(
+    options: argparse.Namespace, precisions: Sequence[str], dtype: Any
+) -> Iterator[str]:
+    """Measure all models in the precisions of a row type; yield each one's report.
+
+    They share rows and cache, which is warmed up once.
+    """
     import torch
 
-    deployment, pinned = deploy(options, precision)
-    check_answers(deployment)
-    warm_up(deployment, options.warm_up)
-    check_answers(deployment)
+    deployment = deploy(options, dtype)
+    is_warm = False
+    for model in options.model:
+        for precision in precisions:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            log(f"{model} {precision}")
+            add_network(deployment, model, precision)
+            check_answers(deployment)
+            if not is_warm:
+                warm_up(deployment, options.warm_up)
+                check_answers(deployment)
+                is_warm = True
+            yield run_model(options, deployment, model, precision)
+    deployment.pinned.close()
+
+
+def run_model(
+    options: argparse.Namespace, deployment: Deployment, model: str, precision: str
+) -> str:
+    """Measure all batch sizes; return the report."""
+    import torch
+
     rows = []
     for batch in map(int, options.batches.split(",")):
         result = measure(deployment, batch)
-        rows.append(result.as_row(options.model, precision))
+        rows.append(result.as_row(model, precision))
         log(", ".join(f"{name} {text}" for name, text in rows[-1].items()))
     plan = deployment.cache.plan
     configuration = {
         "GPU": torch.cuda.get_device_name(),
-        "Model architecture": options.model.upper(),
+        "Model architecture": model.upper(),
         "Model size": f"{sum(plan.sizes) * DIMENSION / 1e9:.1f}B parameters, "
         f"{len(plan.sizes)} tables of dimension {DIMENSION}, generated",
         "Backend": f"PyTorch {torch.__version__}, in-process",
         "Precision": precision.upper(),
         "Device cache": f"{plan.slots:,} rows (gpucacheper {options.gpucacheper:g}), "
         f"{deployment.cache.rows.nbytes / 1e9:.2f} GB, {options.policy}",
-        "Host memory": f"{pinned.tensor.nbytes / 1e9:.1f} GB pinned",
+        "Host memory": f"{deployment.pinned.tensor.nbytes / 1e9:.1f} GB pinned",
         "Keys": f"power law, exponent {options.exponent:g}, fresh in every batch",
         "CUDA graph": "Enabled",
         "Device memory": f"{torch.cuda.max_memory_allocated() / 1e9:.1f} GB at most",
     }
-    yield write_report(options.out, f"{options.model}-{precision}", configuration, rows)
-    pinned.close()
+    return write_report(options.out, f"{model}-{precision}", configuration, rows)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure and print; a precision's memory is given back before the next."""
+    """Measure and print; a row type's memory is given back before the next."""
     import torch
 
     options = parse_arguments(arguments)
-    for precision in options.precision.split(","):
-        for text in run_precision(options, precision):
-            print(text, flush=True)  # noqa: T201
-        torch.cuda.empty_cache()
+    for dtype, known in ((torch.float16, HALF), (torch.float32, FP32)):
+        precisions = [one for one in options.precision if one in known]
+        if precisions:
+            for text in run_models(options, precisions, dtype):
+                print(text, flush=True)  # noqa: T201
+            torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":

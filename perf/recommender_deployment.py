@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 from pytest_mlperf.benchmarks.recommender.official import DIMENSION
@@ -18,6 +20,8 @@ from pytest_mlperf.engines.torch.recommender import host_rows
 BOTTOM = (NUMBERS, 512, 256, DIMENSION)
 TOP = (1024, 1024, 512, 256, 1)
 CROSS = {"dlrm": (0, 0), "dcnv2": (3, 512)}
+HALF = ("fp16",)
+"""Precisions whose rows are float16; those of the others are float32."""
 CHUNK = 1 << 20
 """Rows that are made at a time."""
 
@@ -29,13 +33,16 @@ def log(text: str) -> None:
 
 @dataclass(slots=True)
 class Deployment:
-    """A model on the device."""
+    """Rows in host memory and on the device, and a model that uses them."""
 
     cache: Any
-    network: Any
+    pinned: Any
     sizes: tuple[int, ...]
     exponent: float
     generator: Any
+    network: Any = None
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    """Of the network, before it changes them."""
 
     def draw_keys(self, pairs: int) -> Any:
         """Return int32 [tables, pairs] on the device."""
@@ -80,13 +87,11 @@ def hash_rows(row: Any, dtype: Any) -> Any:
     return (mixed.to(torch.float32) / 65521 - 0.5).mul_(0.1).to(dtype)
 
 
-def deploy(options: argparse.Namespace, precision: str) -> tuple[Deployment, Any]:
-    """Fill host memory, plan the cache and put the dense part on the device."""
+def deploy(options: argparse.Namespace, dtype: Any) -> Deployment:
+    """Fill host memory and plan the cache: what all models of a row type share."""
     import torch
 
     device = torch.device("cuda")
-    dtype = torch.float16 if precision == "fp16" else torch.float32
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     sizes = cap_sizes(options.parameters)
     rows = sum(sizes)
     began = time.monotonic()
@@ -110,7 +115,21 @@ def deploy(options: argparse.Namespace, precision: str) -> tuple[Deployment, Any
         f"{sum(r >= 0 for r in plan.residents)} whole tables), "
         f"{cache.rows.nbytes / 1e9:.2f} GB"
     )
-    weights = dense.draw_weights(BOTTOM, TOP, len(sizes), CROSS[options.model])
-    network = dense.DenseNetwork(weights, len(sizes), device, dtype)
     generator = torch.Generator(device).manual_seed(options.seed)
-    return Deployment(cache, network, sizes, options.exponent, generator), pinned
+    return Deployment(cache, pinned, sizes, options.exponent, generator)
+
+
+def add_network(deployment: Deployment, model: str, precision: str) -> None:
+    """Put a model's dense part on the device, instead of the one before."""
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = precision.startswith("tf32")
+    cache, count = deployment.cache, len(deployment.sizes)
+    dtype = cache.rows.dtype
+    deployment.weights = {
+        name: value.to(cache.device, dtype)
+        for name, value in dense.draw_weights(BOTTOM, TOP, count, CROSS[model]).items()
+    }
+    deployment.network = dense.DenseNetwork(
+        deployment.weights, count, cache.device, dtype, is_split=precision == "tf32x3"
+    )

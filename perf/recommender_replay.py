@@ -82,9 +82,9 @@ def draw_batches(deployment: Deployment, batch: int, count: int) -> tuple[Any, A
     tables = len(deployment.sizes)
     keys = torch.empty(count, tables, batch, dtype=torch.int32, pin_memory=True)
     numbers = torch.empty(count, batch, NUMBERS, pin_memory=True)
-    for n in range(count):
-        keys[n].copy_(deployment.draw_keys(batch))
-        numbers[n].copy_(torch.rand(batch, NUMBERS, device=deployment.cache.device))
+    drawn = deployment.draw_keys(count * batch).view(tables, count, batch)
+    keys.copy_(drawn.transpose(0, 1).contiguous())
+    numbers.copy_(torch.rand(numbers.shape, device=deployment.cache.device))
     return keys, numbers
 
 

@@ -21,8 +21,11 @@ PUBLISHED_A100 = {
     ("dcnv2", "fp16"): (3.17e5, 1.03e6, 1.85e6, 2.24e6, 2.45e6),
 }
 """Inferences/s of 22 billion parameters on one A100 of 80 GB (Merlin HPS and TensorRT
-in Triton; its fp32 products may be TF32): DeepLearningExamples, DLRM_and_DCNv2,
-merlin_hps_inference.md."""
+in Triton): DeepLearningExamples, DLRM_and_DCNv2, merlin_hps_inference.md. What is
+called fp32 there has TF32 products: ``trtexec`` is called without ``--noTF32``
+(deployment/hps/deploy_dense.py), and TensorRT allows TF32 by default."""
+FP32 = ("fp32", "tf32", "tf32x3")
+"""Precisions that stand beside the published fp32."""
 COLUMNS = MICROSECONDS.head
 """Of the guide's tables; times in microseconds."""
 FURTHER = ("Lookup", "Dense", "Insert", "Hit rate", "Hit rate, cached tables", "x A100")
@@ -63,7 +66,9 @@ class BatchResult:
 
     def compare(self, model: str, precision: str) -> str:
         """Return how many times as fast as the published A100, where it has a row."""
-        published = PUBLISHED_A100.get((model, precision.replace("tf32", "fp32")))
+        published = PUBLISHED_A100.get(
+            (model, "fp32" if precision in FP32 else precision)
+        )
         if published is None or self.batch not in BATCHES:
             return ""
         rate = published[BATCHES.index(self.batch)]

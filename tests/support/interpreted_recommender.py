@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from pytest_mlperf.engines.torch.recommender import dense
 from pytest_mlperf.engines.torch.recommender import device_cache
 from pytest_mlperf.engines.torch.recommender.dense import DenseNetwork
 from pytest_mlperf.engines.torch.recommender.dense import draw_weights
@@ -70,10 +71,10 @@ def exercise_cache(policy: str, dtype: Any) -> dict[str, Any]:
     }
 
 
-def compare_dense(cross: tuple[int, int]) -> float:
+def compare_dense(cross: tuple[int, int], *, is_split: bool = False) -> float:
     """Return the largest difference of a probability from plain PyTorch."""
     weights = draw_weights((13, 32, DIMENSION), (32, 1), 4, cross)
-    network = DenseNetwork(weights, 4, CPU, torch.float32)
+    network = DenseNetwork(weights, 4, CPU, torch.float32, is_split=is_split)
     features, dense = network.make_features(9, CPU), torch.randn(9, 13)
     features[:, 1:] = torch.randn(9, 4, DIMENSION)
     bottom = dense
@@ -93,6 +94,34 @@ def compare_dense(cross: tuple[int, int]) -> float:
     return float((network.run(dense, features) - top[:, 0].sigmoid()).abs().max())
 
 
+def round_to_tf32(values: Any) -> Any:
+    """Return the numbers that a matrix unit makes of float32."""
+    nearest = values.view(torch.int32) + 0x1000
+    return (nearest & dense.UPPER).view(torch.float32)
+
+
+def measure_split() -> dict[str, float]:
+    """Return the errors of a product in TF32 and in split TF32, as shares of the
+    largest number.
+    """
+    values, weight = torch.randn(64, 250), torch.randn(250, 64)
+    network = DenseNetwork(
+        draw_weights((13, 16), (8, 1), 4), 4, CPU, torch.float32, is_split=True
+    )
+    wide, tall = network._split(values), dense.split_weight(weight)
+    exact = values.double() @ weight.double()
+
+    def compare(left: Any, right: Any) -> float:
+        # Sums in float64: of the numbers alone, as they enter the products.
+        error = (left.double() @ right.double() - exact).abs().max()
+        return float(error / exact.abs().max())
+
+    return {
+        "tf32": compare(round_to_tf32(values), round_to_tf32(weight)),
+        "split": compare(round_to_tf32(wide), round_to_tf32(tall)),
+    }
+
+
 if __name__ == "__main__":
     device_cache.PROGRAMS = 2
     torch.manual_seed(0)
@@ -103,6 +132,9 @@ if __name__ == "__main__":
                 "lru": exercise_cache("lru", torch.float32),
                 "dot": compare_dense((0, 0)),
                 "cross": compare_dense((2, 8)),
+                "split dot": compare_dense((0, 0), is_split=True),
+                "split cross": compare_dense((2, 8), is_split=True),
+                "errors": measure_split(),
             }
         )
     )

@@ -8,20 +8,29 @@ from typing import Any
 
 ALIGNED = 8
 """Columns are padded to a multiple: matrix units need rows of 16 bytes in fp16."""
+SPLIT_ALIGNED = 4
+"""The same in fp32."""
+UPPER = -8192
+"""Mask of the bits of a float32 that TF32 has: all but the last 13 of the mantissa."""
 
 
 class DenseNetwork:
     """Weights on the device; named as ``benchmarks.recommender.graphs`` names them.
 
     DCNv2 where there are cross layers, else DLRM with dot interaction.
+
+    ``is_split``: of float32, each product is one of three TF32 products over split
+    numbers (upper x upper, upper x rest, rest x upper), which is nearly as exact as
+    float32 and runs on the matrix units. It needs ``allow_tf32``.
     """
 
     def __init__(
-        self, weights: Mapping[str, Any], tables: int, device: Any, dtype: Any
-    ) -> None:
+        self, weights: Mapping[str, Any], tables: int, device: Any, dtype: Any,
+        *, is_split: bool = False,
+    ) -> None:  # fmt: skip
         import torch
 
-        self.dtype, self.tables = dtype, tables
+        self.dtype, self.tables, self.is_split = dtype, tables, is_split
         self.weights = {
             name: torch.as_tensor(value).to(device, dtype)
             for name, value in weights.items()
@@ -35,6 +44,10 @@ class DenseNetwork:
             self.width = -(-len(first) // ALIGNED) * ALIGNED
             padding = (0, 0, 0, self.width - len(first))
             self.weights["top.0.weight"] = torch.nn.functional.pad(first, padding)
+        if is_split:
+            for name, value in self.weights.items():
+                if value.ndim == 2:
+                    self.weights[name] = split_weight(value)
 
     def _count(self, part: str) -> int:
         return sum(
@@ -62,6 +75,7 @@ class DenseNetwork:
         for n in range(count):
             weight = self.weights[f"{part}.{n}.weight"]
             bias = self.weights[f"{part}.{n}.bias"]
+            value = self._split(value)
             if is_last and n == count - 1:
                 value = torch.addmm(bias, value, weight)
             else:
@@ -74,10 +88,25 @@ class DenseNetwork:
 
         first = value = features.flatten(1)
         for n in range(self._count("cross")):
-            low = value @ self.weights[f"cross.{n}.down"]
+            low = self._split(self._split(value) @ self.weights[f"cross.{n}.down"])
             bias, weight = (self.weights[f"cross.{n}.{k}"] for k in ("bias", "weight"))
             value = torch.addcmul(value, first, torch.addmm(bias, low, weight))
         return value
+
+    def _split(self, value: Any) -> Any:
+        """Return [pairs, width] as [pairs, 3 x padded width], where products are."""
+        import torch
+
+        if not self.is_split:
+            return value
+        from pytest_mlperf.engines.torch.recommender import kernels
+
+        pairs, width = value.shape
+        padded = pad_width(width)
+        out = torch.empty(pairs, 3 * padded, device=value.device)
+        block = 1 << (padded - 1).bit_length()
+        kernels.split[(pairs,)](value.contiguous(), out, width, padded, BLOCK=block)
+        return out
 
     def _interact(self, features: Any) -> Any:
         import torch
@@ -87,11 +116,29 @@ class DenseNetwork:
         pairs, count, dimension = features.shape
         out = torch.zeros(pairs, self.width, dtype=self.dtype, device=features.device)
         rows = max(16, 1 << (count - 1).bit_length())
+        is_exact = self.is_split or not torch.backends.cuda.matmul.allow_tf32
+        is_exact = is_exact and self.dtype == torch.float32
         kernels.interact[(pairs,)](
             features, out, self.width, F=count, D=dimension, ROWS=rows,
-            EXACT=self.dtype == torch.float32,
+            PRODUCTS="tf32x3" if is_exact else "tf32",
         )  # fmt: skip
         return out
+
+
+def pad_width(width: int) -> int:
+    """Return how many columns split numbers of a width have, of each part."""
+    return -(-width // SPLIT_ALIGNED) * SPLIT_ALIGNED
+
+
+def split_weight(weight: Any) -> Any:
+    """Return [width, n] as [3 x padded width, n]: upper, rest, upper."""
+    import torch
+
+    upper = (weight.view(torch.int32) & UPPER).view(torch.float32)
+    missing = pad_width(len(weight)) - len(weight)
+    parts = (upper, weight - upper, upper)
+    padding = (0, 0, 0, missing)
+    return torch.cat([torch.nn.functional.pad(part, padding) for part in parts])
 
 
 def draw_weights(

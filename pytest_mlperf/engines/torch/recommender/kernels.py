@@ -166,11 +166,13 @@ def insert(
 @triton.jit
 def interact(
     features, out, width,
-    F: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, EXACT: tl.constexpr,
+    F: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr, PRODUCTS: tl.constexpr,
 ):  # fmt: skip
     """DLRM's interaction: feature 0, then the dot products below the diagonal.
 
     ``features`` is [batch, F, D], ``out`` [batch, width]; one program a pair.
+    ``PRODUCTS`` of float32: ``tf32``, or ``tf32x3``, which is as exact as float32 and
+    runs on the matrix units. float16 has but one way.
     """
     pair = tl.program_id(0).to(tl.int64)
     rows = tl.arange(0, ROWS)
@@ -180,13 +182,26 @@ def interact(
         mask=(rows < F)[:, None],
         other=0.0,
     )
-    if EXACT:
-        dots = tl.dot(values, tl.trans(values), input_precision="ieee")
-    else:
-        dots = tl.dot(values, tl.trans(values))
+    dots = tl.dot(values, tl.trans(values), input_precision=PRODUCTS)
     first = tl.load(features + pair * F * D + numbers)
     tl.store(out + pair * width + numbers, first)
     columns = tl.arange(0, ROWS)
     below = (rows[:, None] > columns[None, :]) & (rows < F)[:, None]
     at = D + rows[:, None] * (rows[:, None] - 1) // 2 + columns[None, :]
     tl.store(out + pair * width + at, dots.to(out.dtype.element_ty), mask=below)
+
+
+@triton.jit
+def split(values, out, width, padded, BLOCK: tl.constexpr):
+    """Write float32 [rows, width] as [rows, 3 x padded] of TF32: what its ten bits of
+    mantissa hold, the same again, and the rest; one program a row.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    value = tl.load(values + row * width + columns, mask=columns < width, other=0.0)
+    upper = (value.to(tl.int32, bitcast=True) & -8192).to(tl.float32, bitcast=True)
+    spot = out + row * 3 * padded + columns
+    inside = columns < padded
+    tl.store(spot, upper, mask=inside)
+    tl.store(spot + padded, upper, mask=inside)
+    tl.store(spot + 2 * padded, value - upper, mask=inside)

@@ -50,12 +50,22 @@ def test_every_vector_is_the_sum_of_its_keys_rows(
     }
 
 
-@pytest.mark.parametrize("kind", ["dot", "cross"])
+@pytest.mark.parametrize("kind", ["dot", "cross", "split dot", "split cross"])
 def test_the_dense_part_computes_what_pytorch_computes(
     findings: dict[str, Any], kind: str
 ) -> None:
     """Dot interaction in a kernel of our own, and low-rank cross layers."""
     assert findings[kind] < 1e-6
+
+
+def test_three_products_of_split_numbers_are_nearly_as_exact_as_float32(
+    findings: dict[str, Any],
+) -> None:
+    """Numbers rounded as TF32 rounds them: one product loses ten bits, three do not."""
+    errors = findings["errors"]
+
+    assert errors["tf32"] > 1e-4
+    assert errors["split"] < 1e-6
 
 
 def test_the_kernels_compile_for_hopper(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +78,7 @@ def test_the_kernels_compile_for_hopper(monkeypatch: pytest.MonkeyPatch) -> None
     from pytest_mlperf.engines.torch.recommender import kernels
 
     long = ("offsets", "sizes", "residents", "statistics")
-    numbers = ("cache", "out", "staged_rows", "features")
+    numbers = ("cache", "out", "staged_rows", "features", "values")
     tables = ("keys", "tags", "uses", "locks", "staged", "count", "epoch", "columns")
     types = {
         **dict.fromkeys(numbers, "*fp16"),
@@ -77,16 +87,21 @@ def test_the_kernels_compile_for_hopper(monkeypatch: pytest.MonkeyPatch) -> None
         "host": "i64",
     }
     cache = {"D": 128, "WAYS": 16, "BLOCK": 16}
+    pairs = {"F": 27, "D": 128, "ROWS": 32}
     for kernel, constants in (
         (kernels.look_up, {**cache, "LRU": True}),
         (kernels.look_up, {**cache, "LRU": False}),
         (kernels.insert, {**cache, "LRU": False}),
-        (kernels.interact, {"F": 27, "D": 128, "ROWS": 32, "EXACT": False}),
+        (kernels.interact, {**pairs, "PRODUCTS": "tf32"}),
+        (kernels.interact, {**pairs, "PRODUCTS": "tf32x3"}),
+        (kernels.split, {"BLOCK": 512}),
     ):
         names = kernel.arg_names
         signature = {
             n: "constexpr" if n in constants else types.get(n, "i32") for n in names
         }
+        if constants.get("PRODUCTS") == "tf32x3" or kernel is kernels.split:
+            signature = {n: t.replace("fp16", "fp32") for n, t in signature.items()}
         places = {(names.index(n),): value for n, value in constants.items()}
         source = ASTSource(kernel, signature, places)
 
