@@ -220,6 +220,27 @@ class PromptWorkload(Workload, Protocol):
         """
 
 
+@runtime_checkable
+class RaggedDataset(Dataset, Protocol):
+    """A dataset whose samples are runs of rows of the same arrays.
+
+    A batch has its samples' rows one after another, without padding. An engine can copy
+    them to where it wants them, instead of a copy of what ``gather`` has copied.
+    """
+
+    @property
+    def arrays(self) -> Mapping[str, Array]:
+        """Input name -> the array of all rows; the same mapping at each call. Empty
+        where they are not whole in memory.
+        """
+
+    def find_spans(self, indices: Sequence[int]) -> NDArray[np.int64]:
+        """Return the rows of a batch, neighbors as one: [spans, (first, last + 1)]."""
+
+    def copy_spans(self, spans: NDArray[np.int64], out: Mapping[str, Array]) -> None:
+        """Write these rows into the first ones of each input's array."""
+
+
 @dataclass(slots=True)
 class ArrayDataset:
     """A dataset of equally shaped samples that fits in memory whole."""

@@ -15,8 +15,11 @@ from pytest_mlperf.api.engine import facts_of_streams
 from pytest_mlperf.benchmarks.dlrm_v2 import DLRM_V2
 from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
 from pytest_mlperf.benchmarks.recommender.generated import open_generated
+from pytest_mlperf.benchmarks.recommender.pairs import PairDataset
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
+from pytest_mlperf.engines.torch.host_fetch import REGISTERED
 from pytest_mlperf.engines.torch.provider import TORCH
+from pytest_mlperf.sut.completion import batch_gatherer
 
 MISSING = TORCH.unavailable()
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
@@ -68,6 +71,32 @@ def test_generated_tables_answer_what_the_cpu_answers(
         stream.close()
 
     assert outputs[0] == pytest.approx(outputs[1], abs=1e-3)
+
+
+def test_pairs_that_the_device_fetches_are_those_that_the_host_gathers(
+    tmp_path: Path,
+) -> None:
+    """By address where they are in memory, else by one copy into pinned memory."""
+    workload = open_generated(DLRM_V2.official, tmp_path, cap=1000, groups=12)
+    whole = workload.dataset
+    build = TORCH.build(BuildRequest(workload, "fp16", tmp_path))
+    stream = TORCH.open(build, 1)
+    groups = len(whole.starts) - 1
+    indices = [groups - 1, 3, 4, groups, 0]  # sample ``groups`` is the first one again
+    (expected,) = stream.infer(whole.gather(indices), 5)
+    expected = np.array(expected)
+    pieces = PairDataset(
+        whole.dense, np.split(whole.keys[0], [3], axis=1), whole.starts, groups
+    )
+
+    for dataset, has_address in ((whole, True), (pieces, False)):
+        gather = batch_gatherer(stream, dataset)
+        picked = [index % groups for index in indices]
+        (scores,) = stream.infer(gather(picked), 5)
+
+        assert (REGISTERED.arrays is dataset.arrays) == has_address
+        assert np.array(scores).tolist() == expected.tolist()
+    stream.close()
 
 
 def test_a_key_outside_its_table_ends_the_run(tmp_path: Path) -> None:

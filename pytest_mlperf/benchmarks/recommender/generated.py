@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_mlperf.api.embedding import EmbeddingTables
-from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.benchmarks.recommender import graphs
 from pytest_mlperf.benchmarks.recommender.official import DIMENSION
@@ -26,6 +25,7 @@ from pytest_mlperf.benchmarks.recommender.official import PERFORMANCE_COUNT
 from pytest_mlperf.benchmarks.recommender.official import SIZES
 from pytest_mlperf.benchmarks.recommender.official import OfficialRecommender
 from pytest_mlperf.benchmarks.recommender.pairs import MEAN_PAIRS
+from pytest_mlperf.benchmarks.recommender.pairs import Indices
 from pytest_mlperf.benchmarks.recommender.pairs import PairDataset
 from pytest_mlperf.benchmarks.recommender.pairs import draw_groups
 from pytest_mlperf.benchmarks.recommender.workload import RecommenderWorkload
@@ -58,18 +58,18 @@ class RepeatedPairs(PairDataset):
     def total(self) -> int:
         return self.samples
 
-    def _find_groups(self, indices: Sequence[int]) -> list[int]:
-        groups = len(self.starts) - 1
-        return [index % groups for index in indices]
+    def _find_groups(self, indices: Indices) -> NDArray[np.int64]:
+        return np.asarray(indices, np.int64) % (len(self.starts) - 1)
 
-    def load(self, indices: Sequence[int]) -> None:
-        PairDataset.load(self, sorted(set(self._find_groups(indices))))
+    def load(self, indices: Indices) -> None:
+        PairDataset.load(self, np.unique(self._find_groups(indices)))
 
-    def count_pairs(self, indices: Sequence[int]) -> NDArray[np.int64]:
+    def count_pairs(self, indices: Indices) -> NDArray[np.int64]:
         return PairDataset.count_pairs(self, self._find_groups(indices))
 
-    def gather(self, indices: Sequence[int]) -> dict[str, Array]:
-        return PairDataset.gather(self, self._find_groups(indices))
+    def find_spans(self, indices: Indices) -> NDArray[np.int64]:
+        """Return the pairs of a batch: [spans, (first, last + 1)]."""
+        return PairDataset.find_spans(self, self._find_groups(indices))
 
 
 def open_generated(
@@ -118,7 +118,8 @@ def open_generated(
         ),
         dataset=RepeatedPairs(
             dense=dense,
-            keys=[np.load(keys, mmap_mode="r")],
+            # In memory, not mapped: a device can fetch from there.
+            keys=[np.load(keys)],
             starts=starts,
             performance_count=PERFORMANCE_COUNT,
         ),

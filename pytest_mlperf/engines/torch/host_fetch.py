@@ -26,6 +26,8 @@ from pytest_mlperf.api.samples import Array
 
 INDICES = "indices of the library"
 """The only entry of a batch that the device fetches."""
+SPANS = "rows of a ragged dataset"
+"""The only entry of a batch of runs of rows: [spans, (first, last + 1)]."""
 BATCH_SINCE = 12080
 """CUDA runtime that brought ``cudaMemcpyBatchAsync``."""
 NO_FAIL_INDEX_SINCE = 13000
@@ -88,6 +90,21 @@ class RegisteredArrays:
             spans = find_spans(indices, target.data_ptr(), array.ctypes.data, row)
             copier.copy(*spans, stream)
 
+    def fetch_spans(
+        self, spans: Array, targets: Mapping[str, Any], stream: int
+    ) -> None:
+        """Enqueue the copies of runs of rows, one after another, into device tensors.
+
+        Raises ``RuntimeError`` with the driver's code.
+        """
+        copier = find_copier()
+        assert copier is not None, "register() has returned False"
+        for name, target in targets.items():
+            array = self.arrays[name]
+            row = array.nbytes // len(array)
+            places = place_spans(spans, target.data_ptr(), array.ctypes.data, row)
+            copier.copy(*places, stream)
+
     def release(self) -> None:
         """Unregister the arrays."""
         import torch
@@ -113,6 +130,18 @@ def find_spans(
     counts = np.diff(starts, append=len(indices))
     targets = (starts * row).astype(np.uint64) + np.uint64(target)
     sources = (indices[starts] * row).astype(np.uint64) + np.uint64(source)
+    return targets, sources, (counts * row).astype(np.uint64)
+
+
+def place_spans(
+    spans: Array, target: int, source: int, row: int
+) -> tuple[Array, Array, Array]:
+    """Return targets, sources and sizes (uint64, bytes) that copy runs of rows
+    [spans, (first, last + 1)] one after another.
+    """
+    firsts, counts = spans[:, 0], spans[:, 1] - spans[:, 0]
+    targets = ((np.cumsum(counts) - counts) * row).astype(np.uint64) + np.uint64(target)
+    sources = (firsts * row).astype(np.uint64) + np.uint64(source)
     return targets, sources, (counts * row).astype(np.uint64)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from pytest_mlperf.api.workload import RaggedDataset
 from pytest_mlperf.benchmarks.recommender.auc import measure_auc
 from pytest_mlperf.benchmarks.recommender.auc import measure_loss
 from pytest_mlperf.benchmarks.recommender.pairs import PairDataset
@@ -63,8 +64,36 @@ def test_neighbors_are_gathered_without_a_copy() -> None:
     dense = np.zeros((10, 1), np.float32)
     dataset = PairDataset(dense, [dense], np.array([0, 5, 10]), 2)
 
-    assert list(find_runs([3, 4, 5, 9, 2, 3])) == [(3, 5), (9, 9), (2, 3)]
+    assert find_runs([3, 4, 5, 9, 2, 3]).tolist() == [[3, 5], [9, 9], [2, 3]]
     assert np.shares_memory(dataset.gather([0, 1])["dense"], dense)
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_batch_is_copied_once_to_where_it_is_wanted(pieces: int) -> None:
+    """Keys in one array, or of some tables in each; what lies behind stays."""
+    random = np.random.default_rng(3)
+    dense = random.random((40, 2), np.float32)
+    keys = random.integers(0, 99, (40, 6), np.int32)
+    dataset = PairDataset(
+        dense, np.split(keys, pieces, axis=1), np.array([0, 9, 12, 30, 40]), 4
+    )
+    spans = dataset.find_spans([3, 0, 1])
+    out = {
+        "dense": np.full((30, 2), 7, np.float32),
+        "keys": np.full((30, 6), -1, np.int32),
+    }
+    dataset.copy_spans(spans, out)
+    rows = [*range(30, 40), *range(12)]
+
+    assert spans.tolist() == [[30, 40], [0, 12]]
+    assert out["dense"].tolist() == [*dense[rows].tolist(), *[[7, 7]] * 8]
+    assert out["keys"].tolist() == [*keys[rows].tolist(), *[[-1] * 6] * 8]
+    assert {name: a.tolist() for name, a in dataset.gather([3, 0, 1]).items()} == {
+        "dense": dense[rows].tolist(),
+        "keys": keys[rows].tolist(),
+    }
+    assert isinstance(dataset, RaggedDataset)
+    assert [*dataset.arrays] == (["dense", "keys"] if pieces == 1 else [])
 
 
 def test_a_deployments_batch_is_of_pairs() -> None:

@@ -74,6 +74,26 @@ def test_every_runtime_fetches_the_chosen_samples(runtime: tuple[int, str]) -> N
     assert ("Batch" in copier.name) == (version >= host_fetch.BATCH_SINCE)
 
 
+def test_runs_of_rows_are_fetched_one_after_another(
+    runtime: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ragged batch of two inputs, whose rows have different sizes."""
+    copier = host_fetch.choose_copier(runtime[1])
+    monkeypatch.setattr(host_fetch, "find_copier", lambda: copier)
+    wide, narrow = samples(), samples()[:, :4].copy()
+    registered = host_fetch.RegisteredArrays({"wide": wide, "narrow": narrow})
+    places = {"wide": Place(8), "narrow": Place(8)}
+    spans = np.array([[7, 10], [2, 3], [15, 18]])
+    registered.fetch_spans(spans, places, STREAM)
+    rows = [7, 8, 9, 2, 15, 16, 17]
+
+    assert places["wide"].memory[:7].tolist() == wide[rows].tolist()
+    assert not places["wide"].memory[7].any()
+    flat = places["narrow"].memory.ravel()
+    assert flat[:28].reshape(7, 4).tolist() == narrow[rows].tolist()
+    assert not flat[28:].any()
+
+
 def test_a_refused_copy_is_an_error_with_its_code(runtime: tuple[int, str]) -> None:
     """The double refuses what has no stream, as it would any wrong parameter."""
     copier = host_fetch.choose_copier(runtime[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -16,7 +17,11 @@ from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.api.workload import RaggedDataset
 from pytest_mlperf.embedding.options import read_settings
+from pytest_mlperf.engines.torch.host_fetch import REGISTERED
+from pytest_mlperf.engines.torch.host_fetch import SPANS
 from pytest_mlperf.engines.torch.padded import RECORDING
 from pytest_mlperf.engines.torch.recommender.dense import DenseNetwork
 from pytest_mlperf.engines.torch.recommender.device_cache import DeviceCache
@@ -131,6 +136,7 @@ class RecommenderStream:
         self._buffers: dict[int, PairBuffers] = {}
         self._pool: Any = None
         """Of the graphs of all rooms: only one of them runs at a time."""
+        self._dataset: RaggedDataset | None = None
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -142,25 +148,45 @@ class RecommenderStream:
         """
         return choose_sizes(batch)
 
+    def gather_from(self, dataset: Dataset) -> Callable[[Sequence[int]], Batch] | None:
+        """Let the device fetch pairs, or copy them once, into pinned memory.
+
+        None for a dataset whose samples are no runs of rows.
+        """
+        if not isinstance(dataset, RaggedDataset):
+            return None
+        self._dataset = dataset
+        if dataset.arrays:
+            REGISTERED.register(dataset.arrays)
+        return lambda indices: {SPANS: dataset.find_spans(indices)}
+
     def infer(self, batch: Batch, size: int) -> list[Array]:
         """Return a probability for each pair: float32 [pairs].
 
         Raises ``ValueError`` for a key outside its table.
         """
         torch, model = self._torch, self.model
-        pairs = len(next(iter(batch.values())))
+        spans = batch.get(SPANS)
+        if spans is None:
+            pairs = len(next(iter(batch.values())))
+        else:
+            pairs = int((spans[:, 1] - spans[:, 0]).sum())
         room = find_room(self._buffers, pairs)
         if not room:
             room = choose_room(pairs)
             with RECORDING, model.turn:
-                self._buffers[room] = self._record(batch, room)
+                self._buffers[room] = self._record(self._find_sample(batch), room)
         buffers = self._buffers[room]
-        for name, staged in buffers.staged.items():
-            np.copyto(staged.numpy()[:pairs], batch[name])
+        is_fetched = self._stage(batch, buffers, pairs)
         with torch.cuda.stream(self.stream):
             self.events.start()
-            for name, tensor in buffers.inputs.items():
-                tensor.copy_(buffers.staged[name], non_blocking=True)
+            if is_fetched:
+                REGISTERED.fetch_spans(
+                    batch[SPANS], buffers.inputs, self.stream.cuda_stream
+                )
+            else:
+                for name, tensor in buffers.inputs.items():
+                    tensor.copy_(buffers.staged[name], non_blocking=True)
             self.events.mark(1)
             with model.turn:
                 model.pairs += room
@@ -180,6 +206,26 @@ class RecommenderStream:
                 "for this model (its largest index, max-ind-range)"
             )
         return [buffers.scores.numpy()[:pairs]]
+
+    def _find_sample(self, batch: Batch) -> Batch:
+        """Return arrays of the batch's shapes behind the first axis."""
+        if SPANS not in batch:
+            return batch
+        assert self._dataset is not None, "gather_from() made the batch"
+        return self._dataset.gather([0])
+
+    def _stage(self, batch: Batch, buffers: PairBuffers, pairs: int) -> bool:
+        """Write a batch into pinned memory; True where the device fetches it itself."""
+        staged = {name: tensor.numpy() for name, tensor in buffers.staged.items()}
+        if SPANS not in batch:
+            for name, room in staged.items():
+                np.copyto(room[:pairs], batch[name])
+            return False
+        assert self._dataset is not None, "gather_from() made the batch"
+        if self._dataset.arrays and REGISTERED.arrays is self._dataset.arrays:
+            return True
+        self._dataset.copy_spans(batch[SPANS], staged)
+        return False
 
     def _record(self, batch: Batch, room: int) -> PairBuffers:
         torch, model = self._torch, self.model
