@@ -15,6 +15,7 @@ from pytest_mlperf.core.residency.rules import Residency
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.engines.torch.conv import stem
 from pytest_mlperf.engines.torch.provider import TORCH
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
@@ -89,3 +90,29 @@ def test_an_encoders_results_are_refused(runner: Runner, tmp_path: Path) -> None
         RunFailed, match="results of an encoder or a recommender do not stay"
     ):
         runner.run(make_task(tmp_path, "bert", "99", Residency(False, True)))
+
+
+@pytest.mark.parametrize("shape", [(3, 224, 224, 64), (2, 96, 64, 32)])
+def test_the_stem_of_cuda_source_is_that_of_triton(
+    shape: tuple[int, int, int, int],
+) -> None:
+    """Convolution, ReLU and pooling in one kernel: the same fp8 numbers."""
+    import torch
+
+    batch, height, width, channels = shape
+    draw = torch.Generator().manual_seed(0)
+    pictures = torch.randint(
+        -128, 128, (batch, height, width, 3), dtype=torch.int8, generator=draw
+    )
+    low, scale = stem.fold_weights(torch.randn(channels, 3, 7, 7, generator=draw))
+    unit = float(scale.max())
+    bias = torch.randn(channels, generator=draw).half()
+    values = [x.cuda() for x in (pictures, low, (scale / unit).half(), bias)]
+    one, two = (
+        stem.make_operators(is_cuda=way)["Int8StemPool"]({"unit": unit / 99}, *values)
+        for way in (True, False)
+    )
+
+    assert one.shape == (batch, channels, height // 4, width // 4)
+    assert torch.equal(one.view(torch.uint8), two.view(torch.uint8))
+    assert 0 < one.float().mean() < 448

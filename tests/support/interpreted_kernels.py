@@ -126,15 +126,20 @@ def instance_norm(channels: int, side: int) -> float:
     return relative_error(out, expected.relu())
 
 
-def attention(head_size: int, block: int) -> float:
-    """Two heads over sequences of 40 and 5 tokens, which no block divides."""
+def attention(head_size: int, block: int, *, is_scaled: bool = False) -> float:
+    """Two heads over sequences of 40 and 5 tokens, which no block divides.
+
+    ``is_scaled``: queries, keys and values are scaled, as in fp8.
+    """
     lengths, heads = (40, 5), 2
     qkv = torch.randn(sum(lengths), 3, heads, head_size).half()
+    undo = torch.tensor(0.25)
     blocks = torch.from_numpy(map_blocks(np.array(lengths)))
     out = torch.zeros(sum(lengths), heads, head_size, dtype=torch.float16)
-    bert.attend[(len(blocks), heads)](
-        qkv, out, out, None, blocks, math.log2(math.e) / math.sqrt(head_size),
-        H=heads * head_size, D=head_size, BLOCK=block, M=BLOCK_QUERIES, N=32, FP8=False,
+    bert.attend[(heads, len(blocks))](
+        (qkv / undo).half() if is_scaled else qkv, out, out, None, undo, blocks,
+        math.log2(math.e) / math.sqrt(head_size), H=heads * head_size, D=head_size,
+        BLOCK=block, M=BLOCK_QUERIES, N=32, FP8=False, QKV_FP8=is_scaled,
     )  # fmt: skip
     parts = [part.float().unbind(1) for part in qkv.split(lengths)]
     turned = [[x.transpose(0, 1) for x in part] for part in parts]
@@ -168,6 +173,7 @@ if __name__ == "__main__":
                 "mean": mean(),
                 "attention": attention(16, 16),
                 "attention, heads of 24": attention(24, 32),
+                "attention, scaled": attention(16, 16, is_scaled=True),
                 "bias": bias_sum(relu=False),
                 "bias, ReLU": bias_sum(relu=True),
                 "instance norm": instance_norm(16, 8),

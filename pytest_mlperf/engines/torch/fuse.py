@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_mlperf.engines.torch.conv.fp8 import run_max_pool
+from pytest_mlperf.engines.torch.conv.stem import run_max_pool
 from pytest_mlperf.engines.torch.cublaslt import CublasLt
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph

@@ -10,6 +10,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.engines.torch import cuda_source
 from pytest_mlperf.engines.torch import fuse
 from pytest_mlperf.engines.torch import padded
 from pytest_mlperf.engines.torch import verify
@@ -21,6 +22,7 @@ from pytest_mlperf.engines.torch.conv import fp8
 from pytest_mlperf.engines.torch.conv import stem
 from pytest_mlperf.engines.torch.conv import tail
 from pytest_mlperf.engines.torch.host_fetch import find_copier
+from pytest_mlperf.engines.torch.kernel_options import choose_kernel
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import Program
 from pytest_mlperf.engines.torch.onnx_graph import read_graph
@@ -54,8 +56,8 @@ def load_model(request: BuildRequest) -> LoadedModel:
         weights = recognize.find_bert(graph)
         names = recognize.find_inputs(model.inputs)
         if weights is not None and names is not None:
-            return _load_encoder(weights, names, precision, samples, reference)
-        program, facts = _load_program(graph, model, precision)
+            return _load_encoder(weights, names, request, samples, reference)
+        program, facts = _load_program(graph, model, request)
     fixed = not model.dynamic_length
     copier = find_copier() if fixed else None
     if copier is not None:
@@ -72,17 +74,20 @@ def load_model(request: BuildRequest) -> LoadedModel:
 def _load_encoder(
     weights: BertWeights,
     names: tuple[str, str, str],
-    precision: str,
+    request: BuildRequest,
     samples: Batch,
     reference: list[Array],
 ) -> stream.PackedModel:
     import torch
 
+    precision = request.precision
     dtype = _choose_dtype(precision)
     encoder = BertEncoder(weights, dtype, False, torch.device("cuda"))
+    encoder.fp8_attention = choose_kernel(request.options, "attention") == "fp8"
     model = stream.PackedModel(encoder, names)
     if precision == "fp8":
         model.calibrate()
+        model.facts["attention reads"] = choose_kernel(request.options, "attention")
     verify.check_on_device(stream.tensors_of(model))
     verify.check_agreement(model, samples, reference, precision)
     model.facts["path"] = "packed encoder"
@@ -90,12 +95,13 @@ def _load_encoder(
 
 
 def _load_program(
-    graph: OnnxGraph, model: ModelFile, precision: str
+    graph: OnnxGraph, model: ModelFile, request: BuildRequest
 ) -> tuple[Program, dict[str, str]]:
     """Return the graph in a precision below fp32, and facts about it."""
     import torch
 
-    device, facts = torch.device("cuda"), {}
+    device, precision = torch.device("cuda"), request.precision
+    facts: dict[str, str] = {}
     graph = instance_norm.fuse_norms(fuse.fuse_convolutions(graph))
     operators = fuse.FusedOperators().table()
     if precision == "fp8":
@@ -107,8 +113,13 @@ def _load_program(
             )
         graph, count = fp8.calibrate(graph, device, model.calibration(), operators)
         facts["calibration"] = f"{count} samples that are in no evaluation"
-        operators |= fp8.make_operators() | stem.make_operators()
-        operators |= tail.make_operators()
+        operators |= fp8.make_operators() | tail.make_operators()
+        missing = cuda_source.find_missing()
+        is_cuda = missing is None and choose_kernel(request.options, "stem") == "cuda"
+        operators |= stem.make_operators(is_cuda=is_cuda)
+        if any(node.kind == "Int8StemPool" for node in graph.nodes):
+            without = f"Triton, {missing}" if missing else "Triton"
+            facts["first convolution by"] = "CUDA C++" if is_cuda else without
     return Program(graph, device, _choose_dtype(precision), operators), facts
 
 

@@ -27,13 +27,14 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.embedding import options as embedding
+from pytest_mlperf.engines.torch import kernel_options
 
 if TYPE_CHECKING:
     from pytest_mlperf.engines.torch.model import LoadedModel
 
 FP8_CAPABILITY = (8, 9)
 """Compute capability from which matrix units take fp8: Ada and Hopper."""
-RECIPE = 2
+RECIPE = 3
 """Counts up when builds of the same model would differ."""
 
 
@@ -46,7 +47,9 @@ class TorchProvider:
     answers: bool = False
     on_device: frozenset[str] = frozenset({"start_from_device", "end_on_device"})
     checks_in_own_process: bool = True
-    options: Mapping[str, str] = field(default_factory=lambda: embedding.OPTIONS)
+    options: Mapping[str, str] = field(
+        default_factory=lambda: {**embedding.OPTIONS, **kernel_options.OPTIONS}
+    )
     settle_s: float = 4.0
     """A card at its power limit is a twentieth faster for its first seconds."""
     precision_for: Mapping[str, str] = field(
@@ -75,6 +78,7 @@ class TorchProvider:
 
     def check_options(self, given: Mapping[str, str]) -> None:
         embedding.check_options(given)
+        kernel_options.check_options(given)
 
     def build(self, request: BuildRequest) -> Build:
         import torch

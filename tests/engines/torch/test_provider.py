@@ -73,6 +73,15 @@ def test_a_benchmarks_default_precision_becomes_fp16() -> None:
     assert set(TORCH.precision_for) == {"int8", "fp32"}
 
 
+def test_a_kernel_that_is_none_is_refused() -> None:
+    """Before anything is built, with what there is to choose from."""
+    with pytest.raises(
+        ValueError, match="stem is 'cutlass', but should be cuda or tri"
+    ):
+        TORCH.check_options({"stem": "cutlass"})
+    TORCH.check_options({"stem": "triton", "attention": "fp8"})
+
+
 def test_padding_does_not_count_in_the_agreement() -> None:
     """What nobody reads may be anything."""
     wanted = np.array([[1.0, 2.0, 7.0]])

@@ -18,15 +18,16 @@ from pytest_mlperf.engines.torch.packing import block_capacity
 from pytest_mlperf.engines.torch.packing import flat_size
 
 PRODUCTS = ("qkv", "attention_output", "intermediate", "output")
-SITES = ("hidden", "context", "attention_output", "intermediate")
-"""What is quantized in each layer: the input of each of its four products."""
+SITES = ("hidden", "context", "attention_output", "intermediate", "qkv")
+"""What is quantized in each layer: the input of each of its four products, and what the
+attention reads."""
 FP8_MAX = 448.0
 SCALE_STRIDE = 4
 """Floats from one scale to the next: the library wants them 16 bytes apart."""
 HEADROOM = 2.0
 """Calibrated maxima are multiplied by this, which costs a floating-point format
 nothing; larger values saturate."""
-LEAST_BLOCK = 16
+LEAST_BLOCK, LEAST_FP8_BLOCK = 16, 32
 """A matrix unit takes no fewer numbers of a head at a time."""
 
 Observe = Callable[[int, str, Any], None]
@@ -65,6 +66,8 @@ class BertEncoder:
     dtype: Any
     fp8: bool
     device: Any
+    fp8_attention: bool = True
+    """In fp8, whether queries, keys and values are too. Probabilities never are."""
     tensors: dict[str, Any] = field(default_factory=dict)
     scales: Any = None
     """float32 [layer, site, 2, SCALE_STRIDE]: the factor into fp8 and the one back."""
@@ -136,7 +139,8 @@ class EncoderBuffers:
 
         size, input_dtype = weights.hidden_size, fp8 if encoder.fp8 else dtype
         self.hidden, self.residual = allocate(size, dtype), allocate(size, dtype)
-        self.qkv = allocate(3 * size, dtype)
+        self.qkv_fp8 = encoder.fp8 and encoder.fp8_attention
+        self.qkv = allocate(3 * size, fp8 if self.qkv_fp8 else dtype)
         self.context = allocate(size, input_dtype)
         self.intermediate = allocate(weights.intermediate_size, input_dtype)
         self.product_input = allocate(size, fp8) if encoder.fp8 else self.hidden
@@ -151,7 +155,8 @@ class EncoderBuffers:
         weights, tensors, scales = encoder.weights, encoder.tensors, encoder.scales
         size, fp8 = weights.hidden_size, encoder.fp8
         head_size = size // weights.heads
-        head_block = max(LEAST_BLOCK, 1 << (head_size - 1).bit_length())
+        least = LEAST_FP8_BLOCK if self.qkv_fp8 else LEAST_BLOCK
+        head_block = max(least, 1 << (head_size - 1).bit_length())
         block = 1 << (size - 1).bit_length()
         warps = 4 if block >= 512 else 1
         hidden, residual = self.hidden[:bucket], self.residual[:bucket]
@@ -160,6 +165,8 @@ class EncoderBuffers:
         product_input = self.product_input[:bucket]
         blocks = self.flat[3 * bucket :]
         norm = {"H": size, "BLOCK": block, "FP8": fp8, "num_warps": warps}
+        attention = {"H": size, "BLOCK": head_block, "N": 32, "FP8": fp8}
+        attention |= {"num_warps": 4, "num_stages": 3}
         k.embed[(bucket,)](
             self.flat, tensors["word_embeddings"], tensors["position_embeddings"],
             tensors["token_type_embeddings"], tensors["embedding_norm.weight"],
@@ -171,11 +178,12 @@ class EncoderBuffers:
             if observe:
                 observe(n, "hidden", hidden)
             self._product(n, 0, product_input, qkv)
-            k.attend[(block_capacity(bucket), weights.heads)](
-                qkv, context, context, scales[n, 1], blocks,
-                math.log2(math.e) / math.sqrt(head_size),
-                H=size, D=head_size, BLOCK=head_block, M=BLOCK_QUERIES, N=32, FP8=fp8,
-                num_warps=4, num_stages=3,
+            if observe:
+                observe(n, "qkv", qkv)
+            k.attend[(weights.heads, block_capacity(bucket))](
+                qkv, context, context, scales[n, 1], scales[n, 4, 1], blocks,
+                math.log2(math.e) / math.sqrt(head_size), D=head_size, M=BLOCK_QUERIES,
+                QKV_FP8=self.qkv_fp8, **attention,
             )  # fmt: skip
             if observe:
                 observe(n, "context", context)
@@ -224,7 +232,8 @@ class EncoderBuffers:
         encoder, name = self.encoder, PRODUCTS[product]
         scales = None
         if encoder.fp8:
-            into = encoder.scales[layer, 3, 0] if name == "intermediate" else None
+            site = {"intermediate": 3, "qkv": 4}.get(name)
+            into = None if site is None else encoder.scales[layer, site, 0]
             back = encoder.scales[layer, product, 1]
             scales = (back, encoder.weight_scales[layer, product], into)
         (call or self.blas.linear)(

@@ -83,61 +83,62 @@ def _within(inside, dims, D: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def attend(
-    qkv, out, out_fp8, scale, blocks, softmax_scale,
+    qkv, out, out_fp8, scale, qkv_scale, blocks, softmax_scale,
     H: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, M: tl.constexpr,
-    N: tl.constexpr, FP8: tl.constexpr,
+    N: tl.constexpr, FP8: tl.constexpr, QKV_FP8: tl.constexpr,
 ):  # fmt: skip
     """Attention of M queries of one sequence and one head to the whole sequence.
 
     BLOCK is the head size D, or the power of two above it: the numbers beyond D are 0.
-    ``qkv`` is [tokens, 3, H]; ``blocks`` int32 [programs, 3]: the sequence's first
-    token, its length, and the first query's place in it; length 0 does nothing.
-    ``softmax_scale`` includes log2(e) because the hardware has exp2.
+    ``qkv`` is [tokens, 3, H]; with QKV_FP8 ``qkv_scale`` undoes its scale. ``blocks``
+    int32 [programs, 3]: the sequence's first token, its length, and the first query's
+    place in it; length 0 does nothing. Programs next to each other are the heads of a
+    block, whose rows are neighbors in memory. ``softmax_scale`` includes log2(e)
+    because the hardware has exp2.
     """
-    first = tl.load(blocks + tl.program_id(0) * 3).to(tl.int64)
-    length = tl.load(blocks + tl.program_id(0) * 3 + 1)
-    start = tl.load(blocks + tl.program_id(0) * 3 + 2)
+    head = tl.program_id(0) * D
+    first = tl.load(blocks + tl.program_id(1) * 3).to(tl.int64)
+    length = tl.load(blocks + tl.program_id(1) * 3 + 1)
+    start = tl.load(blocks + tl.program_id(1) * 3 + 2)
     if length == 0:
         return
-    head = tl.program_id(1) * D
+    if QKV_FP8:
+        undo = tl.load(qkv_scale)
+        softmax_scale = softmax_scale * undo * undo
     dims = tl.arange(0, BLOCK)
     queries = start + tl.arange(0, M)
     keys = tl.arange(0, N)
     base = qkv + first * 3 * H + head
-    q = tl.load(
-        base + queries[:, None] * (3 * H) + dims[None, :],
-        mask=_within(queries[:, None] < length, dims[None, :], D, BLOCK),
-        other=0.0,
-    )
+    q_mask = _within(queries[:, None] < length, dims[None, :], D, BLOCK)
+    at = queries[:, None] * (3 * H) + dims[None, :]
+    q = tl.load(base + at, mask=q_mask, other=0.0)
     running_max = tl.full([M], -1e30, tl.float32)
     denominator = tl.zeros([M], tl.float32)
     context = tl.zeros([M, BLOCK], tl.float32)
     for begin in range(0, length, N):
         inside = begin + keys < length
-        at = (begin + keys) * (3 * H)
-        k = tl.load(
-            base + H + at[None, :] + dims[:, None],
-            mask=_within(inside[None, :], dims[:, None], D, BLOCK),
-            other=0.0,
-        )
-        score = tl.dot(q, k) * softmax_scale
-        score = tl.where(inside[None, :], score, -1e30)
+        row = (begin + keys) * (3 * H)
+        k_mask = _within(inside[None, :], dims[:, None], D, BLOCK)
+        k = tl.load(base + H + row[None, :] + dims[:, None], mask=k_mask, other=0.0)
+        score = tl.where(inside[None, :], tl.dot(q, k), -1e30)
         new_max = tl.maximum(running_max, tl.max(score, 1))
-        probability = tl.exp2(score - new_max[:, None])
-        rescale = tl.exp2(running_max - new_max)
+        # The scale is applied to differences: one multiply-add a score.
+        top = new_max * softmax_scale
+        probability = tl.exp2(score * softmax_scale - top[:, None])
+        rescale = tl.exp2(running_max * softmax_scale - top)
         denominator = denominator * rescale + tl.sum(probability, 1)
-        v = tl.load(
-            base + 2 * H + at[:, None] + dims[None, :],
-            mask=_within(inside[:, None], dims[None, :], D, BLOCK),
-            other=0.0,
-        )
+        v_mask = _within(inside[:, None], dims[None, :], D, BLOCK)
+        v = tl.load(base + 2 * H + row[:, None] + dims[None, :], mask=v_mask, other=0.0)
+        if QKV_FP8:
+            v = v.to(tl.float16)
         context = context * rescale[:, None]
         context = tl.dot(probability.to(v.dtype), v, context)
         running_max = new_max
+    if QKV_FP8:
+        denominator = denominator / undo
     context = context / denominator[:, None]
     at = (first + queries[:, None]) * H + head + dims[None, :]
-    inside = (queries[:, None] < length) & (dims[None, :] < D)
-    _store(context, out + at, inside, out_fp8 + at, scale, FP8, not FP8)
+    _store(context, out + at, q_mask, out_fp8 + at, scale, FP8, not FP8)
 
 
 @triton.jit

@@ -121,24 +121,6 @@ def _is_wide(node: Node, weight: Any) -> bool:
     )
 
 
-def run_max_pool(x: Any, dtype: Any, quantize: float, limit: float) -> Any:
-    """Run the pooling kernel: 3x3, stride 2, padding 1; channels a power of two."""
-    import torch
-
-    from pytest_mlperf.engines.torch.conv import kernels
-
-    batch, channels, height, width = x.shape
-    x = x.contiguous(memory_format=torch.channels_last)
-    out_height, out_width = (height - 1) // 2 + 1, (width - 1) // 2 + 1
-    out = empty_pictures(x, (batch, channels, out_height, out_width), dtype)
-    rows = batch * out_height * out_width
-    kernels.max_pool[(-(-rows // 32),)](
-        x, out, rows, height, width, out_height, out_width, quantize,
-        C=channels, M=32, LIMIT=limit,
-    )  # fmt: skip
-    return out
-
-
 def choose_tile(
     in_channels: int, out_channels: int, kernel: int, *, add: bool
 ) -> dict[str, int]:
@@ -223,7 +205,7 @@ def make_operators() -> dict[str, Any]:
         return out
 
     def max_pool(at: Any, x: Any) -> Any:
-        return run_max_pool(x, torch.float8_e4m3fn, at["quantize"], FP8_MAX)
+        return stem.run_max_pool(x, torch.float8_e4m3fn, at["quantize"], FP8_MAX)
 
     def dequantize(at: Any, x: Any) -> Any:
         return x.to(torch.float16) * at["dequantize"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from pytest_mlperf.engines.torch.conv.stem_pool import fits
+from pytest_mlperf.engines.torch.conv.stem_pool import run_stem_pool
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -19,7 +21,7 @@ COLORS, KERNEL, PAD = 3, 7, 3
 
 
 def replace_ends(graph: OnnxGraph, pictures: Collection[str]) -> OnnxGraph:
-    """Return an fp8 graph with ``Int8Stem`` and ``Fp8Mean`` where its ends suit.
+    """Return an fp8 graph with ``Int8StemPool`` and ``Fp8Mean`` where its ends suit.
 
     ``pictures`` are those inputs that are int8, [batch, height, width, color].
     """
@@ -44,11 +46,9 @@ def replace_ends(graph: OnnxGraph, pictures: Collection[str]) -> OnnxGraph:
             parts = (f"{name}/{part}" for part in ("int8", "scale", "bias"))
             inputs = (chain[0].inputs[0], *parts)
             at = {"unit": unit * quantize}
-            replaced |= {id(removed): [] for removed in chain[:-1]}
-            replaced[id(conv)] = [Node("Int8Stem", conv.name, inputs, conv.outputs, at)]
-            replaced[id(node)] = [
-                Node(node.kind, node.name, node.inputs, node.outputs, {"quantize": 1.0})
-            ]
+            both = Node("Int8StemPool", conv.name, inputs, node.outputs, at)
+            replaced |= {id(removed): [] for removed in chain}
+            replaced[id(node)] = [both]
         before = makers.get(node.inputs[0]) if node.inputs else None
         kinds = before and (before.kind, node.kind)
         if before is None or kinds != ("Dequantize", "GlobalAveragePool"):
@@ -114,30 +114,68 @@ def empty_pictures(x: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     )
 
 
-def make_operators() -> dict[str, Any]:
-    """Return ``Int8Stem`` (int8 pictures in, fp8 out) and ``Fp8Mean`` (fp16 out)."""
+def run_max_pool(x: Any, dtype: Any, quantize: float, limit: float) -> Any:
+    """Run the pooling kernel: 3x3, stride 2, padding 1; channels a power of two."""
     import torch
 
     from pytest_mlperf.engines.torch.conv import kernels
 
-    def stem(at: Any, x: Any, w: Any, scale: Any, bias: Any) -> Any:
+    batch, channels, height, width = x.shape
+    x = x.contiguous(memory_format=torch.channels_last)
+    out_height, out_width = (height - 1) // 2 + 1, (width - 1) // 2 + 1
+    out = empty_pictures(x, (batch, channels, out_height, out_width), dtype)
+    rows = batch * out_height * out_width
+    kernels.max_pool[(-(-rows // 32),)](
+        x, out, rows, height, width, out_height, out_width, quantize,
+        C=channels, M=32, LIMIT=limit,
+    )  # fmt: skip
+    return out
+
+
+def run_stem(x: Any, w: Any, scale: Any, bias: Any, unit: float) -> Any:
+    """Return the first convolution and its ReLU in fp8, by Triton's kernels."""
+    import torch
+
+    from pytest_mlperf.engines.torch.conv import kernels
+
+    batch, height, width, _ = x.shape
+    out_channels = w.shape[0]
+    out_height, out_width = (height + 1) // 2, (width + 1) // 2
+    blocks = batch * (out_height + 3) * (out_width + 3)
+    folded = torch.empty((blocks, BLOCK), dtype=torch.int8, device=x.device)
+    kernels.fold_pixels[(-(-blocks // 256),)](
+        x, folded, blocks, height, width, out_width + 3, out_height + 3, C=COLORS,
+        M=256, num_warps=4,
+    )  # fmt: skip
+    shape = (batch, out_channels, out_height, out_width)
+    out = empty_pictures(x, shape, torch.float8_e4m3fn)
+    rows = batch * out_height * out_width
+    kernels.stem[(-(-rows // 256),)](
+        folded, w, scale, bias, out, rows, out_height, out_width, out_width + 3,
+        out_height + 3, unit, OUT=out_channels, M=256, LIMIT=FP8_MAX,
+        num_warps=4, num_stages=1,
+    )  # fmt: skip
+    return out
+
+
+def make_operators(*, is_cuda: bool) -> dict[str, Any]:
+    """Return ``Int8StemPool`` (int8 pictures in, fp8 out) and ``Fp8Mean`` (fp16 out).
+
+    ``is_cuda``: the first by its kernel of CUDA C++, where that takes the pictures.
+    """
+    import torch
+
+    from pytest_mlperf.engines.torch.conv import kernels
+
+    def stem_pool(at: Any, x: Any, w: Any, scale: Any, bias: Any) -> Any:
         batch, height, width, _ = x.shape
         out_channels = w.shape[0]
-        out_height, out_width = (height + 1) // 2, (width + 1) // 2
-        blocks = batch * (out_height + 3) * (out_width + 3)
-        folded = torch.empty((blocks, BLOCK), dtype=torch.int8, device=x.device)
-        kernels.fold_pixels[(-(-blocks // 256),)](
-            x, folded, blocks, height, width, out_width + 3, out_height + 3, C=COLORS,
-            M=256, num_warps=4,
-        )  # fmt: skip
-        shape = (batch, out_channels, out_height, out_width)
+        if not is_cuda or not fits(height, width, out_channels):
+            stem = run_stem(x, w, scale, bias, at["unit"])
+            return run_max_pool(stem, torch.float8_e4m3fn, 1.0, FP8_MAX)
+        shape = (batch, out_channels, height // 4, width // 4)
         out = empty_pictures(x, shape, torch.float8_e4m3fn)
-        rows = batch * out_height * out_width
-        kernels.stem[(-(-rows // 256),)](
-            folded, w, scale, bias, out, rows, out_height, out_width, out_width + 3,
-            out_height + 3, at["unit"], OUT=out_channels, M=256, LIMIT=FP8_MAX,
-            num_warps=4, num_stages=1,
-        )  # fmt: skip
+        run_stem_pool(x, w, scale, bias, at["unit"], out)
         return out
 
     def mean(at: Any, x: Any) -> Any:
@@ -151,4 +189,4 @@ def make_operators() -> dict[str, Any]:
         )  # fmt: skip
         return out
 
-    return {"Int8Stem": stem, "Fp8Mean": mean}
+    return {"Int8StemPool": stem_pool, "Fp8Mean": mean}

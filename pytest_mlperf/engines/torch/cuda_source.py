@@ -1,0 +1,133 @@
+"""Compiles kernels of CUDA C++ for the device at hand, and launches them.
+
+What Triton cannot say (a matrix unit's operand read at overlapping addresses) is in
+``.cu`` files. NVRTC, which PyTorch brings, compiles them when a model is built; the
+package ``cuda-bindings``, which PyTorch for CUDA 13 brings too, calls it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+POINTER, FLOAT = ctypes.c_void_p, ctypes.c_float
+SHARED_BY_DEFAULT = 48 << 10
+"""Bytes of shared memory that a kernel may have without asking for more."""
+
+
+class CudaSourceError(Exception):
+    """NVRTC or the driver refused; the text has the call and its code, or the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class CudaKernel:
+    """A compiled kernel in the context that PyTorch uses."""
+
+    context: Any
+    function: Any
+    types: tuple[Any, ...]
+    """Of its parameters: ``POINTER`` or ``FLOAT``."""
+    shared_bytes: int
+
+    def launch(self, grid: Sequence[int], threads: int, *values: Any) -> None:
+        """Enqueue it on PyTorch's current stream; tensors are passed by address."""
+        import torch
+        from cuda.bindings import driver
+
+        plain = tuple(v.data_ptr() if hasattr(v, "data_ptr") else v for v in values)
+        stream = torch.cuda.current_stream().cuda_stream
+        # A thread in which PyTorch has done nothing yet has no context.
+        _check("cuCtxSetCurrent", driver.cuCtxSetCurrent(self.context))
+        _check(
+            "cuLaunchKernel",
+            driver.cuLaunchKernel(
+                self.function, *grid, threads, 1, 1, self.shared_bytes, stream,
+                (plain, self.types), 0,
+            ),
+        )  # fmt: skip
+
+
+def find_missing() -> str | None:
+    """Return what is missing to compile CUDA C++, or None."""
+    try:
+        found = importlib.util.find_spec("cuda.bindings")
+    except ModuleNotFoundError:
+        found = None
+    return None if found else "no cuda-bindings: pip install cuda-bindings"
+
+
+def compile_source(
+    path: Path, defines: Mapping[str, int], architecture: str
+) -> tuple[bytes, str]:
+    """Return a file's machine code and the compiler's log; needs no device.
+
+    ``architecture`` is NVRTC's: ``sm_90``. Raises ``CudaSourceError``.
+    """
+    from cuda.bindings import nvrtc
+
+    (program,) = _check(
+        "nvrtcCreateProgram",
+        nvrtc.nvrtcCreateProgram(path.read_bytes(), path.name.encode(), 0, [], []),
+    )
+    options = [
+        f"--gpu-architecture={architecture}",
+        f"--include-path={path.parent}",
+        "--std=c++17",
+        *(f"--define-macro={name}={value}" for name, value in defines.items()),
+    ]
+    encoded = [option.encode() for option in options]
+    (code,) = nvrtc.nvrtcCompileProgram(program, len(encoded), encoded)
+    (size,) = _check("nvrtcGetProgramLogSize", nvrtc.nvrtcGetProgramLogSize(program))
+    log = b" " * size
+    _check("nvrtcGetProgramLog", nvrtc.nvrtcGetProgramLog(program, log))
+    text = log.rstrip(b" \0").decode(errors="replace")
+    if int(code):
+        raise CudaSourceError(f"{path.name} does not compile: {text}")
+    (size,) = _check("nvrtcGetCUBINSize", nvrtc.nvrtcGetCUBINSize(program))
+    binary = b" " * size
+    _check("nvrtcGetCUBIN", nvrtc.nvrtcGetCUBIN(program, binary))
+    nvrtc.nvrtcDestroyProgram(program)
+    return binary, text
+
+
+@cache
+def load_kernel(
+    path: Path,
+    name: str,
+    defines: tuple[tuple[str, int], ...],
+    types: tuple[Any, ...],
+    shared_bytes: int,
+    device: int,
+) -> CudaKernel:
+    """Compile a kernel for a device and load it; a second call returns the same one."""
+    import torch
+    from cuda.bindings import driver
+
+    major, minor = torch.cuda.get_device_capability(device)
+    binary, _ = compile_source(path, dict(defines), f"sm_{major}{minor}")
+    torch.cuda.synchronize(device)  # makes this thread's context PyTorch's
+    (context,) = _check("cuCtxGetCurrent", driver.cuCtxGetCurrent())
+    (module,) = _check("cuModuleLoadData", driver.cuModuleLoadData(binary))
+    (function,) = _check(
+        "cuModuleGetFunction", driver.cuModuleGetFunction(module, name.encode())
+    )
+    if shared_bytes > SHARED_BY_DEFAULT:
+        attributes = driver.CUfunction_attribute
+        limit = attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        set_up = driver.cuFuncSetAttribute(function, limit, shared_bytes)
+        _check("cuFuncSetAttribute", set_up)
+    return CudaKernel(context, function, types, shared_bytes)
+
+
+def _check(call: str, answer: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a call returns besides its code, which should be 0."""
+    code, *rest = answer
+    if int(code):
+        raise CudaSourceError(f"{call} returned {code!r}, but should return 0")
+    return tuple(rest)
