@@ -1,8 +1,7 @@
 """A performance item's power: a ranging run, then the run that counts, on one meter.
 
-Only the phase that went wrong is repeated: while the meter runs on, LoadGen runs again
-(once), in a folder of its own. A session of two phases is one cell's, so that nothing
-of other cells is measured again either.
+Only the phase that went wrong is repeated (``power_phase``). A session of two phases is
+one cell's, so that nothing of other cells is measured again either.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from pytest_mlperf.core import rounds
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.power.figures import compute_figures
@@ -32,18 +31,16 @@ from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.judged_run import judge_run
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.power_notes import write_notes
+from pytest_mlperf.measure.power_phase import PhaseRuns
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.power.client import PORT
 from pytest_mlperf.power.client import PowerClient
 from pytest_mlperf.power.official_client import OfficialClient
 from pytest_mlperf.power.time_sync import split_address
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning import saved
 
-ATTEMPTS = 2
-"""Runs of a phase at most."""
 RANGING, TESTING = "ranging", "testing"
 
 
@@ -63,16 +60,18 @@ def run_with_power(
     # Not below the task's folder: the official client's is not to be inside its logs'.
     cell = re.sub(r"[^\w.-]", "_", task.cell.id)
     output = make_folder(session.reports / "power" / cell)
+    judge = partial(judge_run, session, runner, placement)
+    runs = PhaseRuns(judge, retargets=session.options.retarget)
     with open_session(session, output, task) as power:
         first = replace(task, folder=make_ranging_folder(session, task))
         with power.phase(RANGING):
-            ranging = run_phase(session, runner, placement, first, must_be_valid=False)
+            ranged, ranging = runs.range(first)
             power.keep_logs(RANGING, Path(ranging.folder))
         # One tuning: ranging tells the power of the very run that counts.
-        tuned = {} if task.tuned else saved.read(Path(ranging.folder))
-        task = replace(task, tuned=task.tuned or tuned)
+        ranged = runs.follow(ranged, ranging) or ranged
+        tuned = ranged.tuned or saved.read(Path(ranging.folder))
         with power.phase(TESTING):
-            verdict = run_phase(session, runner, placement, task, must_be_valid=True)
+            verdict = runs.test(replace(task, tuned=tuned))
             power.keep_logs(TESTING, Path(verdict.folder))
         power.finish()
     place_files(output, Path(verdict.folder))
@@ -103,38 +102,6 @@ def make_ranging_folder(session: MeasureSession, task: Task) -> Path:
     return make_folder(logs_folder(session.reports, task.cell, RANGING))
 
 
-def run_phase(
-    session: MeasureSession,
-    runner: Runner,
-    placement: Placement,
-    task: Task,
-    *,
-    must_be_valid: bool,
-) -> Verdict:
-    """Run a phase's LoadGen, once more where it failed, or is not VALID and must be."""
-    number = 1
-    history: list[str] = []
-    while True:
-        is_last = number == ATTEMPTS
-        try:
-            verdict = judge_run(session, runner, placement, task)
-        except RunFailed as failed:
-            if is_last:
-                raise
-            history.append(str(failed).partition("\n")[0])
-        else:
-            if verdict.valid or is_last or not must_be_valid:
-                break
-            history.append(verdict.cause)
-        number += 1
-        wanted = task.folder.with_name(re.sub(r"-\d+$", "", task.folder.name))
-        task = replace(task, folder=make_folder(wanted))
-    if history:
-        again = f"attempt {number} of {ATTEMPTS}: {'; '.join(history)}"
-        verdict = replace(verdict, facts={**verdict.facts, "power phase": again})
-    return verdict
-
-
 def place_files(session: Path, run: Path) -> None:
     """Copy a session's files into its run's folder, as a submission takes them."""
     for name in ("power", "ranging"):
@@ -147,7 +114,8 @@ def place_files(session: Path, run: Path) -> None:
 def add_power(session: MeasureSession, verdict: Verdict, output: Path) -> Verdict:
     """Return the verdict with the power's figures and what is wrong with its files."""
     is_official = session.options.power_client is not None
-    checks = [make_check(one, is_official) for one in find_problems(output)]
+    problems = find_problems(output, verdict.round)
+    checks = [make_check(one, is_official) for one in problems]
     if not any(check.status is Status.FAIL for check in checks):
         told = "session, meter, clocks, readings and digests that agree"
         checks.append(Check("power", Status.PASS, told, "that they agree", "power/"))
@@ -169,10 +137,10 @@ def add_power(session: MeasureSession, verdict: Verdict, output: Path) -> Verdic
     )
 
 
-def find_problems(output: Path) -> Iterator[Problem]:
-    """Yield what the newest round's rules have against a session's files."""
+def find_problems(output: Path, round_name: str) -> Iterator[Problem]:
+    """Yield what a round's rules have against a session's files."""
     listing = Listing.of(output.parent)
-    yield from power_time.session_problems(listing, output.name, rounds.ROUNDS[-1])
+    yield from power_time.session_problems(listing, output.name, round_name)
 
 
 def make_check(problem: Problem, is_official: bool) -> Check:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.checks.context import Context
@@ -13,6 +16,7 @@ from pytest_mlperf.core.checks.retarget import choose_retarget
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.log import LogError
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import make_folder
@@ -21,27 +25,45 @@ from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.tuning import saved
 
 
-def retarget(task: Task, verdict: Verdict) -> Task | None:
-    """Return the task that follows an INVALID run; None where no value helps."""
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """What the run after an INVALID one is to have."""
+
+    tuned: Mapping[str, Any]
+    keeps_load: bool
+    """False where it asks a server for less; otherwise the run is only longer."""
+
+    @property
+    def note(self) -> str:
+        """What became of which value, in words."""
+        return str(self.tuned["note"])
+
+
+def find_remedy(task: Task, verdict: Verdict) -> Remedy | None:
+    """Return the remedy of an INVALID run; None where it is no value."""
     if task.mode is not Mode.PERFORMANCE or verdict.outcome != "INVALID":
         return None
     with suppress(OSError, ValueError, LogError):
+        folder = Path(verdict.folder)
         table, context = rounds.get(task.cell.round), Context(run=verdict.run)
-        log = Log.read(task.folder)
-        values = choose_retarget(JudgedRun(log, task.cell, task.mode, table, context))
-        if values:
-            before = saved.read(task.folder)
-            return replace(
-                task,
-                folder=make_folder(task.folder),
-                tuned={
-                    **before,
-                    **LOAD_OF_ITS_OWN,
-                    **values,
-                    "note": describe_change(before, values),
-                },
+        run = JudgedRun(Log.read(folder), task.cell, task.mode, table, context)
+        if values := choose_retarget(run):
+            before = saved.read(folder)
+            note = {"note": describe_change(before, values)}
+            is_served = task.rule.scenario in (Scenario.SERVER, Scenario.INTERACTIVE)
+            return Remedy(
+                {**before, **LOAD_OF_ITS_OWN, **values, **note},
+                keeps_load=not (is_served and "target_qps" in values),
             )
     return None
+
+
+def retarget(task: Task, verdict: Verdict) -> Task | None:
+    """Return the task that follows an INVALID run; None where no value helps."""
+    remedy = find_remedy(task, verdict)
+    if remedy is None:
+        return None
+    return replace(task, folder=make_folder(task.folder), tuned=remedy.tuned)
 
 
 def describe_change(
@@ -55,9 +77,14 @@ def describe_change(
     return f"retargeted: {', '.join(changes)}"
 
 
+def describe_first_run(note: str, first: Verdict) -> str:
+    """Return what a second run changed, and how the first one ended."""
+    return (
+        f"{note}; the first run was {first.outcome} ({first.cause}) in {first.folder}"
+    )
+
+
 def add_first_run(verdict: Verdict, first: Verdict, task: Task) -> Verdict:
     """Return a second run's verdict, which tells of the first one too."""
-    text = (
-        f"{task.tuned['note']}; the first run was {first.outcome} ({first.cause}) in "
-    )
-    return replace(verdict, facts={**verdict.facts, RETARGETED: text + first.folder})
+    text = describe_first_run(str(task.tuned["note"]), first)
+    return replace(verdict, facts={**verdict.facts, RETARGETED: text})

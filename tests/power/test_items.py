@@ -15,6 +15,7 @@ from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import find_cells
 from pytest_mlperf.measure.judged_run import VERDICT
+from pytest_mlperf.measure.power import find_problems
 from pytest_mlperf.measure.run import measure_cell
 from pytest_mlperf.measure.session import MeasureSession
 from tests.support.power_stand import make_config
@@ -28,10 +29,12 @@ REHEARSE = (
 
 
 @pytest.fixture
-def stand(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Addresses of a director and of an NTP server."""
+def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Addresses of a director, of that version of PTDaemon, and of an NTP server."""
+    version = getattr(request, "param", "1.11.1")
     with serve_ntp() as ntp:
-        config = make_config(tmp_path, ntp)
+        settings = ("SIM_PERIOD_S=0.05", f"SIM_VERSION={version}")
+        config = make_config(tmp_path, ntp, *settings)
         with serve_director(config, []) as port:
             yield f"127.0.0.1:{port}", ntp
 
@@ -96,14 +99,25 @@ def test_an_item_runs_twice_and_has_its_power(
     assert list(folder.parent.glob("ranging/verdict.json")) == []
 
 
-@pytest.mark.parametrize("scenario", ["singlestream", "multistream"])
+@pytest.mark.parametrize(
+    ("stand", "scenario", "round_name", "other"),
+    [
+        ("1.11.1", "singlestream", "v6.1", "v4.1"),
+        ("1.10.0", "multistream", "v4.1", "v6.1"),
+    ],
+    indirect=["stand"],
+)
 def test_a_stream_has_the_energy_of_a_query(
-    tmp_path: Path, stand: tuple[str, str], scenario: str
+    tmp_path: Path, stand: tuple[str, str], scenario: str, round_name: str, other: str
 ) -> None:
     """The checker's formula: watts times power_begin to power_end, over the queries;
-    a query of eight samples is one query.
+    a query of eight samples is one query. The session is held to the run's own round:
+    another one takes another version of PTDaemon.
     """
-    verdict, _, _ = measure(make_options(tmp_path, stand, scenario=(scenario,)))
+    options = make_options(
+        tmp_path, stand, scenario=(scenario,), round=round_name
+    )  # fmt: skip
+    verdict, _, reports = measure(options)
     values = read_values(Path(verdict.folder))
     begin, end = (
         datetime.strptime(values[key], "%m-%d-%Y %H:%M:%S.%f")
@@ -111,34 +125,45 @@ def test_a_stream_has_the_energy_of_a_query(
     )
     joules = 230 * (end - begin).total_seconds()
     expected = joules * 1000 / int(values["result_query_count"])
+    (session,) = (reports / "power").iterdir()
+    rules = {
+        name: {problem.rule for problem in find_problems(session, name)}
+        for name in (round_name, other)
+    }
 
     assert verdict.run.power["query_mj"] == pytest.approx(expected)
     assert "per_watt" not in verdict.run.power
     assert verdict.facts["power"].endswith(" mJ a query")
+    assert verdict.round == round_name
+    assert rules == {
+        round_name: {"power_sources"}, other: {"power_sources", "power_meter"},
+    }  # fmt: skip
+    assert {c.name for c in verdict.checks if c.name.startswith("power")} == {
+        "power_sources", "power",
+    }  # fmt: skip
 
 
-def test_a_phase_is_repeated_and_a_retargeted_item_measures_both_again(
+def test_the_remedy_of_a_ranging_run_is_the_tested_run_s(
     tmp_path: Path, stand: tuple[str, str]
 ) -> None:
-    """A tested run that is over too soon runs once more while the meter runs on. Its
-    remedy is another load, and so another session: ranges are those of the load.
+    """Ranging was over too soon; the tested run is longer at the same load, and no
+    other session follows.
     """
     options = make_options(
         tmp_path, stand, scenario=("offline",), target_qps=(("offline", 1000.0),),
         retarget=True,
     )  # fmt: skip
-    verdict, (first, second), reports = measure(options)
-    sessions = sorted((reports / "power").iterdir())
-    detail = "mlperf_log_detail.txt"
+    verdict, written, reports = measure(options)
+    (session,) = (reports / "power").iterdir()
+    told = verdict.facts[RETARGETED]
 
-    assert first.outcome == "INVALID"
-    assert first.facts["power phase"].startswith("attempt 2 of 2: min_duration: ")
-    assert verdict.facts == second.facts
-    assert verdict.facts[RETARGETED].startswith("retargeted: target_qps 1000.0 to ")
-    assert verdict.facts[RETARGETED].endswith(first.folder)
+    assert verdict.facts["ranging run"].startswith("INVALID")
+    assert [one.folder for one in written] == [verdict.folder]
+    assert told.startswith("retargeted: target_qps 1000.0 to ")
+    assert told.endswith("/ranging")
     assert verdict.run.power["watts"] == pytest.approx(230)
-    assert len(sessions) == 2
-    for session, judged in zip(sessions, (first, verdict), strict=True):
-        tested = (session / "run_1" / detail).read_bytes()
-        assert tested == (Path(judged.folder) / detail).read_bytes()
-        assert tested != (session / "ranging" / detail).read_bytes()
+    assert (verdict.actual_s or 0) >= 0.2
+    detail = "mlperf_log_detail.txt"
+    tested = (session / "run_1" / detail).read_bytes()
+    assert tested == (Path(verdict.folder) / detail).read_bytes()
+    assert tested != (session / "ranging" / detail).read_bytes()

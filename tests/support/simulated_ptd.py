@@ -18,7 +18,7 @@ import time
 from datetime import UTC
 from datetime import datetime
 
-VERSION = "1.11.1-simulated-20240907"
+VERSION = f"{os.environ.get('SIM_VERSION', '1.11.1')}-simulated-20240907"
 NAMES = {
     8: "YokogawaWT210", 35: "YokogawaWT500", 48: "YokogawaWT500_multichannel",
     49: "YokogawaWT310", 52: "YokogawaWT330", 77: "YokogawaWT330_multichannel",
