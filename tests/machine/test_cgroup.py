@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.machine.advice_costs import WATCH_S
+from pytest_mlperf.machine.advice_costs import measure_quota
 from pytest_mlperf.machine.cgroup import Throttling
 from pytest_mlperf.machine.cgroup import describe_throttling
 from pytest_mlperf.machine.host_checks import read_cpu_quota
@@ -46,6 +49,20 @@ def test_no_cgroup_says_nothing(tmp_path: Path) -> None:
     assert read_cpu_quota(tmp_path) is None
     assert describe_throttling(None, quiet, 0.5) == ""
     assert describe_throttling(quiet, quiet, 0.5) == ""
+
+
+def test_a_quotas_cost_is_the_time_that_it_stops_a_busy_thread(tmp_path: Path) -> None:
+    """By the kernel's count: what other programs took of the CPU is not the quota's."""
+    write(tmp_path, V2, TEXTS[V2].format(1, 1_000_000))
+    more = (tmp_path, V2, TEXTS[V2].format(4, 1_000_000 + round(WATCH_S * 4e5)))
+    later = threading.Timer(WATCH_S / 10, write, more)
+    later.start()
+    cost = measure_quota(tmp_path)
+    later.join()
+
+    assert cost is not None
+    assert 0.2 < cost.share <= 0.4
+    assert cost.text == f"it stopped one busy thread for {cost.share:.0%} of the time"
 
 
 def test_a_runs_throttling_is_in_facts_and_verdict(
