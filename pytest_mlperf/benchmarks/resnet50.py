@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -201,7 +202,7 @@ def open_synthetic() -> pictures.ImageNetWorkload:
         kind="synthetic",
         title=f"synthetic: {OFFICIAL_PICTURES:,} made-up labels of {CLASSES:,} classes",
         digest=hashlib.sha256(labels.tobytes()).hexdigest(),
-        model=NO_MODEL,
+        model=replace(NO_MODEL, outputs=("scores",)),
         dataset=SyntheticDataset(OFFICIAL_PICTURES, PERFORMANCE_COUNT, scores),
         reference={"acc": 100.0},
         labels=labels,

@@ -13,6 +13,9 @@ from pathlib import Path
 from socket import gethostname
 
 from pytest_mlperf.api import registry
+from pytest_mlperf.api.benchmark import Benchmark
+from pytest_mlperf.api.benchmark import Rehearsal
+from pytest_mlperf.api.benchmark import Rehearses
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import ChoosesPrecision
 from pytest_mlperf.api.engine import EngineProvider
@@ -23,15 +26,21 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.served_model import ServesModels
 from pytest_mlperf.commands.shared.arguments import add_workload_arguments
 from pytest_mlperf.commands.shared.arguments import parse_count
+from pytest_mlperf.config.contradictions import ORACLE
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.config.options import find_cache
+from pytest_mlperf.core import matrix
+from pytest_mlperf.core import rounds
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.types import Mode
 from pytest_mlperf.run.served_engine import ServedEngine
 from pytest_mlperf.run.served_engine import require_served
 
 HELP = "serve a benchmark's built engine over KServe v2, for LoadGen on another host"
 ENDED, REFUSED = 0, 2
 MAX_BATCH = 16
+REHEARSED = {"engine": ORACLE, "workload": "synthetic", "precision": "fp32"}
+"""What --rehearsal means."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +75,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what only this engine understands",
     )  # fmt: skip
     parser.add_argument("--name", metavar="NAME", help="default: the host's")
+    parser.add_argument(
+        "--rehearsal", action="store_true",
+        help="serve the true answers of synthetic data, after a simulated time, to a "
+        "session with --mlperf-rehearsal; nothing is inferred",
+    )  # fmt: skip
     add_workload_arguments(parser)
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", default=find_cache(os.environ, Path.cwd()),
@@ -128,7 +142,9 @@ def wait_for_end() -> Iterator[threading.Event]:
 
 def build_engine(arguments: argparse.Namespace) -> ServedEngine:
     """Return the engine, built or found in the cache."""
-    benchmark = registry.benchmark(arguments.benchmark)
+    if arguments.rehearsal:
+        vars(arguments).update(REHEARSED)
+    benchmark = choose_benchmark(arguments)
     if registry.provider_kind(arguments.engine) != "engine":
         raise ValueError(
             f"--engine {arguments.engine} is a service, but should be an engine"
@@ -162,6 +178,26 @@ def build_engine(arguments: argparse.Namespace) -> ServedEngine:
     return ServedEngine(
         benchmark.name, platform, provider, build, streams, arguments.batch
     )
+
+
+def choose_benchmark(arguments: argparse.Namespace) -> Benchmark:
+    """Return who opens the workload; of a rehearsal, who makes it up.
+
+    Raises ``ValueError`` for a benchmark that is not known or not rehearsed.
+    """
+    benchmark = registry.benchmark(arguments.benchmark)
+    if not arguments.rehearsal:
+        return benchmark
+    if isinstance(benchmark, Rehearses) and benchmark.rehearses:
+        return benchmark
+    every = [rule for name in rounds.ROUNDS for rule in rounds.get(name).rules]
+    own = [rule for rule in every if rule.benchmark == benchmark.name]
+    if not matrix.find_rehearsable(own):
+        raise ValueError(
+            f"--rehearsal: {benchmark.name} is timed by tokens, which an oracle has not"
+        )
+    rehearsal: Rehearsal = registry.reference("rehearsal", "synthetic").load()
+    return rehearsal.rehearse(own[-1], Mode.PERFORMANCE)
 
 
 def read_engine_options(

@@ -14,6 +14,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.commands.shared.arguments import add_workload_arguments
 from pytest_mlperf.config.option_types import parse_pairs
+from pytest_mlperf.config.shape_options import KINDS as SHAPES
 from pytest_mlperf.core.errors import RunRefused
 
 HELP = "write a benchmark's model as a Triton model repository"
@@ -73,6 +74,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the deployment, by Triton's names: backend=python, max_batch_size=16, "
         "preferred_batch_size=4+8, max_queue_delay_microseconds=100 …",
     )  # fmt: skip
+    export.add_argument(
+        "--onnx-opset", metavar="N",
+        help="the same as --options onnx_opset=N: to which the ONNX file is converted",
+    )  # fmt: skip
+    for kind in SHAPES:
+        export.add_argument(
+            f"--{kind.replace('_', '-')}", nargs="+", metavar="INPUT=SIZE,SIZE",
+            help=f"the same as --options {kind}: that TensorRT builds for, with the "
+            "batch",
+        )  # fmt: skip
     add_workload_arguments(export)
 
 
@@ -100,7 +111,10 @@ def export(arguments: argparse.Namespace) -> list[str]:
             "TensorFlow model is written"
         )
     pairs = dict(parse_pairs(arguments.options) if arguments.options else ())
-    pairs = {**FORMATS[arguments.format], **pairs}
+    words = {kind: "+".join(getattr(arguments, kind) or ()) for kind in SHAPES}
+    words["onnx_opset"] = arguments.onnx_opset or ""
+    words = {name: text for name, text in words.items() if text}
+    pairs = {**FORMATS[arguments.format], **words, **pairs}
     benchmark = registry.benchmark(arguments.benchmark)
     if "tensors" not in benchmark.takes:
         raise ValueError(

@@ -212,8 +212,10 @@ class Options(OptionValues):
                 value = _parse(name, found, installed or {})
                 values[name] = here / value if isinstance(value, Path) else value
         if values.get("rehearsal"):
-            _refuse_other_than_rehearsed(given)
-            values |= {"engine": (ORACLE,), "workload": "synthetic"}
+            # Where servers are named, the oracle is behind them.
+            answers = TRITON if values.get("triton") else ORACLE
+            _refuse_other_than_rehearsed(given, answers)
+            values |= {"engine": (answers,), "workload": "synthetic"}
             if "devices_per_item" in given and not given["devices_per_item"].is_typed:
                 values.pop("devices_per_item")  # a default yields
         if values.get("triton"):
@@ -251,14 +253,14 @@ def _format_value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _refuse_other_than_rehearsed(given: Mapping[str, Given]) -> None:
+def _refuse_other_than_rehearsed(given: Mapping[str, Given], answers: str) -> None:
     """Raise ``ValueError`` for a typed option that a rehearsal excludes."""
-    for name, only in {"engine": ORACLE, "workload": "auto"}.items():
+    for name, only in {"engine": answers, "workload": "auto"}.items():
         found = given.get(name)
         if found and found.is_typed and {*found.text.split(",")} != {only}:
             flag = SPECS[name].flag
             raise ValueError(
-                f"--mlperf-rehearsal runs the engine {ORACLE} on synthetic data, but "
+                f"--mlperf-rehearsal runs the engine {answers} on synthetic data, but "
                 f"{flag} asks for {found.text}; leave out {flag} to rehearse, or "
                 "--mlperf-rehearsal to measure"
             )

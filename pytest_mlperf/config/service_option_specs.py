@@ -80,10 +80,11 @@ class ServiceOptionValues(ResultOptionValues):
         """What a run of the network division lacks; empty for a whole one."""
         if self.division != "network":
             return ""
-        if self.rehearsal or not self.triton:
+        if not self.triton:
             return (
                 "--mlperf-division network measures servers on other hosts; name them "
-                "with --mlperf-triton http://HOST:8000 (pytest-mlperf serve starts one)"
+                "with --mlperf-triton http://HOST:8000 (pytest-mlperf serve starts one,"
+                " for a rehearsal with --rehearsal)"
             )
         if "edge" in (self.category or ""):
             return (

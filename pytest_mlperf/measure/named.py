@@ -64,7 +64,7 @@ def find_unavailable(
     uses is left out.
     """
     options = session.options
-    if options.rehearsal:
+    if options.rehearsal and not options.triton:
         return ""
     named = options.engine if names_engine else ()
     reasons = [

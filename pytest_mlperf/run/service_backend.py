@@ -88,12 +88,13 @@ class ServiceBackend:
         return workload
 
     def _open_workload(self, task: Task) -> PromptWorkload | TensorWorkload:
-        key = (task.benchmark, task.workload, task.scratch)
+        benchmark = benchmark_of(task)
+        key = (task.benchmark, task.workload, task.scratch, benchmark)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
             self._workloads.clear()
             self._tunings.clear()
-            opened = benchmark_of(task).open_workload(task.workload, task.scratch)
+            opened = benchmark.open_workload(task.workload, task.scratch)
             if not isinstance(opened, PromptWorkload | TensorWorkload):
                 raise RunRefused(
                     f"{opened.title} has neither prompts nor tensors to send; it "

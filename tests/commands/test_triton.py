@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from pytest_mlperf.benchmarks.files import EMBEDDED
@@ -17,7 +18,10 @@ def test_a_model_repository_is_written_and_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The fp32 model is the source's file; the configuration has the options."""
-    options = "accelerator=trt,preferred_batch_size=4+8,max_queue_delay_microseconds=1"
+    options = (
+        "accelerator=trt,preferred_batch_size=4+8,max_queue_delay_microseconds=1,"
+        "opt_shapes=8x3x224x224"
+    )
     code = main(
         ["triton", "export", "resnet50", "--to", str(tmp_path), "--options", options]
     )
@@ -32,6 +36,8 @@ def test_a_model_repository_is_written_and_compared(
     assert "dims: [ 3, 224, 224 ]" in config
     assert "preferred_batch_size: [ 4, 8 ]" in config
     assert 'name : "tensorrt"' in config
+    assert 'opt_shapes" value: "input:8x3x224x224" }' in config
+    assert 'max_shapes" value: "input:16x3x224x224" }' in config
     assert not (folder / "1/model.py").exists()
     assert str(folder / "config.pbtxt") in text
     assert "logits: differs by at most 0.00%" in text
@@ -52,6 +58,8 @@ def test_a_model_repository_is_written_and_compared(
         (["dlrm", "--sparse-format", "tf-savedmodel"], "should be hps"),
         (["dlrm", "--hps_gpucacheper", "2"], "gpucacheper=2, but should be a number"),
         (["resnet50", "--precision", "fp7"], "should be one of fp32, fp16, int8"),
+        (["resnet50", "--onnx-opset", "99"], "onnx_opset=99, but the onnx package"),
+        (["bert", "--max-shapes", "ids=16,384"], "is of TensorRT, but the backend is"),
     ],
 )
 def test_what_cannot_be_written_is_said(
@@ -71,7 +79,7 @@ def test_a_recommender_is_an_ensemble_by_the_words_of_nvidias_deployment(
     code = main(
         ["triton", "export", "dlrm-v2", "--model-repository-path", str(tmp_path),
          "--hps_gpucacheper", "0.25", "--fused_embedding", "--model-precision", "fp16",
-         "--dense-format", "onnx", "--sparse-format", "hps"]
+         "--dense-format", "onnx", "--sparse-format", "hps", "--onnx-opset", "18"]
     )  # fmt: skip
     ensemble = (tmp_path / "dlrm-v2/config.pbtxt").read_text()
     sparse = (tmp_path / "sparse/config.pbtxt").read_text()
@@ -90,6 +98,8 @@ def test_a_recommender_is_an_ensemble_by_the_words_of_nvidias_deployment(
     assert store["gpucacheper"] == 0.25
     assert sum(store["vocabulary_size_per_table"]) == 8228
     assert store["maxnum_catfeature_query_per_table_per_sample"].count(3) == 2
+    graph = onnx.load(str(tmp_path / "dense/1/model.onnx"))
+    assert [one.version for one in graph.opset_import] == [18]
     rows = np.load(tmp_path / "sparse/1/tables.npy")
     assert rows.shape == (8228, store["embedding_vecsize_per_table"][0])
 
@@ -127,6 +137,7 @@ def test_a_plan_is_built_where_tensorrt_is(
 ) -> None:
     """The configuration names backend and file; elsewhere the remedy is said."""
     words = ["triton", "export", "resnet50", "--format", "trt", "--to", str(tmp_path)]
+    words += ["--max-shapes", "input=8,3,224,224"]
     code = main([*words, "--options", "max_batch_size=4,capture_cuda_graph=1"])
     said = capsys.readouterr()
     if find_library() is None:
@@ -141,4 +152,5 @@ def test_a_plan_is_built_where_tensorrt_is(
     assert 'backend: "tensorrt"' in config
     assert 'default_model_filename: "model.plan"' in config
     assert "cuda { graphs: true }" in config
+    assert "input:1x3x224x224 to input:8x3x224x224" in said.out
     assert "not compared with its source" in said.out

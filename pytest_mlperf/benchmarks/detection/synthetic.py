@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,7 @@ def open_synthetic(
         title=f"synthetic: {total:,} made-up pictures of {OBJECTS} objects each, "
         f"{CLASSES} classes",
         digest=hashlib.sha256(recipe.encode()).hexdigest(),
-        model=MODEL,
+        model=replace(MODEL, outputs=("boxes", "labels", "scores")),
         dataset=SyntheticDataset(total, performance_count, truth),
         reference={"mAP": 100.0},
         annotations=make_annotations(total),

@@ -31,7 +31,7 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.types import Mode
 
 MODEL = ModelFile(Path("oracle"), (), ("truth",))
-"""No graph: the oracle reads none."""
+"""No graph: the oracle reads none. Its outputs are the arrays of a sample."""
 
 # Two irrational steps, so that no two indices or places have the same value.
 STEPS = (0.7548776662466927, 0.5698402909980532)

@@ -7,6 +7,7 @@ scoring as real ones. A word is a token, so that no tokenizer is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def open_synthetic() -> SquadWorkload:
     return SquadWorkload(
         kind="synthetic",
         title=f"synthetic: {QUESTIONS:,} made-up questions, {WINDOWS:,} windows",
-        model=MODEL,
+        model=replace(MODEL, outputs=MODEL_OUTPUTS, dynamic_length=True),
         dataset=TrueLogits(features, answers),
         reference={"F1": 100.0},
         features=features,

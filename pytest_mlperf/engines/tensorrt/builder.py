@@ -12,18 +12,22 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.config.shape_options import Shape
 from pytest_mlperf.engines.tensorrt.library import load_library
 from pytest_mlperf.engines.tensorrt.settings import BuildSettings
-from pytest_mlperf.engines.tensorrt.settings import Profile
 from pytest_mlperf.engines.tensorrt.settings import choose_profiles
 from pytest_mlperf.engines.tensorrt.settings import shape_limits
 
 MIB = 1 << 20
+Limits = Callable[[Shape, str], tuple[Shape, Shape, Shape]]
+"""(an input's shape in the graph, its name) -> its min, opt and max."""
 FAILED = 3
 """Exit status of a build that printed why it failed."""
 
@@ -78,7 +82,7 @@ def build_plan(request: PlanRequest, report: Callable[..., None]) -> dict[str, s
         config.set_memory_pool_limit(pool, settings.workspace_mib * MIB)
     if settings.level >= 0:
         config.builder_optimization_level = settings.level
-    profiles = choose_profiles(request.max_batch, request.max_length)
+    profiles = choose_limits(request)
     count = _add_profiles(builder, config, network, profiles)
     timing_cache = Path(request.timing_cache)
     if not library.rtx:
@@ -157,18 +161,27 @@ def _describe_origin(operator: str) -> str:
     return "[no operator of ONNX: a plugin's]"
 
 
+def choose_limits(request: PlanRequest) -> list[Limits]:
+    """Return what tells (min, opt, max) of an input, one a profile."""
+    settings = request.settings
+    if settings.max_shapes:
+        return [lambda shape, name: settings.shape_limits(name)]  # noqa: ARG005
+    chosen = choose_profiles(request.max_batch, request.max_length)
+    return [partial(shape_limits, profile) for profile in chosen]
+
+
 def _add_profiles(
-    builder: Any, config: Any, network: Any, profiles: tuple[Profile, ...]
+    builder: Any, config: Any, network: Any, profiles: Sequence[Limits]
 ) -> int:
     """Add the profiles and return their number; a graph of fixed shapes needs none."""
     inputs = [network.get_input(n) for n in range(network.num_inputs)]
     if all(size >= 0 for tensor in inputs for size in tensor.shape):
         return 0
-    for wanted in profiles:
+    for find_limits in profiles:
         profile = builder.create_optimization_profile()
         for tensor in inputs:
             try:
-                limits = shape_limits(wanted, tuple(tensor.shape), tensor.name)
+                limits = find_limits(tuple(tensor.shape), tensor.name)
             except ValueError as error:
                 print(f"optimization profile: {error}", file=sys.stderr)  # noqa: T201
                 raise PlanNotBuilt from error

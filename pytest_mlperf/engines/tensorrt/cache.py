@@ -25,6 +25,7 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.config.shape_options import format_shapes
 from pytest_mlperf.engines.calibration import Calibration
 from pytest_mlperf.engines.tensorrt import onnx_model
 from pytest_mlperf.engines.tensorrt.build_search import BuildFailure
@@ -185,11 +186,18 @@ def key_parts(
             "level": str(settings.level),
             "plugins": ", ".join(settings.plugins) or "none",
             "cuda-graphs": str(settings.cuda_graphs),
+            **_describe_profile(settings),
             "recipe": f"{RECIPE}.{onnx_model.RECIPE}",
         },
         "version": {"tensorrt": version},
         "device": {"name": device},
     }
+
+
+def _describe_profile(settings: BuildSettings) -> dict[str, str]:
+    """Return the profile that was asked for; chosen ones follow from the rest."""
+    given = settings.min_shapes, settings.opt_shapes, settings.max_shapes
+    return {"profile": ", ".join(map(format_shapes, given))} if all(given) else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from pytest_mlperf.api.device_dataset import check_equal_shapes
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.config.shape_options import Shape
 from pytest_mlperf.engines.tensorrt.cuda import CudaError
 from pytest_mlperf.engines.tensorrt.runtime import Plan
 from pytest_mlperf.engines.tensorrt.runtime import TensorBuffer
-from pytest_mlperf.engines.tensorrt.settings import Shape
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.config.shape_options import Shape
 from pytest_mlperf.engines.tensorrt.cuda import Cuda
 from pytest_mlperf.engines.tensorrt.cuda import PlanRunFailed
 from pytest_mlperf.engines.tensorrt.cuda import PyCuda
 from pytest_mlperf.engines.tensorrt.cuda import translate_errors
 from pytest_mlperf.engines.tensorrt.library import load_library
 from pytest_mlperf.engines.tensorrt.settings import LENGTH_STEP
-from pytest_mlperf.engines.tensorrt.settings import Shape
 from pytest_mlperf.engines.tensorrt.settings import Shapes
 from pytest_mlperf.engines.tensorrt.settings import choose_graph_batches
 from pytest_mlperf.engines.tensorrt.settings import find_profile

@@ -7,9 +7,14 @@ import os
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from itertools import product
 
 from pytest_mlperf.config.option_types import suggest
+from pytest_mlperf.config.shape_options import EVERY
+from pytest_mlperf.config.shape_options import KINDS
+from pytest_mlperf.config.shape_options import Shape
+from pytest_mlperf.config.shape_options import parse_shapes
 from pytest_mlperf.core.errors import RunRefused
 
 OPTIONS = {
@@ -17,6 +22,9 @@ OPTIONS = {
     "level": "builder optimization level, 0 to 5",
     "cuda-graphs": "on or off",
     "plugins": f"shared libraries with plugins, separated by {os.pathsep!r}",
+    "min-shapes": "smallest shapes of the only profile: 1x64, or input:1x64+input:1x64",
+    "opt-shapes": "shapes at which that profile is at its best",
+    "max-shapes": "its largest shapes; all three or none",
 }
 """What ``--mlperf-engine-options`` may say to the tensorrt engine."""
 LENGTH_STEP = 64
@@ -26,7 +34,6 @@ LENGTH_RANGES = 3
 QUERY = 8
 """Samples of a MultiStream query: worth kernels of their own."""
 
-Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 
@@ -39,6 +46,24 @@ class BuildSettings:
     """-1 leaves it to TensorRT."""
     cuda_graphs: bool = True
     plugins: tuple[str, ...] = ()
+    min_shapes: Shapes = field(default_factory=dict)
+    opt_shapes: Shapes = field(default_factory=dict)
+    max_shapes: Shapes = field(default_factory=dict)
+    """Of the only profile; empty: profiles are chosen."""
+
+    def shape_limits(self, name: str) -> tuple[Shape, Shape, Shape]:
+        """Return (min, opt, max) of an input, as they were given.
+
+        Raises ``ValueError`` for an input without them.
+        """
+        try:
+            low, usual, high = (
+                tuple(shapes[name if name in shapes else EVERY])
+                for shapes in (self.min_shapes, self.opt_shapes, self.max_shapes)
+            )
+        except KeyError:
+            raise ValueError(f"no shapes of the input {name!r} were given") from None
+        return low, usual, high
 
 
 def read_settings(options: Mapping[str, str]) -> BuildSettings:
@@ -61,7 +86,24 @@ def read_settings(options: Mapping[str, str]) -> BuildSettings:
     for path in paths:
         if not os.path.isfile(path):  # noqa: PTH113 - the text is kept as it is
             raise _illegal("plugins", path, "a shared library that is there")
-    return BuildSettings(workspace, level, graphs == "on", tuple(paths))
+    shapes = _read_shapes(options)
+    return BuildSettings(workspace, level, graphs == "on", tuple(paths), *shapes)
+
+
+def _read_shapes(options: Mapping[str, str]) -> list[dict[str, Shape]]:
+    names = [kind.replace("_", "-") for kind in KINDS]
+    given = [name for name in names if name in options]
+    if not given:
+        return []
+    if missing := [name for name in names if name not in options]:
+        raise _illegal(given[0], options[given[0]], f"beside {' and '.join(missing)}")
+    shapes = []
+    for name in names:
+        try:
+            shapes.append(parse_shapes(options[name]))
+        except ValueError as error:
+            raise _illegal(name, options[name], str(error)) from None
+    return shapes
 
 
 def _read_number(options: Mapping[str, str], name: str, default: str, most: int) -> int:

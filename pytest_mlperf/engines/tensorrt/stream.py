@@ -19,13 +19,13 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.timeline import Timeline
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.config.shape_options import Shape
 from pytest_mlperf.engines.tensorrt.cuda import translate_errors
 from pytest_mlperf.engines.tensorrt.device_samples import cut_batch
 from pytest_mlperf.engines.tensorrt.device_samples import shapes_of
 from pytest_mlperf.engines.tensorrt.runtime import Launcher
 from pytest_mlperf.engines.tensorrt.runtime import Plan
 from pytest_mlperf.engines.tensorrt.runtime import StreamSlot
-from pytest_mlperf.engines.tensorrt.settings import Shape
 
 SLOTS = 2
 

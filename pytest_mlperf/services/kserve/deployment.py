@@ -1,4 +1,4 @@
-"""How a model is deployed on Triton: options by Triton's names, as config.pbtxt.
+"""How a model is deployed on Triton: options by Triton's names.
 
 The environment variables of NVIDIA's deployment scripts for BERT are understood too.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
@@ -16,15 +15,14 @@ from pytest_mlperf.config.load_options import parse_sizes
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import suggest
+from pytest_mlperf.config.shape_options import KINDS as SHAPES
+from pytest_mlperf.config.shape_options import Shape
+from pytest_mlperf.config.shape_options import parse_shapes
 
 MOST_BATCH = 16
 """``max_batch_size`` where nobody chose: that of NVIDIA's tables for BERT."""
 BACKENDS = ("python", "onnxruntime", "tensorrt", "pytorch")
 KINDS = ("KIND_AUTO", "KIND_CPU", "KIND_GPU")
-PLATFORM_FILES = {
-    "python": "model.py", "onnxruntime": "model.onnx", "tensorrt": "model.plan",
-    "pytorch": "model.pt",
-}  # fmt: skip
 
 
 def parse_count(text: str) -> int:
@@ -74,6 +72,14 @@ class Deployment:
     accelerator: str = "none"
     """Of the onnxruntime backend on a GPU: ``trt`` or ``none``."""
     accelerator_precision: str = ""
+    max_workspace_size_bytes: int = 0
+    """Scratch memory of TensorRT; 0: it decides."""
+    min_shapes: Mapping[str, Shape] | None = None
+    opt_shapes: Mapping[str, Shape] | None = None
+    max_shapes: Mapping[str, Shape] | None = None
+    """What TensorRT builds for: a plan, or in the onnxruntime backend."""
+    onnx_opset: int | None = None
+    """To which an ONNX file is converted; None: its own."""
     capture_cuda_graph: bool = False
     """CUDA graphs of the tensorrt backend."""
     response_cache: bool = False
@@ -84,6 +90,15 @@ class Deployment:
     """Of the same: from this hit rate on, missing rows take the default vector."""
     model_warmup: bool = False
     """Triton runs a batch of zeros before the model is ready."""
+
+    @property
+    def is_accelerated(self) -> bool:
+        """True where the onnxruntime backend runs TensorRT."""
+        return self.backend == "onnxruntime" and self.accelerator == "trt"
+
+    @property
+    def is_tensorrt(self) -> bool:
+        return self.is_accelerated or self.backend == "tensorrt"
 
 
 BACKEND_FORMATS = {"pytorch": "ts-trace", "tensorrt": "trt"}
@@ -103,6 +118,9 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "intra_op_thread_count": parse_whole,
     "accelerator": one_of("none", "trt"),
     "accelerator_precision": one_of("fp32", "fp16", "int8"),
+    "max_workspace_size_bytes": parse_count,
+    **dict.fromkeys(SHAPES, parse_shapes),
+    "onnx_opset": parse_whole,
     "capture_cuda_graph": parse_flag,
     "response_cache": parse_flag,
     "model_warmup": parse_flag,
@@ -124,6 +142,11 @@ OPTIONS = {
     "intra_op_thread_count": "(threads of an instance; default 1)",
     "accelerator": "(of the onnxruntime backend on a GPU: none or trt)",
     "accelerator_precision": "(fp32, fp16 or int8)",
+    "max_workspace_size_bytes": "(of TensorRT; default 0: it decides)",
+    "min_shapes": "(that TensorRT builds for, with the batch: 1x64, or input:1x64+…)",
+    "opt_shapes": "(at which TensorRT is at its best; default: max_shapes)",
+    "max_shapes": "(default: max_batch_size, and the longest sequence)",
+    "onnx_opset": "(to which an ONNX file is converted; default: its own)",
     "capture_cuda_graph": "(CUDA graphs of the tensorrt backend: 0 or 1)",
     "response_cache": "(0 or 1; default 0)",
     "model_warmup": "(a batch of zeros before the model is ready: 0 or 1)",
@@ -183,6 +206,7 @@ def read_deployment(
             f"export_format={made.export_format} (EXPORT_FORMAT), but should be onnx: "
             f"the benchmarks' models are ONNX files, and {made.format} is made of them"
         )
+    refuse_unused(made, values)
     if too_large := [n for n in made.preferred_batch_size if n > made.max_batch_size]:
         raise ValueError(
             f"preferred_batch_size {too_large[0]}, but should be at most max_batch_size"
@@ -191,118 +215,16 @@ def read_deployment(
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
-    """An input or output as config.pbtxt has it: without the batch axis."""
-
-    name: str
-    datatype: str
-    """The protocol's name: ``FP32``."""
-    dims: tuple[int, ...]
-    """-1 for any size."""
-
-
-def format_config(
-    name: str,
-    deployment: Deployment,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-) -> str:
-    """Return a model's config.pbtxt, for people to read and change."""
-    made = deployment
-    inputs = [fix_length(one, made.max_seq_length) for one in inputs]
-    outputs = [fix_length(one, made.max_seq_length) for one in outputs]
-    lines = [
-        f'name: "{name}"',
-        f'backend: "{made.backend}"',
-        f'default_model_filename: "{PLATFORM_FILES[made.backend]}"',
-        *(['platform: "pytorch_libtorch"'] if made.backend == "pytorch" else []),
-        f"max_batch_size: {made.max_batch_size}",
-        *format_tensors("input", inputs, ragged=made.backend == "python"),
-        *format_tensors("output", outputs),
-        _format_instances(made),
-        *_format_batching(made),
-        f"response_cache {{ enable: {str(made.response_cache).lower()} }}",
-        *_format_optimization(made),
-    ]
-    if made.backend != "tensorrt":
-        key = "intra_op_thread_count"
-        key = key.upper() if made.backend == "pytorch" else key
-        lines.append(
-            f'parameters {{ key: "{key}" value {{ string_value: '
-            f'"{made.intra_op_thread_count}" }} }}'
+def refuse_unused(made: Deployment, given: Mapping[str, Any]) -> None:
+    """Raise ``ValueError`` for what the chosen format and backend would pass over."""
+    asked = [name for name in (*SHAPES, "max_workspace_size_bytes") if name in given]
+    if asked and not made.is_tensorrt:
+        raise ValueError(
+            f"{asked[0]} is of TensorRT, but the backend is {made.backend}; export "
+            "with --format trt or accelerator=trt, or leave it out"
         )
-    if made.model_warmup:
-        lines += _format_warm_up(inputs)
-    return "\n".join(lines) + "\n"
-
-
-def fix_length(spec: TensorSpec, length: int | None) -> TensorSpec:
-    """Return a sequence's tensor with a length of its own, where one is given."""
-    is_sequence = spec.dims == (-1,)
-    return replace(spec, dims=(length,)) if length and is_sequence else spec
-
-
-def format_tensors(
-    kind: str,
-    tensors: Sequence[TensorSpec],
-    *,
-    ragged: bool = False,
-    whole: bool = False,
-) -> list[str]:
-    """Return the lines of a model's inputs or outputs; of an ensemble, ``whole``."""
-    lines = [f"{kind} ["]
-    for one in tensors:
-        dims = ", ".join(map(str, one.dims or (1,)))
-        # Triton has no tensor of the batch axis alone: it shows clients [batch, 1].
-        scalar = " reshape: { shape: [ ] }" * (not one.dims and not whole)
-        # Sequences of several lengths make one batch: the Python model pads them.
-        free = " allow_ragged_batch: true" * (ragged and -1 in one.dims)
-        lines.append(
-            f'  {{ name: "{one.name}" data_type: TYPE_{one.datatype}'
-            f" dims: [ {dims} ]{scalar}{free} }},"
+    if made.onnx_opset and made.format != "onnx":
+        raise ValueError(
+            f"onnx_opset={made.onnx_opset} is of ONNX files, but the format is "
+            f"{made.format}; leave it out"
         )
-    lines[-1] = lines[-1].rstrip(",")
-    return [*lines, "]"]
-
-
-def _format_instances(made: Deployment) -> str:
-    count, kind = made.instance_group_count, made.instance_group_kind
-    return f"instance_group [ {{ count: {count} kind: {kind} }} ]"
-
-
-def _format_batching(made: Deployment) -> list[str]:
-    parts = [f"max_queue_delay_microseconds: {made.max_queue_delay_microseconds}"]
-    if made.preferred_batch_size:
-        sizes = ", ".join(map(str, made.preferred_batch_size))
-        parts.insert(0, f"preferred_batch_size: [ {sizes} ]")
-    return ["dynamic_batching {", *(f"  {part}" for part in parts), "}"]
-
-
-def _format_optimization(made: Deployment) -> list[str]:
-    if made.backend == "tensorrt" and made.capture_cuda_graph:
-        return ["optimization { cuda { graphs: true } }"]
-    if made.backend != "onnxruntime" or made.accelerator != "trt":
-        return []
-    mode = (made.accelerator_precision or "fp16").upper()
-    return [
-        "optimization {",
-        "  execution_accelerators {",
-        "    gpu_execution_accelerator : [ {",
-        '      name : "tensorrt"',
-        f'      parameters {{ key: "precision_mode" value: "{mode}" }}',
-        "    } ]",
-        "  }",
-        "}",
-    ]
-
-
-def _format_warm_up(inputs: Sequence[TensorSpec]) -> list[str]:
-    lines = ["model_warmup [ {", '  name: "zeros"', "  batch_size: 1"]
-    for one in inputs:
-        dims = ", ".join(str(max(1, size)) for size in one.dims)
-        lines.append(
-            f'  inputs {{ key: "{one.name}" value {{ data_type: TYPE_{one.datatype}'
-            f" dims: [ {dims} ] zero_data: true }} }}"
-        )
-    return [*lines, "} ]"]

@@ -18,9 +18,9 @@ from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.services.kserve import sparse_backend
 from pytest_mlperf.services.kserve.deployment import MOST_BATCH
 from pytest_mlperf.services.kserve.deployment import Deployment
-from pytest_mlperf.services.kserve.deployment import TensorSpec
-from pytest_mlperf.services.kserve.deployment import format_config
-from pytest_mlperf.services.kserve.deployment import format_tensors
+from pytest_mlperf.services.kserve.model_config import TensorSpec
+from pytest_mlperf.services.kserve.model_config import format_config
+from pytest_mlperf.services.kserve.model_config import format_tensors
 
 SPARSE, DENSE = "sparse", "dense"
 """Names of the components, as in NVIDIA's repositories."""

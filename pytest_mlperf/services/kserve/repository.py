@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,24 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.config.shape_options import KINDS
+from pytest_mlperf.config.shape_options import format_shapes
 from pytest_mlperf.embedding.bare import sum_rows
 from pytest_mlperf.services.kserve import ensemble
 from pytest_mlperf.services.kserve import python_backend
 from pytest_mlperf.services.kserve.deployment import Deployment
-from pytest_mlperf.services.kserve.deployment import TensorSpec
-from pytest_mlperf.services.kserve.deployment import format_config
+from pytest_mlperf.services.kserve.model_config import TensorSpec
+from pytest_mlperf.services.kserve.model_config import format_config
+from pytest_mlperf.services.kserve.profile_shapes import ProfileShapes
+from pytest_mlperf.services.kserve.profile_shapes import choose_shapes
 from pytest_mlperf.services.kserve.tensors import DATATYPES
 
 WRITER = "onnxruntime"
 """The engine that writes ONNX files in other precisions."""
 VERSION = "1"
 ONNX = "model.onnx"
+ONNX_DOMAINS = ("", "ai.onnx")
+"""Of the operators that an opset counts."""
 FORMAT_FILES = {"ts-trace": "model.pt", "trt": "model.plan"}
 TOLERANCES = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.3}
 """Precision -> how far an output may be from the source model's, as a share of that
@@ -73,8 +80,9 @@ def export_model(
     differences: dict[str, float] = {}
     note = ""
     if deployment.format == "trt":
-        note = write_plan(workload, precision, deployment.max_batch_size, path)
         inputs, outputs = read_specs(model.path, model.outputs)
+        shapes = choose_shapes(deployment, inputs, longest_of(workload))
+        note = write_plan(workload, precision, deployment, shapes, path)
     elif deployment.format == "ts-trace":
         deployment = place_torchscript(deployment)
         batches = pick_batches(workload)
@@ -87,9 +95,10 @@ def export_model(
             outputs = [replace(one, name=f"{one.name}__{n}") for n, one in numbered]
             note = TRACED
     else:
-        write_onnx(model, precision, path)
+        write_onnx(model, precision, path, deployment.onnx_opset)
         differences = compare_models(model, path, precision, pick_batches(workload))
         inputs, outputs = read_specs(path, model.outputs)
+    deployment = complete_shapes(deployment, inputs, workload)
     files = [folder / "config.pbtxt", path]
     text = format_config(folder.name, deployment, inputs, outputs)
     files[0].write_text(text, "utf-8")
@@ -107,30 +116,70 @@ def export_model(
     return ExportedModel(tuple(files), differences, find_tolerance(precision), note)
 
 
-def write_onnx(model: ModelFile, precision: str, path: Path) -> None:
-    """Write the model in a precision; raises ``BuildFailed``."""
+def write_onnx(
+    model: ModelFile, precision: str, path: Path, opset: int | None = None
+) -> None:
+    """Write the model in a precision, of another opset; raises ``BuildFailed``."""
     writer = registry.load("engine", WRITER)
     if not isinstance(writer, WritesOnnx):
         raise BuildFailed(f"the engine {WRITER} writes no ONNX files; update it")
-    writer.write_onnx(model, precision, path)
+    if opset is None:
+        writer.write_onnx(model, precision, path)
+        return
+    with tempfile.TemporaryDirectory(prefix="pytest-mlperf-opset-") as folder:
+        source = Path(folder) / model.path.name
+        convert_opset(model.path, opset, source)
+        writer.write_onnx(replace(model, path=source), precision, path)
+
+
+def convert_opset(source: Path, opset: int, target: Path) -> None:
+    """Write an ONNX file of another opset; raises ``BuildFailed``."""
+    import onnx
+    from onnx import version_converter
+
+    model = onnx.load(str(source))
+    own = max(one.version for one in model.opset_import if one.domain in ONNX_DOMAINS)
+    try:
+        converted = version_converter.convert_version(model, opset)
+    except Exception as error:
+        line = str(error).strip().partition("\n")[0]
+        raise BuildFailed(
+            f"onnx_opset={opset}, but the onnx package cannot convert {source.name} "
+            f"from its opset {own}: {line}; leave it out, or choose another"
+        ) from error
+    onnx.save(converted, str(target))
 
 
 def write_plan(
-    workload: TensorWorkload, precision: str, max_batch_size: int, path: Path
+    workload: TensorWorkload,
+    precision: str,
+    deployment: Deployment,
+    shapes: ProfileShapes,
+    path: Path,
 ) -> str:
     """Build the TensorRT engine's plan for this machine; return what it is.
 
-    Batches of 1 to ``max_batch_size`` fit, and sequences as long as the workload's.
+    It has one profile, because Triton takes the first where no instance names another.
     Inputs and outputs are those of the source model. Raises ``BuildFailed``.
     """
     provider = registry.load("engine", "tensorrt")
+    options = {
+        kind.replace("_", "-"): format_shapes(value)
+        for kind, value in asdict(shapes).items()
+    }
+    if deployment.max_workspace_size_bytes:
+        options["workspace-mib"] = str(deployment.max_workspace_size_bytes >> 20)
     with tempfile.TemporaryDirectory(prefix="pytest-mlperf-plan-") as cache:
-        request = BuildRequest(workload, precision, Path(cache), batch=max_batch_size)
+        request = BuildRequest(
+            workload, precision, Path(cache), options, deployment.max_batch_size
+        )
         build = provider.build(request)
         assert build.path is not None, "a build of TensorRT is a plan"
         shutil.copyfile(build.path, path)
     return (
-        f"a plan of {build.facts.get('tensorrt', 'TensorRT')}, for this machine's kind "
+        f"a plan of {build.facts.get('tensorrt', 'TensorRT')} for "
+        f"{format_shapes(shapes.min_shapes)} to {format_shapes(shapes.max_shapes)}, at "
+        f"its best at {format_shapes(shapes.opt_shapes)}; for this machine's kind "
         "of GPU and a server with this version; it was not compared with its source, "
         "which takes that GPU: run the accuracy test against the server"
     )
@@ -164,6 +213,22 @@ def write_torchscript(
     batches = [*batches, twice]
     wanted = [_run_model(model.path, model.outputs, batch) for batch in batches]
     return check_outputs(model, path, precision, map(run, batches), wanted)
+
+
+def complete_shapes(
+    deployment: Deployment, inputs: Sequence[TensorSpec], workload: TensorWorkload
+) -> Deployment:
+    """Return a deployment whose accelerator has a whole profile, or none."""
+    if not (deployment.is_accelerated and any(getattr(deployment, k) for k in KINDS)):
+        return deployment
+    shapes = choose_shapes(deployment, inputs, longest_of(workload))
+    return replace(deployment, **asdict(shapes))
+
+
+def longest_of(workload: TensorWorkload) -> int:
+    """Return the longest sample's length; 1 where samples have none."""
+    lengths = workload.dataset.lengths
+    return 1 if lengths is None else int(lengths.max())
 
 
 def find_tolerance(precision: str) -> float:

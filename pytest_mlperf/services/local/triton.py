@@ -2,7 +2,8 @@
 
 ``python -m pytest_mlperf.services.local.triton --port 8000 --grpc-port 8001
 --model-repository DIR`` serves a repository whose models run in the Python backend,
-with the packages of the Python that runs this, until SIGTERM.
+with the packages of the Python that runs this, until SIGTERM. Further options, such as
+--model-control-mode=explicit, are tritonserver's own.
 """
 
 from __future__ import annotations
@@ -203,7 +204,7 @@ def remove_regions(owner: int | None = None) -> None:
                 path.unlink()
 
 
-def serve(options: argparse.Namespace) -> int:
+def serve(options: argparse.Namespace, further: Sequence[str] = ()) -> int:
     """Serve until a signal ends this process; return the server's status."""
     server = find_server()
     own = os.getpid()
@@ -218,7 +219,7 @@ def serve(options: argparse.Namespace) -> int:
             f"--backend-config=python,shm-region-prefix-name={PREFIX}-{own}-",
             "--http-address=127.0.0.1", f"--http-port={options.port}",
             "--grpc-address=127.0.0.1", f"--grpc-port={options.grpc_port}",
-            "--allow-metrics=false",
+            "--allow-metrics=false", *further,
         ]  # fmt: skip
         process = subprocess.Popen(command, env=make_environment(server))
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
@@ -233,13 +234,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog=f"python -m {__spec__.name}" if __spec__ else None,
         description="Serve a model repository with the tritonserver of nvidia-pytriton",
+        epilog="Further options are tritonserver's own.",
     )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--grpc-port", type=int, required=True)
     parser.add_argument("--model-repository", type=Path, required=True)
-    options = parser.parse_args(arguments)
+    options, further = parser.parse_known_args(arguments)
     try:
-        return serve(options)
+        return serve(options, further)
     except RequirementMissing as missing:
         print(missing, file=sys.stderr)  # noqa: T201 - the log
         return 2

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.machine.system_file import load_system_file
+from pytest_mlperf.services.kserve.deployment import OPTIONS
 from pytest_mlperf.services.kserve.deployment import Deployment
-from pytest_mlperf.services.kserve.deployment import TensorSpec
-from pytest_mlperf.services.kserve.deployment import format_config
 from pytest_mlperf.services.kserve.deployment import read_deployment
+from pytest_mlperf.services.kserve.model_config import TensorSpec
+from pytest_mlperf.services.kserve.model_config import format_config
+from pytest_mlperf.services.kserve.profile_shapes import choose_shapes
 
 TOKENS = [TensorSpec("input_ids", "INT64", (-1,))]
 LOGITS = [TensorSpec("logits", "FP32", (2, 10))]
@@ -65,6 +72,9 @@ def test_the_variables_of_nvidias_scripts_are_understood() -> None:
         ({}, {"ACCELERATOR": "xla"}, "ACCELERATOR=xla, but should be one of none, trt"),
         ({}, {"EXPORT_FORMAT": "ts-script"}, "should be onnx: the benchmarks' models"),
         ({}, {"CAPTURE_CUDA_GRAPH": "on"}, "should be 0 or 1"),
+        ({"max_shapes": "16by384"}, {}, "max_shapes=16by384, but should be a shape"),
+        ({"max_shapes": "16x384"}, {}, "is of TensorRT, but the backend is python"),
+        ({"onnx_opset": "17", "format": "ts-trace"}, {}, "of ONNX files, but the for"),
     ],
 )
 def test_a_wrong_option_says_what_is_legal(
@@ -73,6 +83,90 @@ def test_a_wrong_option_says_what_is_legal(
     """Name, value, and what it should be."""
     with pytest.raises(ValueError, match=problem):
         read_deployment(given, environ)
+
+
+VALUES: dict[str, tuple[Any, Any]] = {
+    "format": ("trt", "trt"),
+    "export_format": ("onnx", "onnx"),
+    "export_precision": ("fp16", "fp16"),
+    "max_seq_length": (384, 384),
+    "backend": ("tensorrt", "tensorrt"),
+    "max_batch_size": (32, 32),
+    "preferred_batch_size": ([4, 8], (4, 8)),
+    "max_queue_delay_microseconds": (100, 100),
+    "instance_group_count": (2, 2),
+    "instance_group_kind": ("KIND_GPU", "KIND_GPU"),
+    "intra_op_thread_count": (4, 4),
+    "accelerator": ("trt", "trt"),
+    "accelerator_precision": ("fp32", "fp32"),
+    "max_workspace_size_bytes": (1 << 30, 1 << 30),
+    "min_shapes": ("1x64", {"": (1, 64)}),
+    "opt_shapes": ("a=16,384+b=8,64", {"a": (16, 384), "b": (8, 64)}),
+    "max_shapes": ("a:0:32x384", {"a:0": (32, 384)}),
+    "capture_cuda_graph": (True, True),
+    "response_cache": (True, True),
+    "model_warmup": (True, True),
+    "gpucacheper": (0.5, 0.5),
+    "hit_rate_threshold": (0.25, 0.25),
+}
+"""Option -> its value in a system file, and what it means."""
+
+
+def test_every_option_is_a_key_of_a_system_file(tmp_path: Path) -> None:
+    """And none has the value that it has without one."""
+    heading = "[tuning.bert.engine.triton.options]"
+    lines = [f"{name} = {json.dumps(value)}" for name, (value, _) in VALUES.items()]
+    path = tmp_path / "machine.toml"
+    path.write_text("\n".join([heading, *lines]))
+    tuning = load_system_file(path).tuning
+    given = tuning.options("bert", "99", Scenario.OFFLINE, "triton")
+    made = read_deployment(given, {})
+
+    assert {*VALUES, "onnx_opset"} == {*OPTIONS}
+    assert {name: getattr(made, name) for name in VALUES} == {
+        name: meant for name, (_, meant) in VALUES.items()
+    }
+    assert not [n for n in VALUES if getattr(made, n) == getattr(Deployment(), n)]
+    assert read_deployment({"onnx_opset": "17"}, {}).onnx_opset == 17
+
+
+TWO = [*TOKENS, TensorSpec("pictures", "FP32", (3, -1, 8))]
+
+
+def test_a_profile_goes_from_one_sample_to_the_largest_batch() -> None:
+    """At its best there; what is asked for takes the place of both."""
+    made = read_deployment(
+        {"backend": "tensorrt", "max_batch_size": "4", "min_shapes": "input_ids:1x64"},
+        {},
+    )
+    shapes = choose_shapes(made, TWO, 384)
+    fixed = choose_shapes(replace(made, min_shapes=None, max_seq_length=128), TWO, 384)
+
+    assert shapes.min_shapes == {"input_ids": (1, 64), "pictures": (1, 3, 1, 8)}
+    assert shapes.max_shapes == {"input_ids": (4, 384), "pictures": (4, 3, 384, 8)}
+    assert shapes.opt_shapes == shapes.max_shapes
+    assert (fixed.min_shapes["input_ids"], fixed.max_shapes["input_ids"]) == (
+        (1, 128), (4, 128),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"min_shapes": "ids:1x1"}, "of 'ids', but the inputs are input_ids, pictures"),
+        ({"min_shapes": "1x64"}, "of pictures is 1x64, but should be BATCHx3xNx8"),
+        ({"max_shapes": "input_ids:8x384"}, r"should have at least max_batch_size"),
+        ({"opt_shapes": "input_ids:16x400"}, "1x1, 16x400, 16x384, but should not"),
+    ],
+)
+def test_shapes_that_the_model_does_not_have_are_refused(
+    given: dict[str, str], problem: str
+) -> None:
+    """With what it has."""
+    made = read_deployment({"backend": "tensorrt", **given}, {})
+
+    with pytest.raises(ValueError, match=problem):
+        choose_shapes(made, TWO, 384)
 
 
 def test_the_configuration_of_the_python_backend() -> None:
@@ -98,6 +192,16 @@ def test_the_configuration_of_the_python_backend() -> None:
             {"backend": "tensorrt", "capture_cuda_graph": True},
             "optimization { cuda { graphs: true } }",
             "intra_op_thread_count",
+        ),
+        (
+            {
+                "backend": "onnxruntime",
+                "accelerator": "trt",
+                "max_shapes": {"a": (16, 384), "b": (16, 384)},
+                "max_workspace_size_bytes": 1 << 30,
+            },
+            'key: "trt_profile_max_shapes" value: "a:16x384,b:16x384" }',
+            "trt_profile_min_shapes",
         ),
         ({"max_seq_length": 384}, "TYPE_INT64 dims: [ 384 ] }", "-1"),
         ({"model_warmup": True}, "dims: [ 1 ] zero_data: true", "optimization"),

@@ -301,7 +301,7 @@ def test_a_network_session_has_servers_elsewhere_and_no_edge_system() -> None:
     served = replace(alone, triton=("http://a:8000",))
 
     assert "name them with --mlperf-triton" in alone.network_problem
-    assert replace(served, rehearsal=True).network_problem == alone.network_problem
+    assert replace(alone, rehearsal=True).network_problem == alone.network_problem
     assert served.network_problem == ""
     assert "leave out edge" in replace(served, category="edge").network_problem
     assert replace(alone, division="closed").network_problem == ""
