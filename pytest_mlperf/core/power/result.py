@@ -27,8 +27,13 @@ class PowerFigures:
     def __str__(self) -> str:
         text = f"{self.watts:,.1f} W on average over {self.seconds:,.1f} s"
         if self.query_mj is not None:
-            return f"{text}, {self.query_mj:,.4g} mJ a query"
-        return f"{text}, {self.per_watt or 0:,.4g} {self.unit}/W"
+            return f"{text}, {format_figure(self.query_mj)} mJ a query"
+        return f"{text}, {format_figure(self.per_watt or 0)} {self.unit}/W"
+
+
+def format_figure(value: float) -> str:
+    """Return four digits of a figure, and of a large one all before the point."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def describe_power(
