@@ -40,9 +40,12 @@ def draw_heat_maps(title: str, results: Sequence[GridResult]) -> Spec | None:
         return None
     pairs = list(itertools.combinations(many, 2)) or [(many[0], "")]
     maps = [_draw_map(x, y, axes, results) for x, y in pairs]
+    best = max(results, key=lambda one: one.score)
+    whole = f"100%: {best.figure} in {best.seconds:g} s, {_format_settings(best)}"
+    lines = [SUBTITLE, whole]
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "title": {"text": title, "subtitle": SUBTITLE, "anchor": "start", "offset": 12},
+        "title": {"text": title, "subtitle": lines, "anchor": "start", "offset": 12},
         "config": {"font": "system-ui, sans-serif"},
         "columns": 2, "spacing": 40, "concat": maps,
         "resolve": {"scale": {"color": "shared"}},
@@ -62,7 +65,7 @@ def _draw_map(
         {
             "x": place[0], "y": place[1], "share": _share(one.score, best),
             "figure": one.figure, "run": f"{one.seconds:g} s",
-            "settings": " ".join(f"{k}={v}" for k, v in one.settings.items()),
+            "settings": _format_settings(one),
         }
         for place, one in squares.items()
     ]  # fmt: skip
@@ -91,6 +94,10 @@ def _draw_map(
                           "color": {"condition": dark, "value": "black"}}},
         ],
     }  # fmt: skip
+
+
+def _format_settings(one: GridResult) -> str:
+    return " ".join(f"{name}={text}" for name, text in one.settings.items())
 
 
 def _share(score: float, best: float) -> float:

@@ -46,7 +46,9 @@ def test_a_square_is_the_best_that_has_its_two_values(sign: float) -> None:
         {("1", "1"): 1 / 8, ("1", "4"): 1 / 2, ("2", "1"): 1 / 4, ("2", "4"): 1.0}
     )
     best = spec["concat"][0]["data"]["values"][-1]
-    assert best["settings"] == "streams=2 threads=4 batch=16 copy=1"
+    settings = "streams=2 threads=4 batch=16 copy=1"
+    assert best["settings"] == settings
+    assert spec["title"]["subtitle"][-1] == f"100%: 128 in 2 s, {settings}"
 
 
 def test_one_setting_is_one_row_and_none_is_no_map() -> None:
