@@ -121,6 +121,9 @@ def test_a_grid_is_searched_written_and_resumed(
     assert {code, again} <= {0, 1}  # 1: others use the CPUs
     assert len(lines) == 1 + 3 + 2  # header, three short runs, two longer ones
     assert "the last of 3 combinations" in first
+    table = re.findall(r"^  streams=1 batch=\d+ +(\d+)%  .* samples/s$", first, re.M)
+    assert [int(share) for share in table] == sorted(map(int, table), reverse=True)
+    assert table[0] == "100"
     assert "2 runs are in" in second
     assert len(re.findall(r"batch=\d+, [0-9.]+ s: ", second)) == 3
     tuned = load_system_file(written).tuning

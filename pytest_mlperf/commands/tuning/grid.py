@@ -260,13 +260,17 @@ def report(
 ) -> int:
     """Print the last rung, best first, and write the best; return the exit code."""
     from pytest_mlperf.machine.cpu_usage import QUIET
+    from pytest_mlperf.reporting.html.heat_map import find_share
     from pytest_mlperf.tuning.grid_file import format_point
 
     best = final[0]
     width = max(len(format_point(one.point)) for one in final)
     measuring.tell(f"{cell.id}, the last of {len(grid.points)} combinations:")
     for one in final:
-        measuring.tell(f"  {format_point(one.point):{width}}  {one.figure}")
+        part = find_share(one.score or 0.0, best.score or 0.0)
+        measuring.tell(
+            f"  {format_point(one.point):{width}}  {part:4.0%}  {one.figure}"
+        )
     measuring.tell(f"best: {format_point(best.point)}")
     tell_written(arguments, measuring, grid, best, cell)
     if max(one.others_share for one in final) > QUIET:

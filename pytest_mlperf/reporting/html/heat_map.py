@@ -63,7 +63,7 @@ def _draw_map(
             squares[place] = one
     rows = [
         {
-            "x": place[0], "y": place[1], "share": _share(one.score, best),
+            "x": place[0], "y": place[1], "share": find_share(one.score, best),
             "figure": one.figure, "run": f"{one.seconds:g} s",
             "settings": _format_settings(one),
         }
@@ -100,7 +100,7 @@ def _format_settings(one: GridResult) -> str:
     return " ".join(f"{name}={text}" for name, text in one.settings.items())
 
 
-def _share(score: float, best: float) -> float:
+def find_share(score: float, best: float) -> float:
     """Return how good a score is, as a share of the best one."""
     if score == best:
         return 1.0
