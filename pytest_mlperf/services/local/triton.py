@@ -30,6 +30,7 @@ from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.machine.process import name_signal
 from pytest_mlperf.services.kserve import client_options
 from pytest_mlperf.services.kserve import python_backend
 from pytest_mlperf.services.kserve.client_options import read_client_options
@@ -224,7 +225,11 @@ def serve(options: argparse.Namespace, further: Sequence[str] = ()) -> int:
         process = subprocess.Popen(command, env=make_environment(server))
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
-            return process.wait()
+            status = process.wait()
+            if status < 0:
+                how = name_signal(-status)
+                print(f"tritonserver was ended by {how}", file=sys.stderr)  # noqa: T201 - the log
+            return status if status >= 0 else 128 - status
         finally:
             process.kill()
             remove_regions(own)

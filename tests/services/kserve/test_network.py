@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import signal
@@ -17,17 +18,20 @@ from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
+from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.served_model import ANY
 from pytest_mlperf.api.served_model import ServedModel
 from pytest_mlperf.api.served_model import TensorForm
+from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.commands import serve
 from pytest_mlperf.commands.main import main
 from pytest_mlperf.config.options import Options
@@ -39,6 +43,7 @@ from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.services.kserve.arrivals import Arrivals
 from pytest_mlperf.services.kserve.arrivals import ServerEnds
 from pytest_mlperf.services.kserve.model_server import run_server
+from pytest_mlperf.services.kserve.provider import TritonService
 from pytest_mlperf.services.kserve.served_tensors import BadRequest
 from pytest_mlperf.services.kserve.served_tensors import read_request
 from tests.support.kserve_double import make_task
@@ -284,6 +289,7 @@ def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
         (["bert", "--precision", "fp3"], "onnxruntime has"),
         (["bert", "--engine-options", "speed=2"], "--engine-options speed"),
         (["3d-unet"], "a sample takes several runs of its model"),
+        (["llama3.1-8b", "--rehearsal"], "is timed by tokens, which an oracle has not"),
         (["dlrm"], "a recommender's sample has several rows"),
     ],
 )
@@ -293,6 +299,36 @@ def test_what_cannot_be_served_is_said(
     """Before anything is built; status 2."""
     assert main(["serve", *arguments]) == serve.REFUSED
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["3d-unet", "bert"])
+def test_a_rehearsed_server_sends_the_true_answers(name: str) -> None:
+    """As a benchmark of its rule alone, and one whose samples have several lengths."""
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    arguments = parser.parse_args([name, "--rehearsal", "--streams", "1x1"])
+    served = serve.build_engine(arguments)
+    service = TritonService()
+    with (
+        served.open() as model,
+        run_server(model, "127.0.0.1", 0, "node-7") as url,
+    ):
+        target, _ = service.check(ServiceTarget((url,)), served.workload, lambda: None)
+        requests = service.requests(target, served.workload)
+        requests.load([0, 1])
+        found = send_all(
+            partial(service.open, target, requests),
+            [0, 1], outstanding=2, count=2, beat=lambda: None,
+        )  # fmt: skip
+        wanted = sorted(
+            next(iter(requests.gather(n).values())).tobytes() for n in (0, 1)
+        )
+
+    assert served.workload.kind == "synthetic"
+    assert model.platform == "oracle, fp32"
+    assert sorted(one.outputs[0].tobytes() for one in found.answers if one.outputs) == (
+        wanted
+    )
 
 
 def test_a_network_session_has_servers_elsewhere_and_no_edge_system() -> None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -139,7 +141,69 @@ def test_inputs_in_shared_memory_are_answered_alike(
     assert list(triton.SHARED_MEMORY.glob(f"pytest-mlperf-{os.getpid()}-*")) == []
 
 
-@pytest.mark.parametrize("way", ["http", "grpc", "stream"])
+LIMITED = (
+    ("kind: KIND_AUTO", 'kind: KIND_CPU rate_limiter { resources { name: "R" } }'),
+    (
+        "dynamic_batching {",
+        "dynamic_batching {\n  default_queue_policy { max_queue_size: 1 }",
+    ),
+)
+"""In config.pbtxt: one instance at a time, and hardly a queue in front of it."""
+FURTHER = (
+    "--model-control-mode=explicit", f"--load-model={triton.MODEL}",
+    "--rate-limit=execution_count", "--rate-limit-resource=R:1",
+)  # fmt: skip
+
+
+def test_a_refusal_and_an_unloaded_model_are_one_failed_request(
+    workload: TensorWorkload, recipe: ServerRecipe, tmp_path: Path
+) -> None:
+    """By the rate limiter over HTTP, by model control in the middle over gRPC."""
+    repository = tmp_path / "models"
+    shutil.copytree(recipe.command[-1], repository)
+    path = repository / triton.MODEL / "config.pbtxt"
+    text = path.read_text()
+    for old, new in LIMITED:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    command = (*recipe.command[:-1], str(repository), *FURTHER)
+    limited = replace(recipe, command=command)
+    with start_server(limited, tmp_path / "server.log") as server:
+        unload = f"{server.url}/v2/repository/models/{triton.MODEL}/unload"
+        unloaded: list[int] = []
+
+        def unload_once() -> None:
+            if not unloaded:
+                request = urllib.request.Request(unload, b"{}")  # noqa: S310
+                with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+                    unloaded.append(answer.status)
+
+        problems = []
+        for way, outstanding, beat in (
+            ("http", 16, lambda: None), ("grpc", 1, unload_once),
+        ):  # fmt: skip
+            target, _ = SERVICE.check(target_of(server, way), workload, lambda: None)
+            target = replace(target, concurrency=outstanding)
+            requests = SERVICE.requests(target, workload)
+            requests.load([0])
+            with pytest.raises(
+                RequestFailed, match=f"{target.urls[0]}: .* after"
+            ) as it:
+                send_all(
+                    partial(SERVICE.open, target, requests),
+                    [0], outstanding=outstanding, count=10**6, beat=beat,
+                )  # fmt: skip
+            problems.append(it.value.problem)
+
+    assert "HTTP 503" in problems[0]
+    assert "Exceeds maximum queue size" in problems[0]
+    assert unloaded == [200]
+    assert "gRPC" in problems[1]
+    assert "model" in problems[1]
+
+
+@pytest.mark.parametrize("way", ["http", "stream"])
 def test_a_killed_server_is_one_failed_request(
     workload: TensorWorkload, recipe: ServerRecipe, tmp_path: Path, way: str
 ) -> None:
