@@ -156,6 +156,10 @@ def test_peak_and_sweep_take_turns(
         tuned = load_system_file(written).tuning
         settings = tuned.lookup("resnet50", "", Scenario.SERVER, "null")
         assert {*settings} == {"streams", "batch", "target_qps"}
+        text = written.read_text()
+        assert " tune server\n" in text
+        assert re.search(r"^# Others used up to \d+% of the CPUs .*noisy", text, re.M)
+        assert re.search(r"^# Engine build \w{8}", text, re.M)
     else:
         assert not written.exists()
     file.write_text(file.read_text().replace("server", "offline"))

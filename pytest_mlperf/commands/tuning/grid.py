@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -272,7 +273,13 @@ def report(
             f"  {format_point(one.point):{width}}  {part:4.0%}  {one.figure}"
         )
     measuring.tell(f"best: {format_point(best.point)}")
-    tell_written(arguments, measuring, grid, best, cell)
+    how = (
+        "tune grid",
+        f"the best of {len(grid.points)} combinations in runs of {best.seconds:g} s,",
+        f"{best.figure}; others used {best.others_share:.0%} of the CPUs.",
+        f"Engine build {best.build}",
+    )
+    tell_written(arguments, measuring, grid, best.point, cell, how)
     if max(one.others_share for one in final) > QUIET:
         share = f"{max(one.others_share for one in final):.0%}"
         measuring.tell(f"noisy neighbour: other programs used {share} of the CPUs")
@@ -284,24 +291,22 @@ def tell_written(
     arguments: argparse.Namespace,
     measuring: Measuring,
     grid: Grid,
-    best: GridRun,
+    point: Point,
     cell: Cell,
+    how: Sequence[str],
 ) -> None:
-    """Write the system file that was asked for, and say what it does not have."""
+    """Write the system file that was asked for, and say what it does not have.
+
+    ``how``: the command, and what it found, a line each.
+    """
     from pytest_mlperf.measure.tuned_system import write_system_file
 
     if not arguments.write:
         return
-    how = (
-        "tune grid",
-        f"the best of {len(grid.points)} combinations in runs of {best.seconds:g} s,",
-        f"{best.figure}; others used {best.others_share:.0%} of the CPUs.",
-        f"Grid sha256 {grid.digest}",
-        f"Engine build {best.build}",
-    )
     left_out = write_system_file(
-        arguments.write, measuring.session.system, cell, how,
-        tuple({**grid.options, **dict(best.point)}.items()), cell.scenario.slug,
+        arguments.write, measuring.session.system, cell,
+        (*how, f"Grid sha256 {grid.digest}"),
+        tuple({**grid.options, **dict(point)}.items()), cell.scenario.slug,
     )  # fmt: skip
     measuring.tell(f"written: {arguments.write}; see it used with --mlperf-system")
     for name in left_out:

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from pytest_mlperf.tuning.grid_file import Grid
     from pytest_mlperf.tuning.grid_file import Point
     from pytest_mlperf.tuning.journal import Journal
+    from pytest_mlperf.tuning.peak_search import Peak
     from pytest_mlperf.tuning.server_procedure import ServerRound
 
 HELP = (
     "the settings with the largest load of a Server or Interactive cell: its peak, the "
     "lowest latency at that load, and again until nothing changes"
 )
+LOAD = "target_qps"
 FOUND, NOT_FOUND, REFUSED = 0, 1, 2
 """Exit codes: a load and its settings; no peak was confirmed; wrong arguments."""
 
@@ -76,15 +78,15 @@ def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> i
     from pytest_mlperf.commands.tuning.grid import open_runs
     from pytest_mlperf.commands.tuning.grid import tell_written
     from pytest_mlperf.tuning.grid_file import format_point
-    from pytest_mlperf.tuning.journal import GridRun
     from pytest_mlperf.tuning.peak_search import format_rate
     from pytest_mlperf.tuning.server_procedure import tune_server
 
     runs = open_runs(arguments, measuring, grid)
     journal = open_journal(arguments, measuring, grid, runs.cell, ".server.jsonl")
+    peaks: dict[Point, Peak] = {}
     tuned = tune_server(
         grid.points[0],
-        partial(find_peak, arguments, measuring, runs),
+        partial(find_peak, arguments, measuring, runs, peaks),
         partial(find_fastest, measuring, runs, journal, grid),
     )
     measuring.tell(f"{runs.cell.id}, {len(tuned.rounds)} rounds; {tuned.reason}:")
@@ -97,20 +99,41 @@ def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> i
         return NOT_FOUND
     rate = format_rate(best.qps)
     measuring.tell(f"best: {format_point(best.point)} at {rate} queries/s")
-    found = GridRun(at_load(best.point, best.qps), 0.0, best.qps, f"peak {rate}/s")
-    tell_written(arguments, measuring, grid, found, runs.cell)
+    others = max((one.others_share for one in peaks[best.point].trials), default=0.0)
+    counted = ", which were counted (--noisy)" if arguments.noisy else ""
+    how = (
+        "tune server",
+        f"the largest of {len(tuned.rounds)} loads, {len(grid.points)} combinations;",
+        f"{peaks[best.point].describe()}.",
+        f"Others used up to {others:.0%} of the CPUs in its trials{counted}.",
+        f"Engine build {find_build(journal, best.point) or 'not known'}",
+    )
+    point = at_load(best.point, best.qps)
+    tell_written(arguments, measuring, grid, point, runs.cell, how)
     return FOUND
+
+
+def find_build(journal: Journal, point: Point) -> str:
+    """Return the build of a combination's runs, at whatever load; empty if none ran."""
+    for (known, _), run in journal.runs.items():
+        if tuple(pair for pair in known if pair[0] != LOAD) == point and run.build:
+            return run.build
+    return ""
 
 
 def at_load(point: Point, qps: float) -> Point:
     """Return a combination with its load: as one more option."""
-    return (*point, ("target_qps", f"{qps:.6g}"))
+    return (*point, (LOAD, f"{qps:.6g}"))
 
 
 def find_peak(
-    arguments: argparse.Namespace, measuring: Measuring, runs: GridRuns, point: Point
+    arguments: argparse.Namespace,
+    measuring: Measuring,
+    runs: GridRuns,
+    peaks: dict[Point, Peak],
+    point: Point,
 ) -> ServerRound | None:
-    """Return the peak of settings, known or searched now."""
+    """Return the peak of settings, known or searched now, and keep it in ``peaks``."""
     from pytest_mlperf.measure.peak import PeakFinder
     from pytest_mlperf.tuning.grid_file import format_point
     from pytest_mlperf.tuning.server_procedure import read_round
@@ -122,6 +145,7 @@ def find_peak(
     )  # fmt: skip
     known = None if arguments.again else finder.find_cached()
     peak = (known or finder.find(measuring.run)).peak
+    peaks[point] = peak
     measuring.tell(peak.describe())
     return read_round(point, peak)
 
