@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pytest_mlperf.api.benchmark import DeployedInUnits
 from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.types import KIND_LABELS
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.batching import measure_load
@@ -118,9 +120,9 @@ class DeploymentReport:
         ``CELL.online.csv`` of a server, and ``CELL.svg`` where vl-convert is installed.
         """
         unit = MICROSECONDS if self._units else MILLISECONDS
-        title = f"Offline: {self.cell.model}, {self.cell.engine}"
         opened = engine.under_test.open()
         settings = describe_deployment(engine.under_test.task, verdict, opened.longest)
+        title = format_title(self.cell.model, settings)
         rows = [*self.figures, *self.online]
         unstable = [describe_load(one) for one in rows if not one.is_stable]
         self.text = format_markdown(title, settings, self.figures, unit)
@@ -142,6 +144,18 @@ class DeploymentReport:
             path.write_text(format_csv(self.online, unit), encoding="utf-8")
         if (svg := draw_svg(title, self.figures)) is not None:
             stem.with_name(f"{stem.name}.svg").write_text(svg, encoding="utf-8")
+
+
+def format_title(model: str, settings: Mapping[str, str]) -> str:
+    """Return a table's title: device, runtime, precision and accelerator, as NVIDIA's
+    guide has them, and the model.
+    """
+    device = settings.get("CPU") or settings["GPU"]
+    title = f"Offline: {device}, {settings['Backend']} with {settings['Precision']}"
+    accelerator = settings["Backend accelerator"].removeprefix("NVIDIA ")
+    if accelerator != "-":
+        title += f", Backend accelerator {accelerator}"
+    return f"{title} ({model})"
 
 
 def describe_load(figures: LoadFigures) -> str:
@@ -184,8 +198,8 @@ def describe_deployment(task: Task, verdict: Verdict, longest: int) -> dict[str,
     metric = verdict.metric
     if metric is not None:
         name = "SQuAD v1.1 F1 Score" if metric.key == "F1" else f"{metric.key} Score"
-        kind, _, _ = verdict.run.workload.partition(":")
-        of = f" ({kind} samples)" * (kind not in {"", "official"})
+        kind = next((one for one in KIND_LABELS.values() if one in verdict.labels), "")
+        of = f" ({kind} samples)" * bool(kind)
         rows[name] = f"{metric.value:.2f}{of}"
     if verdict.limit is not None:
         rows["Accuracy threshold"] = f"{verdict.limit.value:.2f}"

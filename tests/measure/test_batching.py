@@ -16,6 +16,7 @@ from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.batching import is_stable
 from pytest_mlperf.measure.batching import measure_load
 from pytest_mlperf.measure.batching import search_concurrency
+from pytest_mlperf.measure.deployment import format_title
 from pytest_mlperf.reporting.deployment_table import MICROSECONDS
 from pytest_mlperf.reporting.deployment_table import MILLISECONDS
 from pytest_mlperf.reporting.deployment_table import format_csv
@@ -140,6 +141,25 @@ def test_the_table_has_the_columns_of_nvidias() -> None:
     assert lines[4] == "| Precision      | FP16            |"
     assert [cell.strip() for cell in lines[8].strip("|").split("|")] == SEEDS_COLUMNS
     assert {line.count("|") for line in lines[8:]} == {len(SEEDS_COLUMNS) + 1}
+
+
+def test_a_title_is_worded_as_nvidias() -> None:
+    """Of a GPU with the accelerator, of a CPU without one."""
+    rows = {"Backend": "ONNX Runtime", "Precision": "FP16"}
+    accelerated = {
+        "GPU": "NVIDIA A30",
+        **rows,
+        "Backend accelerator": "NVIDIA TensorRT",
+    }
+    plain = {"CPU": "AMD EPYC", **rows, "Backend accelerator": "-"}
+
+    assert format_title("bert-99", accelerated) == (
+        "Offline: NVIDIA A30, ONNX Runtime with FP16, Backend accelerator TensorRT "
+        "(bert-99)"
+    )
+    assert format_title("bert-99", plain) == (
+        "Offline: AMD EPYC, ONNX Runtime with FP16 (bert-99)"
+    )
 
 
 def test_a_recommenders_table_is_in_microseconds() -> None:
