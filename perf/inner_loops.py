@@ -3,8 +3,10 @@
 For the embedded models of detection, segmentation, speech, diffusion and graphs, three
 sides are measured in turn, all with one fp32 model and the workload's own answers: the
 inner loop of the reference application, the suite with LoadGen, and the engine's own
-batches at the layout that the suite chose. The output is a Markdown table of medians; a
-ratio is the median of the pairs', with the smallest and the largest in brackets.
+batches at the layout that the suite chose. Whisper has a second row, in which the suite
+runs its default precision, int8, with the accuracy limit of fp32. The output is a
+Markdown table of medians; a ratio is the median of the pairs', with the smallest and
+the largest in brackets.
 
 The reference's loop is written here after its code (mlcommons/inference b66003e): how
 many samples it runs at once, in how many threads, on one session with onnxruntime's
@@ -74,16 +76,20 @@ class Loop:
     source: str
     target: str = ""
     engine: str = "onnxruntime"
+    precision: str = "fp32"
+    """The suite's; the reference's is fp32."""
 
 
 VISION = "vision/classification_and_detection/python/main.py: QueueRunner"
+WHISPER = "speech2text/reference_SUT.py"
 LOOPS = (
     Loop("retinanet", 1, CPUS, VISION),
     Loop("ssd-small", 32, CPUS, VISION),
     Loop("ssd-large", 1, CPUS, VISION),
     Loop("3d-unet", 1, 1, "3d-unet-kits19/base_SUT.py: a window a run", target="99"),
     Loop("rnnt", 1, 1, "rnnt/pytorch_SUT.py: a recording at a time"),
-    Loop("whisper", 16, 1, "speech2text/reference_SUT.py", engine="ctranslate2"),
+    Loop("whisper", 16, 1, WHISPER, engine="ctranslate2"),
+    Loop("whisper", 16, 1, WHISPER, engine="ctranslate2", precision="int8"),
     Loop("stable-diffusion-xl", 1, 1, "text_to_image/main.py: --max-batchsize"),
     Loop("rgat", 1, 1, "graph/R-GAT/main.py: --max-batchsize"),
 )
@@ -91,7 +97,7 @@ LOOPS = (
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An embedded workload, opened and built in fp32."""
+    """An embedded workload, opened and built in a precision."""
 
     loop: Loop
     workload: TensorWorkload
@@ -99,11 +105,11 @@ class Model:
     """Takes the number of threads."""
 
     @classmethod
-    def open(cls, loop: Loop, cache: Path) -> Model:
+    def open(cls, loop: Loop, cache: Path, precision: str) -> Model:
         provider: EngineProvider = registry.load("engine", loop.engine)
         workload = registry.benchmark(loop.benchmark).open_workload("embedded", None)
         assert isinstance(workload, TensorWorkload)
-        build = provider.build(BuildRequest(workload, "fp32", cache))
+        build = provider.build(BuildRequest(workload, precision, cache))
         workload.dataset.load(range(workload.dataset.total))
         return cls(loop, workload, partial(provider.open, build))
 
@@ -176,13 +182,14 @@ class SuiteLoop:
         cls, model: Model, bench: Bench, runner: Runner, seconds: float
     ) -> SuiteLoop:
         """Let the suite choose the layout, once for all runs of both."""
-        found = cls(model, bench, runner, seconds, Tuning(precision="fp32"), ())
+        precision = model.loop.precision
+        found = cls(model, bench, runner, seconds, Tuning(precision=precision), ())
         tuned = runner.obey(TuneTask(found.make_task()))
         assert isinstance(tuned, TunedTask)
         chosen = engine_tuning(tuned.values)
         streams = chosen.streams
         point = Point(streams.count, streams.threads, chosen.batch)
-        found.tuning = replace(point.tuning, precision="fp32")
+        found.tuning = replace(point.tuning, precision=precision)
         found.engines = [model.open_engine(point.threads) for _ in range(point.streams)]
         found.samples = 4 * point.batch * point.streams
         found.measure_bare()  # the first batches are slow
@@ -221,11 +228,11 @@ def measure(
     loop: Loop, folder: Path, cache: Path, seconds: float, pairs: int
 ) -> tuple[str, dict[str, list[float]]]:
     """Return the suite's layout, and every side's samples/s, run in turn."""
-    model, runner = Model.open(loop, cache), Runner(build_s=600.0)
+    model, runner = Model.open(loop, cache, loop.precision), Runner(build_s=600.0)
     bench = Bench(folder, cache, tuple(sorted(os.sched_getaffinity(0))), pairs, 1.0)
     try:
         suite = SuiteLoop.tune(model, bench, runner, seconds)
-        reference = ReferenceLoop(model)
+        reference = ReferenceLoop(Model.open(loop, cache, "fp32"))
         reference.measure(0.5)
         sides: dict[str, Callable[[], float]] = {
             "reference": partial(reference.measure, seconds),
@@ -241,7 +248,12 @@ def measure(
 
 def make_row(loop: Loop, layout: str, rates: Mapping[str, list[float]]) -> str:
     """Return a line of the table."""
-    cells = [loop.benchmark, f"{loop.callers} x {CPUS}, batch {loop.batch}", layout]
+    in_precision = "" if loop.precision == "fp32" else f", {loop.precision}"
+    cells = [
+        f"{loop.benchmark}{in_precision}",
+        f"{loop.callers} x {CPUS}, batch {loop.batch}",
+        layout,
+    ]
     cells += [f"{median(rates[side]):,.3g}" for side in rates]
     for side, goal in GOALS.items():
         pairs = zip(rates["suite"], rates[side], strict=True)
@@ -270,7 +282,7 @@ def make_table(args: argparse.Namespace) -> Iterator[str]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m perf.inner_loops")
-    names = [loop.benchmark for loop in LOOPS]
+    names = list(dict.fromkeys(loop.benchmark for loop in LOOPS))
     parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--seconds", type=float, default=4.0, help="of each side's run")
     parser.add_argument("--pairs", type=int, default=3)

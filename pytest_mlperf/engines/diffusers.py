@@ -8,14 +8,13 @@ leave memory for.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cache
 from typing import Any
-
-import numpy as np
 
 from pytest_mlperf.api.diffusion_model import DiffusionModel
 from pytest_mlperf.api.diffusion_model import HasDiffusionModel
@@ -27,45 +26,82 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.timeline import Timeline
+from pytest_mlperf.engines.torch.diffusion.device import DevicePipeline
+from pytest_mlperf.engines.torch.diffusion.device import open_on_device
+from pytest_mlperf.engines.torch.diffusion.networks import load_pipeline
 
 PACKAGES = ("torch", "diffusers", "transformers")
 EXTRA = "pip install 'pytest-mlperf[diffusion]'"
-DECODED = 4
-"""Pictures that the decoder makes at once: each takes some 3 GB in fp32."""
+DECODED = 1
+"""Pictures that the decoder makes at once: one of 1024 x 1024 fills a device."""
 
 
-@dataclass(slots=True)
 class DiffusersEngine:
     """A pipeline on its device."""
 
-    pipeline: Any
-    model: DiffusionModel
-    decoded: int = DECODED
-    answers: bool = False
+    answers = False
+
+    def __init__(
+        self,
+        pipeline: Any,
+        model: DiffusionModel,
+        decoded: int = DECODED,
+        on_device: DevicePipeline | None = None,
+    ) -> None:
+        self.pipeline, self.model, self.decoded = pipeline, model, decoded
+        self._on_device = on_device
+        self.timeline = on_device.events.timeline if on_device else Timeline()
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Of a CUDA device: times by network, graphs, agreement with fp32."""
+        return self._on_device.facts if self._on_device else {}
 
     def infer(self, batch: Batch, size: int) -> Sequence[Array]:
         """Return pictures float32 [size, 3, side, side] of 0 to 1."""
         import torch
 
+        device = self._on_device
+        with torch.inference_mode():
+            if device is None:
+                shown: Array = self.draw(batch, size, lambda _: None).numpy()
+                return [shown]
+            with torch.cuda.stream(device.stream):
+                device.events.start()
+                device.events.mark(1)
+                pictures = self.draw(batch, size, device.mark)
+                device.events.mark(2)
+                shown = pictures.cpu().numpy()
+                device.events.mark(3)
+            device.finish(size)
+        return [shown]
+
+    def draw(self, batch: Batch, size: int, mark: Callable[[str], None]) -> Any:
+        """Return pictures on the device; ``mark`` is told when a network is done."""
+        import torch
+
         pipeline, model = self.pipeline, self.model
         device, dtype = pipeline.unet.device, pipeline.unet.dtype
-        with torch.inference_mode():
-            toward, pooled = self.encode(batch)
-            # Once a batch, not once for all: the reference encodes it with each text.
-            away, away_pooled = self.encode(model.negative)
-            noise = torch.tensor(model.latents, device=device, dtype=dtype)
-            latents = pipeline(
-                prompt_embeds=toward,
-                pooled_prompt_embeds=pooled,
-                negative_prompt_embeds=away.expand(size, -1, -1),
-                negative_pooled_prompt_embeds=away_pooled.expand(size, -1),
-                latents=noise.expand(size, -1, -1, -1),
-                num_inference_steps=model.steps,
-                guidance_scale=model.guidance,
-                output_type="latent",
-            ).images
-            pictures = [self.decode(part) for part in latents.split(self.decoded)]
-        return [np.concatenate(pictures)]
+        toward, pooled = self.encode(batch)
+        # Once a batch, not once for all: the reference encodes it with each text.
+        away, away_pooled = self.encode(model.negative)
+        mark("text encoders")
+        noise = torch.tensor(model.latents, device=device, dtype=dtype)
+        latents = pipeline(
+            prompt_embeds=toward,
+            pooled_prompt_embeds=pooled,
+            negative_prompt_embeds=away.expand(size, -1, -1),
+            negative_pooled_prompt_embeds=away_pooled.expand(size, -1),
+            latents=noise.expand(size, -1, -1, -1),
+            num_inference_steps=model.steps,
+            guidance_scale=model.guidance,
+            output_type="latent",
+        ).images
+        mark("UNet")
+        pictures = [self.decode(part) for part in latents.split(self.decoded)]
+        mark("decoder")
+        return torch.cat(pictures)
 
     def encode(self, batch: Mapping[str, Array]) -> tuple[Any, Any]:
         """Return what the UNet is told of a text: both encoders' last but one layers
@@ -87,15 +123,16 @@ class DiffusersEngine:
         states = torch.cat([one.hidden_states[-2] for one in found], dim=-1)
         return states, found[1][0]
 
-    def decode(self, latents: Any) -> Array:
+    def decode(self, latents: Any) -> Any:
         """Return pictures; in fp32 where the decoder overflows in fp16."""
         decoder = self.pipeline.vae
         scaled = latents.to(decoder.dtype) / decoder.config.scaling_factor
         pictures = decoder.decode(scaled, return_dict=False)[0]
-        shown: Array = (pictures.float() / 2 + 0.5).clamp(0, 1).cpu().numpy()
-        return shown
+        return (pictures.float() / 2 + 0.5).clamp(0, 1)
 
     def close(self) -> None:
+        if self._on_device is not None:
+            self._on_device.close()
         self.pipeline = None
 
 
@@ -188,69 +225,15 @@ class DiffusersProvider:
                 f" {request.precision}: {type(error).__name__}: {error}. Copy the"
                 " checkpoint's whole folder again, or free the device's memory."
             ) from error
-        return DiffusersEngine(pipeline, model, _read_decoded(request.options))
+        decoded, on_device = _read_decoded(request.options), None
+        if build.details == "cuda":
+            precision = request.precision
+            on_device = open_on_device(pipeline, model, precision, decoded)
+        return DiffusersEngine(pipeline, model, decoded, on_device)
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         # A stream holds all weights, 7 GB in fp16, and one fills the device.
         return (Streams(1, cpus),)
-
-
-def load_pipeline(model: DiffusionModel, dtype: Any, device: str) -> Any:
-    """Return diffusers' pipeline with the official sampler, on its device."""
-    import torch
-    from diffusers import EulerDiscreteScheduler
-    from diffusers import StableDiffusionXLPipeline
-
-    scheduler = EulerDiscreteScheduler(**model.scheduler)
-    if model.folder is None:
-        with torch.device(device):
-            parts = make_networks(model, dtype)
-        pipeline = StableDiffusionXLPipeline(
-            **parts,
-            tokenizer=None,
-            tokenizer_2=None,
-            scheduler=scheduler,
-            add_watermarker=False,
-        )
-    else:
-        pipeline = StableDiffusionXLPipeline.from_pretrained(
-            str(model.folder),
-            scheduler=scheduler,
-            dtype=dtype,
-            add_watermarker=False,
-            local_files_only=True,
-        )
-    pipeline.to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    if dtype == torch.float16 and pipeline.vae.config.force_upcast:
-        pipeline.vae.to(torch.float32)
-    return pipeline
-
-
-def make_networks(model: DiffusionModel, dtype: Any) -> dict[str, Any]:
-    """Return the networks of a configuration with random weights."""
-    import torch
-    from diffusers import AutoencoderKL
-    from diffusers import UNet2DConditionModel
-    from transformers import CLIPTextConfig
-    from transformers import CLIPTextModel
-    from transformers import CLIPTextModelWithProjection
-
-    given = model.configurations
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        parts = {
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**given["text_encoder"])),
-            "text_encoder_2": CLIPTextModelWithProjection(
-                CLIPTextConfig(**given["text_encoder_2"])
-            ),
-            "unet": UNet2DConditionModel(**given["unet"]),
-            "vae": AutoencoderKL(**given["vae"]),
-        }
-    finally:
-        torch.set_default_dtype(before)
-    return {name: network.eval() for name, network in parts.items()}
 
 
 def find_diffusion_model(request: BuildRequest) -> DiffusionModel:

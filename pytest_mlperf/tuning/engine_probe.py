@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pytest_mlperf.api.batch_bound import BoundsBatches
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import EngineProvider
@@ -150,7 +151,8 @@ class EngineProbe:
         sort = scenario is Scenario.OFFLINE
         rates: dict[tuple[Streams, int], float] = {}
         for streams in layouts:
-            found = self._sweep(streams, sizes, bound_ns, sort=sort)
+            fitting = sizes if given.batch else self._fitting(sizes, streams.count)
+            found = self._sweep(streams, fitting, bound_ns, sort=sort)
             rates |= {(streams, size): rate for size, rate in found.items()}
         best = sorted(rates, key=lambda key: -rates[key])[:FINALISTS]
         if len(best) > 1:
@@ -182,6 +184,15 @@ class EngineProbe:
         # Every stream holds the weights, and room to work.
         most = read_available_memory() // 2 // (2 * path.stat().st_size + 1)
         return [s for s in found if s.count <= most] or found[-1:]
+
+    def _fitting(self, sizes: Sequence[int], streams: int) -> Sequence[int]:
+        """Return the batch sizes for which the device has memory, one at least."""
+        if not isinstance(self.provider, BoundsBatches):
+            return sizes
+        most = self.provider.largest_batch(self.build, streams)
+        if most is None:
+            return sizes
+        return [size for size in sizes if size <= most] or [most]
 
     def _sweep(
         self,

@@ -28,6 +28,7 @@ from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.service import ServiceTarget
+from pytest_mlperf.api.whisper_model import WhisperSize
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks import whisper
 from pytest_mlperf.benchmarks.speech import generated
@@ -245,7 +246,7 @@ def test_a_generated_model_answers_with_as_many_tokens_as_official_ones(
     tmp_path: Path,
 ) -> None:
     """Whatever its weights: no token ends an answer. The model is written once."""
-    size = generated.WhisperSize(2, 32, 2, 80, 1010, 900)
+    size = WhisperSize(2, 32, 2, 80, 1010, 900)
     make = partial(whisper.make_features, mels=80)
     workload = generated.open_generated(20, make, size, tmp_path)
     again = generated.open_generated(20, make, size, tmp_path)

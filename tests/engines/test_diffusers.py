@@ -19,7 +19,7 @@ from pytest_mlperf.benchmarks.diffusion.workload import DiffusionWorkload
 from pytest_mlperf.benchmarks.stable_diffusion_xl import STABLE_DIFFUSION_XL
 from pytest_mlperf.engines.diffusers import DIFFUSERS
 from pytest_mlperf.engines.diffusers import DiffusersEngine
-from pytest_mlperf.engines.diffusers import make_networks
+from pytest_mlperf.engines.torch.diffusion.networks import make_networks
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

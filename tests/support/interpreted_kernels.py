@@ -17,9 +17,11 @@ from pytest_mlperf.engines.torch.bert import kernels as bert
 from pytest_mlperf.engines.torch.conv import kernels
 from pytest_mlperf.engines.torch.conv.stem import BLOCK
 from pytest_mlperf.engines.torch.conv.stem import fold_weights
+from pytest_mlperf.engines.torch.group_norm import normalize as normalize_groups
 from pytest_mlperf.engines.torch.packing import BLOCK_QUERIES
 from pytest_mlperf.engines.torch.packing import map_blocks
 from pytest_mlperf.engines.torch.volumes.instance_norm import run_norm_relu
+from pytest_mlperf.engines.torch.whisper.kernels import attend_one
 
 F = torch.nn.functional
 
@@ -126,6 +128,40 @@ def instance_norm(channels: int, side: int) -> float:
     return relative_error(out, expected.relu())
 
 
+def group_norm(channels: int, groups: int, side: int) -> float:
+    """Groups of channels whose means differ, over blocks of which the last is not full;
+    the picture's layout is another one.
+    """
+    norm = torch.nn.GroupNorm(groups, channels, eps=1e-5).half()
+    torch.nn.init.normal_(norm.weight)
+    x = torch.randn(2, channels, side, side + 2) + torch.arange(channels)[:, None, None]
+    x = x.half()
+    with torch.no_grad():
+        found = normalize_groups(norm, x)
+        expected = norm.float()(x.float())
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    return relative_error(found, expected)
+
+
+def cached_attention(length: int, valid: int) -> float:
+    """One query of two heads to the first keys of a cache; what is behind them is not
+    a number.
+    """
+    heads, size = 2, 16
+    query = torch.randn(3, 3 * heads * size).half()
+    cache = torch.randn(3, length, 2, heads, size).half()
+    cache[:, valid:] = float("nan")
+    out = torch.empty(3, heads * size, dtype=torch.float16)
+    attend_one[(3, heads)](
+        query, cache, out, torch.tensor([valid], dtype=torch.int32), query.stride(0),
+        length, math.log2(math.e) / math.sqrt(size), WIDTH=heads * size, D=size, N=32,
+    )  # fmt: skip
+    key, value = cache[:, :valid].float().permute(2, 0, 3, 1, 4)
+    rows = query[:, : heads * size].float().reshape(3, heads, 1, size)
+    expected = F.scaled_dot_product_attention(rows, key, value)
+    return relative_error(out, expected.reshape(out.shape))
+
+
 def attention(head_size: int, block: int, *, is_scaled: bool = False) -> float:
     """Two heads over sequences of 40 and 5 tokens, which no block divides.
 
@@ -178,6 +214,10 @@ if __name__ == "__main__":
                 "bias, ReLU": bias_sum(relu=True),
                 "instance norm": instance_norm(16, 8),
                 "instance norm, two blocks": instance_norm(48, 14),
+                "group norm": group_norm(16, 4, 8),
+                "group norm, two blocks": group_norm(48, 3, 46),
+                "cached attention": cached_attention(70, 33),
+                "cached attention, all keys": cached_attention(64, 64),
             }
         )
     )

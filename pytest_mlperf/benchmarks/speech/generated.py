@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.whisper_model import WhisperModel
+from pytest_mlperf.api.whisper_model import WhisperSize
 from pytest_mlperf.benchmarks.files import SPEECH_EXTRA
 from pytest_mlperf.benchmarks.files import require_package
 from pytest_mlperf.benchmarks.speech import transcripts
@@ -36,20 +38,9 @@ SPECIAL = {
     "<|nospeech|>": 106, "<|notimestamps|>": 107,
 }  # fmt: skip
 """Special tokens -> their places behind the words."""
+LARGE = WhisperSize()
 SPREAD = 0.02
 """Standard deviation of weights."""
-
-
-@dataclass(frozen=True, slots=True)
-class WhisperSize:
-    """The dimensions of a Whisper model; large-v3's by default."""
-
-    layers: int = 32
-    width: int = 1280
-    heads: int = 20
-    mels: int = 128
-    vocabulary: int = 51_866
-    words: int = 50_257
 
 
 @dataclass(frozen=True)
@@ -81,10 +72,12 @@ class NoiseDataset:
 def open_generated(
     count: int,
     make_features: Callable[[Sequence[NDArray[np.float32]]], dict[str, Array]],
-    size: WhisperSize = WhisperSize(),
+    size: WhisperSize = LARGE,
     folder: Path | None = None,
 ) -> SpeechWorkload:
-    """Open ``count`` clips of noise for a model that is written at its first use
+    """Open ``count`` clips of noise for a model with made-up weights.
+
+    An engine makes them on its device, or has them written at their first use
     (large-v3: 3 GB).
     """
     random = np.random.default_rng(5)
@@ -107,11 +100,13 @@ def open_generated(
         to_text=lambda tokens: " ".join(map(str, tokens)),
         error_rate=transcripts.normalized_error_rate,
         whisper=WhisperModel(
-            folder=ensure_model(folder or cache_folder(), size),
+            folder=None,
             prompt=tuple(places[word] for word in prompt),
             end=end,
             max_tokens=TOKENS,
             suppressed=(end,),
+            size=size,
+            write_folder=partial(ensure_model, folder or cache_folder(), size),
         ),
     )
 

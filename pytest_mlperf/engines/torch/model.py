@@ -8,6 +8,7 @@ from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
+from pytest_mlperf.api.whisper_model import HasWhisperModel
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.engines.torch import cuda_source
@@ -29,8 +30,10 @@ from pytest_mlperf.engines.torch.onnx_graph import read_graph
 from pytest_mlperf.engines.torch.recommender.load import load_recommender
 from pytest_mlperf.engines.torch.recommender.stream import RecommenderModel
 from pytest_mlperf.engines.torch.volumes import instance_norm
+from pytest_mlperf.engines.torch.whisper.load import load_whisper
+from pytest_mlperf.engines.torch.whisper.stream import LoadedWhisper
 
-LoadedModel = stream.PackedModel | padded.PaddedModel | RecommenderModel
+LoadedModel = stream.PackedModel | padded.PaddedModel | RecommenderModel | LoadedWhisper
 
 
 def load_model(request: BuildRequest) -> LoadedModel:
@@ -42,6 +45,9 @@ def load_model(request: BuildRequest) -> LoadedModel:
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     device, precision = torch.device("cuda"), request.precision
+    workload = request.workload
+    if isinstance(workload, HasWhisperModel) and workload.whisper is not None:
+        return load_whisper(request, workload.whisper)
     model = model_file(request.workload, "torch", has_lookup=True)
     graph = read_graph(model.path, model.inputs, model.outputs)
     if model.embedding is not None:

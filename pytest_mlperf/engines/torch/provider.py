@@ -1,7 +1,8 @@
 """The torch engine: PyTorch on one CUDA device, fp32 down to fp8.
 
-Encoders run packed (``bert.stream``), every other graph padded (``padded``). Both are
-checked at build time: their outputs are compared with the graph's in fp32.
+Encoders run packed (``bert.stream``), Whisper with a cache (``whisper``), every other
+graph padded (``padded``). All are checked at build time: their outputs are compared
+with those in fp32.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ class TorchProvider:
             return model.open()
         if not isinstance(model, PaddedModel):
             raise BuildFailed(
-                "results of an encoder or a recommender do not stay on the device: "
+                "results of an encoder, a recommender or Whisper do not stay on the "
+                "device: "
                 "the engine torch puts them together on the host; leave "
                 "--mlperf-end-on-device away"
             )
@@ -156,6 +158,7 @@ class TorchProvider:
     def place(self, build: Build) -> DeviceDataset:
         """Return the dataset as one whose samples lie on the device."""
         from pytest_mlperf.engines.torch.recommender.stream import RecommenderModel
+        from pytest_mlperf.engines.torch.whisper.stream import LoadedWhisper
 
         dataset, model = build.request.workload.dataset, self._models[build.digest]
         if isinstance(model, RecommenderModel):
@@ -163,7 +166,21 @@ class TorchProvider:
                 "samples of a recommender do not stay on the device: they are pairs of "
                 "varying number; leave --mlperf-start-from-device away"
             )
+        if isinstance(model, LoadedWhisper):
+            raise BuildFailed(
+                "recordings do not stay on the device: their features are made on the "
+                "host in the measured time; leave --mlperf-start-from-device away"
+            )
         return DeviceDataset(dataset, model.store())
+
+    def largest_batch(self, build: Build, streams: int) -> int | None:
+        """Return how many clips Whisper's caches have memory for."""
+        from pytest_mlperf.engines.torch.whisper.stream import LoadedWhisper
+
+        model = self._models[build.digest]
+        return (
+            model.largest_batch(streams) if isinstance(model, LoadedWhisper) else None
+        )
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         # While one stream's batch is copied, packed and answered, another computes.

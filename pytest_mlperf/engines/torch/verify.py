@@ -118,7 +118,7 @@ def check_agreement(
     finally:
         engine.close()
     mask = next((batch[n].astype(bool) for n in batch if "mask" in n), None)
-    same_in = f"of {size} samples"
+    same_in = ""
     if candidates:
         reference, outputs, shared = match_candidates(reference, outputs, candidates)
         same_in = f"numbers of the {shared:.1%} candidates that both have"
@@ -129,16 +129,46 @@ def check_agreement(
                 "is not what the engine torch took it for, or overflows; try "
                 "--mlperf-precision fp32, and --mlperf-engine onnxruntime to compare"
             )
+    judge_agreement(
+        model, reference, outputs, precision, size, max_error, mask, same_in
+    )
+
+
+def judge_agreement(
+    model: Any,
+    reference: Sequence[Array],
+    outputs: Sequence[Array],
+    precision: str,
+    size: int,
+    max_error: Mapping[str, float] = MAX_ERROR,
+    mask: Array | None = None,
+    same_in: str = "",
+) -> None:
+    """Note how near outputs of ``size`` samples are to fp32's among a model's facts.
+
+    Raises ``BuildFailed`` where they are not near enough.
+    """
     error, same = measure_error(reference, outputs, mask)
     model.facts["agreement with fp32"] = (
-        f"relative error {error:.2g}, same winner in {same:.1%} {same_in}"
+        f"relative error {error:.2g}, same winner in {same:.1%} "
+        + (same_in or f"of {size} samples")
     )
+    check_error(error, precision, size, max_error)
+
+
+def check_error(
+    error: float,
+    precision: str,
+    size: int,
+    max_error: Mapping[str, float] = MAX_ERROR,
+) -> None:
+    """Raise ``BuildFailed`` for a relative error that no rounding explains."""
     if not error <= max_error[precision]:
         raise BuildFailed(
             f"in {precision} the outputs differ from fp32 by {error:.2g} of their "
             f"spread, but should by at most {max_error[precision]} [{size} samples]: "
             "the model is not what the engine torch took it for, or overflows; try "
-            "--mlperf-precision fp32, and --mlperf-engine onnxruntime to compare"
+            "--mlperf-precision fp32, and another --mlperf-engine to compare"
         )
 
 

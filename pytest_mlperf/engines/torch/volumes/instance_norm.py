@@ -76,6 +76,7 @@ def run_norm_relu(x: Any, weight: Any, bias: Any, epsilon: float) -> Any:
         VOXELS=VOXELS, ROWS=ROWS, WIDTH=16,
     )  # fmt: skip
     kernels.normalize[grid](
-        x, factors, out, voxels, channels, VOXELS=VOXELS, ROWS=ROWS, WIDTH=width
-    )
+        x, factors, out, voxels, channels,
+        RELU=True, VOXELS=VOXELS, ROWS=ROWS, WIDTH=width,
+    )  # fmt: skip
     return out

@@ -1,4 +1,4 @@
-"""Triton kernels of instance normalization over channels-last activations.
+"""Triton kernels of instance and group normalization, channels-last activations.
 
 Imports triton at its top: this module is imported by functions only.
 """
@@ -78,9 +78,11 @@ def merge_blocks(
 @triton.jit
 def normalize(
     x, factors, out, voxels, channels,
-    VOXELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
+    RELU: tl.constexpr, VOXELS: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """Write relu(x * factor + summand), in the layout of ``measure_blocks``."""
+    """Write x * factor + summand, or with RELU what of it is above 0, in the layout of
+    ``measure_blocks``.
+    """
     block, sample = tl.program_id(0), tl.program_id(1).to(tl.int64)
     channel = tl.program_id(2) * WIDTH + tl.arange(0, WIDTH)
     spot = sample * 2 * channels + channel
@@ -92,5 +94,7 @@ def normalize(
         inside = (voxel < last)[:, None]
         at = (sample * voxels + voxel)[:, None] * channels + channel[None, :]
         value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        value = tl.maximum(value * scale + summand, 0.0)
+        value = value * scale + summand
+        if RELU:
+            value = tl.maximum(value, 0.0)
         tl.store(out + at, value.to(out.dtype.element_ty), mask=inside)
