@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from pytest_mlperf.api.sources import Source
 from pytest_mlperf.benchmarks.detection.benchmark import DetectionBenchmark
 from pytest_mlperf.benchmarks.detection.benchmark import Official
 from pytest_mlperf.benchmarks.detection.outputs import RETINANET_SIDE
 from pytest_mlperf.benchmarks.detection.outputs import read_retinanet
-from pytest_mlperf.benchmarks.detection.pictures import Floats
+from pytest_mlperf.benchmarks.detection.pictures import scale_to_one
 from pytest_mlperf.benchmarks.detection.workload import DetectionWorkload
 
 FOLDERS = ("data/open-images-v6-mlperf", "open-images-v6-mlperf")
@@ -25,11 +23,6 @@ TOOLS = f"{INFERENCE}, vision/classification_and_detection/tools"
 NAME = "resnext50_32x4d_fpn.onnx"
 FIRST = "0001eeaf4aed83f9.jpg"
 """OpenImages' first validation picture."""
-
-
-def scale_to_one(pixels: Floats) -> Floats:
-    """Return 0 to 1: the reference's pre_process_openimages_retinanet."""
-    return pixels / np.float32(255)
 
 
 OFFICIAL = Official(

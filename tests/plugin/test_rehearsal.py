@@ -177,13 +177,13 @@ def test_benchmarks_without_an_engine_are_there_for_a_rehearsal_alone(
     ).outlines
     ids = [line.partition("[")[2].rstrip("]") for line in rehearsed if "[" in line]
     models = {name.rsplit("-", 2)[0] for name in ids}
-    plain = suite.runpytest("-k", "yolo-95 and offline and performance", "-rs")
+    plain = suite.runpytest("-k", "dlrm-v3 and offline and performance", "-rs")
 
-    assert {"3d-unet-99.9", "retinanet", "dlrm-v2-99", "yolo-95", "bert-99"} < models
+    assert {"3d-unet-99.9", "retinanet", "dlrm-v3", "yolo-95", "bert-99"} < models
     assert not {"llama2-70b-99", "gptj-99", "deepseek-r1"} & models
     plain.assert_outcomes(skipped=1)
     plain.stdout.fnmatch_lines(
-        ["*yolo is a benchmark of v6.1, but no installed package runs it*"]
+        ["*dlrm-v3 is a benchmark of v6.1, but no installed package runs it*"]
     )
 
 

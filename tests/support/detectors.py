@@ -176,3 +176,63 @@ def write_ssd_resnet34(path: Path) -> None:
             values("detection_scores:0", TensorProto.FLOAT, [1, 2]),
         ],
     )
+
+
+def write_yolo(path: Path) -> None:
+    """Write a graph of any batch that finds the one box, whatever the picture's shape.
+
+    It looks for where the gray bars end: boxes are in pixels of the letterboxed input.
+    """
+    from onnx import TensorProto
+    from onnx import helper
+
+    scores = np.zeros((1, 80, 2), np.float32)
+    scores[0, 4, 0] = 0.9  # COCO's category 5
+    nodes = [
+        constant("gray", np.float32(114 / 255)),
+        constant("some", np.float32(0.01)),
+        constant("axes", np.array([1, 2, 3])),
+        constant("column", np.array([1, 2])),
+        constant("middle", np.float32(320)),
+        constant("half", np.float32(0.5)),
+        constant("eighth", np.float32(0.125)),
+        constant("quarter", np.float32(0.25)),
+        constant("zero", np.float32(0)),
+        helper.make_node("Sub", ["images", "gray"], ["above"]),
+        helper.make_node("Abs", ["above"], ["far"]),
+        helper.make_node("Greater", ["far", "some"], ["is_picture"]),
+        helper.make_node("Cast", ["is_picture"], ["picture"], to=1),
+    ]
+    # Rows, then columns, that are the picture's: their number is its height and width.
+    for axis, name in ((3, "height"), (2, "width")):
+        nodes += [
+            helper.make_node("ReduceMax", ["picture"], [f"{name}1"], axes=[1, axis]),
+            helper.make_node("ReduceSum", [f"{name}1", "axes"], [name], keepdims=0),
+        ]
+    parts = {
+        "x": ("Mul", "width", "zero", "middle"),
+        "y": ("Mul", "height", "eighth", "middle"),
+        "w": ("Mul", "width", "half", "zero"),
+        "h": ("Mul", "height", "quarter", "zero"),
+    }
+    for name, (kind, left, right, more) in parts.items():
+        nodes += [
+            helper.make_node(kind, [left, right], [f"{name}1"]),
+            helper.make_node("Add", [f"{name}1", more], [f"{name}2"]),
+            helper.make_node("Unsqueeze", [f"{name}2", "column"], [name]),
+        ]
+    nodes += [
+        constant("scores1", scores),
+        helper.make_node("Concat", list(parts), ["box1"], axis=1),
+        helper.make_node("Concat", ["box1", "box1"], ["boxes"], axis=2),
+        helper.make_node("Mul", ["x", "zero"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "scores1"], ["scores"]),
+        helper.make_node("Concat", ["boxes", "scores"], ["output0"], axis=1),
+    ]
+    values = helper.make_tensor_value_info
+    write_model(
+        path,
+        nodes,
+        [values("images", TensorProto.FLOAT, ["batch", 3, "height", "width"])],
+        [values("output0", TensorProto.FLOAT, ["batch", 84, "anchors"])],
+    )

@@ -24,9 +24,12 @@ from pytest_mlperf.benchmarks.detection import scores
 from pytest_mlperf.benchmarks.detection.annotations import check_pictures
 from pytest_mlperf.benchmarks.detection.annotations import read_annotations
 from pytest_mlperf.benchmarks.detection.embedded import open_embedded
+from pytest_mlperf.benchmarks.detection.letterbox import Letterbox
+from pytest_mlperf.benchmarks.detection.letterbox import letterbox
 from pytest_mlperf.benchmarks.detection.outputs import FindObjects
 from pytest_mlperf.benchmarks.detection.pictures import PictureFiles
 from pytest_mlperf.benchmarks.detection.pictures import Prepare
+from pytest_mlperf.benchmarks.detection.pictures import stretch
 from pytest_mlperf.benchmarks.detection.synthetic import open_synthetic
 from pytest_mlperf.benchmarks.detection.workload import DetectionWorkload
 from pytest_mlperf.core.rounds.rule import Rule
@@ -58,6 +61,8 @@ class Official:
     find: FindObjects
     counts_classes: bool = False
     """Labels count the categories from 1, as the annotation file lists them."""
+    letterboxes: bool = False
+    """Pictures keep their shape, in a gray square; they are stretched otherwise."""
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -156,6 +161,7 @@ class DetectionBenchmark:
             side=official.side,
             prepare=official.prepare,
             channels_first=shape[3:] != (3,),
+            fit=letterbox if official.letterboxes else stretch,
         )
         categories = None
         if official.counts_classes:
@@ -176,6 +182,11 @@ class DetectionBenchmark:
             annotations=annotations,
             find=official.find,
             categories=categories,
+            letterbox=(
+                Letterbox(official.side, annotations.sizes)
+                if official.letterboxes
+                else None
+            ),
         )
 
     def _find_pictures(self, names: Sequence[str], scratch: Path | None) -> list[Path]:

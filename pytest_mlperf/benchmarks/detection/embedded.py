@@ -39,7 +39,7 @@ LEVELS = (
     Level(16, (44.0, 64.0)),
     Level(32, (92.0, 128.0)),
 )
-SIDES = {"ssd-small": 128, "retinanet": 192, "ssd-large": 256}
+SIDES = {"ssd-small": 128, "retinanet": 192, "yolo": 192, "ssd-large": 256}
 """Benchmark -> side of the detector's input, in pixels."""
 INPUT, OUTPUTS = "images", ("class_logits", "box_deltas")
 CALIBRATION_BATCH = 4

@@ -34,6 +34,17 @@ CANDIDATES = 300
 MOST = 100
 """Boxes of a sample that remain: mAP looks at no more."""
 
+YOLO_LOWEST = 0.001
+"""``conf`` of the reference's yolo_loadgen.py."""
+YOLO_OVERLAP = 0.7
+YOLO_MOST = 300
+"""``iou`` and ``max_det``, which it leaves at Ultralytics' defaults."""
+YOLO_CLASS_STEP = np.float32(7680)
+"""Pixels between the boxes of two classes, so that they do not overlap: the rounding
+of so large numbers is part of the reference's answers."""
+COCO_IDS = np.setdiff1d(np.arange(1, 91), [12, 26, 29, 30, 45, 66, 68, 69, 71, 83])
+"""YOLO's class -> COCO's category: ten of the 90 numbers have no objects."""
+
 
 def check_outputs(outputs: Sequence[Array], size: int, *shapes: str) -> list[Array]:
     """Return the outputs with one row a sample.
@@ -129,6 +140,30 @@ def read_ssd_resnet34(outputs: Sequence[Array], size: int) -> list[Floats]:
         cut_rows(box, score, label, count_until(score))
         for box, score, label in zip(boxes, scores, labels, strict=True)
     ]
+
+
+def read_yolo(outputs: Sequence[Array], size: int) -> list[Floats]:
+    """Read [batch, 84, n]: a box's center and size, then a score for each class.
+
+    Boxes stay in pixels of the model's input. Of a box the best class alone counts, as
+    in Ultralytics' ``non_max_suppression`` where ``predict`` calls it.
+    """
+    shape = f"output0.T [batch, n, {4 + len(COCO_IDS)}]"
+    turned = check_outputs([np.swapaxes(o, -1, -2) for o in outputs], size, shape)
+    return [_find_yolo(sample.T) for sample in turned[0]]
+
+
+def _find_yolo(columns: Floats) -> Floats:
+    best = columns[4:].max(axis=0)
+    found = np.flatnonzero(best > YOLO_LOWEST)
+    columns, scores = columns[:, found], best[found]
+    classes = columns[4:].argmax(axis=0)
+    half = columns[2:4] / 2
+    boxes = np.concatenate([columns[:2] - half, columns[:2] + half]).T
+    apart = boxes + classes[:, None].astype(np.float32) * YOLO_CLASS_STEP
+    stay = box_math.suppress_until(apart, scores, classes, YOLO_OVERLAP, YOLO_MOST)
+    labels = COCO_IDS[classes[stay]]
+    return cut_rows(boxes[stay][:, [1, 0, 3, 2]], scores[stay], labels, len(stay))
 
 
 def select_objects(

@@ -20,6 +20,13 @@ Floats = NDArray[np.float32]
 Prepare = Callable[[Floats], Array]
 """Resized picture, float32 [side, side, 3], RGB, 0 to 255 -> the model's numbers, as
 many and in the same order."""
+Fit = Callable[[Array, int], Floats]
+"""Decoded picture, uint8 [height, width, 3], and a side -> float32 [side, side, 3]."""
+
+
+def scale_to_one(pixels: Floats) -> Floats:
+    """Return 0 to 1: the reference's pre_process_openimages_retinanet, and yolo's."""
+    return pixels / np.float32(255)
 
 
 def stretch(pixels: Array, side: int) -> Floats:
@@ -59,6 +66,7 @@ class PictureFiles:
     side: int
     prepare: Prepare
     channels_first: bool = True
+    fit: Fit = stretch
     lengths: NDArray[np.int32] | None = None
     _samples: dict[int, Array] = field(default_factory=dict)
 
@@ -68,7 +76,7 @@ class PictureFiles:
 
     def _decode(self, index: int) -> Array:
         pixels = np.asarray(read_rgb(self.files[index]))
-        values = self.prepare(stretch(pixels, self.side))
+        values = self.prepare(self.fit(pixels, self.side))
         if self.channels_first:
             values = values.transpose(2, 0, 1)
         return np.ascontiguousarray(values)

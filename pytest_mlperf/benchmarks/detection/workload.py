@@ -15,6 +15,7 @@ from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.benchmarks.detection import scores
 from pytest_mlperf.benchmarks.detection.annotations import Annotations
+from pytest_mlperf.benchmarks.detection.letterbox import Letterbox
 from pytest_mlperf.benchmarks.detection.outputs import FindObjects
 
 
@@ -33,6 +34,8 @@ class DetectionWorkload:
     """Outputs of the model and number of samples -> objects found in each."""
     categories: NDArray[np.int64] | None = None
     """Label of the model -> category id of the annotations, where they differ."""
+    letterbox: Letterbox | None = None
+    """Where the model sees letterboxed pictures, and finds boxes in their pixels."""
 
     @property
     def blank(self) -> Array:
@@ -45,6 +48,9 @@ class DetectionWorkload:
         without objects has an empty answer.
         """
         found = self.find(outputs, len(indices))
+        if self.letterbox is not None:
+            pairs = zip(found, indices, strict=True)
+            found = [self.letterbox.restore(rows, index) for rows, index in pairs]
         counts = [len(rows) for rows in found]
         answers = np.zeros((len(found), max(counts), scores.COLUMNS), np.float32)
         for answer, index, rows in zip(answers, indices, found, strict=True):

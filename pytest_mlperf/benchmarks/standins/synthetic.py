@@ -41,8 +41,7 @@ CANDIDATES = 4
 
 ANSWERS: dict[str, tuple[str, tuple[int, ...]]] = {
     "3d-unet": ("u1", (16, 16, 16)),
-    "yolo": ("<f4", (5, 7)),
-    "pointpainting": ("<f4", (5, 16)),
+    "pointpainting": ("<f4", (5, 14)),
     "dlrm": ("<f4", (1,)),
     "dlrm-v2": ("<f4", (1,)),
     "dlrm-v3": ("<f4", (2 + 3 * CANDIDATES + 1,)),

@@ -1,4 +1,4 @@
-"""Official files of the three detection benchmarks, in miniature."""
+"""Official files of the four detection benchmarks, in miniature."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pytest_mlperf.benchmarks.detection.workload import DetectionWorkload
 from pytest_mlperf.benchmarks.retinanet import RETINANET
 from pytest_mlperf.benchmarks.ssd_mobilenet import SSD_MOBILENET
 from pytest_mlperf.benchmarks.ssd_resnet34 import SSD_RESNET34
+from pytest_mlperf.benchmarks.yolo import YOLO
 from pytest_mlperf.core import rounds
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from tests.support import detectors
@@ -26,8 +27,9 @@ WRITERS: dict[str, Callable[..., None]] = {
     "retinanet": detectors.write_retinanet,
     "ssd-small": detectors.write_ssd_mobilenet,
     "ssd-large": detectors.write_ssd_resnet34,
+    "yolo": detectors.write_yolo,
 }
-BENCHMARKS = [RETINANET, SSD_MOBILENET, SSD_RESNET34]
+BENCHMARKS = [RETINANET, SSD_MOBILENET, SSD_RESNET34, YOLO]
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ def test_inputs_are_as_the_reference_makes_them(tree: Tree) -> None:
         "retinanet": ((1, 3, side, side), np.float32, 250 / 255, 0.01),
         "ssd-small": ((1, side, side, 3), np.uint8, 250, 2),
         "ssd-large": ((1, 3, side, side), np.float32, 250 - 123.68, 2),
+        "yolo": ((1, 3, side, side), np.float32, 114 / 255, 1e-7),
     }[tree.benchmark.name]
 
     assert (batch.shape, batch.dtype) == expected[:2]
@@ -139,7 +142,7 @@ def test_a_missing_file_is_named_with_its_origin(tree: Tree, source: str) -> Non
 
     with pytest.raises(RequirementMissing, match=re.escape(f"{name} not found in")):
         tree.open()
-    with pytest.raises(RequirementMissing, match="zenodo"):
+    with pytest.raises(RequirementMissing, match=r"zenodo|data preprocess yolo"):
         tree.benchmark.open_workload("official", None)
 
 
@@ -193,6 +196,7 @@ def test_calibration_reads_the_listed_pictures(tree: Tree) -> None:
         list(calibration())
     folder = tree.scratch / tree.benchmark.official.calibration_folders[0]
     path = tree.path("calibration")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("0.jpg\n\n")
     with pytest.raises(RequirementMissing, match=r"0\.jpg, which .*lists, is not"):
         list(calibration())

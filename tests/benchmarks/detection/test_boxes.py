@@ -89,3 +89,19 @@ def test_suppression_is_its_definition(seed: int, count: int) -> None:
     stay = boxes.suppress_overlaps(rows, scores, classes, 0.3)
 
     assert stay.tolist() == suppress_plainly(rows, scores, classes, 0.3)
+
+
+def test_a_limited_suppression_keeps_the_first_of_all() -> None:
+    """Block by block as at once, equal scores among them; and then it stops."""
+    random = np.random.default_rng(8)
+    many = draw_boxes(random, 3 * boxes.BLOCK)
+    scores = random.integers(0, 99, len(many)).astype(np.float32)
+    classes = random.integers(0, 3, len(many))
+    all_of_them = boxes.suppress_overlaps(many, scores, classes, 0.5)
+
+    for most in (1, 50, len(many)):
+        found = boxes.suppress_until(many, scores, classes, 0.5, most)
+        assert found.tolist() == all_of_them[:most].tolist()
+    assert (
+        boxes.suppress_until(many[:0], scores[:0], classes[:0], 0.5, 9).tolist() == []
+    )

@@ -21,6 +21,7 @@ from pytest_mlperf.benchmarks.detection.workload import DetectionWorkload
 from pytest_mlperf.benchmarks.retinanet import RETINANET
 from pytest_mlperf.benchmarks.ssd_mobilenet import SSD_MOBILENET
 from pytest_mlperf.benchmarks.ssd_resnet34 import SSD_RESNET34
+from pytest_mlperf.benchmarks.yolo import YOLO
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 
 BATCH = 16
@@ -71,13 +72,14 @@ def test_the_benchmarks_and_their_workload_satisfy_the_protocols(
     small: DetectionWorkload,
 ) -> None:
     """The contract, checked by mypy and by use; names are the rounds'."""
-    benchmarks: list[Benchmark] = [RETINANET, SSD_MOBILENET, SSD_RESNET34]
+    benchmarks: list[Benchmark] = [RETINANET, SSD_MOBILENET, SSD_RESNET34, YOLO]
     workload: TensorWorkload = small
 
     assert [(b.name, b.metric) for b in benchmarks] == [
         ("retinanet", "mAP"),
         ("ssd-small", "mAP"),
         ("ssd-large", "mAP"),
+        ("yolo", "mAP"),
     ]
     assert (workload.blank.dtype, workload.blank.shape) == (
         np.dtype(np.float32),
@@ -85,7 +87,7 @@ def test_the_benchmarks_and_their_workload_satisfy_the_protocols(
     )
 
 
-@pytest.mark.parametrize("detector", [RETINANET, SSD_MOBILENET, SSD_RESNET34])
+@pytest.mark.parametrize("detector", [RETINANET, SSD_MOBILENET, SSD_RESNET34, YOLO])
 def test_each_size_is_a_workload_of_its_own(detector: DetectionBenchmark) -> None:
     """The same scenes and detector, other inputs, another reference."""
     workload = detector.open_workload("embedded", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -137,6 +138,66 @@ def test_wrong_outputs_are_refused(name: str) -> None:
     bad[1, 1, 1] = np.nan
     with pytest.raises(ValueError, match="has NaN or infinity, but should"):
         read(put(bad), 2)
+
+
+def make_predictions(count: int) -> Array:
+    """Return YOLO's output for one sample, the same on every machine: [1, 84, n]."""
+    prime = (
+        1_000_003  # No two of the numbers have the same square, so no score is tied.
+    )
+    numbers = np.arange(84 * count, dtype=np.int64)
+    values = (numbers * numbers % prime).reshape(84, count)
+    values[:2] *= 640
+    values[2:4] = 200 * prime + 100 * values[2:4]
+    values[4:] = np.maximum(values[4:] - 980_000, 0)
+    return np.asarray(values[None] / prime, np.float32)
+
+
+def test_yolos_boxes_are_the_references() -> None:
+    """Best class alone, suppressed within each class, at most 300 of 900.
+
+    Counts and digests are those of non_max_suppression (conf 0.001, iou 0.7, max_det
+    300) of ultralytics 8.3.214 and 8.4.190, its columns put in this order.
+    """
+    found = outputs.read_yolo([make_predictions(900)], 1)[0]
+    plain = outputs.read_yolo([make_predictions(40)], 1)[0]
+
+    assert len(found) == outputs.YOLO_MOST
+    assert hashlib.sha256(found.tobytes()).hexdigest()[:16] == "7fb96d61c5b8cef7"
+    assert len(plain) == 9
+    assert hashlib.sha256(plain.tobytes()).hexdigest()[:16] == "0c86b7e697448ccc"
+
+
+def test_yolos_labels_are_cocos_categories() -> None:
+    """Its 80 classes in the order of COCO's 90 numbers; boxes stay in pixels."""
+    output = np.zeros((2, 84, 3), np.float32)
+    output[0, :4, 1] = [100, 200, 20, 40]
+    output[0, [4 + 11, 4 + 79], 1] = [0.5, 0.25]
+    output[1, 4 + 79, 2] = 0.002
+    output[1, 4, 0] = 0.001
+    found = outputs.read_yolo([output], 2)
+
+    assert found[0].tolist() == [[180, 90, 220, 110, 0.5, 13]]
+    assert found[1][:, 5].tolist() == [90]
+
+
+def test_wrong_outputs_of_yolo_are_refused() -> None:
+    """Another number of classes, of samples, of outputs; NaN."""
+    good = np.zeros((2, 84, 3), np.float32)
+    bad = good.copy()
+    bad[1, 50, 2] = np.nan
+
+    for wrong, words in (
+        (
+            [good[:, :-1]],
+            r"shape \[2, 3, 83\] .* should be output0\.T \[batch, n, 84\]",
+        ),
+        ([good[:1]], "for a batch of 2, but should be "),
+        ([good, good], "returned 2 outputs, but should return 1"),
+        ([bad], r"output output0\.T has NaN or infinity"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            outputs.read_yolo(wrong, 2)
 
 
 def test_raw_outputs_of_another_size_are_refused() -> None:
