@@ -42,7 +42,8 @@ def find_inset(height: int, width: int, side: int) -> Inset:
 
 def letterbox(pixels: Array, side: int) -> Floats:
     """Fit a picture of bytes into a gray square: float32 [side, side, 3]."""
-    at = find_inset(*pixels.shape[:2], side)
+    height, width, _ = pixels.shape
+    at = find_inset(height, width, side)
     square = np.full((side, side, 3), GRAY, np.float32)
     fitted = resize_bytes(pixels, at.height, at.width)
     square[at.top : at.top + at.height, at.left : at.left + at.width] = fitted
@@ -67,7 +68,8 @@ def resize_bytes(pixels: Bytes, height: int, width: int) -> Bytes:
     above, below, shares = _find_neighbors(pixels.shape[0], height)
     result = sums.take(above, 0) * shares[0][:, None, None] >> 16
     result += sums.take(below, 0) * shares[1][:, None, None] >> 16
-    return np.clip(result + 2 >> 2, 0, 255).astype(np.uint8)
+    bounded: Bytes = np.clip(result + 2 >> 2, 0, 255).astype(np.uint8)
+    return bounded
 
 
 def _find_neighbors(
