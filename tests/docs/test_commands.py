@@ -44,7 +44,7 @@ RUN = {
     "pytest-mlperf serve": "tests/services/kserve/test_network.py",
     "pytest-mlperf power": "tests/power/test_serve.py",
     "python -m pytest_mlperf.run.child": "tests/runner/test_runner.py",
-    "python -m pytest_mlperf.services.local.triton": "tests/services/local/test_triton.py",
+    "python -m pytest_mlperf.services.local": "tests/services/local/test_triton.py",
     "--pyargs": "tox.ini",
 }
 """The page or the beginning of a command -> the tests that run such ones."""
