@@ -93,7 +93,7 @@ class EngineBackend:
     def open_workload(self, task: Task) -> TensorWorkload:
         """Open the task's workload, whatever the engine needs."""
         benchmark = benchmark_of(task)
-        key = (task.benchmark, task.workload, task.scratch, benchmark)
+        key = workload_key(task)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
             self.forget()
@@ -255,6 +255,13 @@ def benchmark_of(task: Task) -> Benchmark:
     if isinstance(loaded, Rehearsal):
         return loaded.rehearse(task.rule, task.mode)
     return loaded
+
+
+def workload_key(task: Task) -> tuple[object, ...]:
+    """Return what a task's workload depends on; of a rehearsal, on its rule too."""
+    rehearsed = isinstance(task.benchmark.load(), Rehearsal)
+    size = (task.rule, task.mode) if rehearsed else ()
+    return (task.benchmark, task.workload, task.scratch, size)
 
 
 def has_varying_batches(task: Task) -> bool:

@@ -23,6 +23,7 @@ from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.run.engine_backend import benchmark_of
+from pytest_mlperf.run.engine_backend import workload_key
 from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import add_breakdown
 from pytest_mlperf.run.run_facts import identify_service
@@ -89,7 +90,7 @@ class ServiceBackend:
 
     def _open_workload(self, task: Task) -> PromptWorkload | TensorWorkload:
         benchmark = benchmark_of(task)
-        key = (task.benchmark, task.workload, task.scratch, benchmark)
+        key = workload_key(task)
         if key not in self._workloads:
             # One dataset at a time: it may be most of the memory.
             self._workloads.clear()

@@ -37,9 +37,9 @@ class AnswerEventReader(EventReader):
         if not self.is_done and DONE not in events:
             return events
         end = 0 if self.is_done else events.index(DONE)
-        self.is_done = True
+        closing, self.is_done = int(not self.is_done), True
         for late in events[end:]:
             if late != DONE and read_choice(parse_object(late)):
                 raise BadAnswer("an event after [DONE], but should be the last")
-        self.passed_over += max(len(events) - end - 1, 0)
+        self.passed_over += len(events) - end - closing
         return events[:end]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +35,11 @@ def test_a_legal_stream_is_read_whole(stream: Stream) -> None:
     assert reader.passed_over == stream.passed_over
 
 
+AFTER_THE_END = next(one for one in LEGAL if one.name == "gateway-note-after-the-end")
+
+
 @given(stream=st.sampled_from(LEGAL), places=st.lists(st.integers(0, 5000), max_size=9))
+@example(AFTER_THE_END, [len(b"".join(AFTER_THE_END.pieces())) - 9])
 def test_a_legal_stream_is_the_same_however_it_is_cut(
     stream: Stream, places: list[int]
 ) -> None:
