@@ -4,7 +4,8 @@ For the embedded models of detection, segmentation, speech, diffusion and graphs
 sides are measured in turn, all with one fp32 model and the workload's own answers: the
 inner loop of the reference application, the suite with LoadGen, and the engine's own
 batches at the layout that the suite chose. Whisper has a second row, in which the suite
-runs its default precision, int8, with the accuracy limit of fp32. The output is a
+runs its default precision, int8, with the accuracy limit of fp32. ``--provider`` has
+onnxruntime compute the suite's sides with another execution provider. The output is a
 Markdown table of medians; a ratio is the median of the pairs', with the smallest and
 the largest in brackets.
 
@@ -105,11 +106,13 @@ class Model:
     """Takes the number of threads."""
 
     @classmethod
-    def open(cls, loop: Loop, cache: Path, precision: str) -> Model:
+    def open(
+        cls, loop: Loop, cache: Path, precision: str, options: Mapping[str, str]
+    ) -> Model:
         provider: EngineProvider = registry.load("engine", loop.engine)
         workload = registry.benchmark(loop.benchmark).open_workload("embedded", None)
         assert isinstance(workload, TensorWorkload)
-        build = provider.build(BuildRequest(workload, precision, cache))
+        build = provider.build(BuildRequest(workload, precision, cache, options))
         workload.dataset.load(range(workload.dataset.total))
         return cls(loop, workload, partial(provider.open, build))
 
@@ -172,6 +175,7 @@ class SuiteLoop:
     bench: Bench
     runner: Runner
     seconds: float
+    options: Mapping[str, str]
     tuning: Tuning
     engines: Sequence[Engine]
     samples: int = 0
@@ -179,11 +183,13 @@ class SuiteLoop:
 
     @classmethod
     def tune(
-        cls, model: Model, bench: Bench, runner: Runner, seconds: float
-    ) -> SuiteLoop:
+        cls, model: Model, bench: Bench, runner: Runner, seconds: float,
+        options: Mapping[str, str],
+    ) -> SuiteLoop:  # fmt: skip
         """Let the suite choose the layout, once for all runs of both."""
         precision = model.loop.precision
-        found = cls(model, bench, runner, seconds, Tuning(precision=precision), ())
+        start = Tuning(precision=precision)
+        found = cls(model, bench, runner, seconds, options, start, ())
         tuned = runner.obey(TuneTask(found.make_task()))
         assert isinstance(tuned, TunedTask)
         chosen = engine_tuning(tuned.values)
@@ -199,7 +205,7 @@ class SuiteLoop:
 
     def make_task(self) -> Task:
         loop = self.model.loop
-        return self.bench.make_task(
+        task = self.bench.make_task(
             loop.benchmark,
             loop.target,
             Scenario.OFFLINE,
@@ -207,6 +213,7 @@ class SuiteLoop:
             seconds=self.seconds,
             tuning=self.tuning,
         )
+        return replace(task, engine_options=self.options)
 
     def measure_suite(self) -> float:
         """Return LoadGen's samples/s."""
@@ -225,14 +232,18 @@ class SuiteLoop:
 
 
 def measure(
-    loop: Loop, folder: Path, cache: Path, seconds: float, pairs: int
+    loop: Loop, folder: Path, args: argparse.Namespace
 ) -> tuple[str, dict[str, list[float]]]:
     """Return the suite's layout, and every side's samples/s, run in turn."""
-    model, runner = Model.open(loop, cache, loop.precision), Runner(build_s=600.0)
-    bench = Bench(folder, cache, tuple(sorted(os.sched_getaffinity(0))), pairs, 1.0)
+    cache, seconds = args.cache, args.seconds
+    is_ort = loop.engine == "onnxruntime"
+    options = {"provider": args.provider} if args.provider and is_ort else {}
+    model = Model.open(loop, cache, loop.precision, options)
+    cpus, runner = tuple(sorted(os.sched_getaffinity(0))), Runner(build_s=600.0)
+    bench = Bench(folder, cache, cpus, args.pairs, 1.0)
     try:
-        suite = SuiteLoop.tune(model, bench, runner, seconds)
-        reference = ReferenceLoop(Model.open(loop, cache, "fp32"))
+        suite = SuiteLoop.tune(model, bench, runner, seconds, options)
+        reference = ReferenceLoop(Model.open(loop, cache, "fp32", {}))
         reference.measure(0.5)
         sides: dict[str, Callable[[], float]] = {
             "reference": partial(reference.measure, seconds),
@@ -275,7 +286,7 @@ def make_table(args: argparse.Namespace) -> Iterator[str]:
         if args.benchmarks and loop.benchmark not in args.benchmarks:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(loop, Path(folder), args.cache, args.seconds, args.pairs)
+            found = measure(loop, Path(folder), args)
         yield make_row(loop, *found)
 
 
@@ -286,6 +297,7 @@ def main() -> None:
     parser.add_argument("benchmarks", nargs="*", metavar="NAME", help=", ".join(names))
     parser.add_argument("--seconds", type=float, default=4.0, help="of each side's run")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--provider", metavar="NAME", help="such as OpenVINO")
     cache = find_cache(os.environ, Path.cwd())
     parser.add_argument("--cache", type=Path, default=cache, metavar="DIR")
     args = parser.parse_args()

@@ -13,9 +13,16 @@ from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import has_weights_beside
 from pytest_mlperf.engines.onnx_precision import quantize_model
 
+COMPILING = ("OpenVINOExecutionProvider",)
+"""Providers that compile a graph when a session is opened: their nodes cannot be
+written into a file, and onnxruntime's own optimizations would hide some from them."""
+
 
 def write_build(model: ModelFile, precision: str, provider: str, path: Path) -> None:
-    """Write a model that onnxruntime has optimized for this machine, in a precision."""
+    """Write a model that onnxruntime has optimized for this machine, in a precision.
+
+    For a provider that compiles, the model is written as it is.
+    """
     import onnxruntime as ort
 
     scratch, quantized = path.with_suffix(".making"), path.with_suffix(".int8")
@@ -27,10 +34,13 @@ def write_build(model: ModelFile, precision: str, provider: str, path: Path) -> 
         # What onnxruntime writes would look for them beside itself.
         copy_model(source, whole)
         source = whole
-    options = ort.SessionOptions()
-    options.optimized_model_filepath = os.fspath(scratch)
-    options.log_severity_level = 3  # it warns that the file is bound to this machine
-    ort.InferenceSession(source, options, providers=[provider])
+    if provider in COMPILING:
+        copy_model(source, scratch)
+    else:
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = os.fspath(scratch)
+        options.log_severity_level = 3  # it warns that the file is this machine's
+        ort.InferenceSession(source, options, providers=[provider])
     scratch.replace(path)
     quantized.unlink(missing_ok=True)
     whole.unlink(missing_ok=True)

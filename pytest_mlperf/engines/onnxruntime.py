@@ -40,6 +40,9 @@ from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import quantize_model
 
 CPU = "CPUExecutionProvider"
+OPENVINO = "OpenVINOExecutionProvider"
+ON_CPU = (CPU, OPENVINO)
+"""Providers that compute on the CPUs that a session is given."""
 MAX_STREAMS = 16
 """Every session holds the weights; a machine of more CPUs gets wider sessions."""
 
@@ -177,7 +180,7 @@ class OrtProvider:
             if not (sidecar := path.with_suffix(".json")).is_file():
                 write_sidecar(sidecar, request, graphs, parts)
         facts = {"provider": provider, "onnxruntime": ort.__version__}
-        uses_gpu = provider != CPU
+        uses_gpu = provider not in ON_CPU
         device = "" if uses_gpu else "CPU"
         # The largest graph stands for the model where its size is asked for.
         made = [_graph_path(path.parent, digest, name) for name in graphs]
@@ -255,10 +258,13 @@ def _open_session(path: Path, threads: int, provider: Any) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # The file is already optimized for this machine.
+    # The file is already optimized for this machine, or its provider does that.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings = [provider_settings(provider, threads)]
     try:
-        session = ort.InferenceSession(path, options, providers=[provider])
+        session = ort.InferenceSession(
+            path, options, providers=[provider], provider_options=settings
+        )
     except Exception as error:
         raise BuildFailed(
             f"the cached build {path} cannot be opened: {error}; it should "
@@ -273,6 +279,17 @@ def _open_session(path: Path, threads: int, provider: Any) -> Any:
             "--mlperf-engine-options to measure the CPU"
         )
     return session
+
+
+def provider_settings(provider: str, threads: int) -> dict[str, str]:
+    """Return what onnxruntime's own options do not tell a provider."""
+    if provider != OPENVINO:
+        return {}
+    # By itself it takes all CPUs, and bf16 for fp32 where the CPU has it.
+    return {
+        "device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads),
+        "num_streams": "1",
+    }  # fmt: skip
 
 
 def _find_provider(name: str | None, ort: Any) -> str:

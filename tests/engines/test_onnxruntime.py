@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import WritesOnnx
+from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks.standins import generated
 from pytest_mlperf.benchmarks.standins.graphs import BertSize
+from pytest_mlperf.engines.onnxruntime import OPENVINO
+from pytest_mlperf.engines.onnxruntime import provider_settings
 from pytest_mlperf.engines.onnxruntime import stack_padded
 
 
@@ -54,3 +58,42 @@ def test_weights_beside_a_model_go_into_its_build_and_its_export(
 
     assert any((tmp_path / "made").glob("*.weights"))
     np.testing.assert_allclose(built, exported, atol=1e-5)
+
+
+def test_openvino_is_told_its_threads_and_its_precision() -> None:
+    """By itself it takes every CPU in each stream, and bf16 where there is some."""
+    settings = provider_settings(OPENVINO, 3)
+
+    assert settings["num_of_threads"] == "3"
+    assert settings["precision"] == "FP32"
+    assert provider_settings("CPUExecutionProvider", 3) == {}
+
+
+@pytest.mark.skipif(
+    OPENVINO not in onnxruntime.get_available_providers(),
+    reason="needs onnxruntime-openvino in onnxruntime's place: tox -e openvino",
+)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_openvino_answers_as_the_cpu_provider_does(
+    precision: str, tmp_path: Path
+) -> None:
+    """It compiles graphs when they are opened, so that none is written optimized."""
+    provider = registry.load("engine", "onnxruntime")
+    workload = registry.benchmark("3d-unet" if precision == "fp32" else "resnet50")
+    opened = workload.open_workload("embedded", None)
+    assert isinstance(opened, TensorWorkload)
+    opened.dataset.load([0])
+    batch = {n: a[:1] for n, a in opened.dataset.gather([0]).items()}
+    if precision == "fp32":
+        batch = {"input": np.random.default_rng(1).random((1, 1, 32, 32, 32), "f4")}
+
+    def answer(name: str) -> np.ndarray:
+        request = BuildRequest(opened, precision, tmp_path, {"provider": name})
+        build = provider.build(request)
+        assert not build.uses_gpu
+        return np.asarray(provider.open(build, 1).infer(batch, 1)[0])
+
+    expected, found = answer("CPU"), answer("OpenVINO")
+    spread = float(expected.max() - expected.min())
+    limit = 1e-4 if precision == "fp32" else 0.1
+    np.testing.assert_allclose(found, expected, atol=limit * spread)
