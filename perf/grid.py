@@ -82,18 +82,17 @@ def main() -> int:
         quick = search(folder / "halving.toml", given.cell, given.seconds, KEEP, more)
         every = search(folder / "all.toml", given.cell, given.point, POINTS, more)
         lines = [quick.describe("halving"), every.describe("all points")]
-        ratios = [1.0]
+        running = f"{quick.run_s / every.run_s:.0%} of the seconds of running"
         if quick.best == every.best:
-            lines.append("both chose the same combination")
+            share = 1.0
+            lines.append(f"both chose the same combination, halving by {running}")
         else:
             ratios = compare(folder / "halving.toml", quick, every, given, more)
-    share = statistics.median(ratios)
-    spread = f"({min(ratios):.1%} to {max(ratios):.1%} in {len(ratios)} pairs)"
-    running = f"{quick.run_s / every.run_s:.0%} of the seconds of running"
-    lines += [
-        f"halving's best has {share:.1%} of the other's figure {spread}, by {running}",
-        f"took {time.monotonic() - started:,.0f} s",
-    ]
+            share = statistics.median(ratios)
+            spread = f"{min(ratios):.1%} to {max(ratios):.1%} in {len(ratios)} pairs"
+            text = f"halving's best has {share:.1%} of the other's figure ({spread})"
+            lines.append(f"{text}, by {running}")
+    lines.append(f"took {time.monotonic() - started:,.0f} s")
     sys.stdout.write("\n".join([*lines, ""]))
     return int(share < 1 - LESS)
 
