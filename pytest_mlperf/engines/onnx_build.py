@@ -13,7 +13,8 @@ from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import has_weights_beside
 from pytest_mlperf.engines.onnx_precision import quantize_model
 
-COMPILING = ("OpenVINOExecutionProvider",)
+OPENVINO = "OpenVINOExecutionProvider"
+COMPILING = (OPENVINO,)
 """Providers that compile a graph when a session is opened: their nodes cannot be
 written into a file, and onnxruntime's own optimizations would hide some from them."""
 

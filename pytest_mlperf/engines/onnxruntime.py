@@ -33,6 +33,7 @@ from pytest_mlperf.embedding import options as embedding
 from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.lookup import LookupEngine
+from pytest_mlperf.engines.onnx_build import OPENVINO
 from pytest_mlperf.engines.onnx_build import write_build
 from pytest_mlperf.engines.onnx_build import write_sidecar
 from pytest_mlperf.engines.onnx_precision import convert_to_fp16
@@ -40,7 +41,6 @@ from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import quantize_model
 
 CPU = "CPUExecutionProvider"
-OPENVINO = "OpenVINOExecutionProvider"
 ON_CPU = (CPU, OPENVINO)
 """Providers that compute on the CPUs that a session is given."""
 MAX_STREAMS = 16
@@ -302,7 +302,8 @@ def _find_provider(name: str | None, ort: Any) -> str:
             return known
     raise RequirementMissing(
         f"onnxruntime has no execution provider {name!r}; here it has "
-        f"{', '.join(legal)}: install the onnxruntime package that carries it"
+        f"{', '.join(legal)}: install the onnxruntime package that carries it "
+        "in onnxruntime's place (pip install onnxruntime-openvino, onnxruntime-gpu …)"
     )
 
 

@@ -16,7 +16,7 @@ from pytest_mlperf.api.engine import WritesOnnx
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks.standins import generated
 from pytest_mlperf.benchmarks.standins.graphs import BertSize
-from pytest_mlperf.engines.onnxruntime import OPENVINO
+from pytest_mlperf.engines.onnx_build import OPENVINO
 from pytest_mlperf.engines.onnxruntime import provider_settings
 from pytest_mlperf.engines.onnxruntime import stack_padded
 

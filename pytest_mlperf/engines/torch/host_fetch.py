@@ -48,6 +48,11 @@ class HostCopier:
     name: str
 
 
+Place = Callable[[Array, int, int, int], tuple[Array, Array, Array]]
+"""(what is chosen, address of the target, of the source, bytes of a row) -> targets,
+sources and sizes of copies."""
+
+
 @dataclass(slots=True)
 class RegisteredArrays:
     """A dataset's arrays, registered with the driver: copies need no host core."""
@@ -82,13 +87,7 @@ class RegisteredArrays:
 
         Raises ``RuntimeError`` with the driver's code.
         """
-        copier = find_copier()
-        assert copier is not None, "register() has returned False"
-        for name, target in targets.items():
-            array = self.arrays[name]
-            row = array.nbytes // len(array)
-            spans = find_spans(indices, target.data_ptr(), array.ctypes.data, row)
-            copier.copy(*spans, stream)
+        self._copy(find_spans, indices, targets, stream)
 
     def fetch_spans(
         self, spans: Array, targets: Mapping[str, Any], stream: int
@@ -97,13 +96,18 @@ class RegisteredArrays:
 
         Raises ``RuntimeError`` with the driver's code.
         """
+        self._copy(place_spans, spans, targets, stream)
+
+    def _copy(
+        self, place: Place, chosen: Array, targets: Mapping[str, Any], stream: int
+    ) -> None:
         copier = find_copier()
         assert copier is not None, "register() has returned False"
         for name, target in targets.items():
             array = self.arrays[name]
             row = array.nbytes // len(array)
-            places = place_spans(spans, target.data_ptr(), array.ctypes.data, row)
-            copier.copy(*places, stream)
+            spots = place(chosen, target.data_ptr(), array.ctypes.data, row)
+            copier.copy(*spots, stream)
 
     def release(self) -> None:
         """Unregister the arrays."""
@@ -128,9 +132,9 @@ def find_spans(
     indices = np.asarray(indices, np.int64)
     starts = np.flatnonzero(np.diff(indices, prepend=indices[:1] - 2) != 1)
     counts = np.diff(starts, append=len(indices))
-    targets = (starts * row).astype(np.uint64) + np.uint64(target)
-    sources = (indices[starts] * row).astype(np.uint64) + np.uint64(source)
-    return targets, sources, (counts * row).astype(np.uint64)
+    firsts = indices[starts]
+    spans = np.stack([firsts, firsts + counts], axis=1)
+    return place_spans(spans, target, source, row)
 
 
 def place_spans(
