@@ -41,14 +41,15 @@ GRACE_S = 5.0
 @contextmanager
 def run_server(python: str, source: str, *, stream: bool) -> Iterator[int]:
     """Run the other project's server and yield its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    # Imported here: the other project's Python runs this file too.
+    from pytest_mlperf.machine.guarded_process import GuardedProcess
+    from pytest_mlperf.machine.ports import find_free_port
+
+    port = find_free_port()
     command = [python, "-m", "inference_endpoint.testing.max_throughput_server"]
     command += ["--port", str(port), "--num-workers", "1"]
     command += ["--output-length", str(LENGTH), "--stream-interval", str(INTERVAL)]
     command += ["--stream"] * stream
-    # Imported here: the other project's Python runs this file too.
-    from pytest_mlperf.machine.guarded_process import GuardedProcess
 
     # It ends with this program, and its workers with it, however this program ends.
     server = GuardedProcess(

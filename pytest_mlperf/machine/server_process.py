@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -18,9 +17,11 @@ from pytest_mlperf.machine.guarded_process import GuardedProcess
 from pytest_mlperf.machine.log_file import bound_log
 from pytest_mlperf.machine.log_file import close_log
 from pytest_mlperf.machine.log_file import read_last_lines
+from pytest_mlperf.machine.ports import HOST
+from pytest_mlperf.machine.ports import find_free_port
+from pytest_mlperf.machine.ports import is_port_free
 from pytest_mlperf.machine.process import name_signal
 
-HOST = "127.0.0.1"
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 """Between two requests to the health path; each wait is 1.5 times the one before."""
 HEALTH_TIMEOUT_S = 5.0
@@ -167,18 +168,3 @@ def _connect(port: int, timeout_s: float) -> Iterator[http.client.HTTPConnection
         yield connection
     finally:
         connection.close()
-
-
-def find_free_port() -> int:
-    """Return a port of loopback that no process listens on."""
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def is_port_free(port: int) -> bool:
-    """Return whether a server can listen on this port of loopback."""
-    try:
-        socket.create_server((HOST, port)).close()
-    except OSError:
-        return False
-    return True

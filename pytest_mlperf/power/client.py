@@ -129,7 +129,7 @@ class PowerClient:
     def _order(self, command: str) -> None:
         if (reply := self._ask(command)) != "OK":
             raise PowerFailed(
-                f"{self._server.peer} refused {command!r}: {reply[:200]!r}; its log "
+                f"{self._server.peer} refused {command!r}: {reply[:1000]!r}; its log "
                 "says why"
             )
 

@@ -64,11 +64,7 @@ class Ptd:
             ) from error
         try:
             self._line = self._connect()
-            if (hello := self.ask("Hello")) != HELLO:
-                raise PowerFailed(
-                    f"{self.name}: port {self._port} said {hello[:60]!r}, but should "
-                    f"say {HELLO!r}: something else listens there"
-                )
+            self._greet()
             self.ask("Identify")
             self._initial = read_ranges(self.ask("RR"))
         except BaseException:
@@ -123,6 +119,24 @@ class Ptd:
                 "'Last N samples'"
             )
         return [self._line.receive() for _ in range(int(words[1]))]
+
+    def _greet(self) -> None:
+        """Find that what listens at the port is the daemon that was started."""
+        assert self._process is not None
+        try:
+            hello = self.ask("Hello")
+        except PowerFailed as failed:
+            try:
+                self._process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                raise failed from None
+            hello = ""
+        if hello != HELLO:
+            raise PowerFailed(
+                f"{self.name}: port {self._port} said {hello[:60]!r}, but should say "
+                f"{HELLO!r}: something else listens there; end it, or choose another "
+                f"networkPort (PTDaemon's last line: {read_tail(self._output)})"
+            )
 
     def _connect(self) -> LineSocket:
         assert self._process is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_mlperf.api.embedded_server import ServerRecipe
-from pytest_mlperf.machine import server_process
+from pytest_mlperf.machine.ports import is_port_free
 from pytest_mlperf.machine.server_process import LocalServer
 from pytest_mlperf.machine.server_process import ServerFailed
 from pytest_mlperf.machine.server_process import start_server
@@ -81,9 +81,9 @@ def wait_ended(pid: int) -> bool:
 def wait_free(port: int) -> bool:
     """Return whether a port becomes free within ``PATIENCE_S``."""
     until = time.monotonic() + PATIENCE_S
-    while not server_process.is_port_free(port) and time.monotonic() < until:
+    while not is_port_free(port) and time.monotonic() < until:
         time.sleep(0.02)
-    return server_process.is_port_free(port)
+    return is_port_free(port)
 
 
 def read_pid(log: Path, word: str) -> int:
@@ -108,7 +108,7 @@ def test_a_server_is_waited_for_and_its_port_is_free_afterwards(
         port = server.port
 
     assert len(beats) >= 2
-    assert server_process.is_port_free(port)
+    assert is_port_free(port)
     assert "hello from loads" in (tmp_path / "log").read_text()
 
 
@@ -135,12 +135,17 @@ def test_a_server_that_never_becomes_healthy_is_ended(
     how: str, status: str, script: Path, tmp_path: Path
 ) -> None:
     """The error shows what the health path answered."""
-    with LocalServer(recipe_for(script, how, ready_s=0.5), tmp_path / "log") as server:
+    log = tmp_path / "log"
+    with LocalServer(recipe_for(script, how, ready_s=0.5), log) as server:
+        until = time.monotonic() + PATIENCE_S
+        while status not in server.health() or "hello" not in log.read_text("utf-8"):
+            assert time.monotonic() < until, log.read_text("utf-8")
+            time.sleep(0.02)
         with pytest.raises(ServerFailed, match=rf"(?s)not healthy.*{status}.*hello"):
             server.wait_ready()
         port = server.port
 
-    assert server_process.is_port_free(port)
+    assert is_port_free(port)
 
 
 def test_a_server_that_is_lost_later_is_noticed(script: Path, tmp_path: Path) -> None:
@@ -168,7 +173,7 @@ def test_a_server_that_ignores_sigterm_is_killed(script: Path, tmp_path: Path) -
     with start_server(recipe_for(script, "stubborn"), tmp_path / "log") as server:
         port = server.port
 
-    assert server_process.is_port_free(port)
+    assert is_port_free(port)
 
 
 def test_what_a_server_started_ends_with_it(script: Path, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from pytest_mlperf.machine.ports import find_free_port
 from pytest_mlperf.power.client import PowerClient
 from pytest_mlperf.power.config import format_config
-from tests.support.power_stand import find_free_port
 from tests.support.power_stand import make_config
 from tests.support.power_stand import serve_ntp
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -208,3 +209,32 @@ def test_somebody_else_at_the_port_is_told_apart(tmp_path: Path, ntp: str) -> No
         port = server.getsockname()[1]
     with pytest.raises(PowerFailed, match="does not answer at 127"):
         PowerClient(HOST, port, ntp, tmp_path / "session").__enter__()
+
+
+def test_a_server_at_a_meter_s_port_is_no_ptdaemon(tmp_path: Path, ntp: str) -> None:
+    """PTDaemon cannot listen there, ends, and what it said is told."""
+    config = make_config(tmp_path, ntp)
+    port = config.analyzers[0].network_port
+
+    def hang_up() -> None:
+        while True:
+            try:
+                server.accept()[0].close()
+            except OSError:  # closed
+                return
+
+    words = f"port {port} said '', but should say .*Address already in use"
+    with socket.create_server((HOST, port)) as server:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            with (
+                serve_director(config, []) as director,
+                PowerClient(HOST, director, ntp, tmp_path / "session") as client,
+                pytest.raises(PowerFailed, match=words),
+                client.phase("ranging"),
+            ):
+                pytest.fail("nothing is measured")
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pytest_mlperf.machine.ports import find_free_port
 from pytest_mlperf.power.config import Analyzer
 from pytest_mlperf.power.config import DirectorConfig
 from pytest_mlperf.power.director import Director
@@ -46,12 +47,6 @@ def serve_ntp(offset_s: float = 0.0, port: int = 0) -> Iterator[str]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
             end.sendto(b"", (host, number))
         thread.join(5)
-
-
-def find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_ptd(folder: Path, *settings: str) -> Path:
