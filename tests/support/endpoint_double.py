@@ -9,7 +9,6 @@ import json
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -126,9 +125,9 @@ def answer_well_until(count: int, then: Behavior) -> Behavior:
 
 
 def stall(send: Sender, number: int) -> bool:  # noqa: ARG001 - one shape
-    """Send one token, and nothing else for two seconds."""
+    """Send one token, and nothing else until the client closes."""
     send(START + format_token("a"))
-    time.sleep(2)
+    send.sock.recv(1)
     return False
 
 

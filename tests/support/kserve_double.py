@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -159,9 +158,9 @@ def answer_twice(send: Sender) -> bool:
     return True
 
 
-def stall(send: Sender) -> bool:  # noqa: ARG001 - one shape
-    """Say nothing for two seconds."""
-    time.sleep(2)
+def stall(send: Sender) -> bool:
+    """Say nothing until the client closes."""
+    send.sock.recv(1)
     return False
 
 

@@ -145,7 +145,9 @@ def test_a_fault_is_one_failed_request(name: str) -> None:
     fault, problem = FAULTS[name]
     service = TritonService()
     with serve_echo(fault=fault) as server:
-        target = ServiceTarget((server.url,), "echo", timeout_s=0.5)
+        # Short only where it has to pass: a busy machine may answer late.
+        limit_s = 0.5 if name == "silent" else 60
+        target = ServiceTarget((server.url,), "echo", timeout_s=limit_s)
         made = service.requests(target, doubles.NUMBERS.open_workload("embedded", None))
         made.load(range(3))
         with pytest.raises(RequestFailed) as caught:
