@@ -19,7 +19,7 @@ from pytest_mlperf.commands import main
 from pytest_mlperf.core.logs import submitter
 from tests.support import trees
 
-PATIENCE_S = 20
+PATIENCE_S = 60
 SECRET = "token-of-the-reader"  # noqa: S105 - planted to be looked for
 Capture = pytest.CaptureFixture[str]
 KINDS: dict[str, Callable[[Path, Path], None]] = {

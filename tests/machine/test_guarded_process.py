@@ -51,7 +51,7 @@ if how.isdecimal():
     os.kill(os.getpid(), int(how))
 time.sleep(600)
 """
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 
 
 def is_alive(pid: int) -> bool:

@@ -23,7 +23,7 @@ from tests.support.service_doubles import MakeTask
 @pytest.fixture(scope="module")
 def runner() -> Iterator[Runner]:
     """One child for the module; a failed run ends it, and the next one starts it."""
-    runner = Runner(stall_s=20, build_s=60)
+    runner = Runner(stall_s=60, build_s=120)
     yield runner
     runner.close()
 

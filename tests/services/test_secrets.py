@@ -37,7 +37,7 @@ IN_THE_RUN = 6
 def keyed_runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Runner]:
     """A runner whose environment has the key, under a name that tells nobody."""
     monkeypatch.setenv(VARIABLE, KEY)
-    runner = Runner(stall_s=20, build_s=60, log=tmp_path / "runner.log")
+    runner = Runner(stall_s=60, build_s=120, log=tmp_path / "runner.log")
     yield runner
     runner.close()
 
@@ -125,7 +125,7 @@ from tests.support.endpoint_double import *
 print("started with", sys.argv[1:], flush=True)
 echo = answer_status(500, "you sent " + sys.argv[3])
 with serve_endpoint(answer_well_until(40, echo), port=int(sys.argv[1])):
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -136,7 +136,7 @@ def test_a_literal_key_in_a_servers_command_is_shown_nowhere(
     script = tmp_path / "server.py"
     script.write_text(TALKER.format(root=str(Path(__file__).parents[2])))
     command = (sys.executable, str(script), "{port}", "--api-key", KEY)
-    task = make_task([], server=ServerSpec(command, ready_s=20, grace_s=2))
+    task = make_task([], server=ServerSpec(command, ready_s=120, grace_s=2))
     with pytest.raises(RunFailed, match=r"500: you sent \*\*\*") as caught:
         runner.run(task)
     runner.close()

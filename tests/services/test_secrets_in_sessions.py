@@ -53,7 +53,7 @@ def answer(send, number):
 
 behavior = answer if number == 1 else answer_well_until(40, echo)
 with serve_endpoint(behavior, port=port):
-    time.sleep(120)
+    time.sleep(600)
 """
 
 
@@ -108,7 +108,7 @@ def write_system(session: pytest.Pytester) -> Path:
     url = f"http://me:{HIDDEN}@localhost/x?api_key={QUERY}"
     command = [sys.executable, str(script), "{port}", "--api-key", LITERAL]
     command += ["--upstream", url]
-    server = ["[server]", f"command = {' '.join(command)!r}", "ready_s = 60"]
+    server = ["[server]", f"command = {' '.join(command)!r}", "ready_s = 120"]
     folder = session.mkdir("systems")
     path = folder / "box.toml"
     path.write_text("\n".join(["[description]", *lines, *server, ""]))

@@ -32,7 +32,7 @@ def die_at(send, number):
         os._exit(3)
     return answer_well(send, number)
 with serve_endpoint(die_at, port=int(sys.argv[1])):
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -44,7 +44,7 @@ def server_spec(folder: Path, *, dies: int = -1, **fields: Any) -> ServerSpec:
     script = folder / "server.py"
     script.write_text(SERVER.format(root=root, mark=mark, dies=dies))
     command = (sys.executable, str(script), "{port}")
-    return ServerSpec(command, **{"ready_s": 20, "grace_s": 2, **fields})
+    return ServerSpec(command, **{"ready_s": 120, "grace_s": 2, **fields})
 
 
 def count_starts(folder: Path) -> int:
@@ -109,7 +109,7 @@ def test_a_server_that_does_not_start_is_found_before_the_run(
     found: str,
 ) -> None:
     """The error shows the end of its log; the runner stays alive."""
-    spec = ServerSpec(command, ready_s=20, grace_s=1)
+    spec = ServerSpec(command, ready_s=120, grace_s=1)
     with pytest.raises(RunFailed) as caught:
         runner.run(make_task([], server=spec))
 
@@ -123,10 +123,12 @@ def test_a_key_in_a_started_servers_command_is_never_shown(
 ) -> None:
     """Neither in the facts of a good run, nor in the error of a bad one."""
     monkeypatch.setenv("OUR_KEY", "s3same")
-    runner = Runner(stall_s=20, build_s=60)
+    runner = Runner(stall_s=60, build_s=120)
     good = server_spec(tmp_path)
     good = replace(good, command=(*good.command, "--api-key", "s3same"))
-    bad = ServerSpec((sys.executable, "-c", "print('key s3same'); exit(5)"), ready_s=20)
+    bad = ServerSpec(
+        (sys.executable, "-c", "print('key s3same'); exit(5)"), ready_s=120
+    )
     done = runner.run(make_task([], server=good, token_env="OUR_KEY"))  # noqa: S106
     with pytest.raises(RunFailed) as caught:
         runner.run(make_task([], folder="2", server=bad, token_env="OUR_KEY"))  # noqa: S106

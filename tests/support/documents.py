@@ -30,7 +30,7 @@ from pytest_mlperf.reporting import results
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pytest_mlperf"
 FENCE = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.M | re.S)
-LIMIT_S = 150
+LIMIT_S = 600
 
 
 @dataclass(slots=True)

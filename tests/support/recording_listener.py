@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_mlperf.api.samples import Answer
 
-WAIT_S = 30
+WAIT_S = 120
 
 
 class RecordingListener:

@@ -60,7 +60,7 @@ def collect_stats(url: str) -> EndpointStats:
     )
     listener.client = client
     client.submit(0, 0)
-    assert listener.over.wait(30)
+    assert listener.over.wait(120)
     client.close()
     assert listener.error is None
     return client.stats()[0]

@@ -74,7 +74,7 @@ def ask(url: str, data: bytes | None = None, **fields: str) -> tuple[int, bytes]
     """Return status and body of one request."""
     request = urllib.request.Request(url, data, fields)  # noqa: S310 - loopback
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -272,7 +272,7 @@ def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
         described = json.loads(ask(f"{url}/v2/models/resnet50")[1])
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
-        status = process.wait(timeout=20)
+        status = process.wait(timeout=60)
     finally:
         process.kill()
         process.communicate()

@@ -138,7 +138,7 @@ def test_a_missing_or_wrong_key_is_found_before_the_run_and_never_shown(
     for name, value in keys.items():
         monkeypatch.setenv(f"OUR_{name}", value)
     monkeypatch.delenv("OUR_MISSING", raising=False)
-    runner = Runner(stall_s=20, build_s=60)
+    runner = Runner(stall_s=60, build_s=120)
     server = serve(key="right")
     refusals = {}
     for name in ("MISSING", "WRONG"):
