@@ -202,7 +202,7 @@ def test_a_redis_that_is_killed_in_a_run_ends_the_session_with_its_name(
     ) as session:
         wait_for_run(session, reports)
         redis.kill()
-        shown, _ = session.communicate(timeout=60)
+        shown, _ = session.communicate(timeout=300)
     redis.start()
     source = open_source(tables, {"database": redis.url})
     found = source.fetch(np.arange(tables.rows))
@@ -226,7 +226,7 @@ def clear_redis(redis: RedisServer) -> None:
 
 def wait_for_run(session: subprocess.Popen[str], reports: Path) -> None:
     """Return when LoadGen has issued the query: it is written to the log at once."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 300
     while time.monotonic() < ends and session.poll() is None:
         for log in reports.glob("*/logs/*/performance/mlperf_log_detail.txt"):
             if b"generated_query_count" in log.read_bytes():
@@ -248,14 +248,18 @@ def test_no_row_of_a_database_is_torn_by_an_update(place: str, tmp_path: Path) -
 
     writer = threading.Thread(target=rewrite)
     writer.start()
-    found = [source.fetch(keys) for _ in range(40)]
+    found, versions, ends = [], set[float](), time.monotonic() + 60
+    # However slowly the writer comes to its turns: some of them are seen.
+    while len(found) < 40 or (len(versions) < 3 and time.monotonic() < ends):
+        found.append(source.fetch(keys))
+        versions.add(float(found[-1][0, 0]))
     stop.set()
     writer.join()
     source.update(keys, rows)
     source.close()
 
     assert all((one == one[:, :1]).all() for one in found)
-    assert len({float(one[0, 0]) for one in found}) > 1
+    assert len(versions) > 1
 
 
 @pytest.mark.parametrize("is_cluster", [False, True], ids=["server", "cluster"])
@@ -267,16 +271,17 @@ def test_a_server_killed_in_the_middle_of_lookups_ends_them_with_its_name(
     tables, rows = make_tables(tmp_path)
     store = open_store(tables, {"database": servers.url, "gpucacheper": "0.1"})
     node = servers.nodes[2] if is_cluster else servers
-    killer = threading.Timer(0.2, node.kill)
-    killer.start()
+    killer = threading.Thread(target=node.kill)
     random = np.random.default_rng(1)
     wrong: list[int] = []
 
     def look_up() -> None:
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 60
         while time.monotonic() < ends:
             keys = random.integers(0, 103, 60)
             wrong.append(int((store.lookup(keys) != rows[keys]).sum()))
+            if len(wrong) == 20:
+                killer.start()
 
     with pytest.raises(StoreFailed, match=r"Redis .* failed: "):
         look_up()
