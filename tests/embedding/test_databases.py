@@ -24,10 +24,10 @@ from pytest_mlperf.embedding.options import open_source
 from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.embedding.protocol import StoreFailed
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
+from pytest_mlperf.machine.ports import find_free_port
 from tests.support.recommenders import make_tables
 from tests.support.redis_server import RedisCluster
 from tests.support.redis_server import RedisServer
-from tests.support.redis_server import find_port
 
 KEYS = st.lists(st.integers(0, 102), min_size=1, max_size=40)
 STEPS = st.lists(
@@ -321,7 +321,7 @@ def test_a_killed_node_is_named_and_the_cluster_has_everything_when_it_is_back(
 def test_a_cluster_that_nobody_serves_is_named(tmp_path: Path) -> None:
     """Without the password that the URL may have."""
     pytest.importorskip("redis")
-    url = f"redis-cluster://:secret@127.0.0.1:{find_port()}"
+    url = f"redis-cluster://:secret@127.0.0.1:{find_free_port()}"
 
     with pytest.raises(BuildFailed, match=r"cluster at 127\.0\.0\.1:.* cannot") as info:
         open_source(make_tables(tmp_path)[0], {"database": url})

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.machine.ports import find_free_port
+
 NODES, SLOTS = 3, 16_384
+LIMIT_S = 60
 
 
 class RedisServer:
@@ -22,7 +25,7 @@ class RedisServer:
         if program is None:
             pytest.skip("needs redis-server (Debian: apt-get install redis-server)")
         self._program, self._folder, self._further = program, folder, further
-        self.port = find_port()
+        self.port = find_free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -36,7 +39,7 @@ class RedisServer:
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + LIMIT_S
         while time.monotonic() < ends:
             with socket.socket() as one:
                 if one.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -44,7 +47,7 @@ class RedisServer:
                     if one.recv(64).startswith(b"+PONG"):
                         return
             time.sleep(0.02)
-        raise AssertionError("redis-server did not answer within 20 s")
+        raise AssertionError(f"redis-server did not answer within {LIMIT_S} s")
 
     def kill(self) -> None:
         if self._process is not None:
@@ -66,7 +69,7 @@ class RedisCluster:
             self.nodes.append(
                 RedisServer(
                     place, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000",
-                    "--cluster-port", str(find_port()),
+                    "--cluster-port", str(find_free_port()),
                 )
             )  # fmt: skip
         self.url = self.nodes[0].url.replace("redis://", "redis-cluster://")
@@ -87,7 +90,7 @@ class RedisCluster:
         """Return once every node says that all slots are served."""
         import redis
 
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + LIMIT_S
         waiting = list(self.nodes)
         while waiting and time.monotonic() < ends:
             with redis.Redis(port=waiting[0].port) as client:
@@ -100,15 +103,8 @@ class RedisCluster:
                 waiting.pop(0)
             else:
                 time.sleep(0.05)
-        assert not waiting, "the cluster was not whole within 20 s"
+        assert not waiting, f"the cluster was not whole within {LIMIT_S} s"
 
     def kill(self) -> None:
         for node in self.nodes:
             node.kill()
-
-
-def find_port() -> int:
-    """Return a free port of loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
