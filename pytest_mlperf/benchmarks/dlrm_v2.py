@@ -20,5 +20,5 @@ DLRM_V2 = RecommenderBenchmark(
         checkpoint="model_weights of MLCommons' inference repository, folder"
         " recommendation/dlrm_v2/pytorch (a torchsnapshot)",
     ),
-    aliases=("dlrm-dcn-v2",),
+    aliases=("dlrm-dcn-v2", "dcnv2"),
 )

@@ -20,6 +20,8 @@ SERVER = (Scenario.SERVER, Scenario.INTERACTIVE)
 """LoadGen runs both as Server."""
 SINGLE_STREAM = (Scenario.SINGLE_STREAM,)
 MULTI_STREAM = (Scenario.MULTI_STREAM,)
+PEAK = "FindPeakPerformance"
+"""LoadGen's mode that looks for a server's load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Alias:
     """Name in ``SPECS``."""
     convert: Callable[[str], str] = str
     """From the value as it is typed to the option's own text."""
+    beside: Callable[[str], dict[str, str]] | None = None
+    """From the value as it is typed to further options' own texts."""
     reason: str = ""
     """Completes "not needed here because …", and says what to use."""
 
@@ -51,12 +55,29 @@ def _limit_to(
 def _translate_words(words: dict[str, str]) -> Callable[[str], str]:
     def convert(text: str) -> str:
         parts = list_of(one_of(*words), f"one of {', '.join(words)}")(text)
-        return ",".join(words[part] for part in parts)
+        return ",".join(dict.fromkeys(words[part] for part in parts))
 
     return convert
 
 
-_CONFIG_VERSIONS = {"default": "default", "high_accuracy": "high"}
+def _choose_triton(text: str) -> dict[str, str]:
+    served = {name.strip().endswith("triton") for name in text.split(",")}
+    if len(served) > 1:
+        raise ValueError(
+            "versions with triton or versions without it: another engine is another "
+            "session"
+        )
+    return {"engine": "triton"} if served == {True} else {}
+
+
+def _choose_peak(text: str) -> dict[str, str]:
+    return {"find_peak": "true"} if PEAK in text.split(",") else {}
+
+
+_CONFIG_VERSIONS = {
+    "default": "default", "high_accuracy": "high",
+    "triton": "default", "high_accuracy_triton": "high",
+}  # fmt: skip
 _ACCURACY_TARGETS = {
     "0.99": "default", "99": "default", "k_99": "default",
     "0.999": "high", "99.9": "high", "k_99_9": "high",
@@ -65,6 +86,7 @@ _TEST_MODES = {
     "PerformanceOnly": "performance",
     "AccuracyOnly": "accuracy",
     "SubmissionRun": "performance,accuracy",
+    PEAK: "performance",
 }
 
 ALIASES: dict[str, Alias] = {
@@ -72,9 +94,11 @@ ALIASES: dict[str, Alias] = {
     "test_run": Alias("fast"),
     "benchmarks": Alias("benchmark"),
     "scenarios": Alias("scenario"),
-    "config_ver": Alias("accuracy_target", _translate_words(_CONFIG_VERSIONS)),
+    "config_ver": Alias(
+        "accuracy_target", _translate_words(_CONFIG_VERSIONS), _choose_triton
+    ),
     "accuracy_target": Alias("accuracy_target", _translate_words(_ACCURACY_TARGETS)),
-    "test_mode": Alias("mode", _translate_words(_TEST_MODES)),
+    "test_mode": Alias("mode", _translate_words(_TEST_MODES), _choose_peak),
     "min_duration": Alias("duration", _convert_ms_to_s),
     "min_query_count": Alias("min_query_count"),
     "offline_expected_qps": Alias("target_qps", _limit_to(OFFLINE)),
@@ -121,11 +145,12 @@ def list_spellings(option: str) -> list[str]:
     return [f"--{name}" for name, alias in ALIASES.items() if alias.option == option]
 
 
-def translate(flag: str, text: str) -> tuple[str, str]:
-    """Return the option that a spelling stands for, and that option's own text.
+def translate(flag: str, text: str) -> dict[str, str]:
+    """Return the options that a spelling stands for -> each one's own text.
 
-    ``flag`` is one that ``find_alias`` knows. Raises ``ValueError`` with a whole
-    sentence for a spelling without a meaning here, and for a wrong value.
+    The first is the one that the spelling is listed with. ``flag`` is one that
+    ``find_alias`` knows. Raises ``ValueError`` with a whole sentence for a spelling
+    without a meaning here, and for a wrong value.
     """
     alias = find_alias(flag)
     assert alias is not None, flag
@@ -135,8 +160,9 @@ def translate(flag: str, text: str) -> tuple[str, str]:
     try:
         translated = alias.convert(text)
         spec.parse(translated)
+        beside = alias.beside(text) if alias.beside else {}
     except ValueError as error:
         raise ValueError(
             f"{flag}: {text!r}, but should be {error} (the option is {spec.flag})"
         ) from None
-    return alias.option, translated
+    return {alias.option: translated, **beside}

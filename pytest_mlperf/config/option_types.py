@@ -325,6 +325,10 @@ CORE_TYPES = {
 
 def parse_core_type(text: str) -> str:
     """NVIDIA's name for an OpenAI-compatible server."""
+    if text == "dummy":
+        raise ValueError(
+            "trtllm_endpoint: dummy, which infers nothing, is --mlperf-engine null"
+        )
     why = CORE_TYPES.get(text)
     if why:
         raise ValueError(

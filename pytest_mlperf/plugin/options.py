@@ -80,7 +80,7 @@ def add_aliases(parser: pytest.Parser, args: Sequence[str]) -> None:
 
 
 class _AliasAction(argparse.Action):
-    """Sets the option that a spelling stands for."""
+    """Sets the options that a spelling stands for."""
 
     def __call__(
         self,
@@ -94,16 +94,17 @@ class _AliasAction(argparse.Action):
         alias = aliases.find_alias(flag)
         hide_secrets(alias.option if alias else "", str(values))
         try:
-            name, text = aliases.translate(flag, "true" if self.nargs == 0 else values)
+            texts = aliases.translate(flag, "true" if self.nargs == 0 else values)
         except ValueError as error:
             raise pytest.UsageError(redact(str(error))) from None
-        spec = SPECS[name]
-        value: object = text
-        if spec.is_switch:
-            value = spec.parse(text)
-        elif spec.repeats:
-            value = [*(getattr(namespace, spec.dest, None) or []), text]
-        setattr(namespace, spec.dest, value)
+        for name, text in texts.items():
+            spec = SPECS[name]
+            value: object = text
+            if spec.is_switch:
+                value = spec.parse(text)
+            elif spec.repeats:
+                value = [*(getattr(namespace, spec.dest, None) or []), text]
+            setattr(namespace, spec.dest, value)
         typed = getattr(namespace, self.dest, None) or []
         setattr(namespace, self.dest, [*typed, flag])
 

@@ -59,13 +59,43 @@ def test_every_spelling_does_what_it_says_or_says_why_not(name: str, dash: str) 
             aliases.translate(flag, "1")
         return
     text, option, expected = MEANINGS[name]
-    found, translated = aliases.translate(flag, text)
-    given = {found: Given(translated, flag)}
-    options = Options.from_given(given, here=Path(), root=Path(), environ={})
+    translated = aliases.translate(flag, text)
+    options = read_given(translated, flag)
 
-    assert found == option
+    assert list(translated) == [option]
     assert getattr(options, option) == expected
     assert f"--{name}" in aliases.list_spellings(option)
+
+
+def read_given(translated: dict[str, str], flag: str) -> Options:
+    """Return the options that a spelling's translation makes."""
+    given = {name: Given(text, flag) for name, text in translated.items()}
+    return Options.from_given(given, here=Path(), root=Path(), environ={})
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "expected"),
+    [
+        ("--config_ver", "triton", {"accuracy_target": ("default",),
+                                    "engine": ("triton",)}),
+        ("--config_ver", "high_accuracy_triton", {"accuracy_target": ("high",),
+                                                  "engine": ("triton",)}),
+        ("--config-ver", "triton,high_accuracy_triton",
+         {"accuracy_target": ("default", "high"), "engine": ("triton",)}),
+        ("--config_ver", "default,high_accuracy",
+         {"accuracy_target": ("default", "high"), "engine": ("onnxruntime",)}),
+        ("--test_mode", "FindPeakPerformance", {"mode": ("performance",),
+                                                "find_peak": True}),
+        ("--test_mode", "AccuracyOnly", {"mode": ("accuracy",), "find_peak": False}),
+    ],
+)  # fmt: skip
+def test_a_value_may_stand_for_two_options(
+    flag: str, text: str, expected: dict[str, Any]
+) -> None:
+    """VirtualClient's four configurations are two accuracy targets on two engines."""
+    options = read_given(aliases.translate(flag, text), flag)
+
+    assert {name: getattr(options, name) for name in expected} == expected
 
 
 def test_no_spelling_is_an_options_own() -> None:
@@ -82,10 +112,12 @@ def test_no_spelling_is_an_options_own() -> None:
     [
         ("--gpu_batch_size", "many", "at least 1 (the option is --mlperf-batch)"),
         ("--min-duration", "-1", "but should be a number above 0"),
-        ("--config_ver", "triton", "but should be one of default, high_accuracy."),
-        ("--test_mode", "FindPeakPerformance", "one of PerformanceOnly, AccuracyOnly"),
+        ("--config_ver", "hetero", "but should be one of default, high_accuracy, tri"),
+        ("--config_ver", "default,triton", "but should be versions with triton or ver"),
+        ("--test_mode", "Performance", "one of PerformanceOnly, AccuracyOnly"),
         ("--scenarios", "offine", "Did you mean 'offline'?"),
         ("--core_type", "triton_grpc", "asks Triton for text by gRPC"),
+        ("--core_type", "dummy", "is --mlperf-engine null"),
         ("--start_from_device", "suites", "but should be true or false"),
         ("--server_target_qps", "0", "above 0 (the option is --mlperf-target-qps)"),
     ],

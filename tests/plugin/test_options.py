@@ -238,6 +238,7 @@ def test_an_error_while_collecting_is_told_before_an_unused_spelling(
         (["--benchmarks=resnet50", "--test_mode=AccuracyOnly"], 4),
         (["--benchmarks=bert", "--config_ver=high_accuracy"], 6),
         (["--benchmarks=bert,resnet50", "--config_ver=default"], 14),
+        (["--benchmarks=DSR1,DCNv2", "--scenarios=offline"], 6),
         (["--test_mode=SubmissionRun", "--benchmarks=bert"], 12),
         (["--benchmarks=bert", "-k", "server and accuracy"], 2),
     ],
