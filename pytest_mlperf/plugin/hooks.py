@@ -21,6 +21,7 @@ from pytest_mlperf.plugin.report import NOT_ALL_MEASURED
 from pytest_mlperf.plugin.report import NOTHING_MEASURED
 from pytest_mlperf.plugin.session import KEY
 from pytest_mlperf.plugin.session import State
+from pytest_mlperf.plugin.session import preview
 
 Wrapper = Generator[None, Any, Any]
 
@@ -111,15 +112,16 @@ def pytest_collection_modifyitems(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Make the reports folder when mlperf items are about to run.
+    """Make the reports folder when mlperf items are about to run, or say what would.
 
     First, because the terminal asks for the header in its own call of this hook.
     """
-    state = State.of(session.config)
-    if session.config.getoption("collectonly"):
-        return
+    state, asked = State.of(session.config), session.config.option
     if found := collection.list_items(session.items):
-        if state.worker:
+        if asked.collectonly:
+            # Of -q's list programs read each line.
+            state.header = preview(state, found) if asked.verbose >= 0 else []
+        elif state.worker:
             state.signals.catch()
         else:
             state.begin(found)

@@ -271,6 +271,21 @@ def explain_nothing(state: State) -> str:
     return explain_empty(state.options, " ".join(typed), expression, names)
 
 
+def preview(state: State, items: Sequence[tuple[Cell, str]]) -> list[str]:
+    """Return what a session of these items would say first, which only collects them.
+
+    An item is its cell and its mode.
+    """
+    from pytest_mlperf.reporting import header
+
+    runnable = [one for one in items if not why_not_installed(one[0], state.options)]
+    least_s = header.estimate_least_s(runnable, state.options)
+    lines = [header.describe_items([cell for cell, _ in items], least_s)]
+    if skipped := len(items) - len(runnable):
+        lines.append(f"{skipped} of them skip: no installed package runs the benchmark")
+    return [f"mlperf: {line}" for line in lines]
+
+
 def make_header(state: State, cells: Sequence[Cell]) -> dict[str, Any]:
     """Return what the first line of results.jsonl says of a session of these cells."""
     return {

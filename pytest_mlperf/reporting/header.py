@@ -17,6 +17,9 @@ from pytest_mlperf.core.redaction import redact
 from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.types import Mode
 
+MOST_NAMED = 12
+"""Pairs of benchmark and scenario that the header names with their rounds."""
+
 
 def estimate_least_s(
     items: Iterable[tuple[Cell, str]], options: Options, workers: int = 1
@@ -60,11 +63,8 @@ def describe_session(
         kind = "generated weights and inputs: performance only, not a submission result"
     if options.rehearsal:
         kind = "synthetic: a rehearsal, nothing is measured, not a submission result"
-    count = f"{len(cells)} item{'s' * (len(cells) != 1)}"
-    if least_s:
-        count += f", at least {timedelta(seconds=math.ceil(least_s))}"
     found = [
-        f"{count}, {_rounds(cells)}",
+        describe_items(cells, least_s),
         f"system {system}",
         f"engine {engines}; workload {kind}",
         f"reports {reports}",
@@ -89,6 +89,14 @@ def describe_session(
         found.append(f"{text}, not a submission result")
     found += [f"note: {note}" for note in notes]
     return [redact(f"mlperf: {line}") for line in found]
+
+
+def describe_items(cells: Sequence[Cell], least_s: float) -> str:
+    """Return how many items there are, how long they take, and by which rules."""
+    count = f"{len(cells)} item{'s' * (len(cells) != 1)}"
+    if least_s:
+        count += f", at least {timedelta(seconds=math.ceil(least_s))}"
+    return f"{count}, {_rounds(cells)}"
 
 
 def _describe_shortening(cells: Iterable[Cell], options: Options) -> str:
@@ -118,13 +126,16 @@ def _queries(cells: Iterable[Cell]) -> str:
 
 
 def _rounds(cells: Sequence[Cell]) -> str:
-    """Return ``round v6.1``, or each round with what it judges."""
-    names = list(dict.fromkeys(cell.round for cell in cells))
+    """Return ``round v6.1``, or each round with what it judges, where that is short."""
+    names = sorted({cell.round for cell in cells}, reverse=True)
     if len(names) == 1:
         return f"round {names[0]}"
-    texts = []
-    for name in sorted(names, reverse=True):
-        judged = [c for c in cells if c.round == name]
-        pairs = sorted({f"{c.benchmark} {c.scenario.slug}" for c in judged})
-        texts.append(f"round {name} ({', '.join(pairs)})")
-    return ", ".join(texts)
+    judged = {
+        name: {f"{c.benchmark} {c.scenario.slug}" for c in cells if c.round == name}
+        for name in names
+    }
+    if sum(map(len, judged.values())) > MOST_NAMED:
+        return f"rounds {names[-1]} to {names[0]}, each cell by its newest"
+    return ", ".join(
+        f"round {name} ({', '.join(sorted(pairs))})" for name, pairs in judged.items()
+    )

@@ -26,6 +26,23 @@ def test_every_cell_is_listed_with_a_readable_id(suite: pytest.Pytester) -> None
     assert not (suite.path / "reports").exists()
 
 
+def test_listing_says_how_long_the_items_would_take(suite: pytest.Pytester) -> None:
+    """And how many of them skip at once; of programs' lists (-q) each line is an id."""
+    chosen = ("--benchmarks=resnet50,wan-2.2", "--scenarios=offline", "--collect-only")
+    result = suite.runpytest(*chosen)
+    quiet = suite.runpytest(*chosen, "-q")
+
+    result.stdout.fnmatch_lines(
+        [
+            "mlperf: 4 items, at least 0:10:00, round v6.1",
+            "mlperf: 2 of them skip: no installed package runs the benchmark",
+            "*<Function test_performance*",
+        ]
+    )
+    quiet.stdout.no_fnmatch_line("mlperf: *")
+    assert not (suite.path / "reports").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

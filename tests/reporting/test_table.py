@@ -245,6 +245,23 @@ def test_the_header_says_which_round_judges_what() -> None:
     assert any("60 s minimum duration" in line for line in lines)
 
 
+def test_the_header_of_many_cells_names_the_oldest_and_the_newest_round() -> None:
+    """A list of every benchmark and scenario is a paragraph that nobody reads."""
+    names = ("bert", "resnet50", "retinanet", "rnnt", "3d-unet", "gptj", "whisper")
+    cells = [
+        cell_of(name, "", scenario, "onnxruntime", round_)
+        for name in names
+        for scenario, round_ in ((Scenario.SERVER, "v4.1"), (Scenario.OFFLINE, "v6.1"))
+    ]
+    first = header.describe_items(cells, least_s=60)
+    named = header.describe_items(cells[:4], least_s=60)
+
+    assert first == (
+        "14 items, at least 0:01:00, rounds v4.1 to v6.1, each cell by its newest"
+    )
+    assert "round v6.1 (bert offline, resnet50 offline)" in named
+
+
 @pytest.mark.parametrize(
     ("options", "count"),
     [
