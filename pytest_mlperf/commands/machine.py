@@ -29,6 +29,7 @@ from pytest_mlperf.machine.instruction_sets import describe_instruction_sets
 from pytest_mlperf.machine.instruction_sets import read_instruction_sets
 from pytest_mlperf.machine.numa import OFF
 from pytest_mlperf.machine.numa import format_numa
+from pytest_mlperf.machine.software import Software
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.machine.system import detect_system
 from pytest_mlperf.machine.system_file import SystemFileError
@@ -181,13 +182,25 @@ def describe_machine(system: System, root: Path = Path("/")) -> tuple[list[str],
     sets = describe_instruction_sets(read_instruction_sets(root))
     lines.append(f"instruction sets: {sets}")
     lines.append(f"NUMA: {_describe_numa(system, root)}")
-    settings = [*host_checks.read_settings(system.cpus, None, root)]
+    software = Software(root=root)
+    lines += describe_software(software)
+    settings = [*software.list_unmet()]
+    settings += host_checks.read_settings(system.cpus, None, root)
     if load := host_checks.read_load(root):
         settings.append(load)
     for setting in settings:
         remedy = f": {setting.remedy}" if setting.remedy else ""
         lines.append(f"{setting.name}: {setting}{remedy}")
     return lines, bool(system.numa_note) or any(one.advised for one in settings)
+
+
+def describe_software(software: Software) -> list[str]:
+    """Return what is installed, and the extras that are not."""
+    shown = ", ".join(f"{name} {text}" for name, text in software.versions.items())
+    lines = [f"software: {shown}"]
+    if software.missing_extras:
+        lines.append(f"extras not installed: {', '.join(software.missing_extras)}")
+    return lines
 
 
 def _describe_numa(system: System, root: Path) -> str:
