@@ -245,6 +245,23 @@ def test_host_settings_are_facts_with_the_advice(tmp_path: Path) -> None:
     assert facts["numa"] == "0:0-1"
 
 
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({"OMP_NUM_THREADS": "4", "LD_PRELOAD": "/lib/libjemalloc.so.2", "HOME": "/"},
+         "LD_PRELOAD=/lib/libjemalloc.so.2, OMP_NUM_THREADS=4"),
+        ({"MALLOC_ARENA_MAX": "", "COMP_X": "1"}, None),
+    ],
+)  # fmt: skip
+def test_what_chooses_allocator_and_threads_from_outside_is_told(
+    tmp_path: Path, environ: dict[str, str], expected: str | None
+) -> None:
+    """No other variable is repeated: they may hold secrets."""
+    facts = observe_twice({"host": HostSettings("", tmp_path, environ)}).texts
+
+    assert facts.get("environment") == expected
+
+
 def write_cpu(root: Path, *, busy: int, throttles: int, idle: int = 100) -> None:
     """Write what a kernel tells of CPU 0."""
     count = root / "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
