@@ -15,6 +15,10 @@ from pytest_mlperf.power.line_socket import PowerFailed
 APART_S = 0.4
 NTP_PORT = 123
 TIMEOUT_S = 5.0
+PROMPT_S = 0.1
+"""An answer that took longer says little of a clock: where one end was held up, half of
+that looks like a difference. Such a question is asked again."""
+TRIES = 5
 
 
 def split_address(address: str, port: int) -> tuple[str, int]:
@@ -30,7 +34,7 @@ def split_address(address: str, port: int) -> tuple[str, int]:
 def read_ntp_offset(server: str) -> float:
     """Return by how many seconds this clock is behind an NTP server's.
 
-    ``PowerFailed`` where there is no answer.
+    By the promptest of some answers; ``PowerFailed`` where there is none.
     """
     try:
         import ntplib
@@ -40,16 +44,19 @@ def read_ntp_offset(server: str) -> float:
             "pip install 'pytest-mlperf[power]'"
         ) from None
     host, port = split_address(server, NTP_PORT)
-    try:
-        answer = ntplib.NTPClient().request(
-            host, version=4, port=port, timeout=TIMEOUT_S
-        )
-    except (OSError, ntplib.NTPException) as error:
-        raise PowerFailed(
-            f"the NTP server {server} did not answer ({error}); name one that both "
-            "machines reach"
-        ) from error
-    return float(answer.offset)
+    answers: list[tuple[float, float]] = []
+    while len(answers) < TRIES and not (answers and min(answers)[0] <= PROMPT_S):
+        try:
+            answer = ntplib.NTPClient().request(
+                host, version=4, port=port, timeout=TIMEOUT_S
+            )
+        except (OSError, ntplib.NTPException) as error:
+            raise PowerFailed(
+                f"the NTP server {server} did not answer ({error}); name one that both "
+                "machines reach"
+            ) from error
+        answers.append((float(answer.delay), float(answer.offset)))
+    return min(answers)[1]
 
 
 def check_ntp(server: str) -> str:
@@ -69,17 +76,20 @@ def check_remote(ask_time: Callable[[], str]) -> str:
 
     ``ask_time`` returns its seconds since 1970. ``PowerFailed`` where it is too far.
     """
-    before = time.time()
-    text = ask_time()
-    after = time.time()
-    try:
-        remote = float(text)
-    except ValueError:
-        raise PowerFailed(
-            f"the director was asked for its time and said {text[:60]!r}, but it "
-            "should be seconds since 1970; is it a PTDaemon's director?"
-        ) from None
-    first_s, last_s = before - remote, after - remote
+    answers: list[tuple[float, float, float]] = []
+    while len(answers) < TRIES and not (answers and min(answers)[0] <= PROMPT_S):
+        before = time.time()
+        text = ask_time()
+        after = time.time()
+        try:
+            remote = float(text)
+        except ValueError:
+            raise PowerFailed(
+                f"the director was asked for its time and said {text[:60]!r}, but it "
+                "should be seconds since 1970; is it a PTDaemon's director?"
+            ) from None
+        answers.append((after - before, before - remote, after - remote))
+    _, first_s, last_s = min(answers)
     if max(abs(first_s), abs(last_s)) > APART_S:
         raise PowerFailed(
             f"the director's clock is {first_s * 1000:+.0f} to {last_s * 1000:+.0f} ms "

@@ -15,6 +15,7 @@ import pytest
 
 from pytest_mlperf.config.options import Given
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.machine.ports import find_free_port
 from pytest_mlperf.measure.cells import find_cells
 from pytest_mlperf.measure.named import check_named
 from pytest_mlperf.measure.named import find_unavailable
@@ -172,8 +173,7 @@ def test_an_endpoint_that_nobody_listens_at_ends_the_session(
     pytester: pytest.Pytester,
 ) -> None:
     """Whatever else is missing; of other benchmarks' items nobody asks it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    url = f"http://127.0.0.1:{find_free_port()}"
     pytester.makepyfile(LLM)
     result = pytester.runpytest_subprocess("--mlperf-endpoint", url)
 

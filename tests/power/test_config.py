@@ -13,6 +13,7 @@ from pytest_mlperf.config.options import Given
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.power.meters import METERS
 from pytest_mlperf.core.power.meters import find_device_type
+from pytest_mlperf.machine.ports import find_free_port
 from pytest_mlperf.power.config import Analyzer
 from pytest_mlperf.power.config import DirectorConfig
 from pytest_mlperf.power.config import find_ports_in_use
@@ -96,8 +97,8 @@ def test_the_file_has_the_hosts_name_and_a_taken_port_is_told(
 ) -> None:
     """It is written all the same: the port may be free when the director starts."""
     monkeypatch.chdir(tmp_path)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = find_free_port()
+    with socket.create_server(("127.0.0.1", port)):
         words = ["--meter", "WT310E@/dev/usbtmc0", "--ptd-port", str(port)]
         status = main(["power", "config", *PTD, *words])
     told = capsys.readouterr()

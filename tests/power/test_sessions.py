@@ -16,6 +16,7 @@ import pytest
 from pytest_mlperf.core.power.readings import read_readings
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.power_time import session_problems
+from pytest_mlperf.machine.ports import find_free_port
 from pytest_mlperf.power.client import PowerClient
 from pytest_mlperf.power.line_socket import LineSocket
 from pytest_mlperf.power.line_socket import PowerFailed
@@ -205,8 +206,7 @@ def test_orders_out_of_their_order_are_refused(tmp_path: Path, ntp: str) -> None
 
 def test_somebody_else_at_the_port_is_told_apart(tmp_path: Path, ntp: str) -> None:
     """A director that is not there, and a server that is none."""
-    with socket.create_server((HOST, 0)) as server:
-        port = server.getsockname()[1]
+    port = find_free_port()
     with pytest.raises(PowerFailed, match="does not answer at 127"):
         PowerClient(HOST, port, ntp, tmp_path / "session").__enter__()
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,8 +23,14 @@ EPOCH = 2_208_988_800
 
 
 @contextmanager
-def serve_ntp(offset_s: float = 0.0, port: int = 0) -> Iterator[str]:
-    """Yield the HOST:PORT of an NTP server whose clock is ``offset_s`` ahead."""
+def serve_ntp(
+    offset_s: float = 0.0, port: int = 0, late_s: Sequence[float] = ()
+) -> Iterator[str]:
+    """Yield the HOST:PORT of an NTP server whose clock is ``offset_s`` ahead.
+
+    ``late_s``: for how long the first requests seem to have been on their way.
+    """
+    late = iter(late_s)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", port))
 
@@ -36,9 +43,13 @@ def serve_ntp(offset_s: float = 0.0, port: int = 0) -> Iterator[str]:
                 if len(asked) < 48:
                     return
                 at = time.time() + offset_s + EPOCH
-                now = struct.pack("!II", int(at), int(at % 1 * (1 << 32)))
+                came = at + next(late, 0.0)
+                sent, received = (
+                    struct.pack("!II", int(t), int(t % 1 * (1 << 32)))
+                    for t in (at, came)
+                )
                 head = struct.pack("!BBBbII4s", 0x24, 1, 6, -20, 0, 0, b"TEST")
-                server.sendto(head + now + asked[40:48] + now + now, peer)
+                server.sendto(head + sent + asked[40:48] + received + sent, peer)
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()

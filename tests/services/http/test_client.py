@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pytest
 
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.samples import Prompt
+from pytest_mlperf.machine.ports import find_free_port
 from pytest_mlperf.services.http import http1
 from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.http.client import HttpClient
@@ -194,8 +194,7 @@ def test_a_stream_that_never_ends_is_a_failure(serve: ServeEndpoint) -> None:
 
 def test_a_port_without_a_server_is_a_failure() -> None:
     """The error names the endpoint."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = find_free_port()
     listener, _ = send_requests([f"127.0.0.1:{port}"], 1)
 
     assert isinstance(listener.error, RequestFailed)
@@ -205,8 +204,7 @@ def test_a_port_without_a_server_is_a_failure() -> None:
 
 def test_one_dead_endpoint_of_two_fails_the_run(serve: ServeEndpoint) -> None:
     """The other endpoint must not do all the work unnoticed."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = find_free_port()
     server = serve()
     listener, _ = send_requests([server.url, f"127.0.0.1:{port}"], 20)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.machine.ports import find_free_port
 from pytest_mlperf.runner.runner import Runner
 from tests.support import endpoint_double as endpoint
 from tests.support.endpoint_double import ServeEndpoint
@@ -19,8 +19,7 @@ def test_a_wrong_url_is_found_before_the_run(
     runner: Runner, serve: ServeEndpoint, make_task: MakeTask
 ) -> None:
     """No server there, or one without a list of models."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = find_free_port()
     absent = read_refusal(runner, make_task([f"127.0.0.1:{port}"]))
     server = serve(pages={})
     other = read_refusal(runner, make_task([server.url]))
