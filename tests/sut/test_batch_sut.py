@@ -216,14 +216,14 @@ def test_queries_that_came_together_are_all_streams_to_answer(
 
     def slow_first(batch: Any, size: int, ids: list[int]) -> Any:
         if 0 in doubles.first(batch)[:, 0]:
-            later.wait(30)
+            later.wait(60)
         return doubles.echo(batch, size, ids)
 
     engines = [doubles.Stream(slow_first) for _ in range(2)]
     sut = BatchSUT(Window(4), engines, doubles.Echo(doubles.numbers()), fail)
     sut.start()
     sut.issue(list(range(20)), list(range(20)))
-    doubles.await_true(lambda: sut.completed == 16, "the other stream", 10)
+    doubles.await_true(lambda: sut.completed == 16, "the other stream")
     later.set()
     sut.stop()
 
