@@ -26,6 +26,9 @@ from pytest_mlperf.machine.message_pipe import MessagePipe
 
 STACK_LINES = 60
 STACK_BYTES = 1 << 16
+GONE_S = 30.0
+"""A process that has closed its pipe may take this long to be gone: one that crashes
+writes a core file, and large memory is freed slowly beside other programs."""
 PR_SET_PDEATHSIG = 1
 """From Linux's sys/prctl.h."""
 
@@ -70,7 +73,7 @@ class Process:
         """True once the process has ended."""
         return self._process.poll() is not None
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float = GONE_S) -> bool:
         """Give the process time to end; return whether it did."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)

@@ -137,7 +137,7 @@ class DeviceProcess:
                 self._replies.put(report)
         if self._closing:
             return
-        has_ended = self.process.wait(5)
+        has_ended = self.process.wait()
         self.process.kill()
         if not has_ended:
             cause = f"{self.name}: its pipe is damaged: it was closed"

@@ -212,7 +212,7 @@ class Runner:
             message: Message | None = process.pipe.receive(POLL_S)
         except (EOFError, OSError):
             # The child is about to be gone; give the kernel time to say how.
-            if not process.wait(5):
+            if not process.wait():
                 raise PipeDamaged("it was closed, but the runner lives on") from None
             return None
         return message
