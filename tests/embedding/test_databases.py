@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.api.samples import Array
 from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
 from pytest_mlperf.embedding.bare import sum_rows
 from pytest_mlperf.embedding.options import close_store
@@ -248,7 +249,8 @@ def test_no_row_of_a_database_is_torn_by_an_update(place: str, tmp_path: Path) -
 
     writer = threading.Thread(target=rewrite)
     writer.start()
-    found, versions, ends = [], set[float](), time.monotonic() + 60
+    found, versions = list[Array](), set[float]()
+    ends = time.monotonic() + 60
     # However slowly the writer comes to its turns: some of them are seen.
     while len(found) < 40 or (len(versions) < 3 and time.monotonic() < ends):
         found.append(source.fetch(keys))

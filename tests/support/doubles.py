@@ -401,7 +401,7 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
-def await_true(question: Callable[[], object], what: str, limit_s: float = 60) -> None:
+def await_true(question: Callable[[], object], what: str, limit_s: float = 240) -> None:
     """Wait until a question is answered with something true; fail after the limit."""
     end = time.monotonic() + limit_s
     while not question():
