@@ -360,7 +360,9 @@ def test_the_probe_finds_what_the_user_does_not_give(
     tmp_path: Path,
     scenario: Scenario,
 ) -> None:
-    """Rate or latency; an accuracy run afterwards uses the same tuning."""
+    """Rate or latency; an accuracy run afterwards uses the same tuning, and asks faster
+    where little load was kept.
+    """
     server = serve(answer_slowly)
     task = make_task([server.url], scenario, tuning=Tuning(), concurrency=4)
     result = runner.run(task)
@@ -377,7 +379,7 @@ def test_the_probe_finds_what_the_user_does_not_give(
         assert 1 < settings.target_qps < 4 / 0.015 * 1.2
     texts = [result.facts.to_texts() for result in (result, scored)]
     assert [text["tuning"] for text in texts] == [tuning["note"]] * 2
-    assert settings.target_qps == scored.settings.target_qps
+    assert (scored.settings.target_qps or 0) >= (settings.target_qps or 0)
 
 
 def test_two_runs_do_not_share_an_endpoint(
