@@ -53,7 +53,7 @@ def write_sidecar(
     graphs: Mapping[str, ModelFile],
     parts: Mapping[str, object],
 ) -> None:
-    """Say in clear whose build lies beside it; nothing reads it back."""
+    """Say in clear whose build lies beside it, for people and for ``explain_miss``."""
     content = {
         "title": request.workload.title,
         "kind": request.workload.kind,
@@ -63,3 +63,38 @@ def write_sidecar(
     scratch = path.with_suffix(".writing")
     scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     scratch.replace(path)
+
+
+def explain_miss(path: Path, title: str, parts: Mapping[str, object]) -> str:
+    """Return why the build of a sidecar is not in the cache.
+
+    The nearest build of a workload with this title tells what changed since.
+    """
+    if path.is_file():
+        return "it was deleted"
+    builds = [one for one in map(_read_sidecar, path.parent.glob("*.json")) if one]
+    changes = [
+        [
+            f"{name} {_cut(old.get(name))} → {_cut(new)}"
+            for name, new in parts.items()
+            if old.get(name) != str(new)
+        ]
+        for old in builds
+        if old.get("title") == title
+    ]
+    # The text breaks ties, so that the same build is always named.
+    nearest = min(changes, key=lambda one: (len(one), one), default=None)
+    return ", ".join(nearest) if nearest else "none of this workload was there"
+
+
+def _cut(value: object) -> str:
+    """Return the beginning of a value: digests are long."""
+    return "none" if value is None else str(value)[:12]
+
+
+def _read_sidecar(path: Path) -> dict[str, str] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None

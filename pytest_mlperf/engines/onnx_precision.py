@@ -17,9 +17,14 @@ def quantize_model(model: ModelFile, target: Path) -> None:
     keep_fp32 = list(model.keep_fp32)
     # Folds the casts of weights that are stored in fp16: the quantizer sees only
     # initializers that feed an operator directly.
-    folded = target.with_suffix(".folded")
-    quant_pre_process(str(model.path), str(folded), skip_symbolic_shape=True)
+    source, folded = model.path, target.with_suffix(".folded")
+    whole = target.with_suffix(".one-file")
     try:
+        if has_weights_beside(source):
+            # The tool writes the graph elsewhere, and looks for the weights there.
+            copy_model(source, whole)
+            source = whole
+        quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
         # No static scale fits the activations of a workload without calibration
         # samples (transformers: F1 4 instead of 89 %): scales are found at run time.
         if model.calibration is None:
@@ -47,6 +52,7 @@ def quantize_model(model: ModelFile, target: Path) -> None:
         )
     finally:
         folded.unlink(missing_ok=True)
+        whole.unlink(missing_ok=True)
 
 
 def convert_to_fp16(model: ModelFile, target: Path) -> None:

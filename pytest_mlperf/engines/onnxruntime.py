@@ -34,6 +34,7 @@ from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.lookup import LookupEngine
 from pytest_mlperf.engines.onnx_build import OPENVINO
+from pytest_mlperf.engines.onnx_build import explain_miss
 from pytest_mlperf.engines.onnx_build import write_build
 from pytest_mlperf.engines.onnx_build import write_sidecar
 from pytest_mlperf.engines.onnx_precision import convert_to_fp16
@@ -160,14 +161,18 @@ class OrtProvider:
         parts |= {n: given[n] for n in embedding.ANSWER_OPTIONS if n in given}
         digest = content_hash(parts)
         path = _graph_path(request.cache / "onnxruntime", digest, "")
+        sidecar = path.with_suffix(".json")
         started = time.monotonic()
         # Two sessions on one host may want the same build: one makes it.
         with lock_build(path.with_suffix(".lock")):
             report = f"cached build {digest[:12]}"
+            missed: dict[str, str] = {}
             for name, graph in graphs.items():
                 target = _graph_path(path.parent, digest, name)
                 if target.is_file():
                     continue
+                why = explain_miss(sidecar, request.workload.title, parts)
+                missed = {"why built": why}
                 try:
                     write_build(graph, request.precision, provider, target)
                 except RequirementMissing:
@@ -177,9 +182,9 @@ class OrtProvider:
                     raise BuildFailed(text) from error
                 seconds = time.monotonic() - started
                 report = f"built {digest[:12]} in {seconds:.1f} s"
-            if not (sidecar := path.with_suffix(".json")).is_file():
+            if not sidecar.is_file():
                 write_sidecar(sidecar, request, graphs, parts)
-        facts = {"provider": provider, "onnxruntime": ort.__version__}
+        facts = {"provider": provider, "onnxruntime": ort.__version__, **missed}
         uses_gpu = provider not in ON_CPU
         device = "" if uses_gpu else "CPU"
         # The largest graph stands for the model where its size is asked for.

@@ -148,7 +148,9 @@ def test_a_build_is_cached_by_content(world: World) -> None:
     whose = {"title": "echo", "model": "product.onnx", "precision": "fp32"}
     assert whose.items() <= sidecar.items()
     assert sidecar["workload"] == "one"
-    assert first.facts == {"provider": CPU, "onnxruntime": onnxruntime.__version__}
+    facts = {"provider": CPU, "onnxruntime": onnxruntime.__version__}
+    assert first.facts == facts | {"why built": "none of this workload was there"}
+    assert second.facts == facts
     assert (first.device, first.uses_gpu) == ("CPU", False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.api import registry
+from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import WritesOnnx
 from pytest_mlperf.api.workload import TensorWorkload
@@ -35,20 +37,21 @@ def test_arrays_of_different_lengths_are_stacked(shapes: list[tuple[int, int]]) 
         assert row.sum() == array.sum()
 
 
+@pytest.mark.parametrize(("precision", "atol"), [("fp32", 1e-5), ("int8", 0.01)])
 def test_weights_beside_a_model_go_into_its_build_and_its_export(
-    tmp_path: Path,
+    precision: str, atol: float, tmp_path: Path
 ) -> None:
     """As generated models and large official ones have them."""
     size = BertSize(1, 16, 32, heads=1, vocabulary=1500, positions=384)
     workload = generated.open_bert(size, 2, tmp_path / "made")
     provider = registry.load("engine", "onnxruntime")
-    build = provider.build(BuildRequest(workload, "fp32", tmp_path / "cache"))
+    build = provider.build(BuildRequest(workload, precision, tmp_path / "cache"))
     export = tmp_path / "export" / "model.onnx"
     export.parent.mkdir()
     writer: object = provider
     assert isinstance(writer, WritesOnnx)
     assert workload.model is not None
-    writer.write_onnx(workload.model, "fp32", export)
+    writer.write_onnx(workload.model, precision, export)
     workload.dataset.load([0])
     batch = workload.dataset.gather([0])
     engine = provider.open(build, 1)
@@ -57,7 +60,41 @@ def test_weights_beside_a_model_go_into_its_build_and_its_export(
     exported = session.run(["start_logits", "end_logits"], dict(batch))
 
     assert any((tmp_path / "made").glob("*.weights"))
-    np.testing.assert_allclose(built, exported, atol=1e-5)
+    np.testing.assert_allclose(built, exported, atol=atol)
+
+
+def test_a_build_says_why_it_was_made(tmp_path: Path) -> None:
+    """NVIDIA's README has the reasons: new, deleted, another setting or version."""
+    size = BertSize(1, 16, 32, heads=1, vocabulary=1500, positions=384)
+    workload = generated.open_bert(size, 2, tmp_path / "made")
+    provider = registry.load("engine", "onnxruntime")
+
+    def build(precision: str) -> Build:
+        request = BuildRequest(workload, precision, tmp_path / "cache")
+        made: Build = provider.build(request)
+        return made
+
+    new, cached, other = build("fp32"), build("fp32"), build("int8")
+    assert other.path is not None
+    other.path.unlink()
+    deleted = build("int8")
+    folder = other.path.parent
+    for sidecar in folder.glob("*.json"):
+        content = json.loads(sidecar.read_text())
+        sidecar.write_text(json.dumps(content | {"version": "1.0.0"}))
+        sidecar.rename(sidecar.with_stem(f"old-{sidecar.stem}"))
+    for graph in folder.glob("*.onnx"):
+        graph.unlink()
+    (folder / "torn.json").write_text("{")
+    updated = build("fp32")
+
+    assert new.facts["why built"] == "none of this workload was there"
+    assert "why built" not in cached.facts
+    assert other.facts["why built"] == "precision fp32 → int8"
+    assert deleted.facts["why built"] == "it was deleted"
+    assert updated.facts["why built"] == (
+        f"version 1.0.0 → {onnxruntime.__version__[:12]}"
+    )
 
 
 def test_openvino_is_told_its_threads_and_its_precision() -> None:
