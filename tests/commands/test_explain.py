@@ -57,7 +57,7 @@ def process(*words: object, **environment: str) -> subprocess.CompletedProcess[b
     code = "import sys; from pytest_mlperf.commands.main import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "explain", *map(str, words)]
     return subprocess.run(
-        command, env=os.environ | environment, capture_output=True, timeout=60
+        command, env=os.environ | environment, capture_output=True, timeout=300
     )
 
 

@@ -296,7 +296,7 @@ def understood(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     # A process of its own: LoadGen keeps a counter of configurations.
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-c", FROM_CONFIG, str(folder)]
-    subprocess.run(command, check=True, timeout=60, env=env)
+    subprocess.run(command, check=True, timeout=300, env=env)
     return {
         path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.out"))
     }

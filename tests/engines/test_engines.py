@@ -276,7 +276,7 @@ def test_two_processes_that_build_at_once_end_with_one_build(world: World) -> No
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    reports = sorted(process.communicate(timeout=60)[0] for process in both)
+    reports = sorted(process.communicate(timeout=300)[0] for process in both)
     build = ONNXRUNTIME.build(world.request("int8"))
     outputs = ONNXRUNTIME.open(build, 1).infer({"number": np.ones((2, 4), "f4")}, 2)
 

@@ -64,7 +64,7 @@ def test_who_takes_all_devices_measures_alone_and_nobody_waits_for_ever(
         )
         for own, script in zip("ab", scripts, strict=True)
     ]
-    told = [json.loads(worker.communicate(timeout=60)[0]) for worker in workers]
+    told = [json.loads(worker.communicate(timeout=300)[0]) for worker in workers]
     overlaps = [
         (first[0], second[0])
         for first, second in product(*told)

@@ -26,7 +26,7 @@ def session(*words: str | Path) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "suites/test_submission.py", "-v"]
     command += ["-p", "no:cacheprovider", *map(str, words)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -557,7 +557,7 @@ def real(folder: Path, scenario: str, mode: str, **attributes: Any) -> Path:
         **attributes,
     }
     job = json.dumps([str(folder), "resnet50", scenario, mode, settings])
-    subprocess.run([sys.executable, "-c", TICK + SCRIPT, job], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", TICK + SCRIPT, job], check=True, timeout=300)
     return folder
 
 

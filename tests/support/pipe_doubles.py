@@ -73,7 +73,7 @@ def leaving_a_daemon(batch: Batch, size: int, ids: list[int], then: Any) -> Any:
     if ids:
         left = Path(os.environ[LEFT])
         subprocess.run(
-            [sys.executable, "-c", LEAVE, str(left)], env={}, check=True, timeout=60
+            [sys.executable, "-c", LEAVE, str(left)], env={}, check=True, timeout=300
         )
         doubles.await_true(left.exists, "the daemon's start")
     return then(batch, size, ids)
@@ -109,7 +109,7 @@ WORK = "import time\nuntil = time.monotonic() + 5\nwhile time.monotonic() < unti
 
 def work(request: BuildRequest) -> None:  # noqa: ARG001 - one shape
     """Have a compiler work for five seconds, and say nothing."""
-    subprocess.run([sys.executable, "-c", WORK], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", WORK], check=True, timeout=300)
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ def run(
         "service_s": service_s,
     }
     script = [sys.executable, "-c", TICK + SCRIPT, json.dumps(plan)]
-    subprocess.run(script, check=True, timeout=120)
+    subprocess.run(script, check=True, timeout=300)
     return folder
 
 

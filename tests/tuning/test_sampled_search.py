@@ -95,7 +95,7 @@ def test_a_killed_search_goes_on_with_its_trials(tmp_path: Path, grid: Grid) -> 
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(root)}, check=False, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(root)}, check=False, timeout=300,
     )  # fmt: skip
     study = open_study(
         Sampling("tpe", 20, f"journal:{tmp_path}/optuna.jsonl"), "one", 3

@@ -67,7 +67,7 @@ def browse(page: Path, *options: str) -> str:
     text = ""
     for _ in range(3):
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=120, check=True
+            command, capture_output=True, text=True, timeout=300, check=True
         )
         text = done.stdout
         if "<svg" in text:

@@ -272,7 +272,7 @@ def test_serve_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
         described = json.loads(ask(f"{url}/v2/models/resnet50")[1])
         process.send_signal(signal.SIGTERM)
         rest = process.stdout.read()
-        status = process.wait(timeout=60)
+        status = process.wait(timeout=300)
     finally:
         process.kill()
         process.communicate()
