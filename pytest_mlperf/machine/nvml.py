@@ -12,7 +12,7 @@ from typing import Any
 
 LIBRARY = "libnvidia-ml.so.1"
 _TEMPERATURE_GPU = 0
-_CLOCK_SM, _CLOCK_MEM = 1, 2
+_CLOCK_SM = 1
 THROTTLES: Mapping[int, str] = {
     0x0004: "power cap",
     0x0008: "hardware slowdown",
@@ -40,8 +40,6 @@ class Reading:
     limit_w: float | None = None
     """Enforced power limit."""
     sm_mhz: float | None = None
-    memory_mhz: float | None = None
-    busy_percent: float | None = None
     held_back: tuple[str, ...] | None = None
     """Reasons why the clocks are lower than possible at this moment."""
     locked: bool | None = None
@@ -65,10 +63,6 @@ class GpuState:
     most_width: int | None = None
     performance_state: int | None = None
     """0 is full speed, 15 the slowest."""
-
-
-class _Utilization(ctypes.Structure):
-    _fields_ = (("gpu", ctypes.c_uint), ("memory", ctypes.c_uint))
 
 
 class Nvml:
@@ -149,8 +143,6 @@ class Nvml:
             power_w=_to_watts(self._read_number("nvmlDeviceGetPowerUsage")),
             limit_w=_to_watts(self._read_number("nvmlDeviceGetEnforcedPowerLimit")),
             sm_mhz=self._read_number("nvmlDeviceGetClockInfo", _CLOCK_SM),
-            memory_mhz=self._read_number("nvmlDeviceGetClockInfo", _CLOCK_MEM),
-            busy_percent=self._read_utilization(),
             held_back=held_back,
             locked=None if reasons is None else bool(reasons & LOCKED),
         )
@@ -174,15 +166,6 @@ class Nvml:
             most_width=self._read_number("nvmlDeviceGetMaxPcieLinkWidth"),
             performance_state=self._read_number("nvmlDeviceGetPerformanceState"),
         )
-
-    def _read_utilization(self) -> float | None:
-        rates = _Utilization()
-        name = "nvmlDeviceGetUtilizationRates"
-        try:
-            self._call(name, self._device, ctypes.byref(rates))
-        except NvmlError:
-            return None
-        return float(rates.gpu)
 
     def _read_number(
         self,

@@ -25,9 +25,6 @@ PARTS = (
 class Stats:
     """One line of the tool; empty for what the board does not report."""
 
-    ram_mb: tuple[int, int] | None
-    """In use, installed."""
-    gpu_percent: float | None
     gpu_mhz: float | None
     temperatures_c: Mapping[str, float]
     """By sensor, as the board spells it: ``gpu``, ``tj``, ``CPU``."""
@@ -41,7 +38,6 @@ class Stats:
             temperature_c=by_name.get("gpu", by_name.get("tj")),
             power_w=self.power_w,
             sm_mhz=self.gpu_mhz,
-            busy_percent=self.gpu_percent,
         )
 
     @property
@@ -58,18 +54,15 @@ class Stats:
 
 def parse_line(line: str) -> Stats | None:
     """Return the values of a line; None for a line that is not the tool's."""
-    ram = re.search(r"\bRAM (\d+)/(\d+)MB", line)
-    load = re.search(r"\bGR3D_FREQ (\d+)%(?:@\[?(\d+))?", line)
-    if not ram and not load:
+    load = re.search(r"\bGR3D_FREQ \d+%(?:@\[?(\d+))?", line)
+    if not load and not re.search(r"\bRAM \d+/\d+MB", line):
         return None
     # An unplugged sensor shows -256 °C; a rail without meter shows 0/0.
     sensors = re.findall(r"\b([A-Za-z]\w*)@(-?\d+(?:\.\d+)?)C\b", line)
     rails = re.findall(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?=\s|$)", line)
     temperatures = {name: float(value) for name, value in sensors}
     return Stats(
-        ram_mb=(int(ram[1]), int(ram[2])) if ram else None,
-        gpu_percent=float(load[1]) if load else None,
-        gpu_mhz=float(load[2]) if load and load[2] else None,
+        gpu_mhz=float(load[1]) if load and load[1] else None,
         temperatures_c={n: value for n, value in temperatures.items() if value > -100},
         rails_mw={name: float(now) for name, now, _ in rails},
     )

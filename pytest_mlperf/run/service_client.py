@@ -196,13 +196,11 @@ def time_requests(
     finally:
         requests.unload(loaded)
     service: object = opened[0]
-    steps = (
-        service.breakdown(batch.mean_s)
-        if isinstance(service, BreaksDownLatency)
-        else "the service tells none"
-    )
-    told, why = ({}, steps) if isinstance(steps, str) else (steps.to_us(), "")
-    return BatchTimes(batch.latencies, told, why, batch.seconds, due)
+    steps_us: Mapping[str, float] = {}
+    if isinstance(service, BreaksDownLatency):
+        found = service.breakdown(batch.mean_s)
+        steps_us = {} if isinstance(found, str) else found.to_us()
+    return BatchTimes(batch.latencies, steps_us, batch.seconds, due)
 
 
 def name_network_sut(names: Mapping[str, str]) -> str:

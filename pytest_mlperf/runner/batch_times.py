@@ -42,7 +42,6 @@ class BatchTimes:
     seconds: tuple[float, ...]
     steps_us: Mapping[str, float] = field(default_factory=dict)
     """Step of a request or batch -> its mean time; empty where nobody tells it."""
-    why_no_steps: str = ""
     elapsed_s: float = 0.0
     """From the first one's start to the last one's end; 0: their sum."""
     due: tuple[float, ...] = ()

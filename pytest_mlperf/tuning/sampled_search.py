@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import optuna
 
 EXTRA = "pip install 'pytest-mlperf[tune]'"
-SAMPLERS = ("tpe", "random")
 STORAGES = "journal:FILE, redis://HOST:PORT/N, postgresql://… or sqlite:///FILE"
 KINDS = ("journal", "redis", "rediss", "postgresql", "sqlite")
 RUN = "run"

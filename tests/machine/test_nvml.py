@@ -26,8 +26,6 @@ READ = Reading(
     power_w=650.5,
     limit_w=None,
     sm_mhz=1755,
-    memory_mhz=2619,
-    busy_percent=97.0,
     held_back=("power cap", "thermal slowdown"),
     locked=True,
 )

@@ -113,7 +113,7 @@ def test_error_of_the_run_passes_through(tmp_path: Path) -> None:
 
 def test_steady_device_is_told_in_four_facts() -> None:
     """Temperature, power against its limit, clock, and that nothing held it back."""
-    reading = Reading(65.0, 640.0, 700.0, 1755.0, 2619.0, 99.0, (), False)
+    reading = Reading(65.0, 640.0, 700.0, 1755.0, (), False)
 
     assert summarize([reading] * 12) == {
         "device temperature": "65 to 65 °C, max 65 °C; steady",
@@ -176,7 +176,7 @@ def test_tegrastats_is_watched_where_it_is(
     reading = source.read()
     source.close()
 
-    assert (reading.temperature_c, reading.busy_percent) == (46.343, 99.0)
+    assert (reading.temperature_c, reading.sm_mhz) == (46.343, 1300.0)
     assert (tmp_path / "args").read_text() == "--interval 500\n"
     assert Reading() == source.read()
 

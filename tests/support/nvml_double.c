@@ -52,10 +52,6 @@ int nvmlDeviceGetClockInfo(device from, int which, unsigned *out) {
     *out = which == 1 ? 1755 : 2619;
     return 0;
 }
-int nvmlDeviceGetUtilizationRates(device from, unsigned *out) {
-    out[0] = 97; out[1] = 40;
-    return from != &card;
-}
 int nvmlDeviceGetCurrentClocksThrottleReasons(device from, unsigned long long *out) {
     *out = 0x4 | 0x2 | 0x20;
     return from != &card;

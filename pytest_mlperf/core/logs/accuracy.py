@@ -40,10 +40,9 @@ class Accuracy:
     metrics: Mapping[str, float]
     """Metric -> value, in the unit the file prints."""
     lines: Mapping[str, int]
-    hash: str
-    """sha256 of the accuracy log it was computed from; empty when it is not there."""
     hashes: tuple[str, ...] = ()
-    """Every one: a log that was cut, and scored again, may have two."""
+    """sha256 of the accuracy logs it was computed from; empty when there is none. A log
+    that was cut, and scored again, may have two."""
 
     def where(self, metric: str) -> str:
         """Return ``accuracy.txt:1``; the file alone when the metric is not there."""
@@ -235,8 +234,7 @@ def read_accuracy_txt(folder: Path, name: str = ACCURACY_TXT) -> Accuracy:
                 found += f" {metrics[metric]:g}"
                 raise LogError(path, number, found, "one value a metric", RESCORE)
             places.setdefault(metric, number)
-    first = hashes[0] if hashes else ""
-    return Accuracy(metrics, places, first, tuple(hashes))
+    return Accuracy(metrics, places, tuple(hashes))
 
 
 _COMPILED = {name: re.compile(metric.pattern) for name, metric in METRICS.items()}

@@ -29,7 +29,6 @@ class Loaded:
 
     size: int
     distinct: int
-    lowest: int
     highest: int
     first: tuple[int, ...] = ()
     last: tuple[int, ...] = ()
@@ -125,9 +124,9 @@ class Sets:
             return loaded
         if not indices or set(map(type, indices)) != {int}:
             return None
-        lowest, highest = min(indices), max(indices)
+        highest = max(indices)
         first, last = tuple(indices[:ENDS]), tuple(indices[-ENDS:])
-        if lowest < 0 or highest >= MOST_SAMPLES:
+        if min(indices) < 0 or highest >= MOST_SAMPLES:
             return None
         mask = 0
         if highest >= FEW:
@@ -142,7 +141,7 @@ class Sets:
             mask = make_mask(indices, highest)
             distinct = mask.bit_count()
             self._mask |= mask
-        found = Loaded(len(indices), distinct, lowest, highest, first, last)
+        found = Loaded(len(indices), distinct, highest, first, last)
         self.loaded.append(found)
         if mask and self._digest:
             RECENT.keep(self._digest, found, mask)

@@ -46,11 +46,6 @@ def parse_stamp(stamp: str) -> float:
     return whole.timestamp() + int(stamp[20:23]) / 1000
 
 
-def format_stamp(at_s: float) -> str:
-    """Return seconds since 1970 as the meter's log writes them."""
-    return datetime.fromtimestamp(at_s, UTC).strftime("%m-%d-%Y %H:%M:%S.%f")[:-3]
-
-
 def read_readings(path: Path, root: Path | None = None) -> Iterator[MeterSample]:
     """Yield the readings of a file; ``LogError`` names a line that is none.
 

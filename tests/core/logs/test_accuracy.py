@@ -93,7 +93,7 @@ def test_metrics_are_read_by_the_official_patterns(
 
     assert found.metrics[metric] == value
     assert found.where(metric) == "accuracy.txt:1"
-    assert found.hash == digest_log(folder)
+    assert found.hashes == (digest_log(folder),)
 
 
 def test_a_metric_that_is_no_number_is_an_error(tmp_path: Path) -> None:

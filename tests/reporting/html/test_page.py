@@ -19,7 +19,6 @@ from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.power.figures import read_window
-from pytest_mlperf.core.power.readings import format_stamp
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.verdict import OTHERS
@@ -40,6 +39,7 @@ from pytest_mlperf.reporting.query_record import QueryRecord
 from tests.support.html_pages import read_page
 from tests.support.logs import STORIES
 from tests.support.logs import performance
+from tests.support.power_sessions import stamp
 
 Make = Callable[..., Verdict]
 needs_extra = pytest.mark.skipif(
@@ -301,7 +301,7 @@ def test_power_at_the_wall_is_plotted_with_its_average(tmp_path: Path) -> None:
     begin, _ = read_window(Log.read(folder))
     readings = [(-1.0, 90.0), (1.0, 200.0), (2.0, 0.0), (3.0, 260.0), (9e6, 90.0)]
     lines = [
-        f"Time,{format_stamp(begin + at)},Watts,{watts},Volts,230,Amps,1,PF,1,Mark,x\n"
+        f"Time,{stamp(begin + at)},Watts,{watts},Volts,230,Amps,1,PF,1,Mark,x\n"
         for at, watts in readings
     ]
     (folder / "spl.txt").write_text("".join(lines), "utf-8")
