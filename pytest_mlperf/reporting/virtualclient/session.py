@@ -16,23 +16,34 @@ from pytest_mlperf.reporting.virtualclient.results import ConfigResult
 HARNESSES = {"tensorrt": "TRT-custom", "triton": "Triton-triton"}
 """Provider -> library and harness; any other is its name and ``custom``. A Triton need
 not have TensorRT behind it, so that it is not called TRT_Triton."""
+MODELS = {"ssd-small": "ssd-mobilenet", "ssd-large": "ssd-resnet34"}
+"""Benchmark -> VirtualClient's name of it, where that is another one."""
 
 
 def list_results(session: SessionResults) -> Iterator[ConfigResult]:
     """Yield the judged performance and accuracy runs, in order."""
     system = str((session.header.get("system") or {}).get("name") or "unknown")
+    measured = (session.header.get("options") or {}).get("power")
+    power = "MaxQ" if measured else "MaxP"
     for record in session.records:
         verdict = record.verdict_to_show()
         if verdict and verdict.mode in (Mode.PERFORMANCE.value, Mode.ACCURACY.value):
-            yield describe_run(record, verdict, system)
+            yield describe_run(record, verdict, system, power)
 
 
-def describe_run(record: Record, verdict: Verdict, system: str) -> ConfigResult:
-    """Return a run as VirtualClient would have read it; an ERROR did not pass."""
+def describe_run(
+    record: Record, verdict: Verdict, system: str, power: str
+) -> ConfigResult:
+    """Return a run as VirtualClient would have read it; an ERROR did not pass.
+
+    ``power`` is MaxQ in a session that a power meter measures, as NVIDIA's submissions
+    have it, else MaxP.
+    """
     target = record.cell.get("target", "")
     model = record.cell.get("benchmark", verdict.benchmark)
+    model = MODELS.get(model, model)
     harness = HARNESSES.get(verdict.engine, f"{verdict.engine}-custom")
-    config_name = format_config_name(system, harness, target, "MaxP", verdict.scenario)
+    config_name = format_config_name(system, harness, target, power, verdict.scenario)
     full, metric = verdict.benchmark, verdict.metric
     if verdict.mode == Mode.PERFORMANCE.value:
         return ConfigResult(

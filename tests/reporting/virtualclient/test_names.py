@@ -246,6 +246,28 @@ def test_a_session_s_runs_have_the_same_names(tmp_path: Path) -> None:
     assert f"bert,{start}-PerformanceMode,0.0,1.0,0.5,VALID/INVALID" in path.read_text()
 
 
+@pytest.mark.parametrize(
+    ("ours", "model"),
+    [("ssd-small", "ssd-mobilenet"), ("ssd-large", "ssd-resnet34"), ("rnnt", "rnnt")],
+)
+def test_a_session_s_models_have_virtualclients_names(ours: str, model: str) -> None:
+    """Dashboards ask for the names that its profiles had."""
+    record = Record("t::1", "passed", CELL | {"benchmark": ours}, STREAM)
+    (run,) = session.list_results(SessionResults(HEADER, (record,), None))
+
+    assert {one.model for one in run.list_metrics()} == {model}
+
+
+@pytest.mark.parametrize(("power", "setting"), [("bench7", "MaxQ"), (None, "MaxP")])
+def test_a_session_with_a_power_meter_is_max_q(power: str | None, setting: str) -> None:
+    """Its accuracy runs too, which no meter watches: they are of one configuration."""
+    options = {"options": {"power": power}}
+    found = replace(make_session(STREAM, ACCURACY), header=HEADER | options)
+    names = {run.config_name for run in session.list_results(found)}
+
+    assert names == {f"{A100}_TRT-custom_k_99_9_{setting}-SingleStream"}
+
+
 def test_a_session_without_a_judged_run_has_no_file(tmp_path: Path) -> None:
     """An empty table would look like a session in which nothing failed."""
     assert REPORTER.write(make_session(), tmp_path) is None
