@@ -31,7 +31,7 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.judged_run import VERDICT
-from pytest_mlperf.measure.judged_run import judge_run
+from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.residency import requested_residency
@@ -79,7 +79,7 @@ def run_audit(
             folder = make_folder(logs_folder(session.reports, cell, test))
             task = replace(task, folder=folder)
         task = audit_task(task, audit, basis)
-        verdict = judge_run(session, runner, placement, task)
+        verdict = run_and_judge(session, runner, placement, task)
         verdict = verify_audit(verdict, task, basis)
         if number > 1:
             attempt = f"attempt {number} of {attempts}: {'; '.join(history)}"

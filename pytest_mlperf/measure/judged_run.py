@@ -31,7 +31,7 @@ VERDICT = "verdict.json"
 """In every run's folder: what the rules said of it."""
 
 
-def judge_run(
+def run_and_judge(
     session: MeasureSession, runner: Runner, placement: Placement, task: Task
 ) -> Verdict:
     """Run a task and return its verdict."""

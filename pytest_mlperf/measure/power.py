@@ -28,7 +28,7 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
-from pytest_mlperf.measure.judged_run import judge_run
+from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.power_notes import write_notes
 from pytest_mlperf.measure.power_phase import PhaseRuns
@@ -60,7 +60,7 @@ def run_with_power(
     # Not below the task's folder: the official client's is not to be inside its logs'.
     cell = re.sub(r"[^\w.-]", "_", task.cell.id)
     output = make_folder(session.reports / "power" / cell)
-    judge = partial(judge_run, session, runner, placement)
+    judge = partial(run_and_judge, session, runner, placement)
     runs = PhaseRuns(judge, retargets=session.options.retarget)
     with open_session(session, output, task) as power:
         first = replace(task, folder=make_ranging_folder(session, task))

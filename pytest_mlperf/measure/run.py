@@ -13,7 +13,7 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.log_file import close_logs
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
-from pytest_mlperf.measure.judged_run import judge_run
+from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.peak import tune_to_peak
 from pytest_mlperf.measure.peak_trials import has_peak
@@ -94,20 +94,20 @@ def run_once(
     keep: Callable[[Verdict], None] = ignore_verdict
     if looks_for_peak(session.options, task):
         task, keep = tune_to_peak(session, runner, task)
-    verdict = judge_measured(session, runner, placement, task)
+    verdict = measure_task(session, runner, placement, task)
     write_verdict(verdict)
     # A power session has applied the remedy where one of its phases could.
     is_open = session.options.retarget and RETARGETED not in verdict.facts
     next_task = retarget(task, verdict) if is_open else None
     if next_task is not None:
-        again = judge_measured(session, runner, placement, next_task)
+        again = measure_task(session, runner, placement, next_task)
         verdict = add_first_run(again, verdict, next_task)
         write_verdict(verdict)
     keep(verdict)
     return verdict
 
 
-def judge_measured(
+def measure_task(
     session: MeasureSession, runner: Runner, placement: Placement, task: Task
 ) -> Verdict:
     """Run a task and return its verdict. A performance task with --mlperf-power is run
@@ -115,7 +115,7 @@ def judge_measured(
     """
     if session.options.power and task.mode is Mode.PERFORMANCE:
         return run_with_power(session, runner, placement, task)
-    return judge_run(session, runner, placement, task)
+    return run_and_judge(session, runner, placement, task)
 
 
 def ignore_verdict(verdict: Verdict) -> None:

@@ -19,6 +19,7 @@ from pytest_mlperf.machine.lease import lease
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.machine.system import detect_system
 from pytest_mlperf.machine.system_file import SystemFileError
+from tests.support.kernel_files import write_files
 
 CLONE = Path(__file__).parents[2]
 SMI = """\
@@ -40,10 +41,7 @@ def machine(folder: Path, numa: str = "", **files: str) -> System:
         "proc/self/status": "Cpus_allowed_list: 0-7\n",
         **files,
     }
-    for name, text in tree.items():
-        path = folder / "root" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(folder / "root", tree)
     tool = folder / "bin/nvidia-smi"
     tool.parent.mkdir()
     tool.write_text(SMI)

@@ -19,6 +19,7 @@ from pytest_mlperf.machine.gpu_checks import read_gpu_settings
 from pytest_mlperf.machine.gpus import Gpu
 from pytest_mlperf.machine.host import read_host
 from pytest_mlperf.machine.host_checks import HostSetting
+from tests.support.kernel_files import write_files
 from tests.support.nvml import compiled_nvml
 
 Tree = Mapping[str, str]
@@ -57,10 +58,7 @@ CHANNELS = {f"{EDAC}/mc0/max_location": "channel 3 slot 1"} | {
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[[Tree], dict[str, HostSetting]]:
     def settings_of(tree: Tree) -> dict[str, HostSetting]:
-        for name, text in tree.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+        write_files(tmp_path, tree)
         found = read_all_settings(read_host(tmp_path), root=tmp_path)
         return {one.name: one for one in found}
 

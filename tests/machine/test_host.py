@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,7 @@ from pytest_mlperf.machine.host import parse_cpus
 from pytest_mlperf.machine.host import read_available_memory
 from pytest_mlperf.machine.host import read_host
 from pytest_mlperf.machine.system import detect_system
-
-Grow = Callable[[Mapping[str, str]], Path]
+from tests.support.kernel_files import Grow
 
 X86 = "processor\t: 0\nmodel name\t: Made-up  X 9000\n\nprocessor\t: 1\n"
 ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd4f\n"
@@ -45,19 +42,6 @@ def two_sockets() -> dict[str, str]:
         tree[f"{topology}/thread_siblings_list"] = f"{cpu % 4},{cpu % 4 + 4}\n"
         tree[f"{topology}/core_siblings_list"] = ["0-1,4-5\n", "2-3,6-7\n"][socket]
     return tree
-
-
-@pytest.fixture
-def grow(tmp_path: Path) -> Grow:
-    def make(tree: Mapping[str, str]) -> Path:
-        root = tmp_path / "root"
-        for name, text in tree.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return root
-
-    return make
 
 
 @pytest.fixture(autouse=True)

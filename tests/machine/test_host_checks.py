@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from pathlib import Path
-
 import pytest
 
 from pytest_mlperf.core.types import Scenario
@@ -15,21 +11,9 @@ from pytest_mlperf.machine.host_checks import change_settings
 from pytest_mlperf.machine.host_checks import count_cpu_throttles
 from pytest_mlperf.machine.host_checks import read_load
 from pytest_mlperf.machine.host_checks import read_settings
+from tests.support.kernel_files import Grow
 
-Grow = Callable[[Mapping[str, str]], Path]
 CPU = "sys/devices/system/cpu"
-
-
-@pytest.fixture
-def grow(tmp_path: Path) -> Grow:
-    def make(tree: Mapping[str, str]) -> Path:
-        for name, text in tree.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return tmp_path
-
-    return make
 
 
 @pytest.mark.parametrize(

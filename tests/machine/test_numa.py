@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +15,7 @@ from pytest_mlperf.machine.numa import list_differences
 from pytest_mlperf.machine.numa import parse_numa
 from pytest_mlperf.machine.topology import assign_cpus
 from pytest_mlperf.machine.topology import detect_numa
+from tests.support.kernel_files import Grow
 
 GUIDE = "3:0-15,64-79&2:16-31,80-95&1:32-47,96-111&0:48-63,112-127"
 
@@ -131,21 +128,6 @@ def test_another_machines_configuration_is_refused(
 def test_the_right_machines_configuration_is_returned() -> None:
     """All GPUs are named once, and all CPUs are there."""
     assert parse_numa(GUIDE) == check_numa(parse_numa(GUIDE), 4, range(128))
-
-
-Grow = Callable[[Mapping[str, str]], Path]
-
-
-@pytest.fixture
-def grow(tmp_path: Path) -> Grow:
-    def make(tree: Mapping[str, str]) -> Path:
-        for name, text in tree.items():
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return tmp_path
-
-    return make
 
 
 def guide_machine(nodes: int = 4) -> dict[str, str]:

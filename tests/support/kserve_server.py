@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.support.serving import serve_in_thread
+
 HEADER = "Inference-Header-Content-Length"
 
 
@@ -80,11 +82,5 @@ def serve_model(path: Path) -> Iterator[str]:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options)
     server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"session": session}))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serve_in_thread(server) as url:
+        yield url

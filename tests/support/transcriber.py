@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+
+from tests.support.serving import serve_in_thread
 
 MODEL = "whisper-tiny.en"
 Transcribe = Callable[[NDArray[np.int16]], str]
@@ -75,11 +76,5 @@ def serve(transcribe: Transcribe) -> Iterator[str]:
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serve_in_thread(server) as url:
+        yield url
