@@ -246,6 +246,32 @@ def test_a_display_that_fails_ends_no_run() -> None:
     assert not line._shown
 
 
+NOTING = """
+from pathlib import Path
+from pytest_mlperf.reporting.progress import Mailbox
+
+read, found = Mailbox.read, []
+
+def read_and_note(self):
+    for _, progress in found:  # by the look before: it has been shown by now
+        Path(f"shown-{progress.mode}").touch()
+    found[:] = read(self)
+    return list(found)
+
+Mailbox.read = read_and_note
+"""
+"""Of the controller: notes which heartbeats of workers it has shown."""
+AWAITING = """
+import time
+from pathlib import Path
+
+def await_shown(mode):
+    shown, ends = Path(f"shown-{mode}"), time.monotonic() + 60
+    shown.unlink(missing_ok=True)
+    while not shown.exists():
+        assert time.monotonic() < ends, f"nobody shows {mode}"
+        time.sleep(0.01)
+"""
 TELLING = """
 import pytest
 from pytest_mlperf.plugin.session import State
@@ -257,7 +283,7 @@ def test_performance(cell, request):
     for mode, expected_s in [("accuracy", 66.0)] + [("performance", 951.0)] * 2:
         beat = Progress(cell.id, mode, "run", expected_s=expected_s)
         State.of(request.config).display.show(beat)
-        time.sleep(WAIT_S)
+        AWAIT
 """
 
 
@@ -268,8 +294,9 @@ def test_a_run_that_takes_longer_than_promised_is_announced_once(
     """Terminal or not, whatever is captured, and from a worker too; what takes about
     as long as promised is not.
     """
-    source = TELLING.replace("WAIT_S", "1.0" if workers else "0.0")
-    pytester.makepyfile(test_suite=f"import time\n{source}")
+    source = TELLING.replace("AWAIT", "await_shown(mode)" if workers else "")
+    pytester.makeconftest(NOTING)
+    pytester.makepyfile(test_suite=AWAITING + source)
     told = pytester.runpytest_subprocess("--fast", *workers)
     found = [line for line in told.outlines if " takes " in line]
 
@@ -315,11 +342,12 @@ def test_on_a_terminal_progress_is_live_and_gone_at_the_end(
     suite: pytest.Pytester, how: tuple[str, ...]
 ) -> None:
     """The line is drawn while items run and erased before the table."""
-    text = suite.path / "test_suite.py"
-    slow = "import time\n" + text.read_text().replace(
-        "slow = cell", "time.sleep(0.8)\n    slow = cell"
-    )
-    text.write_text(slow)
+    if how:
+        text = suite.path / "test_suite.py"
+        source = text.read_text()
+        source = source.replace("slow = cell", "await_shown(mode)\n    slow = cell")
+        text.write_text(AWAITING + source)
+        suite.makeconftest(NOTING)
     written = on_terminal(suite.path, *how, "-k", "resnet50 and offline")
     before, table = written.split(" mlperf: 2 results", 1)
 
