@@ -24,8 +24,9 @@ MODULES = list(find_modules())
 WINGS = {"engines", "services", "benchmarks"}
 LIGHT = {"filelock", "mlperf_loadgen", "numpy", "pytest", "pytest_mlperf"}
 """What the package cannot be installed without."""
-KERNELS = "kernels"
-"""Triton compiles from source: its kernels are at the top of modules of this name."""
+COMPILED = {"kernels": "triton", "scripted_calls": "torch"}
+"""Modules whose functions a package compiles from source, and looks their names up in
+the module -> that package."""
 
 
 def read_layers() -> dict[str, int]:
@@ -129,9 +130,9 @@ def test_pytest_is_imported_in_plugin_alone() -> None:
 def test_heavy_packages_are_imported_inside_functions(module: str) -> None:
     """Collection works where no engine and no benchmark's package is installed."""
     heavy = roots_of(module, early=True) - sys.stdlib_module_names - LIGHT
-    allowed = {"triton"} if module.endswith(f".{KERNELS}") else set()
+    allowed = COMPILED.get(module.rpartition(".")[2], "")
 
-    assert heavy <= allowed
+    assert heavy <= {allowed}
 
 
 def test_kernels_are_imported_inside_functions() -> None:
@@ -140,7 +141,7 @@ def test_kernels_are_imported_inside_functions() -> None:
         f"{path.relative_to(ROOT)}:{one.line}"
         for path in find_modules().values()
         for one in read_imports(path)
-        if one.is_early and one.target.endswith(f".{KERNELS}")
+        if one.is_early and one.target.rpartition(".")[2] in COMPILED
     ]
 
     assert early == []

@@ -122,14 +122,15 @@ class WritesTorchScript(Protocol):
         self,
         model: ModelFile,
         precision: str,
-        batch: Batch,
+        batch: Batch | None,
         path: Path,
         *,
         on_gpu: bool,
     ) -> Callable[[Batch], list[Array]]:
         """Write ``fp32`` or ``fp16``, traced on a batch; return what runs the file.
 
-        Raises ``BuildFailed``.
+        ``batch``: None for a script, which no example has shaped. Raises
+        ``BuildFailed``.
         """
 
 

@@ -37,12 +37,13 @@ BACKENDS = {
     "onnxruntime": "ONNX Runtime", "onnxruntime_onnx": "ONNX Runtime",
     "onnx": "ONNX Runtime", "tensorrt": TENSORRT, "tensorrt_plan": TENSORRT,
     "torch": "PyTorch", "pytorch_libtorch": "PyTorch", "ts-trace": "PyTorch",
-    "triton": "Triton",
+    "ts-script": "PyTorch", "triton": "Triton",
 }  # fmt: skip
 """Engine, format, or Triton's platform -> the runtime's name in NVIDIA's tables."""
 FORMATS = {
     "tensorrt": TENSORRT, "tensorrt_plan": TENSORRT,
     "pytorch_libtorch": "TorchScript Trace", "ts-trace": "TorchScript Trace",
+    "ts-script": "TorchScript Script",
 }  # fmt: skip
 """The same -> its model's format in NVIDIA's tables."""
 ACCELERATORS = {"trt": TENSORRT}

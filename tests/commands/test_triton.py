@@ -46,10 +46,9 @@ def test_a_model_repository_is_written_and_compared(
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["bert", "--format", "ts-script"], "ts-trace writes their calls"),
         (
             ["bert", "--format", "savedmodel"],
-            "should be one of onnx, trt, ts-trace",
+            "should be one of onnx, trt, ts-trace, ts-script",
         ),
         (["bert", "--options", "max_batch=4"], "Did you mean 'max_batch_size'"),
         (["llama3.1-8b"], "takes prompts"),
@@ -105,14 +104,15 @@ def test_a_recommender_is_an_ensemble_by_the_words_of_nvidias_deployment(
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["ts-trace", "ts-script"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_trace_computes_what_its_source_computes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+def test_torchscript_computes_what_its_source_computes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str, kind: str
 ) -> None:
-    """For lengths and batches other than the traced one; the file runs alone."""
+    """For lengths and batches other than a traced one; the file runs alone."""
     torch = pytest.importorskip("torch")
     code = main(
-        ["triton", "export", "bert", "--format", "ts-trace", "--to", str(tmp_path),
+        ["triton", "export", "bert", "--format", kind, "--to", str(tmp_path),
          "--precision", precision]
     )  # fmt: skip
     said = capsys.readouterr()

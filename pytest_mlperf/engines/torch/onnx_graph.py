@@ -115,12 +115,13 @@ def run_node(
 ) -> tuple[Any, ...]:
     """Run one node; floats are of one type throughout, whatever a Cast says."""
     if node.kind == "Cast":
-        return (values[0].to(_cast_type(node.attributes["to"], dtype)),)
+        return (values[0].to(cast_type(node.attributes["to"], dtype)),)
     result = operators[node.kind](node.attributes, *values)
     return tuple(result) if isinstance(result, tuple | list) else (result,)
 
 
-def _cast_type(code: int, dtype: Any) -> Any:
+def cast_type(code: int, dtype: Any) -> Any:
+    """Return PyTorch's type of a Cast; ``dtype`` for every floating-point one."""
     import torch
 
     # ONNX TensorProto.DataType: 1 float, 10 float16, 11 double, 16 bfloat16.

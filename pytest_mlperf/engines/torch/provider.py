@@ -139,12 +139,12 @@ class TorchProvider:
         self,
         model: ModelFile,
         precision: str,
-        batch: Batch,
+        batch: Batch | None,
         path: Path,
         *,
         on_gpu: bool,
     ) -> Callable[[Batch], list[Array]]:
-        """Trace a model; return what runs the file. It needs a GPU only if asked."""
+        """Trace or script a model; return what runs it. A GPU is needed if asked."""
         if not importlib.util.find_spec("torch"):
             raise BuildFailed(
                 "TorchScript needs PyTorch: pip install 'pytest-mlperf[torch]'"

@@ -1,7 +1,8 @@
 """A model as a TorchScript file, for servers that run libtorch.
 
-The graph's calls are traced once. A trace keeps the device it was made on; the batch,
-and lengths that the graph itself computes, stay free.
+A trace has the graph's calls for one batch: sizes that a Reshape computes are constants
+in it. A script is compiled of the graph's source, in which they stay computations. Both
+keep the device that they were made for.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import Program
 from pytest_mlperf.engines.torch.onnx_graph import read_graph
 from pytest_mlperf.engines.torch.ops import crop
 from pytest_mlperf.engines.torch.ops import read_integers
+from pytest_mlperf.engines.torch.script_source import ScriptSource
 
 
 def choose_device(*, on_gpu: bool) -> str:
@@ -37,9 +40,9 @@ def choose_device(*, on_gpu: bool) -> str:
 
 
 def write_torchscript(
-    model: ModelFile, precision: str, batch: Batch, path: Path, device: str
+    model: ModelFile, precision: str, batch: Batch | None, path: Path, device: str
 ) -> None:
-    """Trace a model on a batch, on a device, and write it.
+    """Trace a model on a batch, or script it without one, and write it for a device.
 
     Arguments of ``forward`` have the names of the model's inputs; outputs are a tuple
     of float32. Raises ``BuildFailed`` for a precision other than ``fp32`` and ``fp16``
@@ -54,28 +57,58 @@ def write_torchscript(
             "int8 is written as ONNX: --format onnx"
         )
     graph = read_graph(model.path, model.inputs, model.outputs)
+    with torch.no_grad(), warnings.catch_warnings():
+        # Of its age; Triton's pytorch backend reads nothing newer.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        if batch is None:
+            made = script_graph(graph, device, types[precision])
+        else:
+            made = trace_graph(graph, device, types[precision], batch)
+        torch.jit.save(made, str(path))
+
+
+def script_graph(graph: OnnxGraph, device: str, dtype: Any) -> Any:
+    """Return a graph as a module that TorchScript compiled of its source."""
+    import torch
+
+    # The source's names are looked up here.
+    from pytest_mlperf.engines.torch import scripted_calls as calls  # noqa: F401
+
+    source = ScriptSource(graph, dtype)
+    text = source.write()
+    constants = Program(graph, device, dtype).values
+    # A class of its own: modules of one class and the same buffers share their methods.
+    module = type("Graph", (torch.nn.Module,), {})()
+    for name, buffer in source.buffers.items():
+        module.register_buffer(buffer, constants[name])
+    scripted = torch.jit.script(module.eval())
+    scripted.define(text)
+    return scripted
+
+
+def trace_graph(graph: OnnxGraph, device: str, dtype: Any, batch: Batch) -> Any:
+    """Return the calls that a graph makes for a batch."""
+    import torch
+
     traceable = {"Shape": trace_shape, "Slice": trace_crop}
-    program = Program(graph, device, types[precision], traceable)
+    program = Program(graph, device, dtype, traceable)
 
     def forward(*values: Any) -> tuple[Any, ...]:
-        results = program.run(dict(zip(model.inputs, values, strict=True)))
+        results = program.run(dict(zip(graph.inputs, values, strict=True)))
         return tuple(one.float() if one.is_floating_point() else one for one in results)
 
     # TorchScript takes the arguments' names from here.
     kind = Parameter.POSITIONAL_OR_KEYWORD
-    names = [Parameter(name, kind) for name in model.inputs]
+    names = [Parameter(name, kind) for name in graph.inputs]
     forward.__signature__ = Signature(names)  # type: ignore[attr-defined]
     module = torch.nn.Module()
     module.forward = forward
-    feeds = tuple(to_tensors(model.inputs, batch, device))
-    with torch.no_grad(), warnings.catch_warnings():
-        # It warns of every number that becomes a constant, weights' axes too, and of
-        # its age; Triton's pytorch backend reads nothing newer.
+    feeds = tuple(to_tensors(graph.inputs, batch, device))
+    with warnings.catch_warnings():
+        # It warns of every number that becomes a constant, weights' axes too.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
         # Its own check compares two traces; what was written is compared afterwards.
-        traced = torch.jit.trace(module.eval(), feeds, check_trace=False)
-        torch.jit.save(traced, str(path))
+        return torch.jit.trace(module.eval(), feeds, check_trace=False)
 
 
 def run_torchscript(

@@ -101,8 +101,8 @@ class Deployment:
         return self.is_accelerated or self.backend == "tensorrt"
 
 
-BACKEND_FORMATS = {"pytorch": "ts-trace", "tensorrt": "trt"}
-"""Backend of a stock server -> the one format that it reads."""
+BACKEND_FORMATS = {"pytorch": ("ts-trace", "ts-script"), "tensorrt": ("trt",)}
+"""Backend of a stock server -> the formats that it reads, the default first."""
 FORMATS = ("onnx", "ts-trace", "ts-script", "trt")
 PARSERS: dict[str, Callable[[str], Any]] = {
     "format": one_of(*FORMATS),
@@ -129,7 +129,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 """Name of an option -> what its text means."""
 OPTIONS = {
-    "format": "(of the exported model: onnx, ts-trace or trt)",
+    "format": "(of the exported model: onnx, ts-trace, ts-script or trt)",
     "export_format": "(of what is converted: onnx, or the format itself)",
     "export_precision": "(of what is converted: not used, it is always fp32)",
     "max_seq_length": "(tokens that every sequence is padded to; default: its own)",
@@ -200,7 +200,9 @@ def read_deployment(
         except ValueError as error:
             raise ValueError(f"{source}={text}, but should be {error}") from None
     made = replace(default or Deployment(), **values)
-    made = replace(made, format=BACKEND_FORMATS.get(made.backend, made.format))
+    formats = BACKEND_FORMATS.get(made.backend, (made.format,))
+    if made.format not in formats:
+        made = replace(made, format=formats[0])
     if made.export_format not in {"", "onnx", made.format}:
         raise ValueError(
             f"export_format={made.export_format} (EXPORT_FORMAT), but should be onnx: "

@@ -146,7 +146,7 @@ class UnaryCaller:
         try:
             data = await call
             endpoint.stats.answer_s += arrived_s - sent_s
-            outputs = client.decoder.decode(data)
+            outputs = client.decoder.decode(data, sample)
         except BadAnswer as error:
             client.fail(endpoint.fail(sample, sent_s, str(error)))
         except asyncio.CancelledError:
@@ -260,7 +260,7 @@ class StreamCaller:
             ticket, sample, sent_s = found
             endpoint.stats.answer_s += arrived_s - sent_s
             try:
-                outputs = decoder.read_outputs(message)
+                outputs = decoder.read_outputs(message, sample)
             except BadAnswer as error:
                 raise endpoint.fail(sample, sent_s, str(error)) from None
             client.take(endpoint, ticket, outputs, arrived_s)

@@ -7,6 +7,7 @@ sending joins bytes and serializes nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -19,9 +20,11 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.services.kserve.tensors import TYPES
 from pytest_mlperf.services.kserve.tensors import Layout
+from pytest_mlperf.services.kserve.tensors import Rooms
 from pytest_mlperf.services.kserve.tensors import check_layout
 from pytest_mlperf.services.kserve.tensors import check_output
 from pytest_mlperf.services.kserve.tensors import datatype_of
+from pytest_mlperf.services.kserve.tensors import read_room
 
 CONTENTS = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents",
@@ -73,42 +76,55 @@ def encode_grpc_request(
     batch: Batch,
     outputs: Sequence[str],
     parts: Mapping[str, Mapping[str, Any]] | None = None,
+    rooms: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> bytes:
     """Return a request's tensors; arguments are those of ``encode_request``."""
-    parts = parts or {}
+    parts, rooms = parts or {}, rooms or {}
     message = load_messages().ModelInferRequest()
     for name, array in batch.items():
         tensor = message.inputs.add(
             name=name, datatype=datatype_of(array), shape=array.shape
         )
-        for key, value in parts.get(name, {}).items():
-            kind = "string_param" if isinstance(value, str) else "int64_param"
-            setattr(tensor.parameters[key], kind, value)
+        _set_parameters(tensor, parts.get(name, {}))
         if name not in parts:
             message.raw_input_contents.append(array.tobytes())
     for name in outputs:
-        message.outputs.add(name=name)
+        _set_parameters(message.outputs.add(name=name), rooms.get(name, {}))
     data: bytes = message.SerializeToString()
     return data
+
+
+def _set_parameters(tensor: Any, parameters: Mapping[str, Any]) -> None:
+    for key, value in parameters.items():
+        kind = "string_param" if isinstance(value, str) else "int64_param"
+        setattr(tensor.parameters[key], kind, value)
 
 
 class AnswerDecoder:
     """Makes arrays of answers."""
 
-    def __init__(self, outputs: Sequence[str], rows: int | None = 1) -> None:
-        """``rows``: every output's; None: any number."""
+    def __init__(
+        self,
+        outputs: Sequence[str],
+        rows: int | None = 1,
+        rooms: Mapping[int, Rooms] | None = None,
+    ) -> None:
+        """``rows``: every output's; None: any number. ``rooms``: request -> where its
+        outputs are, if not in the answers.
+        """
         messages = load_messages()
         self._parse = messages.ModelInferResponse.FromString
         self._parse_streamed = messages.ModelStreamInferResponse.FromString
         self._outputs, self._rows = tuple(outputs), rows
+        self._rooms = {} if rooms is None else rooms
 
-    def decode(self, data: bytes) -> list[Array]:
+    def decode(self, data: bytes, request: int) -> list[Array]:
         """Return the outputs, in the order that was asked for.
 
         Raises ``BadAnswer`` for what is no answer, for an output that is missing or
         too much, and for a size that does not fit its shape.
         """
-        return self._read(self._parse_message(self._parse, data))
+        return self.read_outputs(self._parse_message(self._parse, data), request)
 
     def decode_streamed(self, data: bytes) -> tuple[str, str, Any]:
         """Return a stream's answer: its id, the server's error, and the message.
@@ -118,10 +134,6 @@ class AnswerDecoder:
         message = self._parse_message(self._parse_streamed, data)
         answer = message.infer_response
         return answer.id, message.error_message, answer
-
-    def read_outputs(self, message: Any) -> list[Array]:
-        """Return the outputs of a message; raises ``BadAnswer``."""
-        return self._read(message)
 
     def _parse_message(self, parse: Any, data: bytes) -> Any:
         from google.protobuf.message import DecodeError
@@ -133,7 +145,9 @@ class AnswerDecoder:
                 f"{len(data):,} bytes, but should be a KServe v2 answer"
             ) from None
 
-    def _read(self, message: Any) -> list[Array]:
+    def read_outputs(self, message: Any, request: int) -> list[Array]:
+        """Return the outputs of a message; raises ``BadAnswer``."""
+        rooms = self._rooms.get(request)
         raw = message.raw_output_contents or [
             read_contents(tensor) for tensor in message.outputs
         ]
@@ -145,9 +159,15 @@ class AnswerDecoder:
         arrays = {}
         for tensor, data in zip(message.outputs, raw, strict=True):
             name, shape = tensor.name, list(tensor.shape)
-            one = check_output(name, tensor.datatype, shape, len(data))
+            size = len(data)
+            if rooms and tensor.datatype in TYPES:
+                size = math.prod(shape) * TYPES[tensor.datatype].itemsize
+            one = check_output(name, tensor.datatype, shape, size)
             layout.append(one)
-            arrays[name] = np.frombuffer(data, one[1]).reshape(shape)
+            if rooms:
+                arrays[name] = read_room(rooms, *one)
+            else:
+                arrays[name] = np.frombuffer(data, one[1]).reshape(shape)
         check_layout(layout, self._outputs, self._rows)
         return [arrays[name] for name in self._outputs or arrays]
 

@@ -13,6 +13,7 @@ from dataclasses import field
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pytest_mlperf.api.embedded_server import ExportedModel
 from pytest_mlperf.api.embedded_server import ServerRecipe
@@ -104,14 +105,16 @@ class TritonService:
         if not has_grpc and not all(map(preflight.has_binary_tensors, apis.values())):
             target = replace(target, fields={preflight.BINARY: False})
             facts["tensors"] = "as JSON: a server lacks the binary extension"
+        first = next(iter(apis.values()))
+        target = replace(target, model=preflight.choose_model(first, target.model))
         requests = self.requests(target, tensors)
         if requests.apis:
-            facts["shared memory"] = "system: inputs; outputs come in the answers"
+            which = "inputs and outputs" if requests.specs else "inputs"
+            facts["shared memory"] = f"system: {which}"
         requests.load([0])
         try:
             for api in apis.values():
                 model = preflight.choose_model(api, target.model)
-                target = replace(target, model=model)
                 facts |= preflight.check_model(
                     api, model, requests.gather(0), requests.outputs
                 )
@@ -211,7 +214,12 @@ class TritonService:
         outputs = tensors.model.outputs if tensors.model else ()
         transport = choose_transport(target)
         shares = read_client_options(target.options).shared_memory == "system"
-        apis = [transport.open_api(url) for url in target.urls] if shares else ()
+        apis = [transport.open_api(url) for url in target.urls] if shares else []
+        specs: Sequence[Mapping[str, Any]] = ()
+        if apis and outputs and target.fields.get(preflight.BINARY, True):
+            with suppress(ServerRefusal):  # the preflight says what is wrong
+                metadata = apis[0].read_metadata(target.model)
+                specs = [o for o in metadata["outputs"] if o["name"] in outputs]
         return TensorRequests(
             tensors.dataset,
             tuple(outputs),
@@ -219,6 +227,7 @@ class TritonService:
             length=read_client_options(target.options).max_seq_length,
             encode=transport.encode,
             apis=apis,
+            specs=specs,
         )
 
     def open(

@@ -3,7 +3,7 @@ or TorchScript by PyTorch.
 
 This file is copied into the repository as ``model.py`` and stands alone there. Arrays
 go in and out by DLPack, because Triton's Python stubs of 2024 misread the types of
-NumPy 2.
+NumPy 2. Of TorchScript nothing is copied on a CPU but what Triton's own memory takes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ import numpy as np
 
 Run = Callable[[Mapping[str, Any]], list[Any]]
 """A batch's arrays by name -> the outputs, in the configuration's order."""
+Take = Callable[[Any], Any]
+"""Triton's tensor -> an array on its memory."""
+WARM_RUNS = 2
+"""TorchScript's executor profiles the first run and compiles in the second; on a CPU
+these took two to ten times as long as those that followed."""
 THREADS = "intra_op_thread_count"
 """The parameter in config.pbtxt, named as the onnxruntime backend names it."""
 
@@ -35,8 +40,11 @@ class TritonPythonModel:
         device = args["model_instance_device_id"] if is_gpu else None
         self.inputs = [one["name"] for one in config["input"]]
         self.outputs = [one["name"] for one in config["output"]]
+        self.take: Take = np.from_dlpack
         if (folder / "model.pt").exists():
-            self.run = open_torchscript(folder / "model.pt", int(threads), device)
+            path = folder / "model.pt"
+            self.run, self.take = open_torchscript(path, int(threads), device)
+            warm_up(self.run, config["input"])
         else:
             path = folder / "model.onnx"
             self.run = open_onnx(path, int(threads), device, self.outputs)
@@ -47,7 +55,7 @@ class TritonPythonModel:
 
         arrays = [
             [
-                np.from_dlpack(backend.get_input_tensor_by_name(request, name))
+                self.take(backend.get_input_tensor_by_name(request, name))
                 for request in requests
             ]
             for name in self.inputs
@@ -83,20 +91,37 @@ def open_onnx(path: Path, threads: int, device: str | None, outputs: list[str]) 
     return lambda batch: session.run(outputs, batch)
 
 
-def open_torchscript(path: Path, threads: int, device: str | None) -> Run:
-    """Return what runs a trace, whose outputs are in the configuration's order."""
+def open_torchscript(path: Path, threads: int, device: str | None) -> tuple[Run, Take]:
+    """Return what runs TorchScript, outputs in the configuration's order, and what
+    takes its inputs. NumPy's arrays of DLPack are read-only, which PyTorch warns of.
+    """
     import torch
 
     torch.set_num_threads(threads)
     place = "cpu" if device is None else f"cuda:{device}"
     module = torch.jit.load(str(path), map_location=place)
+    if device is None:
+        # Weights in the layout that convolutions on a CPU read.
+        module = torch.jit.optimize_for_inference(module.eval())
 
     def run(batch: Mapping[str, Any]) -> list[Any]:
-        given = {n: torch.tensor(array, device=place) for n, array in batch.items()}
+        given = {n: torch.from_numpy(array).to(place) for n, array in batch.items()}
         with torch.inference_mode():
             return [output.cpu().numpy() for output in module(**given)]
 
-    return run
+    return run, lambda tensor: torch.from_dlpack(tensor).numpy()
+
+
+def warm_up(run: Run, inputs: list[dict[str, Any]]) -> None:
+    """Run a batch of zeros, before the model is ready; free axes have one entry."""
+    batch = {}
+    for one in inputs:
+        dims = one.get("reshape", one).get("shape", one["dims"])
+        dtype = one["data_type"].removeprefix("TYPE_").replace("FP", "FLOAT").lower()
+        sizes = [max(1, int(size)) for size in dims]
+        batch[one["name"]] = np.zeros([1, *sizes], dtype)
+    for _ in range(WARM_RUNS):
+        run(batch)
 
 
 def join_rows(parts: list[Any]) -> Any:

@@ -42,12 +42,12 @@ VERSION = "1"
 ONNX = "model.onnx"
 ONNX_DOMAINS = ("", "ai.onnx")
 """Of the operators that an opset counts."""
-FORMAT_FILES = {"ts-trace": "model.pt", "trt": "model.plan"}
+FORMAT_FILES = {"ts-trace": "model.pt", "ts-script": "model.pt", "trt": "model.plan"}
 TOLERANCES = {"fp32": 1e-4, "fp16": 0.01, "int8": 0.3}
 """Precision -> how far an output may be from the source model's, as a share of that
 output's largest value. NVIDIA's scripts allow 5 of about 10 (BERT's logits)."""
-TRACED = (
-    "a trace for the device of its instance_group; the pytorch backend calls the "
+TORCHSCRIPT = (
+    "TorchScript for the device of its instance_group; the pytorch backend calls the "
     "outputs NAME__0, NAME__1 …, so that --mlperf-triton does not find them by name"
 )
 SAMPLES = 4
@@ -83,7 +83,7 @@ def export_model(
         inputs, outputs = read_specs(model.path, model.outputs)
         shapes = choose_shapes(deployment, inputs, longest_of(workload))
         note = write_plan(workload, precision, deployment, shapes, path)
-    elif deployment.format == "ts-trace":
+    elif deployment.format in {"ts-trace", "ts-script"}:
         deployment = place_torchscript(deployment)
         batches = pick_batches(workload)
         differences = write_torchscript(model, precision, deployment, path, batches)
@@ -93,7 +93,7 @@ def export_model(
             # The backend knows the outputs of a tuple by their place in it.
             numbered = list(enumerate(outputs))
             outputs = [replace(one, name=f"{one.name}__{n}") for n, one in numbered]
-            note = TRACED
+            note = TORCHSCRIPT
     else:
         write_onnx(model, precision, path, deployment.onnx_opset)
         differences = compare_models(model, path, precision, pick_batches(workload))
@@ -186,7 +186,7 @@ def write_plan(
 
 
 def place_torchscript(deployment: Deployment) -> Deployment:
-    """A trace keeps its device: a server that chose a GPU could not run a CPU's."""
+    """TorchScript keeps its device: a server's GPU could not run a CPU's file."""
     if deployment.instance_group_kind == "KIND_GPU":
         return deployment
     return replace(deployment, instance_group_kind="KIND_CPU")
@@ -199,7 +199,7 @@ def write_torchscript(
     path: Path,
     batches: Sequence[Batch],
 ) -> dict[str, float]:
-    """Trace the model, and return how far its outputs are from the source's.
+    """Trace or script the model; return how far its outputs are from the source's.
 
     A batch of two is compared too, because a trace may have fixed the batch. Raises
     ``BuildFailed``.
@@ -208,7 +208,8 @@ def write_torchscript(
     if not isinstance(writer, WritesTorchScript):
         raise BuildFailed("the engine torch writes no TorchScript; update it")
     on_gpu = deployment.instance_group_kind == "KIND_GPU"
-    run = writer.write_torchscript(model, precision, batches[0], path, on_gpu=on_gpu)
+    example = batches[0] if deployment.format == "ts-trace" else None
+    run = writer.write_torchscript(model, precision, example, path, on_gpu=on_gpu)
     twice = {name: np.concatenate([one, one]) for name, one in batches[-1].items()}
     batches = [*batches, twice]
     wanted = [_run_model(model.path, model.outputs, batch) for batch in batches]

@@ -15,13 +15,14 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.services.kserve.server_api import ServerApi
-from pytest_mlperf.services.kserve.shared_memory import InputRegion
+from pytest_mlperf.services.kserve.shared_memory import RequestRegion
+from pytest_mlperf.services.kserve.tensors import Rooms
 from pytest_mlperf.services.kserve.tensors import encode_request
 
-Encode = Callable[
-    [Batch, tuple[str, ...], Mapping[str, Mapping[str, Any]] | None], bytes
-]
-"""(arrays, outputs' names, where inputs are in shared memory) -> a request."""
+Parts = Mapping[str, Mapping[str, Any]]
+Encode = Callable[[Batch, tuple[str, ...], Parts | None, Parts | None], bytes]
+"""(arrays, outputs' names, where inputs are in shared memory, where outputs are to be)
+-> a request."""
 
 
 @dataclass(slots=True)
@@ -43,9 +44,14 @@ class TensorRequests:
     encode: Encode = encode_request
     """Makes a request of arrays, as the transport sends it."""
     apis: Sequence[ServerApi] = ()
-    """Servers that map the inputs as shared memory; empty: requests carry them."""
-    regions: dict[int, InputRegion] = field(default_factory=dict)
-    """Request -> the region that has its inputs."""
+    """Servers that map the tensors as shared memory; empty: requests carry them."""
+    specs: Sequence[Mapping[str, Any]] = ()
+    """Of the outputs that have room there, in the model's metadata; empty: answers
+    carry them."""
+    regions: dict[int, RequestRegion] = field(default_factory=dict)
+    """Request -> the region that has its tensors."""
+    rooms: dict[int, Rooms] = field(default_factory=dict)
+    """Request -> where its outputs are read; empty: in the answer."""
     bodies: dict[int, bytes] = field(default_factory=dict)
 
     @property
@@ -78,19 +84,21 @@ class TensorRequests:
         self.dataset.load([one for index in indices for one in self.samples_of(index)])
         new = {i: self.gather(i) for i in indices if i not in self.bodies}
         if self.apis and new:
-            region = InputRegion(self.apis, new)
+            region = RequestRegion(self.apis, new, self.specs)
+            self.rooms |= region.rooms if self.specs else {}
             self.regions |= dict.fromkeys(new, region)
             for index, batch in new.items():
-                parts = region.parts[index]
-                self.bodies[index] = self.encode(batch, self.outputs, parts)
+                parts = region.inputs[index], region.outputs[index]
+                self.bodies[index] = self.encode(batch, self.outputs, *parts)
             return
         for index, batch in new.items():
-            self.bodies[index] = self.encode(batch, self.outputs, None)
+            self.bodies[index] = self.encode(batch, self.outputs, None, None)
 
     def unload(self, indices: Sequence[int]) -> None:
         """Forget the requests of these samples."""
         for index in indices:
             self.bodies.pop(index, None)
+            self.rooms.pop(index, None)
             if index in self.regions:
                 self.regions.pop(index).release(index)
         self.dataset.unload(

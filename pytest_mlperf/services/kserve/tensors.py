@@ -50,14 +50,15 @@ def encode_request(
     batch: Batch,
     outputs: Sequence[str],
     parts: Mapping[str, Mapping[str, Any]] | None = None,
+    rooms: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> bytes:
     """Return what follows a request's head of HTTP: headers of the body and the body.
 
     ``outputs``: names in the order in which the arrays are to come back; empty: the
     model's own. ``parts``: input -> parameters that say where in shared memory it is;
-    such an input's bytes are left out.
+    such an input's bytes are left out. ``rooms``: the same of the outputs.
     """
-    parts = parts or {}
+    parts, rooms = parts or {}, rooms or {}
     inputs = [
         {
             "name": name,
@@ -70,7 +71,9 @@ def encode_request(
     document: dict[str, Any] = {"inputs": inputs}
     if outputs:
         binary = {"binary_data": True}
-        document["outputs"] = [{"name": n, "parameters": binary} for n in outputs]
+        document["outputs"] = [
+            {"name": n, "parameters": rooms.get(n, binary)} for n in outputs
+        ]
     else:
         document["parameters"] = {"binary_data_output": True}
     head = json.dumps(document, separators=(",", ":")).encode()
@@ -104,6 +107,23 @@ Layout = list[tuple[str, "np.dtype[Any]", list[int], int]]
 """Name, type, shape and bytes of every output, in the order of the body."""
 
 
+Rooms = Mapping[str, "memoryview[Any]"]
+"""Output -> the shared memory that the server writes it to."""
+
+
+def read_room(
+    rooms: Rooms, name: str, dtype: np.dtype[Any], shape: list[int], size: int
+) -> Array:
+    """Return a copy of an output of ``size`` bytes; raises ``BadAnswer``."""
+    if size > len(rooms[name]):
+        raise BadAnswer(
+            f"output {name} of {size} bytes, but its room in shared memory has "
+            f"{len(rooms[name])}"
+        )
+    flat = np.frombuffer(rooms[name], dtype, size // dtype.itemsize)
+    return flat.reshape(shape).copy()
+
+
 class AnswerLayouts:
     """Remembers where in a body the arrays are: most answers have the same head.
 
@@ -127,32 +147,36 @@ class AnswerLayouts:
         self._known: dict[int, tuple[bytes, Layout]] = {}
         """Length of a body -> its head, and what that says."""
 
-    def decode(self, body: bytes) -> list[Array]:
+    def decode(self, body: bytes, rooms: Rooms | None = None) -> list[Array]:
         """Return the outputs, in the order that was asked for.
 
-        Raises ``BadAnswer`` for a malformed body, for an output that is missing or
-        too much, and for a size that does not fit its shape.
+        ``rooms``: where they are, if not in the body. Raises ``BadAnswer`` for a
+        malformed body, for an output that is missing or too much, and for a size that
+        does not fit its shape.
         """
         if not self._is_binary:
             body = pack_json(body)
         head, layout = self._known.get(len(body), (b"", []))
         if not head or not body.startswith(head):
-            head, layout = self._parse(body)
+            head, layout = self._parse(body, has_rooms=bool(rooms))
             if len(self._known) < MOST_LAYOUTS:
                 self._known[len(body)] = head, layout
         arrays, at = {}, len(head)
         for name, dtype, shape, size in layout:
+            if rooms:
+                arrays[name] = read_room(rooms, name, dtype, shape, size)
+                continue
             flat = np.frombuffer(body, dtype, size // dtype.itemsize, at)
             arrays[name] = flat.reshape(shape)
             at += size
         return [arrays[name] for name in self._outputs or arrays]
 
-    def _parse(self, body: bytes) -> tuple[bytes, Layout]:
+    def _parse(self, body: bytes, *, has_rooms: bool) -> tuple[bytes, Layout]:
         # Latin-1 has a character for every byte, so that places are the same.
         text = body.decode("latin-1")
         try:
             _, end = json.JSONDecoder().raw_decode(text)
-            layout = read_layout(json.loads(body[:end]))
+            layout = read_layout(json.loads(body[:end]), has_rooms=has_rooms)
         except (ValueError, RecursionError, UnicodeDecodeError):
             shown = cut(body, SHOWN_CHARACTERS)
             raise BadAnswer(
@@ -160,7 +184,7 @@ class AnswerLayouts:
                 "outputs' bytes"
             ) from None
         check_layout(layout, self._outputs, self._rows)
-        size = sum(bytes_ for *_, bytes_ in layout)
+        size = 0 if has_rooms else sum(bytes_ for *_, bytes_ in layout)
         if end + size != len(body):
             raise BadAnswer(
                 f"{len(body) - end} bytes of outputs, but their head says {size}"
@@ -185,15 +209,18 @@ def pack_json(body: bytes) -> bytes:
     return json.dumps(document).encode() + b"".join(parts)
 
 
-def read_layout(document: Any) -> Layout:
-    """Return what an answer's head says of its outputs; raises ``BadAnswer``."""
+def read_layout(document: Any, *, has_rooms: bool = False) -> Layout:
+    """Return what an answer's head says of its outputs; raises ``BadAnswer``.
+
+    ``has_rooms``: their bytes are in shared memory.
+    """
     outputs = document.get("outputs") if isinstance(document, dict) else None
     if not isinstance(outputs, list) or not outputs:
         problem = "an answer without outputs"
         if isinstance(document, dict) and "error" in document:
             problem = f"the error {cut(str(document['error']), SHOWN_CHARACTERS)!r}"
         raise BadAnswer(f"{problem}, but should be the model's arrays")
-    return [_read_output(one) for one in outputs]
+    return [_read_output(one, has_rooms=has_rooms) for one in outputs]
 
 
 def check_layout(layout: Layout, outputs: Sequence[str], rows: int | None) -> None:
@@ -209,7 +236,9 @@ def check_layout(layout: Layout, outputs: Sequence[str], rows: int | None) -> No
             )
 
 
-def _read_output(output: Any) -> tuple[str, np.dtype[Any], list[int], int]:
+def _read_output(
+    output: Any, *, has_rooms: bool
+) -> tuple[str, np.dtype[Any], list[int], int]:
     try:
         name, datatype = str(output["name"]), str(output["datatype"])
         shape = [int(size) for size in output["shape"]]
@@ -219,6 +248,8 @@ def _read_output(output: Any) -> tuple[str, np.dtype[Any], list[int], int]:
             f"the output {cut(str(output), SHOWN_CHARACTERS)}, but should have name, "
             "datatype and shape"
         ) from None
+    if has_rooms and datatype in TYPES:
+        size = math.prod(shape) * TYPES[datatype].itemsize
     if size is None:
         raise BadAnswer(
             f"output {name} as JSON, but binary was asked for; use a server with the "
@@ -255,10 +286,12 @@ class ReceiveTimes:
 class OutputReader:
     """Reads one answer: an ``AnswerReader`` whose answer has no first token."""
 
-    __slots__ = ("_begun_s", "_last_s", "_layouts", "_parts", "_times")
+    __slots__ = ("_begun_s", "_last_s", "_layouts", "_parts", "_rooms", "_times")
 
-    def __init__(self, layouts: AnswerLayouts, times: ReceiveTimes) -> None:
-        self._layouts, self._times = layouts, times
+    def __init__(
+        self, layouts: AnswerLayouts, times: ReceiveTimes, rooms: Rooms | None = None
+    ) -> None:
+        self._layouts, self._times, self._rooms = layouts, times, rooms
         self._parts: list[bytes] = []
         self._begun_s = self._last_s = 0.0
 
@@ -289,7 +322,7 @@ class OutputReader:
         started_s = time.monotonic()
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        answer = Answer(outputs=self._layouts.decode(body))
+        answer = Answer(outputs=self._layouts.decode(body, self._rooms))
         self._times.arrive_s += self._last_s - self._begun_s
         self._times.decode_s += time.monotonic() - started_s
         return answer

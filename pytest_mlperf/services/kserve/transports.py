@@ -52,7 +52,11 @@ class Transport(Protocol):
         """Return what asks a server about itself."""
 
     def encode(
-        self, batch: Batch, outputs: tuple[str, ...], parts: Parts | None = None
+        self,
+        batch: Batch,
+        outputs: tuple[str, ...],
+        parts: Parts | None = None,
+        rooms: Parts | None = None,
     ) -> bytes:
         """Return a request without what is the same in all."""
 
@@ -94,10 +98,14 @@ class HttpTransport:
         )
 
     def encode(
-        self, batch: Batch, outputs: tuple[str, ...], parts: Parts | None = None
+        self,
+        batch: Batch,
+        outputs: tuple[str, ...],
+        parts: Parts | None = None,
+        rooms: Parts | None = None,
     ) -> bytes:
         if self._is_binary:
-            return encode_request(batch, outputs, parts)
+            return encode_request(batch, outputs, parts, rooms)
         return encode_json_request(batch, outputs)
 
     def open_client(
@@ -116,7 +124,7 @@ class HttpTransport:
         return HttpClient(
             endpoints,
             requests.bodies,
-            lambda _: OutputReader(layouts, times),
+            lambda sample: OutputReader(layouts, times, requests.rooms.get(sample)),
             listener,
             balance=target.balance,
             whole=True,
@@ -145,9 +153,13 @@ class GrpcTransport:
         return GrpcServerApi(address, target.headers, target.ca_file)
 
     def encode(
-        self, batch: Batch, outputs: tuple[str, ...], parts: Parts | None = None
+        self,
+        batch: Batch,
+        outputs: tuple[str, ...],
+        parts: Parts | None = None,
+        rooms: Parts | None = None,
     ) -> bytes:
-        return encode_grpc_request(batch, outputs, parts)
+        return encode_grpc_request(batch, outputs, parts, rooms)
 
     def open_client(
         self, requests: TensorRequests, times: ReceiveTimes, listener: Listener
@@ -165,7 +177,7 @@ class GrpcTransport:
         return GrpcClient(
             endpoints,
             requests.bodies,
-            AnswerDecoder(requests.outputs, requests.answer_rows),
+            AnswerDecoder(requests.outputs, requests.answer_rows, requests.rooms),
             times,
             listener,
             is_streaming=self._is_streaming,

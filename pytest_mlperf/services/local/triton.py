@@ -116,10 +116,10 @@ def make_server_recipe(
         protocol = read_client_options(asks).protocol
     except ValueError as error:
         raise RunRefused(f"--mlperf-engine-options: {error}") from None
-    if deployment.format in {"trt", "ts-script"}:
+    if deployment.format == "trt":
         raise RunRefused(
-            f"format={deployment.format} (FORMAT), but the server of nvidia-pytriton "
-            "runs onnx and ts-trace; export the model (pytest-mlperf triton export) "
+            "format=trt (FORMAT), but the server of nvidia-pytriton runs onnx and "
+            "TorchScript; export the model (pytest-mlperf triton export) "
             "and attach to a stock server with --mlperf-triton URL"
         )
     if deployment.backend != "python":

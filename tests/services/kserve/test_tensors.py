@@ -14,7 +14,9 @@ from hypothesis.extra import numpy as arrays
 from pytest_mlperf.api.errors import BadAnswer
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.workload import ArrayDataset
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.services.kserve.requests import TensorRequests
+from pytest_mlperf.services.kserve.shared_memory import RequestRegion
 from pytest_mlperf.services.kserve.tensors import DATATYPES
 from pytest_mlperf.services.kserve.tensors import AnswerLayouts
 from pytest_mlperf.services.kserve.tensors import OutputReader
@@ -141,3 +143,23 @@ def test_a_malformed_answer_says_what_is_wrong(body: bytes, problem: str) -> Non
     assert array.tolist() == [[0.0, 0.0]]
     with pytest.raises(BadAnswer, match=problem):
         layouts.decode(body)
+
+
+def test_an_output_is_read_where_the_server_wrote_it() -> None:
+    """A copy of it; one that is larger than its room is no answer."""
+    rooms = {"y": memoryview(bytearray(np.arange(4, dtype=np.float32).tobytes()))}
+    body = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1,%d]}]}'
+    layouts = AnswerLayouts(["y"])
+    (found,) = layouts.decode(body % 3, rooms)
+    rooms["y"][:] = bytes(16)
+
+    assert found.tolist() == [[0, 1, 2]]
+    with pytest.raises(BadAnswer, match="20 bytes, but its room"):
+        layouts.decode(body % 5, rooms)
+
+
+def test_memory_that_lacks_is_said_before_the_run() -> None:
+    """Instead of a signal in the middle of a write."""
+    specs = [{"name": "y", "datatype": "FP32", "shape": [-1, 1 << 50]}]
+    with pytest.raises(RunRefused, match="no room for"):
+        RequestRegion([], {0: {"x": np.zeros((1, 2), np.float32)}}, specs)

@@ -113,10 +113,10 @@ def test_its_answers_are_the_engines(
 
 
 @pytest.mark.parametrize("way", ["http", "grpc", "stream"])
-def test_inputs_in_shared_memory_are_answered_alike(
+def test_requests_in_shared_memory_are_answered_alike(
     workload: TensorWorkload, server: LocalServer, way: str
 ) -> None:
-    """Every sample has its own answer, and no region is left."""
+    """Every sample has its own answer, in memory too, and no region is left."""
     answers = {}
     for kind in ("none", "system"):
         plain = target_of(server, way)
@@ -129,17 +129,50 @@ def test_inputs_in_shared_memory_are_answered_alike(
             partial(SERVICE.open, target, requests),
             [0, 1, 2], outstanding=1, count=3, beat=lambda: None,
         )  # fmt: skip
+        assert sorted(requests.rooms) == ([] if kind == "none" else [0, 1, 2])
         requests.unload([0, 1, 2])
         answers[kind] = [
             one.outputs[0].tolist() for one in found.answers if one.outputs
         ]
-        assert ("shared memory" in facts) == (kind == "system")
+        said = {"none": None, "system": "system: inputs and outputs"}[kind]
+        assert facts.get("shared memory") == said
 
     assert answers["none"] == answers["system"]
     assert len(answers["none"]) == 3
     status = HttpServerApi(Address.parse(server.url), {}).read_regions()
     assert status == []
     assert list(triton.SHARED_MEMORY.glob(f"pytest-mlperf-{os.getpid()}-*")) == []
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["ts-trace", "ts-script"])
+def test_torchscript_is_served(tmp_path: Path, kind: str) -> None:
+    """Sequences of every length, alone and in shared memory, as the source answers."""
+    pytest.importorskip("torch", reason="the engine torch writes TorchScript")
+    workload = registry.benchmark("bert").open_workload("embedded", None)
+    assert isinstance(workload, TensorWorkload)
+    options = {"format": kind, "max_batch_size": "4", "instance_group_count": "1"}
+    recipe = SERVICE.embedded_server(workload, "fp32", tmp_path, (0,), options)
+    provider = registry.load("engine", "onnxruntime")
+    build = provider.build(BuildRequest(workload, "fp32", tmp_path / "build"))
+    engine = provider.open(build, 1)
+    with start_server(recipe, tmp_path / "server.log") as server:
+        for shared in ("none", "system"):
+            target = replace(target_of(server), options={"shared_memory": shared})
+            target, _ = SERVICE.check(target, workload, lambda: None)
+            requests = SERVICE.batched_requests(target, workload, 3)
+            requests.load([0, 1])
+            found = send_all(
+                partial(SERVICE.open, target, requests),
+                [0, 1], outstanding=1, count=2, beat=lambda: None,
+            )  # fmt: skip
+            for index, answer in enumerate(found.answers):
+                wanted = engine.infer(requests.gather(index), 3)
+                for one, two in zip(answer.outputs or (), wanted, strict=True):
+                    np.testing.assert_allclose(one, two, atol=1e-3)
+            requests.unload([0, 1])
+
+    assert list_regions() == []
 
 
 LIMITED = (
