@@ -38,7 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_arguments(config)
     text = "be the director: drive the meters for systems under test that connect"
     serve = actions.add_parser("serve", help=text, description=text)
-    serve.add_argument("config", type=Path, metavar="FILE", help="of power config")
+    serve.add_argument(
+        "config",
+        type=Path,
+        metavar="FILE",
+        help="the director's configuration, as `power config` writes it",
+    )
     text = "check a session's files: a folder with power, ranging and run_1"
     check = actions.add_parser("check", help=text, description=text)
     check.add_argument("session", type=Path, metavar="DIR")

@@ -39,16 +39,6 @@ class OptionValues(PowerOptionValues):
         "lock the GPU's clock during each run, max or MHz, and reset it after",
         unset="the system file's [settings], else nothing is set",
     )  # fmt: skip
-    find_peak: bool = switch(
-        "run Server and Interactive items at the largest load that keeps the bound, "
-        "which is searched by short runs before and kept for the system, the build and "
-        "the cell"
-    )
-    retarget: bool = switch(
-        "run an INVALID performance item once more by its remedy, where that is a "
-        "value (a load, an expected rate or latency, a number of queries); both runs "
-        "are reported"
-    )
 
 
 SPECS: dict[str, OptionSpec] = {

@@ -147,6 +147,16 @@ class RunOptionValues:
         "what only one engine understands, such as workspace-mib=4096 (tensorrt)",
         default=(), unset="none",
     )  # fmt: skip
+    find_peak: bool = switch(
+        "run Server and Interactive items at the largest load that keeps the bound, "
+        "which is searched by short runs before and kept for the system, the build and "
+        "the cell"
+    )
+    retarget: bool = switch(
+        "run an INVALID performance item once more by its remedy, where that is a "
+        "value (a load, an expected rate or latency, a number of queries); both runs "
+        "are reported"
+    )
     system: str | None = option(
         parse_word, "NAME", "name of this machine",
         unset="SYSTEM_NAME, else what is detected", environment="SYSTEM_NAME",

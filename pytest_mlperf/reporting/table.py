@@ -69,17 +69,17 @@ class Row:
     tokens, in percent of their limits, what is unjudged, requests sent again, and
     where their time went; or the best that others published.
     """
+    precision: str = ""
+    """Why the engine ran in a precision that nobody chose: of every row of a build."""
 
 
 def _notes(v: Verdict) -> tuple[str, ...]:
     # The path of a session's folder may have any character.
     beside = v.run.disturbance.encode("ascii", "backslashreplace").decode()
     figures = v.tokens() or v.facts.get("beside", "")
-    precision = v.facts.get(PRECISION_CHOSEN, "")
     return (
         beside and f"beside {beside}",
         figures,
-        precision and f"precision {precision}",
         v.requests(),
         v.breakdown(),
         v.power(),
@@ -133,6 +133,7 @@ def make_row(v: Verdict, *, name_engine: bool) -> Row:
     same = (v.benchmark, v.scenario, v.mode, v.round, f"{v.run.devices}", *v.labels)
     seconds = [v.expected_s, v.actual_s]
     time = " -> ".join(f"{s:,.0f}" for s in seconds if s is not None)
+    chosen = v.facts.get(PRECISION_CHOSEN, "")
     return Row(
         section="accuracy" if accuracy else v.scenario,
         item=" ".join(names),
@@ -151,6 +152,7 @@ def make_row(v: Verdict, *, name_engine: bool) -> Row:
         comparable=same if v.valid and not {NULL, REHEARSAL} & {*v.labels} else (),
         higher_is_better=unit != "ms",
         note="; ".join(filter(None, _notes(v))),
+        precision=f"{v.benchmark} in {chosen}" if chosen else "",
     )
 
 
@@ -292,6 +294,7 @@ def _legend(rows: Sequence[Row], narrow: bool) -> list[str]:
     whole = (f"({REHEARSAL})", f"({UNOFFICIAL})")  # and nothing else: none was waived
     if any("(" in r.verdict and not r.verdict.endswith(whole) for r in rows):
         lines.append("waived rules were not held to: this is not a submission result")
+    lines += dict.fromkeys(row.precision for row in rows if row.precision)
     if narrow and any(row.time for row in rows):
         lines.append("times are expected -> actual run time")
     return lines

@@ -92,7 +92,7 @@ def check_time(settings: Settings, limit_s: float | None, tuning: str) -> None:
             f"the run would take about {expected_s:,.0f} s, but may take"
             f" {limit_s:,.0f} s: a target_qps of {load:,.6g} asks for"
             f" {expected_s * rate:,.0f} samples, and the probe saw {rate:,.3g} a"
-            f" second. Lower --mlperf-target-qps to about {rate:.3g}, or leave it away"
+            f" second. Lower --mlperf-target-qps to about {rate:.3g}, or omit it"
         )
     what = "samples" if settings.scenario is Scenario.OFFLINE else "queries"
     why = f"{settings.min_query_count:,} {what}"

@@ -8,6 +8,7 @@ taken as it is. What was found is said in the run's facts.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import NeedsSettling
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import open_streams
+from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
@@ -49,6 +51,14 @@ rate of its own, it measures the suite."""
 
 STREAM_ANSWER_NS = 1000
 """What a stream scenario is told to expect of such an engine."""
+
+
+NO_MEMORY = re.compile("out of memory|failed to allocate memory", re.IGNORECASE)
+"""What frameworks say, each in an exception of its own, of memory that is not there."""
+
+
+class OutOfMemory(BuildFailed):
+    """No batch runs in a layout of streams, because memory is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ class EngineProbe:
                 timed.append(time_batch(engines[0], self.workload, chosen))
                 self.beat()
         if self.equal_issue:
-            return self._expect_mean(streams, size, timed, batches)
+            return expect_mean(self.workload, streams, size, timed, batches)
         middle = float(np.median(timed[2:]))
         # LoadGen lists twice the queries that this latency lets expect and ends with
         # an error when they run out; half the median leaves room for faster spells.
@@ -111,31 +121,6 @@ class EngineProbe:
         note = f"median {middle * 1e3:.3f} ms in the probe"
         return Tuned(
             streams, size, expected_latency_ns=expected, note=note, latency_s=middle
-        )
-
-    def _expect_mean(
-        self,
-        streams: Streams,
-        size: int,
-        timed: Sequence[float],
-        batches: Sequence[list[int]],
-    ) -> Tuned:
-        """Return the tuning of a stream in which LoadGen asks all that it lists.
-
-        It lists twice the queries that the latency lets expect and does not end before.
-        At four fifths of the mean a run takes two and a half times the minimum
-        duration. Where samples differ in cost, the mean is the dataset's, at the time
-        for each unit of cost.
-        """
-        lengths = self.workload.dataset.lengths
-        run = [batches[number % len(batches)] for number in range(2, len(timed))]
-        costs = [len(one) if lengths is None else lengths[one].sum() for one in run]
-        mean_cost = size * (1.0 if lengths is None else float(lengths.mean()))
-        mean = float(np.sum(timed[2:]) / np.sum(costs)) * mean_cost
-        note = f"mean {mean * 1e3:.3f} ms in the probe"
-        expected = max(1, int(mean * 0.8 * 1e9))
-        return Tuned(
-            streams, size, expected_latency_ns=expected, note=note, latency_s=mean
         )
 
     def _throughput(
@@ -150,10 +135,17 @@ class EngineProbe:
             return layouts[0], sizes[-1], ANSWER_RATES[scenario]
         sort = scenario is Scenario.OFFLINE
         rates: dict[tuple[Streams, int], float] = {}
+        crowded: OutOfMemory | None = None
         for streams in layouts:
             fitting = sizes if given.batch else self._fitting(sizes, streams.count)
-            found = self._sweep(streams, fitting, bound_ns, sort=sort)
+            try:
+                found = self._sweep(streams, fitting, bound_ns, sort=sort)
+            except OutOfMemory as error:
+                crowded = error
+                continue
             rates |= {(streams, size): rate for size, rate in found.items()}
+        if crowded and not rates:
+            raise crowded
         best = sorted(rates, key=lambda key: -rates[key])[:FINALISTS]
         if len(best) > 1:
             # A busy spell of the machine may have met any of them.
@@ -202,13 +194,30 @@ class EngineProbe:
         *,
         sort: bool,
     ) -> dict[int, float]:
-        """Return batch size -> samples/s of one layout, until it gets no better."""
+        """Return batch size -> samples/s of one layout, until it gets no better or has
+        no memory; raises ``OutOfMemory`` where the first has none.
+        """
         rates: dict[int, float] = {}
         with open_streams(self.provider, self.build, streams, self.beat) as engines:
             for size in sizes:
                 batches = self._batches(size, streams.count, sort=sort)
-                batches = self._affordable(batches, engines)
-                rate = bare_loop(engines, self.workload, batches, SLICE_S, self.beat)
+                try:
+                    batches = self._affordable(batches, engines)
+                    rate = bare_loop(
+                        engines, self.workload, batches, SLICE_S, self.beat
+                    )
+                except Exception as error:
+                    is_short = isinstance(error, MemoryError)
+                    if not is_short and not NO_MEMORY.search(f"{error}"):
+                        raise
+                    if rates:
+                        break
+                    plural = "s" * (streams.count != 1)
+                    raise OutOfMemory(
+                        f"no memory for a batch of {size:,} in {streams.count} stream"
+                        f"{plural}: {error}; lower --mlperf-batch or --mlperf-streams,"
+                        " or end what else holds memory"
+                    ) from error
                 # A batch that takes a third of the bound leaves no room to wait.
                 seconds = size * streams.count / rate
                 slow = bound_ns is not None and seconds > bound_ns / 3e9
@@ -246,3 +255,27 @@ class EngineProbe:
             picked = picked[np.argsort(-dataset.lengths[picked], kind="stable")]
         indices: list[int] = picked.tolist()
         return [indices[i : i + size] for i in range(0, len(indices), size)]
+
+
+def expect_mean(
+    workload: TensorWorkload,
+    streams: Streams,
+    size: int,
+    timed: Sequence[float],
+    batches: Sequence[list[int]],
+) -> Tuned:
+    """Return the tuning of a stream in which LoadGen asks all that it lists.
+
+    It lists twice the queries that the latency lets expect and does not end before.
+    At four fifths of the mean a run takes two and a half times the minimum
+    duration. Where samples differ in cost, the mean is the dataset's, at the time
+    for each unit of cost.
+    """
+    lengths = workload.dataset.lengths
+    run = [batches[number % len(batches)] for number in range(2, len(timed))]
+    costs = [len(one) if lengths is None else lengths[one].sum() for one in run]
+    mean_cost = size * (1.0 if lengths is None else float(lengths.mean()))
+    mean = float(np.sum(timed[2:]) / np.sum(costs)) * mean_cost
+    note = f"mean {mean * 1e3:.3f} ms in the probe"
+    expected = max(1, int(mean * 0.8 * 1e9))
+    return Tuned(streams, size, expected_latency_ns=expected, note=note, latency_s=mean)

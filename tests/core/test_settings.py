@@ -474,7 +474,7 @@ def test_a_target_far_above_the_engine_is_what_to_lower() -> None:
     text = str(refused.value)
 
     assert "a target_qps of 1e+06 asks for 66,000,000 samples" in text
-    assert text.endswith("Lower --mlperf-target-qps to about 370, or leave it away")
+    assert text.endswith("Lower --mlperf-target-qps to about 370, or omit it")
 
 
 @pytest.mark.parametrize("limit_s", [None, 200.0, 199.0])

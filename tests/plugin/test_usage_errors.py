@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -24,6 +26,7 @@ from pytest_mlperf.plugin.mark_arguments import refuse_unknown_arguments
 from pytest_mlperf.plugin.report import NOT_ALL_MEASURED
 from pytest_mlperf.plugin.report import NOTHING_MEASURED
 from tests.support.newest import newest
+from tests.support.source import ROOT
 
 ITEM = """
 import pytest
@@ -48,6 +51,21 @@ class Card:
 
 CARD = Card()
 """
+
+
+def test_a_mistyped_word_is_named_where_our_tests_packages_are_not_installed(
+    tmp_path: Path,
+) -> None:
+    """A clone's tests/conftest.py is loaded for any word that is no path."""
+    (tmp_path / "hypothesis.py").write_text("raise ImportError('not installed')")
+    wrong = ["-p", "no:hypothesispytest", "--mlperf-treads", "3"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *wrong], cwd=ROOT, capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "unrecognized arguments: --mlperf-treads" in done.stderr
 
 
 @pytest.fixture

@@ -365,12 +365,14 @@ def test_what_ran_beside_stands_under_the_row(make_verdict: Make) -> None:
     assert "beside" not in "\n".join(quiet)
 
 
-def test_a_precision_that_nobody_chose_stands_under_the_row(make_verdict: Make) -> None:
-    """And in the item's own text, with what the two took."""
+def test_a_precision_that_nobody_chose_stands_once_under_the_table(
+    make_verdict: Make,
+) -> None:
+    """And in each item's own text, with what the two took."""
     why = "fp32: a batch of 4 took int8 892 ms, fp32 417 ms in turn"
     verdict = make_verdict(facts={PRECISION_CHOSEN: why})
 
-    assert f"    precision {why}" in table([verdict])
+    assert table([verdict, verdict]).count(f"{verdict.benchmark} in {why}") == 1
     assert f"  precision {why}" in verdict.explain().splitlines()
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
@@ -32,6 +35,7 @@ from pytest_mlperf.tuning import engine_probe as probe_module
 from pytest_mlperf.tuning.bare_loop import bare_loop
 from pytest_mlperf.tuning.engine_probe import ANSWER_RATES
 from pytest_mlperf.tuning.engine_probe import EngineProbe
+from pytest_mlperf.tuning.engine_probe import expect_mean
 from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import HOPELESS_X
 from pytest_mlperf.tuning.server_load import LOADS
@@ -47,6 +51,26 @@ from pytest_mlperf.tuning.server_load import refuse_hopeless_load
 from tests.support import doubles
 
 BOUND_NS = 15_000_000
+
+
+class OneOnly(doubles.Stream):
+    """A stream of a device that has memory for one of them."""
+
+    opened = 0
+
+    def __init__(self, call: doubles.Infer) -> None:
+        super().__init__(call)
+        OneOnly.opened += 1
+
+    def infer(self, batch: Batch, size: int) -> Any:
+        if OneOnly.opened > 1:
+            raise MemoryError("one stream fills the memory")
+        return super().infer(batch, size)
+
+    def close(self) -> None:
+        OneOnly.opened -= 1
+
+
 NOTHING = Tuning()
 
 
@@ -156,6 +180,37 @@ def test_a_batch_that_eats_the_bound_is_not_taken() -> None:
     tuned = tune(doubles.SLOW_SAMPLE, Scenario.SERVER, bound_ns=BOUND_NS)
 
     assert tuned.batch in (1, 2)
+
+
+def small_memory(batch: Batch, size: int, ids: list[int], most: int) -> Any:
+    """Costs the same for every batch, and has memory for ``most`` samples."""
+    if size > most:
+        raise RuntimeError(f"CUDA out of memory: {size} samples")
+    return doubles.slow_batch(batch, size, ids, 0.005)
+
+
+def test_the_largest_batch_is_the_largest_that_memory_has_room_for() -> None:
+    """Batches up to 8 pay, and there is memory for 4: nobody has to ask for it."""
+    provider = doubles.Double(partial(small_memory, most=4))
+
+    assert tune(provider, Scenario.OFFLINE).batch == 4
+
+
+def test_a_layout_without_memory_leaves_the_choice_to_the_others() -> None:
+    """Where not even one sample fits in any, the message says what to lower."""
+    spread = (Streams(2, 1), Streams(1, 2))
+    provider = replace(doubles.SLOW_BATCH, spread=spread, stream=OneOnly)
+    OneOnly.opened = 0
+    tuned = tune(provider, Scenario.OFFLINE)
+    none = doubles.Double(partial(small_memory, most=0))
+
+    assert tuned.streams == Streams(1, 2)
+    with pytest.raises(BuildFailed) as refused:
+        tune(none, Scenario.OFFLINE)
+    assert str(refused.value) == (
+        "no memory for a batch of 1 in 1 stream: CUDA out of memory: 1 samples; "
+        "lower --mlperf-batch or --mlperf-streams, or end what else holds memory"
+    )
 
 
 def test_streams_that_pay_are_taken() -> None:
@@ -479,7 +534,9 @@ def test_a_stream_of_equal_issue_expects_the_mean_of_the_dataset() -> None:
     one = replace(probe_of(doubles.SLOW_BATCH, lengths=lengths), equal_issue=True)
     batches = [[0], [1], [2], [3]]
     streams = one.provider.layouts(2)[-1]
-    tuned = one._expect_mean(streams, 1, [9.0, 9.0, 0.003, 0.003, 0.003], batches)
+    tuned = expect_mean(
+        one.workload, streams, 1, [9.0, 9.0, 0.003, 0.003, 0.003], batches
+    )
 
     assert tuned.latency_s == pytest.approx(0.003 * 32 / 8)
     assert tuned.expected_latency_ns == int(0.8 * 0.003 * 4 * 1e9)

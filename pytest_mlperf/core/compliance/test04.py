@@ -37,7 +37,7 @@ SAME_SAMPLE = {
 }
 CACHE = (
     "look for a cache: the same sample must not be answered faster; if there is none, "
-    "repeat performance and this run on a quiet one"
+    "end what else runs on this machine, and repeat performance and this run"
 )
 LABELS = {"Server": "Completed samples per second", "Offline": "Samples per second"}
 """Lines of the summary that the official script prints."""
