@@ -12,8 +12,19 @@ from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.services.kserve.deployment import parse_flag
 
+
+def parse_shared_memory(text: str) -> str:
+    """Return which memory carries a request's tensors; of a GPU's it says why not."""
+    if text == "cuda":
+        raise ValueError(
+            "none or system: inputs in a GPU's memory before their query is issued "
+            "leave out the copy to it, which the rules count (start_from_device)"
+        )
+    return one_of("none", "system")(text)
+
+
 PARSERS: dict[str, Callable[[str], Any]] = {
-    "shared_memory": one_of("none", "system"),
+    "shared_memory": parse_shared_memory,
     "protocol": one_of("http", "grpc"),
     "streaming": parse_flag,
     "max_seq_length": parse_whole,
