@@ -119,8 +119,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     state, asked = State.of(session.config), session.config.option
     if found := collection.list_items(session.items):
         if asked.collectonly:
-            # Of -q's list programs read each line.
-            state.header = preview(state, found) if asked.verbose >= 0 else []
+            # Of -q's list programs read each line; without a terminal none is printed.
+            is_shown = getattr(asked, "verbose", -1) >= 0
+            state.header = preview(state, found) if is_shown else []
         elif state.worker:
             state.signals.catch()
         else:
