@@ -16,6 +16,8 @@ from pytest_mlperf.commands.explanation.judging import CHUNK
 from pytest_mlperf.commands.explanation.judging import FEW
 from pytest_mlperf.commands.explanation.judging import format_progress
 from tests.support import logs
+from tests.support.processes import await_end
+from tests.support.processes import list_children
 
 RUNS = 2 * FEW + CHUNK // 2
 
@@ -55,13 +57,19 @@ def test_many_runs_are_judged_in_their_order(tree: Path) -> None:
 
 
 def test_json_comes_as_it_is_judged(tree: Path) -> None:
-    """Whoever reads the first records need not wait for the last, nor take it."""
+    """Whoever reads the first records need not wait for the last, nor take it. Killed,
+    it leaves no process behind.
+    """
     with subprocess.Popen(explain(tree, "--json"), stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         first = [running.stdout.readline() for _ in range(3)]
+        children = list_children(running.pid)
         running.stdout.close()
         running.kill()
+    for child in children:
+        await_end(child)
 
+    assert len(children) >= 2
     assert first[:2] == [b"[\n", b" {\n"]
     assert first[2].startswith(b'  "path": ')
 

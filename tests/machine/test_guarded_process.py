@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from pytest_mlperf.machine.guarded_process import GuardedProcess
+from tests.support.processes import LIMIT_S
+from tests.support.processes import await_end
+from tests.support.processes import is_alive
 
 TREE = """
 import os, signal, sys, time
@@ -51,15 +54,6 @@ if how.isdecimal():
     os.kill(os.getpid(), int(how))
 time.sleep(600)
 """
-LIMIT_S = 120.0
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def await_pid(folder: Path, name: str) -> int:
@@ -68,13 +62,6 @@ def await_pid(folder: Path, name: str) -> int:
         assert time.monotonic() < until, f"no {name}"
         time.sleep(0.01)
     return int((folder / name).read_text())
-
-
-def await_end(pid: int) -> None:
-    until = time.monotonic() + LIMIT_S
-    while is_alive(pid):
-        assert time.monotonic() < until, f"{pid} lives on"
-        time.sleep(0.01)
 
 
 def start(folder: Path, how: str, grace_s: float = 0.0) -> GuardedProcess:

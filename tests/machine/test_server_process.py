@@ -17,6 +17,8 @@ from pytest_mlperf.machine.ports import is_port_free
 from pytest_mlperf.machine.server_process import LocalServer
 from pytest_mlperf.machine.server_process import ServerFailed
 from pytest_mlperf.machine.server_process import start_server
+from tests.support.processes import await_end
+from tests.support.processes import is_alive
 
 SERVER = """
 import http.server, os, signal, subprocess, sys, time
@@ -60,22 +62,6 @@ def script(tmp_path: Path) -> Path:
 def recipe_for(script: Path, how: str, ready_s: float = PATIENCE_S) -> ServerRecipe:
     command = (sys.executable, str(script), "{port}", how)
     return ServerRecipe(command, ready_s=ready_s, grace_s=0.3)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def wait_ended(pid: int) -> bool:
-    """Return whether a process ends within ``PATIENCE_S``."""
-    until = time.monotonic() + PATIENCE_S
-    while is_alive(pid) and time.monotonic() < until:
-        time.sleep(0.02)
-    return not is_alive(pid)
 
 
 def wait_free(port: int) -> bool:
@@ -182,7 +168,7 @@ def test_what_a_server_started_ends_with_it(script: Path, tmp_path: Path) -> Non
         worker = read_pid(tmp_path / "log", "worker")
         assert is_alive(worker)
 
-    assert wait_ended(worker)
+    await_end(worker)
 
 
 def test_a_server_dies_with_its_owner(script: Path, tmp_path: Path) -> None:
@@ -204,7 +190,7 @@ os.kill(os.getpid(), 9)
     worker = read_pid(log, "worker")
 
     assert done.returncode == -signal.SIGKILL
-    assert wait_ended(worker)
+    await_end(worker)
     assert wait_free(int(done.stdout))
 
 

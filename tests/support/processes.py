@@ -2,7 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+LIMIT_S = 120.0
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def await_end(pid: int) -> None:
+    """Return once a process has ended; fails after two minutes."""
+    until = time.monotonic() + LIMIT_S
+    while is_alive(pid):
+        assert time.monotonic() < until, f"{pid} lives on"
+        time.sleep(0.01)
 
 
 def list_children(parent: int) -> list[int]:

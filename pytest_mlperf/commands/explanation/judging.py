@@ -13,6 +13,7 @@ from multiprocessing import get_context
 
 from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.machine.process import die_with_parent
 
 FEW = 100
 """Runs that are judged sooner than other processes start."""
@@ -34,7 +35,7 @@ def judge_all(runs: Sequence[FoundRun], judge: Judge) -> Iterator[Verdict]:
     if workers < 2:
         yield from map(judge, runs)
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), die_with_parent)
     try:
         yield from pool.map(judge, runs, chunksize=CHUNK)
     finally:

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from pytest_mlperf.api.benchmark import Preprocessing
+from pytest_mlperf.machine.process import die_with_parent
 
 Show = Callable[[int, int | None, str], None]
 
@@ -24,7 +25,8 @@ def make_items(step: Preprocessing, scratch: Path, show: Show) -> str:
     show(len(items) - len(todo), len(items), "items")
     if todo:
         workers = min(len(os.sched_getaffinity(0)), len(todo))
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        context = get_context("spawn")
+        with ProcessPoolExecutor(workers, context, die_with_parent) as pool:
             running = [pool.submit(step.make, scratch, item) for item in todo]
             try:
                 for count, one in enumerate(as_completed(running), start=1):
