@@ -17,14 +17,13 @@ class RequestFailed(Exception):
     """A request got no answer that counts: endpoint, request, time and problem."""
 
     def __init__(self, url: str, sample: int, after_s: float, problem: str) -> None:
+        """``sample``: -1 where a stream failed before any request."""
         self.url = url
         self.sample = sample
         self.after_s = after_s
         self.problem = problem
-        super().__init__(
-            f"{url}: request for sample {sample} failed after {after_s:.3f} s: "
-            f"{problem}"
-        )
+        what = "stream" if sample < 0 else f"request for sample {sample}"
+        super().__init__(f"{url}: {what} failed after {after_s:.3f} s: {problem}")
 
 
 class BadAnswer(Exception):

@@ -35,7 +35,7 @@ from tests.support.judging import verdict
 from tests.support.mutations import Change
 
 DETAIL, SUMMARY = "mlperf_log_detail.txt", "mlperf_log_summary.txt"
-BLOCKS = int(os.environ.get("MLPERF_FUZZ_BLOCKS", "8"))
+BLOCKS = int(os.environ.get("MLPERF_FUZZ_BLOCKS", "4"))
 EACH = 5000
 
 TABLE = rounds.get("v5.1")

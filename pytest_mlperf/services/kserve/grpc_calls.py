@@ -194,6 +194,8 @@ class StreamCaller:
         self._unsent: asyncio.Queue[tuple[int, bytes]] = asyncio.Queue()
         self._sent: dict[str, tuple[int, int, float]] = {}
         """Id -> ticket, sample, and when it was sent; the oldest first."""
+        self._answered = (-1, -1, time.monotonic())
+        """The same of the last one that was answered."""
         self._number = 0
         loop = asyncio.get_running_loop()
         self._tasks = {
@@ -257,7 +259,7 @@ class StreamCaller:
                     f"an answer to request {number!r}, but no such request is "
                     "outstanding: the server answered twice, or another's request"
                 )
-            ticket, sample, sent_s = found
+            self._answered = ticket, sample, sent_s = found
             endpoint.stats.answer_s += arrived_s - sent_s
             try:
                 outputs = decoder.read_outputs(message, sample)
@@ -272,10 +274,11 @@ class StreamCaller:
         return self._endpoint.fail(sample, sent_s, problem)
 
     def _fail_oldest(self, problem: str) -> RequestFailed:
-        """Return the error of a stream, which names its oldest request."""
-        if not self._sent:
-            return self._endpoint.fail(-1, time.monotonic(), problem)
-        return self._fail_request(next(iter(self._sent)), problem)
+        """Return the error of a stream, which names its oldest request; where none is
+        outstanding, the last one.
+        """
+        _, sample, sent_s = next(iter(self._sent.values()), self._answered)
+        return self._endpoint.fail(sample, sent_s, problem)
 
     async def close(self) -> None:
         self._call.cancel()
