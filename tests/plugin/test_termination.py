@@ -23,6 +23,7 @@ from pytest_mlperf.plugin.termination import TerminationSignals
 from pytest_mlperf.reporting import results
 from pytest_mlperf.runner.runner import PARTIAL
 from tests.support import doubles
+from tests.support.processes import is_alive
 from tests.support.processes import list_descendants
 from tests.support.service_doubles import ENTRY_POINT
 
@@ -118,7 +119,7 @@ def read_cause(reports: Path) -> str:
 
 
 def await_gone(pids: list[int]) -> None:
-    doubles.await_true(lambda: not any(map(doubles.alive, pids)), "the children's end")
+    doubles.await_true(lambda: not any(map(is_alive, pids)), "the children's end")
 
 
 def test_a_terminal_that_is_closed_loses_nothing(tmp_path: Path) -> None:

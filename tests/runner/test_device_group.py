@@ -25,6 +25,7 @@ from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
+from tests.support.processes import is_alive
 
 CPUS = sorted(os.sched_getaffinity(0))
 NEAR, FAR = (
@@ -207,7 +208,7 @@ def test_processes_are_kept_between_jobs_and_gone_with_the_runner(
     assert first == second
     assert third == []
     assert len(last) == 2
-    assert not any(doubles.alive(pid) for pid in last)
+    assert not any(is_alive(pid) for pid in last)
 
 
 HANGS = (
@@ -261,7 +262,7 @@ def test_a_fault_of_one_device_is_one_failure_that_names_it(
         runner.run(over_both(tmp_path / "a", engine), note)
     cause, stacks = FAULTS[engine]
     doubles.await_true(
-        lambda: not any(map(doubles.alive, pids)), "the end of the device processes"
+        lambda: not any(map(is_alive, pids)), "the end of the device processes"
     )
     following = runner.run(over_both(tmp_path / "b", mode=Mode.ACCURACY))
 
@@ -300,7 +301,7 @@ def test_whatever_interrupts_the_parent_ends_all_processes(
 
     assert len(pids) == 2
     doubles.await_true(
-        lambda: not any(map(doubles.alive, pids)), "the end of the device processes"
+        lambda: not any(map(is_alive, pids)), "the end of the device processes"
     )
 
 
@@ -320,7 +321,7 @@ def test_device_processes_end_with_a_runner_that_is_killed(
 
     assert len(pids) == 2
     doubles.await_true(
-        lambda: not any(map(doubles.alive, pids)), "the end of the device processes"
+        lambda: not any(map(is_alive, pids)), "the end of the device processes"
     )
 
 

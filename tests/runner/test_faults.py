@@ -25,6 +25,7 @@ from pytest_mlperf.runner.runner import PARTIAL
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
+from tests.support.processes import is_alive
 from tests.support.processes import list_children
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,7 +290,7 @@ def test_ctrl_c_ends_the_child_and_keeps_what_there_is(
         runner.run(job, interrupt)
     kept = {path.name for path in Path(job.folder).iterdir()}
 
-    assert not doubles.alive(pids[0])
+    assert not is_alive(pids[0])
     assert runner.pid is None
     assert note_of(job)["cause"] == "interrupted by the user"
     assert "440 samples issued, 0 completed" in str(note_of(job)["last"])
@@ -337,12 +338,12 @@ def test_a_parent_that_is_killed_leaves_no_child(tmp_path: Path, state: str) -> 
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
 
-    assert doubles.alive(child)
+    assert is_alive(child)
 
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    doubles.await_true(lambda: not doubles.alive(child), "the child's end")
+    doubles.await_true(lambda: not is_alive(child), "the child's end")
 
 
 def suites(reports: Path, *arguments: str) -> list[str]:
@@ -456,7 +457,7 @@ def test_ctrl_c_ends_a_session_with_its_results_marked(
 
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     assert len(child) == 1
-    assert not doubles.alive(child[0])
+    assert not is_alive(child[0])
     assert found.end is not None
     assert found.end["interrupted"] is True
     assert found.end["selected"] == 2

@@ -19,6 +19,7 @@ from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
 from tests.support import pipe_doubles
+from tests.support.processes import is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 STALL_S = 3.0
@@ -139,7 +140,7 @@ def test_a_damaged_pipe_of_a_device_names_it(
 
     assert runner.run(after).metrics == {"acc": 100.0}
     assert len(pids) == 2
-    assert not any(map(doubles.alive, pids))
+    assert not any(map(is_alive, pids))
 
 
 @pytest.mark.parametrize(
@@ -156,12 +157,12 @@ def test_what_an_engine_leaves_behind_ends_with_its_runner(
     try:
         if engine == "LEAVES_A_DAEMON":
             runner.run(task)
-            assert doubles.alive(int(left.read_text()))
+            assert is_alive(int(left.read_text()))
             runner.close()
         else:
             with pytest.raises(RunFailed):
                 runner.run(task)
-        assert not doubles.alive(int(left.read_text()))
+        assert not is_alive(int(left.read_text()))
         assert bystander.poll() is None
     finally:
         bystander.kill()
@@ -196,8 +197,8 @@ def test_what_an_engine_leaves_behind_ends_with_pytest(
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         daemon = int(left.read_text())
-        assert doubles.alive(daemon)
+        assert is_alive(daemon)
         parent.kill()
 
-    doubles.await_true(lambda: not doubles.alive(child), "the child's end")
-    doubles.await_true(lambda: not doubles.alive(daemon), "the daemon's end")
+    doubles.await_true(lambda: not is_alive(child), "the child's end")
+    doubles.await_true(lambda: not is_alive(daemon), "the daemon's end")

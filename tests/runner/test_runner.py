@@ -28,6 +28,7 @@ from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.runner.watchdog import Watch
 from pytest_mlperf.runner.watchdog import progress_text
 from tests.support import doubles
+from tests.support.processes import is_alive
 
 
 @pytest.fixture
@@ -307,7 +308,7 @@ def test_a_child_lives_from_the_first_job_to_close(
     child, scratch = runner.pid, runner._scratch
     assert child is not None
     assert scratch is not None
-    lived = doubles.alive(child) and scratch.path.is_dir()
+    lived = is_alive(child) and scratch.path.is_dir()
     runner.close()
     runner.close()
     pids.append(runner.pid)
@@ -318,7 +319,7 @@ def test_a_child_lives_from_the_first_job_to_close(
     )
     assert not caught.value.stacks
     assert lived
-    assert not doubles.alive(child)
+    assert not is_alive(child)
     assert not scratch.path.exists()
 
 
@@ -330,7 +331,7 @@ def test_a_child_that_died_between_jobs_is_replaced(
     first = runner.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    doubles.await_true(lambda: not doubles.alive(first), "the child's end")
+    doubles.await_true(lambda: not is_alive(first), "the child's end")
     done = runner.run(doubles.make_task(tmp_path, mode=Mode.ACCURACY))
 
     assert done.metrics == {"acc": 100.0}
@@ -366,7 +367,7 @@ def test_whatever_interrupts_the_parent_ends_the_job(
     note = json.loads((Path(job.folder) / PARTIAL).read_text())
     done = runner.run(doubles.make_task(tmp_path / "b", mode=Mode.ACCURACY))
 
-    assert not doubles.alive(pids[0])
+    assert not is_alive(pids[0])
     assert f"interrupted by {type(error).__name__}: {error}" == note["cause"]
     assert done.metrics == {"acc": 100.0}
 

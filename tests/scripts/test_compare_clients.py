@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import doubles
+from tests.support.processes import is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = """
@@ -47,9 +48,9 @@ def test_the_servers_end_with_the_comparison(
     ) as comparison:
         doubles.await_true(pids.exists, "the server's start")
         started = [int(word) for word in pids.read_text().split()]
-        assert all(map(doubles.alive, started))
+        assert all(map(is_alive, started))
         comparison.send_signal(number)
 
     doubles.await_true(
-        lambda: not any(map(doubles.alive, started)), "the end of the server's tree"
+        lambda: not any(map(is_alive, started)), "the end of the server's tree"
     )

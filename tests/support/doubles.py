@@ -392,15 +392,6 @@ class EchoBenchmark:
         return Echo(self.make(), kind)
 
 
-def alive(pid: int) -> bool:
-    """Return whether a process runs; a zombie that nobody waits for does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
-
-
 def await_true(question: Callable[[], object], what: str, limit_s: float = 240) -> None:
     """Wait until a question is answered with something true; fail after the limit."""
     end = time.monotonic() + limit_s

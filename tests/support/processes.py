@@ -9,6 +9,7 @@ LIMIT_S = 120.0
 
 
 def is_alive(pid: int) -> bool:
+    """Return whether a process runs; a zombie that nobody waits for does not."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
