@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.commands import tune
+from pytest_mlperf.commands.tuning import grid as grid_command
 from pytest_mlperf.commands.main import main as run_command
 from pytest_mlperf.commands.shared.run_options import find_cell
 from pytest_mlperf.commands.shared.run_options import read_run_options
-from pytest_mlperf.commands.tuning import grid as grid_command
 from pytest_mlperf.commands.tuning.measuring import open_measuring
 from pytest_mlperf.measure.grid import GridRuns
 from pytest_mlperf.tuning.grid_file import Grid
@@ -102,7 +103,7 @@ def search(file: Path, cell: str, seconds: float, keep: int, more: list[str]) ->
     text = GRID.format(cell=cell, seconds=seconds, keep=keep)
     file.write_text(text, encoding="utf-8")
     started = time.monotonic()
-    if run_command(["tune", "grid", str(file), *more]) == grid_command.REFUSED:
+    if run_command(["tune", "grid", str(file), *more]) == tune.REFUSED:
         raise SystemExit(f"{cell}: the grid was refused; the line above says why")
     took_s, runs = time.monotonic() - started, read_runs(file)
     longest = max((run["seconds"] for run in runs), default=0.0)

@@ -216,6 +216,11 @@ def aliases() -> dict[str, str]:
     }
 
 
+def benchmark_names() -> dict[str, str]:
+    """Return name or alias -> benchmark, of everything installed."""
+    return {name: name for name in names("benchmark")} | aliases()
+
+
 def short_name(spec: str) -> str:
     """Return the name a provider has in item ids: ``pkg.mod:FAST`` is ``fast``."""
     return spec.rpartition(":")[2].lower()

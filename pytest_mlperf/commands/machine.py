@@ -145,7 +145,7 @@ def find_benchmark(name: str) -> str:
     """
     from pytest_mlperf.core.rounds import names
 
-    installed = {one: one for one in registry.names("benchmark")} | registry.aliases()
+    installed = registry.benchmark_names()
     found = names.resolve_benchmark(name)
     return found[0] if found else resolve_benchmark(name, installed)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,22 +52,25 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.kind != "html":
         return export_sessions(arguments)
     if package := find_missing_package():
-        print(f"a report needs {package}: {EXTRA}", file=sys.stderr)  # noqa: T201
-        return 2
+        return _refuse(f"a report needs {package}: {EXTRA}")
     try:
         report = read_report_input(arguments.paths)
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
-        return 2
+        return _refuse(str(error))
     if not report.records:
         places = ", ".join(map(str, arguments.paths))
-        text = f"no run found in {places}; name a session's folder or a tree of logs"
-        print(text, file=sys.stderr)  # noqa: T201
-        return 2
+        return _refuse(
+            f"no run found in {places}; name a session's folder or a tree of logs"
+        )
     output = arguments.output or _choose_output(arguments.paths)
     output.write_text(render_report(report), encoding="utf-8")
     print_text(f"report: {output}")
     return 0
+
+
+def _refuse(text: str) -> int:
+    print_text(text, error=True)
+    return 2
 
 
 def read_report_input(paths: Sequence[Path]) -> ReportInput:

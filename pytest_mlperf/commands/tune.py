@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
+from pytest_mlperf.commands.shared.output import print_text
+
 HELP = "find the largest load of a cell, its best settings, or its precision"
+REFUSED = 2
+"""Exit code for wrong arguments, or something that is missing."""
 
 
 def list_actions() -> dict[str, ModuleType]:
@@ -28,5 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run an action and return its exit code."""
-    code: int = list_actions()[arguments.action].run(arguments)
+    from pytest_mlperf.commands.tuning.measuring import FAILURES
+
+    try:
+        code: int = list_actions()[arguments.action].run(arguments)
+    except FAILURES as error:
+        print_text(f"pytest-mlperf tune {arguments.action}: {error}", error=True)
+        return REFUSED
     return code

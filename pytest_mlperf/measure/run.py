@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from pytest_mlperf.config.options import Options
@@ -55,6 +57,13 @@ def measure_cell(
     Raises ``RequirementMissing``, ``RunFailed`` and ``RunRefused``.
     """
     placement = place(session)
+    with open_runner(session, placement) as runner:
+        return run_cell(session, runner, placement, cell, mode)
+
+
+@contextmanager
+def open_runner(session: MeasureSession, placement: Placement) -> Iterator[Runner]:
+    """Give a runner on these devices, whose log is ``runner.log`` of the session."""
     session.reports.mkdir(parents=True, exist_ok=True)
     runner = Runner(
         stall_s=session.options.stall,
@@ -63,7 +72,7 @@ def measure_cell(
         environment=placement.environment,
     )
     try:
-        return run_cell(session, runner, placement, cell, mode)
+        yield runner
     finally:
         runner.close()
         close_logs(session.reports)

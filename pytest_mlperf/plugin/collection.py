@@ -28,6 +28,7 @@ from pytest_mlperf.measure.cells import known_cells
 from pytest_mlperf.measure.cells import register_compliance_tests
 from pytest_mlperf.measure.cells import why_not_installed
 from pytest_mlperf.plugin.mark_arguments import refuse_unknown_arguments
+from pytest_mlperf.plugin.usage_errors import as_usage_errors
 
 MARKER = (
     "mlperf(benchmark=, target=, scenario=, engine=, mode=, round=): what an MLPerf "
@@ -119,8 +120,7 @@ def register_markers(config: pytest.Config, options: Options) -> None:
     """Declare the bare marks, which ``--strict-markers`` asks for."""
     words = {
         "benchmark": [
-            *registry.names("benchmark"),
-            *registry.aliases(),
+            *registry.benchmark_names(),
             *{cell.benchmark for cell in known_cells(options)},
         ],
         "scenario": _SLUGS,
@@ -159,15 +159,11 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
             f"{error}"
         ) from None
     refuse_unknown_arguments(asked, where, options, (DEVICES,), list_audits())
-    try:
+    with as_usage_errors("--mlperf-engine"):
         import_providers(options)
-    except ValueError as error:
-        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
-    try:
+    with as_usage_errors():
         register_compliance_tests()
         every = find_cells(options)
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from None
     register_markers(metafunc.config, options)
     chosen = [c for c in every if _matches(describe(c, mode), asked)]
     if mode == Mode.COMPLIANCE.value:

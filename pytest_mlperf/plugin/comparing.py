@@ -15,6 +15,7 @@ from pytest_mlperf.config.contradictions import OFFICIAL
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.plugin.usage_errors import as_usage_errors
 from pytest_mlperf.reporting.flat import format_labels
 
 if TYPE_CHECKING:
@@ -45,10 +46,8 @@ class SessionComparison:
         if wanted and wanted != OFFICIAL and self._baseline is None:
             from pytest_mlperf.measure.baseline import Baseline
 
-            try:
+            with as_usage_errors():
                 self._baseline = Baseline.read(wanted, own)
-            except ValueError as error:
-                raise pytest.UsageError(str(error)) from None
         return self._baseline
 
     def describe(self, own: Path, header: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from pytest_mlperf.api import registry
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.errors import RunRefused
-from pytest_mlperf.core.redaction import redact
+from pytest_mlperf.plugin.usage_errors import as_usage_errors
 
 if TYPE_CHECKING:
     from pytest_mlperf.machine.system import System
@@ -27,17 +27,15 @@ def refuse_unknown_providers(options: Options) -> None:
     """Raise ``UsageError`` for an engine or a service that cannot be meant."""
     from pytest_mlperf.measure.cells import check_providers
 
-    try:
+    with as_usage_errors("--mlperf-engine"):
         check_providers(options)
-    except ValueError as error:
-        raise pytest.UsageError(f"--mlperf-engine: {error}") from None
 
 
 def detect_machine(options: Options, rootdir: Path) -> System:
     """Return this machine; raises ``UsageError`` for a bad system file or name."""
     from pytest_mlperf.machine.system import detect_system
 
-    try:
+    with as_usage_errors():
         system = detect_system(
             options.system, rootdir=rootdir, numa_config=options.numa_config
         )
@@ -45,8 +43,6 @@ def detect_machine(options: Options, rootdir: Path) -> System:
         providers |= {*registry.provider_names()}
         system.server.check(registry.names("benchmark"))
         system.tuning.check(registry.names("benchmark"), providers)
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from None
     return system
 
 
@@ -78,7 +74,5 @@ def refuse_impossible(
             f"{THREADS_A_CPU} for each of its CPUs; ask for as many threads as CPUs, "
             "or leave the option out and have the probe find them"
         )
-    try:
+    with as_usage_errors():
         check_named(session, cells, names_engine=names_engine)
-    except ValueError as error:
-        raise pytest.UsageError(redact(str(error))) from None

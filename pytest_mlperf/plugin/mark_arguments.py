@@ -28,7 +28,7 @@ def refuse_unknown_arguments(
 
     ``others``: arguments that select nothing; ``audits``: the compliance tests.
     """
-    benchmarks = {*registry.names("benchmark"), *registry.aliases()}
+    benchmarks = {*registry.benchmark_names()}
     benchmarks |= {rule.benchmark for r in ROUNDS for rule in rounds.get(r).rules}
     engines = {*registry.provider_names(), *map(registry.short_name, options.engine)}
     legal: dict[str, Iterable[str]] = {

@@ -18,7 +18,7 @@ from pytest_mlperf.config.option_specs import SPECS
 from pytest_mlperf.config.options import Given
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import redaction
-from pytest_mlperf.core.redaction import redact
+from pytest_mlperf.plugin.usage_errors import as_usage_errors
 
 TYPED_ALIASES = "mlperf_aliases"
 """Where the namespace keeps the other harnesses' spellings that were typed."""
@@ -93,10 +93,8 @@ class _AliasAction(argparse.Action):
         flag = option_string or self.option_strings[0]
         alias = aliases.find_alias(flag)
         hide_secrets(alias.option if alias else "", str(values))
-        try:
+        with as_usage_errors():
             texts = aliases.translate(flag, "true" if self.nargs == 0 else values)
-        except ValueError as error:
-            raise pytest.UsageError(redact(str(error))) from None
         for name, text in texts.items():
             spec = SPECS[name]
             value: object = text
@@ -134,19 +132,16 @@ def refuse_unused_aliases(config: pytest.Config) -> None:
 def read_options(config: pytest.Config) -> Options:
     """Return the user's choices; ``UsageError`` says what to change."""
     _refuse_swallowed_paths(config)
-    try:
+    with as_usage_errors():
         given = _find_given(config)
         for name, one in given.items():
             hide_secrets(name, one.text)
-        installed = _list_benchmarks() if "benchmark" in given else {}
         return Options.from_given(
             given,
             here=config.invocation_params.dir,
             root=config.rootpath,
-            installed=installed,
+            installed=registry.benchmark_names() if "benchmark" in given else {},
         )
-    except ValueError as error:
-        raise pytest.UsageError(redact(str(error))) from None
 
 
 def hide_secrets(option: str, text: str) -> None:
@@ -208,9 +203,3 @@ def _find_given(config: pytest.Config) -> dict[str, Given]:
         text = str(value).lower() if spec.is_switch else str(value)
         found[name] = Given(text, source, is_typed)
     return found
-
-
-def _list_benchmarks() -> dict[str, str]:
-    """Return name or alias -> benchmark, of the installed packages."""
-    names = {name: name for name in registry.names("benchmark")}
-    return names | registry.aliases()

@@ -15,6 +15,7 @@ import pytest
 from pytest_mlperf.api import registry
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.plugin.usage_errors import as_usage_errors
 
 if TYPE_CHECKING:
     from pytest_mlperf.core.session_results import Record
@@ -33,10 +34,8 @@ def choose_category(options: Options, system: System) -> Options:
     """
     from pytest_mlperf.submission.system_description import find_category
 
-    try:
+    with as_usage_errors():
         return replace(options, category=find_category(options, system))
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from None
 
 
 def refuse_hopeless(

@@ -26,8 +26,6 @@ PLAIN_S = 60.0
 """Without a terminal, a line is printed this often: a log shows life."""
 ASKED_S = 10.0
 """The same where progress was asked for."""
-LONGEST_S = 86400.0
-"""Time left of which a time of day would say nothing."""
 LEAST_NAME = 14
 """Columns of an item's name that make room for nothing."""
 DRAW_S = 0.1

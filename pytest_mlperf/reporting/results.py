@@ -45,6 +45,11 @@ class PartialResults(ValueError):
         self.partial = partial
 
 
+def find_file(path: Path) -> Path:
+    """Return a session's results file: in its folder, or the file itself."""
+    return path / FILE if path.is_dir() else path
+
+
 def read_results(path: Path, *, allow_partial: bool = False) -> SessionResults:
     """Read a results file.
 

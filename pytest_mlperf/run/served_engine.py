@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -81,15 +79,10 @@ class ServedEngine:
                 name: form_of(array, length)
                 for name, array in zip(names, outputs, strict=True)
             },
-            [infer_of(engine) for engine in engines],
+            [engine.infer for engine in engines],
             self.max_batch,
             pads,
         )
-
-
-def infer_of(engine: Engine) -> Callable[[Batch, int], Any]:
-    """Return what runs a batch on a stream."""
-    return engine.infer
 
 
 def form_of(array: Array, length: int) -> TensorForm:

@@ -127,7 +127,6 @@ class ServiceBackend:
         if task.mode is Mode.ACCURACY and not reads_ids:
             # Nothing here could make text of them again.
             target = replace(target, asks_ids={})
-        self._digest = identify_service(task, base.digest, target)
         # A first token that nobody times costs the client twice the work.
         timed = task.rule.use_token_latencies
         streams = timed and task.rule.scenario is not Scenario.OFFLINE

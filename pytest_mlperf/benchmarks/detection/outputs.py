@@ -92,9 +92,9 @@ def cut_rows(boxes: Floats, scores: Floats, labels: Array, count: int) -> Floats
     return rows
 
 
-def count_until(scores: Floats, lowest: float = LOWEST_SCORE) -> int:
-    """Return the number of scores before the first one below ``lowest``."""
-    below = scores < lowest
+def count_until_lowest(scores: Floats) -> int:
+    """Return the number of scores before the first one below ``LOWEST_SCORE``."""
+    below = scores < LOWEST_SCORE
     return int(below.argmax()) if below.any() else len(scores)
 
 
@@ -106,7 +106,7 @@ def read_retinanet(outputs: Sequence[Array], size: int) -> list[Floats]:
     # In float32, as the reference divides.
     shares = boxes[..., [1, 0, 3, 2]] / np.float32(RETINANET_SIDE)
     return [
-        cut_rows(box, score, label, count_until(score))
+        cut_rows(box, score, label, count_until_lowest(score))
         for box, score, label in zip(shares, scores, labels, strict=True)
     ]
 
@@ -137,7 +137,7 @@ def read_ssd_resnet34(outputs: Sequence[Array], size: int) -> list[Floats]:
         "detection_scores [batch, n]",
     )
     return [
-        cut_rows(box, score, label, count_until(score))
+        cut_rows(box, score, label, count_until_lowest(score))
         for box, score, label in zip(boxes, scores, labels, strict=True)
     ]
 

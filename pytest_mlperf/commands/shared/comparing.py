@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core.comparison import CellComparison
 from pytest_mlperf.core.comparison import compare_sessions
 from pytest_mlperf.reporting.results import FILE
+from pytest_mlperf.reporting.results import find_file
 from pytest_mlperf.reporting.results import read_results
 
 KIND = "compare"
@@ -40,22 +40,21 @@ def add_kind(kinds: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a line a cell and return the exit code."""
     try:
-        files = [one / FILE if one.is_dir() else one
-                 for one in (arguments.old, *arguments.new)]  # fmt: skip
+        files = map(find_file, (arguments.old, *arguments.new))
         old, *newer = [read_results(file, allow_partial=True) for file in files]
     except (OSError, ValueError) as error:
-        text = f"{error}; name sessions' reports folders, or their {FILE}"
-        print_text(f"pytest-mlperf report {KIND}: {text}", error=True)
-        return UNREADABLE
+        return _refuse(f"{error}; name sessions' reports folders, or their {FILE}")
     found = [one for new in newer for one in compare_sessions(old, new)]
     if not found:
-        places = ", ".join(map(str, arguments.new))
-        text = f"no performance run in {places}"
-        print(f"pytest-mlperf report {KIND}: {text}", file=sys.stderr)  # noqa: T201
-        return UNREADABLE
+        return _refuse(f"no performance run in {', '.join(map(str, arguments.new))}")
     for one in found:
         print_text(format_json(one) if arguments.json else str(one))
     return choose_exit_code(found, arguments.fail_below)
+
+
+def _refuse(text: str) -> int:
+    print_text(f"pytest-mlperf report {KIND}: {text}", error=True)
+    return UNREADABLE
 
 
 def format_json(comparison: CellComparison) -> str:

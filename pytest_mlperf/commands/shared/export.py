@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.reporting.formats import list_formats
 from pytest_mlperf.reporting.formats import load_export
-from pytest_mlperf.reporting.results import FILE
+from pytest_mlperf.reporting.results import find_file
 from pytest_mlperf.reporting.results import read_results
 
 
@@ -33,7 +32,7 @@ def export_sessions(arguments: argparse.Namespace) -> int:
     if arguments.output and len(arguments.paths) > 1:
         return _refuse("--output takes one session; name one PATH, or leave it out")
     for path in arguments.paths:
-        file = path / FILE if path.is_dir() else path
+        file = find_file(path)
         try:
             session = read_results(file, allow_partial=True)
             written = reporter.write(session, arguments.output or file.parent)
@@ -45,5 +44,5 @@ def export_sessions(arguments: argparse.Namespace) -> int:
 
 
 def _refuse(text: str) -> int:
-    print(f"pytest-mlperf report: {text}", file=sys.stderr)  # noqa: T201
+    print_text(f"pytest-mlperf report: {text}", error=True)
     return 2

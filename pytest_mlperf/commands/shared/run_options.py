@@ -58,8 +58,7 @@ def read_run_options(
             legal = [one for one in SPECS if one not in LEFT_OUT]
             raise ValueError(f"no run has the option {name}.{suggest(name, legal)}")
         given[name] = Given(text, f"{name} in the grid's file", is_typed=True)
-    installed = {one: one for one in registry.names("benchmark")} | registry.aliases()
-    here = Path.cwd()
+    here, installed = Path.cwd(), registry.benchmark_names()
     return Options.from_given(given, here=here, root=here, installed=installed)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.reporting.results import FILE
+from pytest_mlperf.reporting.results import find_file
 from pytest_mlperf.reporting.results import read_results
 from pytest_mlperf.reporting.virtualclient import nvidia
 from pytest_mlperf.reporting.virtualclient import session
@@ -91,7 +91,7 @@ def read_metrics(paths: Sequence[Path], model: str) -> Iterator[VirtualClientMet
     """
     logs = []
     for path in paths:
-        results = path / FILE if path.is_dir() else path
+        results = find_file(path)
         if results.name == FILE and results.is_file():
             found = read_results(results, allow_partial=True)
             for run in session.list_results(found):
@@ -115,5 +115,5 @@ def read_metrics(paths: Sequence[Path], model: str) -> Iterator[VirtualClientMet
 
 
 def _refuse(text: str) -> int:
-    print(f"pytest-mlperf report {KIND}: {text}", file=sys.stderr)  # noqa: T201
+    print_text(f"pytest-mlperf report {KIND}: {text}", error=True)
     return 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from collections.abc import Sequence
 from functools import partial
@@ -23,8 +22,8 @@ HELP = (
     "the best of many combinations of a cell's settings, by successive halving; a "
     "search that was killed goes on where it was"
 )
-FOUND, NOT_FOUND, REFUSED = 0, 1, 2
-"""Exit codes: a best one; none that runs, or others used the CPUs; wrong arguments."""
+FOUND, NOT_FOUND = 0, 1
+"""Exit codes: a best one; none that runs, or others used the CPUs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,26 +71,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Search, print a table of the last runs and return the exit code."""
     from pytest_mlperf.commands.shared.run_options import read_run_options
-    from pytest_mlperf.commands.tuning.measuring import FAILURES
     from pytest_mlperf.commands.tuning.measuring import open_measuring
     from pytest_mlperf.reporting.html.page import EXTRA
     from pytest_mlperf.reporting.html.page import find_missing_package
 
-    try:
-        grid = read_grid(arguments)
-        if arguments.trials < 1:
-            raise ValueError(f"--trials {arguments.trials}, but should be 1 or more")
-        if arguments.storage and not arguments.sampler:
-            raise ValueError("--storage is of --sampler; give both")
-        missing = find_missing_package() if arguments.heat_map else None
-        if missing:
-            raise ValueError(f"--heat-map needs {missing}; {EXTRA}")
-        options = read_run_options(arguments, grid.options)
-        with open_measuring(options) as measuring:
-            return search(arguments, measuring, grid)
-    except FAILURES as error:
-        sys.stderr.write(f"pytest-mlperf tune grid: {error}\n")
-        return REFUSED
+    grid = read_grid(arguments)
+    if arguments.trials < 1:
+        raise ValueError(f"--trials {arguments.trials}, but should be 1 or more")
+    if arguments.storage and not arguments.sampler:
+        raise ValueError("--storage is of --sampler; give both")
+    missing = find_missing_package() if arguments.heat_map else None
+    if missing:
+        raise ValueError(f"--heat-map needs {missing}; {EXTRA}")
+    options = read_run_options(arguments, grid.options)
+    with open_measuring(options) as measuring:
+        return search(arguments, measuring, grid)
 
 
 def read_grid(arguments: argparse.Namespace) -> Grid:
@@ -260,7 +254,6 @@ def report(
     cell: Cell,
 ) -> int:
     """Print the last rung, best first, and write the best; return the exit code."""
-    from pytest_mlperf.machine.cpu_usage import QUIET
     from pytest_mlperf.reporting.html.heat_map import find_share
     from pytest_mlperf.tuning.grid_file import format_point
 
@@ -280,11 +273,8 @@ def report(
         f"Engine build {best.build}",
     )
     tell_written(arguments, measuring, grid, best.point, cell, how)
-    if max(one.others_share for one in final) > QUIET:
-        share = f"{max(one.others_share for one in final):.0%}"
-        measuring.tell(f"noisy neighbour: other programs used {share} of the CPUs")
-        return NOT_FOUND
-    return FOUND
+    is_noisy = measuring.tell_noise(max(one.others_share for one in final))
+    return NOT_FOUND if is_noisy else FOUND
 
 
 def tell_written(

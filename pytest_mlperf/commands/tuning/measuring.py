@@ -14,11 +14,12 @@ from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.machine.log_file import close_logs
+from pytest_mlperf.machine.cpu_usage import QUIET
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.run import open_runner
 from pytest_mlperf.measure.run import run_task
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.reporting.progress import Progress
@@ -58,6 +59,15 @@ class Measuring:
         with self.line.paused():
             print_text(text)
 
+    def tell_noise(self, share: float) -> bool:
+        """Say that other programs used so much of the CPUs, 0 to 1, where it disturbs;
+        return whether it does.
+        """
+        is_noisy = share > QUIET
+        if is_noisy:
+            self.tell(f"noisy neighbour: other programs used {share:.0%} of the CPUs")
+        return is_noisy
+
 
 @contextmanager
 def open_measuring(options: Options) -> Iterator[Measuring]:
@@ -70,16 +80,9 @@ def open_measuring(options: Options) -> Iterator[Measuring]:
 
     session = MeasureSession.start(options, on_progress=on_progress)
     placement = place(session, options.devices_per_item or 1)
-    runner = Runner(
-        stall_s=options.stall,
-        build_s=options.build_timeout,
-        log=session.reports / "runner.log",
-        environment=placement.environment,
-    )
     try:
-        yield Measuring(session, placement, runner, line)
+        with open_runner(session, placement) as runner:
+            yield Measuring(session, placement, runner, line)
     finally:
-        runner.close()
-        close_logs(session.reports)
         if line is not None:
             line.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,9 +19,8 @@ HELP = (
     "the largest VALID load of a Server or Interactive cell, by short runs and one of "
     "the whole length; of other scenarios, the rate or latency to expect"
 )
-FOUND, NOT_FOUND, REFUSED = 0, 1, 2
-"""Exit codes: confirmed; no answer on this machine now; wrong arguments, or something
-is missing."""
+FOUND, NOT_FOUND = 0, 1
+"""Exit codes: confirmed; no answer on this machine now."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,22 +45,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Search, print what is found and return the exit code."""
     from pytest_mlperf.commands.shared.run_options import find_cell
     from pytest_mlperf.commands.shared.run_options import read_run_options
-    from pytest_mlperf.commands.tuning.measuring import FAILURES
     from pytest_mlperf.commands.tuning.measuring import open_measuring
     from pytest_mlperf.measure.peak_trials import has_peak
 
-    try:
-        options = read_run_options(arguments)
-        cell = find_cell(options, "-".join(arguments.cell))
-        if options.tuning_for(cell.scenario).get("target_qps") is not None:
-            raise ValueError("--mlperf-target-qps is what is looked for; leave it out")
-        with open_measuring(options) as measuring:
-            if has_peak(cell.rule):
-                return search(arguments, measuring, cell)
-            return estimate(measuring, cell)
-    except FAILURES as error:
-        sys.stderr.write(f"pytest-mlperf tune peak: {error}\n")
-        return REFUSED
+    options = read_run_options(arguments)
+    cell = find_cell(options, "-".join(arguments.cell))
+    if options.tuning_for(cell.scenario).get("target_qps") is not None:
+        raise ValueError("--mlperf-target-qps is what is looked for; leave it out")
+    with open_measuring(options) as measuring:
+        if has_peak(cell.rule):
+            return search(arguments, measuring, cell)
+        return estimate(measuring, cell)
 
 
 def search(arguments: argparse.Namespace, measuring: Measuring, cell: Cell) -> int:
@@ -109,7 +102,6 @@ def write_record(file: Path, cell: str, known: KnownPeak) -> None:
 
 def estimate(measuring: Measuring, cell: Cell) -> int:
     """Print what to expect of a scenario without a load; return the exit code."""
-    from pytest_mlperf.machine.cpu_usage import QUIET
     from pytest_mlperf.measure.expected import expect
 
     found = expect(
@@ -117,8 +109,4 @@ def estimate(measuring: Measuring, cell: Cell) -> int:
         measuring.tell,
     )  # fmt: skip
     measuring.tell(f"{cell.id}: {found.describe()}; run it so: {found.option}")
-    if found.others_share > QUIET:
-        share = f"{found.others_share:.0%}"
-        measuring.tell(f"noisy neighbour: other programs used {share} of the CPUs")
-        return NOT_FOUND
-    return FOUND
+    return NOT_FOUND if measuring.tell_noise(found.others_share) else FOUND

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,8 @@ HELP = (
     "which of an engine's precisions keep a cell's accuracy target, question by "
     "question against fp32, with a 95 %% interval"
 )
-FOUND, NOT_FOUND, REFUSED = 0, 1, 2
-"""Exit codes: one keeps the target; none is shown to; wrong arguments, or something
-is missing."""
+FOUND, NOT_FOUND = 0, 1
+"""Exit codes: one keeps the target; none is shown to."""
 REFERENCE = "fp32"
 
 
@@ -46,22 +44,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Answer all questions in each precision, print the comparison, return the code."""
     from pytest_mlperf.commands.shared.run_options import find_cell
     from pytest_mlperf.commands.shared.run_options import read_run_options
-    from pytest_mlperf.commands.tuning.measuring import FAILURES
     from pytest_mlperf.commands.tuning.measuring import open_measuring
 
-    try:
-        if arguments.write and arguments.write.exists():
-            raise ValueError(f"--write {arguments.write} exists; name a new file")
-        precisions = read_precisions(arguments)
-        options = read_run_options(arguments)
-        if options.precision:
-            raise ValueError("--mlperf-precision is what is compared: --precisions")
-        cell = find_cell(options, "-".join(arguments.cell))
-        with open_measuring(options) as measuring:
-            return compare(arguments, measuring, cell, precisions)
-    except FAILURES as error:
-        sys.stderr.write(f"pytest-mlperf tune precision: {error}\n")
-        return REFUSED
+    if arguments.write and arguments.write.exists():
+        raise ValueError(f"--write {arguments.write} exists; name a new file")
+    precisions = read_precisions(arguments)
+    options = read_run_options(arguments)
+    if options.precision:
+        raise ValueError("--mlperf-precision is what is compared: --precisions")
+    cell = find_cell(options, "-".join(arguments.cell))
+    with open_measuring(options) as measuring:
+        return compare(arguments, measuring, cell, precisions)
 
 
 def read_precisions(arguments: argparse.Namespace) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +21,8 @@ HELP = (
     "lowest latency at that load, and again until nothing changes"
 )
 LOAD = "target_qps"
-FOUND, NOT_FOUND, REFUSED = 0, 1, 2
-"""Exit codes: a load and its settings; no peak was confirmed; wrong arguments."""
+FOUND, NOT_FOUND = 0, 1
+"""Exit codes: a load and its settings; no peak was confirmed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,23 +52,18 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_mlperf.commands.shared.run_options import find_cell
     from pytest_mlperf.commands.shared.run_options import read_run_options
     from pytest_mlperf.commands.tuning.grid import read_grid
-    from pytest_mlperf.commands.tuning.measuring import FAILURES
     from pytest_mlperf.commands.tuning.measuring import open_measuring
     from pytest_mlperf.measure.peak_trials import has_peak
 
-    try:
-        grid = read_grid(arguments)
-        options = read_run_options(arguments, grid.options)
-        cell = find_cell(options, grid.cell)
-        if not has_peak(cell.rule):
-            raise ValueError(f"{cell.id} has no load to search: tune grid is for it")
-        if options.tuning_for(cell.scenario).get("target_qps") is not None:
-            raise ValueError("target_qps is what is looked for; leave it out")
-        with open_measuring(options) as measuring:
-            return search(arguments, measuring, grid)
-    except FAILURES as error:
-        sys.stderr.write(f"pytest-mlperf tune server: {error}\n")
-        return REFUSED
+    grid = read_grid(arguments)
+    options = read_run_options(arguments, grid.options)
+    cell = find_cell(options, grid.cell)
+    if not has_peak(cell.rule):
+        raise ValueError(f"{cell.id} has no load to search: tune grid is for it")
+    if options.tuning_for(cell.scenario).get("target_qps") is not None:
+        raise ValueError("target_qps is what is looked for; leave it out")
+    with open_measuring(options) as measuring:
+        return search(arguments, measuring, grid)
 
 
 def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> int:

@@ -27,30 +27,6 @@ SPARE = 1.02
 """More than the minimum, because no two runs are equally fast."""
 
 
-def compute_expected_s(run: JudgedRun) -> float | None:
-    """Return how long the run should have taken if its settings were right.
-
-    From the log's own ``effective_*`` settings: the expected rate or latency beside the
-    minimum duration and count. A run that took much less was asked for too little; one
-    that took much more has a backlog, or was slower than expected. None where the log
-    lacks the settings.
-    """
-    log = run.log
-    keys = ("effective_min_duration_ms", "effective_target_qps")
-    if any(type(log.get(key)) not in (int, float) for key in keys):
-        return None
-    seconds, qps = (log.number(key) for key in keys)
-    seconds /= 1000
-    count_key = "effective_min_query_count"
-    if run.scenario is Scenario.OFFLINE:
-        # One query: its samples are the work, whatever equal issue added.
-        count_key, seconds = "generated_samples_per_query", 0.0
-    count = log.get(count_key)
-    if type(count) is not int or qps <= 0:
-        return None
-    return max(seconds, count / qps)
-
-
 def advise_longer_run(run: JudgedRun, required_ms: int) -> str:
     """Say how to make the run last long enough."""
     log = run.log

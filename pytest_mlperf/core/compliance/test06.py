@@ -114,9 +114,7 @@ class TokenConsistency:
     """False for Offline, where no first token is reported."""
 
 
-def read_consistency(
-    folder: Path, *, streamed: bool, eos: int = EOS
-) -> TokenConsistency:
+def read_consistency(folder: Path, *, streamed: bool) -> TokenConsistency:
     """Return what TEST06 asks of a folder's accuracy log; ``LogError`` if damaged."""
     first: int | None = None
     several_eos: int | None = None
@@ -130,7 +128,7 @@ def read_consistency(
             reported = read_tokens(folder, record, "token_data")
             known = min(len(reported), len(answer))
             first = index if reported[:known] != answer[:known] else None
-        if several_eos is None and count_trailing(answer, eos) > 1:
+        if several_eos is None and count_trailing(answer, EOS) > 1:
             several_eos = index
         if length is None and record.get("token_count") != len(answer):
             length = index

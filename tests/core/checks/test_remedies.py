@@ -149,52 +149,6 @@ def a_run(folder: Path, scenario: str) -> JudgedRun:
     )
 
 
-@pytest.mark.parametrize(
-    ("scenario", "change", "expected"),
-    [
-        ("Offline", {"effective_target_qps": 100.0}, 660.0),
-        ("Offline", {"effective_target_qps": 50.0}, 1320.0),
-        ("Server", {"effective_target_qps": 100.0}, 600.0),
-        (
-            "Server",
-            {"effective_target_qps": 100.0, "effective_min_query_count": 270_336},
-            2703.36,
-        ),
-        ("SingleStream", {"effective_target_qps": 1000.0}, 600.0),
-        (
-            "SingleStream",
-            {"effective_target_qps": 1.0, "effective_min_query_count": 1024},
-            1024.0,
-        ),
-        (
-            "MultiStream",
-            {"effective_target_qps": 0.5, "effective_min_query_count": 662},
-            1324.0,
-        ),
-        ("Server", {"effective_target_qps": 0}, None),
-    ],
-)
-def test_a_log_tells_how_long_its_run_should_have_taken(
-    tmp_path: Path, scenario: str, change: dict[str, object], expected: float | None
-) -> None:
-    """From its own settings: duration, count, and the rate that was expected."""
-    folder = logs.performance(tmp_path, scenario, change=change)
-
-    assert expected == remedies.compute_expected_s(a_run(folder, scenario))
-
-
-def test_a_log_without_its_settings_tells_no_time(tmp_path: Path) -> None:
-    """Nothing is guessed where the log of an old LoadGen lacks a line."""
-    run = a_run(logs.performance(tmp_path, "Server"), "Server")
-    values = {**run.log.values}
-    del values["effective_target_qps"]
-
-    assert (
-        remedies.compute_expected_s(replace(run, log=replace(run.log, values=values)))
-        is None
-    )
-
-
 LATE_NS = 17_000_000
 DISTURBED = RunFacts(
     is_disturbed=True, texts={"other load": "1.62 of 2 CPUs (advised)"}
