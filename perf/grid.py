@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.commands import tune
-from pytest_mlperf.commands.tuning import grid as grid_command
 from pytest_mlperf.commands.main import main as run_command
 from pytest_mlperf.commands.shared.run_options import find_cell
 from pytest_mlperf.commands.shared.run_options import read_run_options
+from pytest_mlperf.commands.tuning import grid as grid_command
 from pytest_mlperf.commands.tuning.measuring import open_measuring
 from pytest_mlperf.measure.grid import GridRuns
 from pytest_mlperf.tuning.grid_file import Grid
