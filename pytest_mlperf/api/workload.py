@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -267,6 +268,15 @@ class ArrayDataset:
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         picked = np.asarray(indices)
         return {name: array.take(picked, axis=0) for name, array in self.arrays.items()}
+
+
+def read_each(dataset: Dataset) -> Iterator[dict[str, Array]]:
+    """Yield every sample as a batch of its own; one at a time is in memory."""
+    for index in range(dataset.total):
+        dataset.load([index])
+        batch = dataset.gather([index])
+        dataset.unload([index])
+        yield batch
 
 
 def input_types(dataset: Dataset) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from pytest_mlperf.api.sources import missing_files
 from pytest_mlperf.api.sources import require_files
 from pytest_mlperf.api.workload import ArrayDataset
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import read_each
 from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.imagenet import pictures
 from pytest_mlperf.benchmarks.imagenet import trained
@@ -172,7 +173,7 @@ def open_official(scratch: Path | None) -> pictures.ImageNetWorkload:
 
 
 def read_official_calibration(scratch: Path) -> Iterator[Batch]:
-    """Yield the pictures of the official calibration list, one a batch.
+    """Return the pictures of the official calibration list, one a batch.
 
     They are validation pictures, as the rules have it.
     """
@@ -180,11 +181,8 @@ def read_official_calibration(scratch: Path) -> Iterator[Batch]:
     names = [
         words[0] for line in path.read_text().splitlines() if (words := line.split())
     ]
-    dataset = pictures.PictureFolder([scratch / PICTURES / name for name in names], 1)
-    for index in range(dataset.total):
-        dataset.load([index])
-        yield dataset.gather([index])
-        dataset.unload([index])
+    paths = [scratch / PICTURES / name for name in names]
+    return read_each(pictures.PictureFolder(paths, 1))
 
 
 def open_synthetic() -> pictures.ImageNetWorkload:

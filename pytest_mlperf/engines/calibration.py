@@ -21,6 +21,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.api.workload import read_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,7 @@ def evaluation_digests(
     dataset: Dataset, *, dynamic_length: bool, beat: Callable[[], None]
 ) -> Iterator[str]:
     """Yield the digest of every sample that accuracy is measured on."""
-    for index in range(dataset.total):
-        dataset.load([index])
-        batch = dataset.gather([index])
-        dataset.unload([index])
+    for batch in read_each(dataset):
         yield from sample_digests(batch, dynamic_length=dynamic_length)
         beat()
 

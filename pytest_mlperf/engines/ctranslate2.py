@@ -31,14 +31,13 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.whisper_model import HasWhisperModel
 from pytest_mlperf.api.whisper_model import WhisperModel
 from pytest_mlperf.engines.build_lock import lock_build
+from pytest_mlperf.engines.cpu_layouts import spread_over_cpus
 
 COMPUTE_TYPES = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
 """Precision -> CTranslate2's name; what is left of int8 computes in the fastest type
 that the device has."""
 NATIVE, HUGGING_FACE = "model.bin", "model.safetensors"
 CONVERTER = "pip install transformers torch"
-MAX_STREAMS = 16
-"""Every stream holds the weights."""
 
 
 @dataclass(slots=True)
@@ -189,12 +188,7 @@ class CTranslate2Provider:
         if _has_cuda():
             # Beside the others' batches, each computes the features of its next one.
             return Streams(4, 1), Streams(2, 1), Streams(1, 1)
-        many = min(cpus, MAX_STREAMS)
-        few = max(1, many // 4)
-        spread = {Streams(many, cpus // many), Streams(few, cpus // few)}
-        latency = Streams(1, cpus)
-        ordered = sorted(spread - {latency}, key=lambda s: -s.count)
-        return (*ordered, latency)
+        return spread_over_cpus(cpus)
 
 
 def find_whisper_model(request: BuildRequest) -> WhisperModel:

@@ -12,19 +12,12 @@ from pytest_mlperf.engines.calibration import calibration_reader
 def quantize_model(model: ModelFile, target: Path) -> None:
     """Write the int8 model, with static scales if there are calibration samples."""
     from onnxruntime import quantization as q
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     keep_fp32 = list(model.keep_fp32)
-    # Folds the casts of weights that are stored in fp16: the quantizer sees only
-    # initializers that feed an operator directly.
-    source, folded = model.path, target.with_suffix(".folded")
-    whole = target.with_suffix(".one-file")
+    folded = target.with_suffix(".folded")
     try:
-        if has_weights_beside(source):
-            # The tool writes the graph elsewhere, and looks for the weights there.
-            copy_model(source, whole)
-            source = whole
-        quant_pre_process(str(source), str(folded), skip_symbolic_shape=True)
+        # The quantizer sees only initializers that feed an operator directly.
+        fold_constants(model.path, folded)
         # No static scale fits the activations of a workload without calibration
         # samples (transformers: F1 4 instead of 89 %): scales are found at run time.
         if model.calibration is None:
@@ -52,16 +45,30 @@ def quantize_model(model: ModelFile, target: Path) -> None:
         )
     finally:
         folded.unlink(missing_ok=True)
+
+
+def fold_constants(source: Path, target: Path) -> None:
+    """Compute what is constant: weights that are stored in fp16 become plain fp32."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    whole = target.with_suffix(".one-file")
+    try:
+        if has_weights_beside(source):
+            # The tool writes the graph elsewhere, and looks for the weights there.
+            copy_model(source, whole)
+            source = whole
+        quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+    finally:
         whole.unlink(missing_ok=True)
 
 
-def convert_to_fp16(model: ModelFile, target: Path) -> None:
-    """Write the model with half-precision weights; its inputs and outputs stay."""
+def convert_to_fp16(source: Path, target: Path) -> None:
+    """Write a model with half-precision weights; its inputs and outputs stay."""
     import onnx
     from onnxruntime.transformers import float16
 
     converted = float16.convert_float_to_float16(
-        onnx.load(str(model.path)), keep_io_types=True
+        onnx.load(str(source)), keep_io_types=True
     )
     onnx.save(converted, str(target))
 

@@ -32,6 +32,7 @@ from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.embedding import options as embedding
 from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
+from pytest_mlperf.engines.cpu_layouts import spread_over_cpus
 from pytest_mlperf.engines.lookup import LookupEngine
 from pytest_mlperf.engines.onnx_build import OPENVINO
 from pytest_mlperf.engines.onnx_build import explain_miss
@@ -44,8 +45,6 @@ from pytest_mlperf.engines.onnx_precision import quantize_model
 CPU = "CPUExecutionProvider"
 ON_CPU = (CPU, OPENVINO)
 """Providers that compute on the CPUs that a session is given."""
-MAX_STREAMS = 16
-"""Every session holds the weights; a machine of more CPUs gets wider sessions."""
 
 
 @dataclass(slots=True)
@@ -227,7 +226,7 @@ class OrtProvider:
             if precision == "int8":
                 quantize_model(model, scratch)
             elif precision == "fp16":
-                convert_to_fp16(model, scratch)
+                convert_to_fp16(model.path, scratch)
             elif precision == "fp32":
                 copy_model(model.path, scratch)
             else:
@@ -237,12 +236,7 @@ class OrtProvider:
         scratch.replace(path)
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
-        many = min(cpus, MAX_STREAMS)
-        few = max(1, many // 4)
-        spread = {Streams(many, cpus // many), Streams(few, cpus // few)}
-        latency = Streams(1, cpus)
-        ordered = sorted(spread - {latency}, key=lambda s: -s.count)
-        return (*ordered, latency)
+        return spread_over_cpus(cpus)
 
 
 def _find_graphs(workload: TensorWorkload) -> Mapping[str, ModelFile]:

@@ -30,12 +30,6 @@ time, they would show how busy the machine is, and two runs of a cell would not 
 REPORT = "nothing is inferred: answers are the ground truth, times are simulated"
 
 
-def service_s(size: int) -> float:
-    """Return the mean time of a batch."""
-    cycle = max(SLOW)
-    return (BATCH_S + SAMPLE_S * size) * sum(map(pace, range(cycle))) / cycle
-
-
 def pace(turn: int) -> float:
     """Return how many times as long as usual a stream's batch of that number takes."""
     return next((factor for every, factor in SLOW.items() if turn % every == 0), 1.0)
@@ -99,7 +93,9 @@ class OracleProvider:
         return (Streams(1, 1),)
 
     def service_s(self, size: int) -> float:
-        return service_s(size)
+        """Return the mean time of a batch."""
+        cycle = max(SLOW)
+        return (BATCH_S + SAMPLE_S * size) * sum(map(pace, range(cycle))) / cycle
 
 
 ORACLE = OracleProvider()

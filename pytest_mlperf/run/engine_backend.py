@@ -16,7 +16,6 @@ from pytest_mlperf.api.device_dataset import ResidentSamples
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import RecordsGraphs
-from pytest_mlperf.api.engine import Simulated
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import facts_of_streams
 from pytest_mlperf.api.engine import open_streams
@@ -39,7 +38,6 @@ from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache
-from pytest_mlperf.run.tuning_cache import latency_trial
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Built
@@ -50,7 +48,6 @@ from pytest_mlperf.sut.batch_sut import policy_for
 from pytest_mlperf.sut.completion import BatchStream
 from pytest_mlperf.sut.completion import token_timing
 from pytest_mlperf.tuning import saved
-from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.bare_loop import time_batch
 from pytest_mlperf.tuning.engine_probe import EngineProbe
 from pytest_mlperf.tuning.server_load import Tuned
@@ -133,14 +130,10 @@ class EngineBackend:
         settings: Callable[[Tuned], Settings],  # noqa: ARG002 - one shape
         run: ShortRun[Tuned],
     ) -> Tuned:
-        provider, build = self.built.provider, self.built.build
-        if isinstance(provider, Simulated):
-            return simulated.tune(
-                provider, task.rule.scenario, task.tuning, self.samples.total
-            )
+        built, total = self.built, self.samples.total
         return self._tunings.tune(
-            task, build.digest, provider, lambda: self.measure(task),
-            latency_trial(task, run), self._beat, uses_gpu=build.uses_gpu,
+            task, built.provider, built.build, total, lambda: self.measure(task),
+            run, self._beat,
         )  # fmt: skip
 
     def measure(self, task: Task) -> Tuned:

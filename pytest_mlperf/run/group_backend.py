@@ -13,7 +13,6 @@ from typing import Any
 
 from pytest_mlperf.api.device_dataset import ResidentSamples
 from pytest_mlperf.api.engine import EngineProvider
-from pytest_mlperf.api.engine import Simulated
 from pytest_mlperf.api.timeline import summarize
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import TensorWorkload
@@ -27,7 +26,6 @@ from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache
-from pytest_mlperf.run.tuning_cache import latency_trial
 from pytest_mlperf.runner import device_messages
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
@@ -39,7 +37,6 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.batch_sut import BatchSUT
 from pytest_mlperf.tuning import saved
-from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.server_load import Tuned
 
 
@@ -158,14 +155,10 @@ class DeviceGroupBackend:
         settings: Callable[[Tuned], Settings],  # noqa: ARG002 - one shape
         run: ShortRun[Tuned],
     ) -> Tuned:
-        provider = self.provider
-        if isinstance(provider, Simulated):
-            total = self.samples.total
-            return simulated.tune(provider, task.rule.scenario, task.tuning, total)
+        total = self.samples.total
         return self._tunings.tune(
-            task, self.built.digest, provider, lambda: self._measure(task),
-            latency_trial(task, run), self._channel.beat,
-            uses_gpu=self.built.uses_gpu,
+            task, self.provider, self.built, total, lambda: self._measure(task),
+            run, self._channel.beat,
         )  # fmt: skip
 
     def _measure(self, task: Task) -> Tuned:

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,14 +147,15 @@ def obey(command: Command, backend: Backend[T], channel: Channel) -> RunnerReply
         return describe_opened(workload)
     channel.enter("server" if task.service else "build")
     task = backend.choose_precision(task)
-    built = build(task, backend, channel)
+    built = backend.build(task)
+    check_build(task, built.digest)
     if isinstance(command, BuildTask):
         return built
     if isinstance(command, BareBatches):
         return backend.time_batches(task, command.load)
     tuned = tune(task, backend, channel)
     if isinstance(command, TuneTask):
-        return TunedTask(tuned.note, saved.values_of(tuned))
+        return TunedTask(tuned.note, asdict(tuned))
     return run(task, backend, channel, workload, built, tuned)
 
 
@@ -172,14 +174,6 @@ def open_workload(task: Task, backend: Backend[T], channel: Channel) -> Workload
             "items (-k 'not accuracy'), or use --mlperf-workload embedded"
         )
     return workload
-
-
-def build(task: Task, backend: Backend[T], channel: Channel) -> Built:
-    """Build the engine, or have a server that answers."""
-    channel.enter("server" if task.service else "build")
-    built = backend.build(task)
-    check_build(task, built.digest)
-    return built
 
 
 def tune(task: Task, backend: Backend[T], channel: Channel) -> T:

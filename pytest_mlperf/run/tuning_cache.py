@@ -6,13 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import EngineProvider
+from pytest_mlperf.api.engine import Simulated
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import plan_length
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.quiet import QuietMeter
 from pytest_mlperf.tuning.run_tail import extend_tail
 from pytest_mlperf.tuning.run_tail import find_allowed_share
@@ -39,21 +43,23 @@ class TuningCache:
     def tune(
         self,
         task: Task,
-        digest: str,
         provider: EngineProvider,
+        build: Build | Built,
+        samples: int,
         measure: Callable[[], Tuned],
-        trial: Callable[[Tuned, float], float],
+        run: ShortRun[Tuned],
         beat: Callable[[], None],
-        *,
-        uses_gpu: bool,
     ) -> Tuned:
         """Return the task's tuning: layout and batch by the bare loop, then a load.
 
-        On CPUs, what other programs disturb is measured again.
+        On CPUs, what other programs disturb is measured again. ``samples``: of the
+        dataset.
         """
+        if isinstance(provider, Simulated):
+            return simulated.tune(provider, task.rule.scenario, task.tuning, samples)
         scenario, bound = task.rule.scenario, task.rule.target_latency_ns
         cell = (
-            task.provider, digest, task.cpus, task.devices, task.residency,
+            task.provider, build.digest, task.cpus, task.devices, task.residency,
             scenario, task.tuning, bound,
         )  # fmt: skip
         # Accuracy runs as its performance run did, where there was one.
@@ -64,12 +70,13 @@ class TuningCache:
             cpus = len(task.slots[0].cpus if task.slots else task.cpus)
             meter = QuietMeter()
             slowdown = GPU_SLOWDOWN
-            if not uses_gpu:
+            if not build.uses_gpu:
                 meter, slowdown = QuietMeter(partial(CpuTime.read, task.cpus)), SLOWDOWN
             search = LoadSearch(provider, cpus, beat, task.devices, slowdown, meter)
             found = search.find_load(
                 meter.measure(measure, lambda tuned: 1 / (tuned.answer_rate or 1)),
-                scenario, task.tuning, bound, trial if performs else None,
+                scenario, task.tuning, bound,
+                latency_trial(task, run) if performs else None,
             )  # fmt: skip
             queries = count_queries(task, found) if performs else None
             note = found.note + meter.note

@@ -221,10 +221,10 @@ class DeviceGroup:
         on_failure: Callable[[BaseException], None],
     ) -> DeviceGroup:
         """Start a process a device; from a process's main thread (they die with it)."""
-        fleet = cls(slots)
+        group = cls(slots)
         for number, slot in enumerate(slots):
-            fleet.processes.append(DeviceProcess(number, slot, files, beat, on_failure))
-        return fleet
+            group.processes.append(DeviceProcess(number, slot, files, beat, on_failure))
+        return group
 
     def statuses(self) -> tuple[DeviceStatus, ...]:
         """Return how each device is doing."""
@@ -255,7 +255,6 @@ class DeviceGroup:
 
         Streams of different devices alternate.
         """
-        rounds: list[list[RemoteStream]] = []
         with ExitStack() as stack:
             far = []
             for process in self.processes:
@@ -272,11 +271,8 @@ class DeviceGroup:
                 process.reply()
             for line in far:
                 line.close()
-            rounds = [
-                list(one)
-                for one in zip(*(m.streams for m in self.processes), strict=True)
-            ]
-            yield [stream for one in rounds for stream in one]
+            rounds = zip(*(one.streams for one in self.processes), strict=True)
+            yield [stream for streams in rounds for stream in streams]
         self.ask(device_messages.StopServing())
 
     def close(self) -> None:

@@ -68,13 +68,12 @@ class Fixed:
     """
 
     size: int
-    sort: bool = True
 
     def batches(
         self, ids: Ids, indices: list[int], lengths: Array | None
     ) -> Iterator[tuple[Ids, list[int]]]:
         """Yield every sample of a query exactly once."""
-        if self.sort and lengths is not None and len(ids) > self.size:
+        if lengths is not None and len(ids) > self.size:
             order = np.argsort(-lengths[indices], kind="stable").tolist()
             ids = [ids[i] for i in order]
             indices = [indices[i] for i in order]

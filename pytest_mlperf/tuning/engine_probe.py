@@ -30,8 +30,6 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.host import read_available_memory
 from pytest_mlperf.tuning.bare_loop import bare_loop
 from pytest_mlperf.tuning.bare_loop import time_batch
-from pytest_mlperf.tuning.server_load import LoadSearch
-from pytest_mlperf.tuning.server_load import Trial
 from pytest_mlperf.tuning.server_load import Tuned
 
 SLICE_S = 0.4
@@ -73,18 +71,6 @@ class EngineProbe:
     """Called between measurements, so that a watchdog sees life."""
     equal_issue: bool = False
     """The run asks every sample equally often, and all that LoadGen lists."""
-
-    def tune(
-        self,
-        scenario: Scenario,
-        given: Tuning,
-        bound_ns: int | None,
-        trial: Trial | None,
-    ) -> Tuned:
-        """Return the tuning of one cell; ``trial`` None (accuracy) skips Server's."""
-        tuned = self.measure(scenario, given, bound_ns)
-        search = LoadSearch(self.provider, self.cpus, self.beat)
-        return search.find_load(tuned, scenario, given, bound_ns, trial)
 
     def measure(self, scenario: Scenario, given: Tuning, bound_ns: int | None) -> Tuned:
         """Return layout and batch by the bare loop; in streams, all of the tuning."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
@@ -31,6 +32,12 @@ class GridRun:
     """In words, or why there is none."""
     build: str = ""
     others_share: float = 0.0
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> GridRun:
+        """Return the run that JSON has made of ``asdict``."""
+        point = tuple((name, text) for name, text in values["point"])
+        return cls(**{**values, "point": point})
 
 
 @dataclass(slots=True)
@@ -61,8 +68,7 @@ class Journal:
                 "begin anew, or another name to the grid's file"
             )
         for values in whole[1:]:
-            point = tuple((name, text) for name, text in values["point"])
-            run = GridRun(**{**values, "point": point})
+            run = GridRun.from_values(values)
             journal.runs[run.point, run.seconds] = run
         if lines and not lines[-1].endswith("\n"):
             text = "".join(lines[:-1])

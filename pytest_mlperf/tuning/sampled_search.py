@@ -144,7 +144,6 @@ def list_whole(study: optuna.Study) -> list[GridRun]:
     whole: dict[Point, GridRun] = {}
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     for trial in sorted(trials, key=lambda one: -(one.value or 0.0)):
-        values = trial.user_attrs[RUN]
-        point = tuple((name, text) for name, text in values["point"])
-        whole.setdefault(point, GridRun(**{**values, "point": point}))
+        run = GridRun.from_values(trial.user_attrs[RUN])
+        whole.setdefault(run.point, run)
     return [*whole.values()]

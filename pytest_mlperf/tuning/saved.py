@@ -17,14 +17,9 @@ from pytest_mlperf.tuning.service_probe import ServiceTuned
 FILE = "tuning.json"
 
 
-def values_of(tuned: Tuned | ServiceTuned) -> dict[str, Any]:
-    """Return a tuning as JSON values."""
-    return asdict(tuned)
-
-
 def write(folder: Path, tuned: Tuned | ServiceTuned) -> None:
     """Write ``tuning.json`` into a run's folder."""
-    text = json.dumps(values_of(tuned), indent=1) + "\n"
+    text = json.dumps(asdict(tuned), indent=1) + "\n"
     (folder / FILE).write_text(text, encoding="utf-8")
 
 

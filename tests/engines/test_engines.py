@@ -35,9 +35,9 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.embedding.options import OPTIONS
+from pytest_mlperf.engines.cpu_layouts import MAX_STREAMS
 from pytest_mlperf.engines.null import NULL
 from pytest_mlperf.engines.onnxruntime import CPU
-from pytest_mlperf.engines.onnxruntime import MAX_STREAMS
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from pytest_mlperf.engines.oracle import ORACLE
 from pytest_mlperf.engines.tensorrt.provider import TENSORRT

@@ -25,7 +25,6 @@ from pytest_mlperf.engines.oracle import BATCH_S
 from pytest_mlperf.engines.oracle import ORACLE
 from pytest_mlperf.engines.oracle import SLOW
 from pytest_mlperf.engines.oracle import pace
-from pytest_mlperf.engines.oracle import service_s
 from pytest_mlperf.run.preflight import planned_samples
 from pytest_mlperf.tuning import simulated
 from tests.support.doubles import NUMBERS
@@ -60,7 +59,7 @@ def test_a_batch_is_never_early_by_more_than_the_one_before_was_late() -> None:
         engine.infer({}, 1)
     took = time.monotonic() - began
 
-    assert max(SLOW) * service_s(1) - BATCH_S <= took
+    assert max(SLOW) * ORACLE.service_s(1) - BATCH_S <= took
 
 
 def test_both_reported_percentiles_lie_among_slow_batches() -> None:
@@ -116,7 +115,7 @@ def test_a_streams_query_list_outlasts_the_rounds_ten_minutes(
     found = simulated.tune(ORACLE, scenario, Tuning(), 50_000)
 
     assert found.expected_latency_ns is not None
-    assert 0.9 < found.expected_latency_ns / 1e9 / service_s(size) < 1
+    assert 0.9 < found.expected_latency_ns / 1e9 / ORACLE.service_s(size) < 1
 
 
 @pytest.mark.parametrize("samples", [43, 50_000, 788_379])
@@ -132,7 +131,7 @@ def test_an_offline_run_lasts_ten_minutes_and_not_much_more(samples: int) -> Non
         available=50_000,
         target_qps=found.target_qps,
     )
-    rate = found.batch / service_s(found.batch)
+    rate = found.batch / ORACLE.service_s(found.batch)
     count = planned_samples(settings, samples)
 
     assert count is not None
@@ -144,7 +143,7 @@ def test_server_is_asked_for_less_than_half_of_what_one_stream_gives() -> None:
     found = simulated.tune(ORACLE, Scenario.SERVER, Tuning(), 50_000)
 
     assert found.target_qps is not None
-    assert found.target_qps * service_s(1) < 0.5
+    assert found.target_qps * ORACLE.service_s(1) < 0.5
 
 
 def test_what_the_command_line_gives_is_taken() -> None:

@@ -100,22 +100,22 @@ def streams_alive() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name.startswith("stream-")]
 
 
-@given(size=SIZES, count=st.integers(0, 200), sort=st.booleans(), data=st.data())
+@given(size=SIZES, count=st.integers(0, 200), data=st.data())
 def test_fixed_yields_every_sample_once_longest_first(
-    size: int, count: int, sort: bool, data: st.DataObject
+    size: int, count: int, data: st.DataObject
 ) -> None:
     """Batches hold every (id, index) pair once, none too many, in order of length."""
     indices = data.draw(st.lists(st.integers(0, 63), min_size=count, max_size=count))
     lengths = np.array(data.draw(st.lists(SIZES, min_size=64, max_size=64)), np.int32)
     ids = [7 * n for n in range(count)]
-    batches = list(Fixed(size, sort).batches(ids, indices, lengths))
+    batches = list(Fixed(size).batches(ids, indices, lengths))
     pairs = [pair for some, which in batches for pair in zip(some, which, strict=True)]
     found = [int(lengths[index]) for _, index in pairs]
 
     assert sorted(zip(ids, indices, strict=True)) == sorted(pairs)
     assert all(0 < len(some) <= size for some, _ in batches)
     assert all(len(some) == size for some, _ in batches[:-1])
-    if sort and count > size:
+    if count > size:
         assert sorted(found, reverse=True) == found
     else:
         assert list(zip(ids, indices, strict=True)) == pairs

@@ -46,6 +46,7 @@ from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import TAIL_QUERIES
 from pytest_mlperf.tuning.server_load import TRIAL_S
 from pytest_mlperf.tuning.server_load import LoadSearch
+from pytest_mlperf.tuning.server_load import Trial
 from pytest_mlperf.tuning.server_load import Tuned
 from pytest_mlperf.tuning.server_load import refuse_hopeless_load
 from tests.support import doubles
@@ -134,13 +135,26 @@ def probe_of(
     return EngineProbe(provider, build, workload, cpus, beat)
 
 
+def tune_probe(
+    probe: EngineProbe,
+    scenario: Scenario,
+    given: Tuning,
+    bound_ns: int | None,
+    trial: Trial | None,
+) -> Tuned:
+    """Return a cell's tuning; ``trial`` None (accuracy) skips Server's."""
+    tuned = probe.measure(scenario, given, bound_ns)
+    search = LoadSearch(probe.provider, probe.cpus, probe.beat)
+    return search.find_load(tuned, scenario, given, bound_ns, trial)
+
+
 def tune(
     provider: EngineProvider,
     scenario: Scenario,
     given: Tuning = NOTHING,
     bound_ns: int | None = None,
 ) -> Tuned:
-    return probe_of(provider).tune(scenario, given, bound_ns, None)
+    return tune_probe(probe_of(provider), scenario, given, bound_ns, None)
 
 
 @dataclass
@@ -254,7 +268,7 @@ def test_given_values_win(scenario: Scenario) -> None:
         batch=3, streams=2, threads=5, max_delay_ms=1.5, preferred=(2,), target_qps=77
     )
     trials = Trials(lambda _share, _streams: 0.0)
-    tuned = probe_of(doubles.SLOW_BATCH).tune(scenario, given, BOUND_NS, trials)
+    tuned = tune_probe(probe_of(doubles.SLOW_BATCH), scenario, given, BOUND_NS, trials)
 
     assert (Streams(2, 5), 3, 77) == (tuned.streams, tuned.batch, tuned.target_qps)
     assert (tuned.delay_s, tuned.preferred) == (0.0015, (2,))
@@ -270,7 +284,7 @@ def test_a_given_load_far_beyond_the_engine_is_refused() -> None:
     trials = Trials(lambda _share, _streams: 0.0)
     probe, null = probe_of(doubles.SLOW_BATCH), probe_of(NULL)
     with pytest.raises(RunRefused) as caught:
-        probe.tune(Scenario.SERVER, given, BOUND_NS, trials)
+        tune_probe(probe, Scenario.SERVER, given, BOUND_NS, trials)
 
     assert str(caught.value).startswith("1e+06 queries/s are asked for (--mlperf-")
     assert "leave it out" in str(caught.value)
@@ -278,9 +292,9 @@ def test_a_given_load_far_beyond_the_engine_is_refused() -> None:
     with pytest.raises(RunRefused, match=r"at 4\.01 times that"):
         refuse_hopeless_load(Scenario.INTERACTIVE, HOPELESS_X + 0.01, 1.0)
     for taken in (
-        probe.tune(Scenario.SERVER, given, BOUND_NS, None),
-        probe.tune(Scenario.OFFLINE, given, None, trials),
-        null.tune(Scenario.SERVER, given, BOUND_NS, trials),
+        tune_probe(probe, Scenario.SERVER, given, BOUND_NS, None),
+        tune_probe(probe, Scenario.OFFLINE, given, None, trials),
+        tune_probe(null, Scenario.SERVER, given, BOUND_NS, trials),
     ):
         assert taken.note == "as given"
 
@@ -300,7 +314,7 @@ def test_half_a_layout_is_made_whole_from_the_cpus(
 ) -> None:
     """Streams get their share of the threads, threads their share of the streams."""
     provider = replace(doubles.ECHO, batches=(8,))
-    tuned = probe_of(provider, cpus=8).tune(Scenario.OFFLINE, given, None, None)
+    tuned = tune_probe(probe_of(provider, cpus=8), Scenario.OFFLINE, given, None, None)
 
     assert expected == tuned.streams
 
@@ -320,7 +334,7 @@ def test_an_engine_that_only_answers_is_asked_for_a_fixed_rate(
 ) -> None:
     """There is nothing to measure but the suite: no trial, the largest batch."""
     trials = Trials(lambda _share, _streams: 0.0)
-    tuned = probe_of(NULL).tune(scenario, NOTHING, BOUND_NS, trials)
+    tuned = tune_probe(probe_of(NULL), scenario, NOTHING, BOUND_NS, trials)
 
     assert ANSWER_RATES[scenario] == tuned.target_qps
     assert (tuned.batch, tuned.note) == (1024, "nothing to probe")
@@ -347,7 +361,7 @@ def test_server_gets_the_heaviest_load_that_kept_the_bound(
 ) -> None:
     """Loads fall, layouts alternate; a little under the first with room is taken."""
     trials = Trials(tail_ns)
-    tuned = probe_of(FAST).tune(Scenario.SERVER, NOTHING, BOUND_NS, trials)
+    tuned = tune_probe(probe_of(FAST), Scenario.SERVER, NOTHING, BOUND_NS, trials)
 
     assert tuned.loop_rate is not None
     assert tuned.target_qps == pytest.approx(share * tuned.loop_rate / SLOWDOWN)
@@ -364,7 +378,7 @@ def test_server_gets_the_heaviest_load_that_kept_the_bound(
 def test_streams_that_were_given_are_the_only_ones_tried(given: Tuning) -> None:
     """Another layout might keep more load, but nobody asked for it."""
     trials = Trials(lambda _share, streams: 1e6 if streams == WIDE else 1e9)
-    tuned = probe_of(FAST).tune(Scenario.SERVER, given, BOUND_NS, trials)
+    tuned = tune_probe(probe_of(FAST), Scenario.SERVER, given, BOUND_NS, trials)
 
     assert tuned.streams != WIDE
     assert {tuned.streams} == {streams for _, streams in trials.tried}
@@ -379,7 +393,9 @@ def test_a_load_that_seconds_kept_has_to_keep_its_tail_too() -> None:
     engine = doubles.Double(
         partial(doubles.slow_batch, seconds=0.01), spread=(slow,), batches=(1,)
     )
-    tuned = probe_of(engine).tune(Scenario.SERVER, NOTHING, 10 * BOUND_NS, trials)
+    tuned = tune_probe(
+        probe_of(engine), Scenario.SERVER, NOTHING, 10 * BOUND_NS, trials
+    )
 
     assert [LOADS[0]] * 2 + [LOADS[1]] * 2 == [share for share, _ in trials.tried]
     assert tuned.loop_rate is not None
@@ -408,7 +424,7 @@ def test_a_bound_that_no_load_keeps_is_said_so() -> None:
     """Every load and layout is tried; the best stays, with its tail in the note."""
     tails = {0.1: 20.25e6, 0.25: 40e6}
     trials = Trials(lambda share, _streams: tails.get(share, 1e9))
-    tuned = probe_of(FAST).tune(Scenario.SERVER, NOTHING, BOUND_NS, trials)
+    tuned = tune_probe(probe_of(FAST), Scenario.SERVER, NOTHING, BOUND_NS, trials)
 
     assert tuned.loop_rate is not None
     assert tuned.target_qps == pytest.approx(0.1 * tuned.loop_rate)
@@ -422,7 +438,7 @@ def test_a_bound_that_no_load_keeps_is_said_so() -> None:
 def test_a_load_with_little_room_is_better_than_none() -> None:
     """12 of 15 ms at best: the room that there is, is taken off."""
     trials = Trials(lambda _share, _streams: 12e6)
-    tuned = probe_of(FAST).tune(Scenario.SERVER, NOTHING, BOUND_NS, trials)
+    tuned = tune_probe(probe_of(FAST), Scenario.SERVER, NOTHING, BOUND_NS, trials)
 
     assert tuned.loop_rate is not None
     assert tuned.hopeless == ""
@@ -467,7 +483,7 @@ def test_the_probe_shows_life_between_its_steps() -> None:
     """The watchdog hears of every pass and every trial."""
     beat = Counted()
     trials = Trials(lambda _share, _streams: 1e9)
-    probe_of(FAST, beat=beat).tune(Scenario.SERVER, NOTHING, BOUND_NS, trials)
+    tune_probe(probe_of(FAST, beat=beat), Scenario.SERVER, NOTHING, BOUND_NS, trials)
 
     assert beat.beats >= len(trials.tried) + 2
 

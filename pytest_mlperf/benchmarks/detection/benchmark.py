@@ -19,6 +19,7 @@ from pytest_mlperf.api.sources import missing_files
 from pytest_mlperf.api.sources import require_files
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.api.workload import read_each
 from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.detection import scores
 from pytest_mlperf.benchmarks.detection.annotations import check_pictures
@@ -210,7 +211,7 @@ class DetectionBenchmark:
         scratch: Path | None,
         open_pictures: Callable[[Sequence[Path], int], Dataset],
     ) -> Iterator[Batch]:
-        """Yield the pictures of the official calibration list, one a batch."""
+        """Return the pictures of the official calibration list, one a batch."""
         official = self.official
         (path,) = require_files(
             self.name, [official.calibration], scratch, "choose --mlperf-precision fp32"
@@ -226,8 +227,4 @@ class DetectionBenchmark:
                     f" calibration pictures, or choose --mlperf-precision fp32"
                 )
             pictures.append(found)
-        dataset = open_pictures(pictures, 1)
-        for index in range(dataset.total):
-            dataset.load([index])
-            yield dataset.gather([index])
-            dataset.unload([index])
+        return read_each(open_pictures(pictures, 1))

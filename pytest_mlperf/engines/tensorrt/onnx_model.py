@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.workload import ModelFile
@@ -18,6 +17,8 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.engines.calibration import Calibration
 from pytest_mlperf.engines.calibration import calibration_reader
+from pytest_mlperf.engines.onnx_precision import convert_to_fp16
+from pytest_mlperf.engines.onnx_precision import fold_constants
 
 RECIPE = 1
 """Counts up when the files that are written here change."""
@@ -69,7 +70,7 @@ def write_model(
     scratch = path.with_suffix(".making")
     folded, quantized = path.with_suffix(".folded"), path.with_suffix(".quantized")
     try:
-        _fold(model.path, folded)
+        fold_constants(model.path, folded)
         beat()
         source = folded
         if precision in QUANTIZED:
@@ -79,19 +80,12 @@ def write_model(
         if precision == "fp32":
             folded.replace(scratch)
         else:
-            _halve(source, scratch)
+            convert_to_fp16(source, scratch)
         scratch.replace(path)
     finally:
         for leftover in (scratch, folded, quantized):
             leftover.unlink(missing_ok=True)
     return path
-
-
-def _fold(source: Path, target: Path) -> None:
-    """Compute what is constant: weights that are stored in fp16 become plain fp32."""
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
 
 
 def _raise_opset(path: Path) -> None:
@@ -102,15 +96,6 @@ def _raise_opset(path: Path) -> None:
     if any(o.domain in ("", "ai.onnx") and o.version < QUANTIZED_OPSET
            for o in model.opset_import):  # fmt: skip
         onnx.save(version_converter.convert_version(model, QUANTIZED_OPSET), path)
-
-
-def _halve(source: Path, target: Path) -> None:
-    """Write the graph with fp16 instead of fp32; inputs and outputs stay."""
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    halved: Any = convert_float_to_float16(onnx.load(source), keep_io_types=True)
-    onnx.save(halved, target)
 
 
 def _quantize(
