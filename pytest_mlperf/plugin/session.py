@@ -155,6 +155,11 @@ class State:
         )
 
     @property
+    def is_verbose(self) -> bool:
+        """True with ``-v``; false where pytest has no terminal to be verbose on."""
+        return bool(getattr(self.config.option, "verbose", 0) > 0)
+
+    @property
     def command(self) -> list[str]:
         """What the user typed behind ``pytest``."""
         return [str(arg) for arg in self.config.invocation_params.args]
@@ -190,7 +195,7 @@ class State:
                 *self.system.notes, *describe_timeout(self.config, longest_s),
                 *self.comparison.describe(self.reports, facts),
             ],
-            least_s=least_s,
+            least_s=least_s, is_verbose=self.is_verbose,
         )  # fmt: skip
 
     def watch_workers(self) -> None:
@@ -212,7 +217,9 @@ class State:
         self.display.begin_item(self.total)
         mode, audit = collection.mode_of(item), collection.audit_of(item)
         text = json.dumps(collection.describe(cell, mode, audit))
-        item.user_properties.append((CELL_KEY, text))
+        item.user_properties.extend(
+            [(CELL_KEY, text), *junit.list_cell_properties(cell, mode)]
+        )
 
     @staticmethod
     def attach(item: pytest.Item, verdict: Verdict) -> None:
@@ -280,7 +287,9 @@ def preview(state: State, items: Sequence[tuple[Cell, str]]) -> list[str]:
 
     runnable = [one for one in items if not why_not_installed(one[0], state.options)]
     least_s = header.estimate_least_s(runnable, state.options)
-    lines = [header.describe_items([cell for cell, _ in items], least_s)]
+    cells = [cell for cell, _ in items]
+    lines = [header.describe_items(cells, least_s)]
+    lines += header.list_rounds(cells) if state.is_verbose else []
     if skipped := len(items) - len(runnable):
         lines.append(f"{skipped} of them skip: no installed package runs the benchmark")
     return [f"mlperf: {line}" for line in lines]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_mlperf.machine.devices import Device
 
 _MARK = re.compile(r"\bmlperf\(")
+_OWN = re.compile(r"\bmlperf\(|\bpytest_mlperf\b")
 
 
 def is_mlperf_session(config: pytest.Config) -> bool:
@@ -55,6 +56,18 @@ def has_suites(config: pytest.Config) -> bool:
     return False
 
 
+def has_suites_alone(config: pytest.Config) -> bool:
+    """Return whether every test file that is named is about mlperf, and one is a suite.
+
+    Known before collection; others' files may stand beside a suite in a folder.
+    """
+    files: list[Path] = []
+    for argument in config.args:
+        path = config.invocation_params.dir / argument.partition("::")[0]
+        files += [path] if path.is_file() else path.rglob("test_*.py")
+    return any(map(_is_marked, files)) and all(_has(_OWN, file) for file in files)
+
+
 def _is_suite(path: Path) -> bool:
     """Return whether a file, or a file of a folder, uses the mark."""
     # Anybody's session asks; what cannot be read there is theirs to complain about.
@@ -65,8 +78,14 @@ def _is_suite(path: Path) -> bool:
 
 
 def _is_marked(file: Path) -> bool:
+    return _has(_MARK, file)
+
+
+def _has(pattern: re.Pattern[str], file: Path) -> bool:
     with contextlib.suppress(OSError):
-        return file.is_file() and bool(_MARK.search(file.read_text("utf-8", "replace")))
+        return file.is_file() and bool(
+            pattern.search(file.read_text("utf-8", "replace"))
+        )
     return False
 
 
@@ -137,6 +156,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     from pytest_mlperf.measure.placement import room_for
 
     return room_for(State(config, options).system, options.devices_per_item or 1)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[object]) -> None:
+    """Refuse too many workers before any starts, where all will have mlperf items.
+
+    First, because xdist's terminal counts the workers as created in its own call.
+    """
+    if has_suites_alone(config):
+        refuse_too_many(len(specs), State.of(config))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -53,8 +53,12 @@ def describe_session(
     *,
     notes: Sequence[str] = (),
     least_s: float = 0.0,
+    is_verbose: bool = False,
 ) -> list[str]:
-    """Return the header of a session that runs these cells."""
+    """Return the header of a session that runs these cells.
+
+    ``is_verbose``: with a line of each round, where there are several.
+    """
     engines = ", ".join(sorted({cell.engine for cell in cells}))
     kind = "official models and data"
     if options.workload == "embedded":
@@ -87,6 +91,8 @@ def describe_session(
     if own := sorted({c.model for c in cells if not rounds.is_official(c.rule)}):
         text = f"{UNOFFICIAL}: {', '.join(own)} by rules of their own"
         found.append(f"{text}, not a submission result")
+    if is_verbose:
+        found += list_rounds(cells)
     found += [f"note: {note}" for note in notes]
     return [redact(f"mlperf: {line}") for line in found]
 
@@ -97,6 +103,21 @@ def describe_items(cells: Sequence[Cell], least_s: float) -> str:
     if least_s:
         count += f", at least {timedelta(seconds=math.ceil(least_s))}"
     return f"{count}, {_rounds(cells)}"
+
+
+def list_rounds(cells: Sequence[Cell]) -> list[str]:
+    """Return a line of each round with the cells that it judges, newest first; nothing
+    where one round judges all.
+    """
+    judged: dict[str, set[str]] = defaultdict(set)
+    for cell in cells:
+        judged[cell.round].add(f"{cell.model} {cell.scenario.slug}")
+    if len(judged) == 1:
+        return []
+    return [
+        f"round {name}: {', '.join(sorted(judged[name]))}"
+        for name in sorted(judged, reverse=True)
+    ]
 
 
 def _describe_shortening(cells: Iterable[Cell], options: Options) -> str:
@@ -135,7 +156,7 @@ def _rounds(cells: Sequence[Cell]) -> str:
         for name in names
     }
     if sum(map(len, judged.values())) > MOST_NAMED:
-        return f"rounds {names[-1]} to {names[0]}, each cell by its newest"
+        return f"rounds {names[-1]} to {names[0]}, each cell by its newest (-v: which)"
     return ", ".join(
         f"round {name} ({', '.join(sorted(pairs))})" for name, pairs in judged.items()
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 
@@ -32,13 +33,24 @@ def list_suite_properties(header: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in found.items() if text]
 
 
+def list_cell_properties(cell: Cell, mode: str) -> list[tuple[str, str]]:
+    """Return name and text pairs of what an item runs, whatever becomes of it."""
+    found = {
+        "mlperf.round": cell.round,
+        "mlperf.benchmark": cell.model,
+        "mlperf.scenario": cell.scenario.slug,
+        "mlperf.engine": cell.engine,
+        "mlperf.mode": mode,
+    }
+    return list(found.items())
+
+
 def list_properties(verdict: Verdict) -> list[tuple[str, str]]:
     """Return name and text pairs: the whole verdict, then its headline flat."""
     passed = sum(check.status is Status.PASS for check in verdict.checks)
     found = {
         KEY: verdict.to_json(),
         "mlperf.outcome": verdict.outcome,
-        "mlperf.round": verdict.round,
         "mlperf.labels": ",".join(verdict.labels),
         "mlperf.rules": f"{passed}/{len(verdict.checks)}",
         "mlperf.waived": ",".join(check.name for check in verdict.waived),

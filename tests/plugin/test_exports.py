@@ -52,5 +52,9 @@ def test_a_session_leaves_what_a_ci_shows(
     assert whole["mlperf.rounds"] == "v6.1"
     assert whole["mlperf.system"] == rows["accuracy"]["system"]
     assert whole["mlperf.host"]
+    for case in suite.iter("testcase"):
+        own = {p.get("name"): p.get("value") for p in case.iter("property")}
+        assert own["mlperf.round"] == "v6.1"
+        assert own["mlperf.mode"] in case.get("name", "")
     text = "".join(one.text or "" for one in suite.iter("system-out"))
     assert f"{figures['performance']:,.10g} samples/s" in text

@@ -99,6 +99,15 @@ def test_more_workers_than_devices_is_a_usage_error(suite: pytest.Pytester) -> N
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: -n {CPUS + 1}, *try -n auto or -n *"])
     assert not (suite.path / "reports").exists()
+    result.stdout.no_fnmatch_line("created: *")  # no worker was started to learn that
+
+
+def test_others_beside_a_suite_start_their_workers(suite: pytest.Pytester) -> None:
+    """Which of them run is known once they are collected."""
+    suite.makepyfile(test_theirs="def test_theirs(): ...")
+    result = suite.runpytest(f"-n{CPUS + 1}", "-k", "theirs")
+
+    result.assert_outcomes(passed=1)
 
 
 def test_a_quota_limits_the_workers_as_it_limits_the_runs() -> None:

@@ -255,11 +255,16 @@ def test_the_header_of_many_cells_names_the_oldest_and_the_newest_round() -> Non
     ]
     first = header.describe_items(cells, least_s=60)
     named = header.describe_items(cells[:4], least_s=60)
+    lines = header.list_rounds(cells)
 
     assert first == (
-        "14 items, at least 0:01:00, rounds v4.1 to v6.1, each cell by its newest"
+        "14 items, at least 0:01:00, rounds v4.1 to v6.1, each cell by its newest "
+        "(-v: which)"
     )
     assert "round v6.1 (bert offline, resnet50 offline)" in named
+    assert [line[:12] for line in lines] == ["round v6.1: ", "round v4.1: "]
+    assert lines[0].count(" offline") == lines[1].count(" server") == len(names)
+    assert not header.list_rounds(cells[:1])
 
 
 @pytest.mark.parametrize(
