@@ -155,11 +155,6 @@ class State:
         )
 
     @property
-    def is_verbose(self) -> bool:
-        """True with ``-v``; false where pytest has no terminal to be verbose on."""
-        return bool(getattr(self.config.option, "verbose", 0) > 0)
-
-    @property
     def command(self) -> list[str]:
         """What the user typed behind ``pytest``."""
         return [str(arg) for arg in self.config.invocation_params.args]
@@ -195,7 +190,7 @@ class State:
                 *self.system.notes, *describe_timeout(self.config, longest_s),
                 *self.comparison.describe(self.reports, facts),
             ],
-            least_s=least_s, is_verbose=self.is_verbose,
+            least_s=least_s, is_verbose=is_verbose(self.config),
         )  # fmt: skip
 
     def watch_workers(self) -> None:
@@ -217,9 +212,8 @@ class State:
         self.display.begin_item(self.total)
         mode, audit = collection.mode_of(item), collection.audit_of(item)
         text = json.dumps(collection.describe(cell, mode, audit))
-        item.user_properties.extend(
-            [(CELL_KEY, text), *junit.list_cell_properties(cell, mode)]
-        )
+        flat = junit.list_cell_properties(cell, mode)
+        item.user_properties += [(CELL_KEY, text), *flat]
 
     @staticmethod
     def attach(item: pytest.Item, verdict: Verdict) -> None:
@@ -269,6 +263,11 @@ class State:
         return exitstatus
 
 
+def is_verbose(config: pytest.Config) -> bool:
+    """Return whether ``-v`` was typed; without a terminal pytest has no such option."""
+    return bool(getattr(config.option, "verbose", 0) > 0)
+
+
 def explain_nothing(state: State) -> str:
     """Return why a session that asked for mlperf items has none."""
     typed = state.command + ["compliance"] * state.selection.has_audits_alone
@@ -289,7 +288,7 @@ def preview(state: State, items: Sequence[tuple[Cell, str]]) -> list[str]:
     least_s = header.estimate_least_s(runnable, state.options)
     cells = [cell for cell, _ in items]
     lines = [header.describe_items(cells, least_s)]
-    lines += header.list_rounds(cells) if state.is_verbose else []
+    lines += header.list_rounds(cells) if is_verbose(state.config) else []
     if skipped := len(items) - len(runnable):
         lines.append(f"{skipped} of them skip: no installed package runs the benchmark")
     return [f"mlperf: {line}" for line in lines]
