@@ -212,8 +212,7 @@ class State:
         self.display.begin_item(self.total)
         mode, audit = collection.mode_of(item), collection.audit_of(item)
         text = json.dumps(collection.describe(cell, mode, audit))
-        flat = junit.list_cell_properties(cell, mode)
-        item.user_properties += [(CELL_KEY, text), *flat]
+        item.user_properties += [(CELL_KEY, text), *junit.list_item(cell, mode)]
 
     @staticmethod
     def attach(item: pytest.Item, verdict: Verdict) -> None:

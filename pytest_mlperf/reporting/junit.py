@@ -33,7 +33,7 @@ def list_suite_properties(header: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, text) for name, text in found.items() if text]
 
 
-def list_cell_properties(cell: Cell, mode: str) -> list[tuple[str, str]]:
+def list_item(cell: Cell, mode: str) -> list[tuple[str, str]]:
     """Return name and text pairs of what an item runs, whatever becomes of it."""
     found = {
         "mlperf.round": cell.round,
