@@ -3,8 +3,9 @@
     python scripts/docs_results.py [--check]
 
 A table is the terminal's, put where the page has one between the heads that
-``TABLES`` names; a plot is the HTML report's. ``--check`` writes nothing, and its exit
-status is 1 where a page's table is not the one that would be written. Plots need
+``TABLES`` names; a plot is the HTML report's. The bars of the GPUs are read from the
+first table of ``docs/results/gpu.md``. ``--check`` writes nothing, and its exit status
+is 1 where a page's table is not the one that would be written. Plots need
 pytest-mlperf[html].
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from textwrap import wrap
@@ -39,6 +41,13 @@ PLOTS = {
     ),
 }  # fmt: skip
 """File -> session, scenario, and how the plots' titles begin."""
+SHARES = "docs/images/gpu_shares.svg"
+SHARE_ROW = re.compile(
+    r"^\| (?P<cell>[^|]+) \| (?P<precision>[^|]+) \| (?P<card>H\d+)[^|]* \| [^|]* "
+    r"\| (?P<seconds>[^|]+) \|.*\| (?P<share>\d+) % of [\d.,]+ \|(?P<verdict>.*)\|$",
+    re.MULTILINE,
+)
+"""A row of one card: its cell, how it ran, and its share of the published result."""
 WIDTH = 80
 PLOT_WIDTH = 270
 
@@ -65,6 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
     for target, (name, scenario, titles) in PLOTS.items():
         (ROOT / target).write_text(draw(name, scenario, titles), encoding="utf-8")
         print(target)
+    (ROOT / SHARES).write_text(draw_shares(read_shares()), encoding="utf-8")
+    print(SHARES)
     return 0
 
 
@@ -112,6 +123,50 @@ def draw(name: str, scenario: str, titles: tuple[str, ...]) -> str:
         "background": "white", "hconcat": plots,
         "resolve": {"scale": {"color": "independent"}},
         "config": {"title": {"anchor": "start", "fontSize": 11}},
+    }  # fmt: skip
+    svg: str = vl_convert.vegalite_to_svg(json.dumps(whole))
+    return svg
+
+
+def read_shares() -> list[dict[str, Any]]:
+    """Return the VALID rows of the newest figures that have a published result."""
+    text = (RESULTS / "gpu.md").read_text(encoding="utf-8")
+    _, _, rest = text.partition("## The newest figure of each cell")
+    newest, _, _ = rest.partition("\n## ")
+    return [
+        {
+            "cell": f"{row['cell']}, {row['precision']}, {row['seconds']} s",
+            "card": row["card"],
+            "share": int(row["share"]),
+        }
+        for row in SHARE_ROW.finditer(newest)
+        if "INVALID" not in row["verdict"]
+    ]
+
+
+def draw_shares(shares: list[dict[str, Any]]) -> str:
+    """Return a bar for each row, in the page's order, as SVG."""
+    import vl_convert
+
+    order = list(dict.fromkeys(row["cell"] for row in shares))
+    x = {
+        "field": "share", "type": "quantitative", "scale": {"domain": [0, 100]},
+        "title": "% of the best published result of this kind of card",
+    }  # fmt: skip
+    color = {"field": "card", "type": "nominal", "title": None}
+    y = {
+        "field": "cell", "type": "nominal", "sort": order, "title": None,
+        "axis": {"labelLimit": 300},
+    }  # fmt: skip
+    whole = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "background": "white", "width": 420, "data": {"values": shares},
+        "encoding": {"x": x, "y": y},
+        "layer": [
+            {"mark": "bar", "encoding": {"color": color}},
+            {"mark": {"type": "text", "align": "left", "dx": 4},
+             "encoding": {"text": {"field": "share", "type": "quantitative"}}},
+        ],
     }  # fmt: skip
     svg: str = vl_convert.vegalite_to_svg(json.dumps(whole))
     return svg

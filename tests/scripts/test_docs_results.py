@@ -52,3 +52,15 @@ def test_the_plots_are_of_the_committed_records(script: ModuleType) -> None:
         assert (ROOT / target).is_file()
         for title in titles:
             assert any(text.startswith(title) for text in found), found
+
+
+def test_the_bars_are_rows_of_the_gpu_page(script: ModuleType) -> None:
+    """Each VALID row of one card that stands beside a published result."""
+    text = (ROOT / "docs/results/gpu.md").read_text(encoding="utf-8")
+    newest = text.partition("\n## ")[2].partition("Two H200")[0]
+    rows = [line for line in newest.splitlines() if " % of " in line]
+
+    shares = script.read_shares()
+
+    assert len(shares) == len([row for row in rows if "INVALID" not in row]) > 0
+    assert all(0 < bar["share"] <= 100 for bar in shares)
