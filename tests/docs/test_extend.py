@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 from pytest_mlperf.benchmarks.files import EMBEDDED
@@ -58,13 +59,18 @@ def test_the_benchmark_of_its_page_times_tokens_by_rules_of_its_own(
 ) -> None:
     """Its engine brings the model; every report says that it is unofficial."""
     page = read_page("extend/benchmark.md")
+    # The page's limits, a hundred times as long: a machine that pauses for a second
+    # must not decide what this is about.
+    rules = page.files["counting.py"]
+    page.files["counting.py"] = rules.replace("(500, 50)", "(50_000, 5_000)")
     project.install(page)
     (command,) = page.commands
-    outcome = project.run(
-        command.line, "--junit-xml=junit.xml", "--mlperf-target-qps=offline=1500"
-    )
+    load = "--mlperf-target-qps=offline=1500,server=300"
+    outcome = project.run(command.line, "--junit-xml=junit.xml", load)
 
-    outcome.expect(command.prints)
+    longer = {"of 500)": "of 50000)", "of 50)": "of 5000)"}
+    pattern = re.compile("|".join(map(re.escape, longer)))
+    outcome.expect([pattern.sub(lambda m: longer[m[0]], p) for p in command.prints])
     assert outcome.code == 0
     assert len(outcome.verdicts) == 4
     for verdict in outcome.verdicts:
@@ -75,7 +81,7 @@ def test_the_benchmark_of_its_page_times_tokens_by_rules_of_its_own(
     speeds = {v.scenario: v for v in outcome.verdicts if v.mode == "performance"}
     assert {v.metric.unit for v in speeds.values() if v.metric} == {"tokens/s"}
     bounds = speeds["Server"].limit, speeds["Server"].tpot_limit
-    assert [bound.value for bound in bounds if bound] == [500, 50]
+    assert [bound.value for bound in bounds if bound] == [50_000, 5_000]
     junit = (outcome.home / "junit.xml").read_text()
     assert (
         junit.count('name="mlperf.labels" value="embedded,shortened,unofficial"') == 4
