@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
@@ -17,19 +16,7 @@ from onnx import numpy_helper
 
 from pytest_mlperf.benchmarks.unet_3d import UNET_3D
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
-
-
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    """The script as a module; ``scripts`` is no package."""
-    path = SCRIPTS / "embedded_model.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+SCRIPT = "embedded_model.py"
 
 
 def test_halved_weights_compute_in_fp32(script: ModuleType) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -97,23 +96,15 @@ def test_each_size_is_a_workload_of_its_own(detector: DetectionBenchmark) -> Non
     assert 25 < workload.reference["mAP"] < 100
 
 
-def test_the_manifest_covers_every_shipped_file() -> None:
-    """Hash of each; no photograph serves both uses."""
+def test_no_photograph_serves_both_uses() -> None:
+    """Scales that are fitted to what is evaluated would flatter int8."""
     folder = embedded.EMBEDDED
-    manifest = json.loads((folder / "manifest.json").read_text())
-    shipped = {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in ("manifest.json", "PROVENANCE.md")
-    }
     photos = [
         {image["photo"] for image in json.loads((folder / name).read_text())["images"]}
         for name in ("evaluation.json", "calibration.json")
     ]
 
-    assert shipped == manifest["files"]
     assert not photos[0] & photos[1]
-    assert sum((folder / name).stat().st_size for name in shipped) < 3_000_000
 
 
 @pytest.mark.parametrize("name", ["detector.onnx", "evaluation/003_chamaeleon.jpg"])
