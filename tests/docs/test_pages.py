@@ -12,6 +12,7 @@ import pytest
 from pytest_mlperf.api import registry
 from pytest_mlperf.config import aliases
 from pytest_mlperf.config.option_specs import SPECS
+from pytest_mlperf.core.matrix import newest_rules
 from tests.support.source import PACKAGE
 from tests.support.source import ROOT
 from tests.support.source import find_modules
@@ -178,3 +179,30 @@ def test_a_spelling_means_what_the_start_page_says(typed: str, meaning: str) -> 
         ]
 
         assert meaning == f"`{' '.join(parts)}`"
+
+
+def read_rounds() -> Iterator[tuple[str, str, str]]:
+    """Yield (cell, scenario, round) of the table of what an installation can run."""
+    text = (ROOT / "docs/start.md").read_text(encoding="utf-8").replace("\u00ad", "")
+    head, _, *rows = (
+        text[text.index("| cell | Single") :].partition("\n\n")[0].split("\n")
+    )
+    scenarios = [name.strip() for name in head.strip("|").split("|")][1:]
+    for row in rows:
+        names, *rounds = (part.strip() for part in row.strip("|").split("|"))
+        for name in re.findall(r"`(.+?)`", names):
+            for scenario, told in zip(scenarios, rounds, strict=True):
+                yield name, scenario, told.partition(",")[0]
+
+
+@pytest.mark.parametrize(("name", "scenario", "told"), list(read_rounds()))
+def test_a_cell_of_the_start_page_is_of_that_round(
+    name: str, scenario: str, told: str
+) -> None:
+    """The newest one that has it; a dash where none has."""
+    found = re.fullmatch(r"(.+?)-(99\.9|99|95)", name)
+    benchmark, target = (found[1], found[2]) if found else (name, "")
+    rules = newest_rules([(benchmark, [target])])
+    rounds = {rule.scenario.value: rule.round for rule in rules}
+
+    assert rounds.get(scenario, "\u2013") == told
