@@ -34,7 +34,7 @@ from pytest_mlperf.api.service import Listener
 from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.machine.server_process import start_server
 from pytest_mlperf.services.kserve.grpc_messages import encode_grpc_request
-from pytest_mlperf.services.kserve.requests import TensorRequests
+from pytest_mlperf.services.kserve.requests import WireRequests
 from pytest_mlperf.services.kserve.tensors import ReceiveTimes
 from pytest_mlperf.services.kserve.transports import GrpcTransport
 from pytest_mlperf.services.local import triton
@@ -73,7 +73,7 @@ def summarize(latencies: list[float], seconds: float) -> Figures:
 def drive_ours(target: ServiceTarget, count: int, outstanding: int) -> Figures:
     """Drive our client through the loop of warm-ups and probes."""
     bodies = {0: encode_grpc_request({"x": NUMBERS}, ("y",))}
-    requests: Any = TensorRequests(None, ("y",), bodies=bodies)  # type: ignore[arg-type]
+    requests = WireRequests(("y",), 1, bodies)
     wide = replace(target, concurrency=outstanding)
 
     def open_client(listener: Listener) -> Any:

@@ -12,26 +12,15 @@ from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.services.kserve.deployment import parse_flag
 
-
-def parse_shared_memory(text: str) -> str:
-    """Return which memory carries a request's tensors; of a GPU's it says why not."""
-    if text == "cuda":
-        raise ValueError(
-            "none or system: inputs in a GPU's memory before their query is issued "
-            "leave out the copy to it, which the rules count (start_from_device)"
-        )
-    return one_of("none", "system")(text)
-
-
 PARSERS: dict[str, Callable[[str], Any]] = {
-    "shared_memory": parse_shared_memory,
+    "shared_memory": one_of("none", "system", "cuda"),
     "protocol": one_of("http", "grpc"),
     "streaming": parse_flag,
     "max_seq_length": parse_whole,
 }
 """Name of an option, as perf_analyzer has it -> what its text means."""
 OPTIONS = {
-    "shared_memory": "(of a server on this machine: none or system; default none)",
+    "shared_memory": "(with a server here: none, system or cuda; default none)",
     "protocol": "(to the server that is started here: http or grpc; default http)",
     "streaming": "(gRPC requests in one stream a server: 0 or 1; default 0)",
     **load_options.OPTIONS,

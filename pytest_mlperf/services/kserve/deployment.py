@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 
+from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.config.load_options import parse_sizes
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_whole
@@ -81,7 +82,9 @@ class Deployment:
     onnx_opset: int | None = None
     """To which an ONNX file is converted; None: its own."""
     capture_cuda_graph: bool = False
-    """CUDA graphs of the tensorrt backend."""
+    """CUDA graphs: of a plan, and of TorchScript on a GPU in the Python backend."""
+    batch_size: tuple[int, ...] = LoadOptions().batch_size
+    """Of deployment tables: CUDA graphs are captured for these batches too."""
     response_cache: bool = False
     """An answer out of a cache is no inference: off."""
     gpucacheper: float = 0.1
@@ -97,12 +100,30 @@ class Deployment:
         return self.backend == "onnxruntime" and self.accelerator == "trt"
 
     @property
+    def runs_on_gpu(self) -> bool:
+        """True where the Python backend runs TorchScript on a GPU."""
+        is_module = self.backend == "python" and self.format in MODULES
+        return is_module and self.instance_group_kind == "KIND_GPU"
+
+    @property
+    def captures_torchscript(self) -> bool:
+        """True where it captures CUDA graphs."""
+        return self.capture_cuda_graph and self.runs_on_gpu
+
+    @property
+    def graph_batch_sizes(self) -> tuple[int, ...]:
+        """The batches for which CUDA graphs are captured: those that somebody names."""
+        named = {1, self.max_batch_size, *self.preferred_batch_size, *self.batch_size}
+        return tuple(sorted(n for n in named if n <= self.max_batch_size))
+
+    @property
     def is_tensorrt(self) -> bool:
         return self.is_accelerated or self.backend == "tensorrt"
 
 
 BACKEND_FORMATS = {"pytorch": ("ts-trace", "ts-script"), "tensorrt": ("trt",)}
 """Backend of a stock server -> the formats that it reads, the default first."""
+MODULES = ("ts-trace", "ts-script")
 FORMATS = ("onnx", "ts-trace", "ts-script", "trt")
 PARSERS: dict[str, Callable[[str], Any]] = {
     "format": one_of(*FORMATS),
@@ -147,7 +168,7 @@ OPTIONS = {
     "opt_shapes": "(at which TensorRT is at its best; default: max_shapes)",
     "max_shapes": "(default: max_batch_size, and the longest sequence)",
     "onnx_opset": "(to which an ONNX file is converted; default: its own)",
-    "capture_cuda_graph": "(CUDA graphs of the tensorrt backend: 0 or 1)",
+    "capture_cuda_graph": "(CUDA graphs of a plan, or TorchScript on a GPU: 0 or 1)",
     "response_cache": "(0 or 1; default 0)",
     "model_warmup": "(a batch of zeros before the model is ready: 0 or 1)",
     "gpucacheper": "(of a recommender: share of the rows in the cache; default 0.1)",
@@ -224,6 +245,14 @@ def refuse_unused(made: Deployment, given: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{asked[0]} is of TensorRT, but the backend is {made.backend}; export "
             "with --format trt or accelerator=trt, or leave it out"
+        )
+    is_python = made.backend == "python"
+    if made.capture_cuda_graph and is_python and not made.runs_on_gpu:
+        raise ValueError(
+            "capture_cuda_graph=1 (CAPTURE_CUDA_GRAPH), but the Python backend has "
+            f"format={made.format} and {made.instance_group_kind}: it captures "
+            "TorchScript on a GPU; add format=ts-trace and "
+            "instance_group_kind=KIND_GPU, or leave it out"
         )
     if made.onnx_opset and made.format != "onnx":
         raise ValueError(

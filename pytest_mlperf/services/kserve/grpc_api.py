@@ -70,6 +70,20 @@ class GrpcServerApi:
     def unregister_region(self, name: str) -> None:
         self._ask("SystemSharedMemoryUnregister", name=name)
 
+    def register_cuda_region(
+        self, name: str, handle: bytes, device: int, size: int
+    ) -> None:
+        self._ask(
+            "CudaSharedMemoryRegister",
+            name=name, raw_handle=handle, device_id=device, byte_size=size,
+        )  # fmt: skip
+
+    def read_cuda_regions(self) -> list[str]:
+        return [*self._ask("CudaSharedMemoryStatus")["regions"]]
+
+    def unregister_cuda_region(self, name: str) -> None:
+        self._ask("CudaSharedMemoryUnregister", name=name)
+
     def _ask(self, method: str, **fields: Any) -> dict[str, Any]:
         """Return an answer as JSON's values; whole numbers of 64 bits are texts."""
         messages = load_messages()

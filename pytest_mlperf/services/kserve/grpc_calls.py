@@ -60,7 +60,7 @@ class GrpcEndpoint:
 class RequestCaller(Protocol):
     """How requests go to one server: each a call, or all in one stream."""
 
-    def send(self, ticket: int, sample: int, body: bytes) -> None:
+    def send(self, ticket: int, sample: int) -> None:
         """Send a request; what became of it goes to an ``AnswerTaker``."""
 
     async def close(self) -> None: ...
@@ -74,6 +74,10 @@ class AnswerTaker(Protocol):
 
     @property
     def decoder(self) -> AnswerDecoder: ...
+
+    @property
+    def requests(self) -> Mapping[int, bytes]:
+        """Sample -> what follows an endpoint's head."""
 
     @property
     def timeout_s(self) -> float: ...
@@ -108,8 +112,9 @@ class UnaryCaller:
         self._over: list[tuple[Request, float, Any]] = []
         """Requests whose call is over, when it was, and the call."""
 
-    def send(self, ticket: int, sample: int, body: bytes) -> None:
+    def send(self, ticket: int, sample: int) -> None:
         endpoint, sent_s = self._endpoint, time.monotonic()
+        body = endpoint.head + self._client.requests[sample]
         call = self._ask(
             body, timeout=self._client.timeout_s, metadata=endpoint.metadata
         )
@@ -202,9 +207,10 @@ class StreamCaller:
             loop.create_task(self._guard(work)) for work in (self._write, self._read)
         }
 
-    def send(self, ticket: int, sample: int, body: bytes) -> None:
+    def send(self, ticket: int, sample: int) -> None:
         self._number += 1
         self._sent[str(self._number)] = ticket, sample, time.monotonic()
+        body = self._endpoint.head + self._client.requests[sample]
         self._unsent.put_nowait((self._number, body + encode_id(self._number)))
 
     async def _guard(self, work: Any) -> None:

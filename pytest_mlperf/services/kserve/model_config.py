@@ -32,8 +32,12 @@ def format_config(
     deployment: Deployment,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
+    lengths: Sequence[int] = (),
 ) -> str:
-    """Return a model's config.pbtxt, for people to read and change."""
+    """Return a model's config.pbtxt, for people to read and change.
+
+    ``lengths``: of sequences, for which the Python backend captures CUDA graphs.
+    """
     made = deployment
     inputs = [fix_length(one, made.max_seq_length) for one in inputs]
     outputs = [fix_length(one, made.max_seq_length) for one in outputs]
@@ -48,7 +52,7 @@ def format_config(
         _format_instances(made),
         *_format_batching(made),
         f"response_cache {{ enable: {str(made.response_cache).lower()} }}",
-        *_format_optimization(made),
+        *_format_optimization(made, inputs, lengths),
     ]
     if made.backend != "tensorrt":
         key = "intra_op_thread_count"
@@ -56,6 +60,12 @@ def format_config(
         lines.append(
             f'parameters {{ key: "{key}" value {{ string_value: '
             f'"{made.intra_op_thread_count}" }} }}'
+        )
+    if made.runs_on_gpu:
+        # Else Triton copies what a client or another model has on the GPU to the host.
+        lines.append(
+            'parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: '
+            '"no" } }'
         )
     if made.model_warmup:
         lines += _format_warm_up(inputs)
@@ -104,9 +114,13 @@ def _format_batching(made: Deployment) -> list[str]:
     return ["dynamic_batching {", *(f"  {part}" for part in parts), "}"]
 
 
-def _format_optimization(made: Deployment) -> list[str]:
+def _format_optimization(
+    made: Deployment, inputs: Sequence[TensorSpec], lengths: Sequence[int]
+) -> list[str]:
     if made.backend == "tensorrt" and made.capture_cuda_graph:
         return ["optimization { cuda { graphs: true } }"]
+    if made.captures_torchscript:
+        return _format_graphs(made, inputs, lengths)
     if not made.is_accelerated:
         return []
     keys = {"precision_mode": (made.accelerator_precision or "fp16").upper()}
@@ -128,6 +142,25 @@ def _format_optimization(made: Deployment) -> list[str]:
         "  }",
         "}",
     ]
+
+
+def _format_graphs(
+    made: Deployment, inputs: Sequence[TensorSpec], lengths: Sequence[int]
+) -> list[str]:
+    """Name each batch size with each length, in the words of a plan's graphs."""
+    lines = ["optimization { cuda {", "  graphs: true", "  graph_spec ["]
+    is_free = any(dim < 0 for one in inputs for dim in one.dims)
+    for rows in made.graph_batch_sizes:
+        for length in lengths if is_free else (1,):
+            lines.append(f"    {{ batch_size: {rows}")
+            for one in inputs:
+                dims = ", ".join(str(length if n < 0 else n) for n in one.dims)
+                lines.append(
+                    f'      input {{ key: "{one.name}" value {{ dim: [ {dims} ] }} }}'
+                )
+            lines.append("    },")
+    lines[-1] = "    }"
+    return [*lines, "  ]", "} }"]
 
 
 def _format_warm_up(inputs: Sequence[TensorSpec]) -> list[str]:

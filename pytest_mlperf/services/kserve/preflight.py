@@ -21,6 +21,7 @@ from pytest_mlperf.services.kserve.tensors import datatype_of
 
 BINARY = "binary_tensor_data"
 """The extension, as servers list it."""
+CUDA_MEMORY = "cuda_shared_memory"
 ANY = -1
 """A size that the model leaves open."""
 NAME_MODEL = "name one with --mlperf-endpoint-model NAME"
@@ -63,6 +64,18 @@ def has_binary_tensors(api: ServerApi) -> bool:
     """Return whether a server takes tensors as bytes; True where it does not say."""
     extensions = api.read_extensions()
     return extensions is None or BINARY in extensions
+
+
+def check_cuda_memory(apis: Sequence[ServerApi]) -> None:
+    """Raise ``RunRefused`` for a server that takes no CUDA shared memory."""
+    for api in apis:
+        extensions = api.read_extensions()
+        if extensions is not None and CUDA_MEMORY not in extensions:
+            raise RunRefused(
+                f"{api.url}: the server's extensions are {', '.join(extensions)}, but "
+                f"should have {CUDA_MEMORY}; ask it with shared_memory=none, or start "
+                "a Triton that was built for GPUs"
+            )
 
 
 def list_models(api: ServerApi) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from pytest_mlperf.api.samples import Array
 from pytest_mlperf.config.shape_options import EVERY
 from pytest_mlperf.config.shape_options import KINDS
 from pytest_mlperf.config.shape_options import Shape
@@ -14,6 +15,7 @@ from pytest_mlperf.services.kserve.deployment import Deployment
 from pytest_mlperf.services.kserve.model_config import TensorSpec
 
 Shapes = dict[str, Shape]
+MOST_LENGTHS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,15 @@ def choose_shapes(
                     "become smaller"
                 )
     return found
+
+
+def list_lengths(lengths: Array | None) -> list[int]:
+    """Return the sequences' lengths for which CUDA graphs are captured.
+
+    Each is memory and a part of a second, so that of many only the longest counts.
+    """
+    found = [1] if lengths is None else sorted({*map(int, lengths)})
+    return found if len(found) <= MOST_LENGTHS else found[-1:]
 
 
 def fill(spec: TensorSpec, batch: int, size: int) -> Shape:

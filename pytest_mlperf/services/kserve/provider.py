@@ -36,12 +36,15 @@ from pytest_mlperf.services.kserve import client_options
 from pytest_mlperf.services.kserve import deployment as deployments
 from pytest_mlperf.services.kserve import preflight
 from pytest_mlperf.services.kserve.client_options import read_client_options
+from pytest_mlperf.services.kserve.cuda_driver import missing_driver
 from pytest_mlperf.services.kserve.deployment import Deployment
 from pytest_mlperf.services.kserve.deployment import read_deployment
+from pytest_mlperf.services.kserve.device_memory import DeviceMemory
 from pytest_mlperf.services.kserve.grpc_messages import missing_packages
 from pytest_mlperf.services.kserve.repository import export_model
 from pytest_mlperf.services.kserve.requests import TensorRequests
 from pytest_mlperf.services.kserve.server_api import ServerRefusal
+from pytest_mlperf.services.kserve.slot_client import SlotClient
 from pytest_mlperf.services.kserve.statistics import ServerStatistics
 from pytest_mlperf.services.kserve.statistics import read_statistics
 from pytest_mlperf.services.kserve.tensors import ReceiveTimes
@@ -80,10 +83,13 @@ class TritonService:
 
         Raises ``RunRefused`` for a URL at which nobody answers.
         """
+        asked = read_client_options(target.options)
+        if asked.shared_memory == "cuda" and (missing := missing_driver()):
+            return missing
         if not target.urls:
             from pytest_mlperf.services.local import triton
 
-            asks_grpc = read_client_options(target.options).protocol == "grpc"
+            asks_grpc = asked.protocol == "grpc"
             return triton.unavailable() or (missing_packages() if asks_grpc else None)
         transport = choose_transport(target)
         for url in target.urls:
@@ -108,9 +114,9 @@ class TritonService:
         first = next(iter(apis.values()))
         target = replace(target, model=preflight.choose_model(first, target.model))
         requests = self.requests(target, tensors)
-        if requests.apis:
-            which = "inputs and outputs" if requests.specs else "inputs"
-            facts["shared memory"] = f"system: {which}"
+        facts |= describe_memory(requests)
+        if requests.device is not None:
+            preflight.check_cuda_memory(list(apis.values()))
         requests.load([0])
         try:
             for api in apis.values():
@@ -213,8 +219,10 @@ class TritonService:
         tensors = tensors_of(workload)
         outputs = tensors.model.outputs if tensors.model else ()
         transport = choose_transport(target)
-        shares = read_client_options(target.options).shared_memory == "system"
-        apis = [transport.open_api(url) for url in target.urls] if shares else []
+        asked = read_client_options(target.options)
+        shared = asked.shared_memory
+        urls = target.urls if shared != "none" else ()
+        apis = [transport.open_api(url) for url in urls]
         specs: Sequence[Mapping[str, Any]] = ()
         if apis and outputs and target.fields.get(preflight.BINARY, True):
             with suppress(ServerRefusal):  # the preflight says what is wrong
@@ -224,10 +232,11 @@ class TritonService:
             tensors.dataset,
             tuple(outputs),
             has_rows_of_samples=not (tensors.model and tensors.model.embedding),
-            length=read_client_options(target.options).max_seq_length,
+            length=asked.max_seq_length,
             encode=transport.encode,
-            apis=apis,
+            apis=[] if shared == "cuda" else apis,
             specs=specs,
+            device=DeviceMemory(apis, specs) if shared == "cuda" else None,
         )
 
     def open(
@@ -236,12 +245,15 @@ class TritonService:
         """Return the client of all servers; they share the target's concurrency."""
         assert isinstance(requests, TensorRequests), "made by requests()"
         times = ReceiveTimes()
-        return TimedClient(
-            partial(choose_transport(target).open_client, requests, times),
-            listener,
-            times,
-            partial(sum_statistics, target),
-        )
+        transport = choose_transport(target)
+        open_client: Callable[[Listener], Service]
+        open_client = partial(transport.open_client, requests.to_wire(), times)
+        if requests.device is not None:
+            open_client = partial(
+                SlotClient, requests.device, target.concurrency, open_client
+            )
+        read = partial(sum_statistics, target)
+        return TimedClient(open_client, listener, times, read)
 
 
 def sum_statistics(target: ServiceTarget) -> ServerStatistics | None:
@@ -254,6 +266,18 @@ def sum_statistics(target: ServiceTarget) -> ServerStatistics | None:
         except (ServerRefusal, RunRefused, ValueError):
             return None
     return total
+
+
+def describe_memory(requests: TensorRequests) -> dict[str, str]:
+    """Return which shared memory carries the tensors, as a fact; none: it is empty."""
+    which = "inputs and outputs" if requests.specs else "inputs"
+    if requests.device is not None:
+        number = requests.device.driver.device
+        return {
+            "shared memory": f"cuda: {which}, on GPU {number}; copied there after each "
+            "query's issue, and back before its completion"
+        }
+    return {"shared memory": f"system: {which}"} if requests.apis else {}
 
 
 def drop_client_options(given: Mapping[str, str]) -> dict[str, str]:

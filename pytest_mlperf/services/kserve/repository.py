@@ -34,6 +34,7 @@ from pytest_mlperf.services.kserve.model_config import TensorSpec
 from pytest_mlperf.services.kserve.model_config import format_config
 from pytest_mlperf.services.kserve.profile_shapes import ProfileShapes
 from pytest_mlperf.services.kserve.profile_shapes import choose_shapes
+from pytest_mlperf.services.kserve.profile_shapes import list_lengths
 from pytest_mlperf.services.kserve.tensors import DATATYPES
 
 WRITER = "onnxruntime"
@@ -100,12 +101,12 @@ def export_model(
         inputs, outputs = read_specs(path, model.outputs)
     deployment = complete_shapes(deployment, inputs, workload)
     files = [folder / "config.pbtxt", path]
-    text = format_config(folder.name, deployment, inputs, outputs)
+    lengths = list_lengths(workload.dataset.lengths)
+    text = format_config(folder.name, deployment, inputs, outputs, lengths)
     files[0].write_text(text, "utf-8")
     if deployment.backend == "python":
-        source = Path(python_backend.__file__).read_text(encoding="utf-8")
         files.append(version / "model.py")
-        files[-1].write_text(source, encoding="utf-8")
+        shutil.copyfile(python_backend.__file__, files[-1])
     if tables is not None:
         sparse = repository / ensemble.SPARSE
         files += ensemble.write_sparse(sparse, tables, deployment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Container
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import numpy as np
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
+from pytest_mlperf.services.kserve.device_memory import DeviceMemory
+from pytest_mlperf.services.kserve.device_memory import SlotBodies
+from pytest_mlperf.services.kserve.device_memory import SlotRooms
 from pytest_mlperf.services.kserve.server_api import ServerApi
 from pytest_mlperf.services.kserve.shared_memory import RequestRegion
 from pytest_mlperf.services.kserve.tensors import Rooms
@@ -23,6 +27,18 @@ Parts = Mapping[str, Mapping[str, Any]]
 Encode = Callable[[Batch, tuple[str, ...], Parts | None, Parts | None], bytes]
 """(arrays, outputs' names, where inputs are in shared memory, where outputs are to be)
 -> a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequests:
+    """What a client sends, and how it reads the answers."""
+
+    outputs: tuple[str, ...]
+    answer_rows: int | None
+    bodies: Mapping[int, bytes]
+    """Sample, or slot of a GPU's memory -> its request."""
+    rooms: Mapping[int, Rooms] = field(default_factory=dict)
+    """The same -> where its outputs are read; empty: in the answer."""
 
 
 @dataclass(slots=True)
@@ -48,11 +64,21 @@ class TensorRequests:
     specs: Sequence[Mapping[str, Any]] = ()
     """Of the outputs that have room there, in the model's metadata; empty: answers
     carry them."""
+    device: DeviceMemory | None = None
+    """Has the requests where tensors are in a GPU's memory while they are outstanding;
+    ``bodies`` and ``rooms`` are empty then."""
     regions: dict[int, RequestRegion] = field(default_factory=dict)
     """Request -> the region that has its tensors."""
     rooms: dict[int, Rooms] = field(default_factory=dict)
     """Request -> where its outputs are read; empty: in the answer."""
     bodies: dict[int, bytes] = field(default_factory=dict)
+
+    def to_wire(self) -> WireRequests:
+        """Return what a client sends; by slots where a GPU's memory carries them."""
+        if self.device is None:
+            return WireRequests(self.outputs, self.answer_rows, self.bodies, self.rooms)
+        bodies, rooms = SlotBodies(self.device), SlotRooms(self.device)
+        return WireRequests(self.outputs, self.answer_rows, bodies, rooms)
 
     @property
     def answer_rows(self) -> int | None:
@@ -82,7 +108,12 @@ class TensorRequests:
     def load(self, indices: Sequence[int]) -> None:
         """Write the requests of these samples. Untimed."""
         self.dataset.load([one for index in indices for one in self.samples_of(index)])
-        new = {i: self.gather(i) for i in indices if i not in self.bodies}
+        known: Container[int] = self.device.staged if self.device else self.bodies
+        new = {i: self.gather(i) for i in indices if i not in known}
+        if self.device is not None:
+            if new:
+                self.device.load(new, self.outputs, self.encode)
+            return
         if self.apis and new:
             region = RequestRegion(self.apis, new, self.specs)
             self.rooms |= region.rooms if self.specs else {}
@@ -96,6 +127,8 @@ class TensorRequests:
 
     def unload(self, indices: Sequence[int]) -> None:
         """Forget the requests of these samples."""
+        if self.device is not None:
+            self.device.unload(indices)
         for index in indices:
             self.bodies.pop(index, None)
             self.rooms.pop(index, None)

@@ -5,6 +5,7 @@ Blocking, outside the timed run.
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 from collections.abc import Mapping
@@ -63,6 +64,16 @@ class ServerApi(Protocol):
 
     def unregister_region(self, name: str) -> None: ...
 
+    def register_cuda_region(
+        self, name: str, handle: bytes, device: int, size: int
+    ) -> None:
+        """Have the server map ``size`` bytes of a GPU's memory by CUDA's handle."""
+
+    def read_cuda_regions(self) -> list[str]:
+        """Return the names of the GPU regions that the server has mapped."""
+
+    def unregister_cuda_region(self, name: str) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class HttpServerApi:
@@ -117,6 +128,21 @@ class HttpServerApi:
 
     def unregister_region(self, name: str) -> None:
         self._read("POST", f"/v2/systemsharedmemory/region/{name}/unregister", {})
+
+    def register_cuda_region(
+        self, name: str, handle: bytes, device: int, size: int
+    ) -> None:
+        path = f"/v2/cudasharedmemory/region/{name}/register"
+        raw = {"b64": base64.b64encode(handle).decode()}
+        document = {"raw_handle": raw, "device_id": device, "byte_size": size}
+        self._read("POST", path, document)
+
+    def read_cuda_regions(self) -> list[str]:
+        found = self._read("GET", "/v2/cudasharedmemory/status")
+        return [str(one["name"]) for one in found] if isinstance(found, list) else []
+
+    def unregister_cuda_region(self, name: str) -> None:
+        self._read("POST", f"/v2/cudasharedmemory/region/{name}/unregister", {})
 
     def _read_object(self, method: str, path: str) -> dict[str, Any]:
         found = self._read(method, path)

@@ -115,12 +115,13 @@ def read_room(
     rooms: Rooms, name: str, dtype: np.dtype[Any], shape: list[int], size: int
 ) -> Array:
     """Return a copy of an output of ``size`` bytes; raises ``BadAnswer``."""
-    if size > len(rooms[name]):
+    room = rooms[name]  # once: of a GPU's memory this copies it
+    if size > len(room):
         raise BadAnswer(
             f"output {name} of {size} bytes, but its room in shared memory has "
-            f"{len(rooms[name])}"
+            f"{len(room)}"
         )
-    flat = np.frombuffer(rooms[name], dtype, size // dtype.itemsize)
+    flat = np.frombuffer(room, dtype, size // dtype.itemsize)
     return flat.reshape(shape).copy()
 
 

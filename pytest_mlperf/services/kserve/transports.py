@@ -29,7 +29,7 @@ from pytest_mlperf.services.kserve.grpc_messages import AnswerDecoder
 from pytest_mlperf.services.kserve.grpc_messages import encode_grpc_request
 from pytest_mlperf.services.kserve.grpc_messages import encode_model
 from pytest_mlperf.services.kserve.grpc_messages import missing_packages
-from pytest_mlperf.services.kserve.requests import TensorRequests
+from pytest_mlperf.services.kserve.requests import WireRequests
 from pytest_mlperf.services.kserve.server_api import HttpServerApi
 from pytest_mlperf.services.kserve.server_api import ServerApi
 from pytest_mlperf.services.kserve.tensors import AnswerLayouts
@@ -61,7 +61,7 @@ class Transport(Protocol):
         """Return a request without what is the same in all."""
 
     def open_client(
-        self, requests: TensorRequests, times: ReceiveTimes, listener: Listener
+        self, requests: WireRequests, times: ReceiveTimes, listener: Listener
     ) -> Service:
         """Return the client of all servers; they share the target's concurrency."""
 
@@ -109,7 +109,7 @@ class HttpTransport:
         return encode_json_request(batch, outputs)
 
     def open_client(
-        self, requests: TensorRequests, times: ReceiveTimes, listener: Listener
+        self, requests: WireRequests, times: ReceiveTimes, listener: Listener
     ) -> Service:
         target = self.target
         endpoints = []
@@ -162,7 +162,7 @@ class GrpcTransport:
         return encode_grpc_request(batch, outputs, parts, rooms)
 
     def open_client(
-        self, requests: TensorRequests, times: ReceiveTimes, listener: Listener
+        self, requests: WireRequests, times: ReceiveTimes, listener: Listener
     ) -> Service:
         target = self.target
         head = encode_model(target.model)

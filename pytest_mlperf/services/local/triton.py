@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,11 +30,13 @@ from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.machine.process import name_signal
 from pytest_mlperf.services.kserve import client_options
 from pytest_mlperf.services.kserve import python_backend
 from pytest_mlperf.services.kserve.client_options import read_client_options
+from pytest_mlperf.services.kserve.cuda_driver import missing_driver
 from pytest_mlperf.services.kserve.deployment import Deployment
 from pytest_mlperf.services.kserve.deployment import read_deployment
 from pytest_mlperf.services.kserve.repository import export_model
@@ -107,6 +110,8 @@ def make_server_recipe(
     """
     find_server()
     find_python_library()
+    if options.get("shared_memory") == "cuda" and (missing := missing_driver()):
+        raise RequirementMissing(missing)
     instances = min(max(1, len(cpus)), MOST_INSTANCES)
     default = Deployment(instance_group_count=instances)
     asks = {n: text for n, text in options.items() if n in client_options.OPTIONS}
@@ -116,6 +121,9 @@ def make_server_recipe(
         protocol = read_client_options(asks).protocol
     except ValueError as error:
         raise RunRefused(f"--mlperf-engine-options: {error}") from None
+    if deployment.captures_torchscript:
+        sizes = read_load_options(asks, environ=os.environ).batch_size
+        deployment = replace(deployment, batch_size=sizes)
     if deployment.format == "trt":
         raise RunRefused(
             "format=trt (FORMAT), but the server of nvidia-pytriton runs onnx and "

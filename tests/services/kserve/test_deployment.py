@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pytest_mlperf.core.types import Scenario
@@ -17,6 +18,7 @@ from pytest_mlperf.services.kserve.deployment import read_deployment
 from pytest_mlperf.services.kserve.model_config import TensorSpec
 from pytest_mlperf.services.kserve.model_config import format_config
 from pytest_mlperf.services.kserve.profile_shapes import choose_shapes
+from pytest_mlperf.services.kserve.profile_shapes import list_lengths
 
 TOKENS = [TensorSpec("input_ids", "INT64", (-1,))]
 LOGITS = [TensorSpec("logits", "FP32", (2, 10))]
@@ -75,6 +77,12 @@ def test_the_variables_of_nvidias_scripts_are_understood() -> None:
         ({"max_shapes": "16by384"}, {}, "max_shapes=16by384, but should be a shape"),
         ({"max_shapes": "16x384"}, {}, "is of TensorRT, but the backend is python"),
         ({"onnx_opset": "17", "format": "ts-trace"}, {}, "of ONNX files, but the for"),
+        ({"capture_cuda_graph": "1"}, {}, "has format=onnx and KIND_AUTO: it captures"),
+        (
+            {"format": "ts-trace", "instance_group_kind": "KIND_CPU"},
+            {"CAPTURE_CUDA_GRAPH": "1"},
+            "has format=ts-trace and KIND_CPU: it captures TorchScript on a GPU",
+        ),
     ],
 )
 def test_a_wrong_option_says_what_is_legal(
@@ -177,6 +185,53 @@ def test_the_configuration_of_the_python_backend() -> None:
     )  # fmt: skip
 
     assert format_config("m", made, TOKENS, LOGITS) == PYTHON
+
+
+STAYS = (
+    'parameters { key: "FORCE_CPU_ONLY_INPUT_TENSORS" value { string_value: "no" } }\n'
+)
+GRAPHS = """optimization { cuda {
+  graphs: true
+  graph_spec [
+    { batch_size: 1
+      input { key: "input_ids" value { dim: [ 64 ] } }
+      input { key: "mask" value { dim: [ 64 ] } }
+    },
+    { batch_size: 2
+      input { key: "input_ids" value { dim: [ 64 ] } }
+      input { key: "mask" value { dim: [ 64 ] } }
+    },
+    { batch_size: 8
+      input { key: "input_ids" value { dim: [ 64 ] } }
+      input { key: "mask" value { dim: [ 64 ] } }
+    }
+  ]
+} }
+"""
+
+
+def test_graphs_of_the_python_backend_have_the_batches_that_are_named() -> None:
+    """Preferred ones, the largest, one, and those of tables that are not larger."""
+    made = Deployment(
+        format="ts-trace", instance_group_kind="KIND_GPU", capture_cuda_graph=True,
+        max_batch_size=8, preferred_batch_size=(2,), batch_size=(8, 16),
+    )  # fmt: skip
+    inputs = [*TOKENS, replace(TOKENS[0], name="mask")]
+    text = format_config("m", made, inputs, LOGITS, list_lengths(np.full(9, 64)))
+    fixed = replace(made, max_seq_length=32)
+    of_one_length = format_config("m", fixed, inputs, LOGITS, [64, 65])
+
+    assert GRAPHS in text
+    assert STAYS in text
+    assert of_one_length.count("dim: [ 32 ]") == 6
+    assert of_one_length.count("{ batch_size:") == 3
+
+
+def test_of_many_lengths_only_the_longest_has_graphs() -> None:
+    """A graph is memory; samples without a length have one."""
+    assert list_lengths(np.array([5, 3, 5, 9])) == [3, 5, 9]
+    assert list_lengths(np.arange(1, 100)) == [99]
+    assert list_lengths(None) == [1]
 
 
 @pytest.mark.parametrize(
