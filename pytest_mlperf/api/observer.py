@@ -41,9 +41,20 @@ class RunHeartbeat(Protocol):
 
     @property
     def phase(self) -> str:
-        """``open``, ``build``, ``probe``, ``warm-up``, ``run``, ``score`` …; LoadGen
-        measures in ``run`` alone.
+        """``open``, ``build``, ``probe``, ``warm-up``, ``run``, ``score`` …; LoadGen is
+        at work in ``run``.
         """
+
+    @property
+    def step(self) -> str:
+        """The phase, but ``run`` only from LoadGen's first query to its last answer:
+        before, it loads samples and makes its schedule (``prepare``), and after it
+        writes its logs (``log``).
+        """
+
+    @property
+    def measured_s(self) -> float:
+        """Seconds of the step ``run`` so far; 0 before it."""
 
     @property
     def issued(self) -> int: ...

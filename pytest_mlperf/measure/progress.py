@@ -11,19 +11,18 @@ from pytest_mlperf.runner.messages import Task
 def show_beat(task: Task, beat: Heartbeat) -> Progress:
     """Return a runner's heartbeat as the progress line shows it."""
     kind = task.audit.name if task.audit else task.mode.value
-    if beat.phase != "run":
+    if beat.phase != "run" or not beat.measured_s:
         # A probe's short trials count for the watchdog, not for people.
-        return Progress(task.cell.id, kind, beat.phase, elapsed_s=beat.elapsed_s)
-    rate = beat.completed / beat.elapsed_s if beat.elapsed_s else 0.0
+        return Progress(task.cell.id, kind, beat.step, elapsed_s=beat.elapsed_s)
     return Progress(
         cell=task.cell.id,
         mode=kind,
-        phase=beat.phase,
+        phase=beat.step,
         issued=beat.issued,
         completed=beat.completed,
         total=beat.total,
-        rate=rate,
-        elapsed_s=beat.elapsed_s,
+        rate=beat.completed / beat.measured_s,
+        elapsed_s=beat.measured_s,
         expected_s=beat.expected_s,
         latency=", ".join(map(str, beat.latencies)),
         loss=loss.describe_loss() if (loss := find_loss(beat)) else "",

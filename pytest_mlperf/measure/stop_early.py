@@ -53,12 +53,12 @@ def make_partial_verdict(
     check = Check(
         "early_stopping",
         Status.FAIL,
-        f"{loss.late:,} queries or more late{name} after {beat.elapsed_s:.0f} s",
+        f"{loss.late:,} queries or more late{name} after {beat.measured_s:.0f} s",
         f"at most {loss.most_late:,} of the {loss.queries:,} that the run can have",
         "heartbeats",
         "lower --mlperf-target-qps; the run was ended then (--mlperf-stop-early)",
     )
-    facts = replace(facts, stopped_after_s=beat.elapsed_s)
+    facts = replace(facts, stopped_after_s=beat.measured_s)
     return Verdict(
         benchmark=cell.model,
         scenario=cell.scenario.value,
@@ -71,7 +71,7 @@ def make_partial_verdict(
         limit=limit,
         percentile=loss.percentile,
         expected_s=beat.expected_s,
-        actual_s=beat.elapsed_s,
+        actual_s=beat.measured_s,
         folder=str(task.folder),
         facts={**facts.to_texts(), "stopped early": str(stopped)},
         run=facts,

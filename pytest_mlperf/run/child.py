@@ -65,6 +65,8 @@ class PipeChannel:
         self._beats_s = 0.0
         """CPU seconds of the heartbeats."""
         self._sut: Counted | None = None
+        self._first_query = self._measured_s = 0.0
+        self._is_measuring = False
         self._total: int | None = None
         self._expected_s: float | None = None
         self._pace = Pace()
@@ -112,6 +114,8 @@ class PipeChannel:
     ) -> None:
         """Report the counters of ``sut``, and LoadGen's own work, from now on."""
         self._sut, self._total, self._expected_s = sut, total, expected_s
+        self._first_query = self._measured_s = 0.0
+        self._is_measuring = False
         self._pace = pace or Pace()
 
     def watch_devices(self, devices: Callable[[], tuple[DeviceStatus, ...]]) -> None:
@@ -139,10 +143,26 @@ class PipeChannel:
         self.rest()
         self.send(RunError(phase, describe_cause(error), is_fatal=False))
 
+    def _follow_loadgen(self) -> None:
+        # Before its first query LoadGen loads samples and makes its schedule, half a
+        # minute for tens of millions of queries; after the last answer it sorts
+        # latencies and writes its logs.
+        sut = self._sut
+        is_begun = sut is not None and sut.issued > 0
+        if is_begun and not self._first_query:
+            # Seen now; it was at any time since the last beat.
+            self._first_query = time.monotonic() - BEAT_S / 2
+        if self._is_measuring or not self._measured_s:
+            self._measured_s = time.monotonic() - self._first_query if is_begun else 0.0
+        self._is_measuring = bool(
+            sut and is_begun and not (sut.is_flushed and sut.completed >= sut.issued)
+        )
+
     def _send_beat(self) -> None:
         with self._lock:
             if not self._phase:
                 return
+            self._follow_loadgen()
             sut = self._sut
             self._put(
                 Heartbeat(
@@ -158,6 +178,8 @@ class PipeChannel:
                     self._pace.longest_rest_s,
                     read_cpu_s() - self._beats_s,
                     self._pace.read_latencies(),
+                    self._is_measuring,
+                    self._measured_s,
                 )
             )
 

@@ -217,6 +217,21 @@ class Heartbeat:
     """CPU seconds of the runner, and of its children that ended; without heartbeats."""
     latencies: tuple[LatencySoFar, ...] = ()
     """Percentiles of the queries that were answered, where they are recorded."""
+    is_measuring: bool = False
+    """Between LoadGen's first query and the last answer."""
+    measured_s: float = 0.0
+    """From LoadGen's first query to the last answer, or until now; 0 before it. To an
+    eighth of a second.
+    """
+
+    @property
+    def step(self) -> str:
+        """The phase; in ``run`` it is ``prepare`` before LoadGen's first query, and
+        ``log`` after the last answer.
+        """
+        if self.phase != "run" or self.is_measuring:
+            return self.phase
+        return "log" if self.measured_s else "prepare"
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,7 @@ class BatchSUT:
         self.policy = policy
         self.engines = engines
         self.issued = 0
+        self.is_flushed = False
         self._done = [0] * len(engines)
         self._workload = workload
         self._on_failure = on_failure
@@ -183,7 +184,8 @@ class BatchSUT:
         self.issue = issue_noted
 
     def flush(self) -> None:
-        """Nothing is held back: a window closes by itself."""
+        """Note the last query; nothing is held back: a window closes by itself."""
+        self.is_flushed = True
 
     def start(self) -> None:
         """Start one worker per stream; none where LoadGen's thread does the work."""

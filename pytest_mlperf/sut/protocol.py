@@ -37,6 +37,10 @@ class Counted(Protocol):
     def pulse(self) -> int:
         """Grows with signs of life between completions."""
 
+    @property
+    def is_flushed(self) -> bool:
+        """LoadGen has issued its last query."""
+
 
 class SUT(Counted, Protocol):
     """What LoadGen's callbacks call: a ``BatchSUT`` or a ``RequestSUT``."""

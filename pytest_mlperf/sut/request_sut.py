@@ -63,6 +63,7 @@ class RequestSUT:
         """Of a run over a network: asks every server for its name."""
         self.issued = 0
         self.completed = 0
+        self.is_flushed = False
         self._open = open_service
         self._encode = encode
         self._on_failure = on_failure
@@ -123,7 +124,8 @@ class RequestSUT:
             submit(ticket, sample)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Note the last query; nothing is held back."""
+        self.is_flushed = True
 
     def first_token(self, firsts: Sequence[tuple[int, Answer]]) -> None:
         """Tell LoadGen of first tokens."""

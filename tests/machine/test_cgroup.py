@@ -72,7 +72,7 @@ def test_a_runs_throttling_is_in_facts_and_verdict(
     write(tmp_path, "sys/fs/cgroup/cpu.max", "50000 100000\n")
     write(tmp_path, V2, TEXTS[V2].format(100, 5_000_000))
     with CpuTimes(tmp_path).around(doubles.make_task(tmp_path)) as observed:
-        observed.see(Heartbeat("run"))
+        observed.see(Heartbeat("run", is_measuring=True))
         write(tmp_path, V2, TEXTS[V2].format(137, 6_230_000))
     facts = observed.complete_facts(RunFacts())
     setting = read_cpu_quota(tmp_path)

@@ -44,7 +44,7 @@ def test_a_runs_average_is_of_its_measured_phase(tmp_path: Path) -> None:
             ("run", 2_000_000),
         ):
             counter.write_text(str(energy))
-            observed.see(cast("Any", SimpleNamespace(phase=phase)))
+            observed.see(cast("Any", SimpleNamespace(step=phase)))
         assert observed.began is not None
         observed.ended = observed.began + 2
     facts = observed.complete_facts(RunFacts())
@@ -57,6 +57,6 @@ def test_a_runs_average_is_of_its_measured_phase(tmp_path: Path) -> None:
 
 def test_a_machine_without_counters_has_no_figure(tmp_path: Path) -> None:
     with ChipPower(tmp_path / "none").around(cast("Any", None)) as observed:
-        observed.see(cast("Any", SimpleNamespace(phase="run")))
+        observed.see(cast("Any", SimpleNamespace(step="run")))
 
     assert observed.complete_facts(RunFacts()).chip_watts == {}

@@ -44,7 +44,9 @@ from pytest_mlperf.measure.observers.other_sessions import OtherSessions
 from pytest_mlperf.runner.messages import Heartbeat
 from tests.support.cells import cell_of
 
-RUN = Heartbeat("run", issued=10, completed=8, elapsed_s=2.0)
+RUN = Heartbeat(
+    "run", issued=10, completed=8, elapsed_s=2.0, is_measuring=True, measured_s=1.5
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +372,27 @@ def test_an_attached_servers_load_is_no_disturbance() -> None:
     facts = RunFacts(others_share=0.9, is_attached=True)
 
     assert facts.disturbance == ""
+
+
+def test_power_and_heat_are_those_of_the_measurement() -> None:
+    """A device cools while LoadGen writes its logs: that is no unsteady device."""
+    sampler = Sampler()
+    devices = ObservedDevices([sampler])
+    beats = [replace(RUN, is_measuring=False, measured_s=0.0)] * 9
+    beats += [RUN] * 9 + [replace(RUN, is_measuring=False)] * 9
+    for number, beat in enumerate(beats):
+        devices.see(beat)
+        reading = Reading(
+            temperature_c=64.0 if beat.is_measuring else 46.0,
+            power_w=690.0 if beat.is_measuring else 120.0,
+        )
+        sampler.samples.append(Sample(float(number), sampler.phase, reading))
+
+    assert {sample.phase for sample in sampler.samples} == {"prepare", "run", "log"}
+    assert devices.facts == {
+        "device temperature": "64 to 64 °C, max 64 °C; steady",
+        "device power": "mean 690 W, max 690 W",
+    }
 
 
 def test_several_devices_have_a_number_each() -> None:

@@ -49,7 +49,7 @@ class ObservedPackages:
 
     def see(self, heartbeat: RunHeartbeat) -> None:
         """Read the counters."""
-        if heartbeat.phase != MEASURED:
+        if heartbeat.step != MEASURED:
             return
         for package in self.packages:
             package.read()

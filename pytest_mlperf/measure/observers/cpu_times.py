@@ -64,7 +64,7 @@ class ObservedCpus:
 
     def see(self, heartbeat: RunHeartbeat) -> None:
         """Read the CPU times now and then while LoadGen measures."""
-        if heartbeat.phase != MEASURED:
+        if heartbeat.step != MEASURED:
             return
         now = time.monotonic()
         wait_s = min(PERIOD_S, SHARE * (self._read_at - self._began_at))

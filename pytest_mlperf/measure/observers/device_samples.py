@@ -25,9 +25,9 @@ class ObservedDevices:
     samplers: Sequence[Sampler]
 
     def see(self, heartbeat: RunHeartbeat) -> None:
-        """Tell the samplers the phase: only the samples of ``run`` make facts."""
+        """Tell the samplers the step: only the samples of ``run`` make facts."""
         for sampler in self.samplers:
-            sampler.phase = heartbeat.phase
+            sampler.phase = heartbeat.step
 
     @property
     def facts(self) -> dict[str, str]:

@@ -32,7 +32,7 @@ class ObservedSessions:
     def see(self, heartbeat: RunHeartbeat) -> None:
         """Look now and then."""
         now = time.monotonic()
-        if heartbeat.phase == MEASURED and now - self._looked_at >= PERIOD_S:
+        if heartbeat.step == MEASURED and now - self._looked_at >= PERIOD_S:
             self._looked_at = now
             others = sessions.list_others(self.session, self.folder)
             self.found |= dict.fromkeys(others)

@@ -30,7 +30,7 @@ class ObservedRates:
 
     def see(self, heartbeat: RunHeartbeat) -> None:
         """Take a second's rate."""
-        if heartbeat.phase != MEASURED:
+        if heartbeat.step != MEASURED:
             return
         now = time.monotonic()
         if self._seen is None:
