@@ -10,8 +10,8 @@ from pytest_mlperf.run.group_backend import DeviceGroupBackend
 from pytest_mlperf.run.phases import Backend
 from pytest_mlperf.run.phases import T
 from pytest_mlperf.run.service_backend import ServiceBackend
+from pytest_mlperf.runner.channel import Channel
 from pytest_mlperf.runner.device_group import RunnerFiles
-from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import RunnerReply
 from pytest_mlperf.runner.messages import Skipped

@@ -29,10 +29,10 @@ from pytest_mlperf.run.tuning_cache import TuningCache
 from pytest_mlperf.runner import device_messages
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
+from pytest_mlperf.runner.channel import Channel
 from pytest_mlperf.runner.device_group import DeviceGroup
 from pytest_mlperf.runner.device_group import RunnerFiles
 from pytest_mlperf.runner.messages import Built
-from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.batch_sut import BatchSUT

@@ -43,10 +43,10 @@ from pytest_mlperf.run.scoring import write_accuracy
 from pytest_mlperf.run.scoring import write_compliance
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
+from pytest_mlperf.runner.channel import Channel
 from pytest_mlperf.runner.messages import BareBatches
 from pytest_mlperf.runner.messages import BuildTask
 from pytest_mlperf.runner.messages import Built
-from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import Opened
 from pytest_mlperf.runner.messages import OpenTask

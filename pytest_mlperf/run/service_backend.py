@@ -34,8 +34,8 @@ from pytest_mlperf.run.server import lock_endpoints
 from pytest_mlperf.run.service_client import ServiceClient
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
+from pytest_mlperf.runner.channel import Channel
 from pytest_mlperf.runner.messages import Built
-from pytest_mlperf.runner.messages import Channel
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.request_sut import RequestSUT

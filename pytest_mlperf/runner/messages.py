@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
-from typing import Protocol
 
 from pytest_mlperf.api.object_ref import ObjectRef
 from pytest_mlperf.config.option_types import TOKEN_ENV
@@ -26,8 +24,6 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Seeds
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
-from pytest_mlperf.sut.protocol import Counted
-from pytest_mlperf.sut.protocol import Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,28 +324,3 @@ class DeviceLost(Exception):
         super().__init__(cause)
         self.last_words = last_words
         """Its stacks and the end of its log."""
-
-
-class Channel(Protocol):
-    """What a run tells its parent."""
-
-    def watch(
-        self,
-        sut: Counted | None,
-        total: int | None = None,
-        expected_s: float | None = None,
-        pace: Pace | None = None,
-    ) -> None:
-        """Report the counters of ``sut``, and LoadGen's own work, from now on."""
-
-    def watch_devices(self, devices: Callable[[], tuple[DeviceStatus, ...]]) -> None:
-        """Report how each device of a run over several is doing from now on."""
-
-    def enter(self, phase: str) -> None:
-        """Begin a phase."""
-
-    def beat(self) -> None:
-        """Show life between the steps of a phase that issues nothing."""
-
-    def fail(self, error: BaseException) -> None:
-        """Report an exception and end the process; any thread may call this."""

@@ -125,9 +125,8 @@ def policy_for(
 class BatchSUT:
     """Policy x engines: what LoadGen's FastSUT callbacks call.
 
-    ``issue`` and ``flush`` go to LoadGen; ``issued`` and ``completed`` are read by the
-    heartbeat. One engine per stream; with ``Each`` and ``PerQuery`` the first one
-    answers in LoadGen's thread.
+    ``issue`` and ``flush`` go to LoadGen, and the heartbeat reads the counters. One
+    engine per stream; with ``Each`` and ``PerQuery`` the first answers in LoadGen's thread.
     """
 
     pulse = 0
@@ -145,8 +144,7 @@ class BatchSUT:
     ) -> None:
         self.policy = policy
         self.engines = engines
-        self.issued = 0
-        self.is_flushed = False
+        self.issued, self.is_flushed = 0, False
         self._done = [0] * len(engines)
         self._workload = workload
         self._on_failure = on_failure
