@@ -126,7 +126,7 @@ class BatchSUT:
     """Policy x engines: what LoadGen's FastSUT callbacks call.
 
     ``issue`` and ``flush`` go to LoadGen, and the heartbeat reads the counters. One
-    engine per stream; with ``Each`` and ``PerQuery`` the first answers in LoadGen's thread.
+    engine per stream; ``Each`` and ``PerQuery``: the first, in LoadGen's thread.
     """
 
     pulse = 0
