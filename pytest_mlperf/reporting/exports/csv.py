@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.reporting.flat import COLUMNS
 from pytest_mlperf.reporting.flat import list_rows
+from pytest_mlperf.reporting.whole_file import write_whole
 
 
 class CsvReporter:
@@ -17,10 +19,11 @@ class CsvReporter:
 
     def write(self, session: SessionResults, folder: Path) -> Path:
         path = folder / "results.csv"
-        with path.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
-            writer.writeheader()
-            writer.writerows(list_rows(session))
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS)
+        writer.writeheader()
+        writer.writerows(list_rows(session))
+        write_whole(path, text.getvalue())
         return path
 
 

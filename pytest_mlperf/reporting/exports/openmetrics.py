@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.reporting.flat import Row
 from pytest_mlperf.reporting.flat import list_rows
+from pytest_mlperf.reporting.whole_file import write_whole
 
 LABELS = ("benchmark", "scenario", "engine", "mode", "round", "system", "labels")
 INVALID = re.compile(r"[^A-Za-z0-9_]")
@@ -49,7 +50,7 @@ class OpenMetricsReporter:
         if not rows:
             return None
         path = folder / "results.prom"
-        path.write_text("\n".join([*format_metrics(rows), ""]), encoding="utf-8")
+        write_whole(path, "\n".join([*format_metrics(rows), ""]))
         return path
 
 

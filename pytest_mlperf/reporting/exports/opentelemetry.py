@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.reporting.flat import Row
 from pytest_mlperf.reporting.flat import list_rows
+from pytest_mlperf.reporting.whole_file import write_whole
 
 FILE = "results.otlp.json"
 EXTRA = "pip install 'pytest-mlperf[otel]'"
@@ -73,7 +74,7 @@ class OpenTelemetryReporter:
         metrics = collect_metrics(rows, session.header)
         path = folder / FILE
         text = MessageToJson(encode_metrics(metrics), indent=None)
-        path.write_text(f"{text}\n", encoding="utf-8")
+        write_whole(path, f"{text}\n")
         if any(os.environ.get(name) for name in ENDPOINTS):
             send_metrics(metrics)
         return path

@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.reporting.virtualclient.session import list_results
 from pytest_mlperf.reporting.virtualclient.table import format_csv
+from pytest_mlperf.reporting.whole_file import write_whole
 
 
 class VirtualClientReporter:
@@ -23,7 +24,7 @@ class VirtualClientReporter:
         if not metrics:
             return None
         path = folder / "virtualclient.csv"
-        path.write_text(format_csv(metrics), encoding="utf-8", newline="")
+        write_whole(path, format_csv(metrics))
         return path
 
 

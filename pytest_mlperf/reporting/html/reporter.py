@@ -8,6 +8,7 @@ from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.reporting.html.page import ReportInput
 from pytest_mlperf.reporting.html.page import find_missing_package
 from pytest_mlperf.reporting.html.page import render_report
+from pytest_mlperf.reporting.whole_file import write_whole
 
 FILE = "report.html"
 
@@ -49,9 +50,7 @@ class HtmlReporter:
         if find_missing_package() or not session.verdicts:
             return None
         path = folder / FILE
-        path.write_text(
-            render_report(describe_session(session, folder)), encoding="utf-8"
-        )
+        write_whole(path, render_report(describe_session(session, folder)))
         return path
 
 
