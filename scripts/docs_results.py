@@ -156,7 +156,8 @@ def draw_shares(shares: list[dict[str, Any]]) -> str:
     color = {"field": "card", "type": "nominal", "title": None}
     y = {
         "field": "cell", "type": "nominal", "sort": order, "title": None,
-        "axis": {"labelLimit": 300},
+        # Fonts differ by a fifth in width; a label that is cut names another cell.
+        "axis": {"labelLimit": 300, "minExtent": 215},
     }  # fmt: skip
     whole = {
         "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
