@@ -151,11 +151,12 @@ def test_the_api_page_has_every_protocol(
 
 def read_spellings() -> dict[str, str]:
     """Return the rows of the table of other harnesses' spellings."""
-    text = (ROOT / "docs/start.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/reference/names.md").read_text(encoding="utf-8")
+    text = text.partition("\n## Options\n")[2].partition("\n## ")[0]
     return dict(re.findall(r"^\| `(--(?!mlperf)\S+)` \| (.+) \|$", text, re.MULTILINE))
 
 
-def test_the_start_page_has_every_spelling() -> None:
+def test_the_page_of_names_has_every_spelling() -> None:
     """In the order in which they are declared."""
     names = [flag.partition("=")[0][2:] for flag in read_spellings()]
 
@@ -163,7 +164,7 @@ def test_the_start_page_has_every_spelling() -> None:
 
 
 @pytest.mark.parametrize(("typed", "meaning"), read_spellings().items())
-def test_a_spelling_means_what_the_start_page_says(typed: str, meaning: str) -> None:
+def test_a_spelling_means_what_the_page_of_names_says(typed: str, meaning: str) -> None:
     """The table shows an example of each, or why it is refused."""
     flag, _, text = typed.partition("=")
     try:
