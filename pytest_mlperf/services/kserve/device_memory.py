@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -34,6 +35,8 @@ SLOT_DIGITS = 6
 MARK = b"#" * SLOT_DIGITS
 """Stands for a slot's number in a request. Numbers have as many digits, so that no
 length in the request changes."""
+LATE_S, TRIES = 0.02, 25
+"""Half a second for a server to let go of the last requests."""
 _NUMBERS = itertools.count()
 Places = dict[str, tuple[int, int]]
 """Tensor -> its offset in a slot's region, and its bytes."""
@@ -227,8 +230,7 @@ class DeviceMemory:
         self._slot_bytes = self._host_bytes = 0
         for slot in slots:
             for api in self._apis:
-                with suppress(RunRefused, ServerRefusal):  # the server may have ended
-                    api.unregister_cuda_region(self._region(slot.number))
+                unregister(api, self._region(slot.number))
             slot.view.release()
             with suppress(RunRefused):  # a lost GPU has nothing to free
                 self.driver.unpin(slot.host)
@@ -245,6 +247,23 @@ class DeviceMemory:
         """Return where the outputs of a slot's request are read."""
         slot = self.slots[number]
         return OutputRooms(self.driver, slot, self.staged[slot.sample])
+
+
+def unregister(api: ServerApi, name: str) -> None:
+    """Have a server forget a region, if it is still there.
+
+    Triton refuses that while a request uses the region, and lets go of a request just
+    after its answer.
+    """
+    for _ in range(TRIES):
+        try:
+            api.unregister_cuda_region(name)
+        except ServerRefusal:
+            time.sleep(LATE_S)
+        except RunRefused:
+            return  # the server has ended
+        else:
+            return
 
 
 class SlotBodies(Mapping[int, bytes]):
