@@ -122,6 +122,17 @@ def await_gone(pids: list[int]) -> None:
     doubles.await_true(lambda: not any(map(is_alive, pids)), "the children's end")
 
 
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """Let programs hear SIGHUP where whoever started this one had it ignored: nohup
+    does.
+    """
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_up")
 def test_a_terminal_that_is_closed_loses_nothing(tmp_path: Path) -> None:
     """The hang-up comes, and nothing more can be printed: the file is whole."""
     ours, theirs = pty.openpty()
