@@ -10,6 +10,11 @@ from dataclasses import replace
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.load_trials import estimate_late_share
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import LOGGED
+from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import format_share
+from pytest_mlperf.core.logs.keys import list_bounds
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.plan import plan_length
@@ -25,14 +30,8 @@ from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning.queue_model import RunLength
 
 WHY = "a trial of the peak search"
-SHARES = (0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
-"""Percentiles that LoadGen logs."""
 LOAD_OF_ITS_OWN = {"queries": None, "probed_share": None, "hopeless": ""}
 """What a tuning says no more once its load is another."""
-TOKEN_KEYS = (
-    "result_first_token_{}_percentile_latency_ns",
-    "result_time_per_output_token_{}_percentile_ns",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +74,12 @@ def read_trial(log: Log, task: Task, qps: float, facts: RunFacts) -> LoadTrial:
     """Return what a run at a load has shown."""
     rule = task.rule
     queries = log.integer("result_query_count")
-    bounds: dict[str, int] = {}
-    if rule.use_token_latencies:
-        pairs = zip(TOKEN_KEYS, (rule.ttft_ns, rule.tpot_ns), strict=True)
-        bounds = {key: bound for key, bound in pairs if bound}
-    elif rule.target_latency_ns:
-        bounds = {"result_{}_percentile_latency_ns": rule.target_latency_ns}
-    percent = f"{(rule.percentile or 0.99) * 100:.2f}"
-    share = max(log.number(key.format(percent)) / b for key, b in bounds.items())
+    share = max(log.number(key) / bound for key, bound in list_bounds(rule).items())
     if rule.use_token_latencies:
         # LoadGen counts late tokens nowhere.
-        late = round(
-            queries * max(_estimate(log, queries, key, b) for key, b in bounds.items())
-        )
+        bounds = (FIRST_TOKEN_LATENCY, rule.ttft_ns), (TOKEN_LATENCY, rule.tpot_ns)
+        shares = (_estimate(log, queries, key, ns) for key, ns in bounds if ns)
+        late = round(queries * max(shares))
     else:
         late = log.integer("result_overlatency_query_count")
     seconds = log.number("generated_query_duration") / 1e9
@@ -100,7 +92,7 @@ def read_trial(log: Log, task: Task, qps: float, facts: RunFacts) -> LoadTrial:
 
 
 def _estimate(log: Log, queries: int, key: str, bound: int) -> float:
-    points = {one: log.number(key.format(f"{one * 100:.2f}")) for one in SHARES}
+    points = {one: log.number(key.format(format_share(one))) for one in LOGGED}
     return estimate_late_share(queries, points, bound)
 
 

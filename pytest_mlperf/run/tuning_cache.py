@@ -9,6 +9,9 @@ from functools import partial
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Simulated
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import LATENCY
+from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import plan_length
 from pytest_mlperf.core.types import Mode
@@ -117,11 +120,10 @@ def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], 
     percentile = rule.percentile or 0.99
     near = NEAR if percentile > NEAR else 0.5
     duration_ms, least, _ = plan_length(rule, task.shortening)
-    kind = "first_token_" if rule.use_token_latencies else ""
+    key = FIRST_TOKEN_LATENCY if rule.use_token_latencies else LATENCY
 
     def read(log: Log, share: float) -> tuple[float, float]:
-        key = f"result_{kind}{share * 100:.2f}_percentile_latency_ns"
-        return 1 - share, log.number(key)
+        return 1 - share, log.number(key.format(format_share(share)))
 
     def trial(tuned: Tuned, seconds: float) -> float:
         qps = (tuned.target_qps or 0.0) / SLOWDOWN

@@ -17,6 +17,10 @@ from statistics import median
 
 from pytest_mlperf.api.request_batch import RequestBatch
 from pytest_mlperf.core.load_trials import LoadTrial
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import LATENCY
+from pytest_mlperf.core.logs.keys import format_share
+from pytest_mlperf.core.logs.keys import list_bounds
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
@@ -325,23 +329,13 @@ def share_of_bounds(rule: Rule, number: Callable[[str], float]) -> float:
 
     ``number`` reads a key of LoadGen's log.
     """
-    percent = f"{(rule.percentile or 0.99) * 100:.2f}"
-    bounds = {
-        f"result_{percent}_percentile_latency_ns": rule.target_latency_ns,
-        f"result_first_token_{percent}_percentile_latency_ns": rule.ttft_ns,
-        f"result_time_per_output_token_{percent}_percentile_ns": rule.tpot_ns,
-    }
-    return max(
-        (number(key) / bound for key, bound in bounds.items() if bound), default=0.0
-    )
+    bounds = list_bounds(rule).items()
+    return max((number(key) / bound for key, bound in bounds), default=0.0)
 
 
 def read_tails(rule: Rule, number: Callable[[str], float]) -> LoadTails:
     """Return what a short run's log shows; ``number`` reads a key of it."""
-    kind = "first_token_" if rule.ttft_ns else ""
-    tails = {
-        share: number(f"result_{kind}{share * 100:.2f}_percentile_latency_ns") / 1e9
-        for share in SHARES
-    }
+    key = FIRST_TOKEN_LATENCY if rule.ttft_ns else LATENCY
+    tails = {one: number(key.format(format_share(one))) / 1e9 for one in SHARES}
     queries = int(number("result_query_count"))
     return LoadTails(queries, share_of_bounds(rule, number), tails)

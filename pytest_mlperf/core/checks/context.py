@@ -13,6 +13,9 @@ from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.logs.dialect import Trait
 from pytest_mlperf.core.logs.equal_issue import count_query_samples
+from pytest_mlperf.core.logs.keys import LATENCY
+from pytest_mlperf.core.logs.keys import QUERY_LATENCY
+from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.logs.log import SIX_DIGITS
@@ -110,10 +113,8 @@ class JudgedRun:
 
     def latency_key(self, percentile: float) -> str:
         """Return the key of a measured latency: of queries in MultiStream."""
-        kind = "latency"
-        if self.scenario is Scenario.MULTI_STREAM:
-            kind = "per_query_latency"
-        return f"result_{percentile * 100:.2f}_percentile_{kind}_ns"
+        is_query = self.scenario is Scenario.MULTI_STREAM
+        return (QUERY_LATENCY if is_query else LATENCY).format(format_share(percentile))
 
 
 def estimate_queries(run: JudgedRun) -> int:

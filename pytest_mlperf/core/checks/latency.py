@@ -25,6 +25,10 @@ from pytest_mlperf.core.checks.tokens import TWO_TOKENS
 from pytest_mlperf.core.checks.tokens import has_short_answers
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.dialect import Trait
+from pytest_mlperf.core.logs.keys import LATENCY
+from pytest_mlperf.core.logs.keys import LOGGED
+from pytest_mlperf.core.logs.keys import format_share
+from pytest_mlperf.core.logs.keys import list_bounds
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
 
@@ -172,10 +176,7 @@ def find_miscounts(run: JudgedRun) -> Iterator[Contradiction]:
 
 def read_latencies(log: Log) -> dict[float, int]:
     """Return share of the queries -> latency there, 0 the fastest and 1 the slowest."""
-    shares = {
-        share: f"result_{early_stopping_text.format_percentile(share)}_latency_ns"
-        for share in early_stopping_text.SHARES
-    }
+    shares = {share: LATENCY.format(format_share(share)) for share in LOGGED}
     shares |= {0.0: "result_min_latency_ns", 1.0: "result_max_latency_ns"}
     return {share: log.integer(key) for share, key in shares.items()}
 
@@ -187,16 +188,8 @@ def latency_bound(run: JudgedRun) -> Outcome:
     Rules, Server latency constraint. Equality passes, as in LoadGen.
     """
     log, rule = run.log, run.rule
-    percent = f"{(rule.percentile or 0.99) * 100:.2f}_percentile"
-    bounds = {
-        f"result_{percent}_latency_ns": rule.target_latency_ns,
-        f"result_first_token_{percent}_latency_ns": rule.ttft_ns,
-        f"result_time_per_output_token_{percent}_ns": rule.tpot_ns,
-    }
     shown, where = [], log.where("result_validity")
-    for key, bound in bounds.items():
-        if bound is None:
-            continue
+    for key, bound in list_bounds(rule).items():
         measured, where = log.integer(key), log.where(key)
         shown.append(format_ms(measured))
         if not 0 < measured <= bound:

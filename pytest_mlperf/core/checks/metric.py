@@ -26,7 +26,11 @@ from pytest_mlperf.core.checks.tokens import find_wrong_lengths
 from pytest_mlperf.core.checks.tokens import find_wrong_token_rates
 from pytest_mlperf.core.checks.tokens import has_short_answers
 from pytest_mlperf.core.logs.dialect import Trait
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import LATENCY
+from pytest_mlperf.core.logs.keys import QUERY_LATENCY
 from pytest_mlperf.core.logs.keys import SHARES
+from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
 from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -72,19 +76,10 @@ class Distribution:
 
 # Kind -> key of minimum, maximum and mean; key of a percentile.
 FORMS = {
-    "sample": ("result_{}_latency_ns", "result_{}_percentile_latency_ns"),
-    "query": (
-        "result_{}_query_latency_ns",
-        "result_{}_percentile_per_query_latency_ns",
-    ),
-    "first": (
-        "result_first_token_{}_latency_ns",
-        "result_first_token_{}_percentile_latency_ns",
-    ),
-    "token": (
-        "result_time_to_output_token_{}",
-        "result_time_per_output_token_{}_percentile_ns",
-    ),
+    "sample": ("result_{}_latency_ns", LATENCY),
+    "query": ("result_{}_query_latency_ns", QUERY_LATENCY),
+    "first": ("result_first_token_{}_latency_ns", FIRST_TOKEN_LATENCY),
+    "token": ("result_time_to_output_token_{}", TOKEN_LATENCY),
 }
 
 

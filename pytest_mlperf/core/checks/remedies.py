@@ -17,7 +17,10 @@ from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import format_ms
 from pytest_mlperf.core.facts import BURST
 from pytest_mlperf.core.facts import RunFacts
-from pytest_mlperf.core.logs import early_stopping_text
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import format_share
+from pytest_mlperf.core.logs.keys import list_bounds
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import OTHERS
 
@@ -141,14 +144,8 @@ def compare_with_probe(run: JudgedRun) -> str:
 
 def compute_bound_share(run: JudgedRun) -> float:
     """Return the worst measured latency as a share of its bound; 0 without one."""
-    log, rule = run.log, run.rule
-    percent = early_stopping_text.format_percentile(rule.percentile or 0.99)
-    bounds = {
-        f"result_{percent}_latency_ns": rule.target_latency_ns,
-        f"result_first_token_{percent}_latency_ns": rule.ttft_ns,
-        f"result_time_per_output_token_{percent}_ns": rule.tpot_ns,
-    }
-    found = [(log.get(key), bound) for key, bound in bounds.items() if bound]
+    bounds = list_bounds(run.rule)
+    found = [(run.log.get(key), bound) for key, bound in bounds.items()]
     return max((ns / bound for ns, bound in found if type(ns) is int), default=0.0)
 
 
@@ -214,9 +211,9 @@ def list_best_cases(run: JudgedRun) -> list[tuple[str, int, str]]:
 
 def advise_on_tokens(run: JudgedRun) -> str:
     """Return what to change for the token bound that was missed; empty for none."""
-    percent = early_stopping_text.format_percentile(run.rule.percentile or 0.99)
-    first = run.log.get(f"result_first_token_{percent}_latency_ns")
-    later = run.log.get(f"result_time_per_output_token_{percent}_ns")
+    share = format_share(run.rule.percentile or 0.99)
+    first = run.log.get(FIRST_TOKEN_LATENCY.format(share))
+    later = run.log.get(TOKEN_LATENCY.format(share))
     hint = ""
     if run.rule.ttft_ns and type(first) is int and first > run.rule.ttft_ns:
         hint += "; for the first token prefill sooner: smaller prefill batches,"

@@ -24,6 +24,8 @@ from pytest_mlperf.core.checks.rule_check import check
 from pytest_mlperf.core.checks.rule_check import check_limit
 from pytest_mlperf.core.logs import early_stopping_text
 from pytest_mlperf.core.logs.dialect import Trait
+from pytest_mlperf.core.logs.keys import LATENCY
+from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -97,7 +99,7 @@ def find_false_flags(run: JudgedRun) -> Iterator[Contradiction]:
 def find_false_latency_flags(run: JudgedRun, share: float) -> Iterator[Contradiction]:
     """Yield Server's flags that say met although the log's own bounds are broken."""
     log, flag = run.log, "result_perf_constraints_met"
-    percent = f"{share * 100:.2f}_percentile"
+    percent = format_share(share)
     if log.get("requested_use_token_latencies") is not True:
         counted = log.has(Trait.QUERY_COUNT)
         over = log.integer("result_overlatency_query_count") if counted else -1
@@ -105,7 +107,7 @@ def find_false_latency_flags(run: JudgedRun, share: float) -> Iterator[Contradic
             needed = early_stopping.count_queries_needed(over, share)
             yield from compare_flag(log, "early_stopping_met", run.queries, needed)
         bound = log.integer("effective_target_latency_ns")
-        measured = log.integer(f"result_{percent}_latency_ns")
+        measured = log.integer(LATENCY.format(percent))
         yield from compare_flag(log, flag, bound, measured)
         return
     for kind, key in early_stopping_text.KINDS.items():

@@ -9,6 +9,9 @@ from pytest_mlperf.core.checks import accuracy
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import read_elapsed_s
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
@@ -46,12 +49,10 @@ def add_performance(run: JudgedRun, verdict: Verdict) -> Verdict:
     key, bound = run.latency_key(rule.percentile), rule.target_latency_ns
     bound_key = "target_latency_ns"
     if rule.ttft_ns is not None:
-        percent = f"{rule.percentile * 100:.2f}"
-        key = f"result_first_token_{percent}_percentile_latency_ns"
+        key = FIRST_TOKEN_LATENCY.format(format_share(rule.percentile))
         bound, bound_key = rule.ttft_ns, "ttft_ns"
     if rule.tpot_ns is not None:
-        tokens = f"result_time_per_output_token_{rule.percentile * 100:.2f}"
-        tokens += "_percentile_ns"
+        tokens = TOKEN_LATENCY.format(format_share(rule.percentile))
         measured = Metric(tokens, log.number(tokens) / 1e6, "ms")
         verdict = replace(
             verdict,

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_mlperf.core import early_stopping
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import LOGGED
+from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.log import Log
 
 FAILED = re.compile(
@@ -26,15 +30,11 @@ ENOUGH = re.compile(
 )
 ESTIMATE = re.compile(r"Early stopping ([\d.]+)th percentile estimate: (-?\d+)")
 
-KINDS = {
-    "ttft": "result_first_token_{}_latency_ns",
-    "tpot": "result_time_per_output_token_{}_ns",
-}
+KINDS = {"ttft": FIRST_TOKEN_LATENCY, "tpot": TOKEN_LATENCY}
 EXTREMES = {
     "ttft": "result_first_token_{}_latency_ns",
     "tpot": "result_time_to_output_token_{}",
 }
-SHARES = (0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,7 @@ def count_late_tokens(
     for kind, bound in bounds.items():
         if bound is None:
             continue
-        points = {
-            share: KINDS[kind].format(format_percentile(share)) for share in SHARES
-        }
+        points = {share: KINDS[kind].format(format_share(share)) for share in LOGGED}
         points |= {0.0: EXTREMES[kind].format("min"), 1.0: EXTREMES[kind].format("max")}
         there = {share: key for share, key in points.items() if key in log.values}
         known = {share: log.integer(key) for share, key in there.items()}
@@ -109,8 +107,3 @@ def count_late_tokens(
         if report and same and report.queries == queries:
             fewest = max(fewest, report.late(percentile) or 0)
     return fewest
-
-
-def format_percentile(share: float) -> str:
-    """Return a share as LoadGen's keys have it: ``99.00_percentile``."""
-    return f"{share * 100:.2f}_percentile"

@@ -14,9 +14,37 @@ from typing import Any
 
 from pytest_mlperf.core.logs.dialect import LogDialect
 from pytest_mlperf.core.logs.dialect import Trait
+from pytest_mlperf.core.rounds.rule import Rule
 
-SHARES = ("50.00", "90.00", "95.00", "97.00", "99.00", "99.90")
-"""The percentiles that LoadGen reports, as its keys have them."""
+LOGGED = (0.5, 0.9, 0.95, 0.97, 0.99, 0.999)
+"""The percentiles that LoadGen reports."""
+LATENCY = "result_{}_percentile_latency_ns"
+QUERY_LATENCY = "result_{}_percentile_per_query_latency_ns"
+FIRST_TOKEN_LATENCY = "result_first_token_{}_percentile_latency_ns"  # noqa: S105
+TOKEN_LATENCY = "result_time_per_output_token_{}_percentile_ns"  # noqa: S105
+"""Keys of a percentile, which is ``format_share``'s: of samples, of MultiStream's
+queries, to the first token, and of each that follows."""
+
+
+def format_share(share: float) -> str:
+    """Return a percentile as LoadGen's keys have it: ``99.00``."""
+    return f"{share * 100:.2f}"
+
+
+SHARES = tuple(map(format_share, LOGGED))
+
+
+def list_bounds(rule: Rule) -> dict[str, int]:
+    """Return the key of each latency that a rule bounds, at its percentile -> the
+    bound, ns.
+    """
+    share = format_share(rule.percentile or 0.99)
+    bounds = {
+        LATENCY: rule.target_latency_ns,
+        FIRST_TOKEN_LATENCY: rule.ttft_ns,
+        TOKEN_LATENCY: rule.tpot_ns,
+    }
+    return {key.format(share): bound for key, bound in bounds.items() if bound}
 
 
 class ValueKind(enum.Enum):
@@ -104,7 +132,7 @@ result_validity:TEXT result_min_duration_met:FLAG result_min_queries_met:FLAG
 early_stopping_met:FLAG result_query_count:INTEGER result_min_latency_ns:INTEGER
 result_max_latency_ns:INTEGER result_mean_latency_ns:INTEGER
 """
-RESULT += " ".join(f"result_{p}_percentile_latency_ns:INTEGER" for p in SHARES)
+RESULT += " ".join(f"{LATENCY.format(p)}:INTEGER" for p in SHARES)
 RESULTS = {
     "SingleStream": """
 result_qps_with_loadgen_overhead:NUMBER result_qps_without_loadgen_overhead:NUMBER
@@ -114,7 +142,7 @@ early_stopping_latency_ss:INTEGER early_stopping_latency_ms:INTEGER
 result_min_query_latency_ns:INTEGER result_max_query_latency_ns:INTEGER
 result_mean_query_latency_ns:INTEGER early_stopping_latency_ms:INTEGER
 """
-    + " ".join(f"result_{p}_percentile_per_query_latency_ns:INTEGER" for p in SHARES),
+    + " ".join(f"{QUERY_LATENCY.format(p)}:INTEGER" for p in SHARES),
     "Server": """
 result_perf_constraints_met:FLAG result_overlatency_query_count:INTEGER
 result_scheduled_samples_per_sec:NUMBER result_completed_samples_per_sec:NUMBER
@@ -131,8 +159,7 @@ result_time_to_output_token_max:INTEGER result_time_to_output_token_mean:INTEGER
 result_token_throughput_with_loadgen_overhead:NUMBER result_token_throughput:NUMBER
 """
 TOKENS += " ".join(
-    f"result_first_token_{p}_percentile_latency_ns:INTEGER"
-    f" result_time_per_output_token_{p}_percentile_ns:INTEGER"
+    f"{FIRST_TOKEN_LATENCY.format(p)}:INTEGER {TOKEN_LATENCY.format(p)}:INTEGER"
     for p in SHARES
 )
 SOMETIMES = """

@@ -15,8 +15,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
 from pytest_mlperf.core.logs.keys import RESULTS
 from pytest_mlperf.core.logs.keys import SHARES
+from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.lines import read_lines
 
@@ -75,15 +77,11 @@ TOKENS = {
     "ttft_latency (ns)": "requested_server_ttft_latency",
     "tpot_latency (ns)": "requested_server_tpot_latency",
     **{
-        f"{p} percentile first token latency (ns)": (
-            f"result_first_token_{p}_percentile_latency_ns"
-        )
+        f"{p} percentile first token latency (ns)": FIRST_TOKEN_LATENCY.format(p)
         for p in SHARES
     },
     **{
-        f"{p} percentile time to output token (ns)": (
-            f"result_time_per_output_token_{p}_percentile_ns"
-        )
+        f"{p} percentile time to output token (ns)": TOKEN_LATENCY.format(p)
         for p in SHARES
     },
     **{

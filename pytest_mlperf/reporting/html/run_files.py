@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.core.load_trials import LoadTrial
+from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
+from pytest_mlperf.core.logs.keys import LATENCY
+from pytest_mlperf.core.logs.keys import QUERY_LATENCY
 from pytest_mlperf.core.logs.keys import SHARES
+from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.log import LogError
 from pytest_mlperf.core.power.figures import read_window
@@ -28,10 +32,10 @@ TUNING = "tuning.json"
 CPU_SAMPLES = "cpus.jsonl"
 READINGS = "spl.txt"
 SERIES = {
-    "latency": "result_{}_percentile_latency_ns",
-    "latency per query": "result_{}_percentile_per_query_latency_ns",
-    "TTFT": "result_first_token_{}_percentile_latency_ns",
-    "TPOT": "result_time_per_output_token_{}_percentile_ns",
+    "latency": LATENCY,
+    "latency per query": QUERY_LATENCY,
+    "TTFT": FIRST_TOKEN_LATENCY,
+    "TPOT": TOKEN_LATENCY,
 }
 """What LoadGen reports percentiles of -> its keys of the detail log, nanoseconds."""
 
