@@ -137,7 +137,7 @@ def find_all(paths: Iterable[Path]) -> list[FoundRun]:
 
 
 def judge_runs(found: Sequence[FoundRun], overrides: Overrides) -> Iterator[Verdict]:
-    """Yield the runs' verdicts in their order, as they come."""
+    """Return the runs' verdicts in their order, as they come."""
     judge = partial(judge_run, overrides=overrides)
     return show_progress(judge_all(found, judge), len(found))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 
 
@@ -43,3 +45,8 @@ def make_folder(wanted: Path) -> Path:
             ) from error
         return folder
     raise AssertionError("counting does not end")
+
+
+def make_task_folder(task: Task) -> Task:
+    """Return a planned task with a folder of its own, as ``make_folder`` makes it."""
+    return replace(task, folder=make_folder(task.folder))

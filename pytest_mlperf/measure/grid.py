@@ -15,8 +15,7 @@ from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.folders import logs_folder
-from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.peak_trials import has_peak
 from pytest_mlperf.measure.peak_trials import read_trial
 from pytest_mlperf.measure.placement import Placement
@@ -46,18 +45,14 @@ class GridRuns:
     def plan(self, point: Point) -> Task:
         """Return a combination's task; its folder is not made yet."""
         session = replace(self.session, options=self.options_of(point))
-        folder = logs_folder(session.reports, self.cell, "grid")
-        return plan_task(session, self.placement, self.cell, Mode.PERFORMANCE, folder)
+        return plan_task(session, self.placement, self.cell, Mode.PERFORMANCE, "grid")
 
     def run(self, point: Point, seconds: float) -> GridRun:
         """Run a combination; what cannot be built or run has no score."""
         shortening = Shortening(int(seconds * 1000), WHY, 1)
         try:
-            planned = self.plan(point)
-            folder = make_folder(planned.folder)
-            task = replace(
-                planned, folder=folder, shortening=shortening, time_limit_s=None
-            )
+            task = make_task_folder(self.plan(point))
+            task = replace(task, shortening=shortening, time_limit_s=None)
             verdict = run_task(self.session, self.runner, self.placement, task)
         except (BuildFailed, RunFailed, RunRefused) as error:
             return GridRun(point, seconds, figure=str(error).partition("\n")[0])

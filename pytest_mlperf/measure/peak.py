@@ -15,7 +15,7 @@ from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.load_trials import list_trials
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.peak_cache import KnownPeak
 from pytest_mlperf.measure.peak_cache import cache_file
 from pytest_mlperf.measure.peak_cache import read_peak
@@ -99,11 +99,10 @@ class PeakFinder:
     def _run_whole(
         self, known: KnownPeak, run: Callable[[Task], Verdict], qps: float
     ) -> tuple[bool, LoadTrial]:
-        folder = make_folder(self.task.folder)
         tuned = {**known.tuned, "target_qps": qps}
-        task = replace(self.task, folder=folder, tuned=tuned)
+        task = replace(make_task_folder(self.task), tuned=tuned)
         verdict = run(task)
-        shown = read_trial(Log.read(folder), task, qps, verdict.run)
+        shown = read_trial(Log.read(task.folder), task, qps, verdict.run)
         return verdict.valid, shown
 
     @property

@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import fields
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.api import registry
@@ -27,6 +26,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.measure import residency
 from pytest_mlperf.measure.cells import installed_benchmarks
 from pytest_mlperf.measure.cells import why_not_installed
+from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.placement import VISIBLE
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.session import MeasureSession
@@ -50,9 +50,12 @@ def plan_task(
     placement: Placement,
     cell: Cell,
     mode: Mode,
-    folder: Path,
+    name: str,
 ) -> Task:
     """Return the task of one cell in a mode, on these devices.
+
+    ``name``: the run's, ``performance`` or ``TEST01``, by which its folder is called;
+    the folder is not made yet (``make_task_folder``).
 
     Raises ``RequirementMissing`` for a benchmark that is not installed, and
     ``RunRefused`` for what the machine or the rules do not allow.
@@ -77,7 +80,7 @@ def plan_task(
         provider=registry.reference(kind, spec),
         benchmark=plan_benchmark(cell, options),
         precision=plan_precision(cell, spec, tuning, service, options),
-        folder=folder,
+        folder=logs_folder(session.reports, cell, name),
         workload=options.workload,
         cache=options.cache,
         cpus=placement.cpus,

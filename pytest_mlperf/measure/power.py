@@ -28,6 +28,7 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.power_notes import write_notes
@@ -63,7 +64,8 @@ def run_with_power(
     judge = partial(run_and_judge, session, runner, placement)
     runs = PhaseRuns(judge, retargets=session.options.retarget)
     with open_session(session, output, task) as power:
-        first = replace(task, folder=make_ranging_folder(session, task))
+        home = logs_folder(session.reports, task.cell, RANGING)
+        first = make_task_folder(replace(task, folder=home))
         with power.phase(RANGING):
             ranged, ranging = runs.range(first)
             power.keep_logs(RANGING, Path(ranging.folder))
@@ -95,11 +97,6 @@ def open_session(
             options.power_client, address, options.power_ntp, output, label
         )
     return PowerClient(*address, options.power_ntp, output, label)
-
-
-def make_ranging_folder(session: MeasureSession, task: Task) -> Path:
-    """Return the folder of the ranging run, whose verdict is nobody's result."""
-    return make_folder(logs_folder(session.reports, task.cell, RANGING))
 
 
 def place_files(session: Path, run: Path) -> None:

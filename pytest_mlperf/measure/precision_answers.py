@@ -16,8 +16,7 @@ from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.logs.log import read_accuracy
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.measure.folders import logs_folder
-from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.named import check_named
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_task
@@ -51,8 +50,7 @@ class PrecisionRuns:
         """Raise ``ValueError`` or ``RunRefused`` for a precision that cannot be chosen:
         the engine does not have it, or a server runs whose own nobody here changes.
         """
-        session = replace(self.session, options=options)
-        check_named(session, [self.cell], names_engine=True)
+        check_named(self._session(options), [self.cell], names_engine=True)
         service = self._plan(options).service
         if service is not None and (service.urls or service.server):
             raise RunRefused(
@@ -65,21 +63,21 @@ class PrecisionRuns:
         """Run the cell's accuracy mode with these options and score each question.
 
         Raises ``RunRefused`` where the benchmark's metric is no mean over its questions
-        (mAP, FID …), and what ``run_cell`` raises.
+        (mAP, FID …), and what ``run_task`` raises.
         """
-        session = replace(self.session, options=options)
         task = self._plan(options)
         workload = self._open(task)
-        task = replace(task, folder=make_folder(task.folder), time_limit_s=None)
-        run_task(session, self.runner, self.placement, task)
+        task = replace(make_task_folder(task), time_limit_s=None)
+        run_task(self._session(options), self.runner, self.placement, task)
         scores = workload.score_each(read_accuracy(task.folder))
         return PrecisionAnswers(workload.title, scores)
 
     def _plan(self, options: Options) -> Task:
-        session = replace(self.session, options=options)
-        kind = f"accuracy-{options.precision}"
-        folder = logs_folder(session.reports, self.cell, kind)
-        return plan_task(session, self.placement, self.cell, Mode.ACCURACY, folder)
+        session, name = self._session(options), f"accuracy-{options.precision}"
+        return plan_task(session, self.placement, self.cell, Mode.ACCURACY, name)
+
+    def _session(self, options: Options) -> MeasureSession:
+        return replace(self.session, options=options)
 
     def _open(self, task: Task) -> Any:
         if self._workload is None:

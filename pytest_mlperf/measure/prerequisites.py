@@ -27,8 +27,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.audit import list_needs
 from pytest_mlperf.measure.audit import run_audit
-from pytest_mlperf.measure.folders import logs_folder
-from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.judged_run import VERDICT
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_task
@@ -122,7 +121,6 @@ class Prerequisites:
                 return
             known = {mode.value: mode for mode in Mode}
             mode = known.get(name, Mode.COMPLIANCE)
-            folder = make_folder(logs_folder(self.session.reports, cell, name))
-            own = plan_task(self.session, self.placement, cell, mode, folder)
-            verdict = self._run(own, name)
+            own = plan_task(self.session, self.placement, cell, mode, name)
+            verdict = self._run(make_task_folder(own), name)
             entry.write(SPARE, verdict.folder)

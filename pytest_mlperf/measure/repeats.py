@@ -13,7 +13,7 @@ from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.repeats import combine_runs
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.tuning import saved
@@ -37,7 +37,7 @@ def repeat_run(
         tuned = saved.read(Path(first.folder))
     runs = [first]
     while len(runs) < options.repeat:
-        runs.append(run(replace(task, folder=make_folder(task.folder), tuned=tuned)))
+        runs.append(run(replace(make_task_folder(task), tuned=tuned)))
     verdict = combine_runs(runs, options.repeat_rule)
     write_verdict(verdict)
     return verdict

@@ -19,7 +19,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.peak_trials import LOAD_OF_ITS_OWN
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.tuning import saved
@@ -63,7 +63,7 @@ def retarget(task: Task, verdict: Verdict) -> Task | None:
     remedy = find_remedy(task, verdict)
     if remedy is None:
         return None
-    return replace(task, folder=make_folder(task.folder), tuned=remedy.tuned)
+    return replace(make_task_folder(task), tuned=remedy.tuned)
 
 
 def describe_change(

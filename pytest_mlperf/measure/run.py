@@ -13,8 +13,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.log_file import close_logs
-from pytest_mlperf.measure.folders import logs_folder
-from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.peak import tune_to_peak
@@ -44,8 +43,7 @@ def run_cell(
     Raises ``RequirementMissing`` and ``RunFailed``, as ``Runner.run`` does, and
     ``RunRefused``.
     """
-    folder = make_folder(logs_folder(session.reports, cell, mode.value))
-    task = plan_task(session, placement, cell, mode, folder)
+    task = make_task_folder(plan_task(session, placement, cell, mode, mode.value))
     return run_task(session, runner, placement, task)
 
 

@@ -33,7 +33,7 @@ from pytest_mlperf.measure.audit import ATTEMPTS
 from pytest_mlperf.measure.audit import find_basis
 from pytest_mlperf.measure.audit import run_audit
 from pytest_mlperf.measure.folders import logs_folder
-from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.judged_run import VERDICT
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.placement import Placement
@@ -201,8 +201,8 @@ def attempted(
     )  # fmt: skip
     session = MeasureSession(chosen, cast("System", system), tmp_path)
     runner, placement = Scripted(speeds), Placement((0,), "CPU")
-    folder = make_folder(logs_folder(tmp_path, CELL, "TEST04"))
-    task = plan_task(session, placement, CELL, Mode.COMPLIANCE, folder)
+    task = plan_task(session, placement, CELL, Mode.COMPLIANCE, "TEST04")
+    task = make_task_folder(task)
     verdict = run_audit(session, cast("Runner", runner), placement, task, "TEST04")
     return verdict, runner
 

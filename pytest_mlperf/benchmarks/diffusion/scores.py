@@ -77,5 +77,5 @@ def score_pictures(
 
 
 def split(total: int, size: int) -> Iterator[slice]:
-    """Yield slices of up to ``size`` that cover ``total``."""
+    """Return slices of up to ``size`` that cover ``total``."""
     return (slice(start, start + size) for start in range(0, total, size))

@@ -15,7 +15,6 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.cpu_usage import QUIET
-from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
@@ -44,8 +43,7 @@ class Measuring:
 
     def plan(self, cell: Cell, mode: Mode = Mode.PERFORMANCE) -> Task:
         """Return a cell's task; its folder is not made yet."""
-        folder = logs_folder(self.session.reports, cell, mode.value)
-        return plan_task(self.session, self.placement, cell, mode, folder)
+        return plan_task(self.session, self.placement, cell, mode, mode.value)
 
     def run(self, task: Task) -> Verdict:
         """Run a task and return its verdict."""
