@@ -178,6 +178,9 @@ def pytest_configure_node(node: WorkerController) -> None:
     node.workerinput["mlperf_device"] = taken[node.gateway.id]
     is_certain = is_mlperf_session(node.config)
     node.workerinput["mlperf_reports"] = state.folder.tell(is_certain=is_certain)
+    if is_certain:
+        # Slurm's SIGTERM may come before the first worker tells what is to run.
+        state.signals.catch()
 
 
 @pytest.hookimpl(optionalhook=True, trylast=True)

@@ -166,6 +166,48 @@ def test_workers_end_like_their_controller(tmp_path: Path) -> None:
     assert read_cause(tmp_path) == "interrupted by SIGTERM"
 
 
+COLLECTING = """
+import os, time
+from pathlib import Path
+import pytest
+
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    Path("PLACE", os.environ["PYTEST_XDIST_WORKER"]).touch()
+    time.sleep(600)
+
+@pytest.mark.mlperf(mode="performance")
+def test_performance(cell): ...
+"""
+
+
+def test_workers_that_still_collect_end_with_their_controller(tmp_path: Path) -> None:
+    """Nobody knows yet what is to run: the reports folder is not left behind."""
+    place, reports = tmp_path / "place", tmp_path / "reports"
+    place.mkdir()
+    suite = tmp_path / "test_suite.py"
+    suite.write_text(COLLECTING.replace("PLACE", str(place)))
+    command = [sys.executable, "-m", "pytest", str(suite), "-n2", "-pno:cacheprovider"]
+    with subprocess.Popen(
+        [*command, "--mlperf-reports", str(reports)], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            await_that(process, lambda: len([*place.iterdir()]) == 2, "the workers")
+            below = list_descendants(process.pid)
+            made = [*reports.iterdir()]
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=LIMIT_S)
+        finally:
+            process.kill()
+
+    await_gone(below)
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    assert "SIGTERM" in output
+    assert len(made) == 1
+    assert not reports.exists()
+
+
 def test_sigterm_ends_a_session_like_ctrl_c(tmp_path: Path) -> None:
     """Closing line, table and the run's note are there; runner and server are gone,
     which is in a process group of its own.
