@@ -37,9 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, text in ACTIONS.items():
         action = kinds.add_parser(name, help=text, description=text)
+        default = "needed" if name == "fetch" else "default: all installed"
         action.add_argument(
-            "benchmarks", nargs="*", metavar="BENCHMARK", help="default: all installed"
-        )
+            "benchmarks", nargs="*", metavar="BENCHMARK",
+            help=f"such as bert, resnet50 ({default})",
+        )  # fmt: skip
         action.add_argument(
             "--scratch",
             type=Path,
@@ -59,6 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
                 "there is no scratch folder; add --scratch DIR, or set"
                 " MLPERF_SCRATCH_PATH"
             )
+        if scratch and not scratch.is_dir() and arguments.action != "fetch":
+            raise ValueError(
+                f"{scratch}: no such folder; correct --scratch or MLPERF_SCRATCH_PATH,"
+                " or make it: data fetch does"
+            )
         if arguments.action == "fetch" and not arguments.benchmarks:
             raise ValueError(
                 "fetch needs the names of benchmarks: their files have up to hundreds"
@@ -70,6 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "preprocess":
         return preprocess(list(chosen), scratch)
     if arguments.action == "status":
+        if scratch is None:
+            print_text(
+                "no scratch folder is named, so that no file is there: add --scratch"
+                " DIR, or set MLPERF_SCRATCH_PATH"
+            )
         results = [show_status(name, s, scratch) for name, s in chosen.items()]
     elif arguments.action == "verify":
         results = [verify(name, s, scratch) for name, s in chosen.items()]

@@ -25,6 +25,8 @@ from pytest_mlperf.commands.explanation.style import choose_width
 from pytest_mlperf.commands.explanation.style import is_colored
 from pytest_mlperf.commands.shared.arguments import parse_round
 from pytest_mlperf.commands.shared.output import print_text
+from pytest_mlperf.config import option_types
+from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.endpoints.judge import identify_run
@@ -72,17 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def parse_benchmark(text: str) -> str:
     """Return the name of a benchmark that some round knows, as it is spelled."""
     if resolve_benchmark(text) is None:
-        legal = ", ".join(catalog.read_all())
-        raise argparse.ArgumentTypeError(f"{text!r} is no benchmark; legal: {legal}")
+        legal = sorted(catalog.read_all())
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, but should be one of {', '.join(legal)}.{suggest(text, legal)}"
+        )
     return text
 
 
 def parse_scenario(text: str) -> Scenario:
     """Return the scenario of any spelling."""
     try:
-        return Scenario.parse(text)
+        return Scenario.parse(option_types.parse_scenario(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
 
 
 def run(arguments: argparse.Namespace) -> int:

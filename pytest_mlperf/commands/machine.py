@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.commands.shared.arguments import parse_number
 from pytest_mlperf.config.option_types import resolve_benchmark
 from pytest_mlperf.core.residency.bandwidth import LINKS
 from pytest_mlperf.core.residency.bandwidth import format_links
@@ -41,7 +42,11 @@ GOOD, ADVISED, IMPOSSIBLE = 0, 1, 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--system", metavar="NAME", help="system to take it for")
+    parser.add_argument(
+        "--system", metavar="NAME",
+        help="name of a system file to describe this machine by (default: SYSTEM_NAME, "
+        "else what is detected)",
+    )  # fmt: skip
     parser.add_argument(
         "--advise",
         action="store_true",
@@ -65,20 +70,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--link",
         metavar="GB/S",
-        type=float,
+        type=parse_number,
         action="append",
         default=[],
-        help="another link of the table, 10^9 bytes a second each way; repeatable",
+        help="with --proof: another link of the table, 10^9 bytes a second each way; "
+        "repeat it for more",
     )
     parser.add_argument(
-        "--rate", type=float, metavar="X", help="measured samples/s of one device"
+        "--rate",
+        type=parse_number,
+        metavar="X",
+        help="with --proof: measured samples/s of one device",
     )
     parser.add_argument(
         "--type-bytes",
-        type=float,
+        type=parse_number,
         default=1.0,
         metavar="N",
-        help="of one element as it is copied: int8 1 (default), fp16 2, int32 4",
+        help="with --proof: bytes of one element as it is copied: int8 1 (default), "
+        "fp16 2, int32 4",
     )
     parser.add_argument(
         "--end", action="store_true", help="with --proof: results stay there too"
@@ -91,6 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write("--json has a form of --advise alone; give both\n")
         return IMPOSSIBLE
     benchmark = ""
+    if not arguments.proof and (arguments.rate or arguments.link or arguments.end):
+        sys.stderr.write("--rate, --link and --end are of --proof BENCHMARK; add it\n")
+        return IMPOSSIBLE
     if arguments.proof:
         try:
             benchmark = find_benchmark(arguments.proof)

@@ -12,7 +12,12 @@ from typing import Protocol
 from typing import cast
 
 from pytest_mlperf import commands
+from pytest_mlperf.commands.shared.output import describe_os_error
+from pytest_mlperf.commands.shared.output import print_text
+from pytest_mlperf.commands.shared.parser import CommandParser
 
+IMPOSSIBLE = 2
+"""A file cannot be read or written."""
 INTERRUPTED = 130
 """What a shell expects of a command that Ctrl-C ended."""
 
@@ -53,30 +58,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     Without any word the commands are listed.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    names = list_commands()
-    if words and words[0] in names:
-        names = words[:1]  # the imports of other commands would only cost time
-    parser, modules = make_parser(names)
-    if not words:
-        parser.print_help()
-        return 0
-    arguments = parser.parse_args(words)
     try:
-        return modules[arguments.command].run(arguments)
-    except KeyboardInterrupt:
+        return run_command(words)
+    except KeyboardInterrupt:  # also while the command is imported
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A folder that is none, a full disk: the user's to mend, whoever met it.
+        command = " ".join(["pytest-mlperf", *words[:1]])
+        print_text(f"{command}: {describe_os_error(error)}", error=True)
+        return IMPOSSIBLE
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Import, parse and run the command of these words; return its exit code."""
+    names = list_commands()
+    if words and words[0] in names:
+        names = [words[0]]  # the imports of other commands would only cost time
+    parser, modules = make_parser(names)
+    if not words:
+        parser.print_help()
+        return 0
+    arguments = parser.parse_args(words)
+    return modules[arguments.command].run(arguments)
 
 
 def make_parser(
     names: Sequence[str],
 ) -> tuple[argparse.ArgumentParser, dict[str, Command]]:
     """Return the parser of these commands, and name -> command."""
-    parser = argparse.ArgumentParser(
-        "pytest-mlperf", description="Work that is not a test."
+    parser = CommandParser(
+        "pytest-mlperf",
+        description="Work that is not a test.",
+        epilog="COMMAND --help has its options, examples and exit statuses.",
     )
     parser.add_argument("--version", action=_VersionAction)
     actions = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = "check a session's files: a folder with power, ranging and run_1"
     check = actions.add_parser("check", help=text, description=text)
-    check.add_argument("session", type=Path, metavar="DIR")
+    text = "a result's performance folder, which holds power, ranging and run_1"
+    check.add_argument("session", type=Path, metavar="DIR", help=text)
     check.add_argument(
         "--round", default=rounds.ROUNDS[-1], metavar="NAME", choices=rounds.ROUNDS,
         help=f"whose rules hold (default: {rounds.ROUNDS[-1]})",

@@ -63,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"no run found in {places}; name a session's folder or a tree of logs"
         )
     output = arguments.output or _choose_output(arguments.paths)
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(render_report(report), encoding="utf-8")
     print_text(f"report: {output}")
     return 0

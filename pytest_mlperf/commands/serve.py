@@ -28,6 +28,7 @@ from pytest_mlperf.commands.shared.arguments import add_workload_arguments
 from pytest_mlperf.commands.shared.arguments import parse_count
 from pytest_mlperf.config.contradictions import ORACLE
 from pytest_mlperf.config.option_types import parse_pairs
+from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.options import find_cache
 from pytest_mlperf.core import matrix
 from pytest_mlperf.core import rounds
@@ -59,8 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="to listen on (default: 8000; 0: a free one, which is printed)",
     )  # fmt: skip
     parser.add_argument(
-        "--precision", metavar="NAME", help="default: the benchmark's for its target"
-    )
+        "--precision", metavar="NAME",
+        help="such as fp32, int8 or fp16 (default: the benchmark's for its target)",
+    )  # fmt: skip
     parser.add_argument(
         "--batch", type=parse_count, default=MAX_BATCH, metavar="N",
         help=f"samples of a batch at most (default: {MAX_BATCH})",
@@ -74,7 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine-options", default="", metavar="NAME=VALUE,...",
         help="what only this engine understands",
     )  # fmt: skip
-    parser.add_argument("--name", metavar="NAME", help="default: the host's")
+    parser.add_argument(
+        "--name", metavar="NAME",
+        help="what the server calls its host, which names the SUT (default: the host's "
+        "own name)",
+    )  # fmt: skip
     parser.add_argument(
         "--rehearsal", action="store_true",
         help="serve the true answers of synthetic data, after a simulated time, to a "
@@ -91,7 +97,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def parse_streams(text: str) -> Streams:
     """Return a layout such as ``2x4``."""
     count, _, threads = text.partition("x")
-    return Streams(parse_count(count), parse_count(threads))
+    try:
+        return Streams(parse_whole(count), parse_whole(threads))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, but should be streams x threads of each, such as 2x4"
+        ) from None
 
 
 def run(arguments: argparse.Namespace) -> int:

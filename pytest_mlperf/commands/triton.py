@@ -76,9 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     for kind in SHAPES:
         export.add_argument(
-            f"--{kind.replace('_', '-')}", nargs="+", metavar="INPUT=SIZE,SIZE",
+            f"--{kind.replace('_', '-')}", nargs="+", metavar="INPUT=SIZES",
             help=f"the same as --options {kind}: that TensorRT builds for, with the "
-            "batch",
+            "batch: ids=16,384",
         )  # fmt: skip
     add_workload_arguments(export)
 

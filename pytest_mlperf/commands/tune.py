@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from types import ModuleType
 
+from pytest_mlperf.commands.shared.output import describe_os_error
 from pytest_mlperf.commands.shared.output import print_text
 
 HELP = "find the largest load of a cell, its best settings, or its precision"
@@ -25,8 +26,10 @@ def list_actions() -> dict[str, ModuleType]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, module in list_actions().items():
+        # argparse formats the one and not the other.
+        text = module.HELP.replace("%%", "%")
         module.add_arguments(
-            actions.add_parser(name, help=module.HELP, description=module.HELP)
+            actions.add_parser(name, help=module.HELP, description=text)
         )
 
 
@@ -37,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         code: int = list_actions()[arguments.action].run(arguments)
     except FAILURES as error:
-        print_text(f"pytest-mlperf tune {arguments.action}: {error}", error=True)
+        text = describe_os_error(error) if isinstance(error, OSError) else str(error)
+        print_text(f"pytest-mlperf tune {arguments.action}: {text}", error=True)
         return REFUSED
     return code

@@ -11,11 +11,11 @@ from pytest_mlperf.config.option_spec import switch
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_category
 from pytest_mlperf.config.option_types import parse_formats
-from pytest_mlperf.config.option_types import parse_number
 from pytest_mlperf.config.option_types import parse_org
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.config.option_types import parse_path
 from pytest_mlperf.config.option_types import parse_saved_name
+from pytest_mlperf.config.option_types import parse_share
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import parse_word
 from pytest_mlperf.config.run_option_specs import RunOptionValues
@@ -58,7 +58,7 @@ class ResultOptionValues(RunOptionValues):
         default=(), unset="none", repeats=True,
     )  # fmt: skip
     fail_below: float | None = option(
-        parse_number, "RATIO",
+        parse_share, "RATIO",
         "with --mlperf-compare, fail an item whose speed is below this share of the "
         "earlier one, by more than noise",
     )  # fmt: skip

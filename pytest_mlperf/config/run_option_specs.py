@@ -13,11 +13,11 @@ from pytest_mlperf.config.option_types import list_of
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_delay
 from pytest_mlperf.config.option_types import parse_device_count
-from pytest_mlperf.config.option_types import parse_number
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.config.option_types import parse_path
 from pytest_mlperf.config.option_types import parse_round
 from pytest_mlperf.config.option_types import parse_scenario
+from pytest_mlperf.config.option_types import parse_seconds
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import parse_word
 from pytest_mlperf.config.option_types import per_scenario
@@ -71,13 +71,13 @@ class RunOptionValues:
         "was not"
     )
     duration: float | None = option(
-        parse_number, "SECONDS",
+        parse_seconds, "SECONDS",
         "minimum duration of a run, for development: shortened rules are waived, never "
         "a submission result",
         unset=ROUNDS_OWN,
     )  # fmt: skip
     time_limit: float | None = option(
-        parse_number, "SECONDS",
+        parse_seconds, "SECONDS",
         "refuse a run, before it begins, that is expected to take longer",
         unset="180 or three times a shortened duration, else none",
     )  # fmt: skip
@@ -171,7 +171,7 @@ class RunOptionValues:
         unset="pytest-mlperf in XDG_CACHE_HOME or ~/.cache",
     )  # fmt: skip
     stall: float = option(
-        parse_number, "SECONDS", "give a run up after this long without progress",
+        parse_seconds, "SECONDS", "give a run up after this long without progress",
         default=120.0,
     )  # fmt: skip
     devices_per_item: int | str | None = option(
@@ -186,5 +186,5 @@ class RunOptionValues:
         default=0.0, unset="0: fail, and say who",
     )  # fmt: skip
     build_timeout: float = option(
-        parse_number, "SECONDS", "give a build up after this long", default=3600.0,
+        parse_seconds, "SECONDS", "give a build up after this long", default=3600.0,
     )  # fmt: skip

@@ -11,8 +11,8 @@ from pytest_mlperf.config.option_spec import switch
 from pytest_mlperf.config.option_types import TOKEN_ENV
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_core_type
-from pytest_mlperf.config.option_types import parse_number
 from pytest_mlperf.config.option_types import parse_path
+from pytest_mlperf.config.option_types import parse_seconds
 from pytest_mlperf.config.option_types import parse_tensor_urls
 from pytest_mlperf.config.option_types import parse_url_path
 from pytest_mlperf.config.option_types import parse_urls
@@ -47,7 +47,7 @@ class ServiceOptionValues(ResultOptionValues):
         unset="found by the probe",
     )  # fmt: skip
     endpoint_timeout: float | None = option(
-        parse_number, "SECONDS",
+        parse_seconds, "SECONDS",
         "a request without its whole answer after this long fails the run",
         unset="600",
     )  # fmt: skip

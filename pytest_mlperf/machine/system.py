@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.core.residency.rules import DirectPath
 from pytest_mlperf.machine.gpus import Gpu
 from pytest_mlperf.machine.gpus import find_gpus
@@ -117,8 +118,9 @@ def detect_system(
         else:
             file = next((f for f in files if f.match.fits(host, gpus)), None)
         if wanted and not file:
-            known = ", ".join(sorted(f.name for f in files)) or "none"
-            notes += (f"no system file is named {wanted!r} (there: {known})",)
+            known = sorted(f.name for f in files)
+            near, there = suggest(wanted, known), ", ".join(known) or "none"
+            notes += (f"no system file is named {wanted!r}.{near} There: {there}",)
     if wanted and file and file.match != Match() and not file.match.fits(host, gpus):
         # SYSTEM_NAME stands for an option that was not given.
         source = "--mlperf-system or SYSTEM_NAME"

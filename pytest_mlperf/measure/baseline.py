@@ -54,7 +54,7 @@ class Baseline:
         try:
             return cls(file.parent, read_results(file, allow_partial=True))
         except (OSError, ValueError) as error:
-            raise ValueError(f"--mlperf-compare: {file}: {error}") from None
+            raise ValueError(f"--mlperf-compare: {error}") from None
 
     @property
     def is_of_this_machine(self) -> bool:

@@ -36,9 +36,12 @@ def pytest_addoption(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Wrapper:
-    """Claim other harnesses' spellings after the conftests had their chance."""
+    """Claim other harnesses' spellings after the conftests had their chance, and
+    explain what nobody claims.
+    """
     result = yield
     options.add_aliases(parser, args)
+    options.suggest_options(parser, args)
     return result
 
 
@@ -79,9 +82,11 @@ def pytest_pycollect_makeitem(
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every mlperf test function its cells."""
+    state = State.of(metafunc.config)
     try:
-        collection.parametrize(metafunc, State.of(metafunc.config).options)
+        collection.parametrize(metafunc, state.options)
     except pytest.UsageError as error:
+        state.selection.note_refusal(str(error))
         # Of what happens while collecting, pytest shows this kind without traceback.
         raise pytest.Collector.CollectError(str(error)) from None
 
@@ -162,7 +167,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write submission and reports; a bad submission fails the session, and nothing
     measured is no success.
     """
-    state, status = State.of(session.config), int(exitstatus)
+    state = State.of(session.config)
+    status = state.selection.choose_status(int(exitstatus))
     state.signals.ignore()  # the session is ending, and its results are being written
     if state.report.has_measured_nothing(session.testscollected):
         status = status or NOTHING_MEASURED

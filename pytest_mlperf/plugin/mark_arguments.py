@@ -16,6 +16,11 @@ from pytest_mlperf.core.rounds import ROUNDS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
+MARK_ARGUMENTS = (
+    "benchmark", "target", "scenario", "engine", "mode", "round", "audit",
+)  # fmt: skip
+"""The arguments by which ``-m`` selects."""
+
 
 def refuse_unknown_arguments(
     asked: Mapping[str, Any],

@@ -15,11 +15,13 @@ import pytest
 from pytest_mlperf.api import registry
 from pytest_mlperf.config import aliases
 from pytest_mlperf.config.option_specs import SPECS
+from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.config.options import Given
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import redaction
 from pytest_mlperf.plugin.usage_errors import as_usage_errors
 
+PREFIX = "--mlperf-"
 TYPED_ALIASES = "mlperf_aliases"
 """Where the namespace keeps the other harnesses' spellings that were typed."""
 
@@ -77,6 +79,21 @@ def add_aliases(parser: pytest.Parser, args: Sequence[str]) -> None:
             flag, action=_AliasAction, nargs=None if valued else 0, dest=TYPED_ALIASES,
             default=None, help=argparse.SUPPRESS,
         )  # fmt: skip
+
+
+def suggest_options(parser: pytest.Parser, args: Sequence[str]) -> None:
+    """Have pytest say what a mistyped option of ours was probably meant to be.
+
+    It prints what its parser knows beside an error, such as the ini file.
+    """
+    flags = {spec.flag.removeprefix(PREFIX): spec.flag for spec in SPECS.values()}
+    for word in (arg.partition("=")[0] for arg in args):
+        if word.startswith("--ml") and word not in flags.values():
+            # The prefix that all share would make any of them look near.
+            near = suggest(re.sub("--ml[a-z]*[-_]?", "", word), flags).strip()
+            parser.extra_info[word] = (
+                near.replace("'", f"'{PREFIX}", 1) or "pytest --help lists all options"
+            )
 
 
 class _AliasAction(argparse.Action):

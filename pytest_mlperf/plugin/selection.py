@@ -19,6 +19,8 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.measure.cells import find_cells
 from pytest_mlperf.measure.cells import installed_benchmarks
 from pytest_mlperf.plugin import collection
+from pytest_mlperf.plugin.mark_arguments import MARK_ARGUMENTS
+from pytest_mlperf.plugin.mark_arguments import refuse_unknown_arguments
 from pytest_mlperf.plugin.options import refuse_unused_aliases
 
 EMPTY = "mlperf_empty_selection"
@@ -33,6 +35,9 @@ class Selection:
     """True when compliance tests were left out, because no option asks for them."""
     has_audits_alone: bool = False
     """True when there was nothing else."""
+    is_refused: bool = False
+    """True when an option's value was refused while collecting; of a worker of xdist
+    its controller does not know."""
     is_empty: bool = False
     """True when there were mlperf items and none is left."""
     names: set[str] = field(default_factory=set)
@@ -44,6 +49,20 @@ class Selection:
         self.hides_audits = self.hides_audits or is_hidden
         return is_hidden
 
+    def note_refusal(self, text: str) -> None:
+        """Note what was refused while collecting: an option's value, or the code of a
+        suite, which is an error as pytest has them.
+        """
+        self.is_refused = self.is_refused or text.startswith("--mlperf-")
+
+    def choose_status(self, exitstatus: int) -> int:
+        """Return the exit status of an option that was refused while collecting: pytest
+        calls that interrupted, as it does Ctrl-C.
+        """
+        if self.is_refused and exitstatus == pytest.ExitCode.INTERRUPTED:
+            return int(pytest.ExitCode.USAGE_ERROR)
+        return exitstatus
+
     @contextmanager
     def narrow(
         self, session: pytest.Session, items: list[pytest.Item], options: Options
@@ -52,7 +71,9 @@ class Selection:
         left, and in what order.
         """
         config, has_cells = session.config, any(map(is_mlperf, items))
-        self.has_audits_alone = self.hides_audits and not has_cells
+        self.has_audits_alone = (
+            self.hides_audits and not has_cells and not session.testsfailed
+        )
         is_worker = hasattr(config, "workeroutput")
         if not (has_cells or self.hides_audits or is_worker or session.testsfailed):
             refuse_unused_aliases(config)
@@ -99,7 +120,8 @@ def _known_words(options: Options) -> list[str]:
     scenarios = [scenario.slug for scenario in Scenario]
     modes = [mode.value for mode in Mode]
     engines = registry.names("engine")
-    return ["and", "or", "not", *benchmarks, *scenarios, *modes, *engines]
+    words = ["and", "or", "not", "mlperf", *MARK_ARGUMENTS]
+    return [*words, *benchmarks, *scenarios, *modes, *engines]
 
 
 def explain_empty(
@@ -117,6 +139,8 @@ def explain_empty(
             "--mlperf-compliance, a closed --mlperf-submission or --mlperf-rehearsal: "
             "add one"
         )
+    if problem := find_mark_problem(expression, options):
+        return f"mlperf: nothing selected; {problem}"
     known = _known_words(options)
     for word in re.findall(r"[\w.-]+", expression.lower()):
         if not any(word in name for name in (*known, *names)):
@@ -136,6 +160,21 @@ def explain_empty(
     rules = f"round {options.round}" if options.round else "no round"
     verb = "does not have" if options.round else "has"
     return f"mlperf: nothing selected{by}; {rules} {verb}: {', '.join(pairs)}"
+
+
+def find_mark_problem(expression: str, options: Options) -> str:
+    """Return what is wrong with the arguments of a mark in -m: the name of one, or a
+    value that no item has; empty where nothing is.
+    """
+    for inside in re.findall(r"\bmlperf\(([^)]*)\)", expression):
+        asked = dict(re.findall(r"""(\w+)\s*=\s*["']([^"']*)["']""", inside))
+        try:
+            refuse_unknown_arguments(
+                asked, "-m", options, (collection.DEVICES,), collection.list_audits()
+            )
+        except pytest.UsageError as error:
+            return str(error)
+    return ""
 
 
 def is_mlperf(item: pytest.Item) -> bool:

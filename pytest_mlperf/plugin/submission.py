@@ -42,6 +42,10 @@ def refuse_hopeless(
     session: MeasureSession, command: Sequence[str], cells: Iterable[Cell]
 ) -> None:
     """Raise ``UsageError`` where no run could make the submission good."""
+    from pytest_mlperf.submission.checkers import find_absence
+
+    if absence := find_absence(session.options.checker):
+        raise pytest.UsageError(f"--mlperf-checker: {absence}")
     engines = {session.options.engine_spec(cell.engine) for cell in cells}
     answering = [name for name in sorted(engines) if _answers_only(name)]
     try:

@@ -65,11 +65,9 @@ def run_official(root: Path, round_name: str, checker: Path) -> tuple[list[str],
 
     The checker accepts an empty tree; passing here takes at least one result.
     """
+    if absence := find_absence(checker):
+        return [f"official checker: {absence}"], False
     command, folder = find_command(checker)
-    if not command:
-        absent = f"{checker} has no tools/submission/submission_checker"
-        remedy = "give a clone of mlcommons/inference with --mlperf-checker DIR"
-        return [f"official checker: {absent}; {remedy}"], False
     with tempfile.TemporaryDirectory(prefix="pytest-mlperf-") as name:
         table = Path(name) / "summary.csv"
         words = ["--input", str(root.resolve()), "--version", round_name]
@@ -96,6 +94,16 @@ def run_official(root: Path, round_name: str, checker: Path) -> tuple[list[str],
         errors = [f"official checker: ended with {done.returncode}: {text[-500:]}"]
     last = f"official checker ({round_name}): {summary or 'no summary'}"
     return [*errors, f"{last}; {len(rows)} results"], not done.returncode and bool(rows)
+
+
+def find_absence(checker: Path | None) -> str:
+    """Return what a folder lacks to be the official checker's clone; else nothing."""
+    if checker is None or find_command(checker)[0]:
+        return ""
+    return (
+        f"{checker} has no tools/submission/submission_checker; give a clone of "
+        "mlcommons/inference with --mlperf-checker DIR"
+    )
 
 
 def find_command(checker: Path) -> tuple[list[str], Path]:

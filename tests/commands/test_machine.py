@@ -178,7 +178,8 @@ def test_command_refuses_in_words(
     monkeypatch.delenv("SYSTEM_NAME", raising=False)
 
     for wrong in (["--rate", "-1"], ["--link", "0"], ["--type-bytes", "0"]):
-        assert main(["machine", "--proof", "bert", *wrong]) == 2
+        with pytest.raises(SystemExit, match="2"):
+            main(["machine", "--proof", "bert", *wrong])
         assert "should" in capsys.readouterr().err
     assert main(["machine", "--proof", "berd"]) == 2
     assert "'berd', but should be one of 3d-unet, bert," in capsys.readouterr().err

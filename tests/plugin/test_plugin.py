@@ -211,7 +211,7 @@ def test_an_engine_in_development_is_looked_at_while_collecting(
     suite.makepyfile(theirs=THEIRS, broken="1 / 0")
     result = suite.runpytest_subprocess(f"--mlperf-engine={spec}", "-k", "resnet50")
 
-    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines([f"--mlperf-engine: engine *{said}*"])
     assert not (suite.path / "reports").exists()

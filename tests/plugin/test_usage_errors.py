@@ -68,6 +68,66 @@ def test_a_mistyped_word_is_named_where_our_tests_packages_are_not_installed(
     assert "unrecognized arguments: --mlperf-treads" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--mlperf-engin=torch"], "*--mlperf-engin: Did you mean '--mlperf-engine'?"),
+        (["--mlpref-batch=4"], "*--mlpref-batch: Did you mean '--mlperf-batch'?"),
+        (["--mlperf-nonsense"], "*--mlperf-nonsense: pytest --help lists all *"),
+        (["--mlperf-duration=10m"], "*'10m', but should be a number above 0, in sec*"),
+        (["--mlperf-fail-below=95"], "*'95', but should be a share above 0 and at *"),
+        (
+            [
+                "--mlperf-submission=ACME", "--mlperf-division=open",
+                "--mlperf-category=edge", "--mlperf-checker=nowhere",
+            ],
+            "ERROR: --mlperf-checker: *nowhere has no tools/submission/*; give a *",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_option_says_what_it_should_be(
+    pytester: pytest.Pytester, arguments: list[str], text: str
+) -> None:
+    """Before anything runs: a submission takes hours."""
+    pytester.makepyfile(ITEM)
+    result = pytester.runpytest_subprocess(*arguments)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([text])
+    assert not (pytester.path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("mlperf(benchmrk='bert')", "has benchmrk=, *Did you mean 'benchmark'?"),
+        ("mlperf(benchmark='brt')", "has benchmark='brt', *Did you mean 'bert'?"),
+        ('mlperf(scenario="ofline")', "has scenario='ofline', *mean 'offline'?"),
+    ],
+)
+def test_a_mark_that_selects_nothing_says_why(
+    pytester: pytest.Pytester, expression: str, text: str
+) -> None:
+    """The items have that mark; what is wrong is in its brackets."""
+    pytester.makepyfile(ITEM)
+    result = pytester.runpytest("-m", expression)
+
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    result.stdout.fnmatch_lines([f"mlperf: nothing selected; -m: mlperf mark {text}"])
+
+
+def test_an_engine_that_cannot_be_imported_is_a_usage_error(
+    pytester: pytest.Pytester,
+) -> None:
+    """Pytest calls errors while collecting an interruption; so is Ctrl-C."""
+    pytester.makepyfile(ITEM)
+    result = pytester.runpytest("--mlperf-engine=nowhere:X")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["*engine 'nowhere:X' cannot be imported*"])
+    result.stdout.no_fnmatch_line("mlperf: nothing selected*")
+
+
 @pytest.fixture
 def options(pytester: pytest.Pytester) -> Options:
     here = pytester.path

@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.api.sources import Source
+from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.core.rounds.names import resolve_benchmark
 
 
@@ -52,10 +53,10 @@ def list_sources(words: Sequence[str]) -> dict[str, tuple[Source, ...]]:
         found = name if name in declared else registry.aliases().get(name, "")
         found = found or (known[0] if known else "")
         if not declared.get(found):
-            legal = ", ".join(sorted(n for n, found in declared.items() if found))
+            legal = sorted(n for n, found in declared.items() if found)
             raise ValueError(
                 f"no installed benchmark declares files under the name {name!r}; it"
-                f" should be one of {legal}"
+                f" should be one of {', '.join(legal)}.{suggest(name, legal)}"
             )
         chosen[found] = declared[found]
     return chosen

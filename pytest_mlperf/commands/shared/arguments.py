@@ -6,23 +6,38 @@ import argparse
 import os
 from pathlib import Path
 
+from pytest_mlperf.config import option_types
 from pytest_mlperf.config.option_types import parse_whole
-from pytest_mlperf.core import rounds
 
 
 def parse_round(text: str) -> str:
     """Return a round's name; ``6.1`` is v6.1."""
-    name = text if text.startswith("v") else f"v{text}"
     try:
-        return rounds.get(name).name
+        return option_types.parse_round(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
 
 
 def parse_count(text: str) -> int:
     """Return a whole number from 1 on."""
     try:
         return parse_whole(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
+
+
+def parse_number(text: str) -> float:
+    """Return a number above 0."""
+    try:
+        return option_types.parse_number(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
+
+
+def parse_share(text: str) -> float:
+    """Return a share of an earlier speed."""
+    try:
+        return option_types.parse_share(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
 

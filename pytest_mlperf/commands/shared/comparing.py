@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pytest_mlperf.commands.shared.arguments import parse_share
 from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core.comparison import CellComparison
 from pytest_mlperf.core.comparison import compare_sessions
@@ -30,17 +31,21 @@ def add_kind(kinds: Any) -> None:
     paths = f"a session's reports folder, or its {FILE}"
     parser.add_argument("old", type=Path, metavar="OLD", help=paths)
     parser.add_argument("new", nargs="+", type=Path, metavar="NEW", help="the same")
-    parser.add_argument("--fail-below", type=float, metavar="RATIO",
+    parser.add_argument("--fail-below", type=parse_share, metavar="RATIO",
                         help="exit with 1 where a cell's speed is below this share of "
                         "the earlier one by more than noise, with 3 where a cell has "
                         "no answer")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="a JSON object a cell")
+    parser.add_argument(
+        "--json", action="store_true", help="print a JSON object a cell"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line a cell and return the exit code."""
     try:
-        files = map(find_file, (arguments.old, *arguments.new))
+        files = list(map(find_file, (arguments.old, *arguments.new)))
+        if absent := [file for file in files if not file.is_file()]:
+            raise ValueError(f"{absent[0]}: no such file")
         old, *newer = [read_results(file, allow_partial=True) for file in files]
     except (OSError, ValueError) as error:
         return _refuse(f"{error}; name sessions' reports folders, or their {FILE}")
