@@ -46,10 +46,10 @@ class HelpFormatter(argparse.HelpFormatter):
 class CommandParser(argparse.ArgumentParser):
     """Refuses what it does not know, and says what was probably meant."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, prog: str | None = None, **options: Any) -> None:
         # pytest takes no abbreviation of an option either: a typo is no other option.
         super().__init__(
-            *args, allow_abbrev=False, formatter_class=HelpFormatter, **options
+            prog, allow_abbrev=False, formatter_class=HelpFormatter, **options
         )
         # Of a command with actions, each action has its own.
         self.epilog = describe_use(self.prog.partition(" ")[2]) or self.epilog
