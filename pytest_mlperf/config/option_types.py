@@ -23,8 +23,6 @@ the scenarios without a number of their own."""
 TOKEN_ENV = "MLPERF_ENDPOINT_TOKEN"  # noqa: S105 - the name of a variable
 HIGHEST_CLOCK = "max"
 """Stands for the highest clock that the GPU names."""
-MOST_SHARE = 2.0
-"""More than twice an earlier speed is a percentage that was typed for a share."""
 FEWEST_MHZ, MOST_MHZ = 100, 10_000
 
 
@@ -55,20 +53,6 @@ def parse_seconds(text: str) -> float:
         return parse_number(text)
     except ValueError as error:
         raise ValueError(f"{error}, in seconds") from None
-
-
-def parse_share(text: str) -> float:
-    """A share of an earlier speed; above 1 it asks for a faster one."""
-    try:
-        value = parse_number(text)
-    except ValueError:
-        value = MOST_SHARE + 1
-    if value > MOST_SHARE:
-        raise ValueError(
-            f"a share above 0 and at most {MOST_SHARE:g}: 0.95 is 95 % of the earlier"
-            " speed"
-        )
-    return value
 
 
 def parse_whole(text: str) -> int:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from pytest_mlperf.config import option_types
+from pytest_mlperf.config import share
 from pytest_mlperf.config.option_types import parse_whole
 
 
@@ -37,7 +38,7 @@ def parse_number(text: str) -> float:
 def parse_share(text: str) -> float:
     """Return a share of an earlier speed."""
     try:
-        return option_types.parse_share(text)
+        return share.parse_share(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
 
