@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,10 +79,15 @@ def test_a_session_without_items_has_nothing_to_report(
     assert not (tmp_path / "report.html").exists()
 
 
-@pytest.mark.skipif(find_missing_package() is None, reason="the extra is installed")
+@pytest.mark.parametrize("package", ["jinja2", "vl_convert"])
 def test_without_the_extra_the_command_names_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    package: str,
 ) -> None:
     """The remedy is the pip line."""
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+
     assert main(["report", "html", str(tmp_path)]) == 2
     assert "pip install 'pytest-mlperf[html]'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
@@ -213,11 +214,12 @@ def test_a_session_gets_its_report_and_a_partial_one_says_so(
     assert HTML.write(SessionResults({}, (), None), tmp_path) is None
 
 
-@pytest.mark.skipif(find_missing_package() is None, reason="the extra is installed")
+@pytest.mark.parametrize("package", ["jinja2", "vl_convert"])
 def test_without_the_extra_there_is_no_report(
-    make_verdict: Make, tmp_path: Path
+    make_verdict: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     """A session of a plain installation is not disturbed."""
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     session = SessionResults({}, (record_of(make_verdict()),), None)
 
     assert HTML.write(session, tmp_path) is None
