@@ -68,9 +68,15 @@ SAMPLES_A_SECOND = 1 / 0.002
 SCENARIOS = [Scenario.OFFLINE, Scenario.SERVER]
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the real model is quantised, once for both scenarios."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_answers_are_those_of_one_device_sample_by_sample(
-    runner: Runner, tmp_path: Path, scenario: Scenario
+    runner: Runner, tmp_path: Path, cache: Path, scenario: Scenario
 ) -> None:
     """The real model, quantised once: two processes answer as one does, bit by bit."""
     pytest.importorskip("onnxruntime")
@@ -79,7 +85,7 @@ def test_answers_are_those_of_one_device_sample_by_sample(
         "scenario": scenario,
         "mode": Mode.ACCURACY,
         "tuning": replace(doubles.QUICK, target_qps=300),
-        "cache": tmp_path / "cache",
+        "cache": cache,
     }
     one = doubles.make_task(tmp_path / "one", "onnxruntime", **changes)
     two = over_both(tmp_path / "two", "onnxruntime", **changes)
