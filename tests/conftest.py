@@ -27,6 +27,8 @@ with suppress(ImportError):
         "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
     settings.load_profile("any machine")  # a busy one fails no property
+WITHOUT_OTHERS = "-p no:hypothesispytest -p no:benchmark -p no:anyio"
+"""For sessions that tests start: half of a short one is other people's plugins."""
 HANG_S = 300
 """No test of a fault may take as long."""
 
@@ -62,6 +64,16 @@ def test_performance(cell, request):
 def test_accuracy(cell, request):
     judge(request, cell, "accuracy")
 """
+
+
+@pytest.fixture(autouse=True)
+def _sessions_without_others(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that a test starts load our plugin, xdist, and no other."""
+    if "pytester" in request.fixturenames:
+        request.getfixturevalue("pytester")  # which takes the variable away
+    monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHERS)
 
 
 @pytest.fixture

@@ -121,11 +121,12 @@ def is_run(command: Shown) -> bool:
 def collected() -> dict[tuple[str, ...], tuple[int, int, str]]:
     """Exit status, number of items and output of each selection, by its words."""
     selections = [command.words for command in list_selections()]
-    # A reader is no worker of xdist; pytest-benchmark would take them for one.
+    # A reader is no worker of xdist; pytest-benchmark would take them for one. And
+    # the reader has it: what tests leave out of their sessions is not left out here.
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("PYTEST_XDIST")
+        if not name.startswith(("PYTEST_XDIST", "PYTEST_ADDOPTS"))
     }
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.collect_commands"],

@@ -36,9 +36,10 @@ def run_suites(folder: Path, *arguments: str, flag: str = "-B") -> str:
     """Return what a clone's suites print; they have to pass."""
     command = [sys.executable, flag, "-m", "pytest", "suites", *arguments]
     path = os.pathsep.join((str(ROOT), str(folder), os.environ.get("PYTHONPATH", "")))
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTEST_ADDOPTS"}
     done = subprocess.run(
         [*command, "--mlperf-reports", str(folder / "reports")],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": path},
+        cwd=ROOT, env={**inherited, "PYTHONPATH": path},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
 

@@ -134,12 +134,15 @@ class Project:
         start = {"pytest": ["-m", "pytest"], "python": []}[program]
         reports = [f"--mlperf-reports={self.home / 'reports'}"] * (program == "pytest")
         path = [first_on_path] if first_on_path else []
+        # The session is no worker of the tests' own xdist.
+        inherited = {k: v for k, v in os.environ.items() if "XDIST" not in k}
+        if "--benchmark" in command:
+            inherited.pop("PYTEST_ADDOPTS", None)  # which leaves that plugin out
         ended = subprocess.run(
             [sys.executable, *start, *words, *reports, *more],
             cwd=self.home,
             env={
-                # The session is no worker of the tests' own xdist.
-                **{k: v for k, v in os.environ.items() if "XDIST" not in k},
+                **inherited,
                 "PYTHONPATH": os.pathsep.join(map(str, [*path, self.site, ROOT])),
                 "COLUMNS": "100",
             },
