@@ -58,6 +58,14 @@ def check_embedded(path: Path, sha256: str, script: str) -> Path:
     return path
 
 
+def unknown_kind(benchmark: str, kind: str, *kinds: str) -> ValueError:
+    """Return the error for a kind of workload that a benchmark does not have."""
+    return ValueError(
+        f"{benchmark} has no {kind!r} workload, but has {', '.join(map(repr, kinds))};"
+        " choose one with --mlperf-workload"
+    )
+
+
 def require_package(
     package: str,
     consequence: str,

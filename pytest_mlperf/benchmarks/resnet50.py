@@ -244,10 +244,8 @@ class ResNet50Benchmark:
             return generated.open_resnet50()
         if kind == "synthetic":
             return open_synthetic()
-        raise ValueError(
-            f"{kind!r} is no kind of workload, but should be 'official', 'embedded', "
-            "'generated' or 'synthetic'"
-        )
+        kinds = "official", "embedded", "generated", "synthetic"
+        raise files.unknown_kind(self.name, kind, *kinds)
 
 
 RESNET50 = ResNet50Benchmark()

@@ -170,9 +170,7 @@ class RgatBenchmark:
                 "rgat has no generated workload: sampling a graph of 2 TB is its time;"
                 " choose --mlperf-workload embedded"
             )
-        raise ValueError(
-            f"{kind!r} is no kind of workload, but should be 'official' or 'embedded'"
-        )
+        raise files.unknown_kind(self.name, kind, "official", "embedded")
 
 
 RGAT = RgatBenchmark()

@@ -191,10 +191,8 @@ class RnntBenchmark:
             return open_official(scratch)
         if kind == "embedded":
             return open_embedded()
-        raise ValueError(
-            f"rnnt has no {kind!r} workload, but has 'official', 'embedded' and"
-            " 'synthetic'; choose one with --mlperf-workload"
-        )
+        kinds = "official", "embedded", "synthetic"
+        raise files.unknown_kind(self.name, kind, *kinds)
 
 
 RNNT = RnntBenchmark()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_mlperf.api.sources import Source
+from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.diffusion import official
 from pytest_mlperf.benchmarks.diffusion import sdxl
 from pytest_mlperf.benchmarks.diffusion.embedded import open_embedded
@@ -49,11 +50,8 @@ class StableDiffusionXlBenchmark:
             return sdxl.open_generated(official.CAPTIONS)
         if kind == "synthetic":
             return open_synthetic(official.CAPTIONS, official.read_limits())
-        raise ValueError(
-            f"stable-diffusion-xl has no {kind!r} workload, but has 'official',"
-            " 'embedded', 'generated' and 'synthetic'; choose one with"
-            " --mlperf-workload"
-        )
+        kinds = "official", "embedded", "generated", "synthetic"
+        raise files.unknown_kind(self.name, kind, *kinds)
 
 
 STABLE_DIFFUSION_XL = StableDiffusionXlBenchmark()

@@ -163,10 +163,8 @@ class UNet3DBenchmark:
             from pytest_mlperf.benchmarks.standins import generated_unet
 
             return generated_unet.open_unet()
-        raise ValueError(
-            f"{kind!r} is no kind of workload, but should be 'official', 'embedded' or"
-            " 'generated'"
-        )
+        kinds = "official", "embedded", "generated"
+        raise files.unknown_kind(self.name, kind, *kinds)
 
 
 UNET_3D = UNet3DBenchmark()

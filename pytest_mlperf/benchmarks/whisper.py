@@ -246,10 +246,8 @@ class WhisperBenchmark:
             return open_official(scratch)
         if kind == "embedded":
             return open_embedded()
-        raise ValueError(
-            f"whisper has no {kind!r} workload, but has 'official', 'embedded',"
-            " 'generated' and 'synthetic'; choose one with --mlperf-workload"
-        )
+        kinds = "official", "embedded", "generated", "synthetic"
+        raise files.unknown_kind(self.name, kind, *kinds)
 
 
 WHISPER = WhisperBenchmark()

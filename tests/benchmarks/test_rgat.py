@@ -63,7 +63,7 @@ def test_the_benchmark_and_its_workload_satisfy_the_protocols(
     assert embedded.dataset.total == 1437
     with pytest.raises(RequirementMissing, match="no generated workload"):
         benchmark.open_workload("generated", None)
-    with pytest.raises(ValueError, match="'other' is no kind of workload"):
+    with pytest.raises(ValueError, match="no 'other' workload, but has 'official'"):
         benchmark.open_workload("other", None)
 
 

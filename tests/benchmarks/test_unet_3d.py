@@ -73,7 +73,7 @@ def test_the_benchmark_and_its_workload_satisfy_the_protocols(
     assert (benchmark.name, benchmark.metric) == ("3d-unet", "DICE")
     assert isinstance(runs, RunsModel)
     assert workload.blank.dtype == np.uint8
-    with pytest.raises(ValueError, match="'oracle' is no kind of workload"):
+    with pytest.raises(ValueError, match="no 'oracle' workload, but has 'official'"):
         benchmark.open_workload("oracle", None)
 
 

@@ -136,11 +136,9 @@ class DetectionBenchmark:
             )
         if kind == "generated" and self.open_generated is not None:
             return self.open_generated()
-        generated = ", 'generated'" * (self.open_generated is not None)
-        raise ValueError(
-            f"{kind!r} is no workload of {self.name}, but should be 'official',"
-            f" 'embedded'{generated} or 'synthetic'"
-        )
+        generated = ["generated"] * (self.open_generated is not None)
+        kinds = "official", "embedded", *generated, "synthetic"
+        raise files.unknown_kind(self.name, kind, *kinds)
 
     def _open_official(self, scratch: Path | None) -> DetectionWorkload:
         """Open the official model and pictures in the scratch folder.

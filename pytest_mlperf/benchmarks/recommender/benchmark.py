@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_mlperf.api.sources import Source
+from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
 from pytest_mlperf.benchmarks.recommender.generated import open_generated
 from pytest_mlperf.benchmarks.recommender.official import OfficialRecommender
@@ -46,7 +47,5 @@ class RecommenderBenchmark:
             return self.official.open(scratch)
         if kind == "generated":
             return open_generated(self.official)
-        raise ValueError(
-            f"{kind!r} is no kind of workload of {self.name}, but should be 'official',"
-            " 'embedded' or 'generated'; choose with --mlperf-workload"
-        )
+        kinds = "official", "embedded", "generated"
+        raise files.unknown_kind(self.name, kind, *kinds)
