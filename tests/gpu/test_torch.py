@@ -87,7 +87,7 @@ def test_a_berts_tokens_may_lie_on_the_device(runner: Runner, tmp_path: Path) ->
 def test_an_encoders_results_are_refused(runner: Runner, tmp_path: Path) -> None:
     """The rules have no such benchmark, and the engine packs them on the host."""
     with pytest.raises(
-        RunFailed, match="results of an encoder or a recommender do not stay"
+        RunFailed, match="results of an encoder, a recommender or Whisper do not stay"
     ):
         runner.run(make_task(tmp_path, "bert", "99", Residency(False, True)))
 
