@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import numpy  # noqa: F401 - sessions inside a test must not be the first to load it
@@ -15,6 +16,7 @@ from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from tests.support.slow_files import SLOW_FILES
 
 pytest_plugins = ["pytester"]
 # A mistyped word makes pytest load this file in environments without hypothesis too:
@@ -64,6 +66,13 @@ def test_performance(cell, request):
 def test_accuracy(cell, request):
     judge(request, cell, "accuracy")
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slow files, in the order of their list."""
+    root = Path(__file__).parent
+    places = {root / name: place for place, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(autouse=True)

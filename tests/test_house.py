@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
+from tests.support.slow_files import SLOW_FILES
 from tests.support.source import ROOT
 from tests.support.source import find_modules
 from tests.support.source import parse
@@ -89,6 +90,13 @@ def test_files_are_short() -> None:
     }
 
     assert {k: n for k, n in sizes.items() if n > MOST_LINES["file"]} == {}
+
+
+def test_the_slow_files_are_there() -> None:
+    """Several workers begin with them; a moved one would be begun with last."""
+    missing = [name for name in SLOW_FILES if not (ROOT / "tests" / name).is_file()]
+
+    assert missing == []
 
 
 def test_classes_and_functions_are_short() -> None:
