@@ -153,14 +153,14 @@ class Redactor:
         return max([MARGIN, *(len(form) for form, _ in self._forms)])
 
     def _refresh(self) -> None:
-        secrets = {
-            part: f"${name}"
-            for name, value in self._environ.items()
-            if name in self._named or (_KEY_NAME.search(name) and name not in FOLDERS)
-            for part in {value.strip(), *map(str.strip, value.splitlines())}
-            if len(part) >= (SHORTEST if name in self._named else SHORTEST_GUESS)
-        }
-        secrets = self._added | secrets
+        secrets = {**self._added}
+        for name, value in self._environ.items():
+            is_named = name in self._named
+            if is_named or (_KEY_NAME.search(name) and name not in FOLDERS):
+                shortest = SHORTEST if is_named else SHORTEST_GUESS
+                for part in {value.strip(), *map(str.strip, value.splitlines())}:
+                    if len(part) >= shortest:
+                        secrets[part] = f"${name}"
         if secrets == self._made_of:
             return
         self._made_of = secrets

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.core.types import Seeds
 from pytest_mlperf.reporting.query_record import COUNTS
 from pytest_mlperf.reporting.query_record import FILE
 from pytest_mlperf.reporting.query_record import TIMES
@@ -21,17 +19,9 @@ from pytest_mlperf.sut import query_recorder
 from pytest_mlperf.sut.completion import CompleteBatch
 from pytest_mlperf.sut.query_recorder import QueryRecorder
 from pytest_mlperf.sut.query_recorder import StreamNotes
+from tests.support.server_settings import SERVER
 
-SETTINGS = Settings(
-    model="resnet50",
-    scenario=Scenario.SERVER,
-    mode=Mode.PERFORMANCE,
-    seeds=Seeds(qsl=1, sample_index=2, schedule=3),
-    min_duration_ms=1000,
-    min_query_count=1,
-    performance_sample_count=8,
-    target_qps=1000.0,
-)
+SETTINGS = replace(SERVER, min_query_count=1, performance_sample_count=8)
 
 
 @pytest.fixture

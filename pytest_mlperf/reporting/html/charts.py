@@ -192,21 +192,26 @@ def chart_device(files: RunFiles) -> list[Spec]:
     for key, title in DEVICE_SERIES:
         rows: list[Mapping[str, Any]] = []
         for device in devices:
-            mine = [
-                {
-                    "at": one["at_s"], "value": one[key],
-                    **({"device": str(device)} if len(devices) > 1 else {}),
-                    **({"throttled": ", ".join(why)} if (why := one.get("held_back"))
-                       else {}),
-                }
+            about = {"device": str(device)} if len(devices) > 1 else {}
+            points = [
+                _make_point(one, key, about)
                 for one in files.device_samples
                 if one.get("device", 0) == device and one.get(key) is not None
-            ]  # fmt: skip
-            rows += [max(block, key=lambda row: "throttled" in row)
-                     for block in split_rows(mine)]  # fmt: skip
+            ]
+            blocks = split_rows(points)
+            rows += [max(block, key=lambda row: "throttled" in row) for block in blocks]
         if rows:
             specs.append(_device_spec(title, rows, shade))
     return specs
+
+
+def _make_point(
+    sample: Mapping[str, Any], key: str, about: Mapping[str, str]
+) -> dict[str, Any]:
+    point = {"at": sample["at_s"], "value": sample[key], **about}
+    if why := sample.get("held_back"):
+        point["throttled"] = ", ".join(why)
+    return point
 
 
 def split_rows(rows: Sequence[R]) -> list[Sequence[R]]:
