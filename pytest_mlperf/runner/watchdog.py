@@ -16,6 +16,10 @@ LEAST_CPU_S = 0.01
 """What the kernel counts in."""
 HEARD_S = 2.0
 """A runner without a heartbeat for this long sends none now."""
+PAUSE_S = 2.0
+"""The parent looks a few times a second. After a longer gap it was stopped itself, and
+its runner probably with it: a job that Slurm suspends, a paused container, a virtual
+machine that moves to another host."""
 START_S = 300.0
 """A process may take this long to start: from a cold disk, beside other programs."""
 
@@ -46,11 +50,15 @@ class Watch:
     """What used CPU time -> its seconds."""
     _used: float = field(default_factory=time.monotonic)
     _looked: float = 0.0
+    _awake: float = field(default_factory=time.monotonic)
+    """When the parent looked last."""
     _devices: dict[str, tuple[object, float]] = field(default_factory=dict)
 
     def see(self, beat: Heartbeat) -> None:
         """Note a heartbeat."""
-        self._heard = time.monotonic()
+        now = time.monotonic()
+        self._pass_over_pause(now)
+        self._heard = now
         shares = tuple(one.progress for one in beat.devices)
         state = (beat.phase, beat.issued, beat.completed, beat.marks, shares)
         if state != self._state:
@@ -65,6 +73,18 @@ class Watch:
             if self._devices.get(device.name, ((), 0.0))[0] != own:
                 self._devices[device.name] = (own, self._heard)
         self.last = beat
+
+    def _pass_over_pause(self, now: float) -> None:
+        """Count no time in which nobody could be heard."""
+        gap, self._awake = now - self._awake, now
+        if gap <= PAUSE_S:
+            return
+        self._changed += gap
+        self._heard += gap
+        self._worked += gap
+        self._used += gap
+        for name, (own, since) in self._devices.items():
+            self._devices[name] = own, since + gap
 
     def _look_at_cpu(self, pid: int) -> None:
         # Only where it counts: all processes of the machine are looked through.
@@ -90,6 +110,7 @@ class Watch:
         ``pid``: the runner, whose CPU time is looked at where it says nothing.
         """
         now = time.monotonic()
+        self._pass_over_pause(now)
         if pid:
             self._look_at_cpu(pid)
         knows_cpu = pid or now - self._heard < HEARD_S

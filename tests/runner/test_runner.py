@@ -55,14 +55,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+def new_watch() -> Watch:
+    return Watch(10, 100, _changed=0.0, _heard=0.0, _worked=0.0, _awake=0.0)
+
+
+def pass_time(clock: Clock, watch: Watch, until: float) -> str | None:
+    """Return the complaint at a time; the watchdog looks every second meanwhile."""
+    complaint = None
+    while clock.now < until:
+        clock.now = min(clock.now + 1, until)
+        complaint = watch.complaint()
+    return complaint
+
+
 def watched(clock: Clock, *beats: tuple[float, Heartbeat], at: float) -> str | None:
     """Return the complaint at a time, after beats at theirs; stall 10 s, build 100."""
-    watch = Watch(10, 100, _changed=0.0, _heard=0.0, _worked=0.0)
+    watch, clock.now = new_watch(), 0.0
     for when, beat in beats:
-        clock.now = when
+        pass_time(clock, watch, when)
         watch.see(beat)
-    clock.now = at
-    return watch.complaint()
+    return pass_time(clock, watch, at)
 
 
 RUNNING = Heartbeat("run", issued=10, completed=4)
@@ -158,14 +170,43 @@ def test_the_watchdog_names_what_is_quiet_and_how_to_wait_longer(
 
 def test_half_a_message_is_no_silent_build(clock: Clock) -> None:
     """An engine's build may keep the GIL for long, but not in the middle of a send."""
-    watch = Watch(10, 100, _changed=0.0, _heard=0.0, _worked=0.0)
+    watch = new_watch()
     watch.see(Heartbeat("build"))
-    clock.now = 50
+    pass_time(clock, watch, 50)
     complaint = watch.complaint(49.5)
 
     assert watch.complaint() is None
     assert complaint is not None
     assert "no sign of life, in the middle of a message, for 10 s" in complaint
+
+
+def part(
+    number: int, *, owed: int = 0, progress: int = 0, asked: bool = False
+) -> DeviceStatus:
+    return DeviceStatus(
+        f"device {number}", 100 + number, "stacks.txt", owed, progress, asked
+    )
+
+
+@pytest.mark.parametrize(
+    "beat", [RUNNING, replace(RUNNING, devices=(part(0, owed=6),))]
+)
+def test_time_in_which_the_machine_stood_still_does_not_count(
+    clock: Clock, beat: Heartbeat
+) -> None:
+    """A job that is suspended for an hour goes on; the rest of its patience with it."""
+    watch = new_watch()
+    watch.see(beat)
+    before = pass_time(clock, watch, 8)
+    clock.now += 3600
+    watch.see(beat)
+    after = watch.complaint()
+    later = pass_time(clock, watch, clock.now + 3)
+
+    assert before is None
+    assert after is None
+    assert later is not None
+    assert "no progress" in later
 
 
 def test_progress_after_a_rest_starts_a_new_patience(clock: Clock) -> None:
@@ -175,14 +216,6 @@ def test_progress_after_a_rest_starts_a_new_patience(clock: Clock) -> None:
 
     assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=59.5) is None
     assert watched(clock, *beats, (50.0, busy), (59.0, busy), at=60.5) is not None
-
-
-def part(
-    number: int, *, owed: int = 0, progress: int = 0, asked: bool = False
-) -> DeviceStatus:
-    return DeviceStatus(
-        f"device {number}", 100 + number, "stacks.txt", owed, progress, asked
-    )
 
 
 def test_the_watchdog_names_the_one_device_that_gets_nothing_done(
