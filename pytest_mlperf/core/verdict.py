@@ -69,6 +69,18 @@ class Metric:
         return f"{self.value:,.6g} {self.unit}"
 
 
+@dataclass(frozen=True, slots=True)
+class Score:
+    """An accuracy metric with the threshold that it has to reach, in its unit."""
+
+    metric: str
+    """As accuracy.txt has it: ``ROUGE1``."""
+    value: float
+    threshold: float
+    unit: str = ""
+    """``%``, or empty."""
+
+
 CONSEQUENCES = ("loadgen_validity", "flags_agree", "summary_agrees", "metric_present")
 """Checks that fail because another one does."""
 CAUSES = ("no_errors", "latency_bound")
@@ -102,6 +114,8 @@ class Verdict:
     """What keeps this from being a submission result: ``embedded``, ``fast`` …"""
     limit: Metric | None = None
     """The bound that the run was held to (latency, or accuracy threshold)."""
+    scores: tuple[Score, ...] = ()
+    """Every metric of an accuracy run, the one in ``metric`` first."""
     percentile: float | None = None
     """Of the latency that is bounded or reported: 0.99."""
     at_percentile: Metric | None = None
@@ -202,6 +216,7 @@ class Verdict:
             data["checks"] = tuple(
                 Check(**{**c, "status": Status(c["status"])}) for c in data["checks"]
             )
+            data["scores"] = tuple(Score(**one) for one in data.get("scores", ()))
             data["labels"] = tuple(data["labels"])
             data["run"] = RunFacts.from_dict(data.get("run", {}))
             runs = (json.dumps(one) for one in data.get("repeats", ()))

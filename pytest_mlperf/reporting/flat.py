@@ -25,12 +25,13 @@ COLUMNS: dict[str, type] = {
     "is_disturbed": bool, "beside": str, "build": str, "folder": str, "watts": float,
     "per_watt": float, "query_mj": float, "chip_watts": float, "host": str,
     "commit": str, "user_labels": str, "runs": int, "value_min": float,
-    "value_median": float, "value_max": float,
+    "value_median": float, "value_max": float, "scores": str, "score_limits": str,
 }  # fmt: skip
 """Name -> type; a value that a run does not have is None. Units are LoadGen's own:
 a latency is in ``latency_unit``. ``watts`` is a power meter's; ``chip_watts`` the
 sum of what chips tell, which is unofficial. ``user_labels`` are ``--mlperf-label``'s;
-``labels`` say what keeps a run from being a submission result."""
+``labels`` say what keeps a run from being a submission result. ``scores`` and
+``score_limits`` are of every accuracy metric: ``ROUGE1=38.8 ROUGE2=16.1``."""
 SPREAD = ("value_min", "value_median", "value_max")
 """Columns of the figures of a repeated item's runs; of others all are its value."""
 Row = dict[str, Any]
@@ -88,6 +89,10 @@ def _describe_verdict(record: Record) -> Row:
         "scenario": verdict.scenario, "engine": verdict.engine, "mode": verdict.mode,
         "round": verdict.round, "labels": " ".join(map(_join, verdict.labels)),
         "metric": verdict.metric.key if verdict.metric else None,
+        "scores": " ".join(f"{s.metric}={s.value:g}" for s in verdict.scores),
+        "score_limits": " ".join(
+            f"{s.metric}={s.threshold:g}" for s in verdict.scores
+        ),
         **_split("value", "unit", verdict.metric),
         **_split("limit", "limit_unit", verdict.limit),
         "percentile": verdict.percentile,

@@ -62,6 +62,8 @@ def list_properties(verdict: Verdict) -> list[tuple[str, str]]:
     if verdict.limit:
         found["mlperf.limit"] = f"{verdict.limit.value!r} {verdict.limit.unit}"
         found["mlperf.limit.value"] = repr(verdict.limit.value)
+    for score in verdict.scores:
+        found[f"mlperf.score.{score.metric}"] = repr(score.value)
     if verdict.at_percentile and verdict.percentile is not None:
         found["mlperf.percentile"] = repr(verdict.percentile)
         found["mlperf.latency.value"] = repr(verdict.at_percentile.value)

@@ -26,6 +26,7 @@ from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Score
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.plugin.other_plugins import describe_figures
@@ -154,6 +155,30 @@ def test_csv_reads_back_as_the_rows(tmp_path: Path) -> None:
         assert read == {k: "" if v is None else str(v) for k, v in row.items()}
     assert found[1]["cause"] == SLOW.cause
     assert (found[2]["verdict"], found[2]["cause"]) == ("", "no dataset")
+
+
+def test_every_score_of_an_accuracy_run_is_exported() -> None:
+    """ROUGE-2 alone may be what fails; the verdict's figure is the first."""
+    scores = (Score("ROUGE1", 39.5, 38.4), Score("ROUGE2", 15.25, 15.5))
+    verdict = replace(
+        FINE, mode="accuracy", scores=scores, metric=Metric("ROUGE1", 39.5, ""),
+        limit=Metric("ROUGE1_threshold", 38.4, ""), at_percentile=None, percentile=None,
+    )  # fmt: skip
+    session = make_session(Record("t.py::a", "passed", CELL, verdict, "", 1.0))
+    (row,) = flat.list_rows(session)
+    values = {
+        metric.name.rpartition("MaxP-Server-")[2]: metric.value
+        for run in list_results(session)
+        for metric in run.list_metrics()
+    }
+
+    assert Verdict.from_json(verdict.to_json()) == verdict
+    assert row["scores"] == "ROUGE1=39.5 ROUGE2=15.25"
+    assert row["score_limits"] == "ROUGE1=38.4 ROUGE2=15.5"
+    assert values["AccuracyValue"] == 39.5
+    assert values["ROUGE2-AccuracyValue"] == 15.25
+    assert values["ROUGE2-ThresholdValue"] == 15.5
+    assert dict(junit.list_properties(verdict))["mlperf.score.ROUGE2"] == "15.25"
 
 
 def test_parquet_has_the_same_rows_with_types(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 
 from pytest_mlperf.core import rounds
-from pytest_mlperf.core.catalog.metrics import METRICS
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.outcome import check_unreadable
 from pytest_mlperf.core.checks.rule_check import attempt
@@ -22,6 +21,8 @@ from pytest_mlperf.core.endpoints.rules import find_round_of_seeds
 from pytest_mlperf.core.endpoints.rules import find_rounds
 from pytest_mlperf.core.endpoints.run import EndpointsRun
 from pytest_mlperf.core.endpoints.run import JudgedResult
+from pytest_mlperf.core.judge.figures import make_score
+from pytest_mlperf.core.judge.figures import put_scores
 from pytest_mlperf.core.judge.identify import identify
 from pytest_mlperf.core.judge.identify import no_benchmark_check
 from pytest_mlperf.core.judge.identify import no_rule_check
@@ -129,7 +130,7 @@ def judge_result(judged: JudgedResult, place: FoundRun, how: str) -> Verdict:
         checks=checks,
     )
     facts = {**verdict.facts, "round": how, "harness": name_harness(judged)}
-    fill = add_performance if mode is Mode.PERFORMANCE else add_score
+    fill = add_performance if mode is Mode.PERFORMANCE else add_scores
     verdict = replace(verdict, facts=facts)
     try:
         return fill(judged, verdict)
@@ -214,13 +215,14 @@ def make_pair(
     return own, None if bound is None else Metric(name, bound / 1e6, "ms")
 
 
-def add_score(judged: JudgedResult, verdict: Verdict) -> Verdict:
-    """Add the first accuracy metric and its threshold."""
-    for limit in judged.rule.accuracy:
-        value = accuracy.measure(judged, limit.metric)
-        if value is not None:
-            name = limit.metric
-            unit = "%" if name in METRICS and METRICS[name].is_percent else ""
-            threshold = Metric(f"{name}_threshold", limit.threshold, unit)
-            return replace(verdict, metric=Metric(name, value, unit), limit=threshold)
-    return verdict
+def add_scores(judged: JudgedResult, verdict: Verdict) -> Verdict:
+    """Add the accuracy metrics with their thresholds."""
+    measured = [
+        (one, accuracy.measure(judged, one.metric)) for one in judged.rule.accuracy
+    ]
+    found = [
+        make_score(one.metric, value, one.threshold)
+        for one, value in measured
+        if value is not None
+    ]
+    return put_scores(verdict, found)

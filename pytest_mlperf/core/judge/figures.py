@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from pytest_mlperf.core.catalog.metrics import METRICS
@@ -16,12 +17,13 @@ from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Metric
+from pytest_mlperf.core.verdict import Score
 from pytest_mlperf.core.verdict import Verdict
 
 
 def add_figures(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Return the verdict with figure, bound and times, as far as the log has them."""
-    figure = add_score if run.mode is Mode.ACCURACY else add_performance
+    figure = add_scores if run.mode is Mode.ACCURACY else add_performance
     audit = run.context.audit
     measured = audit is None or audit.as_performance
     for fill in (add_times, figure) if measured else (add_times,):
@@ -94,17 +96,31 @@ def read_unjudged(run: JudgedRun) -> dict[str, Metric]:
     return {label: m for label, m in found.items() if m.key != rule.result_key}
 
 
-def add_score(run: JudgedRun, verdict: Verdict) -> Verdict:
-    """Add the first accuracy metric and its threshold."""
-    measured = read_accuracy_txt(run.log.folder)
-    for limit in accuracy.find_limits(run):
-        if limit.metric in measured.metrics:
-            metric = METRICS.get(limit.metric)
-            unit = "%" if metric and metric.is_percent else ""
-            value = measured.metrics[limit.metric]
-            return replace(
-                verdict,
-                metric=Metric(limit.metric, value, unit),
-                limit=Metric(f"{limit.metric}_threshold", limit.threshold, unit),
-            )
-    return verdict
+def add_scores(run: JudgedRun, verdict: Verdict) -> Verdict:
+    """Add the accuracy metrics with their thresholds."""
+    measured = read_accuracy_txt(run.log.folder).metrics
+    found = [
+        make_score(one.metric, measured[one.metric], one.threshold)
+        for one in accuracy.find_limits(run)
+        if one.metric in measured
+    ]
+    return put_scores(verdict, found)
+
+
+def make_score(metric: str, value: float, threshold: float) -> Score:
+    """Return a score with the unit of its metric."""
+    known = METRICS.get(metric)
+    return Score(metric, value, threshold, "%" if known and known.is_percent else "")
+
+
+def put_scores(verdict: Verdict, scores: Sequence[Score]) -> Verdict:
+    """Return the verdict with its scores; the first one is its figure."""
+    if not scores:
+        return verdict
+    first = scores[0]
+    return replace(
+        verdict,
+        scores=tuple(scores),
+        metric=Metric(first.metric, first.value, first.unit),
+        limit=Metric(f"{first.metric}_threshold", first.threshold, first.unit),
+    )

@@ -50,8 +50,11 @@ def describe_run(
             model, config_name, verdict.scenario, full, is_valid=verdict.valid,
             performance=(metric.key, read_value(metric)) if metric else None,
         )  # fmt: skip
-    values: tuple[AccuracyValue, ...] = ()
-    if metric and verdict.limit:
+    values = tuple(
+        AccuracyValue(one.metric, one.value, one.threshold, one.value >= one.threshold)
+        for one in verdict.scores
+    )
+    if not values and metric and verdict.limit:  # results of an earlier version
         value = AccuracyValue(
             metric.key, metric.value, verdict.limit.value, verdict.valid
         )

@@ -100,6 +100,11 @@ def test_a_score_passes_from_its_target_on(
     assert [c for c in good.checks if c.status is not Status.PASS] == []
     assert len(broken) == 1
     assert broken.pop().startswith("accuracy_")
+    assert good.metric is not None
+    assert good.metric.key == good.scores[0].metric
+    names = {c.name for c in good.checks if c.name.startswith("accuracy_")}
+    assert {f"accuracy_{score.metric}" for score in good.scores} <= names
+    assert all(score.value >= score.threshold for score in good.scores)
 
 
 def test_several_datasets_count_by_their_questions(tmp_path: Path) -> None:
