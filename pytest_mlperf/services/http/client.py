@@ -184,16 +184,29 @@ class HttpClient:
             self._pool.add(result, endpoint)
 
     def _check_times(self, now: float) -> None:
-        pool, timeout_s, stall_s = self._pool, self._timeout_s, self._stall_s
-        for connection in pool.busy.values():
-            if now - connection.sent_s > timeout_s:
-                raise connection.failure(f"no whole answer in {timeout_s:g} s")
-            # Before its first token a request may wait in the server's own queue.
-            if connection.has_begun and now - connection.last_s > stall_s:
-                raise connection.failure(f"nothing came for {stall_s:g} s")
+        pool = self._pool
+        if self._find_late(now):
+            # Where this process stood still, the answers lie here and were not read.
+            for fd, mask in self._epoll.poll(0.0):
+                if fd in pool.connections:
+                    pool.handle(pool.connections[fd], mask)
+            self._hand_over()
+            if late := self._find_late(now):
+                raise late
         if self._whole and pool.busy:
             # Nothing shows that a whole answer is on its way; it has its own limit.
             pool.pulse += 1
+
+    def _find_late(self, now: float) -> RequestFailed | None:
+        """Return the failure of a request that has waited for too long."""
+        timeout_s, stall_s = self._timeout_s, self._stall_s
+        for connection in self._pool.busy.values():
+            if now - connection.sent_s > timeout_s:
+                return connection.failure(f"no whole answer in {timeout_s:g} s")
+            # Before its first token a request may wait in the server's own queue.
+            if connection.has_begun and now - connection.last_s > stall_s:
+                return connection.failure(f"nothing came for {stall_s:g} s")
+        return None
 
 
 def _count_outstanding(endpoint: Endpoint) -> int:

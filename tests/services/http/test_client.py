@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_mlperf.api.errors import RequestFailed
+from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.machine.ports import find_free_port
 from pytest_mlperf.services.http import http1
 from pytest_mlperf.services.http.address import Address
+from pytest_mlperf.services.http.client import MOST_EVENTS
+from pytest_mlperf.services.http.client import TICK_S
 from pytest_mlperf.services.http.client import HttpClient
 from pytest_mlperf.services.http.connection import Endpoint
 from pytest_mlperf.services.openai.protocol import Dialect
@@ -25,7 +30,7 @@ from tests.support import endpoint_double as endpoint
 from tests.support.endpoint_double import ServeEndpoint
 from tests.support.recording_listener import RecordingListener
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @contextmanager
@@ -190,6 +195,51 @@ def test_a_stream_that_never_ends_is_a_failure(serve: ServeEndpoint) -> None:
     listener, _ = send_requests([server.url], 1, timeout_s=0.5, stall_s=5)
 
     assert "no whole answer in 0.5 s" in str(listener.error)
+
+
+@dataclass
+class PausingListener(RecordingListener):
+    """Makes an hour pass with the first answers, while all others arrive."""
+
+    wanted: int
+    arrived: threading.Barrier
+    client: HttpClient | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__(self.wanted)
+
+    def done(self, answers: Sequence[tuple[int, Answer]]) -> None:
+        if self.client and not self.answers:
+            self.arrived.wait(WAIT_S)
+            time.sleep(2 * TICK_S)  # time-outs are looked at next
+            for connection in self.client._pool.busy.values():
+                connection.sent_s -= 3600
+                connection.last_s -= 3600
+        super().done(answers)
+
+
+def test_answers_that_came_while_the_client_stood_still_are_in_time(
+    serve: ServeEndpoint,
+) -> None:
+    """More than are read at once: they lie there, and are read before they are late."""
+    count = 3 * MOST_EVENTS
+    asked, arrived = threading.Barrier(count), threading.Barrier(count + 1)
+
+    def answer(send: endpoint.Sender, number: int) -> bool:
+        asked.wait(WAIT_S)
+        is_kept = endpoint.answer_well(send, number)
+        arrived.wait(WAIT_S)
+        return is_kept
+
+    server, listener = serve(answer), PausingListener(count, arrived)
+    with open_client([server.url], listener, limit=count) as client:
+        listener.client = client
+        for number in range(count):
+            client.submit(1000 + number, number)
+        listener.wait()
+
+    assert listener.error is None
+    assert len(listener.answers) == count
 
 
 def test_a_port_without_a_server_is_a_failure() -> None:
