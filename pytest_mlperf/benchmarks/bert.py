@@ -188,7 +188,8 @@ class BertBenchmark:
     def open_workload(self, kind: str, scratch: Path | None) -> SquadWorkload:
         """Open ``official``, ``embedded``, ``generated`` or ``synthetic``.
 
-        Raises ``RequirementMissing`` for an absent file or package.
+        Raises ``RequirementMissing`` for an absent file or package, ``ValueError`` for
+        another kind.
         """
         if kind == "synthetic":
             return synthetic_squad.open_synthetic()
@@ -199,7 +200,10 @@ class BertBenchmark:
             from pytest_mlperf.benchmarks.standins import generated
 
             return generated.open_bert()
-        return open_embedded(files.find_embedded(scratch, "bert"))
+        if kind == "embedded":
+            return open_embedded(files.find_embedded(scratch, "bert"))
+        kinds = "official", "embedded", "generated", "synthetic"
+        raise files.unknown_kind(self.name, kind, *kinds)
 
 
 BERT = BertBenchmark()

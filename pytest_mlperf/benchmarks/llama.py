@@ -72,9 +72,9 @@ class LlamaBenchmark:
         """
         if kind == "official":
             return self.open_official(scratch, self.dataset.samples)
-        if not self.embedded:
-            raise official.no_embedded(self.name)
-        return open_embedded()
+        if self.embedded and kind == "embedded":
+            return open_embedded()
+        raise official.only_official(self.name, kind)
 
     def open_official(
         self, scratch: Path | None, samples: int | None = None

@@ -77,11 +77,11 @@ def read_dataset(
     return path, table
 
 
-def no_embedded(benchmark: str) -> RequirementMissing:
-    """Return why a benchmark has no embedded workload, and what to do."""
+def only_official(benchmark: str, kind: str) -> RequirementMissing:
+    """Return that a benchmark has no workload of another kind, and what to do."""
     return RequirementMissing(
-        f"{benchmark} has no embedded workload; choose --mlperf-workload official with"
-        " the dataset in the scratch folder, or run llama3.1-8b."
+        f"{benchmark} has no {kind} workload; choose --mlperf-workload official with"
+        " the dataset in the scratch folder, or run the embedded one of llama3.1-8b."
     )
 
 
@@ -104,4 +104,4 @@ class OfficialBenchmark:
         """Open ``official``; anything else raises ``RequirementMissing``."""
         if kind == "official":
             return self.open_official(scratch)
-        raise no_embedded(self.name)
+        raise only_official(self.name, kind)
