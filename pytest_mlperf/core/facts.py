@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import fields
 from typing import Any
 
 from pytest_mlperf.core.power.result import describe_power
@@ -142,7 +143,9 @@ class RunFacts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunFacts:
-        """Return the facts of ``to_dict``'s values; ``TypeError`` for others."""
+        """Return the facts of ``to_dict``'s values; a newer version may have more."""
         names = ("input_types", "sessions_beside", "refused_fields")
         tuples = {name: tuple(values.get(name, ())) for name in names}
-        return cls(**{**values, **tuples})
+        known = {one.name for one in fields(cls)}
+        given = {name: one for name, one in values.items() if name in known}
+        return cls(**{**given, **tuples})

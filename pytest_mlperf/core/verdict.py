@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import fields
 from dataclasses import replace
 from typing import Any
 
@@ -91,6 +92,13 @@ LONGEST_CAUSE = 300
 def rank_check(check: Check) -> int:
     """Return 0 for what others follow from, up to 2 for what follows from others."""
     return 0 if check.name in CAUSES else 1 + (check.name in CONSEQUENCES)
+
+
+def keep_known(kind: Any, data: Any) -> dict[str, Any]:
+    """Return what of a JSON object are fields of a dataclass: a newer version may have
+    written more, and what follows from others (a verdict's outcome) is none.
+    """
+    return {one.name: data[one.name] for one in fields(kind) if one.name in data}
 
 
 METRICS = ("metric", "limit", "at_percentile", "tpot", "tpot_limit")
@@ -205,8 +213,7 @@ class Verdict:
     def from_json(cls, text: str) -> Verdict:
         """Read what ``to_json`` wrote; ``ValueError`` for anything else."""
         try:
-            data: dict[str, Any] = json.loads(text)
-            data.pop("outcome", None)
+            data = keep_known(cls, json.loads(text))
             for name in METRICS:
                 # An older version knew fewer.
                 given = data.get(name)

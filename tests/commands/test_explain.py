@@ -132,9 +132,9 @@ def test_finding_nothing_is_an_error(
     ("words", "message"),
     [
         ((), "PATH"),
-        (("x", "--round", "v9"), "legal: v1.0"),
-        (("x", "--benchmark", "nobody"), "legal: resnet50"),
-        (("x", "--scenario", "batch"), "legal: singlestream"),
+        (("x", "--round", "v9"), "should be one of v1.0"),
+        (("x", "--benchmark", "nobody"), "should be one of 3d-unet"),
+        (("x", "--scenario", "batch"), "should be one of singlestream"),
     ],
 )
 def test_wrong_arguments_are_told_with_the_legal_ones(

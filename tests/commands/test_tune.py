@@ -115,7 +115,7 @@ def test_a_grid_is_searched_written_and_resumed(
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join(lines[:3]) + lines[3][:20])
 
-    again = tune(tmp_path, "grid", str(file))
+    again = tune(tmp_path, "grid", str(file), "--csv", str(tmp_path / "runs.csv"))
     second = capsys.readouterr().out
 
     assert {code, again} <= {0, 1}  # 1: others use the CPUs
@@ -125,6 +125,7 @@ def test_a_grid_is_searched_written_and_resumed(
     assert [int(share) for share in table] == sorted(map(int, table), reverse=True)
     assert table[0] == "100"
     assert "2 runs are in" in second
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == len(lines)
     assert len(re.findall(r"batch=\d+, [0-9.]+ s: ", second)) == 3
     tuned = load_system_file(written).tuning
     best = re.search(r"best: streams=1 batch=(\d+)", first)

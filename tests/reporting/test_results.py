@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -256,6 +257,19 @@ def test_any_record_survives_its_line(
     record = Record("n", "failed", cell, reason=reason, seconds=round(seconds, 3))
 
     assert record == Record.from_line(record.to_line())
+
+
+def test_what_a_newer_version_wrote_is_read(
+    make_verdict: Callable[[], Verdict],
+) -> None:
+    """A field that is added keeps the schema's version: readers ignore it."""
+    verdict = make_verdict()
+    data = json.loads(verdict.to_json())
+    data |= {"colour": "red", "run": {**data["run"], "moon": "full"}}
+
+    assert Verdict.from_json(json.dumps(data)) == verdict
+    with pytest.raises(ValueError, match="not a verdict"):
+        Verdict.from_json("[]")
 
 
 def test_junit_properties_are_text_that_reads_back(

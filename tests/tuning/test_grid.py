@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import random
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pytest_mlperf.tuning.halving import halve
 from pytest_mlperf.tuning.halving import plan_rungs
 from pytest_mlperf.tuning.journal import GridRun
 from pytest_mlperf.tuning.journal import Journal
+from pytest_mlperf.tuning.run_table import COLUMNS
+from pytest_mlperf.tuning.run_table import write_runs
 
 GRID = """
 cell = "resnet50-offline-onnxruntime"
@@ -121,3 +124,21 @@ def test_the_journal_of_another_grid_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="another grid or machine; give --again"):
         Journal.open(path, {"grid": "def"})
+
+
+def test_the_runs_of_a_grid_are_lines_of_csv(tmp_path: Path) -> None:
+    """Every column is there for every run, one that could not run too."""
+    runs = [
+        GridRun((("batch", "8"), ("streams", "1")), 2.0, 121.5, "121.5 samples/s", "ab",
+                0.25),
+        GridRun((("batch", "32"),), 2.0, None, "out of memory, at 32"),
+    ]  # fmt: skip
+    path = tmp_path / "runs.csv"
+    write_runs(path, runs)
+    with path.open(newline="", encoding="utf-8") as stream:
+        first, second = csv.DictReader(stream)
+
+    assert [*first] == ["batch", "streams", *COLUMNS]
+    assert (first["batch"], first["score"], first["build"]) == ("8", "121.5", "ab")
+    assert (second["streams"], second["score"]) == ("", "")
+    assert second["figure"] == "out of memory, at 32"

@@ -117,7 +117,7 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("0  written", "2  a wrong argument, or something is missing", INTERRUPTED),
     ),
     "tune grid": (
-        ("grid.toml", "grid.toml --mlperf-fast --write best.toml"),
+        ("grid.toml", "grid.toml --write best.toml --csv runs.csv"),
         (
             "0  a best combination was found",
             "1  none runs, or other programs used the CPUs",

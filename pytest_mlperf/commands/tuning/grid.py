@@ -52,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw the results, two settings at a time, as one HTML file",
     )  # fmt: skip
     parser.add_argument(
+        "--csv", type=Path, metavar="OUT.csv",
+        help="write every run of the journal: its settings, seconds and figure",
+    )  # fmt: skip
+    parser.add_argument(
         "--sampler", choices=("tpe", "random"),
         help="let optuna choose what to try (the extra tune), for grids that are too "
         "large for halving",
@@ -146,6 +150,7 @@ def open_journal(
 def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> int:
     """Run the grid's rungs, print and write the best; return the exit code."""
     from pytest_mlperf.measure.peak_trials import has_peak
+    from pytest_mlperf.tuning.run_table import write_runs
 
     runs = open_runs(arguments, measuring, grid)
     cell = runs.cell
@@ -160,6 +165,9 @@ def search(arguments: argparse.Namespace, measuring: Measuring, grid: Grid) -> i
     if not final:
         measuring.tell("no combination runs; the journal has the reasons")
         return NOT_FOUND
+    if arguments.csv:
+        write_runs(arguments.csv, journal.runs.values())
+        measuring.tell(f"runs: {arguments.csv}")
     if arguments.heat_map:
         write_heat_maps(arguments.heat_map, cell, journal)
         measuring.tell(f"heat maps: {arguments.heat_map}")
