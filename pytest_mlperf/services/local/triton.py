@@ -53,6 +53,10 @@ MOST_INSTANCES = 16
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory lies
 PREFIX = "pytest-mlperf-triton"
 """Of the regions by which the server and its Python processes talk."""
+EXIT_S = 4
+"""How long the server waits until its models are unloaded, which they sometimes never
+are. Its own 30 s outlast the grace of who started it: it was killed, and its shared
+memory stayed."""
 EXPORT_VERSION = 1
 """Increased whenever an exported repository is another."""
 HEALTH = "/v2/health/ready"
@@ -228,7 +232,7 @@ def serve(options: argparse.Namespace, further: Sequence[str] = ()) -> int:
             f"--backend-config=python,shm-region-prefix-name={PREFIX}-{own}-",
             "--http-address=127.0.0.1", f"--http-port={options.port}",
             "--grpc-address=127.0.0.1", f"--grpc-port={options.grpc_port}",
-            "--allow-metrics=false", *further,
+            "--allow-metrics=false", f"--exit-timeout-secs={EXIT_S}", *further,
         ]  # fmt: skip
         process = subprocess.Popen(command, env=make_environment(server))
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -31,12 +31,14 @@ from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks.resnet50 import open_embedded
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.machine.server_process import LocalServer
 from pytest_mlperf.machine.server_process import start_server
 from pytest_mlperf.services.http.address import Address
 from pytest_mlperf.services.kserve.provider import TritonService
 from pytest_mlperf.services.kserve.server_api import HttpServerApi
 from pytest_mlperf.services.local import triton
+from tests.support.doubles import await_true
 from tests.support.source import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -211,6 +213,15 @@ FURTHER = (
 )  # fmt: skip
 
 
+def is_served(target: ServiceTarget, workload: TensorWorkload) -> bool:
+    """Return whether a test request is answered."""
+    try:
+        SERVICE.check(target, workload, lambda: None)
+    except RunRefused:
+        return False
+    return True
+
+
 def test_a_refusal_and_an_unloaded_model_are_one_failed_request(
     workload: TensorWorkload, recipe: ServerRecipe, tmp_path: Path
 ) -> None:
@@ -239,7 +250,10 @@ def test_a_refusal_and_an_unloaded_model_are_one_failed_request(
         for way, outstanding, beat in (
             ("http", 16, lambda: None), ("grpc", 1, unload_once),
         ):  # fmt: skip
-            target, _ = SERVICE.check(target_of(server, way), workload, lambda: None)
+            asked = target_of(server, way)
+            # The queue still has what was sent before: a test request may be refused.
+            await_true(partial(is_served, asked, workload), "an empty queue")
+            target, _ = SERVICE.check(asked, workload, lambda: None)
             target = replace(target, concurrency=outstanding)
             requests = SERVICE.requests(target, workload)
             requests.load([0])
