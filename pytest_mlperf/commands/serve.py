@@ -25,6 +25,7 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.served_model import ServesModels
 from pytest_mlperf.commands.shared.arguments import add_workload_arguments
+from pytest_mlperf.commands.shared.arguments import name_own_options
 from pytest_mlperf.commands.shared.arguments import parse_count
 from pytest_mlperf.config.contradictions import ORACLE
 from pytest_mlperf.config.option_types import parse_pairs
@@ -110,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         serve(arguments)
     except (BuildFailed, RequirementMissing, RunRefused, ValueError) as error:
-        sys.stderr.write(f"pytest-mlperf serve: {error}\n")
+        sys.stderr.write(f"pytest-mlperf serve: {name_own_options(error)}\n")
         return REFUSED
     return ENDED
 

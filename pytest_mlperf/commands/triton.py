@@ -13,6 +13,7 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.commands.shared.arguments import add_workload_arguments
+from pytest_mlperf.commands.shared.arguments import name_own_options
 from pytest_mlperf.config.option_types import parse_pairs
 from pytest_mlperf.config.shape_options import KINDS as SHAPES
 from pytest_mlperf.core.errors import RunRefused
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         sys.stdout.write("\n".join(export(arguments)) + "\n")
     except (BuildFailed, RequirementMissing, RunRefused, ValueError) as error:
-        sys.stderr.write(f"pytest-mlperf triton export: {error}\n")
+        sys.stderr.write(f"pytest-mlperf triton export: {name_own_options(error)}\n")
         return REFUSED
     return WRITTEN
 

@@ -163,6 +163,7 @@ def translate(flag: str, text: str) -> dict[str, str]:
         beside = alias.beside(text) if alias.beside else {}
     except ValueError as error:
         raise ValueError(
-            f"{flag}: {text!r}, but should be {error} (the option is {spec.flag})"
+            f"{flag}: {text!r}, but should be {str(error).removesuffix('.')} (the "
+            f"option is {spec.flag})"
         ) from None
     return {alias.option: translated, **beside}

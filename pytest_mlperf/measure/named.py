@@ -182,8 +182,8 @@ def _refuse_unknown_precision(
     legal = {precision for own in each.values() for precision in own}
     if legal and options.precision not in legal:
         raise ValueError(
-            f"--mlperf-precision {options.precision}: none of {', '.join(each)} has "
-            f"it; it should be one of {', '.join(sorted(legal))}."
+            f"--mlperf-precision {options.precision}: no precision of "
+            f"{' or '.join(each)}; it should be one of {', '.join(sorted(legal))}."
             f"{suggest(str(options.precision), legal)}"
         )
 

@@ -101,15 +101,21 @@ def test_a_typo_is_refused_with_what_was_meant(
         ("report compare a b --fail-below 95", "'95', but should be a share above 0"),
         ("explain --round 7 run_1", "'7', but should be one of v1.0, v1.1"),
         ("serve bert --streams 2", "'2', but should be streams x threads of each"),
+        ("serve bert --workload official", "or --scratch to a folder with"),
         ("machine --rate 7", "--rate, --link and --end are of --proof BENCHMARK"),
         ("tune grid {0}/no", "{0}/no: No such file or directory; correct the path"),
         ("triton export resnet50 --to {0}/file", "Not a directory; correct the path"),
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(
-    line: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    line: str,
+    text: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What was found, what it should be, where, and what to do."""
+    monkeypatch.delenv("MLPERF_SCRATCH_PATH", raising=False)
     (tmp_path / "file").touch()
     try:
         code = main(line.format(tmp_path).split())

@@ -54,3 +54,13 @@ def add_workload_arguments(parser: argparse.ArgumentParser) -> None:
         "--scratch", type=Path, metavar="DIR", help="folder of the official files",
         default=os.environ.get("MLPERF_SCRATCH_PATH"),
     )  # fmt: skip
+
+
+def name_own_options(error: Exception) -> str:
+    """Return an error's text with these arguments as a command has them: pytest's
+    options of the same meaning have a prefix.
+    """
+    text = str(error)
+    for name in ("scratch", "workload", "cache"):
+        text = text.replace(f"--mlperf-{name}", f"--{name}")
+    return text
