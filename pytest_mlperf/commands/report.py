@@ -51,6 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
         return virtualclient.run(arguments)
     if arguments.kind != "html":
         return export_sessions(arguments)
+    if absent := [path for path in arguments.paths if not path.exists()]:
+        return _refuse(
+            f"{absent[0]}: no such file or folder; name a session's reports folder, "
+            "such as reports/latest, or a tree of LoadGen's logs"
+        )
     if package := find_missing_package():
         return _refuse(f"a report needs {package}: {EXTRA}")
     try:

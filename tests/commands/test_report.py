@@ -91,3 +91,15 @@ def test_without_the_extra_the_command_names_it(
 
     assert main(["report", "html", str(tmp_path)]) == 2
     assert "pip install 'pytest-mlperf[html]'" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_no_page_with_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped name in a CI job would look like a report."""
+    output = tmp_path / "report.html"
+    status = main(["report", "html", str(tmp_path / "lates"), "-o", str(output)])
+
+    assert status == 2
+    assert "lates: no such file or folder; name a session's" in capsys.readouterr().err
+    assert not output.exists()
