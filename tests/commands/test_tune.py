@@ -194,7 +194,7 @@ def test_precisions_are_compared_question_by_question(
     [
         (("--precisions", "fp32"), "should name what is compared with fp32"),
         (("--precisions", "fp17"), "fp17"),
-        (("--precisions", "bf16"), "--mlperf-precision bf16: none of null has it"),
+        (("--precisions", "bf16"), "--mlperf-precision bf16: no precision of null"),
         (("--precisions", "int8", "--mlperf-precision", "int8"), "is what is compared"),
     ],
 )

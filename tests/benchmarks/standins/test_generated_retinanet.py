@@ -59,7 +59,7 @@ def test_a_small_one_runs_in_onnxruntime(tmp_path: Path) -> None:
 
 def test_the_others_have_none() -> None:
     """Their message lists the kinds that there are."""
-    with pytest.raises(ValueError, match="'official', 'embedded' or 'synthetic'"):
+    with pytest.raises(ValueError, match="'official', 'embedded', 'synthetic'"):
         SSD_MOBILENET.open_workload("generated", None)
     with pytest.raises(ValueError, match="'embedded', 'generated' or 'synthetic'"):
         RETINANET.open_workload("another", None)
