@@ -61,5 +61,5 @@ def test_the_others_have_none() -> None:
     """Their message lists the kinds that there are."""
     with pytest.raises(ValueError, match="'official', 'embedded', 'synthetic'"):
         SSD_MOBILENET.open_workload("generated", None)
-    with pytest.raises(ValueError, match="'embedded', 'generated' or 'synthetic'"):
+    with pytest.raises(ValueError, match="'embedded', 'generated', 'synthetic'"):
         RETINANET.open_workload("another", None)
