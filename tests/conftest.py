@@ -19,6 +19,10 @@ from pytest_mlperf.core.verdict import Verdict
 from tests.support.slow_files import SLOW_FILES
 
 pytest_plugins = ["pytester"]
+with suppress(ImportError):
+    # As numpy: a session inside a test forgets what it was the first to load, and
+    # vl_convert can be loaded only once in a process.
+    import vl_convert  # noqa: F401
 # A mistyped word makes pytest load this file in environments without hypothesis too:
 # its own message, which names the word, has to be what the user reads.
 with suppress(ImportError):
