@@ -4,43 +4,37 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pytest_mlperf.config import option_types
 from pytest_mlperf.config import share
-from pytest_mlperf.config.option_types import parse_whole
+
+Parsed = TypeVar("Parsed")
 
 
-def parse_round(text: str) -> str:
-    """Return a round's name; ``6.1`` is v6.1."""
-    try:
-        return option_types.parse_round(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
+def as_argument(parse: Callable[[str], Parsed]) -> Callable[[str], Parsed]:
+    """Return an option's parser as argparse takes one: its refusal has the reason."""
+
+    def parse_argument(text: str) -> Parsed:
+        try:
+            return parse(text)
+        except ValueError as error:
+            message = f"{text!r}, but should be {error}"
+            raise argparse.ArgumentTypeError(message) from None
+
+    return parse_argument
 
 
-def parse_count(text: str) -> int:
-    """Return a whole number from 1 on."""
-    try:
-        return parse_whole(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
-
-
-def parse_number(text: str) -> float:
-    """Return a number above 0."""
-    try:
-        return option_types.parse_number(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
-
-
-def parse_share(text: str) -> float:
-    """Return a share of an earlier speed."""
-    try:
-        return share.parse_share(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r}, but should be {error}") from None
+parse_round = as_argument(option_types.parse_round)
+"""A round's name; ``6.1`` is v6.1."""
+parse_count = as_argument(option_types.parse_whole)
+"""A whole number from 1 on."""
+parse_number = as_argument(option_types.parse_number)
+"""A number above 0."""
+parse_share = as_argument(share.parse_share)
+"""A share of an earlier speed."""
 
 
 def add_workload_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from typing import TypeVar
 
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.core.errors import RunRefused
@@ -38,6 +39,7 @@ length in the request changes."""
 LATE_S, TRIES = 0.02, 25
 """Half a second for a server to let go of the last requests."""
 _NUMBERS = itertools.count()
+Found = TypeVar("Found")
 Places = dict[str, tuple[int, int]]
 """Tensor -> its offset in a slot's region, and its bytes."""
 Encode = Callable[[Batch, tuple[str, ...], Parts | None, Parts | None], bytes]
@@ -266,33 +268,17 @@ def unregister(api: ServerApi, name: str) -> None:
             return
 
 
-class SlotBodies(Mapping[int, bytes]):
-    """Slot -> its request; looking it up copies the inputs to the GPU."""
+class SlotMap(Mapping[int, Found]):
+    """Slot -> what is looked up when somebody asks: a memory makes its slots later."""
 
-    def __init__(self, memory: DeviceMemory) -> None:
-        self._memory = memory
+    def __init__(self, memory: DeviceMemory, look_up: Callable[[int], Found]) -> None:
+        self._memory, self._look_up = memory, look_up
 
-    def __getitem__(self, number: int) -> bytes:
-        return self._memory.send(number)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self._memory.slots)))
-
-    def __len__(self) -> int:
-        return len(self._memory.slots)
-
-
-class SlotRooms(Mapping[int, Rooms]):
-    """Slot -> where the outputs of its request are read."""
-
-    def __init__(self, memory: DeviceMemory) -> None:
-        self._memory = memory
-
-    def __getitem__(self, number: int) -> Rooms:
-        return self._memory.rooms_of(number)
+    def __getitem__(self, number: int) -> Found:
+        return self._look_up(number)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self._memory.slots)))
+        return iter(range(len(self)))
 
     def __len__(self) -> int:
         return len(self._memory.slots)

@@ -16,8 +16,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.services.kserve.device_memory import DeviceMemory
-from pytest_mlperf.services.kserve.device_memory import SlotBodies
-from pytest_mlperf.services.kserve.device_memory import SlotRooms
+from pytest_mlperf.services.kserve.device_memory import SlotMap
 from pytest_mlperf.services.kserve.server_api import ServerApi
 from pytest_mlperf.services.kserve.shared_memory import RequestRegion
 from pytest_mlperf.services.kserve.tensors import Rooms
@@ -77,7 +76,8 @@ class TensorRequests:
         """Return what a client sends; by slots where a GPU's memory carries them."""
         if self.device is None:
             return WireRequests(self.outputs, self.answer_rows, self.bodies, self.rooms)
-        bodies, rooms = SlotBodies(self.device), SlotRooms(self.device)
+        bodies = SlotMap(self.device, self.device.send)
+        rooms = SlotMap(self.device, self.device.rooms_of)
         return WireRequests(self.outputs, self.answer_rows, bodies, rooms)
 
     @property

@@ -18,8 +18,8 @@ from pytest_mlperf.services.kserve.device_memory import DeviceMemory
 class SlotClient:
     """A ``Service`` that gives each query a free slot; the rest wait in line.
 
-    The client within sees slots instead of samples: its requests are ``SlotBodies``,
-    and where it reads answers are ``SlotRooms``.
+    The client within sees slots instead of samples: its requests, and where it
+    reads answers, are a ``SlotMap``.
     """
 
     def __init__(
