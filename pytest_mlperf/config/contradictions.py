@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,6 +77,19 @@ def refuse_contradictions(options: Any) -> None:
         raise ValueError(
             "--mlperf-workload official needs the folder of official models and data; "
             "add --mlperf-scratch DIR, or set MLPERF_SCRATCH_PATH"
+        )
+
+
+def refuse_unused(options: Any, typed: Collection[str]) -> None:
+    """Raise ``ValueError`` for a typed option that nothing of the session would read.
+
+    ``typed``: names of what the command line gives; an ini value is a default.
+    """
+    if "checker" in typed and not options.submission and not options.tree:
+        raise ValueError(
+            f"--mlperf-checker {options.checker} judges a submission's tree, and none "
+            "is asked for; add --mlperf-submission ORG to write one, or --mlperf-tree "
+            "DIR to check one that is there (pytest suites/test_submission.py)"
         )
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pytest_mlperf.config.contradictions import ORACLE
 from pytest_mlperf.config.contradictions import refuse_contradictions
 from pytest_mlperf.config.contradictions import refuse_missing_credentials
+from pytest_mlperf.config.contradictions import refuse_unused
 from pytest_mlperf.config.option_specs import DEFAULT_ENGINE
 from pytest_mlperf.config.option_specs import SPECS
 from pytest_mlperf.config.option_specs import OptionValues
@@ -230,6 +231,7 @@ class Options(OptionValues):
             values.setdefault("round", ROUNDS[-1])
         options = cls(**values)
         refuse_contradictions(options)
+        refuse_unused(options, {name for name in given if given[name].is_typed})
         refuse_missing_credentials(options, environ)
         return options
 

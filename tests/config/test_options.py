@@ -260,6 +260,22 @@ def test_options_that_contradict_are_refused(
         options(**texts)
 
 
+def test_a_checker_that_has_no_tree_to_judge_is_refused() -> None:
+    """Somebody believes that it judged; an ini value waits for a session with one."""
+    typed = {"checker": Given("clone", "--mlperf-checker", is_typed=True)}
+    with pytest.raises(ValueError, match="add --mlperf-submission ORG") as caught:
+        Options.from_given(typed, here=HERE, root=ROOT, environ={})
+
+    assert "--mlperf-tree DIR" in str(caught.value)
+    for given in (
+        {"checker": Given("clone", "pytest.ini")},
+        typed | {"tree": Given("tree", "--mlperf-tree", is_typed=True)},
+        typed | {"submission": Given("ACME", "pytest.ini")},
+    ):
+        found = Options.from_given(given, here=HERE, root=ROOT, environ={})
+        assert found.checker == HERE / "clone"
+
+
 def test_a_default_yields_to_a_rehearsal() -> None:
     """What the ini file says of engines is of those that work."""
     texts = {"engine": "null", "devices_per_item": "all", "rehearsal": "true"}
