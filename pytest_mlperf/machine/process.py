@@ -190,10 +190,10 @@ def set_up_child() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when the thread that started it ends.
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Ask Linux for a signal to this process when the thread that started it ends.
 
     The heartbeat notices that too, but not while an engine holds the GIL.
     """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

@@ -129,6 +129,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             state.header = preview(state, found) if is_shown else []
         elif state.worker:
             state.signals.catch()
+            state.signals.end_with_parent()
         else:
             state.begin(found)
 

@@ -166,6 +166,24 @@ def test_workers_end_like_their_controller(tmp_path: Path) -> None:
     assert read_cause(tmp_path) == "interrupted by SIGTERM"
 
 
+def test_a_worker_ends_with_a_controller_that_is_killed(tmp_path: Path) -> None:
+    """The run is noted as partial, also where a shell's ``&`` had SIGINT ignored:
+    execnet's signal to a worker that is left alone.
+    """
+    engine = ("--mlperf-engine", doubles.spec("SLEEPING"), "-n", "1")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with session(tmp_path, *engine, "-k", CHOSEN) as process:
+            await_run(process, tmp_path)
+            below = list_descendants(process.pid)
+            process.kill()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    await_gone(below)
+    assert read_cause(tmp_path) == "interrupted by SIGTERM"
+
+
 COLLECTING = """
 import os, time
 from pathlib import Path
