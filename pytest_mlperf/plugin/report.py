@@ -70,11 +70,15 @@ class SessionReport:
 
     def open(self, folder: Path, header: Mapping[str, Any]) -> None:
         """Make the results file in the session's folder; raises ``UsageError``."""
-        writer = results.ResultsWriter(folder / results.FILE)
-        with refusing_folder(folder):
-            writer.open(header)
+        writer = self._writer = results.ResultsWriter(folder / results.FILE)
+        try:
+            with refusing_folder(folder):
+                writer.open(header)
+        except BaseException:
+            if not writer.path.exists():  # else SIGTERM came behind it: it is closed
+                self._writer = None
+            raise
         results.point_latest(folder)
-        self._writer = writer
 
     def begin_item(self, nodeid: str) -> None:
         """Note that an item begins."""

@@ -173,10 +173,10 @@ class State:
         refuse_impossible(self.measuring, cells, names_engine=names_engine)
         if self.options.submission:
             submission.refuse_hopeless(self.measuring, self.command, cells)
+        self.signals.catch()  # from here there is something to close
         self.folder.claim()
         self.report.open(self.reports, facts := make_header(self, cells))
         add_suite_properties(self.config, facts)
-        self.signals.catch()
         runnable = [one for one in items if not why_not_installed(one[0], self.options)]
         least_s = 0.0  # where fixtures alone are set up
         if not self.config.getoption("setuponly"):

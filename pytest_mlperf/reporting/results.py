@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import datetime
+from errno import EEXIST
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from typing import Any
 from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.reporting.whole_file import write_whole
 
 SCHEMA = 1
 FILE = "results.jsonl"
@@ -137,10 +139,14 @@ class ResultsWriter:
     """Why the last attempt failed."""
 
     def open(self, header: Mapping[str, Any]) -> None:
-        """Create the file with its header; raises ``OSError``."""
-        self.path.touch(exist_ok=False)
+        """Create the file with its header; raises ``OSError``.
+
+        There is no file without a header, whatever ends this call.
+        """
         line = {"type": "header", "schema": SCHEMA, **header}
-        append_whole(self.path, _encode(line))
+        if self.path.exists():  # nobody makes it meanwhile: the folder is claimed
+            raise FileExistsError(EEXIST, os.strerror(EEXIST), str(self.path))
+        write_whole(self.path, _encode(line).decode())
         # As it is read back.
         self.header = json.loads(json.dumps(redact_values(line)))
 

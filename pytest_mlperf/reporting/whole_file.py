@@ -9,12 +9,12 @@ def write_whole(path: Path, text: str) -> None:
     """Write a file in UTF-8, line ends as they are.
 
     Raises ``OSError`` (a full disk): then an earlier file stays, and no part of the new
-    one.
+    one; so it is after Ctrl-C.
     """
     partial = path.with_name(f"{path.name}.tmp")
     try:
         partial.write_text(text, encoding="utf-8", newline="")
         partial.replace(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise

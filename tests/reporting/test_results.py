@@ -131,6 +131,58 @@ def test_a_line_that_does_not_fit_is_taken_back_and_tried_again(
     assert found.is_torn is (later == "full")
 
 
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from pytest_mlperf.reporting.results import ResultsWriter
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+for number in range(200):
+    writer = ResultsWriter(Path(sys.argv[1]) / f"{number}.jsonl")
+    try:
+        signal.setitimer(signal.ITIMER_REAL, (number + 1) * 20e-6)
+        writer.open({"args": ["--long"] * 200})
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        pass
+"""
+
+
+def test_a_file_that_is_interrupted_as_it_is_opened_is_whole_or_not_there(
+    tmp_path: Path,
+) -> None:
+    """SIGTERM comes at any time: an empty file reads as somebody's damage."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)], capture_output=True
+    )
+    left = sorted(tmp_path.iterdir())
+    found = [results.read_results(path, allow_partial=True) for path in left]
+
+    assert done.stderr == b""
+    assert {path.suffix for path in left} <= {".jsonl"}
+    assert all(len(one.header["args"]) == 200 for one in found)
+
+
+NO_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+from pytest_mlperf.reporting.results import ResultsWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20, resource.RLIM_INFINITY))
+ResultsWriter(Path(sys.argv[1])).open({"args": ["--long"] * 200})
+"""
+
+
+def test_a_header_that_does_not_fit_leaves_no_file(tmp_path: Path) -> None:
+    """A folder with an empty file in it would stay behind."""
+    path = tmp_path / results.FILE
+    done = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, str(path)], capture_output=True, text=True
+    )
+
+    assert "File too large" in done.stderr
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize("text", ["", '{"type": "verdict"}\n', '{"type": "hea'])
 def test_a_file_without_header_is_no_results_file(path: Path, text: str) -> None:
     """Empty, cut at its start, or something else: named as such."""
