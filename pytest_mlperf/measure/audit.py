@@ -33,7 +33,6 @@ from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.judged_run import VERDICT
 from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.judged_run import write_verdict
-from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.residency import requested_residency
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Task
@@ -58,11 +57,7 @@ class Basis:
 
 
 def run_audit(
-    session: MeasureSession,
-    runner: Runner,
-    placement: Placement,
-    task: Task,
-    test: str,
+    session: MeasureSession, runner: Runner, task: Task, test: str
 ) -> Verdict:
     """Run one compliance test of a planned task's cell and return its verdict.
 
@@ -79,7 +74,7 @@ def run_audit(
             folder = make_folder(logs_folder(session.reports, cell, test))
             task = replace(task, folder=folder)
         task = audit_task(task, audit, basis)
-        verdict = run_and_judge(session, runner, placement, task)
+        verdict = run_and_judge(session, runner, task)
         verdict = verify_audit(verdict, task, basis)
         if number > 1:
             attempt = f"attempt {number} of {attempts}: {'; '.join(history)}"

@@ -12,7 +12,6 @@ from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.measure.folders import make_folder
-from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.run import run_task
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.measure.under_test import UnderTest
@@ -47,7 +46,6 @@ class Expectation:
 def expect(
     session: MeasureSession,
     runner: Runner,
-    placement: Placement,
     task: Task,
     tell: Callable[[str], None],
 ) -> Expectation:
@@ -66,7 +64,7 @@ def expect(
             folder=make_folder(task.folder.with_name("expected")),
             shortening=Shortening(int(SECONDS * 1000), "a short run to expect by"),
         )
-        verdict = run_task(session, runner, placement, short)
+        verdict = run_task(session, runner, short)
         if verdict.metric is None:
             raise ValueError(f"a short run has no figure: {verdict.cause}")
         tell(f"{short.folder.name}: {verdict.metric}")

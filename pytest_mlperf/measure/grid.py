@@ -53,7 +53,7 @@ class GridRuns:
         try:
             task = make_task_folder(self.plan(point))
             task = replace(task, shortening=shortening, time_limit_s=None)
-            verdict = run_task(self.session, self.runner, self.placement, task)
+            verdict = run_task(self.session, self.runner, task)
         except (BuildFailed, RunFailed, RunRefused) as error:
             return GridRun(point, seconds, figure=str(error).partition("\n")[0])
         score, figure = score_run(task, verdict)

@@ -15,7 +15,6 @@ from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure import residency
 from pytest_mlperf.measure.observe import observe
-from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.progress import show_beat
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.measure.stop_early import is_stopped_early
@@ -31,9 +30,7 @@ VERDICT = "verdict.json"
 """In every run's folder: what the rules said of it."""
 
 
-def run_and_judge(
-    session: MeasureSession, runner: Runner, placement: Placement, task: Task
-) -> Verdict:
+def run_and_judge(session: MeasureSession, runner: Runner, task: Task) -> Verdict:
     """Run a task and return its verdict."""
     stopped: RunStopped | None = None
     with observe(session.observers, task) as observation:
@@ -48,10 +45,10 @@ def run_and_judge(
         except RunStopped as error:
             stopped = error
     if stopped:
-        facts = observation.complete_facts(RunFacts(device=placement.name))
+        facts = observation.complete_facts(RunFacts(device=task.device_name))
         labels = list_labels(session, task, task.workload)
         return make_partial_verdict(task, stopped, facts, labels)
-    facts = complete_facts(session, placement, task, result)
+    facts = complete_facts(session, task, result)
     facts = observation.complete_facts(facts)
     context = make_context(session, task, replace(result, facts=facts))
     residency.write_proof(session.system, task, context)
@@ -67,20 +64,18 @@ def write_verdict(verdict: Verdict) -> None:
     path.write_text(f"{verdict.to_json()}\n", encoding="utf-8")
 
 
-def complete_facts(
-    session: MeasureSession, placement: Placement, task: Task, result: RunResult
-) -> RunFacts:
+def complete_facts(session: MeasureSession, task: Task, result: RunResult) -> RunFacts:
     """Return a run's facts with what the pytest process knows of its devices."""
     facts = result.facts
     # A service that runs already may be on any machine, and ours is on the CPU.
     is_here = task.service is None or task.service.server is not None
     uses_gpu = facts.uses_gpu and is_here
     # An engine may leave a worker's GPU alone (onnxruntime's CPU provider) and says so.
-    device = facts.device if placement.environment else ""
+    device = facts.device if task.visible else ""
     return replace(
         facts,
-        device=device or placement.name,
-        accelerators=len(placement.visible) if uses_gpu else 0,
+        device=device or task.device_name,
+        accelerators=len(task.visible) if uses_gpu else 0,
         is_attached=bool(task.service and task.service.urls),
         texts={**facts.texts, "system": session.system.name},
     )

@@ -84,6 +84,7 @@ def plan_task(
         workload=options.workload,
         cache=options.cache,
         cpus=placement.cpus,
+        device_name=placement.name,
         visible=placement.visible,
         slots=placement.slots if service is None else (),
         scratch=options.scratch,

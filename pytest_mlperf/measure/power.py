@@ -30,7 +30,6 @@ from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.judged_run import run_and_judge
-from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.power_notes import write_notes
 from pytest_mlperf.measure.power_phase import PhaseRuns
 from pytest_mlperf.measure.session import MeasureSession
@@ -45,9 +44,7 @@ from pytest_mlperf.tuning import saved
 RANGING, TESTING = "ranging", "testing"
 
 
-def run_with_power(
-    session: MeasureSession, runner: Runner, placement: Placement, task: Task
-) -> Verdict:
+def run_with_power(session: MeasureSession, runner: Runner, task: Task) -> Verdict:
     """Run a performance task under a power meter and return its verdict.
 
     The run's folder gets ``power``, ``ranging`` and ``spl.txt``. Raises ``RunRefused``
@@ -61,7 +58,7 @@ def run_with_power(
     # Not below the task's folder: the official client's is not to be inside its logs'.
     cell = re.sub(r"[^\w.-]", "_", task.cell.id)
     output = make_folder(session.reports / "power" / cell)
-    judge = partial(run_and_judge, session, runner, placement)
+    judge = partial(run_and_judge, session, runner)
     runs = PhaseRuns(judge, retargets=session.options.retarget)
     with open_session(session, output, task) as power:
         home = logs_folder(session.reports, task.cell, RANGING)

@@ -68,7 +68,7 @@ class PrecisionRuns:
         task = self._plan(options)
         workload = self._open(task)
         task = replace(make_task_folder(task), time_limit_s=None)
-        run_task(self._session(options), self.runner, self.placement, task)
+        run_task(self._session(options), self.runner, task)
         scores = workload.score_each(read_accuracy(task.folder))
         return PrecisionAnswers(workload.title, scores)
 

@@ -107,11 +107,11 @@ class Prerequisites:
 
     def _run(self, task: Task, name: str) -> Verdict:
         if name in (mode.value for mode in Mode):
-            return run_task(self.session, self.runner, self.placement, task)
+            return run_task(self.session, self.runner, task)
         for need in list_needs(find(name, task.cell.rule)):
             if (task.cell.id, need) in self.selected:
                 self._run_needed(task, need)
-        return run_audit(self.session, self.runner, self.placement, task, name)
+        return run_audit(self.session, self.runner, task, name)
 
     def _run_needed(self, task: Task, name: str) -> None:
         """Do a run that an item needs, unless it is done."""

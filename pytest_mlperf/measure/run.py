@@ -44,7 +44,7 @@ def run_cell(
     ``RunRefused``.
     """
     task = make_task_folder(plan_task(session, placement, cell, mode, mode.value))
-    return run_task(session, runner, placement, task)
+    return run_task(session, runner, task)
 
 
 def measure_cell(
@@ -76,22 +76,18 @@ def open_runner(session: MeasureSession, placement: Placement) -> Iterator[Runne
         close_logs(session.reports)
 
 
-def run_task(
-    session: MeasureSession, runner: Runner, placement: Placement, task: Task
-) -> Verdict:
+def run_task(session: MeasureSession, runner: Runner, task: Task) -> Verdict:
     """Run a task, with --mlperf-repeat several times, and return the item's verdict,
     which is in its run's folder too.
     """
-    verdict = run_once(session, runner, placement, task)
+    verdict = run_once(session, runner, task)
     if not is_repeated(session.options, task):
         return verdict
-    run = partial(run_once, session, runner, placement)
+    run = partial(run_once, session, runner)
     return repeat_run(session.options, task, verdict, run)
 
 
-def run_once(
-    session: MeasureSession, runner: Runner, placement: Placement, task: Task
-) -> Verdict:
+def run_once(session: MeasureSession, runner: Runner, task: Task) -> Verdict:
     """Run a task and write its verdict into its folder.
 
     With --mlperf-find-peak, a load that was not given is searched before. With
@@ -101,28 +97,26 @@ def run_once(
     keep: Callable[[Verdict], None] = ignore_verdict
     if looks_for_peak(session.options, task):
         task, keep = tune_to_peak(session, runner, task)
-    verdict = measure_task(session, runner, placement, task)
+    verdict = measure_task(session, runner, task)
     write_verdict(verdict)
     # A power session has applied the remedy where one of its phases could.
     is_open = session.options.retarget and RETARGETED not in verdict.facts
     next_task = retarget(task, verdict) if is_open else None
     if next_task is not None:
-        again = measure_task(session, runner, placement, next_task)
+        again = measure_task(session, runner, next_task)
         verdict = add_first_run(again, verdict, next_task)
         write_verdict(verdict)
     keep(verdict)
     return verdict
 
 
-def measure_task(
-    session: MeasureSession, runner: Runner, placement: Placement, task: Task
-) -> Verdict:
+def measure_task(session: MeasureSession, runner: Runner, task: Task) -> Verdict:
     """Run a task and return its verdict. A performance task with --mlperf-power is run
     twice: ranging, then the run that counts.
     """
     if session.options.power and task.mode is Mode.PERFORMANCE:
-        return run_with_power(session, runner, placement, task)
-    return run_and_judge(session, runner, placement, task)
+        return run_with_power(session, runner, task)
+    return run_and_judge(session, runner, task)
 
 
 def ignore_verdict(verdict: Verdict) -> None:

@@ -94,6 +94,8 @@ class Task:
     cpus: tuple[int, ...]
     folder: Path
     """For LoadGen's logs, one of the run's own."""
+    device_name: str = ""
+    """What it runs on, for people: ``2 x NVIDIA H200``, ``4 of 16 CPUs``."""
     visible: tuple[str, ...] = ()
     """The GPUs, as CUDA_VISIBLE_DEVICES names them; empty for CPUs."""
     slots: tuple[DeviceSlot, ...] = ()

@@ -203,7 +203,7 @@ def attempted(
     runner, placement = Scripted(speeds), Placement((0,), "CPU")
     task = plan_task(session, placement, CELL, Mode.COMPLIANCE, "TEST04")
     task = make_task_folder(task)
-    verdict = run_audit(session, cast("Runner", runner), placement, task, "TEST04")
+    verdict = run_audit(session, cast("Runner", runner), task, "TEST04")
     return verdict, runner
 
 

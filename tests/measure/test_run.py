@@ -20,19 +20,17 @@ from pytest_mlperf.machine.system import System
 from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.judged_run import complete_facts
 from pytest_mlperf.measure.judged_run import make_context
-from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_tuning
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import ServerSpec
 from pytest_mlperf.runner.messages import ServiceSpec
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from tests.support import doubles
 
 ROUND = rounds.get("v6.1")
 RULE = ROUND.find("resnet50", "", Scenario.OFFLINE)
-GPU = Placement((0,), "NVIDIA H100", {"CUDA_VISIBLE_DEVICES": "GPU-1"})
-SHARE = Placement((0,), "1 of 2 CPUs")
 
 
 def make_result(kind: str = "embedded", **changes: Any) -> RunResult:
@@ -49,12 +47,14 @@ def make_session(**options: Any) -> MeasureSession:
 
 
 TASK = doubles.make_task(Path("anywhere"), rule=RULE)
+ON_GPU = replace(TASK, device_name="NVIDIA H100", visible=("GPU-1",))
+ON_SHARE = replace(TASK, device_name="1 of 2 CPUs")
 
 
-@pytest.mark.parametrize(("device", "used"), [(GPU, "CPU"), (SHARE, "1 of 2 CPUs")])
-def test_a_verdict_names_the_device_that_worked(device: Placement, used: str) -> None:
+@pytest.mark.parametrize(("task", "used"), [(ON_GPU, "CPU"), (ON_SHARE, "1 of 2 CPUs")])
+def test_a_verdict_names_the_device_that_worked(task: Task, used: str) -> None:
     """The CPU provider on a machine with a GPU is no GPU result."""
-    facts = complete_facts(make_session(), device, TASK, make_result())
+    facts = complete_facts(make_session(), task, make_result())
 
     assert facts.device == used
     assert facts.to_texts()["device"] == used
@@ -63,16 +63,16 @@ def test_a_verdict_names_the_device_that_worked(device: Placement, used: str) ->
 
 @pytest.mark.parametrize(
     ("visible", "uses_gpu", "count"),
-    [("GPU-1", True, 1), ("GPU-1,GPU-2", True, 2), ("GPU-1,GPU-2", False, 0),
-     ("", False, 0)],
+    [(("GPU-1",), True, 1), (("GPU-1", "GPU-2"), True, 2),
+     (("GPU-1", "GPU-2"), False, 0), ((), False, 0)],
 )  # fmt: skip
 def test_a_verdict_counts_the_accelerators_that_worked(
-    visible: str, uses_gpu: bool, count: int
+    visible: tuple[str, ...], uses_gpu: bool, count: int
 ) -> None:
     """None where the engine left the GPUs alone."""
-    device = Placement((0,), "some", {"CUDA_VISIBLE_DEVICES": visible})
+    task = replace(TASK, device_name="some", visible=visible)
     result = make_result(facts=RunFacts(device="some", uses_gpu=uses_gpu))
-    facts = complete_facts(make_session(), device, TASK, result)
+    facts = complete_facts(make_session(), task, result)
 
     assert facts.accelerators == count
     assert facts.to_texts().get("accelerators", "") == str(count or "")
@@ -86,8 +86,8 @@ def test_a_server_somewhere_else_uses_no_accelerator_of_this_machine(
     service: ServiceSpec, count: int
 ) -> None:
     """One that is started here does."""
-    task = replace(TASK, service=service)
-    facts = complete_facts(make_session(), GPU, task, make_result(facts=RunFacts()))
+    task = replace(ON_GPU, service=service)
+    facts = complete_facts(make_session(), task, make_result(facts=RunFacts()))
 
     assert facts.accelerators == count
 

@@ -47,7 +47,7 @@ class Measuring:
 
     def run(self, task: Task) -> Verdict:
         """Run a task and return its verdict."""
-        return run_task(self.session, self.runner, self.placement, task)
+        return run_task(self.session, self.runner, task)
 
     def tell(self, text: str) -> None:
         """Print a line; the progress line makes way for it."""

@@ -105,8 +105,7 @@ def estimate(measuring: Measuring, cell: Cell) -> int:
     from pytest_mlperf.measure.expected import expect
 
     found = expect(
-        measuring.session, measuring.runner, measuring.placement, measuring.plan(cell),
-        measuring.tell,
-    )  # fmt: skip
+        measuring.session, measuring.runner, measuring.plan(cell), measuring.tell
+    )
     measuring.tell(f"{cell.id}: {found.describe()}; run it so: {found.option}")
     return NOT_FOUND if measuring.tell_noise(found.others_share) else FOUND
