@@ -14,6 +14,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.load_trials import list_trials
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.peak_cache import KnownPeak
@@ -72,6 +73,13 @@ class PeakFinder:
         """Write a confirmed peak into the cache."""
         if known.peak.outcome == CONFIRMED:
             write_peak(self._file(), known.peak, known.tuned)
+
+    def keep_confirmed(self, known: KnownPeak, verdict: Verdict) -> None:
+        """Keep a peak at which an item's run was VALID; a remedy's run was at another
+        load.
+        """
+        if verdict.valid and RETARGETED not in verdict.facts:
+            self.keep(replace(known, peak=replace(known.peak, outcome=CONFIRMED)))
 
     def search(self) -> tuple[KnownPeak, PeakSearch]:
         """Search the peak by short runs; nothing is confirmed yet."""
@@ -144,10 +152,4 @@ def tune_to_peak(
     if known.peak.qps is None:
         tuned = {**known.tuned, "hopeless": known.peak.reason}
         return replace(task, tuned=tuned), lambda _: None
-
-    def keep(verdict: Verdict) -> None:
-        if verdict.valid:
-            peak = replace(known.peak, outcome=CONFIRMED)
-            finder.keep(replace(known, peak=peak))
-
-    return replace(task, tuned=known.tuned), keep
+    return replace(task, tuned=known.tuned), partial(finder.keep_confirmed, known)
