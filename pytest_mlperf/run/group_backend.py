@@ -19,6 +19,7 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.run.channel import Channel
 from pytest_mlperf.run.engine_backend import EngineBackend
 from pytest_mlperf.run.engine_backend import batch_sut
 from pytest_mlperf.run.engine_backend import has_varying_batches
@@ -29,7 +30,6 @@ from pytest_mlperf.run.tuning_cache import TuningCache
 from pytest_mlperf.runner import device_messages
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
-from pytest_mlperf.runner.channel import Channel
 from pytest_mlperf.runner.device_group import DeviceGroup
 from pytest_mlperf.runner.device_group import RunnerFiles
 from pytest_mlperf.runner.messages import Built

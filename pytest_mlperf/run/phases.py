@@ -29,6 +29,7 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.run.channel import Channel
 from pytest_mlperf.run.preflight import check_build
 from pytest_mlperf.run.preflight import check_disk
 from pytest_mlperf.run.preflight import check_memory
@@ -43,7 +44,6 @@ from pytest_mlperf.run.scoring import write_accuracy
 from pytest_mlperf.run.scoring import write_compliance
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
-from pytest_mlperf.runner.channel import Channel
 from pytest_mlperf.runner.messages import BareBatches
 from pytest_mlperf.runner.messages import BuildTask
 from pytest_mlperf.runner.messages import Built

@@ -34,7 +34,7 @@ from pytest_mlperf.machine import gpu_memory
 from pytest_mlperf.machine.server_process import LocalServer
 from pytest_mlperf.machine.server_process import ServerFailed
 from pytest_mlperf.machine.server_process import start_server
-from pytest_mlperf.runner.channel import Channel
+from pytest_mlperf.run.channel import Channel
 from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
 

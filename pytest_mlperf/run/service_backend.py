@@ -22,6 +22,7 @@ from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.run.channel import Channel
 from pytest_mlperf.run.engine_backend import benchmark_of
 from pytest_mlperf.run.engine_backend import workload_key
 from pytest_mlperf.run.phases import ShortRun
@@ -34,7 +35,6 @@ from pytest_mlperf.run.server import lock_endpoints
 from pytest_mlperf.run.service_client import ServiceClient
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
-from pytest_mlperf.runner.channel import Channel
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task

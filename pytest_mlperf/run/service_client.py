@@ -24,10 +24,10 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.machine.cpu_usage import CpuTime
+from pytest_mlperf.run.channel import Channel
 from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
-from pytest_mlperf.runner.channel import Channel
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.completion import token_timing
 from pytest_mlperf.sut.request_sut import RequestSUT
