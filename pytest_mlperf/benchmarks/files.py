@@ -8,7 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pytest_mlperf.api.errors import RequirementMissing
+from pytest_mlperf.api.samples import Array
+from pytest_mlperf.core.whole_file import replace_whole
 
 EMBEDDED = Path(__file__).resolve().parents[1] / "embedded"
 """Folder of the embedded workloads, one sub-folder a benchmark."""
@@ -56,6 +60,12 @@ def check_embedded(path: Path, sha256: str, script: str) -> Path:
             f" files and their manifest together with scripts/{script}."
         )
     return path
+
+
+def save_array(path: Path, values: Array) -> None:
+    """Write an array as NumPy's own file, whole or not at all. Raises ``OSError``."""
+    with replace_whole(path) as partial, partial.open("wb") as file:
+        np.save(file, values)
 
 
 def unknown_kind(benchmark: str, kind: str, *kinds: str) -> ValueError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import has_weights_beside
 from pytest_mlperf.engines.onnx_precision import quantize_model
@@ -60,9 +61,7 @@ def write_sidecar(
         "model": ", ".join(graph.path.name for graph in graphs.values()),
         **{name: str(value) for name, value in parts.items()},
     }
-    scratch = path.with_suffix(".writing")
-    scratch.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    scratch.replace(path)
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def explain_miss(path: Path, title: str, parts: Mapping[str, object]) -> str:

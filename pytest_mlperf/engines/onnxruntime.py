@@ -29,6 +29,7 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.core.whole_file import replace_whole
 from pytest_mlperf.embedding import options as embedding
 from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.engines.build_lock import lock_build
@@ -221,19 +222,18 @@ class OrtProvider:
 
         Raises ``BuildFailed``.
         """
-        scratch = path.with_suffix(".making")
         try:
-            if precision == "int8":
-                quantize_model(model, scratch)
-            elif precision == "fp16":
-                convert_to_fp16(model.path, scratch)
-            elif precision == "fp32":
-                copy_model(model.path, scratch)
-            else:
-                raise ValueError("it should be one of fp32, fp16, int8")
+            with replace_whole(path) as partial:
+                if precision == "int8":
+                    quantize_model(model, partial)
+                elif precision == "fp16":
+                    convert_to_fp16(model.path, partial)
+                elif precision == "fp32":
+                    copy_model(model.path, partial)
+                else:
+                    raise ValueError("it should be one of fp32, fp16, int8")
         except Exception as error:
             raise BuildFailed(_explain(error, model, precision)) from error
-        scratch.replace(path)
 
     def layouts(self, cpus: int) -> tuple[Streams, ...]:
         return spread_over_cpus(cpus)

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.core.load_trials import LoadTrial
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.measure.peak_trials import plan_run_length
 from pytest_mlperf.runner.messages import Task
@@ -71,6 +72,4 @@ def write_peak(path: Path, peak: Peak, tuned: Mapping[str, Any]) -> None:
         "tuning": dict(tuned),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(values, indent=1) + "\n")

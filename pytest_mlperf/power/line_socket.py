@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.whole_file import replace_whole
 
 END = b"\r\n"
 PIECE = 1 << 20
@@ -95,8 +96,7 @@ class LineSocket:
 
     def receive_file(self, path: Path) -> None:
         """Write what the other side sends as a file; whole, or not at all."""
-        unfinished = path.with_name(f"{path.name}.tmp")
-        with unfinished.open("wb") as file:
+        with replace_whole(path) as partial, partial.open("wb") as file:
             while size := self._read_size(path.name):
                 while size:
                     if not self._buffer:
@@ -104,7 +104,6 @@ class LineSocket:
                     piece, self._buffer = self._buffer[:size], self._buffer[size:]
                     file.write(piece)
                     size -= len(piece)
-        unfinished.rename(path)
 
     def _read_size(self, name: str) -> int:
         line = self.receive()

@@ -22,6 +22,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import TextIO
 
+from pytest_mlperf.core.whole_file import write_whole
+
 PLAIN_S = 60.0
 """Without a terminal, a line is printed this often: a log shows life."""
 ASKED_S = 10.0
@@ -274,11 +276,10 @@ class Mailbox:
         if now - self._last < POLL_S / 2:
             return
         self._last = now
-        partial = self.folder / f"{worker}.tmp"
         # A display is no reason to fail a run.
         with contextlib.suppress(OSError):
-            partial.write_text(json.dumps(asdict(progress)), encoding="utf-8")
-            partial.replace(self.folder / f"{worker}.json")
+            text = json.dumps(asdict(progress))
+            write_whole(self.folder / f"{worker}.json", text)
 
     def clear(self, worker: str) -> None:
         """Take a worker's heartbeat away."""

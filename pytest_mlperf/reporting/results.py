@@ -25,7 +25,7 @@ from typing import Any
 from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
-from pytest_mlperf.reporting.whole_file import write_whole
+from pytest_mlperf.core.whole_file import write_whole
 
 SCHEMA = 1
 FILE = "results.jsonl"

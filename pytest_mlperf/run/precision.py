@@ -26,6 +26,7 @@ from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.engine import open_streams
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.tuning.bare_loop import time_batch
 
 LEAST_TURNS, MOST_TURNS = 5, 25
@@ -81,11 +82,7 @@ def choose_precision(
         each = ", ".join(f"{name} {s * 1e3:.4g} ms" for name, s in times.items())
         why = f"{chosen}: a batch of {SAMPLES} took {each} in turn"
         choice = PrecisionChoice(chosen, why)
-        scratch = path.with_suffix(".writing")
-        scratch.write_text(
-            f"{json.dumps(asdict(choice), indent=1)}\n", encoding="utf-8"
-        )
-        scratch.replace(path)
+        write_whole(path, f"{json.dumps(asdict(choice), indent=1)}\n")
     return choice
 
 

@@ -15,6 +15,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.workload import ScoresEach
 from pytest_mlperf.api.workload import TensorWorkload
+from pytest_mlperf.benchmarks import files
 from pytest_mlperf.benchmarks import rgat
 from pytest_mlperf.benchmarks.graph import igbh
 from pytest_mlperf.benchmarks.graph.rgat_model import Attention
@@ -145,9 +146,9 @@ def make_ready(folder: Path) -> None:
     ready.mkdir()
     for _, name, _ in igbh.list_relations():
         starts, sources = igbh.order_edges(folder, name)
-        igbh.save_array(ready / f"{name}.starts.npy", starts)
-        igbh.save_array(ready / f"{name}.sources.npy", sources)
-    igbh.save_array(ready / igbh.NODES, np.array([3, 1, 7]))
+        files.save_array(ready / f"{name}.starts.npy", starts)
+        files.save_array(ready / f"{name}.sources.npy", sources)
+    files.save_array(ready / igbh.NODES, np.array([3, 1, 7]))
     write_rgat(ready / igbh.GRAPH, make_weights())
 
 

@@ -7,7 +7,6 @@ relation's edges in memory: of the official graph up to a hundred gigabytes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.benchmarks import files
+from pytest_mlperf.benchmarks.files import save_array
 from pytest_mlperf.benchmarks.graph.hetero_graph import HeteroGraph
 from pytest_mlperf.benchmarks.graph.hetero_graph import Relation
 from pytest_mlperf.benchmarks.graph.hetero_graph import check_graph
@@ -234,14 +234,6 @@ class IgbhPreprocessing:
     def _find_model(self, scratch: Path) -> Path | None:
         found = (scratch / path for path in MODELS)
         return next((path for path in found if path.is_file()), None)
-
-
-def save_array(path: Path, values: Array) -> None:
-    """Write to a temporary file, then rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        np.save(file, values)
-    temporary.replace(path)
 
 
 PREPROCESSING = IgbhPreprocessing()

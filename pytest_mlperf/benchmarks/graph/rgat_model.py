@@ -8,7 +8,6 @@ is a softmax over that row.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pytest_mlperf.core.whole_file import replace_whole
 
 Floats = NDArray[np.float32]
 ATTENTION_SLOPE, SLOPE = 0.2, 0.01
@@ -105,9 +106,8 @@ def write_rgat(path: Path, weights: RgatWeights) -> None:
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
     )
-    temporary = path.with_suffix(f".{os.getpid()}.onnx")
-    onnx.save(model, str(temporary))
-    temporary.replace(path)
+    with replace_whole(path) as partial:
+        onnx.save(model, str(partial))
 
 
 class _Writer:

@@ -30,6 +30,7 @@ from pytest_mlperf.benchmarks.recommender.pairs import PairDataset
 from pytest_mlperf.benchmarks.recommender.pairs import draw_groups
 from pytest_mlperf.benchmarks.recommender.workload import RecommenderWorkload
 from pytest_mlperf.benchmarks.standins import generated
+from pytest_mlperf.core.whole_file import replace_whole
 from pytest_mlperf.machine.host import read_memory_limit
 
 BOTTOM = (NUMBERS, 512, 256, DIMENSION)
@@ -90,12 +91,11 @@ def open_generated(
     pairs = int(starts[-1])
 
     def ensure(file: str, key: object, write: Callable[[Path], None]) -> Path:
-        def write_whole(path: Path) -> None:
-            making = path.with_name(f"making-{path.name}")
-            write(making)
-            making.replace(path)
+        def write_file(path: Path) -> None:
+            with replace_whole(path) as partial:
+                write(partial)
 
-        return generated.ensure_file(folder, f"{name}-{file}", key, write_whole)
+        return generated.ensure_file(folder, f"{name}-{file}", key, write_file)
 
     model = ensure("dense.onnx", None, partial(write_dense, is_cross=name == "dlrm-v2"))
     rows = ensure("rows.npy", None, write_rows)
@@ -163,7 +163,8 @@ def write_rows(path: Path) -> None:
     """Write rows of [-0.05, 0.05)."""
     random = np.random.default_rng(8)
     rows = random.random((FILE_ROWS, DIMENSION), np.float32)
-    np.save(path, ((rows - 0.5) * 0.1).astype(np.float16))
+    with path.open("wb") as file:  # to a path NumPy would add its suffix
+        np.save(file, ((rows - 0.5) * 0.1).astype(np.float16))
 
 
 def write_keys(

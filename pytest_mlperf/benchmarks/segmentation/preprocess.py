@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from pytest_mlperf.benchmarks.segmentation import kits19
 from pytest_mlperf.benchmarks.segmentation.volumes import LabeledVolume
 from pytest_mlperf.benchmarks.segmentation.volumes import check_volume
 from pytest_mlperf.benchmarks.segmentation.volumes import fit_windows
+from pytest_mlperf.core.whole_file import write_whole
 
 SPACING = (1.6, 1.2, 1.2)
 """Millimeters from voxel to voxel: depth, height, width."""
@@ -121,10 +121,7 @@ class Kits19Preprocessing:
         folder = scratch / kits19.FOLDERS[0]
         folder.mkdir(parents=True, exist_ok=True)
         for name, values in ((f"{item}.labels.npy", labels), (f"{item}.npy", image)):
-            temporary = folder / f".{name}.{os.getpid()}"
-            with temporary.open("wb") as file:
-                np.save(file, values)
-            temporary.replace(folder / name)
+            files.save_array(folder / name, values)
 
     def finish(self, scratch: Path) -> str:
         folder = scratch / kits19.FOLDERS[0]
@@ -132,9 +129,7 @@ class Kits19Preprocessing:
         for path in sorted(folder.glob("case_*.npy")):
             with path.open("rb") as file:
                 hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-        temporary = folder / f".{kits19.HASHES}.{os.getpid()}"
-        temporary.write_text(json.dumps(hashes, indent=1))
-        temporary.replace(folder / kits19.HASHES)
+        write_whole(folder / kits19.HASHES, json.dumps(hashes, indent=1))
         return f"{len(hashes) // 2} volumes in {folder}"
 
     def _find_raw(self, scratch: Path, name: str) -> Path | None:

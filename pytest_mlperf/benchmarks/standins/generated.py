@@ -28,6 +28,7 @@ from pytest_mlperf.benchmarks.squad.windows import Features
 from pytest_mlperf.benchmarks.squad.workload import SquadDataset
 from pytest_mlperf.benchmarks.squad.workload import SquadWorkload
 from pytest_mlperf.benchmarks.standins import graphs
+from pytest_mlperf.config.options import find_cache
 
 WINDOWS = 10_833
 """Windows of 384 tokens that SQuAD v1.1's dev set is cut into."""
@@ -49,8 +50,7 @@ def draw_lengths(
 
 def cache_folder() -> Path:
     """Return the folder of generated models."""
-    root = os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache"
-    return Path(root).expanduser() / "pytest-mlperf" / "generated"
+    return find_cache(os.environ, Path.cwd()) / "generated"
 
 
 def open_bert(

@@ -7,7 +7,6 @@ the answers mean nothing, the time they take does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pytest_mlperf.core.whole_file import replace_whole
 
 SPREAD = 0.02
 """Standard deviation of BERT's initial weights."""
@@ -260,14 +261,13 @@ def add_bottleneck(
 def write_model(
     path: Path, draw: Callable[[GraphWriter], None], inputs: Tensors, outputs: Tensors
 ) -> None:
-    """Write graph and weights to temporary files, then rename both."""
+    """Write the weights and the graph that refers to them, each whole or not at all."""
     import onnx
     from onnx import helper
 
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = path.with_suffix(".weights")
-    temporary_weights = weights.with_suffix(f".{os.getpid()}")
-    with temporary_weights.open("wb") as file:
+    with replace_whole(weights) as partial, partial.open("wb") as file:
         g = GraphWriter(file, weights.name, np.random.default_rng(0))
         draw(g)
     values_in, values_out = (
@@ -278,7 +278,5 @@ def write_model(
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
     )
-    temporary = path.with_suffix(f".{os.getpid()}.onnx")
-    onnx.save(model, str(temporary))
-    temporary_weights.replace(weights)
-    temporary.replace(path)
+    with replace_whole(path) as partial:
+        onnx.save(model, str(partial))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.config.shape_options import Shape
+from pytest_mlperf.core.whole_file import replace_whole
 from pytest_mlperf.engines.tensorrt.library import load_library
 from pytest_mlperf.engines.tensorrt.settings import BuildSettings
 from pytest_mlperf.engines.tensorrt.settings import choose_profiles
@@ -97,7 +98,8 @@ def build_plan(request: PlanRequest, report: Callable[..., None]) -> dict[str, s
     }
     if not library.rtx:
         content = config.get_timing_cache().serialize()
-        _write_atomically(timing_cache, bytes(content))
+        with replace_whole(timing_cache) as partial:
+            partial.write_bytes(bytes(content))
         facts["timing cache"] = timing_cache.name
     return facts
 
@@ -197,12 +199,6 @@ def _load_timing_cache(config: Any, path: Path) -> None:
     cache = config.create_timing_cache(content)
     if not config.set_timing_cache(cache, ignore_mismatch=False):
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=True)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    scratch = path.with_suffix(f".{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(path)
 
 
 def main() -> int:

@@ -26,6 +26,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.config.shape_options import format_shapes
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.engines.calibration import Calibration
 from pytest_mlperf.engines.tensorrt import onnx_model
 from pytest_mlperf.engines.tensorrt.build_search import BuildFailure
@@ -104,9 +105,7 @@ class CacheEntry:
         if not record.failure:
             del content["failure"]
         text = json.dumps(content, indent=1, sort_keys=True)
-        scratch = self.sidecar.with_suffix(".writing")
-        scratch.write_text(f"{text}\n", encoding="utf-8")
-        scratch.replace(self.sidecar)
+        write_whole(self.sidecar, f"{text}\n")
 
     def explain_miss(self) -> str:
         """Say why this plan is not in the cache."""

@@ -7,9 +7,9 @@ import io
 from pathlib import Path
 
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.reporting.flat import COLUMNS
 from pytest_mlperf.reporting.flat import list_rows
-from pytest_mlperf.reporting.whole_file import write_whole
 
 
 class CsvReporter:

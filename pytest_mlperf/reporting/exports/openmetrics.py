@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.reporting.flat import Row
 from pytest_mlperf.reporting.flat import list_rows
-from pytest_mlperf.reporting.whole_file import write_whole
 
 LABELS = ("benchmark", "scenario", "engine", "mode", "round", "system", "labels")
 INVALID = re.compile(r"[^A-Za-z0-9_]")

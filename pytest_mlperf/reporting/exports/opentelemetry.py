@@ -20,9 +20,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.reporting.flat import Row
 from pytest_mlperf.reporting.flat import list_rows
-from pytest_mlperf.reporting.whole_file import write_whole
 
 FILE = "results.otlp.json"
 EXTRA = "pip install 'pytest-mlperf[otel]'"

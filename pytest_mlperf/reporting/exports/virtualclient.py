@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.reporting.virtualclient.session import list_results
 from pytest_mlperf.reporting.virtualclient.table import format_csv
-from pytest_mlperf.reporting.whole_file import write_whole
 
 
 class VirtualClientReporter:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.reporting.html.page import ReportInput
 from pytest_mlperf.reporting.html.page import find_missing_package
 from pytest_mlperf.reporting.html.page import render_report
-from pytest_mlperf.reporting.whole_file import write_whole
 
 FILE = "report.html"
 

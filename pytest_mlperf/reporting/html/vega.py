@@ -9,6 +9,9 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from pytest_mlperf.config.options import find_cache
+from pytest_mlperf.core.whole_file import write_whole
+
 SNIPPET = "window.vegaEmbed = vegaEmbed; window.dispatchEvent(new Event('vega-ready'));"
 """What the page waits for, after the library."""
 
@@ -20,25 +23,18 @@ def pack_vega() -> str:
     That is a third of their size; the browser unpacks them when it shows the first
     plot. Bundling takes seconds, so the result stays in the user's cache folder.
     """
-    kept = find_cache_folder() / f"vega-{version('vl-convert-python')}.txt"
+    folder = find_cache(os.environ, Path.cwd())
+    kept = folder / f"vega-{version('vl-convert-python')}.txt"
     try:
         return kept.read_text(encoding="ascii")
     except (OSError, ValueError):
         text = _bundle()
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        whole = kept.with_name(f"{kept.name}.{os.getpid()}")
-        whole.write_text(text, encoding="ascii")
-        whole.replace(kept)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, text)
     except OSError:
         pass  # a cache that cannot be written costs time, nothing else
     return text
-
-
-def find_cache_folder() -> Path:
-    """Return the folder that ``--mlperf-cache`` means where nobody gives it."""
-    home = os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache"
-    return Path(home).expanduser() / "pytest-mlperf"
 
 
 def _bundle() -> str:

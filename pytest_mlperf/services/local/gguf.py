@@ -8,7 +8,6 @@ copied unchanged; the type and the offset of the tensors change.
 from __future__ import annotations
 
 import math
-import os
 import struct
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pytest_mlperf.core.whole_file import replace_whole
 
 MAGIC = b"GGUF"
 VERSION = 3
@@ -175,21 +176,17 @@ def rewrite_model(source: Path, target: Path, kind: int) -> None:
 
     Raises ``BadModel`` with the file's name. A partial target is never left behind.
     """
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         with source.open("rb") as file:
             data = file.read()
         layout = read_layout(data)
-        with part.open("wb") as out:
+        with replace_whole(target) as partial, partial.open("wb") as out:
             _write(data, layout, kind, out.write)
-        part.replace(target)
     except BadModel as error:
         raise BadModel(
             f"{source} cannot be read as a GGUF model: {error}. Install or download it"
             " again."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write(

@@ -57,6 +57,16 @@ def test_a_generated_model_is_written_once(tmp_path: Path) -> None:
     assert written == again.model.path.stat().st_mtime_ns
 
 
+def test_a_user_without_a_home_has_a_folder_of_generated_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that runs as a number knows none: the cache is beside the session."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", "~no-such-user/cache")
+
+    assert generated.cache_folder().is_relative_to(tmp_path / ".cache")
+
+
 def test_another_size_is_another_build(tmp_path: Path) -> None:
     """The digest covers architecture and sample count."""
     digests = {generated.open_bert(SMALL, count, tmp_path).digest for count in (4, 5)}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.reporting.whole_file import write_whole
+from pytest_mlperf.core.whole_file import write_whole
 
 MOST_BYTES, MUCH = 1000, "<html>" * 1000
 
