@@ -284,3 +284,14 @@ def test_a_default_yields_to_a_rehearsal() -> None:
 
     assert (found.engine, found.workload) == (("oracle",), "synthetic")
     assert found.devices_per_item is None
+
+
+def test_a_shortened_run_may_take_three_minutes() -> None:
+    """Or three times its duration; others have no limit but the user's own."""
+    assert Options(duration=2.0).run_limit_s == 180
+    assert Options(duration=100.0).run_limit_s == 300
+    assert Options(duration=600.0).run_limit_s is None
+    assert Options(fast=True).run_limit_s == 180
+    assert Options(fast=True, time_limit=600.0).run_limit_s == 600
+    assert Options(time_limit=60.0).run_limit_s == 60
+    assert Options().run_limit_s is None
