@@ -102,6 +102,15 @@ def measure(base: Path) -> None:
     sign(base, common, common | server)
 
 
+def make_tree(root: Path, round_name: str) -> Path:
+    """Write a submission of bert-99 on an edge system, with power in Offline."""
+    trees.make(root, round_name, {"bert": ("SingleStream", "Offline")})
+    measure(root / BASE)
+    for name in ("analyzer_table.md", "power_settings.txt"):
+        trees.write(root / "closed/ACME/results/box" / name, "Yokogawa WT310\n")
+    return root
+
+
 def spl(seconds: float, watts: float) -> str:
     return (
         f"Time,{stamp(seconds)},Watts,{watts:.6f},Volts,230.0,Amps,1.0,PF,0.98,"

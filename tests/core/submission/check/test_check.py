@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
@@ -15,99 +13,32 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pytest_mlperf.core.submission.check import Problem
 from pytest_mlperf.core.submission.check import check_tree
 from pytest_mlperf.core.submission.check import read_tree
 from pytest_mlperf.core.submission.check import tree_problems
 from pytest_mlperf.core.submission.check.listing import EntryKind
 from pytest_mlperf.core.submission.check.listing import Listing
-from pytest_mlperf.core.submission.description import describe
 from tests.support import logs
 from tests.support import trees
-
-BERT = {"bert": ("SingleStream", "Offline")}
-HOME = "closed/ACME"
-OFFLINE = f"{HOME}/results/box/bert-99/Offline"
-RUN = f"{OFFLINE}/performance/run_1"
-SYSTEM = f"{HOME}/systems/box.json"
-Change = Callable[[Path], None]
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """bert-99 on an edge system, v6.1, closed: nothing is wrong with it."""
-    return trees.make(tmp_path_factory.mktemp("trees") / "v6.1", "v6.1", BERT)
-
-
-@pytest.fixture
-def tree(original: Path, tmp_path: Path) -> Path:
-    """A copy that may be changed."""
-    return Path(shutil.copytree(original, tmp_path / "tree"))
-
-
-def problems(root: Path, rule: str, **wanted: Any) -> list[Problem]:
-    """Return the problems of one rule; all of them have a remedy."""
-    found = list(check_tree(root, **wanted))
-    assert all(problem.remedy for problem in found)
-    return [problem for problem in found if problem.rule == rule]
-
-
-def write(path: str, text: str = "text\n") -> Change:
-    return lambda root: trees.write(root / path, text)
-
-
-def remove(path: str) -> Change:
-    def change(root: Path) -> None:
-        target = root / path
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
-
-    return change
-
-
-def move(path: str, to: str) -> Change:
-    def change(root: Path) -> None:
-        (root / to).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).rename(root / to)
-
-    return change
-
-
-def system(**fields: object) -> Change:
-    """Return a change of fields of the system's description."""
-
-    def change(root: Path) -> None:
-        found = json.loads((root / SYSTEM).read_text("utf-8"))
-        trees.write(root / SYSTEM, json.dumps(found | fields))
-
-    return change
-
-
-def logged(path: str, before: str, after: str) -> Change:
-    """Return a change of a text in a file; the text has to be there."""
-
-    def change(root: Path) -> None:
-        text = (root / path).read_text("utf-8")
-        assert before in text
-        (root / path).write_text(text.replace(before, after), "utf-8")
-
-    return change
-
-
-def link(path: str, target: str) -> Change:
-    return lambda root: (root / path).symlink_to(target)
-
-
-def folder(path: str) -> Change:
-    return lambda root: (root / path).mkdir(parents=True)
-
-
-def big(path: str) -> Change:
-    return lambda root: os.truncate(root / path, 51 * 1024 * 1024)
-
+from tests.support.tree_changes import ACCURACY
+from tests.support.tree_changes import BERT
+from tests.support.tree_changes import HOME
+from tests.support.tree_changes import OFFLINE
+from tests.support.tree_changes import RUN
+from tests.support.tree_changes import SYSTEM
+from tests.support.tree_changes import TEST01
+from tests.support.tree_changes import Change
+from tests.support.tree_changes import big
+from tests.support.tree_changes import folder
+from tests.support.tree_changes import link
+from tests.support.tree_changes import logged
+from tests.support.tree_changes import move
+from tests.support.tree_changes import problems
+from tests.support.tree_changes import remove
+from tests.support.tree_changes import system
+from tests.support.tree_changes import write
 
 DETAIL = f"{RUN}/mlperf_log_detail.txt"
-ACCURACY = f"{OFFLINE}/accuracy"
-TEST01 = f"{OFFLINE}/TEST01"
 CASES: list[tuple[str, Change, str]] = [
     ("root", write("notes.txt"), "notes.txt"),
     ("root", folder("others/x"), "others"),
@@ -228,104 +159,6 @@ def test_an_open_benchmark_of_its_own_name_is_mapped(tmp_path: Path) -> None:
 
     assert [f"{home.relative_to(root)}/results/box/mine"] == [p.path for p in before]
     assert list(check_tree(root)) == []
-
-
-def test_the_round_is_that_of_the_seeds(tmp_path: Path) -> None:
-    """v5.1's logs in v5.1's folders need no --round; another round fails them."""
-    root = trees.make(tmp_path / "t", "v5.1", BERT)
-
-    assert read_tree(root)[0].round.name == "v5.1"
-    assert list(check_tree(root)) == []
-    assert problems(root, "seeds", round_name="v5.0")
-
-
-def test_a_round_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    """The error lists the legal ones."""
-    with pytest.raises(ValueError, match=r"v9\.9.*legal: v1\.0"):
-        list(check_tree(tmp_path, "v9.9"))
-
-
-OLD = [
-    ("file_names", write(f"{HOME}/code/.hidden"), "v2.1", "v3.0"),
-    ("file_size", big(f"{HOME}/code/resnet50/main.py"), "v2.1", "v3.0"),
-    ("empty_folders", folder(f"{HOME}/code/empty"), "v2.1", "v3.0"),
-    ("root", write("notes.txt"), "v3.0", "v3.1"),
-    ("division", write("closed/notes.txt"), "v3.0", "v3.1"),
-    ("system_fields", system(cooling=" "), "v3.0", "v3.1"),
-    ("system_fields", system(cooling={"fans": 2}), "v5.1", "v6.0"),
-    ("system_numbers", system(accelerators_per_node="N/A"), "v5.1", "v6.0"),
-    ("systems_and_results", write(f"{HOME}/systems/b.json", "{}"), "v5.0", "v5.1"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("rule", "change", "before", "since"), OLD, ids=[f"{o[0]}-{o[3]}" for o in OLD]
-)
-def test_a_tree_is_held_to_the_rules_of_its_round(
-    tmp_path: Path, rule: str, change: Change, before: str, since: str
-) -> None:
-    """What passed review in the older round is a problem from the newer one on."""
-    fields = describe(trees.DESCRIPTION, round_name=since, org="ACME",
-                      division="closed", category="edge")  # fmt: skip
-    trees.write(tmp_path / SYSTEM, json.dumps(fields))
-    trees.write(tmp_path / f"{HOME}/results/box/resnet50/Offline/README.md", "text\n")
-    trees.write(tmp_path / f"{HOME}/code/resnet50/main.py", "text\n")
-    change(tmp_path)
-    found = {
-        name: [p.rule for p in tree_problems(read_tree(tmp_path, name)[0])].count(rule)
-        for name in (before, since)
-    }
-
-    assert found == {before: 0, since: 1}
-
-
-def test_v2_0_lets_any_file_lie_beside_test01s_answers(tmp_path: Path) -> None:
-    """Its checker notes it, and v2.1's refuses it."""
-    found = {}
-    for name in ("v2.0", "v2.1"):
-        root = trees.make(tmp_path / name, name, {"resnet50": ("Offline",)})
-        own = "compliance/box/resnet50/Offline/TEST01/accuracy/notes.txt"
-        trees.write(root / HOME / own, "text\n")
-        found[name] = [problem.path for problem in problems(root, "log_files")]
-
-    assert found == {"v2.0": [], "v2.1": [f"{HOME}/{own}"]}
-
-
-def test_a_name_of_the_rounds_own_mapping_is_official(tmp_path: Path) -> None:
-    """v2.0's checker takes ssd-mobilenet for ssd-small, in the closed division too."""
-    path = tmp_path / "closed/ACME/results/box/ssd-mobilenet/Offline/performance/x"
-    trees.write(path, "x")
-
-    assert problems(tmp_path, "benchmark_name", round_name="v2.0") == []
-    assert problems(tmp_path, "benchmark_name", round_name="v5.1") != []
-
-
-def test_calibration_is_written_in_one_of_two_places(tmp_path: Path) -> None:
-    """An empty file beside the written one is none; two empty ones are a problem."""
-    root = trees.make(tmp_path / "t", "v5.1", BERT)
-    trees.write(root / HOME / "calibration.md", "")
-    one = problems(root, "calibration")
-    trees.write(root / HOME / "documentation/calibration.md", "")
-    none = problems(root, "calibration")
-
-    assert one == []
-    assert [problem.path for problem in none] == [f"{HOME}/calibration.md"]
-
-
-def test_v5_1_wants_code_for_each_benchmark(tmp_path: Path) -> None:
-    """A folder of its name, or a file that names the folder."""
-    root = trees.make(tmp_path / "t", "v5.1", BERT)
-    code = root / HOME / "code"
-    (code / "bert-99").rename(code / "all")
-    missing = problems(root, "code")
-    trees.write(code / "bert-99", "all/\n")
-    named = problems(root, "code")
-    trees.write(code / "bert-99", "others\n")
-    wrong = problems(root, "code")
-
-    assert {p.path for p in missing} == {f"{HOME}/code/bert-99"}
-    assert named == []
-    assert {p.path for p in wrong} == {f"{HOME}/code/bert-99"}
 
 
 def test_a_slower_audited_run_is_found_in_the_logs_whatever_its_file_says(
@@ -468,20 +301,6 @@ def test_a_network_system_is_behind_a_network_sut(tmp_path: Path) -> None:
     assert len(plain) == 2
     assert len(named) == 1
     assert [problem.found for problem in undescribed] == ["no field nic_sut"]
-
-
-def test_generated_examples_are_asked_for(tmp_path: Path) -> None:
-    """stable-diffusion-xl of v5.1 shows ten images."""
-    root = trees.make(tmp_path / "t", "v5.1", BERT)
-    own = root / HOME / "results/box/stable-diffusion-xl/Offline/accuracy/images"
-    own.mkdir(parents=True)
-    missing = problems(root, "accuracy_examples")
-    for problem in missing:
-        trees.write(root / problem.path, "an image")
-
-    assert len(missing) == 10
-    assert (own / "4532.png").is_file()
-    assert problems(root, "accuracy_examples") == []
 
 
 def test_a_configuration_of_the_endpoints_client_alone_is_no_result(tree: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ import pytest
 from pytest_mlperf.core.submission.check import Problem
 from pytest_mlperf.core.submission.check import check_tree
 from tests.support import trees
-from tests.support.power_sessions import BASE
-from tests.support.power_sessions import measure
+from tests.support.tree_changes import BERT
 
 SYSTEMS = "closed/ACME/systems"
 FILE = f"{SYSTEMS}/box_power.yaml"
@@ -35,25 +33,10 @@ My System:
 """Components in the form of the checker's template; one without a capacity counts 0."""
 
 
-def make_tree(root: Path, round_name: str = "v6.1", *, power: bool = True) -> Path:
-    trees.make(root, round_name, {"bert": ("SingleStream", "Offline")})
-    if power:
-        measure(root / BASE)
-        for name in ("analyzer_table.md", "power_settings.txt"):
-            trees.write(root / "closed/ACME/results/box" / name, "Yokogawa WT310\n")
-    return root
-
-
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(powered: Path) -> Path:
     """bert-99, edge, v6.1, with power measured in Offline."""
-    return make_tree(tmp_path_factory.mktemp("trees") / "tree")
-
-
-@pytest.fixture
-def tree(original: Path, tmp_path: Path) -> Path:
-    """A copy that may be changed."""
-    return Path(shutil.copytree(original, tmp_path / "tree"))
+    return powered
 
 
 def find_problems(root: Path) -> list[Problem]:
@@ -113,7 +96,7 @@ def test_without_power_the_file_has_to_be_yaml_alone(
     tmp_path: Path, round_name: str, text: str, expected: list[str]
 ) -> None:
     """v6.1's checker loads it for every system; older ones do not know it."""
-    root = make_tree(tmp_path / "tree", round_name, power=False)
+    root = trees.make(tmp_path / "tree", round_name, BERT)
     trees.write(root / FILE, text)
 
     assert [p.rule for p in find_problems(root)] == expected

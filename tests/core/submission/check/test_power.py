@@ -24,20 +24,9 @@ from tests.support.power_sessions import sign
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(powered: Path) -> Path:
     """bert-99, edge, v6.1, with power measured in Offline."""
-    both = {"bert": ("SingleStream", "Offline")}
-    root = trees.make(tmp_path_factory.mktemp("trees") / "v6.1", "v6.1", both)
-    measure(root / BASE)
-    for name in ("analyzer_table.md", "power_settings.txt"):
-        trees.write(root / "closed/ACME/results/box" / name, "Yokogawa WT310\n")
-    return root
-
-
-@pytest.fixture
-def tree(original: Path, tmp_path: Path) -> Path:
-    """A copy that may be changed."""
-    return Path(shutil.copytree(original, tmp_path / "tree"))
+    return powered
 
 
 def problems(root: Path) -> list[Problem]:

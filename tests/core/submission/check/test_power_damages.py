@@ -21,10 +21,8 @@ from pytest_mlperf.core.submission.check import result_problems
 from pytest_mlperf.core.submission.check.power import FIELDS
 from pytest_mlperf.core.submission.check.power import HASHED
 from pytest_mlperf.core.submission.check.power import SERVER_FIELDS
-from tests.support import trees
 from tests.support.power_sessions import BASE
 from tests.support.power_sessions import SESSION
-from tests.support.power_sessions import measure
 from tests.support.power_sessions import sign
 
 Damage = Callable[[Path], object]
@@ -33,15 +31,10 @@ NOTES = "closed/ACME/results/box"
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(powered: Path) -> Path:
     """bert-99, edge, v6.1, with power measured in Offline: nothing is wrong with it."""
-    both = {"bert": ("SingleStream", "Offline")}
-    root = trees.make(tmp_path_factory.mktemp("trees") / "v6.1", "v6.1", both)
-    measure(root / BASE)
-    for name in ("analyzer_table.md", "power_settings.txt"):
-        trees.write(root / NOTES / name, "Yokogawa WT310\n")
-    assert list(check_tree(root)) == []
-    return root
+    assert list(check_tree(powered)) == []
+    return powered
 
 
 def edit_record(end: str, change: Change) -> Damage:
