@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -86,8 +87,21 @@ def test_the_spread_of_a_run_s_rates_is_its_noise() -> None:
     """A steady run shows a difference that is below the assumed noise."""
     old, new = at(OFFLINE, 100.0, rate_error=0.002), at(OFFLINE, 97.0, rate_error=0.004)
 
-    assert compare_runs([old], [new]).change is Change.SLOWER
+    found = compare_runs([old], [new])
+
+    assert found.change is Change.SLOWER
+    assert found.noise == pytest.approx(3 * math.hypot(0.002, 0.004))
     assert compare_runs([old], [at(new, 97.0, rate_error=0.02)]).change is Change.SAME
+
+
+def test_a_slowdown_of_less_than_allowed_is_not_below() -> None:
+    """It is more than noise, and the user allows it."""
+    old, new = at(OFFLINE, 100.0, rate_error=0.002), at(OFFLINE, 98.0, rate_error=0.002)
+    found = compare_runs([old], [new])
+
+    assert found.change is Change.SLOWER
+    assert found.is_below(0.99)
+    assert not found.is_below(0.97)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +191,7 @@ def make_session(host: str, verdicts: Sequence[Verdict]) -> SessionResults:
 
 def test_sessions_are_compared_cell_by_cell() -> None:
     """Accuracy runs are no part of it; another machine and build are named."""
-    accuracy = replace(OFFLINE, mode="accuracy")
+    accuracy = replace(OFFLINE, mode="accuracy", metric=Metric("acc", 76.0, "%"))
     rebuilt = replace(OFFLINE, build="1", run=RunFacts(precision="int8"))
     old = make_session("a", [OFFLINE, accuracy, STREAM])
     first, second = compare_sessions(old, make_session("b", [STREAM, rebuilt]))
@@ -185,6 +199,7 @@ def test_sessions_are_compared_cell_by_cell() -> None:
     assert [first.name, second.name] == [
         "resnet50 SingleStream on onnxruntime", "resnet50 Offline on onnxruntime",
     ]  # fmt: skip
+    assert (second.old, second.new) == (100.0, 100.0)
     assert first.notes == ("another machine: a box before, b box now",)
     assert second.notes[1:] == (
         "precision:  before, int8 now", "another build of the engine",

@@ -165,6 +165,15 @@ def test_a_short_value_of_a_variable_is_a_word() -> None:
     assert redactor.redact("tests/a.py by number") == "tests/a.py by number"
 
 
+@pytest.mark.parametrize("names", [("A_KEY", "B_KEY"), ("B_KEY", "A_KEY")])
+def test_a_secret_that_holds_another_is_hidden_whole(names: tuple[str, str]) -> None:
+    """The shorter one first would leave the rest of the longer one."""
+    values = {"A_KEY": "correct-horse", "B_KEY": "correct-horse-42"}
+    redactor = Redactor({name: values[name] for name in names})
+
+    assert redactor.redact("correct-horse-42") == "$B_KEY"
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """A message of a test."""

@@ -355,7 +355,20 @@ def test_test07_asks_for_a_score(score: str, expected: Status, tmp_path: Path) -
     assert outcome(found) == {"compliance_accuracy": expected}
     text = (tmp_path / "verify_accuracy.txt").read_text()
     assert text.startswith(f"{{'exact_match': {score}}}\n")
+    assert f"Accuracy score: {score}\n" in text
     assert (expected is Status.PASS) is ("TEST PASS" in text.splitlines())
+
+
+def test_test07_fails_without_a_score_in_the_verifier_s_words(tmp_path: Path) -> None:
+    """The scorer ended early: its file says nothing that can be read."""
+    answered(tmp_path, CLASSES)
+    (tmp_path / "compliance_accuracy.txt").write_text("Killed\n")
+    found = verified("TEST07", tmp_path, {}, "gpt-oss-120b", round_name="v6.0")
+    lines = (tmp_path / "verify_accuracy.txt").read_text().splitlines()
+
+    assert outcome(found) == {"compliance_accuracy": Status.FAIL}
+    assert "Error: Could not parse accuracy score" in lines
+    assert "TEST FAIL" in lines
 
 
 def floats(*values: float) -> bytes:
