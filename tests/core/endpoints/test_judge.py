@@ -19,6 +19,7 @@ from pytest_mlperf.core.endpoints.judge import run_checks
 from pytest_mlperf.core.endpoints.run import EndpointsRun
 from pytest_mlperf.core.endpoints.run import JudgedResult
 from pytest_mlperf.core.logs.discover import find_runs
+from pytest_mlperf.core.logs.lines import LONG_LINE
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -123,6 +124,7 @@ PERFORMANCE: list[tuple[str, Change]] = [
     ("figures_agree", edit(SUMMARY, "qps", to=lambda value: value * 1.001)),
     ("figures_agree", edit(SUMMARY, "latency", "avg", to=lambda value: value * 0.9)),
     ("figures_agree", edit(SUMMARY, "ttft", "max", to=10**12)),
+    ("figures_agree", edit(SUMMARY, "ttft", "percentiles", "12.5", to=10**9)),
     ("in_flight", both(configure("type: poisson", "type: concurrency"),
                        configure("target_qps: 3.0", "target_concurrency: 19"))),
     ("compliance_output_length",
@@ -131,6 +133,7 @@ PERFORMANCE: list[tuple[str, Change]] = [
     ("log", lambda folder: (folder / SUMMARY).unlink()),
     ("log", overwrite(SUMMARY, b'{"a": 1, "a": 2}')),
     ("log", overwrite(SUMMARY, b"[]")),
+    ("log", overwrite(SUMMARY, b'{"a": 1}' + b" " * LONG_LINE)),
     ("log", overwrite(SUMMARY, b"\xff")),
     ("log", overwrite(CONFIG, b"a: {b: c}\n")),
     ("log", link(CONFIG)),
@@ -239,11 +242,12 @@ def test_a_round_that_takes_loadgen_alone_is_said_to_be_one(
     result: Path, name: str
 ) -> None:
     """An error with the round that takes it; never judged by other rules."""
-    for verdict in judge(result, name):
-        (check,) = verdict.checks
+    verdicts = judge(result, name)
+    checks = [check for verdict in verdicts for check in verdict.checks]
 
-        assert (verdict.outcome, check.name) == ("ERROR", "rule")
-        assert "--round v6.1" in check.remedy
+    assert [verdict.outcome for verdict in verdicts] == ["ERROR", "ERROR"]
+    assert [check.name for check in checks] == ["rule", "rule"]
+    assert all("--round v6.1" in check.remedy for check in checks)
 
 
 def test_a_stream_holds_one_request_in_flight(tmp_path: Path) -> None:

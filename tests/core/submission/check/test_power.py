@@ -226,6 +226,26 @@ def test_clocks_may_differ_as_the_round_says(
     assert [n for n in rules if "power_phases" not in rules[n]] == rounds_that_take_it
 
 
+def test_a_meter_may_be_configured_without_a_list(tree: Path) -> None:
+    """PTDaemon's client wrote one device as an object of its own."""
+    changed("server", ptd_config={"device_type": 49, "channel": None})(tree)
+
+    assert "power_meter" not in {problem.rule for problem in problems(tree)}
+
+
+@pytest.mark.parametrize(("round_name", "count"), [("v5.0", 0), ("v5.1", 1)])
+def test_the_range_is_set_before_testing_since_v5_1(
+    tree: Path, round_name: str, count: int
+) -> None:
+    """Three settings of amperes were enough: twice before ranging, and at the end."""
+    sent = list_ptd_messages("YokogawaWT310,1,version=1.11.1-abc,OS=Linux")
+    changed("server", ptd_messages=[m for m in sent if m["cmd"] != "SR,A,1.1"])(tree)
+    found = session_problems(Listing.of(tree), BASE, round_name)
+    few = [problem for problem in found if "range A" in problem.found]
+
+    assert [problem.found for problem in few] == ["range A set 3 times"] * count
+
+
 def test_power_readings_without_power_logs_are_a_stray_file(tree: Path) -> None:
     """spl.txt belongs to a session."""
     shutil.rmtree(tree / BASE / "power")
