@@ -151,6 +151,8 @@ class LoadChooser:
         load = min(qps * queue.service_s, MOST_LOAD)
         if compute_chance(queries - over, over, 1 - late) < CHANCE:
             return False
+        if not late:  # too small for a double: an answer takes a thousandth of a bound
+            return True
         # Late ones come in bursts, so that a run has either few or many of them: a
         # negative binomial whose variance is so many times its mean, as simulated.
         burst = (1 + load) / (1 - load) ** 2

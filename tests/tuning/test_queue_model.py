@@ -75,6 +75,19 @@ def test_a_run_at_the_load_that_was_chosen_keeps_its_bound(
     assert valid >= 16
 
 
+@pytest.mark.parametrize("service_s", [1e-6, 1e-4, 1e-3, 3e-3, 1e-2])
+def test_a_service_far_faster_than_its_bound_gets_nearly_all_it_takes(
+    service_s: float,
+) -> None:
+    """The share of late ones is smaller than any double; 2 s is llama3.1-8b's."""
+    chooser = LoadChooser(2.0, 0.99, RunLength(459, 600), 0.99 / service_s)
+    plan = chooser.choose(Queue(service_s, service_s))
+
+    assert plan is not None
+    assert plan.slowdown == SLOWDOWNS[0]
+    assert plan.qps > 0.9 * chooser.most_qps / plan.slowdown
+
+
 def test_more_queries_allow_a_late_one_where_that_is_over_sooner() -> None:
     """With little room 662 queries at more load beat 459 of which none may be late."""
     bound_s = FIRST_S + 2 * QUEUE.service_s
