@@ -24,6 +24,7 @@ from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.error_text import read_text
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.measure.session import MeasureSession
 
@@ -124,7 +125,7 @@ def _find_absent_server(session: MeasureSession, spec: str, cells: list[Cell]) -
     try:
         why = provider.unavailable(target)
     except RunRefused as error:
-        return str(error)
+        return read_text(error)
     return f"--mlperf-engine {spec}: {why}" if why else ""
 
 

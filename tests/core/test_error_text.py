@@ -42,6 +42,17 @@ def test_a_cause_is_named_whatever_the_exception(error: Exception, text: str) ->
     assert error_text.describe_error(error).startswith(text)
 
 
+def test_no_character_of_a_text_is_a_command_to_the_terminal() -> None:
+    """What a server sent is shown as it is; a compiler's colors are left out."""
+    try:
+        raise ValueError("HTTP 500: \x1b[31mred\x1b[0m\x1b[2J\0\r\n\tén\x07")
+    except ValueError as caught:
+        told, traced = error_text.read_text(caught), error_text.format_traceback(caught)
+
+    assert told == "HTTP 500: red\\x1b[2J\\x00\\r\n\tén\\x07"
+    assert told in traced
+
+
 @pytest.mark.parametrize("error", [MuteError(), NumberError(), LeavingError()])
 def test_the_place_is_shown_although_the_text_cannot_be(error: Exception) -> None:
     """The traceback says where it was raised."""

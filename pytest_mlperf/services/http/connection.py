@@ -23,6 +23,11 @@ READ_BYTES = 1 << 13
 """Bytes of it that are read: secrets are hidden before anything is cut."""
 LOCATION = re.compile(rb"\r\nlocation:[ \t]*([^\r]+)", re.IGNORECASE)
 CODING = re.compile(rb"\r\ncontent-encoding:[ \t]*(?!identity)([^\r]+)", re.IGNORECASE)
+TOO_MANY = (
+    "; the server takes no more requests, and none is sent again: raise its limit, or "
+    "ask for fewer at once (--mlperf-endpoint-concurrency)"
+)
+REMEDIES = {429: TOO_MANY, 503: TOO_MANY}
 RESET_S = 0.005
 """A reset that comes later than this, beyond a round trip, was no answer to what was
 sent: the server had closed with the request unread."""
@@ -211,4 +216,5 @@ class Connection:
                 f" to {where}, but redirects are not followed; name that server with "
                 "--mlperf-endpoint"
             )
-        return self.failure(f"{status}: {body}" if body else status)
+        status = f"{status}: {body}" if body else status
+        return self.failure(status + REMEDIES.get(self.response.status, ""))

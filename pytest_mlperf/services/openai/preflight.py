@@ -87,6 +87,11 @@ def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpRep
             "server speaks without it"
         ) from None
     except (http.client.HTTPException, ValueError) as error:
+        if is_http2(str(error)):
+            raise RunRefused(
+                f"{where}: the server, or a proxy before it, speaks HTTP/2 alone, but "
+                "should speak HTTP/1.1; switch that on there, or name another port"
+            ) from None
         raise RunRefused(
             f"{where}: found no HTTP server ({type(error).__name__}: {error}), but "
             "should be an OpenAI-compatible one; correct the URL or its port"
@@ -97,6 +102,13 @@ def send_get(address: Address, path: str, headers: Mapping[str, str]) -> HttpRep
             f"{where}: nobody answers ({why}); start the server, or correct the URL "
             "(--mlperf-endpoint)"
         ) from None
+
+
+def is_http2(line: str) -> bool:
+    """Return whether what came in place of a status line is an HTTP/2 frame of
+    settings, which opens a connection: 3 bytes of size, then type 4, no flag, stream 0.
+    """
+    return line[3:9] == "\x04" + "\0" * 5
 
 
 def ask_endpoint(

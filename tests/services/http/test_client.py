@@ -137,6 +137,7 @@ HALF_CLOSED = "closed the connection in the middle"
     ("behavior", "found"),
     [
         (endpoint.answer_status(429, "slow down"), "HTTP 429: slow down"),
+        (endpoint.answer_status(503, ""), "or ask for fewer at once"),
         (endpoint.answer_status(500, "out of memory"), "HTTP 500: out of memory"),
         (endpoint.answer_status(404, ""), "HTTP 404"),
         (send_parts(b""), "closed the connection before the answer"),

@@ -38,6 +38,18 @@ def test_what_is_no_http_server_is_found_before_the_run(
     assert "found no HTTP server" in text
 
 
+def test_a_proxy_that_speaks_http_2_alone_is_told(
+    runner: Runner, serve: ServeEndpoint, make_task: MakeTask
+) -> None:
+    """Its first frame has settings; no byte of it goes to the terminal."""
+    frame = bytes.fromhex("00000604000000000000050000ffff") + b"\r\n\r\n"
+    server = serve(pages={"/health": frame})
+    text = read_refusal(runner, make_task([server.url]))
+
+    assert "/health: the server, or a proxy before it, speaks HTTP/2 alone" in text
+    assert "\x04" not in text
+
+
 def test_a_wrong_model_is_found_before_the_run(
     runner: Runner, serve: ServeEndpoint, make_task: MakeTask
 ) -> None:
