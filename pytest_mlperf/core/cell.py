@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pytest_mlperf.core.rounds.rule import Rule
@@ -48,3 +49,8 @@ class Cell:
     def id(self) -> str:
         """The text in the item's brackets: ``bert-99-server-onnxruntime``."""
         return f"{self.model}-{self.scenario.slug}-{self.engine}"
+
+    @property
+    def file_name(self) -> str:
+        """The id as a file or a folder has it: a third party's name may not climb."""
+        return re.sub(r"[^\w.-]", "_", self.id)

@@ -136,7 +136,7 @@ class DeploymentReport:
                 f"{', '.join(unstable)}.\n"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        stem = self.folder / self.cell.id
+        stem = self.folder / self.cell.file_name
         stem.with_name(f"{stem.name}.md").write_text(self.text, encoding="utf-8")
         table = format_csv(self.figures, unit)
         stem.with_name(f"{stem.name}.csv").write_text(table, encoding="utf-8")

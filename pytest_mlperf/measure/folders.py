@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,7 @@ from pytest_mlperf.runner.runner import RunFailed
 
 def logs_folder(reports: Path, cell: Cell, kind: str) -> Path:
     """Return where LoadGen writes: a folder per cell, and mode or compliance test."""
-    # A third-party engine's name is its own; as a folder it may not climb.
-    name = re.sub(r"[^\w.-]", "_", cell.id)
-    return reports / "logs" / name / kind
+    return reports / "logs" / cell.file_name / kind
 
 
 def make_folder(wanted: Path) -> Path:

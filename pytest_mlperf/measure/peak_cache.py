@@ -51,7 +51,8 @@ def cache_file(task: Task, system: System, build: str) -> Path:
         "options": dict(task.engine_options),
         "service": asdict(task.service) if task.service else None,
     }
-    return task.cache / FOLDER / f"{task.cell.id}-{content_hash(key)[:16]}.json"
+    name = f"{task.cell.file_name}-{content_hash(key)[:16]}.json"
+    return task.cache / FOLDER / name
 
 
 def read_peak(path: Path) -> KnownPeak | None:

@@ -56,8 +56,7 @@ def run_with_power(session: MeasureSession, runner: Runner, task: Task) -> Verdi
             f"{session.workers} workers measure at once; run it without -n"
         )
     # Not below the task's folder: the official client's is not to be inside its logs'.
-    cell = re.sub(r"[^\w.-]", "_", task.cell.id)
-    output = make_folder(session.reports / "power" / cell)
+    output = make_folder(session.reports / "power" / task.cell.file_name)
     judge = partial(run_and_judge, session, runner)
     runs = PhaseRuns(judge, retargets=session.options.retarget)
     with open_session(session, output, task) as power:

@@ -69,7 +69,7 @@ class RunLedger:
         another worker is at it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{task.cell.id}-{name}-{task.devices}"
+        path = self.folder / f"{task.cell.file_name}-{name}-{task.devices}"
         with path.open("a+", encoding="utf-8") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             stream.seek(0)

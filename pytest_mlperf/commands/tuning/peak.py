@@ -79,7 +79,7 @@ def search(arguments: argparse.Namespace, measuring: Measuring, cell: Cell) -> i
         return verdicts[-1]
 
     known = finder.find(run_whole)
-    file = measuring.session.reports / f"peak-{cell.id}.json"
+    file = measuring.session.reports / f"peak-{cell.file_name}.json"
     write_record(file, cell.id, known)
     measuring.tell(f"{cell.id}: {known.peak.describe()}")
     seconds = known.peak.seconds
