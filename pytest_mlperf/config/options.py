@@ -23,6 +23,7 @@ from pytest_mlperf.config.option_types import number_for
 from pytest_mlperf.config.option_types import parse_path
 from pytest_mlperf.config.option_types import resolve_benchmark
 from pytest_mlperf.core.types import KIND_LABELS
+from pytest_mlperf.core.types import REHEARSAL
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
@@ -113,7 +114,7 @@ class Options(OptionValues):
         """What keeps every result of this session from being a submission's."""
         short = "fast" if self.fast else "shortened" if self.is_shortened else ""
         kind = KIND_LABELS.get(self.workload, "")
-        labels = ("rehearsal" if self.rehearsal else kind, short)
+        labels = (REHEARSAL if self.rehearsal else kind, short)
         return tuple(label for label in labels if label)
 
     @property

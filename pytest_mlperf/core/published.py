@@ -16,8 +16,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from pytest_mlperf.core.types import NULL_ANSWERS
+from pytest_mlperf.core.types import REHEARSAL
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
+
+OTHER_MODELS = {"embedded", NULL_ANSWERS, REHEARSAL}
+"""Labels of runs whose model is not the one that submitters ran, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +117,7 @@ def list_comparisons(verdict: Verdict, scenario: Scenario) -> dict[str, str]:
     found = {}
     loop = run.bare_loop_per_s
     # The rate that an engine is told, which does no work, or none that counts.
-    simulated = {"null answers", "rehearsal"} & {*verdict.labels}
+    simulated = {NULL_ANSWERS, REHEARSAL} & {*verdict.labels}
     if loop and not simulated and not metric.unit.startswith("tokens"):
         found["of the bare loop"] = f"{metric.value / loop:.3f}"
     best = _find_for(verdict, scenario)
@@ -129,7 +134,7 @@ def describe_standing(verdict: Verdict) -> str:
         return text
     if verdict.metric is None or not verdict.metric.unit.endswith("/s"):
         return "no published result: those kept here are rates of datacenter systems"
-    if different := {"embedded", "null answers", "rehearsal"} & {*verdict.labels}:
+    if different := OTHER_MODELS & {*verdict.labels}:
         return (
             f"no published result to compare with: {', '.join(sorted(different))} is "
             "not the model that submitters ran"
@@ -139,7 +144,6 @@ def describe_standing(verdict: Verdict) -> str:
 
 
 def _find_for(verdict: Verdict, scenario: Scenario) -> Published | None:
-    # A stand-in is another model, and what only answers is none.
-    if {"embedded", "null answers", "rehearsal"} & {*verdict.labels}:
+    if OTHER_MODELS & {*verdict.labels}:
         return None
     return find_result(verdict.run.device, verdict.benchmark, scenario)

@@ -59,7 +59,10 @@ TIME_UNITS = ("ns", "ms", "s")
 """Units of a metric of which less is better."""
 KIND_LABELS = {"embedded": "embedded", "generated": "performance only"}
 """What results of a workload other than the official one are called everywhere."""
-
+NULL_ANSWERS = "null answers"
+"""What results are called whose engine infers nothing, as ``null`` does."""
+REHEARSAL = "rehearsal"
+"""What results are called whose answers are the ground truth."""
 UNOFFICIAL = "unofficial"
 """What results under a benchmark's own rules are called everywhere."""
 OWN_POWER_CLIENT = "own power client"

@@ -16,6 +16,9 @@ from pytest_mlperf.core.latency_breakdown import describe_breakdown
 from pytest_mlperf.core.power.result import describe_power
 from pytest_mlperf.core.redaction import redact_values
 
+VERDICT_FILE = "verdict.json"
+"""In every run's folder: what the rules said of it."""
+
 OTHERS = "other load"
 """The fact that says what else used the CPUs of a run."""
 

@@ -24,13 +24,14 @@ from pytest_mlperf.core.compliance import write
 from pytest_mlperf.core.compliance.speed import TOLERANCE
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.regular_file import read_text
+from pytest_mlperf.core.types import NULL_ANSWERS
 from pytest_mlperf.core.types import OWN_POWER_CLIENT
 from pytest_mlperf.core.types import UNOFFICIAL
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_folder
-from pytest_mlperf.measure.judged_run import VERDICT
 from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.residency import requested_residency
@@ -42,7 +43,7 @@ from pytest_mlperf.tuning import saved
 ATTEMPTS = 3
 """Runs at most, where a disturbed machine missed the performance tolerance. The rules
 ask for a passing run and limit no repetition; a wrong answer is never repeated."""
-RULE_OR_ENGINE = {"null answers", UNOFFICIAL, OWN_POWER_CLIENT}
+RULE_OR_ENGINE = {NULL_ANSWERS, UNOFFICIAL, OWN_POWER_CLIENT}
 """Labels that come with a cell; the others come with the session's options."""
 
 
@@ -173,7 +174,7 @@ def valid_verdicts(
         wanted = logs_folder(home, cell, name)
         paths = [
             path
-            for path in wanted.parent.glob(f"{name}*/{VERDICT}")
+            for path in wanted.parent.glob(f"{name}*/{VERDICT_FILE}")
             if path.parent.name.removeprefix(name).lstrip("-").isdigit()
             or path.parent == wanted
         ]
@@ -206,7 +207,7 @@ def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
 def has_invalid_run(reports: Path, cell: Cell, name: str) -> bool:
     """Return whether a session ran something, and the rules were against it."""
     home = logs_folder(reports, cell, name).parent
-    for path in home.glob(f"{name}*/{VERDICT}"):
+    for path in home.glob(f"{name}*/{VERDICT_FILE}"):
         with suppress(OSError, ValueError):
             if not Verdict.from_json(path.read_text(encoding="utf-8")).valid:
                 return True

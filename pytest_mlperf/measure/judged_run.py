@@ -11,7 +11,9 @@ from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.types import KIND_LABELS
+from pytest_mlperf.core.types import NULL_ANSWERS
 from pytest_mlperf.core.types import UNOFFICIAL
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure import residency
 from pytest_mlperf.measure.observe import observe
@@ -25,9 +27,6 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.runner.runner import RunStopped
-
-VERDICT = "verdict.json"
-"""In every run's folder: what the rules said of it."""
 
 
 def run_and_judge(session: MeasureSession, runner: Runner, task: Task) -> Verdict:
@@ -60,7 +59,7 @@ def run_and_judge(session: MeasureSession, runner: Runner, task: Task) -> Verdic
 
 def write_verdict(verdict: Verdict) -> None:
     """Write a verdict into its run's folder, for whatever builds on that run."""
-    path = Path(verdict.folder) / VERDICT
+    path = Path(verdict.folder) / VERDICT_FILE
     path.write_text(f"{verdict.to_json()}\n", encoding="utf-8")
 
 
@@ -109,6 +108,6 @@ def list_labels(
     """Return what keeps a run of this kind of workload from being a result."""
     labels = [KIND_LABELS[kind]] if kind in KIND_LABELS else []
     labels += [x for x in session.options.labels if x not in KIND_LABELS.values()]
-    labels += ["null answers"] * answers_only
+    labels += [NULL_ANSWERS] * answers_only
     labels += [UNOFFICIAL] * (not rounds.is_official(task.rule))
     return tuple(labels)

@@ -24,11 +24,11 @@ from typing import IO
 
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.audit import list_needs
 from pytest_mlperf.measure.audit import run_audit
 from pytest_mlperf.measure.folders import make_task_folder
-from pytest_mlperf.measure.judged_run import VERDICT
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.run import run_task
@@ -100,7 +100,7 @@ class Prerequisites:
                 entry.write(DONE)
                 with suppress(OSError):  # prepared, and not used
                     task.folder.rmdir()
-                text = (Path(entry.folder) / VERDICT).read_text(encoding="utf-8")
+                text = (Path(entry.folder) / VERDICT_FILE).read_text(encoding="utf-8")
                 return Verdict.from_json(text)
             entry.write(DONE)  # also where it fails: nobody is to repeat it unasked
             return self._run(task, name)

@@ -31,12 +31,11 @@ def estimate_least_s(
     """
     together: defaultdict[tuple[str, ...], float] = defaultdict(float)
     for cell, mode in items:
-        rule = cell.rule
-        if rule and mode not in (Mode.ACCURACY.value, Mode.BARE.value):
+        if mode not in (Mode.ACCURACY.value, Mode.BARE.value):
             asked = options.min_duration_s or float("inf")
             build = (cell.engine, cell.benchmark, cell.target)
             key = (cell.id,) if options.rehearsal else build
-            seconds = min(rule.min_duration_ms / 1000, asked)
+            seconds = min(cell.rule.min_duration_ms / 1000, asked)
             is_repeated = mode == Mode.PERFORMANCE.value
             together[key] += seconds * (options.repeat if is_repeated else 1)
     loads = [0.0] * max(1, workers)
@@ -134,7 +133,7 @@ def _describe_shortening(cells: Iterable[Cell], options: Options) -> str:
 
 def _queries(cells: Iterable[Cell]) -> str:
     """Return how few queries shortened runs ask, where that is below the round's."""
-    rules = {cell.rule for cell in cells if cell.rule}
+    rules = {cell.rule for cell in cells}
     counts = {
         count_enough_queries(rule)
         for rule in rules

@@ -14,15 +14,14 @@ from pytest_mlperf.config.options import FAST_S
 from pytest_mlperf.core.matrix import ORDER
 from pytest_mlperf.core.session_results import SET_UP
 from pytest_mlperf.core.session_results import SessionResults
+from pytest_mlperf.core.types import NULL_ANSWERS
+from pytest_mlperf.core.types import REHEARSAL
 from pytest_mlperf.core.types import UNOFFICIAL
 from pytest_mlperf.core.verdict import PRECISION_CHOSEN
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 
-NULL = "null answers"
-"""The label of a verdict whose engine only answers, as ``null`` does."""
-REHEARSAL = "rehearsal"
 LEGEND = {
     REHEARSAL: f"{REHEARSAL}: answers from the ground truth, nothing was measured",
     "embedded": "embedded: a small stand-in for the official model and data",
@@ -30,7 +29,7 @@ LEGEND = {
     "fast": f"fast: {FAST_S:g} s minimum duration, not the round's, and few queries",
     "shortened": "shortened: --mlperf-duration or -min-query-count, not the round's",
     UNOFFICIAL: f"{UNOFFICIAL}: the benchmark's own rules, not the round's",
-    NULL: f"{NULL}: nothing was inferred, this measures the suite",
+    NULL_ANSWERS: f"{NULL_ANSWERS}: nothing was inferred, this measures the suite",
 }
 MODES = ("performance", "accuracy")
 """What is no compliance test."""
@@ -134,6 +133,7 @@ def make_row(v: Verdict, *, name_engine: bool) -> Row:
     seconds = [v.expected_s, v.actual_s]
     time = " -> ".join(f"{s:,.0f}" for s in seconds if s is not None)
     chosen = v.facts.get(PRECISION_CHOSEN, "")
+    is_measured = not {NULL_ANSWERS, REHEARSAL} & {*v.labels}
     return Row(
         section="accuracy" if accuracy else v.scenario,
         item=" ".join(names),
@@ -149,7 +149,7 @@ def make_row(v: Verdict, *, name_engine: bool) -> Row:
         verdict=f"{v.outcome} ({', '.join(kinds)})" if kinds else v.outcome,
         round=v.round,
         time="" if v.actual_s is None else time,
-        comparable=same if v.valid and not {NULL, REHEARSAL} & {*v.labels} else (),
+        comparable=same if v.valid and is_measured else (),
         higher_is_better=unit != "ms",
         note="; ".join(filter(None, _notes(v))),
         precision=f"{v.benchmark} in {chosen}" if chosen else "",

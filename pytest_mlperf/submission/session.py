@@ -17,9 +17,9 @@ from pytest_mlperf.core.submission.choose import choose
 from pytest_mlperf.core.submission.description import to_json
 from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.request import SubmissionRequest
-from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.submission.runs import read_runs
+from pytest_mlperf.core.types import REHEARSAL
 from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import tree
 from pytest_mlperf.submission.repeat import list_options

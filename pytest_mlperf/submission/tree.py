@@ -33,7 +33,7 @@ from pytest_mlperf.core.submission.request import STREAMS
 from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.request import Key
 from pytest_mlperf.core.submission.request import SubmissionRequest
-from pytest_mlperf.core.submission.runs import REHEARSAL
+from pytest_mlperf.core.types import REHEARSAL
 from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import code
 from pytest_mlperf.submission import result_files

@@ -24,6 +24,7 @@ from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.residency.rules import DirectPath
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
@@ -34,7 +35,6 @@ from pytest_mlperf.measure.audit import find_basis
 from pytest_mlperf.measure.audit import run_audit
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_task_folder
-from pytest_mlperf.measure.judged_run import VERDICT
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_task
@@ -66,7 +66,7 @@ def kept(home: Path, make: Make, kind: str, *, number: int = 1, **changes: Any) 
     folder.mkdir(parents=True)
     fields = {"mode": kind, "round": "v6.1", "build": "b1", "folder": str(folder)}
     write_verdict(make(**{**fields, **changes}))
-    os.utime(folder / VERDICT, (number, number))
+    os.utime(folder / VERDICT_FILE, (number, number))
     (folder / "tuning.json").write_text(json.dumps(TUNED))
     return folder
 
@@ -217,7 +217,7 @@ def test_a_missed_tolerance_is_tried_again_and_told(
     assert verdict.valid, verdict.explain()
     assert told.startswith(f"attempt 2 of {ATTEMPTS}: attempt 1 had 130 against 100")
     assert [job.folder.name for job in runner.jobs] == ["TEST04", "TEST04-2"]
-    assert all((job.folder / VERDICT).is_file() for job in runner.jobs)
+    assert all((job.folder / VERDICT_FILE).is_file() for job in runner.jobs)
 
 
 def test_attempts_are_bounded(tmp_path: Path, make_verdict: Make) -> None:

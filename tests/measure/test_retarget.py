@@ -19,9 +19,9 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import RETARGETED
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import find_cells
-from pytest_mlperf.measure.judged_run import VERDICT
 from pytest_mlperf.measure.run import measure_cell
 from pytest_mlperf.measure.session import MeasureSession
 from tests.support import logs
@@ -94,7 +94,7 @@ def test_offline_that_was_over_too_soon_is_run_again(
 
     verdict = measure_cell(session, cell)
 
-    files = sorted(session.reports.glob(f"logs/*/*/{VERDICT}"))
+    files = sorted(session.reports.glob(f"logs/*/*/{VERDICT_FILE}"))
     first, *again = [Verdict.from_json(file.read_text()) for file in files]
     assert first.outcome == "INVALID"
     assert len(again) == retargets

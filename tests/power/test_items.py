@@ -12,9 +12,9 @@ import pytest
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.power.result import PowerFigures
 from pytest_mlperf.core.verdict import RETARGETED
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import find_cells
-from pytest_mlperf.measure.judged_run import VERDICT
 from pytest_mlperf.measure.power import find_problems
 from pytest_mlperf.measure.run import measure_cell
 from pytest_mlperf.measure.session import MeasureSession
@@ -58,7 +58,7 @@ def measure(options: Options) -> tuple[Verdict, list[Verdict], Path]:
     session = MeasureSession.start(options)
     (cell,) = find_cells(options)
     verdict = measure_cell(session, cell)
-    files = sorted(session.reports.glob(f"logs/*/*/{VERDICT}"))
+    files = sorted(session.reports.glob(f"logs/*/*/{VERDICT_FILE}"))
     return verdict, [Verdict.from_json(f.read_text()) for f in files], session.reports
 
 

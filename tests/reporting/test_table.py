@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.facts import RunFacts
+from pytest_mlperf.core.types import NULL_ANSWERS
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import PRECISION_CHOSEN
 from pytest_mlperf.core.verdict import Check
@@ -166,7 +167,7 @@ def test_a_null_engine_is_never_the_best(make_verdict: Make) -> None:
     empty = make_verdict(
         engine="null",
         metric=Metric("rate", 9e5, "queries/s"),
-        labels=(report_table.NULL,),
+        labels=(NULL_ANSWERS,),
     )
     rows = report_table.make_rows([slow, fast, empty])
 
@@ -205,9 +206,7 @@ VERDICTS = st.builds(
         st.builds(Check, st.just("c"), st.sampled_from(Status), *[st.just("x")] * 3),
         max_size=30,
     ).map(tuple),
-    labels=st.sampled_from(
-        [(), ("embedded",), ("embedded", "fast", report_table.NULL)]
-    ),
+    labels=st.sampled_from([(), ("embedded",), ("embedded", "fast", NULL_ANSWERS)]),
     percentile=st.sampled_from([None, 0.9, 0.99]),
     expected_s=st.none() | st.floats(0, 1e5),
     actual_s=st.none() | st.floats(0, 1e5),

@@ -13,10 +13,10 @@ from pathlib import Path
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.rounds import Rule
-from pytest_mlperf.core.submission.runs import VERDICT
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.submission.runs import read_run
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
@@ -161,7 +161,7 @@ def state(
         facts=facts.to_texts(),
         run=facts,
     )
-    (folder / VERDICT).write_text(verdict.to_json())
+    (folder / VERDICT_FILE).write_text(verdict.to_json())
     return read_run(folder)
 
 

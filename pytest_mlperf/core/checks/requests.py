@@ -13,12 +13,12 @@ from pytest_mlperf.core.checks.rule_check import EVERY_MODE
 from pytest_mlperf.core.checks.rule_check import NamedJudges
 from pytest_mlperf.core.checks.rule_check import RuleCheck
 from pytest_mlperf.core.checks.rule_check import check_each
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 
 MOST_RESENT = 1000
 """One request in so many may go out again; a run of fewer may repeat one."""
-WHERE = "verdict.json"
 
 
 @check_each("requests_resent", modes=EVERY_MODE)
@@ -38,7 +38,7 @@ def check_resent(run: JudgedRun) -> Outcome:
         "the server or its proxy closes connections that are in use: raise its "
         "keep-alive time-out above the pauses between requests"
     )
-    return Outcome(facts.resent <= most, found, required, WHERE, remedy)
+    return Outcome(facts.resent <= most, found, required, VERDICT_FILE, remedy)
 
 
 def judge_fields(run: JudgedRun) -> Iterator[Check]:
@@ -49,7 +49,7 @@ def judge_fields(run: JudgedRun) -> Iterator[Check]:
             Status.WAIVED,
             f"requests without {', '.join(refused)}",
             "the fields that the rules put into every request",
-            WHERE,
+            VERDICT_FILE,
             "the server refuses them (HTTP 400 or 422), and answers may differ in "
             "length; use a server that takes them",
         )

@@ -23,8 +23,8 @@ from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.core.submission.request import find_missing
 from pytest_mlperf.core.submission.runs import ACCURACY
 from pytest_mlperf.core.submission.runs import PERFORMANCE
-from pytest_mlperf.core.submission.runs import REHEARSAL
 from pytest_mlperf.core.submission.runs import Run
+from pytest_mlperf.core.types import REHEARSAL
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 

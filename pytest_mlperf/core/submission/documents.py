@@ -20,7 +20,7 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.choose import Choice
 from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.request import SubmissionRequest
-from pytest_mlperf.core.submission.runs import REHEARSAL
+from pytest_mlperf.core.types import REHEARSAL
 
 NOTICE = (
     "REHEARSAL: answers come from the ground truth of synthetic data and nothing was "

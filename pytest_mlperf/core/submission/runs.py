@@ -10,14 +10,11 @@ from pathlib import Path
 
 from pytest_mlperf.core.regular_file import read_text
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Verdict
 
-VERDICT = "verdict.json"
-"""The verdict beside a run's logs."""
 PERFORMANCE = "performance"
 ACCURACY = "accuracy"
-REHEARSAL = "rehearsal"
-"""The label of a run whose answers come from the ground truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """Return the run of a folder; ``OSError`` or ``ValueError`` without one."""
-    return Run(folder, Verdict.from_json(read_text(folder / VERDICT)))
+    return Run(folder, Verdict.from_json(read_text(folder / VERDICT_FILE)))
 
 
 def read_runs(reports: Path) -> Iterator[Run]:
@@ -79,7 +76,7 @@ def read_runs(reports: Path) -> Iterator[Run]:
 
     A verdict that cannot be read is skipped: a run without one does not count.
     """
-    for path in sorted(reports.glob(f"logs/*/*/{VERDICT}"), key=make_sort_key):
+    for path in sorted(reports.glob(f"logs/*/*/{VERDICT_FILE}"), key=make_sort_key):
         try:
             yield read_run(path.parent)
         except (OSError, ValueError):
