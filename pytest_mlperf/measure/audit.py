@@ -68,13 +68,13 @@ def run_audit(
     cell, options = task.cell, session.options
     audit = find(test, cell.rule)
     basis = find_basis(options, session.reports, cell, audit, task.devices)
+    task = audit_task(task, audit, basis)
     attempts = 1 if options.rehearsal or options.is_shortened else ATTEMPTS
     history: list[str] = []
     for number in range(1, attempts + 1):
         if number > 1:
             folder = make_folder(logs_folder(session.reports, cell, test))
             task = replace(task, folder=folder)
-        task = audit_task(task, audit, basis)
         verdict = run_and_judge(session, runner, task)
         verdict = verify_audit(verdict, task, basis)
         if number > 1:
@@ -161,35 +161,45 @@ def find_basis(
             return Basis(chosen, first.build, read_tuning(folder, audit))
     problem = describe_missing_basis(audit, cell, found, devices)
     missing = [name for name in needs if not found[name]]
-    invalid = [name for name in missing if has_invalid_run(reports, cell, name)]
+    invalid = [
+        name
+        for name in missing
+        if not all(one.valid for one in list_verdicts(reports, cell, name))
+    ]
     raise RunRefused(problem + describe_remedy(cell, invalid))
 
 
 def valid_verdicts(
-    options: Options, homes: list[Path], cell: Cell, name: str, devices: int = 1
+    options: Options, homes: list[Path], cell: Cell, name: str, devices: int
 ) -> Iterator[Verdict]:
     """Yield the VALID verdicts of a cell's runs, newest first, home by home."""
     residency = requested_residency(options)
     for home in homes:
-        wanted = logs_folder(home, cell, name)
-        paths = [
-            path
-            for path in wanted.parent.glob(f"{name}*/{VERDICT_FILE}")
-            if path.parent.name.removeprefix(name).lstrip("-").isdigit()
-            or path.parent == wanted
-        ]
-        for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns, reverse=True):
-            with suppress(OSError, ValueError):
-                verdict = Verdict.from_json(read_text(path))
-                labels = {*verdict.labels} - RULE_OR_ENGINE
-                same = labels == {*options.labels} and verdict.round == cell.round
-                # Samples on the device: as fast as that, and only as that.
-                same = same and verdict.run.on_device == residency.flags
-                # What two devices did, one is not to confirm, nor the other way round.
-                same = same and verdict.run.devices == devices
-                if verdict.valid and same:
-                    # The folder may have been moved since.
-                    yield replace(verdict, folder=str(path.parent))
+        for verdict in list_verdicts(home, cell, name):
+            labels = {*verdict.labels} - RULE_OR_ENGINE
+            same = labels == {*options.labels} and verdict.round == cell.round
+            # Samples on the device: as fast as that, and only as that.
+            same = same and verdict.run.on_device == residency.flags
+            # What two devices did, one is not to confirm, nor the other way round.
+            same = same and verdict.run.devices == devices
+            if verdict.valid and same:
+                yield verdict
+
+
+def list_verdicts(home: Path, cell: Cell, name: str) -> Iterator[Verdict]:
+    """Yield the verdicts of a cell's runs of one name, the newest first."""
+    wanted = logs_folder(home, cell, name)
+    paths = [
+        path
+        for path in wanted.parent.glob(f"{name}*/{VERDICT_FILE}")
+        if path.parent.name.removeprefix(name).lstrip("-").isdigit()
+        or path.parent == wanted
+    ]
+    for path in sorted(paths, key=lambda p: p.stat().st_mtime_ns, reverse=True):
+        with suppress(OSError, ValueError):
+            verdict = Verdict.from_json(read_text(path))
+            # The folder may have been moved since.
+            yield replace(verdict, folder=str(path.parent))
 
 
 def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
@@ -204,18 +214,8 @@ def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
         ) from error
 
 
-def has_invalid_run(reports: Path, cell: Cell, name: str) -> bool:
-    """Return whether a session ran something, and the rules were against it."""
-    home = logs_folder(reports, cell, name).parent
-    for path in home.glob(f"{name}*/{VERDICT_FILE}"):
-        with suppress(OSError, ValueError):
-            if not Verdict.from_json(path.read_text(encoding="utf-8")).valid:
-                return True
-    return False
-
-
 def describe_missing_basis(
-    audit: Audit, cell: Cell, found: Mapping[str, list[Verdict]], devices: int = 1
+    audit: Audit, cell: Cell, found: Mapping[str, list[Verdict]], devices: int
 ) -> str:
     """Return the words for a compliance run without its reference."""
     counts = ", ".join(f"{len(v)} VALID {name}" for name, v in found.items())
