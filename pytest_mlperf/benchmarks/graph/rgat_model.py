@@ -12,18 +12,20 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_mlperf.core.whole_file import replace_whole
+from pytest_mlperf.benchmarks.onnx_writer import FLOAT
+from pytest_mlperf.benchmarks.onnx_writer import INT64
+from pytest_mlperf.benchmarks.onnx_writer import OnnxWriter
+from pytest_mlperf.benchmarks.onnx_writer import TensorType
+from pytest_mlperf.benchmarks.onnx_writer import write_onnx
 
 Floats = NDArray[np.float32]
 ATTENTION_SLOPE, SLOPE = 0.2, 0.01
 """Of the leaky ReLU in GATConv, and between layers."""
 NEVER = -1e30
-OPSET = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,71 +65,43 @@ def list_inputs(relations: Sequence[str]) -> tuple[str, ...]:
 
 def write_rgat(path: Path, weights: RgatWeights) -> None:
     """Write the graph: output ``scores`` float32 [batch, classes]."""
-    import onnx
-    from onnx import TensorProto
-    from onnx import helper
-
     width = next(iter(weights.layers[0].values())).weight.shape[0]
-    writer = _Writer()
-    writer.constant("zero", np.int64(0))
-    writer.constant("never", np.float32(NEVER))
+    graph = RgatGraph()
+    graph.constant("zero", np.int64(0))
+    graph.constant("never", np.float32(NEVER))
     for name in ("1", "2", "3"):
-        writer.constant(f"axis{name}", np.array([int(name)]))
+        graph.constant(f"axis{name}", np.array([int(name)]))
     for relation in weights.relations:
-        writer.add_mask(relation)
+        graph.add_mask(relation)
     x = "features"
     for number, layer in enumerate(weights.layers):
         sums = [
-            writer.add_attention(f"{number}.{relation}", relation, x, one)
+            graph.add_attention(f"{number}.{relation}", relation, x, one)
             for relation, one in layer.items()
         ]
-        x = writer.node("Sum", sums, f"{number}.sum")
+        x = graph.node("Sum", sums, f"{number}.sum")
         if number < len(weights.layers) - 1:
-            x = writer.node("LeakyRelu", [x], f"{number}.out", alpha=SLOPE)
-    seeds = writer.node("Gather", [x, "seeds"], "nodes")
-    product = writer.node(
-        "MatMul", [seeds, writer.constant("head", weights.weight)], "product"
+            x = graph.node("LeakyRelu", [x], f"{number}.out", alpha=SLOPE)
+    seeds = graph.node("Gather", [x, "seeds"], "nodes")
+    product = graph.node(
+        "MatMul", [seeds, graph.constant("head", weights.weight)], "product"
     )
-    writer.node("Add", [product, writer.constant("head.bias", weights.bias)], "scores")
-    shapes: dict[str, tuple[int, list[str | int]]] = {
-        "features": (TensorProto.FLOAT, ["nodes", width]),
-        "seeds": (TensorProto.INT64, ["batch"]),
+    graph.node("Add", [product, graph.constant("head.bias", weights.bias)], "scores")
+    inputs: dict[str, TensorType] = {
+        "features": (FLOAT, ["nodes", width]),
+        "seeds": (INT64, ["batch"]),
     }
     for relation in weights.relations:
         count = f"{relation}.count"
-        shapes[f"{relation}.targets"] = (TensorProto.INT64, [count])
-        shapes[f"{relation}.neighbors"] = (TensorProto.INT64, [count, "fanout"])
-        shapes[f"{relation}.rows"] = (TensorProto.INT64, ["nodes"])
-    inputs = [helper.make_tensor_value_info(n, *value) for n, value in shapes.items()]
-    output = helper.make_tensor_value_info(
-        "scores", TensorProto.FLOAT, ["batch", len(weights.bias)]
-    )
-    graph = helper.make_graph(writer.nodes, "rgat", inputs, [output], writer.tensors)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
-    )
-    with replace_whole(path) as partial:
-        onnx.save(model, str(partial))
+        inputs[f"{relation}.targets"] = (INT64, [count])
+        inputs[f"{relation}.neighbors"] = (INT64, [count, "fanout"])
+        inputs[f"{relation}.rows"] = (INT64, ["nodes"])
+    outputs: dict[str, TensorType] = {"scores": (FLOAT, ["batch", len(weights.bias)])}
+    write_onnx(path, graph.make_model("rgat", inputs, outputs))
 
 
-class _Writer:
-    """Collects nodes and constants."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.tensors: list[Any] = []
-
-    def constant(self, name: str, values: Any) -> str:
-        from onnx import numpy_helper
-
-        self.tensors.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-    def node(self, kind: str, inputs: Sequence[str], out: str, **options: Any) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, list(inputs), [out], **options))
-        return out
+class RgatGraph(OnnxWriter):
+    """The parts that all relations and layers have."""
 
     def add_mask(self, relation: str) -> None:
         """Tell neighbors from what fills a row; the same in every layer."""

@@ -8,14 +8,19 @@ cross layers of DCNv2; each has ``.weight`` [in, out] and ``.bias``, a cross lay
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_mlperf.benchmarks.onnx_writer import FLOAT
+from pytest_mlperf.benchmarks.onnx_writer import OnnxWriter
+from pytest_mlperf.benchmarks.onnx_writer import TensorType
+from pytest_mlperf.benchmarks.onnx_writer import write_onnx
+
 Weights = Mapping[str, NDArray[np.float32]]
-OPSET = 17
 DENSE, VECTORS, SCORES = "dense", "embeddings", "scores"
 """Inputs and output of the graphs."""
 
@@ -25,51 +30,42 @@ def count_layers(weights: Weights, part: str) -> int:
     return sum(f"{part}.{n}.weight" in weights for n in range(len(weights)))
 
 
-class _Writer:
-    """Collects nodes and constants under names."""
+class RecommenderGraph(OnnxWriter):
+    """The parts that DLRM and DCNv2 are made of; a node has its output's name."""
 
     def __init__(self, weights: Weights) -> None:
-        from onnx import helper
-        from onnx import numpy_helper
-
-        self.helper = helper
-        self.constant_of = numpy_helper.from_array
+        super().__init__()
         self.weights = weights
-        self.nodes: list[Any] = []
-        self.constants = [
-            self.constant_of(np.ascontiguousarray(v, np.float32), k)
-            for k, v in weights.items()
-        ]
+        for name, values in weights.items():
+            self.constant(name, np.ascontiguousarray(values, np.float32))
 
-    def add(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        self.nodes.append(
-            self.helper.make_node(kind, inputs, [name], name=name, **attributes)
-        )
-        return name
+    def node(
+        self, kind: str, inputs: Sequence[str], output: str, **attributes: Any
+    ) -> str:
+        return super().node(kind, inputs, output, name=output, **attributes)
 
     def integers(self, name: str, values: Any) -> str:
-        self.constants.append(self.constant_of(np.asarray(values, np.int64), name))
-        return name
+        return self.constant(name, np.asarray(values, np.int64))
 
     def mlp(self, part: str, value: str, *, ends_linear: bool) -> str:
         count = count_layers(self.weights, part)
         for n in range(count):
             name = f"{part}.{n}"
-            value = self.add("MatMul", [value, f"{name}.weight"], f"{name}.product")
-            value = self.add("Add", [value, f"{name}.bias"], f"{name}.sum")
+            value = self.node("MatMul", [value, f"{name}.weight"], f"{name}.product")
+            value = self.node("Add", [value, f"{name}.bias"], f"{name}.sum")
             if n < count - 1 or not ends_linear:
-                value = self.add("Relu", [value], f"{name}.relu")
+                value = self.node("Relu", [value], f"{name}.relu")
         return value
 
     def cross(self, first: str) -> str:
         value = first
         for n in range(count_layers(self.weights, "cross")):
             name = f"cross.{n}"
-            low = self.add("MatMul", [value, f"{name}.down"], f"{name}.low")
-            high = self.add("MatMul", [low, f"{name}.weight"], f"{name}.high")
-            high = self.add("Add", [high, f"{name}.bias"], f"{name}.sum")
-            scaled = self.add("Mul", [first, high], f"{name}.scaled")
-            value = self.add("Add", [scaled, value], f"{name}.out")
+            low = self.node("MatMul", [value, f"{name}.down"], f"{name}.low")
+            high = self.node("MatMul", [low, f"{name}.weight"], f"{name}.high")
+            high = self.node("Add", [high, f"{name}.bias"], f"{name}.sum")
+            scaled = self.node("Mul", [first, high], f"{name}.scaled")
+            value = self.node("Add", [scaled, value], f"{name}.out")
         return value
 
 
@@ -79,47 +75,35 @@ def write_recommender(path: Path, weights: Weights, tables: int) -> None:
     Inputs: ``dense`` float32 [pairs, numbers], ``embeddings`` float32 [pairs, tables,
     dimension]. Output: ``scores`` float32 [pairs], probabilities.
     """
-    import onnx
-    from onnx import TensorProto
-    from onnx import helper
-
-    writer = _Writer(weights)
+    graph = RecommenderGraph(weights)
     numbers = len(weights["bottom.0.weight"])
     last = count_layers(weights, "bottom") - 1
     dimension = weights[f"bottom.{last}.weight"].shape[1]
-    bottom = writer.mlp("bottom", DENSE, ends_linear=False)
-    row = writer.integers("one_row", [0, 1, dimension])
-    rows = writer.add("Reshape", [bottom, row], "bottom.row")
-    joined = writer.add("Concat", [rows, VECTORS], "features", axis=1)
+    bottom = graph.mlp("bottom", DENSE, ends_linear=False)
+    row = graph.integers("one_row", [0, 1, dimension])
+    rows = graph.node("Reshape", [bottom, row], "bottom.row")
+    joined = graph.node("Concat", [rows, VECTORS], "features", axis=1)
     width = (tables + 1) * dimension
     if count_layers(weights, "cross"):
-        flat = writer.integers("flat", [0, width])
-        value = writer.cross(writer.add("Reshape", [joined, flat], "features.flat"))
+        flat = graph.integers("flat", [0, width])
+        value = graph.cross(graph.node("Reshape", [joined, flat], "features.flat"))
     else:
-        turned = writer.add("Transpose", [joined], "features.turned", perm=[0, 2, 1])
-        dots = writer.add("MatMul", [joined, turned], "dots")
-        flat = writer.integers("flat", [0, (tables + 1) ** 2])
-        dots = writer.add("Reshape", [dots, flat], "dots.flat")
-        below = writer.integers("below", lower_triangle(tables + 1))
-        dots = writer.add("Gather", [dots, below], "interaction", axis=1)
-        value = writer.add("Concat", [bottom, dots], "interaction.all", axis=1)
-    value = writer.mlp("top", value, ends_linear=True)
-    value = writer.add("Sigmoid", [value], "probability")
-    writer.add("Reshape", [value, writer.integers("all", [-1])], SCORES)
-    kinds: list[tuple[str, list[Any]]] = [
-        (DENSE, ["pairs", numbers]),
-        (VECTORS, ["pairs", tables, dimension]),
-        (SCORES, ["pairs"]),
-    ]
-    infos = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        for name, shape in kinds
-    ]
-    graph = helper.make_graph(
-        writer.nodes, "recommender", infos[:2], infos[2:], writer.constants
-    )
-    opsets = [helper.make_opsetid("", OPSET)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
+        turned = graph.node("Transpose", [joined], "features.turned", perm=[0, 2, 1])
+        dots = graph.node("MatMul", [joined, turned], "dots")
+        flat = graph.integers("flat", [0, (tables + 1) ** 2])
+        dots = graph.node("Reshape", [dots, flat], "dots.flat")
+        below = graph.integers("below", lower_triangle(tables + 1))
+        dots = graph.node("Gather", [dots, below], "interaction", axis=1)
+        value = graph.node("Concat", [bottom, dots], "interaction.all", axis=1)
+    value = graph.mlp("top", value, ends_linear=True)
+    value = graph.node("Sigmoid", [value], "probability")
+    graph.node("Reshape", [value, graph.integers("all", [-1])], SCORES)
+    inputs: dict[str, TensorType] = {
+        DENSE: (FLOAT, ["pairs", numbers]),
+        VECTORS: (FLOAT, ["pairs", tables, dimension]),
+    }
+    outputs = {SCORES: (FLOAT, ["pairs"])}
+    write_onnx(path, graph.make_model("recommender", inputs, outputs))
 
 
 def lower_triangle(count: int) -> NDArray[np.int64]:

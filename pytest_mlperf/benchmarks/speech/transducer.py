@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,12 @@ from pytest_mlperf.api.components import Component
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.benchmarks.onnx_writer import FLOAT
+from pytest_mlperf.benchmarks.onnx_writer import INT32
+from pytest_mlperf.benchmarks.onnx_writer import INT64
+from pytest_mlperf.benchmarks.onnx_writer import OnnxWriter
+from pytest_mlperf.benchmarks.onnx_writer import TensorType
+from pytest_mlperf.benchmarks.onnx_writer import write_onnx
 from pytest_mlperf.benchmarks.speech.transcripts import TRANSDUCER
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -31,11 +36,6 @@ STACKED = 2
 """Frames that the encoder joins between its two stacks of layers."""
 MOST_SYMBOLS = 30
 """Labels that one frame may have (``max_symbols_per_step`` of the reference)."""
-OPSET, IR_VERSION = 17, 8
-FLOAT, INT32, INT64 = 1, 6, 7
-"""ONNX's element types."""
-ValueType = tuple[int, list[Any]]
-"""Element type and shape."""
 
 
 def find_parts(folder: Path) -> dict[str, ModelFile]:
@@ -54,20 +54,12 @@ def find_parts(folder: Path) -> dict[str, ModelFile]:
     }
 
 
-class GraphBuilder:
-    """Collects the nodes and weights of one graph."""
+class TransducerGraph(OnnxWriter):
+    """One graph of the three."""
 
     def __init__(self, *, half: bool) -> None:
-        self.nodes: list[Any] = []
-        self.initializers: list[Any] = []
+        super().__init__()
         self.half = half
-
-    def constant(self, name: str, values: NDArray[Any]) -> str:
-        """Add a constant as it is."""
-        from onnx import numpy_helper
-
-        self.initializers.append(numpy_helper.from_array(values, name))
-        return name
 
     def weight(self, name: str, values: NDArray[np.float32]) -> str:
         """Add a weight; with ``half`` it takes half the bytes and is cast back."""
@@ -75,15 +67,6 @@ class GraphBuilder:
             return self.constant(name, np.ascontiguousarray(values, np.float32))
         stored = self.constant(f"{name}_fp16", values.astype(np.float16))
         return self.node("Cast", [stored], name, to=FLOAT)
-
-    def node(
-        self, kind: str, inputs: Sequence[str], output: str, **options: Any
-    ) -> str:
-        """Add a node with one output and return that."""
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, inputs, [output], **options))
-        return output
 
     def lstm(
         self,
@@ -94,7 +77,6 @@ class GraphBuilder:
         outputs: Sequence[str],
     ) -> None:
         """Add one LSTM layer: ``inputs`` are sequence, lengths, hidden and cell."""
-        from onnx import helper
 
         def gates(kind: str) -> NDArray[np.float32]:
             # PyTorch's order is i, f, g, o; ONNX's is i, o, f, c.
@@ -109,33 +91,20 @@ class GraphBuilder:
         ]
         size = weights[layer.format("weight_hh")].shape[1]
         sequence, *rest = inputs
-        self.nodes.append(
-            helper.make_node(
-                "LSTM", [sequence, *own, *rest], list(outputs), hidden_size=size
-            )
-        )
+        self.add("LSTM", [sequence, *own, *rest], outputs, hidden_size=size)
 
     def save(
         self,
         path: Path,
-        inputs: Mapping[str, ValueType],
-        outputs: Mapping[str, ValueType],
+        inputs: Mapping[str, TensorType],
+        outputs: Mapping[str, TensorType],
     ) -> None:
         """Check and write the graph."""
         import onnx
-        from onnx import helper
 
-        made = helper.make_graph(
-            self.nodes,
-            path.stem,
-            [helper.make_tensor_value_info(n, *kind) for n, kind in inputs.items()],
-            [helper.make_tensor_value_info(n, *kind) for n, kind in outputs.items()],
-            self.initializers,
-        )
-        opset = [helper.make_opsetid("", OPSET)]
-        model = helper.make_model(made, opset_imports=opset, ir_version=IR_VERSION)
+        model = self.make_model(path.stem, inputs, outputs)
         onnx.checker.check_model(model)
-        onnx.save(model, path)
+        write_onnx(path, model)
 
 
 def count_layers(weights: Weights, prefix: str) -> int:
@@ -170,7 +139,7 @@ def _write_encoder(weights: Weights, path: Path, *, half: bool) -> None:
     ``lengths`` int32 [batch] are frames. ``frames`` must be even: what is behind a
     recording's end is zero for the layers after the stacking, as in the reference.
     """
-    graph = GraphBuilder(half=half)
+    graph = TransducerGraph(half=half)
     sequence = graph.node("Transpose", ["features"], "by_time", perm=[1, 0, 2])
 
     def add_layers(prefix: str, sequence: str, lengths: str) -> str:
@@ -207,7 +176,7 @@ def _write_predictor(weights: Weights, path: Path, *, half: bool) -> None:
     """Write labels int64 [batch], hidden and cell [batch, layers, width] -> predicted
     [batch, width] and the next states. The blank's label starts a transcript.
     """
-    graph = GraphBuilder(half=half)
+    graph = TransducerGraph(half=half)
     table = weights["prediction.embed.weight"]
     table = np.concatenate([table, np.zeros((1, table.shape[1]), np.float32)])
     embedded = graph.node(
@@ -240,9 +209,9 @@ def _write_predictor(weights: Weights, path: Path, *, half: bool) -> None:
         graph.node("Transpose", [joined], f"{state}_out", perm=[1, 0, 2])
     graph.node("Squeeze", [sequence, zero], "predicted")
     width = weights["prediction.dec_rnn.lstm.weight_hh_l0"].shape[1]
-    state_type: ValueType = (FLOAT, ["batch", count, width])
+    state_type: TensorType = (FLOAT, ["batch", count, width])
     inputs = {"labels": (INT64, ["batch"]), "hidden": state_type, "cell": state_type}
-    outputs: dict[str, ValueType] = {
+    outputs: dict[str, TensorType] = {
         "predicted": (FLOAT, ["batch", width]),
         "hidden_out": state_type,
         "cell_out": state_type,
@@ -252,7 +221,7 @@ def _write_predictor(weights: Weights, path: Path, *, half: bool) -> None:
 
 def _write_joint(weights: Weights, path: Path, *, half: bool) -> None:
     """Write encoded and predicted [batch, width] -> logits [batch, labels + 1]."""
-    graph = GraphBuilder(half=half)
+    graph = TransducerGraph(half=half)
     # Dropout, if any, has a number too.
     numbers = sorted(
         int(name.split(".")[2])

@@ -11,22 +11,25 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_mlperf.benchmarks.onnx_writer import FLOAT
+from pytest_mlperf.benchmarks.onnx_writer import INT8
+from pytest_mlperf.benchmarks.onnx_writer import INT64
+from pytest_mlperf.benchmarks.onnx_writer import OnnxWriter
+from pytest_mlperf.benchmarks.onnx_writer import TensorType
+from pytest_mlperf.benchmarks.onnx_writer import write_onnx
 from pytest_mlperf.core.whole_file import replace_whole
 
 SPREAD = 0.02
 """Standard deviation of BERT's initial weights."""
-OPSET = 17
 
 Floats = NDArray[np.float32]
-Tensors = Mapping[str, tuple[int, Sequence[int | str]]]
-"""Name -> ONNX element type and shape."""
+Tensors = Mapping[str, TensorType]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +52,14 @@ class BertSize:
         )
 
 
-@dataclass(slots=True)
-class GraphWriter:
-    """Collects a graph's nodes, and writes its weights to a file beside it."""
+class GraphWriter(OnnxWriter):
+    """A graph whose random weights are written to a file beside it."""
 
-    file: Any
-    name: str
-    """Name of the weights' file, as the graph refers to it."""
-    random: np.random.Generator
-    nodes: list[Any] = field(default_factory=list)
-    tensors: list[Any] = field(default_factory=list)
+    def __init__(self, file: Any, name: str) -> None:
+        """``name``: of the weights' file, as the graph refers to it."""
+        super().__init__()
+        self.file, self.name = file, name
+        self.random = np.random.default_rng(0)
 
     def weight(self, name: str, values: Floats) -> str:
         """Append numbers to the weights' file; return the tensor's name."""
@@ -77,20 +78,6 @@ class GraphWriter:
     def normal(self, name: str, *shape: int, spread: float = SPREAD) -> str:
         values = self.random.standard_normal(shape, np.float32)
         return self.weight(name, values * np.float32(spread))
-
-    def constant(self, name: str, values: Any) -> str:
-        from onnx import numpy_helper
-
-        self.tensors.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-    def node(
-        self, kind: str, inputs: Sequence[str], out: str, **attributes: Any
-    ) -> str:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, list(inputs), [out], **attributes))
-        return out
 
     def dense(self, name: str, x: str, rows: int, columns: int) -> str:
         weight = self.normal(f"{name}.weight", rows, columns)
@@ -126,7 +113,7 @@ def write_bert(path: Path, size: BertSize) -> None:
         g.constant("full", np.float32(1))
         g.constant("never", np.float32(-10000))
         g.node("Unsqueeze", ("attention_mask", "axes"), "mask/4")
-        g.node("Cast", ("mask/4",), "mask/float", to=1)
+        g.node("Cast", ("mask/4",), "mask/float", to=FLOAT)
         g.node("Sub", ("full", "mask/float"), "mask/padding")
         g.node("Mul", ("mask/padding", "never"), "mask")
         depth = size.hidden // size.heads
@@ -142,8 +129,10 @@ def write_bert(path: Path, size: BertSize) -> None:
             g.constant(f"{name}/column", np.int64(column))
             g.node("Gather", ("logits", f"{name}/column"), name, axis=2)
 
-    inputs = dict.fromkeys(BERT_INPUTS, (7, ("batch", "length")))
-    outputs = dict.fromkeys(("start_logits", "end_logits"), (1, ("batch", "length")))
+    inputs = dict.fromkeys(BERT_INPUTS, (INT64, ("batch", "length")))
+    outputs = dict.fromkeys(
+        ("start_logits", "end_logits"), (FLOAT, ("batch", "length"))
+    )
     write_model(path, draw, inputs, outputs)
 
 
@@ -194,7 +183,7 @@ def write_resnet(
     """
 
     def draw(g: GraphWriter) -> None:
-        g.node("Cast", ("pictures",), "float", to=1)
+        g.node("Cast", ("pictures",), "float", to=FLOAT)
         g.node("Transpose", ("float",), "image", perm=(0, 3, 1, 2))
         # The gain brings gray levels to the scale that activations have.
         x = add_convolution(g, "stem", "image", (64, 3, 7), 2, gain=2.0 / 64**2)
@@ -213,7 +202,9 @@ def write_resnet(
         g.dense("scores", "features", width, 1000)
 
     shape = ("batch", side, side, 3)
-    write_model(path, draw, {"pictures": (3, shape)}, {"scores": (1, ("batch", 1000))})
+    write_model(
+        path, draw, {"pictures": (INT8, shape)}, {"scores": (FLOAT, ("batch", 1000))}
+    )
 
 
 def add_convolution(
@@ -262,21 +253,9 @@ def write_model(
     path: Path, draw: Callable[[GraphWriter], None], inputs: Tensors, outputs: Tensors
 ) -> None:
     """Write the weights and the graph that refers to them, each whole or not at all."""
-    import onnx
-    from onnx import helper
-
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = path.with_suffix(".weights")
     with replace_whole(weights) as partial, partial.open("wb") as file:
-        g = GraphWriter(file, weights.name, np.random.default_rng(0))
+        g = GraphWriter(file, weights.name)
         draw(g)
-    values_in, values_out = (
-        [helper.make_tensor_value_info(name, *value) for name, value in tensors.items()]
-        for tensors in (inputs, outputs)
-    )
-    graph = helper.make_graph(g.nodes, path.stem, values_in, values_out, g.tensors)
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
-    )
-    with replace_whole(path) as partial:
-        onnx.save(model, str(partial))
+    write_onnx(path, g.make_model(path.stem, inputs, outputs))

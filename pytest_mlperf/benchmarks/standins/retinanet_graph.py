@@ -13,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_mlperf.benchmarks.onnx_writer import FLOAT
+from pytest_mlperf.benchmarks.onnx_writer import INT8
+from pytest_mlperf.benchmarks.onnx_writer import INT64
 from pytest_mlperf.benchmarks.standins.graphs import GraphWriter
 from pytest_mlperf.benchmarks.standins.graphs import add_convolution
 from pytest_mlperf.benchmarks.standins.graphs import write_model
@@ -57,7 +60,7 @@ def write_retinanet(path: Path, size: RetinaNetSize) -> None:
     """
 
     def draw(g: GraphWriter) -> None:
-        g.node("Cast", ("pictures",), "float", to=1)
+        g.node("Cast", ("pictures",), "float", to=FLOAT)
         g.node("Transpose", ("float",), "image", perm=(0, 3, 1, 2))
         stages = add_resnext(g, "image", size)
         levels = add_pyramid(g, stages, size)
@@ -66,12 +69,12 @@ def write_retinanet(path: Path, size: RetinaNetSize) -> None:
     count = size.candidates * len(STRIDES)
     shape = ("batch", size.side, size.side, 3)
     outputs = {
-        "logits": (1, ("batch", count)),
-        "anchors": (7, ("batch", count)),
-        "labels": (7, ("batch", count)),
-        "deltas": (1, ("batch", count, 4)),
+        "logits": (FLOAT, ("batch", count)),
+        "anchors": (INT64, ("batch", count)),
+        "labels": (INT64, ("batch", count)),
+        "deltas": (FLOAT, ("batch", count, 4)),
     }
-    write_model(path, draw, {"pictures": (3, shape)}, outputs)
+    write_model(path, draw, {"pictures": (INT8, shape)}, outputs)
 
 
 def add_resnext(g: GraphWriter, x: str, size: RetinaNetSize) -> list[tuple[str, int]]:
@@ -173,8 +176,6 @@ def add_heads(g: GraphWriter, levels: list[str], size: RetinaNetSize) -> None:
 
 def add_candidates(g: GraphWriter, name: str, x: str, level: int) -> tuple[str, ...]:
     """Append a level's heads and its best candidates; return the four outputs."""
-    from onnx import helper
-
     flat = {}
     for head in ("class", "box"):
         y = x
@@ -189,8 +190,7 @@ def add_candidates(g: GraphWriter, name: str, x: str, level: int) -> tuple[str, 
         g.constant(f"{y}/shape", np.array(shape))
         flat[head] = g.node("Reshape", (f"{y}/last", f"{y}/shape"), f"{y}/flat")
     logits, places = f"{name}/logits", f"{name}/places"
-    top = helper.make_node("TopK", [flat["class"], "candidates"], [logits, places])
-    g.nodes.append(top)
+    g.add("TopK", [flat["class"], "candidates"], [logits, places])
     g.node("Div", (places, "classes"), f"{name}/own")
     g.node("Mul", (f"{name}/own", "classes"), f"{name}/begin")
     labels = g.node("Sub", (places, f"{name}/begin"), f"{name}/labels")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pytest_mlperf.benchmarks.onnx_writer import FLOAT
 from pytest_mlperf.benchmarks.standins.graphs import GraphWriter
 from pytest_mlperf.benchmarks.standins.graphs import write_model
 
@@ -48,7 +49,7 @@ def write_unet(path: Path, widths: Sequence[int] = WIDTHS, side: int = 128) -> N
         g.node("Conv", (x, weight, bias), "output", kernel_shape=(1, 1, 1))
 
     shapes = {
-        name: (1, ("windows", channels, side, side, side))
+        name: (FLOAT, ("windows", channels, side, side, side))
         for name, channels in (("input", 1), ("output", CLASSES))
     }
     write_model(path, draw, {"input": shapes["input"]}, {"output": shapes["output"]})
