@@ -166,7 +166,9 @@ def open_official(scratch: Path | None) -> pictures.ImageNetWorkload:
             outputs=("softmax_tensor:0",),
             calibration=partial(read_official_calibration, scratch),
         ),
-        dataset=pictures.PictureFolder([scratch / n for n in names], PERFORMANCE_COUNT),
+        dataset=pictures.PictureFolder(
+            [scratch / n for n in names], min(PERFORMANCE_COUNT, len(names))
+        ),
         reference={"acc": OFFICIAL_ACCURACY},
         labels=np.array([label for _, label in entries], np.int32),
     )

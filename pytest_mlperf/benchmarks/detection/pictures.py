@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.benchmarks.file_dataset import FileDataset
 from pytest_mlperf.benchmarks.imagenet.pictures import read_rgb
 
 Floats = NDArray[np.float32]
@@ -55,45 +53,23 @@ def stretch(pixels: Array, side: int) -> Floats:
     return result
 
 
-@dataclass(slots=True)
-class PictureFiles:
+@dataclass
+class PictureFiles(FileDataset[Path]):
     """Pictures on disk, decoded and resized when LoadGen loads them."""
 
-    files: Sequence[Path]
-    performance_count: int
     name: str
     """Of the model's input."""
     side: int
     prepare: Prepare
     channels_first: bool = True
     fit: Fit = stretch
-    lengths: NDArray[np.int32] | None = None
-    _samples: dict[int, Array] = field(default_factory=dict)
 
-    @property
-    def total(self) -> int:
-        return len(self.files)
-
-    def _decode(self, index: int) -> Array:
-        pixels = np.asarray(read_rgb(self.files[index]))
+    def read(self, file: Path) -> Array:
+        pixels = np.asarray(read_rgb(file))
         values = self.prepare(self.fit(pixels, self.side))
         if self.channels_first:
             values = values.transpose(2, 0, 1)
         return np.ascontiguousarray(values)
-
-    def load(self, indices: Sequence[int]) -> None:
-        """Decode samples, in as many threads as there are cores.
-
-        Raises ``ValueError`` for a file that is not a picture.
-        """
-        absent = [index for index in indices if index not in self._samples]
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            decoded = pool.map(self._decode, absent)
-            self._samples.update(zip(absent, decoded, strict=True))
-
-    def unload(self, indices: Sequence[int]) -> None:
-        for index in indices:
-            self._samples.pop(index, None)
 
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
         """Return one array under ``name``, a row a sample.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.benchmarks.file_dataset import FileDataset
 from pytest_mlperf.benchmarks.files import require_package
 
 if TYPE_CHECKING:
@@ -118,51 +117,22 @@ def read_val_map(path: Path) -> list[tuple[str, int]]:
     return entries
 
 
-class PictureFolder:
-    """Pictures on disk, decoded when LoadGen loads them and dropped when it unloads.
+class PictureFolder(FileDataset[Path]):
+    """Pictures on disk, as uint8 [3, 224, 224]: a quarter of the fp32 of a batch."""
 
-    In memory: uint8 [3, 224, 224] a sample, a quarter of the fp32 that a batch is;
-    ``gather`` subtracts the means.
-    """
-
-    lengths: NDArray[np.int32] | None = None
-
-    def __init__(self, files: Sequence[Path], performance_count: int) -> None:
-        self.files = files
-        self.performance_count = min(performance_count, len(files))
-        self._means = np.array(MEANS, np.float32).reshape(1, 3, 1, 1)
-        self._pixels: dict[int, Pixels] = {}
-
-    @property
-    def total(self) -> int:
-        return len(self.files)
-
-    def _decode(self, index: int) -> Pixels:
-        pixels = center_crop(resize(read_rgb(self.files[index])))
+    def read(self, file: Path) -> Pixels:
+        pixels = center_crop(resize(read_rgb(file)))
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
-    def load(self, indices: Sequence[int]) -> None:
-        """Decode samples, in as many threads as there are cores.
-
-        Raises ``ValueError`` for a file that is not a picture.
-        """
-        absent = [index for index in indices if index not in self._pixels]
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            decoded = pool.map(self._decode, absent)
-            self._pixels.update(zip(absent, decoded, strict=True))
-
-    def unload(self, indices: Sequence[int]) -> None:
-        for index in indices:
-            self._pixels.pop(index, None)
-
     def gather(self, indices: Sequence[int]) -> dict[str, Array]:
-        """Return ``INPUT``: float32 [batch, 3, 224, 224].
+        """Return ``INPUT``: float32 [batch, 3, 224, 224], less the means.
 
         Raises ``KeyError`` for a sample that is not loaded.
         """
         batch = np.empty((len(indices), 3, CROP, CROP), np.float32)
+        means = np.array(MEANS, np.float32).reshape(3, 1, 1)
         for row, index in enumerate(indices):
-            np.subtract(self._pixels[index], self._means[0], out=batch[row])
+            np.subtract(self._samples[index], means, out=batch[row])
         return {INPUT: batch}
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_mlperf.api.samples import Array
+from pytest_mlperf.benchmarks.file_dataset import FileDataset
 from pytest_mlperf.benchmarks.files import SPEECH_EXTRA
 from pytest_mlperf.benchmarks.files import require_package
 from pytest_mlperf.benchmarks.speech.features import RATE
@@ -159,11 +160,11 @@ def find_recording(name: str, roots: Sequence[Path]) -> Path:
     )
 
 
-class RecordingDataset:
-    """Recordings in memory, read when LoadGen loads them and dropped when it unloads.
+class RecordingDataset(FileDataset[Recording]):
+    """Recordings on disk, as waveforms: 2 bytes a value.
 
-    A sample is the waveform, 2 bytes a value. ``gather`` computes the features of a
-    batch with ``make_features``: sounds float32 [samples] each -> named arrays.
+    ``gather`` computes the features of a batch with ``make_features``: sounds float32
+    [samples] each -> named arrays.
     """
 
     def __init__(
@@ -171,44 +172,26 @@ class RecordingDataset:
         recordings: Sequence[Recording],
         make_features: Callable[[Sequence[NDArray[np.float32]]], dict[str, Array]],
     ) -> None:
-        self.recordings = recordings
-        self.lengths = np.array([one.samples for one in recordings], np.int32)
-        """Samples of each recording: neighbors in length have answers of like length,
-        too."""
+        super().__init__(recordings, len(recordings))
+        lengths = [one.samples for one in recordings]
+        # Neighbors in length have answers of like length, too.
+        self.lengths: NDArray[np.int32] = np.array(lengths, np.int32)
         self._make_features = make_features
-        self._sounds: dict[int, Sound] = {}
 
-    @property
-    def total(self) -> int:
-        return len(self.recordings)
-
-    @property
-    def performance_count(self) -> int:
-        return len(self.recordings)
-
-    def load(self, indices: Sequence[int]) -> None:
-        """Read files, in as many threads as there are cores.
-
-        Raises ``ValueError`` for a file that is not the recording it should be.
-        """
-        absent = [index for index in indices if index not in self._sounds]
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            read = pool.map(read_sound, [self.recordings[index] for index in absent])
-            self._sounds.update(zip(absent, read, strict=True))
-
-    def unload(self, indices: Sequence[int]) -> None:
-        for index in indices:
-            self._sounds.pop(index, None)
+    def read(self, file: Recording) -> Sound:
+        return read_sound(file)
 
     def write_wav(self, index: int) -> bytes:
         """Return a recording as a wav file; raises ``KeyError`` for one not loaded."""
         import soundfile
 
         file = io.BytesIO()
-        soundfile.write(file, self._sounds[index], RATE, format="WAV", subtype="PCM_16")
+        soundfile.write(
+            file, self._samples[index], RATE, format="WAV", subtype="PCM_16"
+        )
         return file.getvalue()
 
     def gather(self, indices: Sequence[int]) -> dict[str, Any]:
         """Return a batch of features; raises ``KeyError`` for one not loaded."""
         scale = np.float32(1 / 32768)
-        return self._make_features([self._sounds[i] * scale for i in indices])
+        return self._make_features([self._samples[i] * scale for i in indices])
