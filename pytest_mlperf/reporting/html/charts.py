@@ -21,6 +21,8 @@ R = TypeVar("R", bound=Mapping[str, Any])
 MOST_POINTS = 60
 """Of a line over time: of a longer run one sample stands for several, which keeps a
 page of 100 runs of ten minutes below 2 MB."""
+HEIGHT, LOW_HEIGHT = 160, 120
+"""Pixels of a plot; the low ones are of the machine during the run."""
 RUN = "run"
 """The phase of a sample that was taken while LoadGen ran."""
 DEVICE_SERIES = (
@@ -62,8 +64,7 @@ def _latency_spec(
     encoding = {
         "x": {"field": "percentile", "type": "ordinal", "sort": None,
               "axis": {"labelAngle": 0}},
-        "y": {"field": "ms", "type": "quantitative", "title": f"{name} (ms)",
-              "scale": {"zero": True}},
+        "y": show_number("ms", f"{name} (ms)", scale={"zero": True}),
     }  # fmt: skip
     layers: list[Spec] = [
         {"mark": {"type": "line", "point": True, "tooltip": True}, "encoding": encoding}
@@ -75,10 +76,7 @@ def _latency_spec(
     if estimate:
         layers.append(draw_rule("y", estimate.value, "#888"))
         title += f"; the gray line is the result, {estimate.value:.4g} ms"
-    return {
-        "description": title, "title": title, "width": "container", "height": 160,
-        "data": {"values": list(rows)}, "layer": layers,
-    }  # fmt: skip
+    return make_plot(title, rows, layers)
 
 
 def chart_trials(files: RunFiles, verdict: Verdict) -> list[Spec]:
@@ -97,21 +95,14 @@ def chart_trials(files: RunFiles, verdict: Verdict) -> list[Spec]:
         share = found.value / bound.value
         rows.append({"qps": verdict.metric.value, "share": share, "what": "this run"})
     title = "the probe's trials: latency by load, in shares of its limit"
-    x = {"field": "qps", "type": "quantitative", "title": "queries/s",
-         "scale": {"zero": False}}  # fmt: skip
-    y = {"field": "share", "type": "quantitative", "title": "of the limit",
-         "axis": {"format": ",.0%"}}  # fmt: skip
+    x = show_number("qps", "queries/s", scale={"zero": False})
+    y = show_number("share", "of the limit", axis={"format": ",.0%"})
     legend = {"orient": "bottom", "title": None}
     kind = {"field": "what", "type": "nominal", "legend": legend}
     mark = {"type": "point", "filled": True, "size": 70, "tooltip": True}
     encoding = {"x": x, "y": y, "color": kind, "shape": kind}
-    return [
-        {
-            "description": title, "title": title, "width": "container", "height": 160,
-            "data": {"values": rows},
-            "layer": [{"mark": mark, "encoding": encoding}, draw_rule("y", 1.0)],
-        }
-    ]  # fmt: skip
+    layers = [{"mark": mark, "encoding": encoding}, draw_rule("y", 1.0)]
+    return [make_plot(title, rows, layers)]
 
 
 def chart_other_load(files: RunFiles) -> list[Spec]:
@@ -136,25 +127,14 @@ def chart_other_load(files: RunFiles) -> list[Spec]:
         "condition": {"test": f"datum.share > {CONTENDED}", "value": "#c62828"},
         "value": "#5b8def",
     }
-    x = {"field": "from", "type": "quantitative", "title": "seconds of the run"}
-    y = {
-        "field": "share", "type": "quantitative", "title": "other load",
-        "axis": {"format": "%"},
+    encoding = {
+        "x": show_number("from", "seconds of the run"), "x2": {"field": "at"},
+        "y": show_number("share", "other load", axis={"format": "%"}),
+        "y2": {"datum": 0}, "color": color,
     }  # fmt: skip
-    ends = {"x2": {"field": "at"}, "y2": {"datum": 0}}
-    return [
-        {
-            "description": title, "title": title, "width": "container", "height": 120,
-            "data": {"values": rows},
-            "layer": [
-                {
-                    "mark": {"type": "rect", "tooltip": True},
-                    "encoding": {"x": x, "y": y, "color": color, **ends},
-                },
-                draw_rule("y", CONTENDED, "#888"),
-            ],
-        }
-    ]  # fmt: skip
+    mark = {"type": "rect", "tooltip": True}
+    layers = [{"mark": mark, "encoding": encoding}, draw_rule("y", CONTENDED, "#888")]
+    return [make_plot(title, rows, layers, LOW_HEIGHT)]
 
 
 def chart_meter(files: RunFiles) -> list[Spec]:
@@ -164,23 +144,14 @@ def chart_meter(files: RunFiles) -> list[Spec]:
         return []
     mean = statistics.fmean(row["watts"] for row in rows)
     rows = [block[0] for block in split_rows(rows)]
-    title = "power (W)"
     encoding = {
-        "x": {"field": "at_s", "type": "quantitative", "title": "seconds"},
-        "y": {"field": "watts", "type": "quantitative", "title": title,
-              "scale": {"zero": False}},
-    }  # fmt: skip
-    told = f"power at the wall; dashed: average of {mean:,.1f} W"
-    return [
-        {
-            "description": told, "title": told, "width": "container", "height": 120,
-            "data": {"values": rows},
-            "layer": [
-                {"mark": {"type": "line", "tooltip": True}, "encoding": encoding},
-                draw_rule("y", mean),
-            ],
-        }
-    ]  # fmt: skip
+        "x": show_number("at_s", "seconds"),
+        "y": show_number("watts", "power (W)", scale={"zero": False}),
+    }
+    title = f"power at the wall; dashed: average of {mean:,.1f} W"
+    mark = {"type": "line", "tooltip": True}
+    layers = [{"mark": mark, "encoding": encoding}, draw_rule("y", mean)]
+    return [make_plot(title, rows, layers, LOW_HEIGHT)]
 
 
 def chart_device(files: RunFiles) -> list[Spec]:
@@ -223,9 +194,8 @@ def split_rows(rows: Sequence[R]) -> list[Sequence[R]]:
 def _device_spec(
     title: str, rows: Sequence[Mapping[str, Any]], shade: Mapping[str, float]
 ) -> Spec:
-    x = {"field": "at", "type": "quantitative", "title": "seconds of the item"}
-    y = {"field": "value", "type": "quantitative", "title": title,
-         "scale": {"zero": False}}  # fmt: skip
+    x = show_number("at", "seconds of the item")
+    y = show_number("value", title, scale={"zero": False})
     color = {"field": "device", "type": "nominal", "title": "device"}
     told = title
     if any("throttled" in row for row in rows):
@@ -233,7 +203,7 @@ def _device_spec(
     if shade:
         told += "; shaded: while LoadGen ran"
     return {
-        "description": told, "title": told, "width": "container", "height": 120,
+        "description": told, "title": told, "width": "container", "height": LOW_HEIGHT,
         "layer": [
             {
                 "data": {"values": [shade] if shade else []},
@@ -256,6 +226,24 @@ def _device_spec(
             },
         ],
     }  # fmt: skip
+
+
+def make_plot(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    layers: Sequence[Spec],
+    height: int | Mapping[str, int] = HEIGHT,
+) -> Spec:
+    """Return a plot of rows as wide as its place; its layers share the rows."""
+    return {
+        "description": title, "title": title, "width": "container", "height": height,
+        "data": {"values": list(rows)}, "layer": list(layers),
+    }  # fmt: skip
+
+
+def show_number(field: str, title: str, **more: Any) -> Spec:
+    """Return an axis of numbers: a row's field, and what is written beside it."""
+    return {"field": field, "type": "quantitative", "title": title, **more}
 
 
 def draw_rule(axis: str, value: float, color: str = "#c62828") -> Spec:

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Spec = dict[str, Any]
+from pytest_mlperf.reporting.html.charts import Spec
+
 SIZE = 54
 """Pixels of a square's side."""
 SUBTITLE = "each square: the best of all combinations with these two values"

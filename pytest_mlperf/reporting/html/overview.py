@@ -12,6 +12,8 @@ from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting.html.charts import Spec
 from pytest_mlperf.reporting.html.charts import draw_rule
+from pytest_mlperf.reporting.html.charts import make_plot
+from pytest_mlperf.reporting.html.charts import show_number
 from pytest_mlperf.reporting.html.numbers import format_number
 
 OUTCOMES = ["VALID", "INVALID", "ERROR"]
@@ -105,10 +107,8 @@ def _chart_shares(
         "domainMax": {"expr": f"{least} + {span if most > least else 0.05}"},
         "nice": False, "zero": zero,
     }  # fmt: skip
-    x = {
-        "field": "length", "type": "quantitative", "title": axis, "scale": scale,
-        "axis": {"format": "~%", "tickCount": 6, "labelOverlap": True},
-    }  # fmt: skip
+    marks = {"format": "~%", "tickCount": 6, "labelOverlap": True}
+    x = show_number("length", axis, scale=scale, axis=marks)
     limit = {
         **draw_rule("x", 1.0, "#999"), "encoding": {"x": {"datum": 1.0}, "y": None},
     }  # fmt: skip
@@ -124,17 +124,11 @@ def _chart_shares(
         else {"type": "point", "filled": True, "size": 60, "opacity": 1}
     )
     text = {"type": "text", "align": "right", "dx": -4}
-    return {
-        "description": title, "title": title,
-        "width": "container", "height": {"step": 22}, "data": {"values": rows},
-        "encoding": {"y": {"field": "run", "type": "nominal", "sort": None,
-                           "title": None}},
-        "layer": [
-            {"mark": {**mark, "tooltip": True}, "encoding": {"x": x, "color": color}},
-            {
-                "mark": text,
-                "encoding": {"x": {"value": "width"}, "text": {"field": "text"}},
-            },
-            limit,
-        ],
-    }  # fmt: skip
+    told = {"x": {"value": "width"}, "text": {"field": "text"}}
+    layers = [
+        {"mark": {**mark, "tooltip": True}, "encoding": {"x": x, "color": color}},
+        {"mark": text, "encoding": told},
+        limit,
+    ]
+    y = {"field": "run", "type": "nominal", "sort": None, "title": None}
+    return {**make_plot(title, rows, layers, {"step": 22}), "encoding": {"y": y}}

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.reporting.html.charts import Spec
+from pytest_mlperf.reporting.html.charts import draw_rule
+from pytest_mlperf.reporting.html.charts import make_plot
+from pytest_mlperf.reporting.html.charts import show_number
 from pytest_mlperf.reporting.query_record import QueryRecord
 
-Spec = dict[str, Any]
 BINS = 60
 """Steps of a plot over time, at most."""
 FEW_BINS = 10
@@ -153,7 +156,7 @@ def _distribution(name: str, values: Any, bound: float | None) -> Spec:
     title = f"{name.removesuffix(' (ms)')} of every query by percentile"
     x = {"field": "p", "type": "ordinal", "sort": None, "title": "percentile",
          "axis": {"labelAngle": -40}}  # fmt: skip
-    y = {"field": "ms", "type": "quantitative", "title": name}
+    y = show_number("ms", name)
     return _spec(title, rows, {"type": "line", "point": True}, x, y, bound)
 
 
@@ -184,8 +187,8 @@ def _chart_batches(record: QueryRecord) -> list[Spec]:
     x = {"field": "size", "type": "ordinal", "title": "samples of a batch",
          "axis": {"labelAngle": 0, "labelOverlap": True},
          "scale": {"paddingOuter": beside}}  # fmt: skip
-    y = {"field": "n", "type": "quantitative", "title": "batches"}
-    return [_spec("batch sizes", rows, "bar", x, y)]
+    y = show_number("n", "batches")
+    return [_spec("batch sizes", rows, {"type": "bar"}, x, y)]
 
 
 def _chart_steps(record: QueryRecord) -> list[Spec]:
@@ -200,22 +203,22 @@ def _chart_steps(record: QueryRecord) -> list[Spec]:
             rows.append({"step": name, "ms": _round(mean)})
     if not any(row["ms"] for row in rows):
         return []
-    x = {"field": "ms", "type": "quantitative", "title": "mean (ms)"}
-    y = {"field": "step", "type": "nominal", "sort": None, "title": None}
-    title = "where a query's time went"
-    return [{**_spec(title, rows, "bar", x, y), "height": {"step": 22}}]
+    return [_bars("where a query's time went", rows)]
 
 
 def chart_breakdown(verdict: Verdict) -> list[Spec]:
     """Return the steps of a request that its server told, where one did."""
     steps = verdict.run.breakdown_us
     rows = [{"step": name, "ms": _round(us / 1e3)} for name, us in steps.items()]
-    if not rows:
-        return []
-    x = {"field": "ms", "type": "quantitative", "title": "mean (ms)"}
-    y = {"field": "step", "type": "nominal", "sort": None, "title": None}
     title = "where a request's time went, by its server's counters"
-    return [{**_spec(title, rows, "bar", x, y), "height": {"step": 22}}]
+    return [_bars(title, rows)] if rows else []
+
+
+def _bars(title: str, rows: Sequence[Mapping[str, Any]]) -> Spec:
+    """Return a bar for each step."""
+    x = show_number("ms", "mean (ms)")
+    y = {"field": "step", "type": "nominal", "sort": None, "title": None}
+    return {**_spec(title, rows, {"type": "bar"}, x, y), "height": {"step": 22}}
 
 
 def _lines(
@@ -224,11 +227,8 @@ def _lines(
     y: tuple[str, str],
     bound: float | None = None,
 ) -> Spec:
-    x = {"field": "s", "type": "quantitative", "title": "seconds of the run"}
-    spec = _spec(
-        title, rows, "line", x,
-        {"field": y[0], "type": "quantitative", "title": y[1]}, bound,
-    )  # fmt: skip
+    x = show_number("s", "seconds of the run")
+    spec = _spec(title, rows, {"type": "line"}, x, show_number(*y), bound)
     if "of" in rows[0]:
         legend = {"orient": "bottom", "title": None}
         series = {"field": "of", "type": "nominal", "sort": None, "legend": legend}
@@ -239,28 +239,18 @@ def _lines(
 def _spec(
     title: str,
     rows: Sequence[Mapping[str, Any]],
-    mark: str | Mapping[str, Any],
+    mark: Mapping[str, Any],
     x: Mapping[str, Any],
     y: Mapping[str, Any],
     bound: float | None = None,
 ) -> Spec:
-    marked = {"type": mark} if isinstance(mark, str) else dict(mark)
     layers: list[Spec] = [
-        {"mark": {**marked, "tooltip": True}, "encoding": {"x": x, "y": y}}
+        {"mark": {**mark, "tooltip": True}, "encoding": {"x": x, "y": y}}
     ]
     if bound is not None:
         title += f"; the dashed line is the limit of {bound:g} ms"
-        rule = {"type": "rule", "strokeDash": [6, 4], "color": "#c62828"}
-        layers.append(
-            {
-                "mark": rule,
-                "encoding": {"y": {"datum": bound, "type": "quantitative"}},
-            }
-        )
-    return {
-        "description": title, "title": title, "width": "container", "height": 160,
-        "data": {"values": list(rows)}, "layer": layers,
-    }  # fmt: skip
+        layers.append(draw_rule("y", bound))
+    return make_plot(title, rows, layers)
 
 
 def _round(value: float) -> float:
