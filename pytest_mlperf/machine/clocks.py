@@ -6,7 +6,6 @@ values that clocks were locked to, so clocks that are locked already are not tou
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -21,11 +20,8 @@ from pytest_mlperf.machine.nvml import LIBRARY
 from pytest_mlperf.machine.nvml import Nvml
 from pytest_mlperf.machine.nvml import NvmlError
 from pytest_mlperf.machine.nvml import find_parent_gpu
-from pytest_mlperf.machine.setting_guard import NoAnswer
 from pytest_mlperf.machine.setting_guard import hold_setting
-
-TIMEOUT_S = 30.0
-_PERMISSION = ("permission", "not permitted", "insufficient")
+from pytest_mlperf.machine.setting_guard import run_program
 
 
 def choose_clock(
@@ -62,7 +58,12 @@ def lock_clock(clock: str | None, visible: str) -> Iterator[Mapping[str, str]]:
     def lock() -> str:
         command = ["nvidia-smi", "-i", uuid, "-lgc", f"{mhz},{mhz}"]
         purpose = f"locking the clock of {uuid} at {mhz} MHz"
-        answer = _run_smi(command, purpose, uuid, mhz)
+        instead = (
+            "lock it yourself before the session and reset it after (sudo "
+            f"{' '.join(command)}; nvidia-smi -q -d SUPPORTED_CLOCKS lists clocks), or "
+            "omit the option"
+        )
+        answer = run_program(command, purpose, instead)
         return f"{mhz} MHz for this run ({answer})"
 
     reset = ["nvidia-smi", "-i", uuid, "-rgc"]
@@ -115,45 +116,10 @@ def _refuse_if_set(uuid: str, library: str = LIBRARY) -> None:
 def _read_highest_mhz(uuid: str) -> int:
     query = ["nvidia-smi", "-i", uuid, "--query-gpu=clocks.max.sm"]
     query.append("--format=csv,noheader,nounits")
-    answer = _run_smi(query, f"the highest clock of {uuid}", uuid, None)
+    instead = "name MHz: --mlperf-lock-clocks MHZ"
+    answer = run_program(query, f"the highest clock of {uuid}", instead)
     if not answer.isdecimal():
         raise RunRefused(
-            f"{' '.join(query)}: found {answer!r}, but it should be MHz; name them: "
-            "--mlperf-lock-clocks MHZ"
+            f"{' '.join(query)}: found {answer!r}, but it should be MHz; {instead}"
         )
     return int(answer)
-
-
-def _run_smi(command: list[str], purpose: str, uuid: str, mhz: int | None) -> str:
-    """Return the last line that nvidia-smi prints; ``RunRefused`` when it fails."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NoAnswer(
-            f"{purpose} failed: {error}; check that nvidia-smi answers at all, or omit "
-            "the option"
-        ) from None
-    except OSError as error:
-        raise RunRefused(
-            f"{purpose} failed: {error}; clocks are locked through nvidia-smi, which "
-            "should be on PATH; or omit the option"
-        ) from None
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
-    lines = [line for line in lines if line]
-    output = " ".join(lines)[:300]
-    if done.returncode == 0 and "not supported" not in output.lower():
-        answers = [line for line in lines if line != "All done."]
-        return answers[-1] if answers else "done"
-    if mhz is not None and any(word in output.lower() for word in _PERMISSION):
-        remedy = (
-            "run as root, or lock it yourself before the session and reset it after: "
-            f"sudo nvidia-smi -i {uuid} -lgc {mhz},{mhz}"
-        )
-    else:
-        remedy = "look at nvidia-smi -q -d SUPPORTED_CLOCKS; or omit the option"
-    raise RunRefused(
-        f"{purpose} failed: {' '.join(command)} ended with status {done.returncode} "
-        f"({output or 'no output'}); {remedy}"
-    )

@@ -6,7 +6,6 @@ They are asked for in a system file's ``[settings]``. GPUs by ``nvidia-smi``, CP
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -17,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_mlperf.core.errors import RunRefused
-from pytest_mlperf.machine.setting_guard import NoAnswer
 from pytest_mlperf.machine.setting_guard import hold_setting
+from pytest_mlperf.machine.setting_guard import run_program
 
-TIMEOUT_S = 30.0
 SYS = Path("/sys")
+INSTEAD = "remove the setting from the system file's [settings]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def limit_gpu(uuid: str, watts: float) -> Iterator[Mapping[str, str]]:
     """Limit a GPU's power while the block runs."""
     smi = ["nvidia-smi", "-i", uuid]
     query = [*smi, "--query-gpu=power.limit", "--format=csv,noheader,nounits"]
-    before = run_program(query, f"the power limit of {uuid}")
+    before = run_program(query, f"the power limit of {uuid}", INSTEAD)
     try:
         float(before)
     except ValueError:
@@ -92,7 +91,7 @@ def limit_gpu(uuid: str, watts: float) -> Iterator[Mapping[str, str]]:
 
     def limit() -> str:
         purpose = f"limiting {uuid} to {watts:g} W"
-        run_program([*smi, "-pl", f"{watts:g}"], purpose)
+        run_program([*smi, "-pl", f"{watts:g}"], purpose, INSTEAD)
         return f"{watts:g} W for this run, {before} W before"
 
     restore = [*smi, "-pl", before]
@@ -125,7 +124,7 @@ def limit_cpus(
 
     def limit() -> str:
         text = " and ".join(told)
-        run_program(change, f"setting the CPUs to {text}")
+        run_program(change, f"setting the CPUs to {text}", INSTEAD)
         return f"{text} for this run, {' and '.join(was)} before"
 
     with hold_setting("CPU frequency", limit, restore, "restored") as facts:
@@ -151,26 +150,3 @@ def read_shared(cpus: Sequence[int], name: str, root: Path) -> str:
             "value for all of them can be restored; set them alike first"
         )
     return found.pop()
-
-
-def run_program(command: Sequence[str], purpose: str) -> str:
-    """Return the last line that a program prints; ``RunRefused`` when it fails."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise NoAnswer(f"{purpose} failed: {error}; see whether it answers") from None
-    except OSError as error:
-        raise RunRefused(
-            f"{purpose} failed: {error}; {command[0]} should be on PATH, or remove the "
-            "setting from the system file's [settings]"
-        ) from None
-    lines = [x.strip() for x in (done.stdout + done.stderr).splitlines() if x.strip()]
-    if done.returncode:
-        raise RunRefused(
-            f"{purpose} failed: {' '.join(command)} ended with status "
-            f"{done.returncode} ({' '.join(lines)[:300] or 'no output'}); run as root, "
-            "or remove the setting from the system file's [settings]"
-        )
-    return lines[-1] if lines else ""

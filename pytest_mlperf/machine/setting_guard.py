@@ -1,6 +1,6 @@
 """A setting of this machine for the length of a block, restored whatever happens.
 
-A process of its own (``clock_reset``) restores it, so that it happens even when this
+A process of its own (``setting_reset``) restores it, so that it happens even when this
 process dies.
 """
 
@@ -16,11 +16,43 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_mlperf.core.errors import RunRefused
-from pytest_mlperf.machine import clock_reset
+from pytest_mlperf.machine import setting_reset
+
+TIMEOUT_S = 30.0
 
 
 class NoAnswer(RunRefused):
     """The program that changes a setting did not answer in time."""
+
+
+def run_program(command: Sequence[str], purpose: str, instead: str) -> str:
+    """Return the last line that a program prints, but nvidia-smi's ``All done.``.
+
+    ``instead``: what else the user can do. Raises ``RunRefused`` when it fails;
+    nvidia-smi ends with status 0 where a device does not support a setting.
+    """
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NoAnswer(
+            f"{purpose} failed: {error}; see whether it answers at all, or {instead}"
+        ) from None
+    except OSError as error:
+        raise RunRefused(
+            f"{purpose} failed: {error}; {command[0]}, which should be on PATH, does "
+            f"that; or {instead}"
+        ) from None
+    lines = [x.strip() for x in (done.stdout + done.stderr).splitlines() if x.strip()]
+    output = " ".join(lines)[:300]
+    if done.returncode or "not supported" in output.lower():
+        raise RunRefused(
+            f"{purpose} failed: {' '.join(command)} ended with status "
+            f"{done.returncode} ({output or 'no output'}); run as root, or {instead}"
+        )
+    answers = [line for line in lines if line != "All done."]
+    return answers[-1] if answers else "done"
 
 
 @contextmanager
@@ -34,7 +66,7 @@ def hold_setting(
     calls that: ``reset``. The fact is complete after the block.
     """
     guard = subprocess.Popen(
-        [sys.executable, "-P", str(Path(clock_reset.__file__)), *restore],
+        [sys.executable, "-P", str(Path(setting_reset.__file__)), *restore],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -45,7 +77,7 @@ def hold_setting(
     assert guard.stdin is not None
     assert guard.stdout is not None
     facts: dict[str, str] = {}
-    command = clock_reset.RESET
+    command = setting_reset.RESET
     try:
         guard.stdout.readline()  # from here on it restores whatever happens
         try:
@@ -54,7 +86,7 @@ def hold_setting(
             # A refusal has changed nothing, and a reset would be a change. A command
             # that never answered, or was interrupted, may have changed the setting.
             if not isinstance(refused, NoAnswer):
-                command = clock_reset.LEAVE
+                command = setting_reset.LEAVE
             raise
         yield facts
     finally:

@@ -29,6 +29,11 @@ case "$*" in
   *-pl*|*frequency-set*) echo "{said}"; exit {status} ;;
 esac
 """
+FIXED = (
+    "Changing power management limit is not supported for GPU: 00000000:01:00.0.\n"
+    "Treating as warning and moving on.\nAll done."
+)
+"""What nvidia-smi says of a GPU whose limit is its firmware's, with status 0."""
 Calls = Callable[[], list[str]]
 
 
@@ -113,6 +118,7 @@ def test_a_killed_session_restores_them(programs: Callable[..., Calls]) -> None:
     ("limits", "told", "words"),
     [
         (PowerLimits(450), {"status": 1, "said": "no permission"}, "run as root"),
+        (PowerLimits(450), {"said": FIXED}, "not supported for GPU"),
         (PowerLimits(450), {"before": "[N/A]"}, "cannot be restored"),
         (PowerLimits(None, "powersave"), {}, "performance, powersave, and only one"),
     ],

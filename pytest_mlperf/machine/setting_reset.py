@@ -1,6 +1,6 @@
 """Resets a setting when its owner is done or has died.
 
-``python clock_reset.py COMMAND …`` reads its standard input, a pipe from its owner:
+``python setting_reset.py COMMAND …`` reads its standard input, a pipe from its owner:
 ``RESET``, or a pipe that closes without a word, runs the command; ``LEAVE`` does not.
 This file imports nothing of the package: it starts in milliseconds.
 """
