@@ -42,6 +42,9 @@ from pytest_mlperf.machine.system_file import load_system_file
 from pytest_mlperf.machine.topology import assign_cpus
 from pytest_mlperf.machine.topology import detect_numa
 
+UNREGISTERED = "UNREGISTERED"
+"""How the name of a machine begins that no system file knows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System(Host):
@@ -191,7 +194,7 @@ def list_system_folders(rootdir: Path) -> tuple[Path, ...]:
 def make_unregistered_name(arch: str, gpus: Sequence[Gpu]) -> str:
     """Return ``UNREGISTERED_<arch>_<gpu>x<n>``, or without the GPU part."""
     parts = [f"{gpu}x{count}" for gpu, count in _count_models(gpus).items()]
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", "_".join(["UNREGISTERED", arch, *parts]))
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", "_".join([UNREGISTERED, arch, *parts]))
 
 
 def _check_name(name: str) -> None:

@@ -22,6 +22,9 @@ from pytest_mlperf.core.submission.runs import read_runs
 from pytest_mlperf.core.types import REHEARSAL
 from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import tree
+from pytest_mlperf.submission.earlier import Origin
+from pytest_mlperf.submission.earlier import describe_renamed
+from pytest_mlperf.submission.earlier import refuse_foreign
 from pytest_mlperf.submission.repeat import list_options
 from pytest_mlperf.submission.system_description import check_description
 from pytest_mlperf.submission.system_description import count_accelerators
@@ -88,6 +91,10 @@ class Submission:
         """``--mlperf-tree`` if it names a tree."""
         return None if self.earlier else self.options.tree
 
+    @property
+    def _origin(self) -> Origin:
+        return Origin.here(self.system.name, self.system.summary)
+
     def refusal(self, answering: Iterable[str] = ()) -> str:
         """Return why no run could lead to a submission; empty if one could.
 
@@ -108,6 +115,8 @@ class Submission:
                 for name in answering
             ]
         if self.existing and (why := tree.find_clash(self.existing, ask)):
+            problems.append(why)
+        if self.earlier and (why := refuse_foreign(self.earlier, self._origin)):
             problems.append(why)
         if not problems and (why := self._check_description(self._describe())):
             problems.append(why)
@@ -132,6 +141,8 @@ class Submission:
         ask, before = self.ask, self.existing
         there = tree.list_rows(before, ask) if before else {}
         earlier = list(read_runs(self.earlier)) if self.earlier else []
+        if self.earlier:
+            lines += describe_renamed(self.earlier, ask.system)
         choice = choose(runs, ask, there, earlier)
         refusals = list(choice.refusals)
         description = self._describe(choice.entries)

@@ -210,6 +210,52 @@ def test_the_runs_of_an_earlier_session_complete_a_later_one(
     assert newest(session) != earlier
 
 
+def test_a_system_that_is_renamed_keeps_its_runs_and_says_so(
+    session: pytest.Pytester,
+) -> None:
+    """A machine gets its name when somebody describes it."""
+    session.runpytest(*CLOSED, "-k", "bert-99-offline")
+    earlier = newest(session)
+    systems = session.path / "systems"
+    (systems / "rig.toml").write_text((systems / "box.toml").read_text())
+    result = session.runpytest(
+        *CLOSED, "--mlperf-system=rig", "-k", "bert-99-singlestream",
+        f"--mlperf-tree={earlier}",
+    )  # fmt: skip
+
+    result.stdout.fnmatch_lines(
+        [
+            f"submission: the runs of {earlier} were made as box, and count as rig",
+            "submission: *: 2 results of rig, closed v6.1 edge",
+        ]
+    )
+    assert result.ret == 0
+
+
+def test_the_runs_of_another_machine_are_refused_before_anything_runs(
+    session: pytest.Pytester,
+) -> None:
+    """A result has the runs of one system; machines of one name are one."""
+    session.runpytest(*CLOSED, "-k", "bert-99-offline")
+    earlier = newest(session)
+    file = earlier / results.FILE
+    header, *lines = file.read_text().splitlines(keepends=True)
+    there = {"host": "elsewhere", "system": {"name": "box", "summary": "2 GPUs"}}
+    moved = f"{json.dumps(json.loads(header) | there)}\n"
+    file.write_text("".join([moved, *lines]))
+    systems = session.path / "systems"
+    (systems / "rig.toml").write_text((systems / "box.toml").read_text())
+    more = ("-k", "bert-99-singlestream", f"--mlperf-tree={earlier}")
+    other = session.runpytest(*CLOSED, "--mlperf-system=rig", *more)
+    same = session.runpytest(*CLOSED, *more)
+
+    other.stderr.fnmatch_lines(
+        ["ERROR: *its runs were made on box (elsewhere: 2 GPUs), and this is rig (*"]
+    )
+    assert other.ret == pytest.ExitCode.USAGE_ERROR
+    assert same.ret == 0
+
+
 def test_a_benchmark_that_failed_earlier_is_no_obstacle(
     session: pytest.Pytester,
 ) -> None:
