@@ -9,15 +9,15 @@ last three windows. Requests at a rate are ``measure.request_rate``'s.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
 
 from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.core.latency_breakdown import CLIENT_WAIT
 from pytest_mlperf.core.latency_breakdown import COLUMNS
+from pytest_mlperf.reporting.deployment_table import PERCENTILES
+from pytest_mlperf.reporting.deployment_table import LoadFigures
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 
@@ -26,41 +26,10 @@ LEAST_REQUESTS = 3
 STABLE_WINDOWS = 3
 """So many windows in a row lie within a share of their mean, in rate and latency."""
 MOST_WINDOWS = 10
-PERCENTILES = (50, 90, 95, 99)
 REQUESTS_EACH = 8
 """A window has so many requests for each that is outstanding, at least."""
 MOST_OUTSTANDING, LEAST_GAIN = 256, 0.05
 """The search doubles what is outstanding until the rate rises by less than this."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadFigures:
-    """What requests of one size do; times are milliseconds."""
-
-    batch: int
-    per_s: float
-    """Samples a second."""
-    steps_ms: Mapping[str, float]
-    """Column of perf_analyzer -> mean."""
-    percentiles_ms: Mapping[int, float]
-    is_stable: bool
-    concurrency: int = 1
-    """Requests outstanding."""
-    request_rate: float = 0.0
-    """Requests a second that were sent, of requests at a rate."""
-
-    @property
-    def average_ms(self) -> float:
-        """The sum of the steps, as perf_analyzer's tables have it."""
-        return sum(self.steps_ms.values())
-
-    def is_above(self, options: LoadOptions) -> bool:
-        """Return whether the latency is above its threshold."""
-        if options.percentile:
-            return (
-                self.percentiles_ms[int(options.percentile)] > options.latency_threshold
-            )
-        return self.average_ms > options.latency_threshold
 
 
 class LoadWindow(Protocol):

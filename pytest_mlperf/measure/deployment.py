@@ -16,7 +16,6 @@ from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.types import KIND_LABELS
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.batching import measure_load
 from pytest_mlperf.measure.batching import search_concurrency
 from pytest_mlperf.measure.request_rate import measure_rate
@@ -25,6 +24,7 @@ from pytest_mlperf.measure.under_test import EngineUnderTest
 from pytest_mlperf.reporting.deployment_plot import draw_svg
 from pytest_mlperf.reporting.deployment_table import MICROSECONDS
 from pytest_mlperf.reporting.deployment_table import MILLISECONDS
+from pytest_mlperf.reporting.deployment_table import LoadFigures
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
 from pytest_mlperf.reporting.deployment_table import format_results

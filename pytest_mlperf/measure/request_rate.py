@@ -16,14 +16,14 @@ from statistics import fmean
 
 from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.measure.batching import LEAST_REQUESTS
-from pytest_mlperf.measure.batching import PERCENTILES
 from pytest_mlperf.measure.batching import STABLE_WINDOWS
-from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.batching import Time
 from pytest_mlperf.measure.batching import average_steps
 from pytest_mlperf.measure.batching import count_requests
 from pytest_mlperf.measure.batching import find_percentile
 from pytest_mlperf.measure.batching import is_stable
+from pytest_mlperf.reporting.deployment_table import PERCENTILES
+from pytest_mlperf.reporting.deployment_table import LoadFigures
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 

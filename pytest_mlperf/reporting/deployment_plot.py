@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pytest_mlperf.core.latency_breakdown import COLUMNS
-from pytest_mlperf.reporting.deployment_table import BatchFigures
+from pytest_mlperf.reporting.deployment_table import LoadFigures
 
 
-def draw_svg(title: str, rows: Sequence[BatchFigures]) -> str | None:
+def draw_svg(title: str, rows: Sequence[LoadFigures]) -> str | None:
     """Return the plot of a results table; None where vl-convert is not installed."""
     if not importlib.util.find_spec("vl_convert"):
         return None

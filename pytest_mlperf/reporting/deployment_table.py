@@ -10,8 +10,8 @@ import io
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.core.latency_breakdown import COLUMNS
 
 LOAD = "Concurrency"
@@ -46,38 +46,43 @@ MICROSECONDS = TimeUnit("", 1000, 0, ".2e")
 """As in those of recommenders, whose columns do not name the unit."""
 
 
-class BatchFigures(Protocol):
-    """One row's figures: ``measure.batching.LoadFigures``."""
+@dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """A row: what requests of one size do; times are milliseconds."""
+
+    batch: int
+    per_s: float
+    """Samples a second."""
+    steps_ms: Mapping[str, float]
+    """Column of perf_analyzer -> mean."""
+    percentiles_ms: Mapping[int, float]
+    is_stable: bool
+    concurrency: int = 1
+    """Requests outstanding."""
+    request_rate: float = 0.0
+    """Requests a second that were sent, of requests at a rate."""
 
     @property
-    def batch(self) -> int: ...
+    def average_ms(self) -> float:
+        """The sum of the steps, as perf_analyzer's tables have it."""
+        return sum(self.steps_ms.values())
 
-    @property
-    def concurrency(self) -> int: ...
-
-    @property
-    def request_rate(self) -> float: ...
-
-    @property
-    def per_s(self) -> float: ...
-
-    @property
-    def steps_ms(self) -> Mapping[str, float]: ...
-
-    @property
-    def percentiles_ms(self) -> Mapping[int, float]: ...
-
-    @property
-    def average_ms(self) -> float: ...
+    def is_above(self, options: LoadOptions) -> bool:
+        """Return whether the latency is above its threshold."""
+        if options.percentile:
+            return (
+                self.percentiles_ms[int(options.percentile)] > options.latency_threshold
+            )
+        return self.average_ms > options.latency_threshold
 
 
-def choose_head(rows: Sequence[BatchFigures], unit: TimeUnit) -> list[str]:
+def choose_head(rows: Sequence[LoadFigures], unit: TimeUnit) -> list[str]:
     """Return the columns: of requests at a rate, perf_analyzer's Request Rate."""
     rate = any(row.request_rate for row in rows)
     return ["Request Rate" if rate and name == LOAD else name for name in unit.head]
 
 
-def list_cells(figures: BatchFigures, unit: TimeUnit) -> list[str]:
+def list_cells(figures: LoadFigures, unit: TimeUnit) -> list[str]:
     """Return a row of the results table, in the order of the unit's ``head``."""
     times = [figures.steps_ms[name] for name in COLUMNS]
     times += [figures.percentiles_ms[percent] for percent in PERCENTILES]
@@ -88,7 +93,7 @@ def list_cells(figures: BatchFigures, unit: TimeUnit) -> list[str]:
     return [*row, *map(unit.write, times)]
 
 
-def format_csv(rows: Sequence[BatchFigures], unit: TimeUnit = MILLISECONDS) -> str:
+def format_csv(rows: Sequence[LoadFigures], unit: TimeUnit = MILLISECONDS) -> str:
     """Return the results table as CSV."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -100,7 +105,7 @@ def format_csv(rows: Sequence[BatchFigures], unit: TimeUnit = MILLISECONDS) -> s
 def format_markdown(
     title: str,
     configuration: Mapping[str, str],
-    rows: Sequence[BatchFigures],
+    rows: Sequence[LoadFigures],
     unit: TimeUnit = MILLISECONDS,
 ) -> str:
     """Return both tables as Markdown, which a terminal shows well too."""
@@ -109,7 +114,7 @@ def format_markdown(
     return "\n".join(lines) + "\n" + format_results(rows, unit)
 
 
-def format_results(rows: Sequence[BatchFigures], unit: TimeUnit = MILLISECONDS) -> str:
+def format_results(rows: Sequence[LoadFigures], unit: TimeUnit = MILLISECONDS) -> str:
     """Return the results table as Markdown."""
     cells = [choose_head(rows, unit), *(list_cells(row, unit) for row in rows)]
     table = "\n".join(_align(cells, is_numeric=True)) + "\n"

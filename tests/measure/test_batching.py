@@ -12,13 +12,13 @@ from pytest_mlperf.core.latency_breakdown import CLIENT_WAIT
 from pytest_mlperf.core.latency_breakdown import COLUMNS
 from pytest_mlperf.measure.batching import LEAST_REQUESTS
 from pytest_mlperf.measure.batching import MOST_WINDOWS
-from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.batching import is_stable
 from pytest_mlperf.measure.batching import measure_load
 from pytest_mlperf.measure.batching import search_concurrency
 from pytest_mlperf.measure.deployment import format_title
 from pytest_mlperf.reporting.deployment_table import MICROSECONDS
 from pytest_mlperf.reporting.deployment_table import MILLISECONDS
+from pytest_mlperf.reporting.deployment_table import LoadFigures
 from pytest_mlperf.reporting.deployment_table import format_csv
 from pytest_mlperf.reporting.deployment_table import format_markdown
 from pytest_mlperf.runner.batch_times import BatchLoad

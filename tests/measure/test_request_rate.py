@@ -10,11 +10,11 @@ from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.config.load_options import Range
 from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.latency_breakdown import COLUMNS
-from pytest_mlperf.measure.batching import LoadFigures
 from pytest_mlperf.measure.request_rate import cut_windows
 from pytest_mlperf.measure.request_rate import end_windows
 from pytest_mlperf.measure.request_rate import measure_rate
 from pytest_mlperf.measure.request_rate import search_rates
+from pytest_mlperf.reporting.deployment_table import LoadFigures
 from pytest_mlperf.reporting.deployment_table import format_results
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
