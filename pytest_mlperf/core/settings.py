@@ -10,6 +10,9 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.types import Seeds
 
+OFFLINE_SLACK = 1.1
+"""LoadGen's kSlack: it sends so much more than fills the minimum duration."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -88,15 +91,15 @@ class Settings:
     def expected_s(self) -> float | None:
         """How long the run should take if the tuning is right; None in accuracy mode.
 
-        Offline asks for 1.1 times the work that fills the minimum duration at the rate
-        it expects; streams and Offline go as fast as the probe has seen.
+        Offline asks for more work than fills the minimum duration at the rate it
+        expects; streams and Offline go as fast as the probe has seen.
         """
         if self.mode is Mode.ACCURACY:
             return None
         seconds, queries = self.min_duration_ms / 1000, float(self.min_query_count)
         rate = self.answer_rate
         if self.scenario is Scenario.OFFLINE and self.target_qps:
-            samples = max(queries, 1.1 * seconds * self.target_qps)
+            samples = max(queries, OFFLINE_SLACK * seconds * self.target_qps)
             return samples / (rate or self.target_qps)
         if self.scenario.loadgen == Scenario.SERVER.value and self.target_qps:
             return max(seconds, queries / self.target_qps)

@@ -18,7 +18,6 @@ from pytest_mlperf.machine.advice_costs import Cost
 from pytest_mlperf.machine.gpus import Gpu
 from pytest_mlperf.machine.host import Host
 from pytest_mlperf.machine.host_checks import HostSetting
-from pytest_mlperf.machine.nvml import LIBRARY
 
 NOT_MEASURED = "not measured"
 NOTABLE = 0.05
@@ -66,7 +65,7 @@ class Advised:
 
 
 def read_all_settings(
-    host: Host, gpus: Sequence[Gpu] = (), root: Path = Path("/"), library: str = LIBRARY
+    host: Host, gpus: Sequence[Gpu] = (), root: Path = Path("/")
 ) -> list[HostSetting]:
     """Return every setting that can be judged, good ones too."""
     found = [
@@ -78,7 +77,7 @@ def read_all_settings(
         memory_checks.read_node_symmetry(root),
         memory_checks.read_nodes_per_socket(host, root),
         memory_checks.read_memory_channels(root),
-        *gpu_checks.read_gpu_settings(gpus, root, library),
+        *gpu_checks.read_gpu_settings(gpus, root),
     ]
     return [one for one in found if one is not None]
 

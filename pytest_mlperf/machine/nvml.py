@@ -119,9 +119,9 @@ class Nvml:
                 uuids.append(text.value.decode())
         return tuple(uuids)
 
-    def cpus(self, width: int = 1024) -> tuple[int, ...]:
+    def cpus(self) -> tuple[int, ...]:
         """Return the CPUs that NVML reports as near."""
-        bits = 8 * ctypes.sizeof(ctypes.c_ulong)
+        width, bits = 1024, 8 * ctypes.sizeof(ctypes.c_ulong)
         words = (ctypes.c_ulong * (width // bits))()
         size = ctypes.c_uint(len(words))
         self._call("nvmlDeviceGetCpuAffinity", self._device, size, words)

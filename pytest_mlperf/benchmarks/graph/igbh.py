@@ -98,7 +98,7 @@ def read_graph(folder: Path) -> HeteroGraph:
     return graph
 
 
-def read_checkpoint(path: Path, layers: int = len(FANOUTS)) -> RgatWeights:
+def read_checkpoint(path: Path) -> RgatWeights:
     """Return the weights of the reference's checkpoint.
 
     Nothing but tensors is read of it. Raises ``ValueError`` for other weights.
@@ -123,7 +123,7 @@ def read_checkpoint(path: Path, layers: int = len(FANOUTS)) -> RgatWeights:
 
         names = [name for _, name, _ in list_relations()]
         found = tuple(
-            {n: attention(layer, n) for n in names} for layer in range(layers)
+            {n: attention(layer, n) for n in names} for layer in range(len(FANOUTS))
         )
         head = np.ascontiguousarray(numbers("linear.weight").T)
         return RgatWeights(found, head, numbers("linear.bias"))
@@ -131,7 +131,7 @@ def read_checkpoint(path: Path, layers: int = len(FANOUTS)) -> RgatWeights:
         raise ValueError(
             f"{path} is not the reference's checkpoint ({type(error).__name__}:"
             f" {str(error).partition('. ')[0]}); it should hold 'model_state_dict' of"
-            f" an R-GAT with {layers} layers. Download rgat-model again."
+            f" an R-GAT with {len(FANOUTS)} layers. Download rgat-model again."
         ) from error
 
 

@@ -68,8 +68,8 @@ def average_areas(values: NDArray[np.float32], size: int) -> NDArray[np.float32]
     return np.asarray(means, np.float32)
 
 
-def resize(image: Image, shorter: int = RESIZE) -> Pixels:
-    """Scale so that the shorter side is ``shorter``: uint8 [height, width, 3].
+def resize(image: Image) -> Pixels:
+    """Scale so that the shorter side is ``RESIZE``: uint8 [height, width, 3].
 
     The reference resizes with OpenCV's INTER_AREA, which is the mean over exact areas
     both ways. Pillow's nearest filter, BOX, weighs whole pixels only and is off by up
@@ -77,9 +77,9 @@ def resize(image: Image, shorter: int = RESIZE) -> Pixels:
     """
     width, height = image.size
     if height > width:
-        size = (shorter, int(shorter * height / width))
+        size = (RESIZE, int(RESIZE * height / width))
     else:
-        size = (int(shorter * width / height), shorter)
+        size = (int(RESIZE * width / height), RESIZE)
     pixels = np.asarray(image)
     if size == image.size:
         return pixels
@@ -88,11 +88,11 @@ def resize(image: Image, shorter: int = RESIZE) -> Pixels:
     return np.rint(columns.transpose(1, 0, 2)).astype(np.uint8)
 
 
-def center_crop(pixels: Pixels, side: int = CROP) -> Pixels:
-    """Cut the middle: uint8 [side, side, 3]; half a pixel rounds to top and left."""
+def center_crop(pixels: Pixels) -> Pixels:
+    """Cut the middle: uint8 [224, 224, 3]; half a pixel rounds to top and left."""
     height, width, _ = pixels.shape
-    top, left = (height - side) // 2, (width - side) // 2
-    return pixels[top : top + side, left : left + side]
+    top, left = (height - CROP) // 2, (width - CROP) // 2
+    return pixels[top : top + CROP, left : left + CROP]
 
 
 def read_val_map(path: Path) -> list[tuple[str, int]]:

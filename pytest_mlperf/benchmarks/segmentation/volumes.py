@@ -89,14 +89,12 @@ class VolumeDataset:
     Volumes have several shapes and costs: ``lengths`` counts each one's windows.
     """
 
-    def __init__(
-        self, images: Sequence[Floats], side: int, performance_count: int | None = None
-    ) -> None:
+    def __init__(self, images: Sequence[Floats], side: int) -> None:
         """Take float32 volumes [1, depth, height, width] and the side of a window."""
         self.side = side
         self.images = images
         self.starts = [windows.list_starts(_shape_of(v), side) for v in images]
-        self.performance_count = performance_count or len(images)
+        self.performance_count = len(images)
         self.lengths: NDArray[np.int32] | None
         self.lengths = np.array([len(s) for s in self.starts], np.int32)
 

@@ -27,14 +27,13 @@ from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.samples import ENDS
 from pytest_mlperf.core.logs.samples import Loaded
+from pytest_mlperf.core.settings import OFFLINE_SLACK
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
 REMEDY = "repeat the run; a log that was changed proves nothing"
 WRAPS = 2**63
 """LoadGen adds latencies up in 64 bits: a sum from here on gives no mean."""
-OFFLINE_SLACK = 1.1
-"""LoadGen's kSlack: it sends so much more than fills the minimum duration."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,10 @@ from pytest_mlperf.core.logs.keys import FIRST_TOKEN_LATENCY
 from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
 from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.keys import list_bounds
+from pytest_mlperf.core.settings import OFFLINE_SLACK
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import OTHERS
 
-SLACK = 1.1
-"""Offline's query contains this multiple of the minimum duration's work."""
 SPARE = 1.02
 """More than the minimum, because no two runs are equally fast."""
 
@@ -65,7 +64,7 @@ def choose_offline_qps(actual: float, min_duration_ms: int) -> float:
     """
     seconds = min_duration_ms / 1000
     whole = math.ceil(SPARE * actual * seconds) + 1e-6
-    return max(actual, whole / (SLACK * seconds)) if seconds else actual
+    return max(actual, whole / (OFFLINE_SLACK * seconds)) if seconds else actual
 
 
 def choose_stream_latency_ns(run: JudgedRun) -> tuple[float, str]:
