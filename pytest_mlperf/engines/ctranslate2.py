@@ -146,8 +146,7 @@ class CTranslate2Provider:
         path, is_new = folder, False
         if not (path / NATIVE).is_file():
             path = request.cache / "ctranslate2" / f"{request.workload.digest[:32]}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with lock_build(path.with_suffix(".lock")):
+            with lock_build(path.with_suffix(".lock"), [path / NATIVE]):
                 is_new = not (path / NATIVE).is_file()
                 if is_new:
                     convert(folder, path)

@@ -163,13 +163,13 @@ class OrtProvider:
         path = _graph_path(request.cache / "onnxruntime", digest, "")
         sidecar = path.with_suffix(".json")
         started = time.monotonic()
+        targets = {name: _graph_path(path.parent, digest, name) for name in graphs}
         # Two sessions on one host may want the same build: one makes it.
-        with lock_build(path.with_suffix(".lock")):
+        with lock_build(path.with_suffix(".lock"), [*targets.values(), sidecar]):
             report = f"cached build {digest[:12]}"
             missed: dict[str, str] = {}
             for name, graph in graphs.items():
-                target = _graph_path(path.parent, digest, name)
-                if target.is_file():
+                if (target := targets[name]).is_file():
                     continue
                 why = explain_miss(sidecar, request.workload.title, parts)
                 missed = {"why built": why}
@@ -188,8 +188,7 @@ class OrtProvider:
         uses_gpu = provider not in ON_CPU
         device = "" if uses_gpu else "CPU"
         # The largest graph stands for the model where its size is asked for.
-        made = [_graph_path(path.parent, digest, name) for name in graphs]
-        path = max(made, key=lambda one: one.stat().st_size)
+        path = max(targets.values(), key=lambda one: one.stat().st_size)
         return Build(digest, path, request, report, facts, provider, uses_gpu, device)
 
     def open(

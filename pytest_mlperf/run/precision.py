@@ -11,8 +11,10 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import ExitStack
+from contextlib import contextmanager
 from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -70,11 +72,13 @@ def choose_precision(
     cache = builds[default].request.cache / "precisions"
     key = {name: build.digest for name, build in builds.items()}
     path = cache / f"{content_hash({**key, 'cpus': cpus})[:32]}.json"
-    cache.mkdir(parents=True, exist_ok=True)
     # Two sessions on one host would disturb each other's comparison.
-    with FileLock(path.with_suffix(".lock")):
+    with _lock_choice(path) as is_kept:
         if found := PrecisionChoice.read(path):
             return found
+        if not is_kept:  # runs that belong together could choose differently
+            why = f"{default}: no comparison can be kept in {cache}"
+            return PrecisionChoice(default, why)
         streams = Streams(1, cpus)
         times = _time_in_turn(provider, builds, workload, streams, beat)
         fastest = min(times, key=lambda name: times[name])
@@ -84,6 +88,22 @@ def choose_precision(
         choice = PrecisionChoice(chosen, why)
         write_whole(path, f"{json.dumps(asdict(choice), indent=1)}\n")
     return choice
+
+
+@contextmanager
+def _lock_choice(path: Path) -> Iterator[bool]:
+    """Hold the lock of a choice; yield whether the cache can be written."""
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except (OSError, NotImplementedError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _time_in_turn(

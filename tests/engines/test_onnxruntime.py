@@ -15,6 +15,7 @@ from pytest_mlperf.api import registry
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.engine import WritesOnnx
+from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks.standins import generated
 from pytest_mlperf.benchmarks.standins.graphs import BertSize
@@ -95,6 +96,29 @@ def test_a_build_says_why_it_was_made(tmp_path: Path) -> None:
     assert updated.facts["why built"] == (
         f"version 1.0.0 → {onnxruntime.__version__[:12]}"
     )
+
+
+def test_a_cache_that_can_only_be_read_is_enough_where_it_has_the_build(
+    tmp_path: Path,
+) -> None:
+    """CI mounts an earlier job's; a folder in the lock's place stands for that, because
+    root may write anywhere.
+    """
+    size = BertSize(1, 16, 32, heads=1, vocabulary=1500, positions=384)
+    workload = generated.open_bert(size, 2, tmp_path / "made")
+    provider = registry.load("engine", "onnxruntime")
+    request = BuildRequest(workload, "fp32", tmp_path / "cache")
+    first = provider.build(request)
+    lock = first.path.with_suffix(".lock")
+    lock.unlink(missing_ok=True)
+    lock.mkdir()
+    second = provider.build(request)
+    first.path.unlink()
+    with pytest.raises(BuildFailed, match=r"cannot be kept in .*--mlperf-cache DIR"):
+        provider.build(request)
+
+    assert second.digest == first.digest
+    assert second.report.startswith("cached build")
 
 
 def test_openvino_is_told_its_threads_and_its_precision() -> None:

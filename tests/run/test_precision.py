@@ -79,6 +79,21 @@ def test_the_choice_is_made_once_and_explained(tmp_path: Path) -> None:
     assert choose(task)[0] == "fp32"
 
 
+def test_without_a_cache_to_keep_a_choice_in_the_default_is_run(
+    tmp_path: Path,
+) -> None:
+    """Else a performance and an accuracy run could be of two builds. A file in the
+    folder's place stands for a cache that can only be read.
+    """
+    task = make_task(tmp_path, "SLOW_INT8")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/precisions").write_text("")
+    found, texts = choose(task)
+
+    assert found == "int8"
+    assert texts[PRECISION_CHOSEN].startswith("int8: no comparison can be kept in ")
+
+
 def test_onnxruntime_compares_what_it_quantizes() -> None:
     """The 99.9 % targets are fp32 from the start."""
     assert ONNXRUNTIME.more_exact == {"int8": ("fp32",)}

@@ -107,7 +107,8 @@ class TensorrtProvider:
                 request, settings, max_batch, calibration, library.version, device
             ),
         )
-        with lock_build(entry.plan.with_suffix(".lock")):
+        files = (entry.plan, entry.sidecar)
+        with lock_build(entry.plan.with_suffix(".lock"), files):
             record, report = entry.read(), f"cached plan {entry.plan.name}"
             if record is None:
                 facts["why built"] = entry.explain_miss()
