@@ -19,7 +19,7 @@ File = TypeVar("File")
 """What a sample's file is known by: its path, or a record that has it."""
 
 
-@dataclass
+@dataclass(eq=False)
 class FileDataset(Generic[File]):
     """Reads a sample's file when LoadGen loads it; a subclass reads and gathers."""
 

@@ -53,7 +53,7 @@ def stretch(pixels: Array, side: int) -> Floats:
     return result
 
 
-@dataclass
+@dataclass(eq=False)
 class PictureFiles(FileDataset[Path]):
     """Pictures on disk, decoded and resized when LoadGen loads them."""
 
