@@ -31,7 +31,6 @@ class Host:
     sockets: int
     physical_cores: int
     """Cores of the whole machine, also those this process may not use."""
-    threads_per_core: int
     cpus: tuple[int, ...]
     """Logical CPUs this process may run on. Threads of a core are adjacent, and so are
     the cores of a NUMA node: cutting the tuple into runs keeps them together."""
@@ -93,7 +92,6 @@ def read_host(root: Path) -> Host:
         cpu_model=_cpu_model(cpuinfo, arch),
         sockets=_sockets(root, online),
         physical_cores=len(siblings),
-        threads_per_core=max(len(core) for core in siblings),
         cpus=cpus,
         cores=min(cores, bound),
         threads=min(len(cpus), bound),

@@ -55,11 +55,7 @@ def test_two_sockets_are_read_whole(grow: Grow) -> None:
     system = detect_system(root=grow(two_sockets()), rootdir=Path("/nowhere"))
 
     assert (system.arch, system.cpu_model) == ("x86_64", "Made-up X 9000")
-    assert (
-        system.sockets,
-        system.physical_cores,
-        system.threads_per_core,
-    ) == (2, 4, 2)
+    assert (system.sockets, system.physical_cores) == (2, 4)
     assert (system.cores, system.threads) == (4, 8)
     assert system.numa == ((0, 1, 4, 5), (2, 3, 6, 7))
     assert system.memory_bytes == 64 << 30
@@ -181,7 +177,7 @@ def test_arm_part_number_names_the_processor(grow: Grow) -> None:
     system = detect_system(root=grow(tree), rootdir=Path("/nowhere"))
 
     assert system.cpu_model == "Arm Neoverse-V2"
-    assert (system.sockets, system.cores, system.threads_per_core) == (1, 4, 1)
+    assert (system.sockets, system.cores, system.threads) == (1, 4, 4)
     assert system.name == "UNREGISTERED_aarch64"
 
 
@@ -206,7 +202,7 @@ def test_cpuinfo_stands_in_for_topology(grow: Grow) -> None:
     blocks = [f"processor : {n}\nphysical id : {p}\ncore id : {c}\n" for n, p, c in ids]
     host = read_host(grow({"proc/cpuinfo": "\n".join(blocks)}))
 
-    assert (host.sockets, host.physical_cores, host.threads_per_core) == (2, 2, 2)
+    assert (host.sockets, host.physical_cores, host.threads) == (2, 2, 4)
 
 
 def test_empty_and_unreadable_trees_still_give_a_system(
