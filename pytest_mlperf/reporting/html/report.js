@@ -43,7 +43,7 @@ outcome.addEventListener("change", applyFilter);
 
 // A link to a run opens it.
 function openTarget() {
-  const run = location.hash && document.querySelector(`details${location.hash}`);
+  const run = document.getElementById(location.hash.slice(1));
   if (run) run.open = true;
 }
 addEventListener("hashchange", openTarget);
