@@ -74,6 +74,13 @@ def test_a_cut_leaves_no_half_of_a_secret(
         assert len(shown) <= most + 80
 
 
+def test_half_a_secret_is_one_label() -> None:
+    """However many of its parts are known; what stands around it stays."""
+    redactor = Redactor({VARIABLE: "abcdefghijklmnopqrstuvwxyz"})
+
+    assert redactor.redact("<abcdefghijklmnopq>") == f"<${VARIABLE}>"
+
+
 @given(secret=SECRETS, cut=st.integers(FRAGMENT, 79))
 def test_what_a_server_has_cut_is_hidden_too(secret: str, cut: int) -> None:
     """Servers show the first or last characters of a key, and logs begin anywhere."""

@@ -216,19 +216,28 @@ def test_test01_allows_ten_percent_and_twenty_to_quick_streams(
     assert expected is outcome(found)["compliance_performance"]
 
 
+FASTER = "less than 110"
+QUICKER = "less than 120"
+
+
 @pytest.mark.parametrize(
-    ("scenario", "before", "after", "expected"),
+    ("scenario", "before", "after", "required", "expected"),
     [
-        ("Offline", 100.0, 20.0, Status.PASS),
-        ("Offline", 100.0, 109.9, Status.PASS),
-        ("Offline", 100.0, 110.1, Status.FAIL),
-        ("SingleStream", 10_000_000, 90_000_000, Status.PASS),
-        ("SingleStream", 10_000_000, 8_400_000, Status.PASS),
-        ("SingleStream", 10_000_000, 8_300_000, Status.FAIL),
+        ("Offline", 100.0, 20.0, FASTER, Status.PASS),
+        ("Offline", 100.0, 109.9, FASTER, Status.PASS),
+        ("Offline", 100.0, 110.1, FASTER, Status.FAIL),
+        ("SingleStream", 10_000_000, 90_000_000, QUICKER, Status.PASS),
+        ("SingleStream", 10_000_000, 8_400_000, QUICKER, Status.PASS),
+        ("SingleStream", 10_000_000, 8_300_000, QUICKER, Status.FAIL),
     ],
 )
 def test_test04_is_one_sided(
-    scenario: str, before: float, after: float, expected: Status, tmp_path: Path
+    scenario: str,
+    before: float,
+    after: float,
+    required: str,
+    expected: Status,
+    tmp_path: Path,
 ) -> None:
     """Slower is fine; 10 % faster is a cache, 20 % in a stream by the script's rule."""
     before_folder = speeds(tmp_path / "performance", scenario, before)
@@ -237,6 +246,7 @@ def test_test04_is_one_sided(
     found = verified("TEST04", folder, references, scenario=scenario)
 
     assert outcome(found) == {"compliance_performance": expected}
+    assert [check.required for one in found for check in one.checks] == [required]
     passes = expected is Status.PASS
     text = (folder / "verify_performance.txt").read_text()
     assert passes is ("TEST PASS" in text.splitlines())
@@ -249,6 +259,9 @@ def test_an_invalid_run_is_not_compared(tmp_path: Path) -> None:
     found = verified("TEST04", folder, {"performance": before})
 
     assert outcome(found) == {"compliance_performance": Status.FAIL}
+    assert (folder / "verify_performance.txt").read_text() == (
+        "TEST FAIL: the audited run is INVALID\n"
+    )
 
 
 def test_a_damaged_log_is_an_error_and_no_traceback(tmp_path: Path) -> None:
@@ -279,6 +292,36 @@ def test_test04_b_of_v2_is_held_against_test04_a(
     found = verified("TEST04-B", same, {"TEST04-A": unique}, round_name="v2.0")
 
     assert outcome(found) == {"compliance_performance": expected}
+
+
+@pytest.mark.parametrize(
+    ("after", "expected", "notes"),
+    [
+        (12_000_000, Status.PASS, ["Note: TEST04-B is significantly slower"]),
+        (10_900_000, Status.PASS, []),
+        (9_100_000, Status.PASS, []),
+        (8_900_000, Status.FAIL, []),
+    ],
+)
+def test_test04_b_of_a_stream_has_no_shorter_latency(
+    after: int, expected: Status, notes: list[str], tmp_path: Path
+) -> None:
+    """By a tenth; a longer one is a note."""
+    key = "result_90.00_percentile_latency_ns"
+    folders = {"TEST04-A": 10_000_000, "TEST04-B": after}
+    for (name, value), change in zip(
+        folders.items(), (V2_UNIQUE, V2_SAME), strict=True
+    ):
+        change = {key: value, **change}
+        logs.performance(tmp_path / name, "SingleStream", change=change)
+    found = verified(
+        "TEST04-B", tmp_path / "TEST04-B", {"TEST04-A": tmp_path / "TEST04-A"},
+        scenario="SingleStream", round_name="v2.0",
+    )  # fmt: skip
+    lines = (tmp_path / "TEST04-B/verify_performance.txt").read_text().splitlines()
+
+    assert outcome(found) == {"compliance_performance": expected}
+    assert [line.partition(" than")[0] for line in lines if "Note" in line] == notes
 
 
 @pytest.mark.parametrize(

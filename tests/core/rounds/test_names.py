@@ -70,6 +70,7 @@ def joined(name: str, target: str) -> str:
         ("rnnt", ("rnnt", "")),
         ("ssd-mobilenet", ("ssd-small", "")),
         ("ssd_resnet50_v1_fpn_1024x1024", ("ssd-large", "")),
+        ("ssd-mobilenet-coco-99", ("ssd-small", "")),
         ("llama3_1-70b-fp8_dyn", None),
         ("bert-95", None),
         ("resnet50-99", None),
