@@ -206,6 +206,10 @@ def test_the_server_answers_what_others_ask() -> None:
         ({"shape": [-1, 4]}, r"\[-1, 4\]"),
         ({"name": "y"}, "inputs y, but the model 'echo' takes x"),
         ({"parameters": {"binary_data_size": 15}}, "15 bytes for x, but FP32"),
+        (
+            {"shape": [9, 4], "parameters": {"binary_data_size": 144}},
+            "144 bytes for x, but FP32",
+        ),
         ({"parameters": {}}, "no array"),
         ({"shape": None}, "no array"),
     ],

@@ -132,6 +132,7 @@ def make_body(data: bytes = b"\0" * 8, **changes: object) -> bytes:
         (make_body(shape=[1, 3]), r"of 8 bytes, but FP32 \[1, 3\] has 12"),
         (make_body(shape=[2, 1]), r"shape \[2, 1\], but should have 1 rows"),
         (make_body(shape=[-1, -2]), "of 8 bytes, but FP32"),
+        (make_body(shape=[1, -1, -2]), "of 8 bytes, but FP32"),
         (make_body(name="z"), "should also have y"),
     ],
 )
