@@ -57,6 +57,7 @@ def test_the_rate_so_far_leaves_out_what_loadgen_prepares(tmp_path: Path) -> Non
         is_measuring=True, measured_s=50.0,
     )  # fmt: skip
     over = replace(running, is_measuring=False, completed=2_301_000, elapsed_s=75.0)
+    trial = replace(running, phase="tune")
 
     assert (show_beat(task, waiting).phase, show_beat(task, waiting).rate) == (
         "prepare",
@@ -69,3 +70,4 @@ def test_the_rate_so_far_leaves_out_what_loadgen_prepares(tmp_path: Path) -> Non
     )
     assert show_beat(task, running).elapsed_s == 50.0
     assert (show_beat(task, over).phase, show_beat(task, over).rate) == ("log", 46_020)
+    assert (show_beat(task, trial).phase, show_beat(task, trial).rate) == ("tune", 0.0)

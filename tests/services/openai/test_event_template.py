@@ -123,6 +123,13 @@ def read(reader: StreamReader, pieces: list[bytes]) -> list[Any]:
     edits=[],
     places=[],
 )
+@example(  # as long as the others, with an error where theirs is null
+    stream=chat_event({"content": "a"}, error=None)
+    + chat_event({"content": "b"}, error="ab")
+    + chat_event({"content": "c"}, error=None),
+    edits=[],
+    places=[],
+)
 def test_the_template_and_the_parser_find_the_same(
     stream: bytes, edits: list[tuple[int, int, bytes]], places: list[int]
 ) -> None:
