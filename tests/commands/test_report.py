@@ -11,16 +11,12 @@ import pytest
 from pytest_mlperf.commands.main import main
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.reporting.html.page import find_missing_package
 from pytest_mlperf.reporting.results import FILE
 from pytest_mlperf.reporting.results import ResultsWriter
+from tests.support.html_pages import needs_extra
 from tests.support.html_pages import read_page
 from tests.support.logs import STORIES
 from tests.support.logs import performance
-
-needs_extra = pytest.mark.skipif(
-    find_missing_package() is not None, reason="needs the extra html"
-)
 
 
 @needs_extra

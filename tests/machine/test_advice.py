@@ -20,7 +20,6 @@ from pytest_mlperf.machine.gpus import Gpu
 from pytest_mlperf.machine.host import read_host
 from pytest_mlperf.machine.host_checks import HostSetting
 from tests.support.kernel_files import write_files
-from tests.support.nvml import compiled_nvml
 
 Tree = Mapping[str, str]
 CPU, NODE = "sys/devices/system/cpu", "sys/devices/system/node"
@@ -163,11 +162,6 @@ def test_a_machine_that_limits_nothing_has_no_limits_in_its_list(
     found = advise([*settings.values()])
     assert [one.name for one in found.unknown] == ["memory channels"]
     assert "cannot be read here:" in format_advice(found)
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return compiled_nvml(tmp_path_factory.mktemp("nvml"))
 
 
 def test_a_gpu_is_judged_by_nvml(library: str, tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from pytest_mlperf.machine.clocks import lock_clock
 from pytest_mlperf.machine.system_file import SystemFileError
 from pytest_mlperf.machine.system_file import load_system_file
 from tests.support.doubles import await_true
-from tests.support.nvml import compiled_nvml
 
 UUID = "GPU-11111111-2222-3333-4444-555555555555"
 SMI = """\
@@ -217,11 +216,10 @@ def test_without_nvidia_smi_or_gpu_the_option_is_refused(
 
 
 def test_clocks_that_somebody_set_are_left_alone(
-    smi: Callable[..., Calls], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smi: Callable[..., Calls], library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What they were set to cannot be read, so it could not be put back."""
     asked = smi()
-    library = compiled_nvml(tmp_path)
     look = partial(clocks._refuse_if_set, library=library)
     monkeypatch.setattr(clocks, "_refuse_if_set", look)
     with pytest.raises(RunRefused, match="the clocks of GPU-a already"):

@@ -12,14 +12,6 @@ from pytest_mlperf.machine.nvml import Reading
 from pytest_mlperf.machine.nvml import find_parent_gpu
 from pytest_mlperf.machine.nvml import list_instances
 from pytest_mlperf.machine.nvml import list_near_cpus
-from tests.support.nvml import compiled_nvml
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the path of a library with NVML's interface and known answers."""
-    return compiled_nvml(tmp_path_factory.mktemp("nvml"))
-
 
 READ = Reading(
     temperature_c=61,

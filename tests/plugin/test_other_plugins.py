@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.reporting import results
+from tests.support.newest import read_newest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (
@@ -68,7 +68,7 @@ def test_all_of_them_run_beside_the_suites(tmp_path: Path, workers: str) -> None
         *(f"--html={page}", "--self-contained-html", "--order-scope=module"),
         "--timeout=100",
     )
-    found = results.read_results(tmp_path / "reports" / "latest" / results.FILE)
+    found = read_newest(tmp_path / "reports")
     attached = [path.read_text() for path in allure.glob("*-attachment.txt")]
     described = [path.read_text() for path in allure.glob("*-result.json")]
 

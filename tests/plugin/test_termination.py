@@ -17,12 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.plugin.termination import SessionTerminated
 from pytest_mlperf.plugin.termination import TerminationSignals
-from pytest_mlperf.reporting import results
 from pytest_mlperf.runner.runner import PARTIAL
 from tests.support import doubles
+from tests.support.newest import read_newest
 from tests.support.processes import is_alive
 from tests.support.processes import list_descendants
 from tests.support.service_doubles import ENTRY_POINT
@@ -108,10 +107,6 @@ def await_run(process: subprocess.Popen[str], reports: Path) -> None:
     await_that(process, lambda: [*reports.glob(pattern)], "LoadGen's start")
 
 
-def read_end(reports: Path) -> SessionResults:
-    return results.read_results(reports / "latest" / results.FILE)
-
-
 def read_cause(reports: Path) -> str:
     """Return why the session's one run did not end."""
     (note,) = reports.glob(f"2*/logs/*/*/{PARTIAL}")
@@ -147,7 +142,7 @@ def test_a_terminal_that_is_closed_loses_nothing(tmp_path: Path) -> None:
         process.wait(LIMIT_S)
 
     await_gone(below)
-    assert read_end(tmp_path).is_interrupted
+    assert read_newest(tmp_path).is_interrupted
     assert read_cause(tmp_path) == "interrupted by SIGHUP"
 
 
@@ -162,7 +157,7 @@ def test_workers_end_like_their_controller(tmp_path: Path) -> None:
 
     await_gone(below)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
-    assert read_end(tmp_path).is_interrupted
+    assert read_newest(tmp_path).is_interrupted
     assert read_cause(tmp_path) == "interrupted by SIGTERM"
 
 
@@ -248,7 +243,7 @@ def test_sigterm_ends_a_session_like_ctrl_c(tmp_path: Path) -> None:
             process.send_signal(signal.SIGTERM)
             process.send_signal(signal.SIGTERM)  # as impatient people do
             output, _ = process.communicate(timeout=LIMIT_S)
-    found = read_end(reports)
+    found = read_newest(reports)
 
     assert len(below) >= 2
     await_gone(below)

@@ -14,17 +14,16 @@ from pathlib import Path
 import pytest
 
 from pytest_mlperf.api.errors import RequirementMissing
-from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.plugin.report import NOTHING_MEASURED
-from pytest_mlperf.reporting import results
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import PARTIAL
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from tests.support import doubles
+from tests.support.newest import read_newest
 from tests.support.processes import is_alive
 from tests.support.processes import list_children
 
@@ -353,11 +352,6 @@ def suites(reports: Path, *arguments: str) -> list[str]:
     return [*command, "--mlperf-target-qps", "1000", *arguments]
 
 
-def results_of(reports: Path) -> SessionResults:
-    """Return the results of the one session; raises when they have no closing line."""
-    return results.read_results(reports / "latest" / results.FILE)
-
-
 def test_a_broken_engine_is_one_failed_item_of_a_session(tmp_path: Path) -> None:
     """Its cause is in the report and in results.jsonl; other engines' items run on."""
     engine = doubles.spec("BROKEN")
@@ -367,7 +361,7 @@ def test_a_broken_engine_is_one_failed_item_of_a_session(tmp_path: Path) -> None
         *("-k", "performance and resnet50 and (offline or server)"),
     )
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    found = results_of(tmp_path)
+    found = read_newest(tmp_path)
     by_engine = {
         name: [r for r in found.records if r.cell["engine"] == name]
         for name in ("broken", "null")
@@ -415,7 +409,7 @@ def test_what_the_default_engine_lacks_skips_its_items(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     command = suites(tmp_path, "-k", "resnet50 and offline")
     default = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    found = results_of(tmp_path)
+    found = read_newest(tmp_path)
     command += ["--mlperf-engine", "onnxruntime"]
     named = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
@@ -453,7 +447,7 @@ def test_ctrl_c_ends_a_session_with_its_results_marked(
         output, _ = process.communicate(timeout=LIMIT_S)
     finally:
         process.kill()
-    found = results_of(tmp_path)
+    found = read_newest(tmp_path)
 
     assert process.returncode == pytest.ExitCode.INTERRUPTED, output
     assert len(child) == 1

@@ -6,6 +6,14 @@ import json
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
+
+from pytest_mlperf.reporting.html.page import find_missing_package
+
+needs_extra = pytest.mark.skipif(
+    find_missing_package() is not None, reason="needs the extra html"
+)
+
 
 class ReportReader(HTMLParser):
     """Collects what a reader, or a script, finds in the page."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_mlperf.core.session_results import SessionResults
@@ -9,5 +11,10 @@ from pytest_mlperf.reporting import results
 
 
 def newest(pytester: pytest.Pytester) -> SessionResults:
-    """Return what the newest session below ``reports`` wrote."""
-    return results.read_results(pytester.path / "reports" / "latest" / results.FILE)
+    """Return what the newest session of a test's folder wrote."""
+    return read_newest(pytester.path / "reports")
+
+
+def read_newest(reports: Path) -> SessionResults:
+    """Return the newest session's results; raises where they have no closing line."""
+    return results.read_results(reports / "latest" / results.FILE)

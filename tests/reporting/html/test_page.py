@@ -31,21 +31,18 @@ from pytest_mlperf.reporting.html import charts
 from pytest_mlperf.reporting.html import query_charts
 from pytest_mlperf.reporting.html.numbers import format_number
 from pytest_mlperf.reporting.html.page import ReportInput
-from pytest_mlperf.reporting.html.page import find_missing_package
 from pytest_mlperf.reporting.html.page import render_report
 from pytest_mlperf.reporting.html.reporter import HTML
 from pytest_mlperf.reporting.html.run_files import RunFiles
 from pytest_mlperf.reporting.html.run_files import read_run_files
 from pytest_mlperf.reporting.query_record import QueryRecord
+from tests.support.html_pages import needs_extra
 from tests.support.html_pages import read_page
 from tests.support.logs import STORIES
 from tests.support.logs import performance
 from tests.support.power_sessions import stamp
 
 Make = Callable[..., Verdict]
-needs_extra = pytest.mark.skipif(
-    find_missing_package() is not None, reason="needs the extra html"
-)
 VALUES = st.floats(1e-3, 1e9)
 PASSED = Check("latency", Status.PASS, "9 ms", "15 ms", "summary:7")
 
