@@ -138,7 +138,7 @@ def list_contents(listing: Listing) -> list[str]:
             what = f"{entry.kind.value} {entry.link or entry.why}".strip()
             text = f"{path or listing.root}: {what}; put a regular file there, or"
             raise PackError(f"{text} remove it")
-        if ".." in path.split("/") or not path.isprintable():
+        if not path.isprintable():
             raise PackError(f"{path!r}: a name that does not unpack; rename it")
         found.append(path)
     if not found:

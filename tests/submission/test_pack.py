@@ -286,6 +286,16 @@ def test_a_sum_that_cannot_be_written_leaves_nothing_half(
     assert {path.name for path in tmp_path.iterdir()} == {"submission", name}
 
 
+def test_a_name_that_would_not_unpack_everywhere_is_refused(
+    tree: Path, tmp_path: Path
+) -> None:
+    """The error shows its escape, not a line of its own."""
+    (tree / "closed/two\nlines").write_text("x", "utf-8")
+
+    with pytest.raises(PackError, match=r"two\\nlines': a name that does not unpack"):
+        pack_tree(tree, tmp_path / "a.tar.gz")
+
+
 def test_an_empty_tree_is_refused(tmp_path: Path) -> None:
     """There is nothing to submit in it."""
     (tmp_path / "empty").mkdir()

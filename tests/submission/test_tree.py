@@ -48,6 +48,21 @@ def test_a_v6_1_result_has_all_its_files_and_no_others(
     }
 
 
+def test_a_test_without_answers_has_its_verification_and_its_logs(
+    tmp_path: Path,
+) -> None:
+    """TEST04 writes no accuracy log."""
+    runs = sessions.complete(tmp_path / "reports", "v6.1", sessions.EDGE[:1])
+    root = tree.write_tree(make_content(runs, ask_of()), tmp_path / "submission").path
+    folder = root / "closed/ACME/results/box/resnet50/Offline/TEST04"
+
+    assert set(read_files(folder)) == {
+        "verify_performance.txt",
+        "performance/run_1/mlperf_log_detail.txt",
+        "performance/run_1/mlperf_log_summary.txt",
+    }
+
+
 def test_a_v5_1_result_is_spread_and_its_code_stands_under_its_benchmark(
     tmp_path: Path,
 ) -> None:
