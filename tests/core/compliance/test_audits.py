@@ -229,3 +229,24 @@ def test_a_token_test_is_held_to_its_own_rules_alone(tmp_path: Path) -> None:
 
     assert [c for c in found.checks if c.status is not Status.PASS] == []
     assert found.metric is None
+
+
+@pytest.mark.parametrize(
+    ("queries", "failed"), [(100, set()), (99, {"audit_settings"})]
+)
+def test_a_server_runs_the_queries_that_its_test_asks_for(
+    tmp_path: Path, queries: int, failed: set[str]
+) -> None:
+    """Offline counts samples in one query, and is held to them elsewhere."""
+    change = {
+        **SAMPLING,
+        "effective_accuracy_log_sampling_target": 100,
+        "effective_min_duration_ms": 0,
+        "effective_min_query_count": queries,
+    }
+    log = logs.performance(tmp_path, "Server", change=change, warnings=[FOUND])
+    rule = rule_of("llama3.1-8b", "Server")
+    context = Context(audit=find("TEST06", rule))
+    found = judge(log, Cell(rule, "null"), Mode.COMPLIANCE, context)
+
+    assert {c.name for c in found.checks if c.status is not Status.PASS} == failed

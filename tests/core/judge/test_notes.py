@@ -46,6 +46,7 @@ def write_run(folder: Path, change: Mapping[str, object], scale: float = 1.0) ->
         ({"test_datetime": "1999-01-01T00:00:00Z"}, 1.0, "clock", "1999-01-01"),
         ({"test_datetime": "2027-01-01T00:00:00Z"}, 1.0, "clock", "power_begin"),
         ({}, 0.0, "clock", "time_ms ends at 0"),
+        ({}, 0.5, "clock", "time_ms ends at 350,000, and the run took"),
         ({}, -1.0, "clock", "time_ms goes back"),
         ({"loaded_qsl_set": list(range(1024))}, 1.0, "loaded samples", "begins 0, 1"),
     ],
