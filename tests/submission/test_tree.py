@@ -147,6 +147,8 @@ def test_a_rehearsal_says_so_in_every_file_that_allows_a_word(tmp_path: Path) ->
         root / "closed/ACME/src/pytest-mlperf/README.md",
     ):
         assert "REHEARSAL" in path.read_text(), path
+    assert "REHEARSAL" in documents.format_report(choose(runs, ask), ask, {})
+    assert "REHEARSAL" not in documents.format_report(choose(runs, ask), ask_of(), {})
 
 
 def test_the_files_of_a_power_meter_are_placed(tmp_path: Path, bert: list[Run]) -> None:

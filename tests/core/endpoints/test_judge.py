@@ -206,14 +206,16 @@ def test_a_target_is_reached_at_its_very_value(result: Path) -> None:
 def test_the_open_division_reports_an_accuracy_and_is_held_to_none(
     tmp_path: Path,
 ) -> None:
-    """It is waived, not passed."""
+    """It is waived, not passed; TEST09 is not asked for."""
     folder = tmp_path / f"open/ACME/results/box/{MODEL}/Server"
     edit(SCORES, *SCORE, "score", to=0.5)(make_result(folder))
     edit(SCORES, "average_accuracy", to=0.5)(folder)
-    accuracy, _ = judge(folder)
+    accuracy, performance = judge(folder)
 
     assert accuracy.valid
     assert [check.name for check in accuracy.waived] == ["accuracy_exact_match"]
+    assert performance.valid
+    assert "compliance_output_length" not in {c.name for c in performance.checks}
 
 
 def test_a_scale_of_the_configuration_is_that_of_the_score(result: Path) -> None:

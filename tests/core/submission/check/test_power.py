@@ -226,6 +226,16 @@ def test_clocks_may_differ_as_the_round_says(
     assert [n for n in rules if "power_phases" not in rules[n]] == rounds_that_take_it
 
 
+def test_client_and_server_are_of_one_version(tree: Path) -> None:
+    """Both say what they are in the session's first message."""
+    first = {"cmd": "mlcommons/power client v3", "reply": "mlcommons/power server v2"}
+    for end in ("client", "server"):
+        changed(end, messages=[first])(tree)
+    found = [p.found for p in problems(tree) if p.rule == "power_agreement"]
+
+    assert found == ["'mlcommons/power client v3' and 'mlcommons/power server v2'"]
+
+
 def test_a_meter_may_be_configured_without_a_list(tree: Path) -> None:
     """PTDaemon's client wrote one device as an object of its own."""
     changed("server", ptd_config={"device_type": 49, "channel": None})(tree)
