@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,28 +69,37 @@ SAMPLES_A_SECOND = 1 / 0.002
 SCENARIOS = [Scenario.OFFLINE, Scenario.SERVER]
 
 
+REAL: dict[str, Any] = {
+    "benchmark": "resnet50",
+    "mode": Mode.ACCURACY,
+    "tuning": replace(doubles.QUICK, target_qps=300),
+}
+
+
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the real model is quantised, once for both scenarios."""
-    return tmp_path_factory.mktemp("cache")
+def one_device(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Task, RunResult]:
+    """The real model on one device: quantised and scored once for both scenarios."""
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path_factory.mktemp("one")
+    task = doubles.make_task(folder, "onnxruntime", **REAL)
+    with closing(Runner(stall_s=60, build_s=60)) as runner:
+        return task, runner.run(task)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_answers_are_those_of_one_device_sample_by_sample(
-    runner: Runner, tmp_path: Path, cache: Path, scenario: Scenario
+    runner: Runner,
+    tmp_path: Path,
+    one_device: tuple[Task, RunResult],
+    scenario: Scenario,
 ) -> None:
     """The real model, quantised once: two processes answer as one does, bit by bit."""
-    pytest.importorskip("onnxruntime")
-    changes: dict[str, Any] = {
-        "benchmark": "resnet50",
-        "scenario": scenario,
-        "mode": Mode.ACCURACY,
-        "tuning": replace(doubles.QUICK, target_qps=300),
-        "cache": cache,
-    }
-    one = doubles.make_task(tmp_path / "one", "onnxruntime", **changes)
-    two = over_both(tmp_path / "two", "onnxruntime", **changes)
-    single, double = runner.run(one), runner.run(two)
+    one, single = one_device
+    changes = {**REAL, "scenario": scenario, "cache": one.cache}
+    two = over_both(tmp_path, "onnxruntime", **changes)
+    double = runner.run(two)
 
     assert answers(one) == answers(two)
     assert single.metrics == double.metrics
