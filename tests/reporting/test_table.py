@@ -143,6 +143,29 @@ def test_accuracies_of_different_metrics_have_heads_of_their_own(
     ]
 
 
+def test_limits_of_two_units_have_each_its_own(make_verdict: Make) -> None:
+    """The head then names none."""
+    limits = (Metric("target_latency", 15.0, "ms"), Metric("target_latency", 2.0, "s"))
+    _, head, *rows = table([make_verdict(limit=limit) for limit in limits])
+
+    assert "limit  " in head
+    assert [row.split()[2:4] for row in rows] == [["15.000", "ms"], ["2.000", "s"]]
+
+
+def test_a_verdict_has_its_colour(make_verdict: Make) -> None:
+    """Green is a result, yellow one that holds for less, red none."""
+    failed = Check("latency", Status.FAIL, "20 ms", "15 ms", "summary:7")
+    verdicts = [
+        make_verdict(engine="a"),
+        make_verdict(engine="b", labels=("embedded",)),
+        make_verdict(engine="c", checks=(failed,)),
+    ]
+    lines = report_table.render_rows(report_table.make_rows(verdicts), 120, colour=True)
+    codes = ["32m", "33m", "31m"]
+
+    assert [code for code in codes if any(f"\x1b[{code}" in x for x in lines)] == codes
+
+
 def test_only_the_best_of_the_comparable_is_green(make_verdict: Make) -> None:
     """Two engines on one cell are compared; an INVALID faster one is not."""
     slow = make_verdict(engine="a", metric=Metric("rate", 10.0, "queries/s"))

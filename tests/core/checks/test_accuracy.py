@@ -137,20 +137,23 @@ def test_a_published_accuracy_run_is_judged_by_what_is_left(tmp_path: Path) -> N
     assert judged(unsigned) == {"accuracy_hash"}
 
 
-@pytest.mark.parametrize(("scenario", "twice"), [("MultiStream", 0), ("Server", 1)])
+@pytest.mark.parametrize(
+    ("scenario", "more", "is_fault"),
+    [("MultiStream", 7, False), ("MultiStream", 8, True), ("Server", 1, True)],
+)
 def test_only_multistream_asks_a_sample_twice(
-    tmp_path: Path, scenario: str, twice: int
+    tmp_path: Path, scenario: str, more: int, is_fault: bool
 ) -> None:
     """Its last query is filled up; elsewhere a doubled record is damage."""
     folder = logs.real(tmp_path, scenario, "AccuracyOnly", server_target_qps=5000.0)
     path = folder / "mlperf_log_accuracy.json"
     records = path.read_text().splitlines()
-    path.write_text("\n".join([records[0], records[1], *records[1:]]) + "\n")
+    path.write_text("\n".join([records[0], *more * records[1:2], *records[1:]]) + "\n")
     logs.score(folder, "accuracy=80.0%, good=1, total=1024")
     context = Context(reference={"acc": 80.0}, dataset_total=1024)
     found = verdict(folder, scenario, Mode.ACCURACY, context)
 
-    assert twice == ("whole_dataset" in failed(found))
+    assert ("whole_dataset" in failed(found)) is is_fault
 
 
 def test_both_modes_in_one_log_hold_a_whole_accuracy_run(tmp_path: Path) -> None:

@@ -264,6 +264,18 @@ def test_an_invalid_run_is_not_compared(tmp_path: Path) -> None:
     )
 
 
+def test_a_latency_of_nothing_is_an_error(tmp_path: Path) -> None:
+    """TEST04 of a stream compares rates: no division by zero."""
+    before = speeds(tmp_path / "performance", "SingleStream", 10_000_000)
+    folder = speeds(tmp_path / "TEST04", "SingleStream", 0)
+    references = {"performance": before}
+    found = verified("TEST04", folder, references, scenario="SingleStream")
+
+    assert outcome(found) == {"compliance_performance": Status.ERROR}
+    (check,) = found[0].checks
+    assert (check.found, check.required) == ("early_stopping_latency_ss = 0", "above 0")
+
+
 def test_a_damaged_log_is_an_error_and_no_traceback(tmp_path: Path) -> None:
     """The official file then says FAIL."""
     before = speeds(tmp_path / "performance", "Offline", 100.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,22 @@ def test_a_log_that_was_cut_for_publication_shows_its_ends(
     assert found.highest == 999
     with pytest.raises(LogError):
         read_accuracy(folder)
+
+
+def test_a_pretty_log_that_was_cut_shows_its_ends(tmp_path: Path) -> None:
+    """A record takes several lines: the rest of one behind the gap is passed over."""
+    folder = logs.accuracy(tmp_path, total=1000)
+    whole = (folder / ACCURACY).read_text()
+    pretty = re.sub(r"\{ (.*?), (.*?), (.*?) \}", r"{\n\1,\n\2,\n\3\n}", whole)
+    (folder / ACCURACY).write_text(pretty)
+    before = survey_answers(folder)
+    (folder / ACCURACY).write_text(f"{pretty[:4096]}\n\n...\n\n{pretty[-4096:]}")
+    found = survey_answers(folder)
+
+    assert before == Survey(1000, 1000, 999, 0)
+    assert found.cut
+    assert 0 < found.samples < 1000
+    assert found.highest == 999
 
 
 def test_a_whole_log_is_surveyed_without_its_answers(tmp_path: Path) -> None:

@@ -226,6 +226,37 @@ def test_clocks_may_differ_as_the_round_says(
     assert [n for n in rules if "power_phases" not in rules[n]] == rounds_that_take_it
 
 
+@pytest.mark.parametrize(
+    ("later_s", "found"),
+    [(0, []), (-3600, []), (3600, ["a run -3595 s after testing began"])],
+)
+def test_the_run_lies_between_its_checkpoints(
+    tree: Path, later_s: int, found: list[str]
+) -> None:
+    """The meter's computer may keep summer time."""
+    file = tree / BASE / "power/client.json"
+    phases = json.loads(file.read_text("utf-8"))["phases"]
+    phases["testing"] = [[at + later_s for at in p] for p in phases["testing"]]
+    for end in ("client", "server"):
+        changed(end, phases=phases)(tree)
+    outside = [p.found for p in problems(tree) if p.rule == "power_phases"]
+
+    assert outside == found
+
+
+@pytest.mark.parametrize(
+    ("message", "is_fault"), [("USB.", False), ("USB. Not found", True)]
+)
+def test_a_lost_usb_line_is_no_error_of_the_meter(
+    tree: Path, message: str, is_fault: bool
+) -> None:
+    """PTDaemon writes it between runs, and the checker passes it over."""
+    line = f"11-22-2026 06:05:00.000: ERROR: {message}\n"
+    signed("power/ptd_logs.txt", lambda text: text + line)(tree)
+
+    assert ("power_meter_log" in {p.rule for p in problems(tree)}) is is_fault
+
+
 def test_client_and_server_are_of_one_version(tree: Path) -> None:
     """Both say what they are in the session's first message."""
     first = {"cmd": "mlcommons/power client v3", "reply": "mlcommons/power server v2"}
