@@ -321,10 +321,8 @@ def test_test04_b_of_a_stream_has_no_shorter_latency(
     """By a tenth; a longer one is a note."""
     key = "result_90.00_percentile_latency_ns"
     folders = {"TEST04-A": 10_000_000, "TEST04-B": after}
-    for (name, value), change in zip(
-        folders.items(), (V2_UNIQUE, V2_SAME), strict=True
-    ):
-        change = {key: value, **change}
+    for (name, value), own in zip(folders.items(), (V2_UNIQUE, V2_SAME), strict=True):
+        change: dict[str, object] = {key: value, **own}
         logs.performance(tmp_path / name, "SingleStream", change=change)
     found = verified(
         "TEST04-B", tmp_path / "TEST04-B", {"TEST04-A": tmp_path / "TEST04-A"},
