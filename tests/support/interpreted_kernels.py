@@ -15,6 +15,8 @@ import torch
 
 from pytest_mlperf.engines.torch.bert import kernels as bert
 from pytest_mlperf.engines.torch.conv import kernels
+from pytest_mlperf.engines.torch.conv.pointwise.launch import Tile
+from pytest_mlperf.engines.torch.conv.pointwise.launch import run_pointwise
 from pytest_mlperf.engines.torch.conv.stem import BLOCK
 from pytest_mlperf.engines.torch.conv.stem import fold_weights
 from pytest_mlperf.engines.torch.group_norm import normalize as normalize_groups
@@ -104,6 +106,25 @@ def convolution(kernel: str) -> float:
     turned = x.float().permute(0, 3, 1, 2), weight.float().permute(0, 3, 1, 2)
     expected = F.conv2d(*turned, padding=1) * 0.02 + bias.float()[:, None, None]
     return relative_error(out, as_rows(expected.relu() * 3))
+
+
+def pointwise(tile: Tile, *, add: bool = False, bias_last: bool = False) -> float:
+    """1x1 from 64 channels to 128 over rows that no tile divides; nothing is left."""
+
+    def draw(*shape: int) -> Any:
+        return torch.randn(*shape).half()
+
+    x, weight, bias = draw(2, 9, 7, 64), draw(128, 1, 1, 64), draw(128)
+    shortcut = draw(2, 9, 7, 128) if add else None
+    out = torch.full((2, 9, 7, 128), float("nan"), dtype=torch.float16)
+    at = {"dequantize": 0.1, "shortcut_dequantize": 0.2, "quantize": 3.0}
+    turned = [t if t is None else t.permute(0, 3, 1, 2) for t in (x, shortcut, out)]
+    values = turned[0], weight, bias, turned[1]
+    run_pointwise(at, values, turned[2], tile, bias_last=bias_last)
+    expected = (x.float() @ weight.reshape(128, 64).float().T) * 0.1 + bias.float()
+    if shortcut is not None:
+        expected += shortcut.float() * 0.2
+    return relative_error(out, expected.relu() * 3)
 
 
 def mean() -> float:
@@ -206,6 +227,14 @@ if __name__ == "__main__":
                 "tail, product with stride": tail(32, 2),
                 "convolve": convolution("convolve"),
                 "narrow": convolution("narrow"),
+                "1x1": pointwise(Tile(32, 64, 4, 2, 1)),
+                "1x1, sum": pointwise(Tile(32, 64, 4, 2, 5), add=True),
+                "1x1, sum as in a tail": pointwise(
+                    Tile(32, 128, 4, 2, 1), add=True, bias_last=True
+                ),
+                "1x1, some channels at a time": pointwise(
+                    Tile(32, 64, 4, 2, 3, depth=32)
+                ),
                 "mean": mean(),
                 "attention": attention(16, 16),
                 "attention, heads of 24": attention(24, 32),

@@ -16,6 +16,7 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.engines.torch.conv import stem
 from pytest_mlperf.engines.torch.conv import tail
+from pytest_mlperf.engines.torch.conv.pointwise import launch
 from pytest_mlperf.engines.torch.conv.stem import empty_pictures
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
@@ -134,15 +135,6 @@ def choose_tile(
     return {"M": 128, "N": 128, "K": depth, "num_warps": 4, "num_stages": 3}
 
 
-def count_processors(device: Any) -> int:
-    """Return how many multiprocessors a device has; 1 of a CPU, for the interpreter."""
-    import torch
-
-    if device.type != "cuda":
-        return 1
-    return int(torch.cuda.get_device_properties(device).multi_processor_count)
-
-
 def calibrate(
     graph: OnnxGraph,
     device: Any,
@@ -186,7 +178,7 @@ def make_operators() -> dict[str, Any]:
         rows = batch * out_height * out_width
         is_narrow = in_channels == out_channels == WIDE
         if kernel == 3 and stride == 1 and is_narrow and at["relu"]:
-            programs = 2 * count_processors(x.device)
+            programs = 2 * launch.count_processors(x.device)
             kernels.convolve_narrow[(programs,)](
                 x, w, b, out, rows, at["dequantize"], at["quantize"], HEIGHT=height,
                 WIDTH=width, C=WIDE, M=64, PROGRAMS=programs,
@@ -194,6 +186,12 @@ def make_operators() -> dict[str, Any]:
             )  # fmt: skip
             return out
         add = shortcut is not None
+        if kernel == stride == 1 and at["relu"] and launch.is_available(x.device):
+            streamed = launch.choose_tile(in_channels, out_channels, add=add)
+            if streamed is not None:
+                values = (x, w, b, shortcut)
+                launch.run_pointwise(at, values, out, streamed)
+                return out
         tile = choose_tile(in_channels, out_channels, kernel, add=add)
         grid = (-(-rows // tile["M"]) * (out_channels // tile["N"]),)
         kernels.convolve[grid](

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pytest_mlperf.engines.torch.conv.pointwise import launch
 from pytest_mlperf.engines.torch.conv.stem import empty_pictures
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
@@ -106,6 +107,12 @@ def make_operators() -> dict[str, Any]:
         shortcut_channels = 0 if projection is None else shortcut.shape[1]
         shape = (batch, out_channels, height, width)
         out = empty_pictures(x, shape, x.dtype)
+        if not shortcut_channels and launch.is_available(x.device):
+            streamed = launch.choose_tile(channels, out_channels, add=True)
+            if streamed is not None:
+                values = (x, w, b, shortcut)
+                launch.run_pointwise(at, values, out, streamed, bias_last=True)
+                return out
         rows = batch * height * width
         tile = choose_tile(channels, shortcut_channels)
         kernels.residual_tail[(-(-rows // tile["M"]),)](
