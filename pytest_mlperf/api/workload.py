@@ -101,8 +101,9 @@ class Workload(Protocol):
 
     @property
     def reference(self) -> Mapping[str, float]:
-        """Metric -> value of the reference on this data, in the round's unit
-        (percent); the accuracy gate is the round's ratio of it.
+        """Metric -> value of the reference on a stand-in's data, in the round's unit
+        (percent); the accuracy gate is the round's ratio of it. Official data have the
+        round's own.
         """
 
     def score(self, answers: Mapping[int, bytes]) -> dict[str, float]:

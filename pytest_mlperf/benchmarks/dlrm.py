@@ -15,7 +15,6 @@ DLRM = RecommenderBenchmark(
         name="dlrm",
         title="DLRM",
         hotness=ONE_HOT,
-        auc=80.25,
         checkpoint="tb00_40M.pt of MLCommons' inference repository, folder"
         " recommendation/dlrm/pytorch",
     ),

@@ -16,7 +16,6 @@ DLRM_V2 = RecommenderBenchmark(
         name="dlrm-v2",
         title="DLRM-DCNv2",
         hotness=MULTI_HOT,
-        auc=80.31,
         checkpoint="model_weights of MLCommons' inference repository, folder"
         " recommendation/dlrm_v2/pytorch (a torchsnapshot)",
     ),

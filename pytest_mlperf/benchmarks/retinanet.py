@@ -56,7 +56,6 @@ OFFICIAL = Official(
         for folder in FOLDERS
         for place in ("calibration/train/data", "calibration/data", "train/data")
     ),
-    reference=37.55,
     pictures=24_781,
     performance_count=64,
     side=RETINANET_SIDE,

@@ -35,7 +35,6 @@ OFFICIAL = Official(
     first_picture=coco.FIRST_PICTURE,
     calibration=coco.CALIBRATION,
     calibration_folders=coco.CALIBRATION_FOLDERS,
-    reference=22.0,
     pictures=coco.PICTURES,
     performance_count=256,
     side=300,

@@ -49,7 +49,7 @@ class StableDiffusionXlBenchmark:
         if kind == "generated":
             return sdxl.open_generated(official.CAPTIONS)
         if kind == "synthetic":
-            return open_synthetic(official.CAPTIONS, official.read_limits())
+            return open_synthetic(official.CAPTIONS)
         kinds = "official", "embedded", "generated", "synthetic"
         raise files.unknown_kind(self.name, kind, *kinds)
 

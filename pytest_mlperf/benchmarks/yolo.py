@@ -41,7 +41,6 @@ OFFICIAL = Official(
     ),
     calibration=coco.CALIBRATION,
     calibration_folders=coco.CALIBRATION_FOLDERS,
-    reference=53.4,
     pictures=1525,
     performance_count=64,
     side=640,

@@ -146,7 +146,6 @@ def test_the_official_files_become_a_workload(scratch: Path, length: int | str) 
     assert workload.model.outputs == ("output_start_logits", "output_end_logits")
     assert workload.model.inputs == ("input_ids", "input_mask", "segment_ids")
     assert workload.model.dynamic_length == (length != 384)
-    assert workload.reference["F1"] == 90.874
     assert np.array_equal(batch["input_ids"], rows[..., 0])
     assert sizes == [384 * 8] * 2
 

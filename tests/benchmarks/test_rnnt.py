@@ -155,7 +155,6 @@ def test_the_official_workload_reads_graphs_and_manifest(scratch: Path) -> None:
     workload = rnnt.open_official(scratch, count=2)
 
     assert workload.transcripts == ["one", "two"]
-    assert workload.reference == {"WER": pytest.approx(92.548, abs=1e-3)}
     assert workload.components is not None
     assert workload.components.parts["joint"].path.parent == scratch / "models/rnnt"
 

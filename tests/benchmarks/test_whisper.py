@@ -148,7 +148,6 @@ def test_the_official_workload_reads_manifest_clips_and_tokenizer(
     batch = workload.dataset.gather([2, 0])
 
     assert workload.kind == "official"
-    assert workload.reference == {"ACCURACY": 97.9329}
     assert workload.transcripts == ["clip 0", "clip 1", "clip 2"]
     assert batch["features"].shape == (2, 128, 3000)
     assert batch["features"].dtype == np.float32

@@ -49,8 +49,6 @@ class Official:
     """Names of the pictures that calibrate int8, a line each."""
     calibration_folders: tuple[Path, ...]
     """Where these pictures lie, looked in in this order."""
-    reference: float
-    """mAP of the fp32 reference, percent."""
     pictures: int
     performance_count: int
     """``performance_sample_count_override`` of mlperf.conf."""
@@ -177,7 +175,7 @@ class DetectionBenchmark:
                 one_by_one=shape[:1] == (1,),
             ),
             dataset=open_pictures(pictures, official.performance_count),
-            reference={"mAP": official.reference},
+            reference={},
             annotations=annotations,
             find=official.find,
             categories=categories,

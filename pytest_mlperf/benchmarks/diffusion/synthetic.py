@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,9 +17,9 @@ from pytest_mlperf.benchmarks.standins.synthetic import scatter
 SIDE = 16
 
 
-def open_synthetic(count: int, reference: Mapping[str, float]) -> DiffusionWorkload:
-    """Open ``count`` pictures; ``reference`` is what true ones score, and wrong ones
-    score as much less, or more where a distance is scored.
+def open_synthetic(count: int) -> DiffusionWorkload:
+    """Open ``count`` pictures, of which true ones score 100, and wrong ones as much
+    less, or more where a distance is scored.
     """
 
     def truth(indices: NDArray[np.int64]) -> dict[str, Array]:
@@ -38,8 +37,8 @@ def open_synthetic(count: int, reference: Mapping[str, float]) -> DiffusionWorkl
             )
         share = right / len(captions)
         return {
-            "CLIP_SCORE": share * reference["CLIP_SCORE"],
-            "FID_SCORE": (2 - share) * reference["FID_SCORE"],
+            "CLIP_SCORE": 100 * share,
+            "FID_SCORE": 100 * (2 - share),
         }
 
     workload = DiffusionWorkload(
@@ -47,7 +46,7 @@ def open_synthetic(count: int, reference: Mapping[str, float]) -> DiffusionWorkl
         title=f"synthetic: {count:,} made-up pictures of {SIDE} x {SIDE}",
         digest=digest_parts("sdxl synthetic", count, SIDE),
         dataset=SyntheticDataset(count, count, truth),
-        reference=reference,
+        reference={"CLIP_SCORE": 100.0, "FID_SCORE": 100.0},
         captions=[f"picture {number}" for number in range(count)],
         side=SIDE,
         score_all=score,

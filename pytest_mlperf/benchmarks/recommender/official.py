@@ -50,8 +50,6 @@ class OfficialRecommender:
     name: str
     title: str
     hotness: tuple[int, ...]
-    auc: float
-    """AUC of the fp32 reference, percent."""
     checkpoint: str
     """Which weights the model is made of, and where they are offered."""
 
@@ -110,7 +108,7 @@ class OfficialRecommender:
                 starts=starts,
                 performance_count=min(PERFORMANCE_COUNT, len(starts) - 1),
             ),
-            reference={"AUC": self.auc},
+            reference={},
             labels=labels[0][:half].reshape(-1),
         )
 

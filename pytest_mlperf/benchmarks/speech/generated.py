@@ -95,6 +95,7 @@ def open_generated(
             noise.astype(np.float32), lengths.astype(np.int32), make_features
         ),
         reference={},
+        metric="ACCURACY",
         transcripts=(),
         alphabet=transcripts.WHISPER,
         to_text=lambda tokens: " ".join(map(str, tokens)),

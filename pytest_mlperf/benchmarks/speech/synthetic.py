@@ -44,6 +44,7 @@ def open_synthetic(
         digest=make_digest([metric, alphabet.characters], said),
         dataset=SyntheticDataset(count, count, truth, lengths),
         reference={metric: 100.0},
+        metric=metric,
         transcripts=said,
         alphabet=alphabet,
         to_text=alphabet.to_text,

@@ -36,7 +36,8 @@ class SpeechWorkload:
     digest: str
     dataset: Dataset
     reference: Mapping[str, float]
-    """Metric -> 100 minus the word error rate in percent."""
+    metric: str
+    """The name of 100 minus the word error rate in percent."""
     transcripts: Sequence[str]
     alphabet: Alphabet
     to_text: ToText
@@ -117,7 +118,7 @@ class SpeechWorkload:
             for index in range(len(self.transcripts))
         ]
         rate = self.error_rate(self.transcripts, heard)
-        return dict.fromkeys(self.reference, 100 * (1 - rate))
+        return {self.metric: 100 * (1 - rate)}
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
         """Return the line as both references' accuracy_eval.py print it."""

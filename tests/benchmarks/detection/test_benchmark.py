@@ -89,8 +89,8 @@ def test_the_official_files_are_read_and_scored(tree: Tree, tmp_path: Path) -> N
     assert workload.kind == "official"
 
 
-def test_reference_and_sizes_are_the_rounds(tree: Tree) -> None:
-    """Score and sample counts agree with every round that has the benchmark."""
+def test_sizes_are_the_rounds(tree: Tree) -> None:
+    """Sample counts agree with every round that has the benchmark."""
     official = tree.benchmark.official
     rules = [
         rule
@@ -101,7 +101,6 @@ def test_reference_and_sizes_are_the_rounds(tree: Tree) -> None:
 
     assert rules
     for rule in rules:
-        assert rule.accuracy[0].reference == official.reference
         assert rule.dataset_size == official.pictures
         assert rule.performance_sample_count == official.performance_count
 
