@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-POINTER, FLOAT = ctypes.c_void_p, ctypes.c_float
+POINTER, FLOAT, INTEGER = ctypes.c_void_p, ctypes.c_float, ctypes.c_int
 SHARED_BY_DEFAULT = 48 << 10
 """Bytes of shared memory that a kernel may have without asking for more."""
 
@@ -32,7 +32,7 @@ class CudaKernel:
     context: Any
     function: Any
     types: tuple[Any, ...]
-    """Of its parameters: ``POINTER`` or ``FLOAT``."""
+    """Of its parameters: ``POINTER``, ``FLOAT`` or ``INTEGER``."""
     shared_bytes: int
 
     def launch(self, grid: Sequence[int], threads: int, *values: Any) -> None:
@@ -110,7 +110,9 @@ def load_kernel(
     from cuda.bindings import driver
 
     major, minor = torch.cuda.get_device_capability(device)
-    binary, _ = compile_source(path, dict(defines), f"sm_{major}{minor}")
+    # The matrix units of sm_90 are in sm_90a only: code that no later card runs.
+    architecture = f"sm_{major}{minor}" + ("a" if major >= 9 else "")
+    binary, _ = compile_source(path, dict(defines), architecture)
     torch.cuda.synchronize(device)  # makes this thread's context PyTorch's
     (context,) = _check("cuCtxGetCurrent", driver.cuCtxGetCurrent())
     (module,) = _check("cuModuleLoadData", driver.cuModuleLoadData(binary))

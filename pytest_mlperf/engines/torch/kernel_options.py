@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-KERNELS = {"attention": ("fp16", "fp8"), "stem": ("cuda", "triton")}
+KERNELS = {
+    "attention": ("fp16", "fp8"),
+    "stem": ("cuda", "triton"),
+    "blocks": ("cuda", "triton"),
+}
 """Option -> what to choose from, the default first."""
 OPTIONS = {
     "attention": "fp8 or fp16: what an fp8 encoder's attention reads",
     "stem": "cuda or triton: the kernels of an fp8 net's first convolution",
+    "blocks": "cuda or triton: those of an fp8 net's narrow residual blocks",
 }
 
 

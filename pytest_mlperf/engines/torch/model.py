@@ -20,6 +20,7 @@ from pytest_mlperf.engines.torch.bert import stream
 from pytest_mlperf.engines.torch.bert.encoder import BertEncoder
 from pytest_mlperf.engines.torch.bert.encoder import BertWeights
 from pytest_mlperf.engines.torch.conv import fp8
+from pytest_mlperf.engines.torch.conv import joined
 from pytest_mlperf.engines.torch.conv import stem
 from pytest_mlperf.engines.torch.conv import tail
 from pytest_mlperf.engines.torch.host_fetch import find_copier
@@ -126,6 +127,11 @@ def _load_program(
         if any(node.kind == "Int8StemPool" for node in graph.nodes):
             without = f"Triton, {missing}" if missing else "Triton"
             facts["first convolution by"] = "CUDA C++" if is_cuda else without
+        if choose_kernel(request.options, "blocks") == "cuda":
+            missing = joined.find_missing()
+            facts["narrow blocks by"] = f"Triton, {missing}" if missing else "CUDA C++"
+            graph = graph if missing else joined.join(graph)
+            operators |= joined.make_operators(operators)
     return Program(graph, device, _choose_dtype(precision), operators), facts
 
 

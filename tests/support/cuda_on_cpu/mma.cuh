@@ -71,9 +71,10 @@ inline void multiply_add(int (&total)[4], const unsigned (&a)[4], const unsigned
 inline unsigned char to_byte(float value)
 {
     if (!(value > 0)) return 0;
+    value = std::min(value, 448.0f);
     const int exponent = std::max(std::ilogb(value), -6);
     const float unit = std::ldexp(1.0f, exponent - 3);
-    const int steps = (int)std::nearbyint(std::min(value, 448.0f) / unit);
+    const int steps = (int)std::nearbyint(value / unit);
     return (unsigned char)(steps + (exponent + 6) * 8);
 }
 

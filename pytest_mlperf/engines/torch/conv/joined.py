@@ -1,0 +1,35 @@
+"""Joins several convolutions of an fp8 net into kernels of CUDA C++ for sm_90."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_mlperf.engines.torch import cuda_source
+from pytest_mlperf.engines.torch.conv import block
+from pytest_mlperf.engines.torch.conv import tail_next
+from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
+
+CAPABILITY = (9, 0)
+"""The only one whose matrix units are told so (wgmma)."""
+
+
+def find_missing() -> str | None:
+    """Return what keeps the kernels from running on the device at hand, or None."""
+    import torch
+
+    missing = cuda_source.find_missing()
+    found = torch.cuda.get_device_capability()
+    if missing is None and found != CAPABILITY:
+        missing = f"compute capability {found[0]}.{found[1]} instead of 9.0"
+    return missing
+
+
+def join(graph: OnnxGraph) -> OnnxGraph:
+    """Return an fp8 graph whose narrow blocks and tails are one node each."""
+    return tail_next.join_next(block.join_blocks(graph))
+
+
+def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the operators of these nodes; ``parts`` are those of the nodes before."""
+    return block.make_operators(parts) | tail_next.make_operators(parts)
