@@ -27,6 +27,8 @@ from pytest_mlperf.engines.torch import fuse  # noqa: E402
 from pytest_mlperf.engines.torch import onnx_graph  # noqa: E402
 from pytest_mlperf.engines.torch.conv import block  # noqa: E402
 from pytest_mlperf.engines.torch.conv import fp8  # noqa: E402
+from pytest_mlperf.engines.torch.conv import joined  # noqa: E402
+from pytest_mlperf.engines.torch.conv import resident  # noqa: E402
 from pytest_mlperf.engines.torch.conv import tail  # noqa: E402
 from pytest_mlperf.engines.torch.conv import tail_next  # noqa: E402
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph  # noqa: E402
@@ -172,6 +174,32 @@ def test_a_tail_and_what_follows_are_two_products(
         check_fp8(written[middle:], apart[1])
 
 
+@needs_compiler
+def test_a_convolution_that_keeps_its_weights_is_one(tmp_path: Path) -> None:
+    """Of three pictures, in tiles that hold parts of two, shared by two programs."""
+    batch, height, width = 3, 7, 9
+    scales = (2e-5, 50.0)
+    x, weight, bias = (
+        draw_picture(batch, height, width, 128),
+        draw_fp8(128, 3, 3, 128),
+        draw_bias(128),
+    )
+    defines = resident.make_defines(height, width)
+    written = run_on_cpu(
+        tmp_path,
+        "resident_main.cpp",
+        defines | {"GROUPS": 1, "BATCH": batch, "PROGRAMS": 2},
+        x,
+        resident.arrange_weights(weight),
+        resident.arrange_biases(bias),
+        torch.tensor(scales),
+    )
+    at = {"dequantize": scales[0], "quantize": scales[1], "stride": 1, "relu": True}
+    table = resident.make_operators(plain_fp8.OPERATORS)
+
+    check_fp8(written, table["ResidentConv"](at, x, None, None, weight, bias))
+
+
 @pytest.mark.skipif(
     cuda_source.find_missing() is not None, reason=str(cuda_source.find_missing())
 )
@@ -185,6 +213,7 @@ def test_the_kernels_compile_without_a_device() -> None:
         (tail_next, tail_next.make_defines(128, 512, 128)),
         (tail_next, tail_next.make_defines(128, 512)),
         (tail_next, tail_next.make_defines(128, 512, source=256, stride=2, width=28)),
+        (resident, resident.make_defines(28, 28)),
     ):
         try:
             binary, log = cuda_source.compile_source(kernel.SOURCE, defines, "sm_90a")
@@ -201,25 +230,25 @@ def test_joined_blocks_compute_what_they_did(tmp_path: Path) -> None:
     onnx = tmp_path / "resnet.onnx"
     pytest.importorskip("onnx")
     graphs.write_resnet(onnx, (2, 3), 32)
-    whole = fuse.fuse_convolutions(
-        onnx_graph.read_graph(onnx, ("pictures",), ("scores",))
-    )
-    seen = fp8.observe_activations(whole)
-    low = tail.join_tails(fp8.quantize(whole, dict.fromkeys(seen.outputs, 3.0)))
+    read = onnx_graph.read_graph(onnx, ("pictures",), ("scores",))
+    fused = fuse.fuse_convolutions(read)
+    seen = fp8.observe_activations(fused)
+    low = tail.join_tails(fp8.quantize(fused, dict.fromkeys(seen.outputs, 3.0)))
     inside = [n for n in low.nodes if n.kind in plain_fp8.OPERATORS]
     apart = OnnxGraph(inside, low.constants, ("pooled",), inside[-1].outputs)
-    joined = tail_next.join_next(block.join_blocks(apart))
+    whole = joined.join(apart)
     table = dict(plain_fp8.OPERATORS)
-    table |= block.make_operators(table) | tail_next.make_operators(table)
+    table |= joined.make_operators(table)
     pooled = draw_picture(2, 8, 8, 64)
     answers = [
         onnx_graph.Program(graph, "cpu", torch.float32, table).run({"pooled": pooled})
-        for graph in (apart, joined)
+        for graph in (apart, whole)
     ]
-    kinds = [node.kind for node in joined.nodes]
+    kinds = [node.kind for node in whole.nodes]
 
     assert kinds.count("ResidualBlock") == 2
     assert kinds.count("TailNext") == 3
-    assert len(joined.nodes) == len(apart.nodes) - 6
+    assert kinds.count("ResidentConv") == 2
+    assert len(whole.nodes) == len(apart.nodes) - 6
     assert torch.equal(*(a[0].view(torch.uint8) for a in answers))
     assert answers[0][0].float().std() > 1

@@ -55,6 +55,15 @@ inline void multiply_shared(float (&total)[32], const void* left, int left_skip,
         [&](int column, int k) { return read_tile<RIGHT_PLANE>(right, column, k); });
 }
 
+template <int LEFT_PLANE, int RIGHT_PLANE>
+inline void multiply_wide(float (&low)[32], float (&high)[32], const void* left, int left_skip,
+                          const void* right, int right_skip, bool add)
+{
+    multiply_shared<LEFT_PLANE, RIGHT_PLANE>(low, left, left_skip, right, right_skip, add);
+    right_skip += 64 * 16;
+    multiply_shared<LEFT_PLANE, RIGHT_PLANE>(high, left, left_skip, right, right_skip, add);
+}
+
 template <int RIGHT_PLANE>
 inline void multiply_words(float (&total)[32], unsigned a, unsigned b, unsigned c, unsigned d,
                            const void* right, int right_skip, bool add)
@@ -80,6 +89,13 @@ inline void end_products() {}
 template <int LATER = 0> inline void wait_products() {}
 inline void hold(float (&)[32]) {}
 inline void copy_16(void* to, const void* from) { std::memcpy(to, from, 16); }
+inline void copy_16_or_zeros(void* to, const void* from, bool inside)
+{
+    if (inside)
+        copy_16(to, from);
+    else
+        std::memset(to, 0, 16);
+}
 inline void copy_8(void* to, const void* from) { std::memcpy(to, from, 8); }
 inline void end_copies() {}
 template <int LATER> inline void wait_copies() {}

@@ -1,4 +1,4 @@
-"""Joins several convolutions of an fp8 net into kernels of CUDA C++ for sm_90."""
+"""Gives convolutions of an fp8 net to kernels of CUDA C++ for sm_90, several to one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_mlperf.engines.torch import cuda_source
 from pytest_mlperf.engines.torch.conv import block
+from pytest_mlperf.engines.torch.conv import resident
 from pytest_mlperf.engines.torch.conv import tail_next
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -27,9 +28,10 @@ def find_missing() -> str | None:
 
 def join(graph: OnnxGraph) -> OnnxGraph:
     """Return an fp8 graph whose narrow blocks and tails are one node each."""
-    return tail_next.join_next(block.join_blocks(graph))
+    return resident.keep_weights(tail_next.join_next(block.join_blocks(graph)))
 
 
 def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the operators of these nodes; ``parts`` are those of the nodes before."""
-    return block.make_operators(parts) | tail_next.make_operators(parts)
+    blocks = block.make_operators(parts) | tail_next.make_operators(parts)
+    return blocks | resident.make_operators(parts)

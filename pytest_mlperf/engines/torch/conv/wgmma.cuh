@@ -18,6 +18,11 @@
 #define TOTAL_NAMES                                                                      \
     "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "  \
     "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
+#define WIDE_NAMES                                                                       \
+    "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "  \
+    "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, "   \
+    "%34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, "   \
+    "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
 #define WGMMA "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 "
 
 // A product's operand in shared memory, [rows, 32] fp8, `skip` bytes behind `tile`: 16
@@ -41,6 +46,21 @@ __device__ __forceinline__ void multiply_shared(float (&total)[32], const void* 
     asm volatile("{ .reg .pred p; setp.ne.b32 p, %34, 0; " WGMMA TOTAL_NAMES
                  ", %32, %33, p, 1, 1; }"
                  : TOTALS(total)
+                 : "l"(describe<LEFT_PLANE>(left, left_skip)),
+                   "l"(describe<RIGHT_PLANE>(right, right_skip)),
+                   "r"(static_cast<int>(add)));
+}
+
+// The same for right [128, 32]: `low` are the first 64 columns, `high` the others.
+template <int LEFT_PLANE, int RIGHT_PLANE>
+__device__ __forceinline__ void multiply_wide(float (&low)[32], float (&high)[32],
+                                              const void* left, int left_skip,
+                                              const void* right, int right_skip, bool add)
+{
+    asm volatile("{ .reg .pred p; setp.ne.b32 p, %66, 0; "
+                 "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 " WIDE_NAMES
+                 ", %64, %65, p, 1, 1; }"
+                 : TOTALS(low), TOTALS(high)
                  : "l"(describe<LEFT_PLANE>(left, left_skip)),
                    "l"(describe<RIGHT_PLANE>(right, right_skip)),
                    "r"(static_cast<int>(add)));
@@ -89,6 +109,15 @@ __device__ __forceinline__ void copy_16(void* to, const void* from)
 {
     const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
     asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"(address), "l"(from)
+                 : "memory");
+}
+
+// The same, but of zeros unless `inside`.
+__device__ __forceinline__ void copy_16_or_zeros(void* to, const void* from, bool inside)
+{
+    const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16, %2;" ::"r"(address),
+                 "l"(from), "r"(inside ? 16 : 0)
                  : "memory");
 }
 
