@@ -235,6 +235,9 @@ if __name__ == "__main__":
                 "1x1, some channels at a time": pointwise(
                     Tile(32, 64, 4, 2, 3, depth=32)
                 ),
+                "1x1, sum, some channels at a time": pointwise(
+                    Tile(32, 64, 4, 2, 3, depth=32), add=True
+                ),
                 "mean": mean(),
                 "attention": attention(16, 16),
                 "attention, heads of 24": attention(24, 32),

@@ -49,25 +49,33 @@ def stream_rows(
 
 @triton.jit
 def stream_tiles(
-    x, weight, bias, out, rows, dequantize, quantize,
-    IN: tl.constexpr, OUT: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
-    K: tl.constexpr, PROGRAMS: tl.constexpr,
+    x, weight, bias, shortcut, out, rows, dequantize, shortcut_dequantize, quantize,
+    IN: tl.constexpr, OUT: tl.constexpr, ADD: tl.constexpr, M: tl.constexpr,
+    N: tl.constexpr, K: tl.constexpr, PROGRAMS: tl.constexpr, FLATTEN: tl.constexpr,
 ):  # fmt: skip
     """``convolve`` of 1x1 with a ReLU, of many channels: K at a time.
 
-    Descriptors as in ``stream_rows``, with blocks of K channels in the place of IN.
+    Descriptors as in ``stream_rows``, with blocks of K channels; ``shortcut`` (with
+    ADD) is the tensor itself. FLATTEN makes one loop of both: the next tile's first
+    channels are read during this one's end.
     """
     columns: tl.constexpr = OUT // N
     tiles = tl.cdiv(rows, M) * columns
-    # One loop of both: the next tile's first channels are read during this one's end.
-    for tile in tl.range(tl.program_id(0), tiles, PROGRAMS, flatten=True):
+    for tile in tl.range(tl.program_id(0), tiles, PROGRAMS, flatten=FLATTEN):
         row, place = (tile // columns) * M, (tile % columns) * N
+        column = place + tl.arange(0, N)
+        if ADD:
+            # On its way while the product is computed.
+            at = row + tl.arange(0, M)
+            spot = at.to(tl.int64)[:, None] * OUT + column[None, :]
+            added = tl.load(shortcut + spot, mask=(at < rows)[:, None], other=0.0)
         total = tl.zeros([M, N], tl.float32)
         for k in range(0, IN, K):
             a = x.load([row, k])
             b = weight.load([place, k])
             total = tl.dot(a, b.T, total)
-        bias_row = tl.load(bias + place + tl.arange(0, N))[None, :]
-        result = tl.maximum(total * dequantize + bias_row, 0.0)
-        scaled = tl.minimum(result * quantize, 448.0)
+        result = total * dequantize + tl.load(bias + column)[None, :]
+        if ADD:
+            result += added.to(tl.float32) * shortcut_dequantize
+        scaled = tl.minimum(tl.maximum(result, 0.0) * quantize, 448.0)
         out.store([row, place], scaled.to(out.dtype))

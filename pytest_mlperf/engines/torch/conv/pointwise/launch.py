@@ -38,8 +38,10 @@ def choose_tile(in_channels: int, out_channels: int, *, add: bool) -> Tile | Non
     if add:
         if in_channels in (64, 128) and out_channels % 256 == 0:
             return Tile(64, 256, warps=8, stages=3, programs=2, registers=128)
-        fits = in_channels == 256 and out_channels % 128 == 0
-        return Tile(64, 128, warps=4, stages=3, programs=2) if fits else None
+        if in_channels == 256 and out_channels % 128 == 0:
+            return Tile(64, 128, warps=4, stages=3, programs=2)
+        fits = in_channels == 512 and out_channels % 128 == 0
+        return Tile(128, 128, 8, stages=3, programs=2, depth=128) if fits else None
     if few and out_channels in (64, 128):
         return Tile(64, 64, warps=4, stages=5, programs=2)
     if in_channels == 512 and out_channels in (128, 256):
@@ -103,22 +105,23 @@ def run_pointwise(
     room = count_processors(x.device) * tile.programs
     programs = max(columns, room // columns * columns)
     options = {
-        "OUT": out_channels, "M": tile.rows, "N": tile.columns, "PROGRAMS": programs,
-        "num_warps": tile.warps, "num_stages": tile.stages, "maxnreg": tile.registers,
+        "OUT": out_channels, "ADD": shortcut is not None, "M": tile.rows,
+        "N": tile.columns, "PROGRAMS": programs, "num_warps": tile.warps,
+        "num_stages": tile.stages, "maxnreg": tile.registers,
     }  # fmt: skip
     scales = at["dequantize"], at["shortcut_dequantize"], at["quantize"]
     if tile.depth:
         kernels.stream_tiles[(programs,)](
-            *descriptors, bias, into, len(rows), scales[0], scales[2],
-            IN=in_channels, K=tile.depth, **options,
+            *descriptors, bias, x if shortcut is None else shortcut, into, len(rows),
+            *scales, IN=in_channels, K=tile.depth, FLATTEN=shortcut is None, **options,
         )  # fmt: skip
         return
     added = into
     if shortcut is not None:
         added = describe(_flatten(shortcut), tile.rows, tile.columns)
     kernels.stream_rows[(programs,)](
-        *descriptors, bias, added, into, len(rows), *scales, ADD=shortcut is not None,
-        BIAS_LAST=bias_last, STAGES=tile.stages, **options,
+        *descriptors, bias, added, into, len(rows), *scales, BIAS_LAST=bias_last,
+        STAGES=tile.stages, **options,
     )  # fmt: skip
 
 
