@@ -84,13 +84,34 @@ class CellComparison:
 def compare_sessions(
     old: SessionResults, new: SessionResults
 ) -> tuple[CellComparison, ...]:
-    """Return the comparison of each cell of the newer session, in its order."""
+    """Return the comparison of each cell of the newer session, in its order.
+
+    Behind them is what the older one measured and the newer one selected, but skipped
+    or did not end: a package that is gone is no unchanged speed.
+    """
     machine = _describe_machines(old, new)
-    before = _group(old.verdicts)
-    return tuple(
-        compare_runs(before.get(key, []), runs, machine)
-        for key, runs in _group(new.verdicts).items()
-    )
+    before, after = _group(old.verdicts), _group(new.verdicts)
+    found = [
+        compare_runs(before.get(key, []), runs, machine) for key, runs in after.items()
+    ]
+    unmeasured = {
+        one.row: one
+        for one in new.records
+        if one.cell.get("mode") == Mode.PERFORMANCE.value and one.row not in after
+    }
+    for row, record in unmeasured.items():
+        if any(one.valid for one in before.get(row, ())):
+            reason = record.reason.partition("\n")[0]
+            why = f"no VALID run now: {record.outcome}" + f": {reason}" * bool(reason)
+            name = _name_cell(row)
+            found.append(CellComparison(name, Change.INCOMPARABLE, why=why))
+    return tuple(found)
+
+
+def list_unselected(old: SessionResults, new: SessionResults) -> list[str]:
+    """Return the names of the cells that only the older session had."""
+    there = {*_group(new.verdicts), *(one.row for one in new.records)}
+    return [_name_cell(row) for row in _group(old.verdicts) if row not in there]
 
 
 def compare_runs(
@@ -102,7 +123,7 @@ def compare_runs(
     are not comparable, and what ran beside other programs has no answer.
     """
     last = new[-1]
-    name = f"{last.benchmark} {last.scenario} on {last.engine}"
+    name = _name_cell((last.benchmark, last.scenario, last.engine))
     valid_old = [one for one in list_runs(old) if one.valid and one.metric]
     valid_new = [one for one in list_runs(new) if one.valid and one.metric]
     if not valid_old or not valid_new:
@@ -125,6 +146,11 @@ def compare_runs(
     return CellComparison(
         name, change, figure, before, now, ratio, noise, why, differing
     )
+
+
+def _name_cell(row: tuple[str, str, str]) -> str:
+    benchmark, scenario, engine = row
+    return f"{benchmark} {scenario} on {engine}"
 
 
 def _group(verdicts: Iterable[Verdict]) -> dict[tuple[str, str, str], list[Verdict]]:

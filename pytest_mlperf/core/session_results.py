@@ -63,16 +63,26 @@ class Record:
                 asked = "what the test itself asserts"
                 check = Check("test", Status.FAIL, first_line, asked, self.nodeid)
             return replace(self.verdict, checks=(*self.verdict.checks, check))
-        benchmark, target = self._cell_value("benchmark"), self.cell.get("target")
-        slug = self._cell_value("scenario")
+        benchmark, scenario, engine = self.row
         return Verdict(
-            benchmark=f"{benchmark}-{target}" if target else benchmark,
-            scenario=next((s.value for s in Scenario if s.slug == slug), slug),
-            engine=self._cell_value("engine"),
+            benchmark=benchmark,
+            scenario=scenario,
+            engine=engine,
             mode=self.cell.get("audit", self._cell_value("mode")),
             round=self._cell_value("round"),
             metric=None,
             checks=(check,),
+        )
+
+    @property
+    def row(self) -> tuple[str, str, str]:
+        """Benchmark with its target, scenario and engine, as verdicts name them."""
+        benchmark, target = self._cell_value("benchmark"), self.cell.get("target")
+        slug = self._cell_value("scenario")
+        return (
+            f"{benchmark}-{target}" if target else benchmark,
+            next((s.value for s in Scenario if s.slug == slug), slug),
+            self._cell_value("engine"),
         )
 
     def _cell_value(self, name: str) -> str:

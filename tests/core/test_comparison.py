@@ -16,6 +16,7 @@ from pytest_mlperf.core.comparison import CellComparison
 from pytest_mlperf.core.comparison import Change
 from pytest_mlperf.core.comparison import compare_runs
 from pytest_mlperf.core.comparison import compare_sessions
+from pytest_mlperf.core.comparison import list_unselected
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
@@ -205,3 +206,25 @@ def test_sessions_are_compared_cell_by_cell() -> None:
         "precision:  before, int8 now", "another build of the engine",
     )  # fmt: skip
     assert isinstance(second, CellComparison)
+
+
+def test_what_was_selected_and_not_measured_has_no_answer() -> None:
+    """A gate that passes over it would call a lost benchmark a good one."""
+    old = make_session("a", [OFFLINE, SERVER, STREAM])
+    cell = {
+        "benchmark": "resnet50", "target": "", "scenario": "server",
+        "engine": "onnxruntime", "mode": "performance",
+    }  # fmt: skip
+    skipped = Record("t::s", "skipped", cell, reason="no onnxruntime; pip install it\n")
+    never_before = Record("t::b", "skipped", cell | {"benchmark": "dlrm-v3"})
+    done = make_session("a", [OFFLINE])
+    new = replace(done, records=(*done.records, skipped, never_before))
+    first, second = compare_sessions(old, new)
+
+    assert first.change is Change.SAME
+    assert str(second) == (
+        "resnet50 Server on onnxruntime: not comparable; no VALID run now: skipped: no "
+        "onnxruntime; pip install it"
+    )
+    assert not second.has_answer
+    assert list_unselected(old, new) == ["resnet50 SingleStream on onnxruntime"]

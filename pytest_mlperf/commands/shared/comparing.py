@@ -12,6 +12,7 @@ from pytest_mlperf.commands.shared.arguments import parse_share
 from pytest_mlperf.commands.shared.output import print_text
 from pytest_mlperf.core.comparison import CellComparison
 from pytest_mlperf.core.comparison import compare_sessions
+from pytest_mlperf.core.comparison import list_unselected
 from pytest_mlperf.reporting.results import FILE
 from pytest_mlperf.reporting.results import find_file
 from pytest_mlperf.reporting.results import read_results
@@ -54,6 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
         return _refuse(f"no performance run in {', '.join(map(str, arguments.new))}")
     for one in found:
         print_text(format_json(one) if arguments.json else str(one))
+    for file, new in zip(arguments.new, newer, strict=True):
+        if names := list_unselected(old, new):
+            print_text(f"not run in {file}: {', '.join(names)}", error=True)
     return choose_exit_code(found, arguments.fail_below)
 
 
