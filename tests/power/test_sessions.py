@@ -7,7 +7,10 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -204,11 +207,50 @@ def test_orders_out_of_their_order_are_refused(tmp_path: Path, ntp: str) -> None
     assert other == file == "Error: unknown command"
 
 
+@contextmanager
+def serve_lines(answer: Callable[[str], str]) -> Iterator[int]:
+    """Serve one connection that answers each line as it is told; yield its port."""
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with LineSocket(connection, "the client", 60) as line, suppress(PowerFailed):
+            while True:
+                line.send(answer(line.receive()))
+
+    with socket.create_server((HOST, 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
 def test_somebody_else_at_the_port_is_told_apart(tmp_path: Path, ntp: str) -> None:
     """A director that is not there, and a server that is none."""
     port = find_free_port()
     with pytest.raises(PowerFailed, match="does not answer at 127"):
         PowerClient(HOST, port, ntp, tmp_path / "session").__enter__()
+    words = "said 'HTTP/1.1 400', but should say 'mlcommons/power server v3'"
+    with (
+        serve_lines(lambda _: "HTTP/1.1 400") as port,
+        pytest.raises(PowerFailed, match=words),
+    ):
+        PowerClient(HOST, port, ntp, tmp_path / "session").__enter__()
+
+
+def test_a_director_that_begins_no_session_is_asked_why(
+    tmp_path: Path, ntp: str
+) -> None:
+    """Its reply is shown, and nothing is left of the session."""
+
+    def answer(line: str) -> str:
+        known = {CLIENT_HELLO: SERVER_HELLO, "time": str(time.time())}
+        return known.get(line, "Error: the disk is full")
+
+    words = "began no session: 'Error: the disk is full'; its log says why"
+    with serve_lines(answer) as port, pytest.raises(PowerFailed, match=words):
+        PowerClient(HOST, port, ntp, tmp_path / "session").__enter__()
+
+    assert not (tmp_path / "session" / "power").exists()
 
 
 def test_a_server_at_a_meter_s_port_is_no_ptdaemon(tmp_path: Path, ntp: str) -> None:

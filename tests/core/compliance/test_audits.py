@@ -73,6 +73,7 @@ def test_what_only_the_verification_reads_is_in_the_text_too() -> None:
     rule = rule_of("gpt-oss-120b", round_name="v6.0")
     found = find("TEST09", rule).config.splitlines()
 
+    assert "*.Offline.performance_issue_unique = 1" in found
     assert "*.*.test09_min_output_tokens = 1150.38" in found
     assert "*.*.test09_max_output_tokens = 1406.02" in found
     assert "*.Offline.min_query_count = 6396" in found

@@ -117,6 +117,16 @@ def test_wan_needs_its_audit_and_the_audit_its_figures(
     assert failed
 
 
+def test_the_open_division_needs_no_audit(tmp_path: Path) -> None:
+    """And no compliance test of LoadGen's."""
+    make_tree(tmp_path, "SingleStream", "wan-2.2-t2v-a14b")
+    closed = problems(tmp_path, "compliance")
+    (tmp_path / "closed").rename(tmp_path / "open")
+
+    assert len(closed) == 1
+    assert problems(tmp_path, "compliance") == []
+
+
 def test_videos_of_wan_are_asked_for_as_of_loadgen(tmp_path: Path) -> None:
     """extra_files_check looks at both harnesses' accuracy folders."""
     make_tree(tmp_path, "SingleStream", "wan-2.2-t2v-a14b")

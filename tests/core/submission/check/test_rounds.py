@@ -32,6 +32,18 @@ def test_the_round_is_that_of_the_seeds(tmp_path: Path) -> None:
     assert problems(root, "seeds", round_name="v5.0")
 
 
+@pytest.mark.parametrize(
+    ("folder", "round_name"), [("measurements", "v5.1"), ("results", "v6.1")]
+)
+def test_without_seeds_the_folders_tell_the_round(
+    tmp_path: Path, folder: str, round_name: str
+) -> None:
+    """measurements/ is a folder of its own before v6.0."""
+    trees.write(tmp_path / HOME / folder / "box/bert-99/Offline/README.md", "text\n")
+
+    assert read_tree(tmp_path)[0].round.name == round_name
+
+
 def test_a_round_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     """The error lists the legal ones."""
     with pytest.raises(ValueError, match=r"v9\.9.*legal: v1\.0"):
