@@ -7,7 +7,6 @@ import struct
 from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,31 +22,12 @@ from pytest_mlperf.core.compliance.test06 import count_trailing
 from pytest_mlperf.core.compliance.test08 import compute_entropy
 from pytest_mlperf.core.verdict import Status
 from tests.support import logs
+from tests.support.answer_logs import Record
+from tests.support.answer_logs import log_of
+from tests.support.answer_logs import numbers
+from tests.support.answer_logs import spoken
 from tests.support.audits import outcome
 from tests.support.audits import rule_of
-
-Record = Mapping[str, Any]
-
-
-def log_of(folder: Path, records: Sequence[Record]) -> Path:
-    """Write an accuracy log as LoadGen does; answers are bytes or tokens."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = []
-    for number, record in enumerate(records):
-        fields = [f'"seq_id" : {number}', f'"qsl_idx" : {record["index"]}']
-        for key in ("data", "token_data"):
-            if key in record:
-                fields.append(f'"{key}" : "{record[key].hex().upper()}"')
-        if "token_count" in record:
-            fields.append(f'"token_count" : {record["token_count"]}')
-        lines.append(f"{{ {', '.join(fields)} }}")
-    text = "[\n" + ",\n".join(lines) + "\n]\n"
-    (folder / "mlperf_log_accuracy.json").write_text(text)
-    return folder
-
-
-def numbers(*values: int) -> bytes:
-    return struct.pack(f"<{len(values)}i", *values)
 
 
 def answered(folder: Path, given: Sequence[tuple[int, bytes]]) -> Path:
@@ -346,16 +326,6 @@ def test_test05_of_v2_allows_five_percent(
     found = verified("TEST05", folder, {"performance": before}, round_name="v2.0")
 
     assert outcome(found) == {"compliance_performance": expected}
-
-
-def spoken(*ids: int, first: int | None = None, count: int | None = None) -> Record:
-    """Return a logged answer of tokens."""
-    return {
-        "index": 5,
-        "data": numbers(*ids),
-        "token_data": numbers(ids[0] if first is None else first),
-        "token_count": len(ids) if count is None else count,
-    }
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,24 @@ def test_a_list_is_kept_as_its_length(folder: Path) -> None:
     assert Log.read(folder).integer("loaded_qsl_set") == 1024
 
 
+@pytest.mark.parametrize(
+    ("key", "is_flagged"),
+    [("generic_message", True), ("error_invalid_config", False)],
+)
+def test_an_error_is_told_by_its_flag_or_by_its_key(
+    folder: Path, key: str, is_flagged: bool
+) -> None:
+    """Either alone is enough."""
+    path = folder / DETAIL
+    lines = path.read_text().splitlines(keepends=True)
+    lines.insert(4, logs.line(key, "it broke", error=is_flagged))
+    path.write_text("".join(lines))
+    log = Log.read(folder)
+
+    assert [error.text for error in log.errors] == ["it broke"]
+    assert log.error_count == 1
+
+
 def test_errors_and_warnings_are_kept_with_their_lines(tmp_path: Path) -> None:
     """Both are found by flag, not by their place in the file."""
     folder = logs.performance(
