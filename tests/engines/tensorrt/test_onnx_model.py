@@ -47,6 +47,8 @@ class World:
         if precision not in self.sessions:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = len(os.sched_getaffinity(0))
+            # A thread that waits would use as much of a CPU as one that works.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             # As it stands: fused kernels would compute in other types.
             options.graph_optimization_level = (
                 onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
