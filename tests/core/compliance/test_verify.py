@@ -83,6 +83,31 @@ def test_test01_passes_on_the_same_answers_and_speed(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        '{ "qsl_idx" : 1, "data" : "00" }\n]\n',
+        '[\n{ "qsl_idx" : 1, "data" : "00" }\n',
+        '[\n{ "qsl_idx" : "1", "data" : "00" }\n]\n',
+        '[\n{ "qsl_idx" : 1, "data" : "0z" }\n]\n',
+        '[\n{ "qsl_idx" : 1 }\n]\n',
+        "[\n]\n[\n]\n",
+    ],
+)
+def test_damaged_answers_are_an_error_and_no_traceback(
+    tmp_path: Path, text: str
+) -> None:
+    """No list, no end, no sample, no digits, no answer, or two lists."""
+    of_test01(tmp_path, CLASSES[:5])
+    (tmp_path / "TEST01/mlperf_log_accuracy.json").write_text(text)
+    references = {name: tmp_path / name for name in ("performance", "accuracy")}
+    found = verified("TEST01", tmp_path / "TEST01", references)
+
+    assert outcome(found)["compliance_accuracy"] is Status.ERROR
+
+
 def test_the_official_files_say_what_the_checks_say(tmp_path: Path) -> None:
     """Line by line as the official scripts print it."""
     of_test01(tmp_path, CLASSES[:5], 95.0)
@@ -415,6 +440,30 @@ def test_test08_compares_entropies(
     whole = floats(1, 3, 0.7, 0.2, 1, 0, 1, 1, 2)
     accuracy = answered(tmp_path / "accuracy", [(11, whole)])
     folder = answered(tmp_path / "TEST08", [(0, floats(1, query, prediction, 0.2))])
+    references = {"accuracy": accuracy}
+    found = verified("TEST08", folder, references, "dlrm-v3", round_name="v6.0")
+
+    assert outcome(found) == {"compliance_accuracy": expected}
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([], Status.FAIL),
+        ([floats(1, 3, float("nan"), 0.2)], Status.ERROR),
+        ([floats(1, 3, float("inf"), 0.2)], Status.ERROR),
+        ([floats(1, 3, 0.7)], Status.ERROR),
+        ([floats(1, 3, 0.7, 0.2, 0.5)], Status.ERROR),
+    ],
+    ids=["none", "no number", "without end", "a number less", "a number more"],
+)
+def test_test08_passes_no_run_without_predictions(
+    answers: list[bytes], expected: Status, tmp_path: Path
+) -> None:
+    """Nothing differs from nothing, and no difference is above a limit if it is NaN."""
+    whole = floats(1, 3, 0.7, 0.2, 1, 0, 1, 1, 2)
+    accuracy = answered(tmp_path / "accuracy", [(11, whole)])
+    folder = answered(tmp_path / "TEST08", [(0, answer) for answer in answers])
     references = {"accuracy": accuracy}
     found = verified("TEST08", folder, references, "dlrm-v3", round_name="v6.0")
 
