@@ -17,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 POINTER, FLOAT, INTEGER = ctypes.c_void_p, ctypes.c_float, ctypes.c_int
+STRUCT = None
+"""A parameter that the binding itself puts into memory: a tensor map."""
+HOPPER = (9, 0)
+"""Compute capability of H100, H200 and GH200."""
 SHARED_BY_DEFAULT = 48 << 10
 """Bytes of shared memory that a kernel may have without asking for more."""
 
@@ -32,7 +36,7 @@ class CudaKernel:
     context: Any
     function: Any
     types: tuple[Any, ...]
-    """Of its parameters: ``POINTER``, ``FLOAT`` or ``INTEGER``."""
+    """Of its parameters: ``POINTER``, ``FLOAT``, ``INTEGER`` or ``STRUCT``."""
     shared_bytes: int
 
     def launch(self, grid: Sequence[int], threads: int, *values: Any) -> None:
@@ -43,8 +47,8 @@ class CudaKernel:
         plain = tuple(v.data_ptr() if hasattr(v, "data_ptr") else v for v in values)
         stream = torch.cuda.current_stream().cuda_stream
         # A thread in which PyTorch has done nothing yet has no context.
-        _check("cuCtxSetCurrent", driver.cuCtxSetCurrent(self.context))
-        _check(
+        check("cuCtxSetCurrent", driver.cuCtxSetCurrent(self.context))
+        check(
             "cuLaunchKernel",
             driver.cuLaunchKernel(
                 self.function, *grid, threads, 1, 1, self.shared_bytes, stream,
@@ -71,7 +75,7 @@ def compile_source(
     """
     from cuda.bindings import nvrtc
 
-    (program,) = _check(
+    (program,) = check(
         "nvrtcCreateProgram",
         nvrtc.nvrtcCreateProgram(path.read_bytes(), path.name.encode(), 0, [], []),
     )
@@ -83,15 +87,17 @@ def compile_source(
     ]
     encoded = [option.encode() for option in options]
     (code,) = nvrtc.nvrtcCompileProgram(program, len(encoded), encoded)
-    (size,) = _check("nvrtcGetProgramLogSize", nvrtc.nvrtcGetProgramLogSize(program))
-    log = b" " * size
-    _check("nvrtcGetProgramLog", nvrtc.nvrtcGetProgramLog(program, log))
+    (size,) = check("nvrtcGetProgramLogSize", nvrtc.nvrtcGetProgramLogSize(program))
+    # Written in place, so never of one byte: Python has that object only once, and
+    # every space that is written afterwards would be a zero.
+    log = b" " * (size + 1)
+    check("nvrtcGetProgramLog", nvrtc.nvrtcGetProgramLog(program, log))
     text = log.rstrip(b" \0").decode(errors="replace")
     if int(code):
         raise CudaSourceError(f"{path.name} does not compile: {text}")
-    (size,) = _check("nvrtcGetCUBINSize", nvrtc.nvrtcGetCUBINSize(program))
+    (size,) = check("nvrtcGetCUBINSize", nvrtc.nvrtcGetCUBINSize(program))
     binary = b" " * size
-    _check("nvrtcGetCUBIN", nvrtc.nvrtcGetCUBIN(program, binary))
+    check("nvrtcGetCUBIN", nvrtc.nvrtcGetCUBIN(program, binary))
     nvrtc.nvrtcDestroyProgram(program)
     return binary, text
 
@@ -114,20 +120,20 @@ def load_kernel(
     architecture = f"sm_{major}{minor}" + ("a" if major >= 9 else "")
     binary, _ = compile_source(path, dict(defines), architecture)
     torch.cuda.synchronize(device)  # makes this thread's context PyTorch's
-    (context,) = _check("cuCtxGetCurrent", driver.cuCtxGetCurrent())
-    (module,) = _check("cuModuleLoadData", driver.cuModuleLoadData(binary))
-    (function,) = _check(
+    (context,) = check("cuCtxGetCurrent", driver.cuCtxGetCurrent())
+    (module,) = check("cuModuleLoadData", driver.cuModuleLoadData(binary))
+    (function,) = check(
         "cuModuleGetFunction", driver.cuModuleGetFunction(module, name.encode())
     )
     if shared_bytes > SHARED_BY_DEFAULT:
         attributes = driver.CUfunction_attribute
         limit = attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         set_up = driver.cuFuncSetAttribute(function, limit, shared_bytes)
-        _check("cuFuncSetAttribute", set_up)
+        check("cuFuncSetAttribute", set_up)
     return CudaKernel(context, function, types, shared_bytes)
 
 
-def _check(call: str, answer: tuple[Any, ...]) -> tuple[Any, ...]:
+def check(call: str, answer: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return what a call returns besides its code, which should be 0."""
     code, *rest = answer
     if int(code):
