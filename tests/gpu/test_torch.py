@@ -116,3 +116,63 @@ def test_the_stem_of_cuda_source_is_that_of_triton(
     assert one.shape == (batch, channels, height // 4, width // 4)
     assert torch.equal(one.view(torch.uint8), two.view(torch.uint8))
     assert 0 < one.float().mean() < 448
+
+
+@pytest.mark.parametrize("fp8", [True, False])
+@pytest.mark.parametrize("growth", [1.0, 40.0])
+def test_attention_of_cuda_source_is_as_exact_as_tritons(
+    fp8: bool, growth: float
+) -> None:
+    """Lengths at every edge of a tile; ``growth``: the largest scores come last."""
+    import math
+
+    import numpy as np
+    import torch
+
+    from pytest_mlperf.engines.torch import packing
+    from pytest_mlperf.engines.torch.bert import attention
+    from pytest_mlperf.engines.torch.bert import kernels
+
+    edges = (1, 15, 16, 17, 48, 63, 64, 65, 81, 127, 128, 129, 192, 320, 384, 512, 576)
+    lengths, heads = np.array(edges, np.int32), 16
+    bucket, total = 3072, int(lengths.sum())
+    capacity = packing.block_capacity(bucket)
+    torch.manual_seed(0)
+    qkv = torch.randn(bucket, 3 * heads * 64, device="cuda")
+    qkv[:, heads * 64 : -heads * 64] *= torch.linspace(
+        1 / growth, 1, bucket, device="cuda"
+    )[:, None] * math.sqrt(growth)
+    qkv = qkv.half()
+    flat = np.zeros(packing.flat_size(bucket), np.int32)
+    packing.write_maps(lengths, flat, bucket)
+    maps = torch.from_numpy(flat).cuda()
+    blocks, sequences = maps[3 * bucket :], maps[packing.find_sequences(bucket) :]
+    dtype = torch.float8_e4m3fn if fp8 else torch.float16
+    one, two = (torch.full((bucket, heads * 64), 7.0).cuda().to(dtype) for _ in "ab")
+    scale, size = torch.full([1], 16.0, device="cuda"), heads * 64
+    softmax_scale = math.log2(math.e) / 8
+    kernel = attention.choose_attention(qkv, heads, 576, fp8=fp8)
+    if kernel is None:
+        pytest.skip("needs a Hopper GPU and cuda-bindings")
+    for _ in range(2):  # the second begins where the first began
+        one.fill_(7)
+        kernel.launch(one, scale, sequences, capacity, softmax_scale)
+    kernels.attend[(heads, capacity)](
+        qkv, two, two, scale, scale, blocks, softmax_scale, H=size, D=64, BLOCK=64,
+        M=packing.BLOCK_QUERIES, N=32, FP8=fp8, QKV_FP8=False, num_warps=4,
+    )  # fmt: skip
+    rows = qkv[:total].double().view(total, 3, heads, 64).split(lengths.tolist())
+    exact = torch.cat(
+        [
+            torch.nn.functional.scaled_dot_product_attention(
+                *part.permute(1, 2, 0, 3)
+            ).transpose(0, 1)
+            for part in rows
+        ]
+    ).reshape(total, size)
+    exact = (exact * (16 if fp8 else 1)).clamp(-448, 448)
+    mine, tritons = ((x[:total].double() - exact).abs() for x in (one, two))
+
+    assert float(mine.max()) <= 1.1 * float(tritons.max())
+    assert float(mine.mean()) <= 1.02 * float(tritons.mean())
+    assert bool((one[total:].float() == 7).all())

@@ -24,7 +24,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.engines.torch.packing import Ints
 from pytest_mlperf.engines.torch.packing import flat_size
-from pytest_mlperf.engines.torch.packing import write_block_map
+from pytest_mlperf.engines.torch.packing import write_maps
 
 WORD_BYTES = (8, 4, 2)
 """A gather moves the largest of these at a time that divides a row."""
@@ -144,7 +144,7 @@ class TokenStore:
         """Enqueue a chunk's layout in ``flat``, as ``packing.lay_out`` has it.
 
         ``numbers`` is the array of ``staged``, pinned memory of a chunk: rows go in
-        front, the block map where it will be.
+        front, the maps where it will be.
         """
         import torch
 
@@ -153,7 +153,7 @@ class TokenStore:
         table = numbers[: 3 * count].reshape(3, count)
         table[0], table[1] = self.firsts[rows], np.cumsum(lengths) - lengths
         table[2] = lengths
-        write_block_map(lengths, numbers, bucket)
+        write_maps(lengths, numbers, bucket)
         end = flat_size(bucket)
         flat[3 * bucket : end].copy_(staged[3 * bucket : end], non_blocking=True)
         rows_there = staged[: 3 * count].to(flat.device, non_blocking=True)

@@ -100,10 +100,20 @@ def map_blocks(lengths: Ints) -> Ints:
     return blocks
 
 
+def map_sequences(lengths: Ints) -> Ints:
+    """Return [sequence, 2]: first token and length, the longest sequence first.
+
+    Work that is dealt out in this order ends at about the same time everywhere.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    firsts = np.cumsum(lengths) - lengths
+    return np.stack([firsts[order], lengths[order]], 1).astype(np.int32)
+
+
 def lay_out(
     ids: Array, mask: Array, token_types: Array, lengths: Ints, into: Ints, bucket: int
 ) -> None:
-    """Write a chunk's ids, positions, token types and block map into a flat array.
+    """Write a chunk's ids, positions, token types and maps into a flat array.
 
     ``into`` holds ``flat_size(bucket)`` int32 numbers; what a chunk does not fill is
     zero: token 0 at position 0, which nothing reads, and blocks of length 0.
@@ -116,20 +126,32 @@ def lay_out(
     table[1, :total] = np.arange(total) - np.repeat(firsts, lengths)
     table[2, :total] = token_types[inside]
     table[:, total:] = 0
-    write_block_map(lengths, into, bucket)
+    write_maps(lengths, into, bucket)
 
 
-def write_block_map(lengths: Ints, into: Ints, bucket: int) -> None:
-    """Write a chunk's block map behind its three rows of tokens."""
-    blocks = map_blocks(lengths)
-    table = into[3 * bucket : flat_size(bucket)].reshape(-1, 3)
-    table[: len(blocks)] = blocks
-    table[len(blocks) :] = 0
+def write_maps(lengths: Ints, into: Ints, bucket: int) -> None:
+    """Write a chunk's maps of blocks and of sequences behind its rows of tokens."""
+    begin = 3 * bucket
+    for rows in (map_blocks(lengths), map_sequences(lengths)):
+        width = rows.shape[1]
+        end = begin + width * block_capacity(bucket)
+        table = into[begin:end].reshape(-1, width)
+        table[: len(rows)] = rows
+        table[len(rows) :] = 0
+        begin = end
+
+
+def find_sequences(bucket: int) -> int:
+    """Return where the map of sequences begins in a chunk's numbers.
+
+    There is room for as many as for blocks, because each has a block.
+    """
+    return 3 * bucket + 3 * block_capacity(bucket)
 
 
 def flat_size(bucket: int) -> int:
     """Return how many int32 numbers describe a chunk of a bucket."""
-    return 3 * bucket + 3 * block_capacity(bucket)
+    return find_sequences(bucket) + 2 * block_capacity(bucket)
 
 
 def unpack(packed: Array, mask: Array) -> tuple[Array, Array]:

@@ -54,6 +54,39 @@ def test_the_block_map_covers_every_token_once(lengths: packing.Ints) -> None:
     assert seen.tolist() == np.ones(len(seen), int).tolist()
 
 
+@given(LENGTHS)
+def test_the_map_of_sequences_has_each_once_the_longest_first(
+    lengths: packing.Ints,
+) -> None:
+    """Attention that takes whole sequences finds every token once."""
+    seen = np.zeros(int(lengths.sum()), int)
+    found = packing.map_sequences(lengths)
+    for first, length in found:
+        seen[first : first + length] += 1
+
+    assert seen.tolist() == np.ones(len(seen), int).tolist()
+    assert found[:, 1].tolist() == sorted(lengths.tolist(), reverse=True)
+
+
+@given(LENGTHS.filter(lambda found: found.sum() <= MOST))
+def test_both_maps_lie_behind_the_tokens_and_end_with_zeros(
+    lengths: packing.Ints,
+) -> None:
+    """A kernel stops at length 0, whatever an earlier chunk had left."""
+    flat = np.full(packing.flat_size(MOST), -1, np.int32)
+    packing.write_maps(lengths, flat, MOST)
+    split = packing.find_sequences(MOST)
+    blocks = flat[3 * MOST : split].reshape(-1, 3)
+    sequences = flat[split:].reshape(-1, 2)
+    count = len(lengths)
+
+    assert (flat[: 3 * MOST] == -1).all()
+    assert len(blocks) == len(sequences) == packing.block_capacity(MOST)
+    assert np.array_equal(sequences[:count], packing.map_sequences(lengths))
+    assert blocks[:, 1].astype(bool).sum() == len(packing.map_blocks(lengths))
+    assert not sequences[count:].any()
+
+
 @given(LENGTHS.filter(lambda found: found.sum() <= MOST))
 def test_what_is_laid_out_comes_back_where_it_was(lengths: packing.Ints) -> None:
     """Packing and unpacking are each other's inverse; padding is zero afterwards."""

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from dataclasses import field
 from typing import Any
 
+from pytest_mlperf.engines.torch.bert.attention import LEAST_TOKENS
 from pytest_mlperf.engines.torch.packing import BLOCK_QUERIES
 from pytest_mlperf.engines.torch.packing import block_capacity
+from pytest_mlperf.engines.torch.packing import find_sequences
 from pytest_mlperf.engines.torch.packing import flat_size
 
 PRODUCTS = ("qkv", "attention_output", "intermediate", "output")
@@ -128,6 +130,7 @@ class EncoderBuffers:
         import torch
 
         from pytest_mlperf.engines.torch.bert import kernels
+        from pytest_mlperf.engines.torch.bert.attention import choose_attention
 
         self.encoder, self.blas, self.kernels = encoder, blas, kernels
         weights, dtype, device = encoder.weights, encoder.dtype, encoder.device
@@ -148,25 +151,26 @@ class EncoderBuffers:
         self.logits = allocate(2, torch.float32)
         flat = flat_size(max_tokens)
         self.flat = torch.zeros(flat, dtype=torch.int32, device=device)
+        self.attention = choose_attention(
+            self.qkv,
+            weights.heads,
+            len(weights.position_embeddings),
+            fp8=encoder.fp8,
+        )
+        """Hopper's kernel; None where Triton's runs."""
 
     def launch(self, bucket: int, observe: Observe | None = None) -> None:
         """Enqueue one pass over ``flat`` into ``logits`` on the current stream."""
         encoder, k = self.encoder, self.kernels
         weights, tensors, scales = encoder.weights, encoder.tensors, encoder.scales
         size, fp8 = weights.hidden_size, encoder.fp8
-        head_size = size // weights.heads
-        least = LEAST_FP8_BLOCK if self.qkv_fp8 else LEAST_BLOCK
-        head_block = max(least, 1 << (head_size - 1).bit_length())
         block = 1 << (size - 1).bit_length()
         warps = 4 if block >= 512 else 1
         hidden, residual = self.hidden[:bucket], self.residual[:bucket]
         qkv, context = self.qkv[:bucket], self.context[:bucket]
         intermediate = self.intermediate[:bucket]
         product_input = self.product_input[:bucket]
-        blocks = self.flat[3 * bucket :]
         norm = {"H": size, "BLOCK": block, "FP8": fp8, "num_warps": warps}
-        attention = {"H": size, "BLOCK": head_block, "N": 32, "FP8": fp8}
-        attention |= {"num_warps": 4, "num_stages": 3}
         k.embed[(bucket,)](
             self.flat, tensors["word_embeddings"], tensors["position_embeddings"],
             tensors["token_type_embeddings"], tensors["embedding_norm.weight"],
@@ -180,11 +184,7 @@ class EncoderBuffers:
             self._product(n, 0, product_input, qkv)
             if observe:
                 observe(n, "qkv", qkv)
-            k.attend[(weights.heads, block_capacity(bucket))](
-                qkv, context, context, scales[n, 1], scales[n, 4, 1], blocks,
-                math.log2(math.e) / math.sqrt(head_size), D=head_size, M=BLOCK_QUERIES,
-                QKV_FP8=self.qkv_fp8, **attention,
-            )  # fmt: skip
+            self._attend(n, bucket)
             if observe:
                 observe(n, "context", context)
             self._product(n, 1, context, residual, add=hidden)
@@ -207,6 +207,25 @@ class EncoderBuffers:
         k.qa_logits[(bucket,)](
             hidden, tensors["qa_outputs.weight"], tensors["qa_outputs.bias"],
             self.logits, H=size, BLOCK=block, num_warps=warps,
+        )  # fmt: skip
+
+    def _attend(self, layer: int, bucket: int) -> None:
+        """Enqueue a layer's attention: ``qkv`` into ``context``."""
+        encoder, context = self.encoder, self.context[:bucket]
+        heads, size = encoder.weights.heads, encoder.weights.hidden_size
+        head_size, capacity = size // heads, block_capacity(bucket)
+        least = LEAST_FP8_BLOCK if self.qkv_fp8 else LEAST_BLOCK
+        softmax_scale = math.log2(math.e) / math.sqrt(head_size)
+        into, back = encoder.scales[layer, 1], encoder.scales[layer, 4, 1]
+        if self.attention and bucket >= LEAST_TOKENS:
+            sequences = self.flat[find_sequences(bucket) :]
+            self.attention.launch(context, into, sequences, capacity, softmax_scale)
+            return
+        self.kernels.attend[(heads, capacity)](
+            self.qkv, context, context, into, back, self.flat[3 * bucket :],
+            softmax_scale, H=size, D=head_size,
+            BLOCK=max(least, 1 << (head_size - 1).bit_length()), M=BLOCK_QUERIES, N=32,
+            FP8=encoder.fp8, QKV_FP8=self.qkv_fp8, num_warps=4, num_stages=3,
         )  # fmt: skip
 
     def tune(self, bucket: int) -> None:

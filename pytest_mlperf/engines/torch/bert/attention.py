@@ -1,0 +1,149 @@
+"""Attention of packed sequences as a kernel of CUDA C++ for Hopper.
+
+Where it does not fit or cannot be compiled, ``kernels.attend`` runs instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_mlperf.engines.torch import cuda_source
+
+SOURCE = Path(__file__).with_name("attention.cu")
+HEAD_SIZE = 64
+GROUPS = 4
+"""Groups of four warps that compute."""
+LEAST_TOKENS = 4096
+"""Of a pass: in a smaller one Triton's kernel has more programs, and is faster."""
+TILE, TILES = 64, 9
+"""Tokens of a tile, and tiles that fit into shared memory: a sequence of more than
+``TILE * TILES`` tokens does not."""
+PAIRS = 16
+"""Of a sequence and a head, that a program remembers: more than there are tiles."""
+_TILE_BYTES = 3 * TILE * HEAD_SIZE * 2
+_BOX = 16
+"""Tokens that are fetched at a time of a tile that is not full."""
+TYPES = (
+    cuda_source.STRUCT, cuda_source.STRUCT, cuda_source.POINTER, cuda_source.POINTER,
+    cuda_source.POINTER, cuda_source.POINTER, cuda_source.INTEGER, cuda_source.FLOAT,
+)  # fmt: skip
+"""The kernel's parameters."""
+
+
+def find_misfit(head_size: int, positions: int) -> str | None:
+    """Return why the kernel does not take an encoder, or None."""
+    if head_size != HEAD_SIZE:
+        return f"heads of {head_size} numbers, but should be {HEAD_SIZE}"
+    if positions > TILE * TILES:
+        return f"{positions} positions, but should be {TILE * TILES} at most"
+    return None
+
+
+def choose_attention(
+    qkv: Any, heads: int, positions: int, *, fp8: bool
+) -> PackedAttention | None:
+    """Return the kernel for buffers where it fits them and the device."""
+    import torch
+
+    capability = torch.cuda.get_device_capability(qkv.device)
+    size = qkv.shape[1] // (3 * heads)
+    if (
+        capability != cuda_source.HOPPER
+        or qkv.dtype != torch.float16
+        or cuda_source.find_missing()
+        or find_misfit(size, positions)
+    ):
+        return None
+    return make_attention(qkv, heads, fp8=fp8)
+
+
+def make_defines(heads: int, *, fp8: bool) -> dict[str, int]:
+    """Return what the source is compiled with."""
+    return {
+        "HEADS": heads,
+        "GROUPS": GROUPS,
+        "TILES": TILES,
+        "PAIRS": PAIRS,
+        "FP8": int(fp8),
+    }
+
+
+def count_shared_bytes() -> int:
+    """Return the bytes of a program: alignment, tiles, two barriers a tile, pairs."""
+    return 1024 + TILES * (_TILE_BYTES + 16) + 16 + 16 * PAIRS
+
+
+@dataclass(slots=True)
+class PackedAttention:
+    """The kernel for one stream's buffers."""
+
+    kernel: cuda_source.CudaKernel
+    whole: Any
+    part: Any
+    queue: Any
+    """int32 [2]: pairs that were given out, and programs that ended; 0 in between."""
+    programs: int
+
+    def launch(
+        self, out: Any, scale: Any, sequences: Any, capacity: int, softmax_scale: float
+    ) -> None:
+        """Fill ``out`` [tokens, heads * 64], fp16, or fp8 multiplied by ``scale``.
+
+        ``sequences`` int32 [capacity, 2] as ``packing.map_sequences`` returns them;
+        ``softmax_scale`` includes log2(e).
+        """
+        self.kernel.launch(
+            (self.programs, 1, 1), 128 * (GROUPS + 1),
+            self.whole, self.part, out, scale, sequences, self.queue, capacity,
+            softmax_scale,
+        )  # fmt: skip
+
+
+def make_attention(qkv: Any, heads: int, *, fp8: bool) -> PackedAttention:
+    """Return the kernel that reads ``qkv``, fp16 [tokens, 3 * heads * 64]."""
+    import torch
+
+    device = qkv.device.index or 0
+    kernel = cuda_source.load_kernel(
+        SOURCE,
+        "attend",
+        tuple(make_defines(heads, fp8=fp8).items()),
+        TYPES,
+        count_shared_bytes(),
+        device,
+    )
+    count = torch.cuda.get_device_properties(device).multi_processor_count
+    whole, part = _describe(qkv, TILE, 3), _describe(qkv, _BOX, 1)
+    queue = torch.zeros(2, dtype=torch.int32, device=qkv.device)
+    return PackedAttention(kernel, whole, part, queue, count)
+
+
+def _describe(qkv: Any, tokens: int, parts: int) -> Any:
+    """Return the tensor map of ``qkv`` as [3, tokens, heads * 64], its last axis first.
+
+    One fetch takes 64 numbers of so many tokens, of so many of the three.
+    """
+    from cuda.bindings import driver
+
+    rows, width = qkv.shape
+    size, step = width // 3, qkv.element_size()
+    large, small = driver.cuuint64_t, driver.cuuint32_t
+    (tensor_map,) = cuda_source.check(
+        "cuTensorMapEncodeTiled",
+        driver.cuTensorMapEncodeTiled(
+            driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+            3,
+            qkv.data_ptr(),
+            [large(size), large(rows), large(3)],
+            [large(width * step), large(size * step)],
+            [small(HEAD_SIZE), small(tokens), small(parts)],
+            [small(1), small(1), small(1)],
+            driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+            driver.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
+            driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        ),
+    )
+    return tensor_map
