@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -136,4 +138,18 @@ def find_latest(own: Path) -> Path:
             f"--mlperf-compare {LATEST}: {own.parent} has no earlier session; run one "
             "without this option first"
         )
-    return max(others, key=lambda folder: (folder / FILE).stat().st_mtime_ns)
+    return max(others, key=lambda folder: _find_start(folder / FILE))
+
+
+def _find_start(file: Path) -> tuple[float, int]:
+    """Return when a session started, by its header; of equal ones, files' times.
+
+    Files that came back from a CI's store have times of their own.
+    """
+    changed = file.stat().st_mtime_ns
+    try:
+        with file.open(encoding="utf-8") as lines:
+            started = datetime.fromisoformat(json.loads(next(lines))["started"])
+        return started.timestamp(), changed
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return changed / 1e9, changed

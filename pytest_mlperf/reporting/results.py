@@ -219,11 +219,21 @@ def claim_folder(root: Path, now: datetime) -> Path:
 
 
 def point_latest(folder: Path) -> None:
-    """Point ``latest`` beside a folder at it; without symbolic links there is none."""
+    """Point ``latest`` beside a folder at it; without symbolic links there is none.
+
+    Stores of CI artifacts follow links: where an earlier job's reports came back from
+    one, ``latest`` is a folder. It is moved aside, else it would be read as this one.
+    """
+    latest = folder.parent / "latest"
     link = folder.parent / f".latest-{os.getpid()}-{folder.name}"
-    with contextlib.suppress(OSError):
+    try:
         link.symlink_to(folder.name)
-        link.replace(folder.parent / "latest")
+        if latest.is_dir() and not latest.is_symlink():
+            latest.rename(folder.parent / f"latest-before-{folder.name}")
+        link.replace(latest)
+    except OSError:
+        with contextlib.suppress(OSError):
+            link.unlink()
 
 
 def find_versions(names: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.system import detect_system
 from pytest_mlperf.measure.baseline import Baseline
+from pytest_mlperf.measure.baseline import find_latest
 from pytest_mlperf.measure.baseline import save_session
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.plugin.comparing import INCONCLUSIVE
@@ -55,6 +57,18 @@ def write_session(folder: Path, rate: float) -> Path:
     writer.add(Record("t::a", "passed", {"mode": "performance"}, verdict))
     writer.close(exitstatus=0, interrupted=False, selected=1)
     return folder
+
+
+def test_the_latest_session_is_the_one_that_started_last(tmp_path: Path) -> None:
+    """Files that came back from a CI's store are as old as the download."""
+    for day, changed in (("01", 3.0), ("02", 2.0), ("", 1.0)):
+        folder = tmp_path / f"day{day}"
+        folder.mkdir()
+        started = {"started": f"2026-11-{day}T00:00:00+00:00"} if day else {}
+        ResultsWriter(folder / FILE).open(started)
+        os.utime(folder / FILE, (changed, changed))
+
+    assert find_latest(tmp_path / "own") == tmp_path / "day02"
 
 
 def test_a_session_is_run_by_the_earlier_one_s_tuning(

@@ -245,6 +245,26 @@ def test_latest_points_at_the_newest(tmp_path: Path) -> None:
         assert (tmp_path / "latest").resolve() == tmp_path / name
 
 
+def test_a_folder_in_the_place_of_latest_is_moved_aside(tmp_path: Path) -> None:
+    """A CI's store of artifacts follows links, so that an earlier job's comes back as a
+    folder; whoever reads latest means the session that has just ended.
+    """
+    (tmp_path / "latest").mkdir()
+    (tmp_path / "latest" / results.FILE).write_text("an earlier job's")
+    new = tmp_path / "20300101-000000"
+    new.mkdir()
+    results.point_latest(new)
+    aside = tmp_path / "latest-before-20300101-000000"
+
+    assert (tmp_path / "latest").resolve() == new
+    assert (aside / results.FILE).read_text() == "an earlier job's"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "latest",
+        new.name,
+        aside.name,
+    }
+
+
 def test_an_item_that_failed_beside_its_rules_is_not_valid(
     make_verdict: Callable[[], Verdict],
 ) -> None:
