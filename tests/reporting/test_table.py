@@ -267,6 +267,23 @@ def test_the_header_says_which_round_judges_what() -> None:
     assert any("60 s minimum duration" in line for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        (Options(), "embedded: small stand-ins, not a submission result"),
+        (Options(workload="official"), "official models and data"),
+        (Options(workload="generated"), "generated weights and inputs: performance "),
+        (Options(rehearsal=True), "synthetic: a rehearsal, nothing is measured, not "),
+    ],
+)
+def test_the_header_says_what_the_cells_run_on(options: Options, kind: str) -> None:
+    """Nobody takes a stand-in, or a rehearsal, for the official benchmark."""
+    cells = [cell_of("bert", "99", Scenario.OFFLINE, "null", "v6.1")]
+    lines = header.describe_session(cells, options, "box", "reports")
+
+    assert lines[2].startswith(f"mlperf: engine null; workload {kind}")
+
+
 def test_the_header_of_many_cells_names_the_oldest_and_the_newest_round() -> None:
     """A list of every benchmark and scenario is a paragraph that nobody reads."""
     names = ("bert", "resnet50", "retinanet", "rnnt", "3d-unet", "gptj", "whisper")
@@ -357,9 +374,10 @@ def test_rules_of_ones_own_are_told_in_header_title_and_legend(
 ) -> None:
     """Where none was waived, nothing says that one was."""
     rule = cell_of("bert", "99", Scenario.OFFLINE, "null", "v6.1").rule
-    cell = Cell(replace(rule, benchmark="mine"), "null")
-    lines = header.describe_session([cell], Options(), "box", "reports")
-    head = "mlperf: unofficial: mine-99 by rules of their own, not a submission result"
+    own = [Cell(replace(rule, benchmark=name), "null") for name in ("mine", "her", "a")]
+    lines = header.describe_session(own, Options(), "box", "reports")
+    head = "mlperf: unofficial: a-99, her-99, mine-99 by rules of their own, not a "
+    head += "submission result"
     title, *_, legend = table([make_verdict(labels=("unofficial",))])
 
     assert head in lines

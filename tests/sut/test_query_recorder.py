@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,4 +162,23 @@ def test_a_damaged_record_is_none(tmp_path: Path) -> None:
     """A run that was killed while it wrote leaves a report without these plots."""
     assert QueryRecord.read(tmp_path) is None
     tmp_path.joinpath(FILE).write_bytes(b"PK\x03\x04 torn")
+    assert QueryRecord.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("every", "change"),
+    [
+        (0, {}),
+        (1, {"batch": np.zeros(2, np.int64)}),
+        (1, {name: np.zeros((3, 1), np.int64) for name in TIMES + COUNTS}),
+    ],
+    ids=["one row of none", "a column of other rows", "columns of two axes"],
+)
+def test_a_record_that_is_no_table_is_none(
+    tmp_path: Path, every: int, change: dict[str, Any]
+) -> None:
+    """The plots take for granted that columns have a value for each row."""
+    columns = {name: np.zeros(3, np.int64) for name in TIMES + COUNTS}
+    QueryRecord({**columns, **change}, every).write(tmp_path)
+
     assert QueryRecord.read(tmp_path) is None
