@@ -336,6 +336,14 @@ def test_a_password_that_openssl_would_not_take_whole_is_refused(
         encryption.get_password(file)
 
 
+def test_a_password_of_two_lines_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program reads the first one alone, and both would not decrypt it."""
+    monkeypatch.setenv(encryption.VARIABLE, "correct\nhorse")
+
+    with pytest.raises(encryption.CipherError, match="no line of at most"):
+        encryption.get_password(None)
+
+
 def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     """The error says how to close it."""
     file = tmp_path / "password"

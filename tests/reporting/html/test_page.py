@@ -109,6 +109,18 @@ def test_runs_of_one_name_keep_their_own_bars_and_name_their_systems(
 
 
 @needs_extra
+def test_systems_of_several_submitters_are_named_with_them(make_verdict: Make) -> None:
+    """Two of them may call theirs alike; one's own name says nothing more."""
+    both = [
+        make_verdict(facts={"system": "box", "submitter": name})
+        for name in ("ACME", "Other")
+    ]
+
+    assert "ACME box" in page_of(*map(record_of, both))
+    assert "ACME box" not in page_of(*map(record_of, both[:1] * 2))
+
+
+@needs_extra
 def test_a_session_that_was_copied_keeps_its_plots(
     make_verdict: Make, tmp_path: Path
 ) -> None:
@@ -240,6 +252,22 @@ def test_latencies_are_the_logs(tmp_path: Path, make_verdict: Make) -> None:
         value = round(row["ms"] * 1e6)
         assert f'"result_{share}_percentile_latency_ns", "value": {value},' in log
     assert spec["layer"][1]["encoding"]["y"]["datum"] == 15.0
+
+
+@pytest.mark.parametrize(
+    ("scenario", "titles"), [("SingleStream", [True]), ("MultiStream", [False, True])]
+)
+def test_a_stream_s_estimate_stands_beside_the_latency_that_it_is_of(
+    tmp_path: Path, make_verdict: Make, scenario: str, titles: list[bool]
+) -> None:
+    """MultiStream's is of whole queries, not of their samples."""
+    files = read_run_files(performance(tmp_path / "run", scenario))
+    verdict = make_verdict(
+        scenario=scenario, limit=None, metric=Metric("p99", 12.25, "ms")
+    )
+    specs = charts.chart_latencies(files, verdict)
+
+    assert ["12.25" in json.dumps(spec) for spec in specs] == titles
 
 
 def test_a_folder_that_is_gone_has_no_plots(tmp_path: Path) -> None:
