@@ -205,6 +205,9 @@ class ReportTaker:
         """Forget a finished item's progress."""
         self._state.display.end_item()
 
-    def pytest_keyboard_interrupt(self) -> None:
-        """Mark the results as partial."""
-        self._state.interrupted = True
+    def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
+        """Mark the results as partial; -x under xdist is no interruption: then the
+        records tell whether items are missing.
+        """
+        is_xdists = excinfo.type.__module__.partition(".")[0] == "xdist"
+        self._state.interrupted |= not is_xdists

@@ -190,6 +190,19 @@ def test_a_crashed_worker_costs_one_item(suite: pytest.Pytester) -> None:
     ) == ("resnet50", "performance")
 
 
+def test_a_stop_at_the_last_items_failure_leaves_whole_results(
+    suite: pytest.Pytester,
+) -> None:
+    """As Ctrl-C, xdist ends a session for -x and --maxfail; nothing is missing here."""
+    result = suite.runpytest("-n1", "--maxfail=2", "-k", "resnet50 and server")
+    found = newest(suite)
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert [record.outcome for record in found.records] == ["failed", "failed"]
+    assert not found.is_interrupted
+    result.stdout.no_fnmatch_line("*partial: interrupted*")
+
+
 def test_an_empty_selection_is_explained_by_the_controller(
     suite: pytest.Pytester,
 ) -> None:
