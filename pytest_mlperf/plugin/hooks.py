@@ -65,10 +65,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Let go of the terminal and of the signals."""
+    """Let go of the terminal and of the signals, and of a folder that nobody used:
+    after Ctrl-C while xdist starts its workers, no session finishes.
+    """
     if state := config.stash.get(KEY, None):
         state.display.close()
         state.signals.release()
+        if not state.worker:
+            state.folder.remove_unused()
 
 
 @pytest.hookimpl(tryfirst=True)

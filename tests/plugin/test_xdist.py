@@ -190,6 +190,25 @@ def test_a_crashed_worker_costs_one_item(suite: pytest.Pytester) -> None:
     ) == ("resnet50", "performance")
 
 
+def test_ctrl_c_while_workers_are_started_leaves_no_folder(
+    suite: pytest.Pytester,
+) -> None:
+    """It was made so that they know its name; no session finishes that never began."""
+    suite.makeconftest(
+        """
+        import pytest
+        @pytest.hookimpl(trylast=True)
+        def pytest_configure_node(node):
+            assert node.config.rootpath.joinpath("reports").is_dir()
+            raise KeyboardInterrupt
+        """
+    )
+    result = suite.runpytest_subprocess("-n1", "--mlperf-reports=reports")
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert not (suite.path / "reports").exists()
+
+
 def test_a_stop_at_the_last_items_failure_leaves_whole_results(
     suite: pytest.Pytester,
 ) -> None:
