@@ -187,8 +187,11 @@ class StreamReader:
     def describe(self) -> str:
         """Return what of the answer was read, for a message."""
         if self.events:
-            return f"after {self.events} chunks"
+            return f"after {self._count_chunks()}"
         return f"its body begins with {describe(self._start)}" if self._start else ""
+
+    def _count_chunks(self) -> str:
+        return f"{self.events} chunk{'s' * (self.events != 1)}"
 
     def finish(self, *, is_delimited: bool = True) -> Answer:
         """Return the answer once the body has ended; raises ``BadAnswer``.
@@ -200,7 +203,7 @@ class StreamReader:
         tokens = len(self._ids) if self._usage is None else self._usage
         if self._usage is None and not self._ids:
             raise BadAnswer(
-                f"a stream of {self.events} chunks without "
+                f"a stream of {self._count_chunks()} without "
                 "usage.completion_tokens, but should say how many tokens it has, as "
                 "stream_options asks; switch the server's usage on"
             )
@@ -228,7 +231,7 @@ class StreamReader:
             return
         last = "in the middle of an event" if self._events.is_partial else "early"
         raise BadAnswer(
-            f"a stream that ended {last}, after {self.events} chunks, but should "
+            f"a stream that ended {last}, after {self._count_chunks()}, but should "
             "end with data: [DONE], or with finish_reason and usage"
         )
 

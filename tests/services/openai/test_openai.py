@@ -148,7 +148,7 @@ def test_probabilities_without_ids_are_no_token_ids(logprobs: object) -> None:
 @pytest.mark.parametrize(
     ("data", "found"),
     [
-        (delta("a"), "ended early, after 1 chunks"),
+        (delta("a"), "ended early, after 1 chunk,"),
         (delta("a") + b"data: {", "in the middle of an event"),
         (event("{not json") + DONE, "but should be a JSON object"),
         (b"nonsense\n\n" + DONE, "its body begins with 'nonsense"),
@@ -164,7 +164,7 @@ def test_probabilities_without_ids_are_no_token_ids(logprobs: object) -> None:
         (event({"choices": [{"text": "a"}]}), "is this a chat endpoint"),
         (event({"choices": [{"delta": {"content": 5}}]}), "should be text"),
         (event("[" * 100_000), "should be a JSON object"),
-        (delta("a") + DONE, "1 chunks without usage.completion_tokens"),
+        (delta("a") + DONE, "1 chunk without usage.completion_tokens"),
         (delta("a", finish_reason="abort") + usage(1) + DONE, "broke off"),
     ],
 )
