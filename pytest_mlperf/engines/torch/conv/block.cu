@@ -205,9 +205,8 @@ residual_block(const unsigned char* x, const unsigned char* weight,
             end_products();
             wait_products();
             hold(total);
-            finish<!PROJECTION>(words, total, tail_bias + quarter * 16,
-                   added + quarter * 512, dequantize,
-                   shortcut_dequantize, quantize);
+            finish<!PROJECTION>(words, total, tail_bias + quarter * 16, added + quarter * 512,
+                                dequantize, shortcut_dequantize, quantize);
             meet_warp();
             if (!PROJECTION && line + 1 < end)
                 load_shortcut(stage, mine, line + 1, column, quarter);
@@ -227,12 +226,13 @@ residual_block(const unsigned char* x, const unsigned char* weight,
             multiply_block(result[half], words, weights, FOLLOWING + 3 * HALVES + half, true);
         end_products();
         wait_products();
-        unsigned char* beside = next + (static_cast<size_t>(line) * WIDTH + column) * NEXT + quad * 16;
+        unsigned char* beside = next + (static_cast<size_t>(line) * WIDTH + column) * NEXT
+                                + quad * 16;
 #pragma unroll
         for (int half = 0; half < HALVES; ++half) {
             hold(result[half]);
-            finish<false>(words, result[half], next_bias + half * 16, nullptr, next_dequantize, 0.0f,
-                   next_quantize);
+            finish<false>(words, result[half], next_bias + half * 16, nullptr, next_dequantize,
+                          0.0f, next_quantize);
             store(beside + half * 64, NEXT, words, WIDTH - column);
         }
     }

@@ -35,12 +35,13 @@ __device__ __forceinline__ void load_words(unsigned (&words)[COUNT][2][4], int h
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 tail_next(const unsigned char* x, const unsigned char* weight, const unsigned short* bias,
-     const unsigned char* shortcut, unsigned char* out, unsigned char* next, int rows,
-     float dequantize, float shortcut_dequantize, float quantize, float next_dequantize,
-     float next_quantize)
+          const unsigned char* shortcut, unsigned char* out, unsigned char* next, int rows,
+          float dequantize, float shortcut_dequantize, float quantize,
+          float next_dequantize, float next_quantize)
 {
-    // x [rows, IN], shortcut [rows, OUT] or with SOURCE the block's input, out [rows, OUT], next [rows, NEXT], all fp8; weight
-    // [BLOCKS, 4, 64, 16] fp8 and bias [BIASES] fp16, as tail_next.py orders them.
+    // x [rows, IN], shortcut [rows, OUT] or with SOURCE the block's input, out [rows, OUT]
+    // and next [rows, NEXT], all fp8; weight [BLOCKS, 4, 64, 16] fp8 and bias [BIASES] fp16,
+    // as tail_next.py orders them.
     extern __shared__ uint4 memory[];
     unsigned char* weights = reinterpret_cast<unsigned char*>(memory);
     float* biases = reinterpret_cast<float*>(weights + BLOCKS * BLOCK);
