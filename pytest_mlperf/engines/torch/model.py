@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pytest_mlperf.api.engine import BuildRequest
@@ -45,6 +46,8 @@ def load_model(request: BuildRequest) -> LoadedModel:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
+    # Triton 3.10 will not fuse multiplications with additions unless it is told to.
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     device, precision = torch.device("cuda"), request.precision
     workload = request.workload
     if isinstance(workload, HasWhisperModel) and workload.whisper is not None:

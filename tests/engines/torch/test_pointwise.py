@@ -54,6 +54,7 @@ def compile_tile(tile: Tile, in_channels: int, out_channels: int, add: bool) -> 
     }
     places = {(names.index(name),): value for name, value in constants.items()}
     options = {"num_warps": tile.warps, "num_stages": tile.stages}
+    options["enable_fp_fusion"] = True  # as load_model asks for
     if tile.registers:
         options["maxnreg"] = tile.registers
     source = ASTSource(kernel, signature, places)
