@@ -206,6 +206,13 @@ def test_openmetrics_is_what_prometheus_reads(tmp_path: Path) -> None:
     assert latency.value == 50.1
     assert latency.labels["unit"] == "ms"
     assert latency.labels["system"] == "A | box"
+    tokens = replace(FINE, tpot=Metric("tpot", 38.5, "ms"))
+    session = make_session(Record("t.py::llm", "passed", CELL, tokens, "", 601.0))
+    path = formats.load_export("openmetrics").write(session, tmp_path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    (tpot,) = [line for line in lines if line.startswith("mlperf_tpot{")]
+    assert 'unit="ms",quantile="0.99"' in tpot
+    assert tpot.endswith(" 38.5")
 
 
 def read_otlp(session: SessionResults, folder: Path) -> dict[str, list[Any]]:

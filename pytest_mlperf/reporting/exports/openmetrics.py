@@ -85,7 +85,7 @@ def format_labels(row: Row, unit: str) -> str:
     found = {name: row[name] or "" for name in LABELS}
     if unit:
         found["unit"] = row[unit]
-    if unit == "latency_unit":
+    if unit in ("latency_unit", "tpot_unit"):
         found["quantile"] = f"{row['percentile'] or 0:g}"
     return _join(found)
 
