@@ -13,14 +13,24 @@ from pytest_mlperf.benchmarks.diffusion.workload import DiffusionWorkload
 from pytest_mlperf.benchmarks.standins.generated import digest_parts
 from pytest_mlperf.benchmarks.standins.synthetic import SyntheticDataset
 from pytest_mlperf.benchmarks.standins.synthetic import scatter
+from pytest_mlperf.core.rounds import v4_0
+from pytest_mlperf.core.types import Scenario
 
 SIDE = 16
 
 
+def read_limits() -> dict[str, float]:
+    """Return where each metric's band begins, the same in every round."""
+    rule = v4_0.ROUND.find("stable-diffusion-xl", "", Scenario.OFFLINE)
+    assert rule is not None
+    return {limit.metric: limit.reference for limit in rule.accuracy}
+
+
 def open_synthetic(count: int) -> DiffusionWorkload:
-    """Open ``count`` pictures, of which true ones score 100, and wrong ones as much
-    less, or more where a distance is scored.
+    """Open ``count`` pictures, of which true ones score what ``read_limits`` says, and
+    wrong ones as much less, or more where a distance is scored.
     """
+    reference = read_limits()
 
     def truth(indices: NDArray[np.int64]) -> dict[str, Array]:
         values = scatter(indices, CHANNELS * SIDE**2).astype(np.float32)
@@ -37,8 +47,8 @@ def open_synthetic(count: int) -> DiffusionWorkload:
             )
         share = right / len(captions)
         return {
-            "CLIP_SCORE": 100 * share,
-            "FID_SCORE": 100 * (2 - share),
+            "CLIP_SCORE": share * reference["CLIP_SCORE"],
+            "FID_SCORE": (2 - share) * reference["FID_SCORE"],
         }
 
     workload = DiffusionWorkload(
@@ -46,7 +56,7 @@ def open_synthetic(count: int) -> DiffusionWorkload:
         title=f"synthetic: {count:,} made-up pictures of {SIDE} x {SIDE}",
         digest=digest_parts("sdxl synthetic", count, SIDE),
         dataset=SyntheticDataset(count, count, truth),
-        reference={"CLIP_SCORE": 100.0, "FID_SCORE": 100.0},
+        reference=reference,
         captions=[f"picture {number}" for number in range(count)],
         side=SIDE,
         score_all=score,
