@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx")
 
 from pytest_mlperf.engines.torch import torchscript  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")
 HEADS = """
     s = Shape(x)
     b = Gather<axis = 0>(s, zero)
