@@ -103,7 +103,7 @@ def test_a_recommender_is_an_ensemble_by_the_words_of_nvidias_deployment(
     assert rows.shape == (8228, store["embedding_vecsize_per_table"][0])
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("kind", ["ts-trace", "ts-script"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_torchscript_computes_what_its_source_computes(

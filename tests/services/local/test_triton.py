@@ -168,7 +168,7 @@ def test_requests_in_shared_memory_are_answered_alike(
     assert list(triton.SHARED_MEMORY.glob(f"pytest-mlperf-{os.getpid()}-*")) == []
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("kind", ["ts-trace", "ts-script"])
 def test_torchscript_is_served(tmp_path: Path, kind: str) -> None:
     """Sequences of every length, alone and in shared memory, as the source answers."""
