@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ File = TypeVar("File")
 
 
 @dataclass(eq=False)
-class FileDataset(Generic[File]):
+class FileDataset(ABC, Generic[File]):
     """Reads a sample's file when LoadGen loads it; a subclass reads and gathers."""
 
     files: Sequence[File]
@@ -32,9 +34,9 @@ class FileDataset(Generic[File]):
     def total(self) -> int:
         return len(self.files)
 
+    @abstractmethod
     def read(self, file: File) -> Array:
         """Return a sample; raises ``ValueError`` for a file that is not one."""
-        raise NotImplementedError
 
     def load(self, indices: Sequence[int]) -> None:
         """Read samples, in as many threads as there are cores; raises as ``read``."""
