@@ -22,8 +22,7 @@ def check_options(given: Mapping[str, str]) -> None:
     for name, legal in KERNELS.items():
         if choose_kernel(given, name) not in legal:
             raise ValueError(
-                f"--mlperf-engine-options: {name} is {given[name]!r}, but should be "
-                f"{' or '.join(legal)}"
+                f"{name} is {given[name]!r}, but should be {' or '.join(legal)}"
             )
 
 
