@@ -1,14 +1,10 @@
-"""Settings of the host that spoil a measurement: read, judged, changed on request."""
+"""Settings of the host that spoil a measurement: read and judged, never changed."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import contextmanager
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,61 +128,3 @@ def count_cpu_throttles(cpus: Sequence[int], root: Path = Path("/")) -> int | No
     ]
     known = [int(text) for text in counts if text.isdecimal()]
     return sum(known) if known else None
-
-
-class SettingRefused(RuntimeError):
-    """A requested setting cannot be made; the text says why."""
-
-
-SETTINGS: Mapping[str, str] = {
-    "huge_pages": HUGE_PAGES,
-    "numa_balancing": "proc/sys/kernel/numa_balancing",
-    "cpu_governor": f"{_CPU}/cpu*/cpufreq/scaling_governor",
-}
-"""What ``change_settings`` may change: name -> kernel file, or files."""
-
-
-@contextmanager
-def change_settings(
-    wanted: Mapping[str, str], root: Path = Path("/")
-) -> Iterator[list[str]]:
-    """Make the named settings while the block runs, and restore the old values.
-
-    Yields a line for each change; settings that are right already are not touched.
-    Raises ``SettingRefused`` for an unknown or refused setting, after restoring all.
-    """
-    before: list[tuple[Path, str]] = []
-    changes = []
-    try:
-        for name, value in wanted.items():
-            for path in _find_files(name, root):
-                old = read_text(path)
-                old = parse_selected(old) or old
-                if old == value:
-                    continue
-                _write(path, value)
-                before.append((path, old))
-                changes.append(f"{path.relative_to(root)}: {old} -> {value}")
-        yield changes
-    finally:
-        for path, old in reversed(before):
-            with suppress(SettingRefused):
-                _write(path, old)
-
-
-def _find_files(name: str, root: Path) -> list[Path]:
-    if name not in SETTINGS:
-        legal = ", ".join(sorted(SETTINGS))
-        raise SettingRefused(f"unknown setting {name!r}; legal: {legal}")
-    paths = sorted(root.glob(SETTINGS[name]))
-    if not paths:
-        raise SettingRefused(f"{name}: this kernel has no /{SETTINGS[name]}")
-    return paths
-
-
-def _write(path: Path, value: str) -> None:
-    try:
-        path.write_text(value, encoding="ascii")
-    except OSError as error:
-        problem = f"{path} cannot be set to {value!r} ({error.strerror})"
-        raise SettingRefused(f"{problem}; it takes root") from error
