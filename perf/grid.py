@@ -136,7 +136,7 @@ def compare(
     options = read_run_options(arguments, grid.options)
     with open_measuring(options) as measuring:
         runs = GridRuns(
-            measuring.session, measuring.runner, measuring.placement,
+            measuring.rig,
             find_cell(options, grid.cell),
             lambda point: read_run_options(arguments, {**grid.options, **dict(point)}),
         )  # fmt: skip

@@ -68,9 +68,7 @@ def main() -> int:
 def search(measuring: Measuring, task: Task, *, noisy: bool) -> tuple[KnownPeak, float]:
     """Return what a search finds, confirmed, and its seconds."""
     started = time.monotonic()
-    finder = PeakFinder(
-        measuring.session, measuring.runner, task, measuring.tell, noisy
-    )
+    finder = PeakFinder(measuring.rig, task, measuring.tell, noisy)
     return finder.find(measuring.run), time.monotonic() - started
 
 

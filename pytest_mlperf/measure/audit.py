@@ -35,9 +35,8 @@ from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.residency import requested_residency
-from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning import saved
 
 ATTEMPTS = 3
@@ -57,15 +56,14 @@ class Basis:
     tuned: Mapping[str, Any]
 
 
-def run_audit(
-    session: MeasureSession, runner: Runner, task: Task, test: str
-) -> Verdict:
+def run_audit(rig: Rig, task: Task, test: str) -> Verdict:
     """Run one compliance test of a planned task's cell and return its verdict.
 
     Raises ``RunRefused`` where there is nothing to compare with, and what
     ``Runner.run`` raises.
     """
-    cell, options = task.cell, session.options
+    cell, session = task.cell, rig.session
+    options = session.options
     audit = find(test, cell.rule)
     basis = find_basis(options, session.reports, cell, audit, task.devices)
     task = audit_task(task, audit, basis)
@@ -75,7 +73,7 @@ def run_audit(
         if number > 1:
             folder = make_folder(logs_folder(session.reports, cell, test))
             task = replace(task, folder=folder)
-        verdict = run_and_judge(session, runner, task)
+        verdict = run_and_judge(rig, task)
         verdict = verify_audit(verdict, task, basis)
         if number > 1:
             attempt = f"attempt {number} of {attempts}: {'; '.join(history)}"

@@ -109,7 +109,7 @@ class DeploymentReport:
     def _read_options(self, engine: EngineUnderTest) -> LoadOptions:
         under_test = engine.under_test
         # An engine takes none of them, but its table should have the same rows.
-        given = dict(under_test.session.options.all_engine_options)
+        given = dict(under_test.rig.session.options.all_engine_options)
         if (units := self._units) and not os.environ.get("BATCH_SIZE"):
             given.setdefault("batch_size", "+".join(map(str, units.deployment_batches)))
         given |= under_test.task.engine_options

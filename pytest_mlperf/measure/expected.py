@@ -12,11 +12,10 @@ from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.measure.folders import make_folder
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.run import run_task
-from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.measure.under_test import UnderTest
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
 from pytest_mlperf.tuning.service_probe import STREAM_SHARE
 
@@ -43,17 +42,12 @@ class Expectation:
         return text + f"{self.spread:.1%}"
 
 
-def expect(
-    session: MeasureSession,
-    runner: Runner,
-    task: Task,
-    tell: Callable[[str], None],
-) -> Expectation:
+def expect(rig: Rig, task: Task, tell: Callable[[str], None]) -> Expectation:
     """Return what a whole run of an Offline cell or a stream will show.
 
     Raises as ``Runner.obey`` does, and ``ValueError`` where a run has no figure.
     """
-    tuned = UnderTest(session, runner, task).tune()
+    tuned = UnderTest(rig, task).tune()
     tell(f"probe: {tuned.note}")
     found, others = [], 0.0
     latencies = []
@@ -64,7 +58,7 @@ def expect(
             folder=make_folder(task.folder.with_name("expected")),
             shortening=Shortening(int(SECONDS * 1000), "a short run to expect by"),
         )
-        verdict = run_task(session, runner, short)
+        verdict = run_task(rig, short)
         if verdict.metric is None:
             raise ValueError(f"a short run has no figure: {verdict.cause}")
         tell(f"{short.folder.name}: {verdict.metric}")

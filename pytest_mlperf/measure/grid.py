@@ -18,13 +18,10 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.peak_trials import has_peak
 from pytest_mlperf.measure.peak_trials import read_trial
-from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.run import run_task
-from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
-from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning.grid_file import Point
 from pytest_mlperf.tuning.journal import GridRun
 
@@ -35,17 +32,15 @@ WHY = "a run of the grid"
 class GridRuns:
     """What the runs of a grid are made with."""
 
-    session: MeasureSession
-    runner: Runner
-    placement: Placement
+    rig: Rig
     cell: Cell
     options_of: Callable[[Point], Options]
     """A combination -> the options of its runs."""
 
     def plan(self, point: Point) -> Task:
         """Return a combination's task; its folder is not made yet."""
-        session = replace(self.session, options=self.options_of(point))
-        return plan_task(session, self.placement, self.cell, Mode.PERFORMANCE, "grid")
+        rig = self.rig.with_options(self.options_of(point))
+        return rig.plan(self.cell, Mode.PERFORMANCE, "grid")
 
     def run(self, point: Point, seconds: float) -> GridRun:
         """Run a combination; what cannot be built or run has no score."""
@@ -53,7 +48,7 @@ class GridRuns:
         try:
             task = make_task_folder(self.plan(point))
             task = replace(task, shortening=shortening, time_limit_s=None)
-            verdict = run_task(self.session, self.runner, task)
+            verdict = run_task(self.rig, task)
         except (BuildFailed, RunFailed, RunRefused) as error:
             return GridRun(point, seconds, figure=str(error).partition("\n")[0])
         score, figure = score_run(task, verdict)

@@ -17,30 +17,27 @@ from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure import residency
 from pytest_mlperf.measure.observe import observe
-from pytest_mlperf.measure.progress import show_beat
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.measure.stop_early import is_stopped_early
 from pytest_mlperf.measure.stop_early import make_partial_verdict
 from pytest_mlperf.measure.stop_early import stop_lost_run
-from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.runner.runner import RunStopped
+from pytest_mlperf.runner.runner import ignore_beat
 
 
-def run_and_judge(session: MeasureSession, runner: Runner, task: Task) -> Verdict:
+def run_and_judge(rig: Rig, task: Task) -> Verdict:
     """Run a task and return its verdict."""
+    session = rig.session
+    on_beat = ignore_beat
+    if is_stopped_early(session.options, task):
+        on_beat = stop_lost_run
     stopped: RunStopped | None = None
     with observe(session.observers, task) as observation:
-
-        def see(beat: Heartbeat) -> None:
-            session.on_progress(show_beat(task, observation.see(beat)))
-            if is_stopped_early(session.options, task):
-                stop_lost_run(beat)
-
         try:
-            result = runner.run(task, see)
+            result = rig.run(task, observation, on_beat)
         except RunStopped as error:
             stopped = error
     if stopped:

@@ -25,10 +25,9 @@ from pytest_mlperf.measure.peak_trials import LOAD_OF_ITS_OWN
 from pytest_mlperf.measure.peak_trials import PeakTrials
 from pytest_mlperf.measure.peak_trials import plan_run_length
 from pytest_mlperf.measure.peak_trials import read_trial
-from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.under_test import UnderTest
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning.peak_search import CONFIRMED
 from pytest_mlperf.tuning.peak_search import HOPELESS
 from pytest_mlperf.tuning.peak_search import UNFIT
@@ -40,8 +39,7 @@ from pytest_mlperf.tuning.peak_search import PeakSearch
 class PeakFinder:
     """Finds the peak of one task."""
 
-    session: MeasureSession
-    runner: Runner
+    rig: Rig
     task: Task
     tell: Callable[[str], None] = lambda _: None
     allows_noise: bool = False
@@ -89,7 +87,7 @@ class PeakFinder:
         bound_ns = rule.target_latency_ns or rule.ttft_ns
         assert bound_ns, "has_peak(rule)"
         search = PeakSearch(
-            PeakTrials(self.session, self.runner, task).run,
+            PeakTrials(self.rig, task).run,
             rule.percentile or 0.99,
             bound_ns / 1e9,
             plan_run_length(task),
@@ -115,11 +113,11 @@ class PeakFinder:
 
     @property
     def _under_test(self) -> UnderTest:
-        return UnderTest(self.session, self.runner, self.task)
+        return UnderTest(self.rig, self.task)
 
     def _file(self) -> Path:
         digest = self._under_test.build().digest
-        return cache_file(self.task, self.session.system, digest)
+        return cache_file(self.task, self.rig.session.system, digest)
 
 
 def tuned_at(values: Mapping[str, Any], peak: Peak) -> dict[str, Any]:
@@ -135,15 +133,13 @@ def tuned_at(values: Mapping[str, Any], peak: Peak) -> dict[str, Any]:
     }
 
 
-def tune_to_peak(
-    session: MeasureSession, runner: Runner, task: Task
-) -> tuple[Task, Callable[[Verdict], None]]:
+def tune_to_peak(rig: Rig, task: Task) -> tuple[Task, Callable[[Verdict], None]]:
     """Return an item's task at its cell's peak, and what keeps the peak once the
     item's own run has confirmed it.
 
     Raises ``RunRefused`` where the machine is unfit for a search.
     """
-    finder = PeakFinder(session, runner, task)
+    finder = PeakFinder(rig, task)
     if known := finder.find_cached():
         return replace(task, tuned=known.tuned), lambda _: None
     known, _ = finder.search()

@@ -23,10 +23,8 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.cpu_usage import QUIET
 from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.observe import observe
-from pytest_mlperf.measure.progress import show_beat
-from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning.queue_model import RunLength
 
 WHY = "a trial of the peak search"
@@ -38,8 +36,7 @@ LOAD_OF_ITS_OWN = {"queries": None, "probed_share": None, "hopeless": ""}
 class PeakTrials:
     """What trials of one task are made with."""
 
-    session: MeasureSession
-    runner: Runner
+    rig: Rig
     task: Task
     """Tuned: streams, batch and the rest stay as they are."""
 
@@ -56,13 +53,8 @@ class PeakTrials:
             shortening=Shortening(int(seconds * 1000), WHY, 1),
             time_limit_s=None,
         )
-        with observe(self.session.observers, task) as observation:
-            result = self.runner.run(
-                task,
-                lambda beat: self.session.on_progress(
-                    show_beat(task, observation.see(beat))
-                ),
-            )
+        with observe(self.rig.session.observers, task) as observation:
+            result = self.rig.run(task, observation)
         facts = observation.complete_facts(result.facts)
         shown = read_trial(Log.read(task.folder), task, qps, facts)
         with suppress(OSError):

@@ -32,24 +32,25 @@ from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.judged_run import run_and_judge
 from pytest_mlperf.measure.power_notes import write_notes
 from pytest_mlperf.measure.power_phase import PhaseRuns
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.power.client import PORT
 from pytest_mlperf.power.client import PowerClient
 from pytest_mlperf.power.official_client import OfficialClient
 from pytest_mlperf.power.time_sync import split_address
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.tuning import saved
 
 RANGING, TESTING = "ranging", "testing"
 
 
-def run_with_power(session: MeasureSession, runner: Runner, task: Task) -> Verdict:
+def run_with_power(rig: Rig, task: Task) -> Verdict:
     """Run a performance task under a power meter and return its verdict.
 
     The run's folder gets ``power``, ``ranging`` and ``spl.txt``. Raises ``RunRefused``
     where power cannot be measured, and what ``Runner.run`` raises.
     """
+    session = rig.session
     if session.workers > 1:
         raise RunRefused(
             "--mlperf-power measures the whole machine at the wall, and "
@@ -57,8 +58,7 @@ def run_with_power(session: MeasureSession, runner: Runner, task: Task) -> Verdi
         )
     # Not below the task's folder: the official client's is not to be inside its logs'.
     output = make_folder(session.reports / "power" / task.cell.file_name)
-    judge = partial(run_and_judge, session, runner)
-    runs = PhaseRuns(judge, retargets=session.options.retarget)
+    runs = PhaseRuns(partial(run_and_judge, rig), retargets=session.options.retarget)
     with open_session(session, output, task) as power:
         home = logs_folder(session.reports, task.cell, RANGING)
         first = make_task_folder(replace(task, folder=home))

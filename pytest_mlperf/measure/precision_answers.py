@@ -18,12 +18,9 @@ from pytest_mlperf.core.logs.log import read_accuracy
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.named import check_named
-from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.run import run_task
-from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import Runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +37,7 @@ class PrecisionAnswers:
 class PrecisionRuns:
     """Accuracy runs of one cell, whose workload is opened once."""
 
-    session: MeasureSession
-    runner: Runner
-    placement: Placement
+    rig: Rig
     cell: Cell
     _workload: Workload | None = None
 
@@ -50,7 +45,8 @@ class PrecisionRuns:
         """Raise ``ValueError`` or ``RunRefused`` for a precision that cannot be chosen:
         the engine does not have it, or a server runs whose own nobody here changes.
         """
-        check_named(self._session(options), [self.cell], names_engine=True)
+        session = self.rig.with_options(options).session
+        check_named(session, [self.cell], names_engine=True)
         service = self._plan(options).service
         if service is not None and (service.urls or service.server):
             raise RunRefused(
@@ -68,16 +64,13 @@ class PrecisionRuns:
         task = self._plan(options)
         workload = self._open(task)
         task = replace(make_task_folder(task), time_limit_s=None)
-        run_task(self._session(options), self.runner, task)
+        run_task(self.rig.with_options(options), task)
         scores = workload.score_each(read_accuracy(task.folder))
         return PrecisionAnswers(workload.title, scores)
 
     def _plan(self, options: Options) -> Task:
-        session, name = self._session(options), f"accuracy-{options.precision}"
-        return plan_task(session, self.placement, self.cell, Mode.ACCURACY, name)
-
-    def _session(self, options: Options) -> MeasureSession:
-        return replace(self.session, options=options)
+        name = f"accuracy-{options.precision}"
+        return self.rig.with_options(options).plan(self.cell, Mode.ACCURACY, name)
 
     def _open(self, task: Task) -> Any:
         if self._workload is None:

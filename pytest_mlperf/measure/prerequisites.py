@@ -29,12 +29,9 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.audit import list_needs
 from pytest_mlperf.measure.audit import run_audit
 from pytest_mlperf.measure.folders import make_task_folder
-from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.run import run_task
-from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.runner import Runner
 
 DONE = "done"
 SPARE = "spare"
@@ -84,9 +81,7 @@ class RunLedger:
 class Prerequisites:
     """How an item of a session runs, with what it needs and what others need of it."""
 
-    session: MeasureSession
-    runner: Runner
-    placement: Placement
+    rig: Rig
     ledger: RunLedger
     selected: Set[tuple[str, str]]
     """Id of the cell and name of the run (mode or compliance test) of every item."""
@@ -107,20 +102,19 @@ class Prerequisites:
 
     def _run(self, task: Task, name: str) -> Verdict:
         if name in (mode.value for mode in Mode):
-            return run_task(self.session, self.runner, task)
+            return run_task(self.rig, task)
         for need in list_needs(find(name, task.cell.rule)):
             if (task.cell.id, need) in self.selected:
                 self._run_needed(task, need)
-        return run_audit(self.session, self.runner, task, name)
+        return run_audit(self.rig, task, name)
 
     def _run_needed(self, task: Task, name: str) -> None:
         """Do a run that an item needs, unless it is done."""
-        cell = task.cell
         with self.ledger.lock(task, name) as entry:
             if entry.state:
                 return
             known = {mode.value: mode for mode in Mode}
             mode = known.get(name, Mode.COMPLIANCE)
-            own = plan_task(self.session, self.placement, cell, mode, name)
-            verdict = self._run(make_task_folder(own), name)
+            own = make_task_folder(self.rig.plan(task.cell, mode, name))
+            verdict = self._run(own, name)
             entry.write(SPARE, verdict.folder)

@@ -7,21 +7,17 @@ from typing import Protocol
 
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.progress import show_beat
-from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import BareBatches
 from pytest_mlperf.runner.messages import BuildTask
 from pytest_mlperf.runner.messages import Built
-from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import Opened
 from pytest_mlperf.runner.messages import OpenTask
-from pytest_mlperf.runner.messages import RunnerReply
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.messages import TunedTask
 from pytest_mlperf.runner.messages import TuneTask
-from pytest_mlperf.runner.runner import Runner
 
 
 class Measure(Protocol):
@@ -35,25 +31,24 @@ class Measure(Protocol):
 class UnderTest:
     """A task in a runner. Every method raises what ``Runner.obey`` raises."""
 
-    session: MeasureSession
-    runner: Runner
+    rig: Rig
     task: Task
 
     def open(self) -> Opened:
         """Open the workload."""
-        reply = self._obey(OpenTask(self.task))
+        reply = self.rig.obey(OpenTask(self.task))
         assert isinstance(reply, Opened), "OpenTask is answered by Opened"
         return reply
 
     def build(self) -> Built:
         """Build the engine, or have a server that answers."""
-        reply = self._obey(BuildTask(self.task))
+        reply = self.rig.obey(BuildTask(self.task))
         assert isinstance(reply, Built), "BuildTask is answered by Built"
         return reply
 
     def tune(self) -> TunedTask:
         """Find out streams, threads, batch and load."""
-        reply = self._obey(TuneTask(self.task))
+        reply = self.rig.obey(TuneTask(self.task))
         assert isinstance(reply, TunedTask), "TuneTask is answered by TunedTask"
         return reply
 
@@ -61,15 +56,9 @@ class UnderTest:
         """Return what batches take without LoadGen: on one stream of the bare engine,
         which stays open between calls, or as requests to a server.
         """
-        reply = self._obey(BareBatches(self.task, load))
+        reply = self.rig.obey(BareBatches(self.task, load))
         assert isinstance(reply, BatchTimes), "BareBatches is answered by BatchTimes"
         return reply
-
-    def _obey(self, command: Command) -> RunnerReply:
-        on_progress = self.session.on_progress
-        return self.runner.obey(
-            command, lambda beat: on_progress(show_beat(self.task, beat))
-        )
 
 
 @dataclass(frozen=True, slots=True)

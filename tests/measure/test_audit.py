@@ -37,7 +37,7 @@ from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.placement import Placement
-from pytest_mlperf.measure.plan import plan_task
+from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import RunResult
@@ -200,10 +200,10 @@ def attempted(
         on_device=DirectPath(),
     )  # fmt: skip
     session = MeasureSession(chosen, cast("System", system), tmp_path)
-    runner, placement = Scripted(speeds), Placement((0,), "CPU")
-    task = plan_task(session, placement, CELL, Mode.COMPLIANCE, "TEST04")
-    task = make_task_folder(task)
-    verdict = run_audit(session, cast("Runner", runner), task, "TEST04")
+    runner = Scripted(speeds)
+    rig = Rig(session, cast("Runner", runner), Placement((0,), "CPU"))
+    task = make_task_folder(rig.plan(CELL, Mode.COMPLIANCE, "TEST04"))
+    verdict = run_audit(rig, task, "TEST04")
     return verdict, runner
 
 

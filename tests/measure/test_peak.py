@@ -15,8 +15,7 @@ from pytest_mlperf.measure.cells import find_cells
 from pytest_mlperf.measure.peak import PeakFinder
 from pytest_mlperf.measure.peak_cache import KnownPeak
 from pytest_mlperf.measure.placement import place
-from pytest_mlperf.measure.plan import plan_task
-from pytest_mlperf.measure.run import open_runner
+from pytest_mlperf.measure.rig import open_rig
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.tuning.peak_search import UNCONFIRMED
 from pytest_mlperf.tuning.peak_search import Peak
@@ -35,11 +34,10 @@ def test_a_peak_is_kept_where_the_run_at_its_load_was_valid(
     )  # fmt: skip
     session = MeasureSession.start(options)
     (cell,) = find_cells(options)
-    placement = place(session)
-    task = plan_task(session, placement, cell, Mode.PERFORMANCE, "performance")
     verdict = make_verdict(facts={RETARGETED: remedy} if remedy else {})
-    with open_runner(session, placement) as runner:
-        finder = PeakFinder(session, runner, task)
+    with open_rig(session, place(session)) as rig:
+        task = rig.plan(cell, Mode.PERFORMANCE, "performance")
+        finder = PeakFinder(rig, task)
         finder.keep_confirmed(FOUND, verdict)
         known = finder.find_cached()
 

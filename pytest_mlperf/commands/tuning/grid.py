@@ -114,7 +114,7 @@ def open_runs(
     from pytest_mlperf.measure.grid import GridRuns
 
     return GridRuns(
-        measuring.session, measuring.runner, measuring.placement,
+        measuring.rig,
         find_cell(measuring.session.options, grid.cell),
         lambda point: read_run_options(arguments, {**grid.options, **dict(point)}),
     )  # fmt: skip

@@ -15,10 +15,9 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.cpu_usage import QUIET
-from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.placement import place
-from pytest_mlperf.measure.plan import plan_task
-from pytest_mlperf.measure.run import open_runner
+from pytest_mlperf.measure.rig import Rig
+from pytest_mlperf.measure.rig import open_rig
 from pytest_mlperf.measure.run import run_task
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.reporting.progress import Progress
@@ -26,7 +25,6 @@ from pytest_mlperf.reporting.progress import ProgressLine
 from pytest_mlperf.reporting.progress import open_line
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
-from pytest_mlperf.runner.runner import Runner
 
 FAILURES = (BuildFailed, RequirementMissing, RunFailed, RunRefused, ValueError, OSError)
 """What ends a command with a sentence instead of a traceback."""
@@ -36,18 +34,20 @@ FAILURES = (BuildFailed, RequirementMissing, RunFailed, RunRefused, ValueError, 
 class Measuring:
     """What a command measures with."""
 
-    session: MeasureSession
-    placement: Placement
-    runner: Runner
+    rig: Rig
     line: ProgressLine | None = None
+
+    @property
+    def session(self) -> MeasureSession:
+        return self.rig.session
 
     def plan(self, cell: Cell, mode: Mode = Mode.PERFORMANCE) -> Task:
         """Return a cell's task; its folder is not made yet."""
-        return plan_task(self.session, self.placement, cell, mode, mode.value)
+        return self.rig.plan(cell, mode, mode.value)
 
     def run(self, task: Task) -> Verdict:
         """Run a task and return its verdict."""
-        return run_task(self.session, self.runner, task)
+        return run_task(self.rig, task)
 
     def tell(self, text: str) -> None:
         """Print a line; the progress line makes way for it."""
@@ -79,8 +79,8 @@ def open_measuring(options: Options) -> Iterator[Measuring]:
     session = MeasureSession.start(options, on_progress=on_progress)
     placement = place(session, options.devices_per_item or 1)
     try:
-        with open_runner(session, placement) as runner:
-            yield Measuring(session, placement, runner, line)
+        with open_rig(session, placement) as rig:
+            yield Measuring(rig, line)
     finally:
         if line is not None:
             line.close()

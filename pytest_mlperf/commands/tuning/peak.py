@@ -63,10 +63,8 @@ def search(arguments: argparse.Namespace, measuring: Measuring, cell: Cell) -> i
     from pytest_mlperf.measure.peak import PeakFinder
     from pytest_mlperf.tuning.peak_search import CONFIRMED
 
-    finder = PeakFinder(
-        measuring.session, measuring.runner, measuring.plan(cell), measuring.tell,
-        arguments.noisy,
-    )  # fmt: skip
+    task = measuring.plan(cell)
+    finder = PeakFinder(measuring.rig, task, measuring.tell, arguments.noisy)
     known = None if arguments.again else finder.find_cached()
     if known is not None:
         measuring.tell(f"{cell.id}: {known.peak.describe()}")
@@ -104,8 +102,6 @@ def estimate(measuring: Measuring, cell: Cell) -> int:
     """Print what to expect of a scenario without a load; return the exit code."""
     from pytest_mlperf.measure.expected import expect
 
-    found = expect(
-        measuring.session, measuring.runner, measuring.plan(cell), measuring.tell
-    )
+    found = expect(measuring.rig, measuring.plan(cell), measuring.tell)
     measuring.tell(f"{cell.id}: {found.describe()}; run it so: {found.option}")
     return NOT_FOUND if measuring.tell_noise(found.others_share) else FOUND

@@ -82,7 +82,7 @@ def compare(
     from pytest_mlperf.measure.precision_answers import PrecisionRuns
 
     share = cell.rule.accuracy[0].ratio
-    runs = PrecisionRuns(measuring.session, measuring.runner, measuring.placement, cell)
+    runs = PrecisionRuns(measuring.rig, cell)
 
     options = {
         name: read_run_options(arguments, {"precision": name})

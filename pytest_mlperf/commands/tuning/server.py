@@ -133,10 +133,8 @@ def find_peak(
     from pytest_mlperf.tuning.server_procedure import read_round
 
     measuring.tell(f"peak of {format_point(point)}")
-    finder = PeakFinder(
-        measuring.session, measuring.runner, runs.plan(point), measuring.tell,
-        arguments.noisy,
-    )  # fmt: skip
+    task = runs.plan(point)
+    finder = PeakFinder(measuring.rig, task, measuring.tell, arguments.noisy)
     known = None if arguments.again else finder.find_cached()
     peak = (known or finder.find(measuring.run)).peak
     peaks[point] = peak
