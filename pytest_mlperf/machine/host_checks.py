@@ -42,6 +42,7 @@ def read_settings(
         read_governors(cpus, root),
         read_numa_balancing(root),
         read_cpu_quota(root),
+        read_address_space(root),
     )
     return tuple(setting for setting in settings if setting is not None)
 
@@ -98,6 +99,17 @@ def read_cpu_quota(root: Path) -> HostSetting | None:
         return None
     remedy = "give the container whole CPUs (--cpuset-cpus) instead of --cpus"
     return HostSetting("cpu quota", f"{quota:g} CPUs", "none", remedy)
+
+
+def read_address_space(root: Path = Path("/")) -> HostSetting | None:
+    """Return this process's limit of virtual memory, which its children inherit."""
+    limits = read_text(root / "proc/self/limits")
+    match = re.search(r"^Max address space +(\d{1,20}) ", limits, re.M)
+    if not match:
+        return None
+    found = f"{int(match[1]) >> 20} MiB a process (ulimit -v)"
+    remedy = "ulimit -v unlimited: memory that engines only reserve counts too"
+    return HostSetting("address space", found, "unlimited", remedy)
 
 
 def read_load(root: Path) -> HostSetting | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.error_text import describe_error
 from pytest_mlperf.core.redaction import redact_values
+from pytest_mlperf.machine.host_checks import read_address_space
 from pytest_mlperf.machine.message_pipe import PipeDamaged
 from pytest_mlperf.machine.process import Process
 from pytest_mlperf.machine.process import dump_stacks
@@ -54,9 +55,10 @@ class RunFailed(Exception):
         self.folder = folder
         self.last = last
         self.stacks = stacks
+        self.limits = describe_limits()
 
     def __str__(self) -> str:
-        lines = [self.cause]
+        lines = [self.cause, *self.limits]
         if self.last is not None:
             lines.append(f"last sign of life: {progress_text(self.last)}")
         lines.append(f"logs: {self.folder}")
@@ -72,6 +74,12 @@ class RunStopped(Exception):
         super().__init__(why)
         self.beat = beat
         """The last one."""
+
+
+def describe_limits() -> tuple[str, ...]:
+    """Return a line for each limit that a library may have met without naming it."""
+    limit = read_address_space()
+    return (f"{limit.name}: {limit.found}; {limit.remedy}",) if limit else ()
 
 
 OnBeat = Callable[[Heartbeat], None]

@@ -59,6 +59,26 @@ def test_governor_of_the_runs_cpus_is_told(
     assert (found.name, str(found)) == ("cpu governor", fact)
 
 
+@pytest.mark.parametrize(
+    ("limit", "fact"),
+    [
+        ("512000000", ["488 MiB a process (ulimit -v) (advised: unlimited)"]),
+        ("unlimited", []),
+    ],
+)
+def test_a_limit_on_the_address_space_is_found(
+    grow: Grow, limit: str, fact: list[str]
+) -> None:
+    """A scheduler sets one for a job that asked for little memory."""
+    text = (
+        f"Limit    Soft Limit\nMax address space         {limit}   unlimited  bytes\n"
+    )
+
+    assert fact == [
+        str(one) for one in read_settings((), None, grow({"proc/self/limits": text}))
+    ]
+
+
 def test_page_migration_matters_with_two_nodes(grow: Grow) -> None:
     """With one node there is nothing to migrate to."""
     tree = {"proc/sys/kernel/numa_balancing": "1\n"}

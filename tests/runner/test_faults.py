@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -468,6 +469,24 @@ def test_a_full_disk_is_one_sentence(runner: Runner, tmp_path: Path) -> None:
         failed.cause
     )
     assert failed.stacks == ""
+
+
+@pytest.mark.parametrize("engine", ["ALLOCATES_A_TEBIBYTE", "CRASHING"])
+def test_a_limit_on_the_address_space_is_named(tmp_path: Path, engine: str) -> None:
+    """NumPy cannot allocate, and some libraries crash; neither says why."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 38, before[1]))
+    runner = Runner(stall_s=STALL_S, build_s=LIMIT_S)
+    try:
+        failed = fails(runner, doubles.make_task(tmp_path, engine))
+    finally:
+        runner.close()
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+    assert str(failed).splitlines()[1] == (
+        "address space: 262144 MiB a process (ulimit -v); ulimit -v unlimited: "
+        "memory that engines only reserve counts too"
+    )
 
 
 def test_a_path_the_locale_cannot_encode_is_one_sentence(

@@ -91,6 +91,12 @@ def filling_the_disk(batch: Batch, size: int, ids: list[int]) -> Any:
     return echo(batch, size, ids)
 
 
+def allocating_a_tebibyte(batch: Batch, size: int, ids: list[int]) -> Any:
+    if ids:
+        np.ones(1 << 40, np.uint8)
+    return echo(batch, size, ids)
+
+
 def fewer_rows(batch: Batch, size: int, ids: list[int]) -> Any:
     outputs = echo(batch, size, ids)
     return [output[:-1] for output in outputs] if ids else outputs
@@ -273,6 +279,7 @@ ECHO = Double(echo)
 ALWAYS_WRONG = Double(always_wrong)
 RAISING = Double(raising)
 FILLS_THE_DISK = Double(filling_the_disk)
+ALLOCATES_A_TEBIBYTE = Double(allocating_a_tebibyte)
 BROKEN = RAISING  # its items come before null's
 RAISING_EARLY = Double(raising_early)
 FEWER_ROWS = Double(fewer_rows)
