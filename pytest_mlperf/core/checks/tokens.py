@@ -62,7 +62,8 @@ def find_wrong_lengths(run: JudgedRun) -> Iterator[Contradiction]:
     """Yield answers much shorter or longer than an accurate model's.
 
     The accuracy run may be 10 % off the reference; where it has the same samples,
-    the answers cannot be another length here.
+    the answers cannot be another length here. A goal without a reference, an upper
+    limit alone, is of other samples (gpt-oss).
     """
     rule, log, key = run.rule, run.log, "result_completed_tokens_per_second"
     rate = "result_completed_samples_per_sec"
@@ -72,7 +73,9 @@ def find_wrong_lengths(run: JudgedRun) -> Iterator[Contradiction]:
     goal = next((goal for goal in rule.accuracy if goal.metric == name), None)
     ours = run.context.reference is not None or run.context.waiver(f"accuracy_{name}")
     whole = rule.performance_sample_count >= rule.accuracy_sample_count
-    if goal is None or ours or not whole or not {key, rate} <= log.values.keys():
+    if goal is None or goal.reference <= 0 or ours or not whole:
+        return
+    if not {key, rate} <= log.values.keys():
         return
     each = log.number(key) / log.number(rate)
     if not goal.reference / LENGTHS <= each <= goal.reference * LENGTHS:

@@ -274,6 +274,25 @@ def test_answers_of_another_length_fail(tmp_path: Path) -> None:
     assert check.found.startswith("590")
 
 
+def test_a_set_of_other_questions_tells_no_length(tmp_path: Path) -> None:
+    """gpt-oss is scored on other questions than it is timed on: no length is odd.
+
+    All 60 published runs of v6.0 have 1,307 to 1,379 tokens an answer.
+    """
+    story = {
+        "latencies": logs.rising(6396, 1_000_000_000, 660_000_000_000),
+        "tokens": logs.Tokens(count=1308),
+        "seeds": "v6.0",
+        "loaded": 6396,
+        "change": {"qsl_reported_total_count": 6396},
+    }
+    folder = token_run(tmp_path, "Offline", **story)
+    cell = cell_of("gpt-oss-120b", "", Scenario.OFFLINE, "null", "v6.0")
+    found = judge(folder, cell, Mode.PERFORMANCE, Context())
+
+    assert failed(found) == set()
+
+
 def test_equal_issue_fills_the_last_share_up(tmp_path: Path) -> None:
     """Offline issues whole multiples of the loaded set, and no other number."""
     change = {
