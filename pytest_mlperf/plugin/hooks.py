@@ -209,6 +209,18 @@ class ReportTaker:
         """Forget a finished item's progress."""
         self._state.display.end_item()
 
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Wrapper:
+        """Print the table all the same where junit's file cannot be written."""
+        try:
+            return (yield)
+        except OSError as error:
+            if not self._state.report.is_open:
+                raise
+            self._state.report.add_note(other_plugins.describe_unwritten(error))
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            return None
+
     def pytest_keyboard_interrupt(self, excinfo: Any) -> None:
         """Mark the results as partial; -x under xdist is no interruption: then the
         records tell whether items are missing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ import pytest
 
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.reporting import junit
+from pytest_mlperf.reporting.results import FILE
 
 SECTION = "stdout"
 """Allure, too, shows what a passed test has printed."""
@@ -81,6 +83,22 @@ def add_suite_properties(config: pytest.Config, header: Mapping[str, Any]) -> No
     for write in writers:
         for name, text in junit.list_suite_properties(header):
             write(name, text)
+
+
+def describe_unwritten(error: OSError) -> str:
+    """Return which plugin could not write at the session's end, and why.
+
+    pytest's junit file is one: the error of a full disk does not name the file.
+    """
+    plugin = ""
+    for frame, _line in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "pytest_sessionfinish":
+            plugin = str(frame.f_globals.get("__name__", ""))
+    option = " (--junitxml)" if plugin == "_pytest.junitxml" else ""
+    return (
+        f"{plugin or 'a plugin'}{option} could not write its file: {error}; "
+        f"{FILE} is whole: make room, or name another place, and run again"
+    )
 
 
 def describe_timeout(config: pytest.Config, least_s: float) -> list[str]:

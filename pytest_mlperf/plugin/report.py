@@ -162,6 +162,10 @@ class SessionReport:
         self._notes += failures
         return exitstatus or int(bool(failures))
 
+    def add_note(self, text: str) -> None:
+        """Add a line below the table."""
+        self._notes.append(text)
+
     def compare(self, baseline: Baseline) -> tuple[CellComparison, ...]:
         """Return how the session's cells differ from an earlier one's; note it."""
         if self._writer is None or self._writer.results is None:

@@ -121,7 +121,7 @@ def check_disk(folder: Path, settings: Settings, answer_bytes: int, total: int) 
     free = shutil.disk_usage(there).free
     if need > free:
         raise RunRefused(
-            f"the logs of this run need about {need / 2**20:.1f} MiB, but "
-            f"{free / 2**20:.1f} MiB are free at {there}: free some, or choose another "
+            f"the logs of this run need about {need / 2**20:,.2f} MiB, but "
+            f"{free / 2**20:,.2f} MiB are free at {there}: free some, or choose another "
             "file system with --mlperf-reports DIR"
         )

@@ -347,6 +347,37 @@ def test_junit_carries_the_verdict_and_its_headline(suite: pytest.Pytester) -> N
     assert found["mlperf.labels"] == "embedded"
 
 
+@pytest.mark.parametrize("workers", [[], ["-n1"]], ids=["alone", "xdist"])
+def test_a_junit_file_on_a_full_disk_costs_no_table(
+    suite: pytest.Pytester, workers: list[str]
+) -> None:
+    """pytest writes the file last; its error ended the session before our summary."""
+    chosen = ["-k", "bert-99- and offline and performance", *workers]
+    result = suite.runpytest_subprocess("--junitxml=/dev/full", *chosen)
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "Traceback" not in result.stderr.str()
+    result.stdout.fnmatch_lines(
+        [
+            "*mlperf: 1 result*1 VALID*",
+            "results: *",
+            "_pytest.junitxml (--junitxml) could not write its file: "
+            "[[]Errno 28[]] No space left on device; results.jsonl is whole: *",
+        ]
+    )
+
+
+def test_another_plugins_failure_at_the_end_is_not_ours(
+    pytester: pytest.Pytester,
+) -> None:
+    """A session without mlperf items is as it is without this plugin."""
+    pytester.makepyfile("def test_theirs(): ...")
+    result = pytester.runpytest_subprocess("--junitxml=/dev/full")
+
+    assert "No space left on device" in result.stderr.str()
+    assert "Traceback" in result.stderr.str()
+
+
 def test_a_reports_folder_that_cannot_be_made_is_a_usage_error(
     suite: pytest.Pytester,
 ) -> None:
