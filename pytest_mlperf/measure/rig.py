@@ -16,9 +16,9 @@ from pytest_mlperf.measure.placement import Placement
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.measure.progress import show_beat
 from pytest_mlperf.measure.session import MeasureSession
-from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import Heartbeat
-from pytest_mlperf.runner.messages import RunnerReply
+from pytest_mlperf.runner.messages import R
+from pytest_mlperf.runner.messages import RunnerCommand
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import OnBeat
@@ -42,7 +42,7 @@ class Rig:
         """Return the task of a cell on these devices, as ``plan_task`` does."""
         return plan_task(self.session, self.placement, cell, mode, name)
 
-    def obey(self, command: Command) -> RunnerReply:
+    def obey(self, command: RunnerCommand[R]) -> R:
         """Have the runner do a step of a task, as ``Runner.obey`` does, and show it."""
         task, show = command.task, self.session.on_progress
         return self.runner.obey(command, lambda beat: show(show_beat(task, beat)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.machine.affinity import bind
 from pytest_mlperf.run import phases
@@ -12,7 +14,7 @@ from pytest_mlperf.run.phases import Backend
 from pytest_mlperf.run.phases import T
 from pytest_mlperf.run.service_backend import ServiceBackend
 from pytest_mlperf.runner.device_group import RunnerFiles
-from pytest_mlperf.runner.messages import Command
+from pytest_mlperf.runner.messages import RunnerCommand
 from pytest_mlperf.runner.messages import RunnerReply
 from pytest_mlperf.runner.messages import Skipped
 
@@ -26,7 +28,7 @@ class Backends:
         self._group = DeviceGroupBackend(channel, files)
         self._service = ServiceBackend(channel)
 
-    def obey(self, command: Command) -> RunnerReply | Skipped:
+    def obey(self, command: RunnerCommand[Any]) -> RunnerReply | Skipped:
         """Do what is asked; ``Skipped`` when this machine lacks something."""
         task, channel = command.task, self._channel
         bound = str(bind(task.cpus))
@@ -47,7 +49,7 @@ class Backends:
         except RequirementMissing as missing:
             return Skipped(str(missing))
 
-    def _obey(self, command: Command, backend: Backend[T]) -> RunnerReply:
+    def _obey(self, command: RunnerCommand[Any], backend: Backend[T]) -> RunnerReply:
         with backend.reserve(command.task):
             return phases.obey(command, backend, self._channel)
 

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 from typing import NoReturn
 
 from pytest_mlperf.api.errors import BuildFailed
@@ -19,12 +20,12 @@ from pytest_mlperf.core.errors import describe_full_disk
 from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.embedding.protocol import StoreFailed
 from pytest_mlperf.machine.message_pipe import MessagePipe
-from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import DeviceLost
 from pytest_mlperf.runner.messages import DeviceStatus
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Message
 from pytest_mlperf.runner.messages import RunError
+from pytest_mlperf.runner.messages import RunnerCommand
 from pytest_mlperf.runner.service_secrets import hide_secrets
 from pytest_mlperf.sut.protocol import Counted
 from pytest_mlperf.sut.protocol import Pace
@@ -65,10 +66,10 @@ class Channel:
         with self._lock:
             self._phase = ""
 
-    def receive(self) -> Command | None:
+    def receive(self) -> RunnerCommand[Any] | None:
         """Return the next command; None when the pytest process is done with us."""
         try:
-            command: Command | None = self._pipe.receive()
+            command: RunnerCommand[Any] | None = self._pipe.receive()
         except EOFError:
             return None
         if command is not None and (service := command.task.service):
@@ -153,20 +154,20 @@ class Channel:
             sut = self._sut
             self._put(
                 Heartbeat(
-                    self._phase,
-                    sut.issued if sut else 0,
-                    sut.completed if sut else 0,
-                    self._total,
-                    time.monotonic() - self._entered,
-                    self._expected_s,
-                    self._marks + (sut.pulse if sut else 0),
-                    self._devices(),
-                    self._pace.count_work(),
-                    self._pace.longest_rest_s,
-                    read_cpu_s() - self._beats_s,
-                    self._pace.read_latencies(),
-                    self._is_measuring,
-                    self._measured_s,
+                    phase=self._phase,
+                    issued=sut.issued if sut else 0,
+                    completed=sut.completed if sut else 0,
+                    total=self._total,
+                    elapsed_s=time.monotonic() - self._entered,
+                    expected_s=self._expected_s,
+                    marks=self._marks + (sut.pulse if sut else 0),
+                    devices=self._devices(),
+                    work=self._pace.count_work(),
+                    longest_rest_s=self._pace.longest_rest_s,
+                    cpu_s=read_cpu_s() - self._beats_s,
+                    latencies=self._pace.read_latencies(),
+                    is_measuring=self._is_measuring,
+                    measured_s=self._measured_s,
                 )
             )
 

@@ -47,9 +47,9 @@ from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import BareBatches
 from pytest_mlperf.runner.messages import BuildTask
 from pytest_mlperf.runner.messages import Built
-from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import Opened
 from pytest_mlperf.runner.messages import OpenTask
+from pytest_mlperf.runner.messages import RunnerCommand
 from pytest_mlperf.runner.messages import RunnerReply
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
@@ -64,8 +64,17 @@ from pytest_mlperf.tuning.server_load import Tuned
 from pytest_mlperf.tuning.service_probe import ServiceTuned
 
 T = TypeVar("T", Tuned, ServiceTuned)
-ShortRun = Callable[[T, float, Callable[[Log], Any]], Any]
-"""(tuning, seconds, what to read) -> that of a short real run, for a probe."""
+T_contra = TypeVar("T_contra", Tuned, ServiceTuned, contravariant=True)
+Found = TypeVar("Found")
+
+
+class ShortRun(Protocol[T_contra]):
+    """A short real run of a task, for a probe."""
+
+    def __call__(
+        self, tuned: T_contra, seconds: float, read: Callable[[Log], Found], /
+    ) -> Found:
+        """Run LoadGen for so many seconds and return what was read of its log."""
 
 
 class Backend(Protocol[T]):
@@ -136,7 +145,9 @@ class Backend(Protocol[T]):
         """End what was started."""
 
 
-def obey(command: Command, backend: Backend[T], channel: Channel) -> RunnerReply:
+def obey(
+    command: RunnerCommand[Any], backend: Backend[T], channel: Channel
+) -> RunnerReply:
     """Do what the pytest process asks, and everything that comes before it.
 
     Workload, build and tuning that are there already are used again.
@@ -182,7 +193,7 @@ def tune(task: Task, backend: Backend[T], channel: Channel) -> T:
     if task.tuned:
         return backend.tuned_from(task.tuned)
 
-    def run_short(tuned: T, seconds: float, read: Callable[[Log], Any]) -> Any:
+    def run_short(tuned: T, seconds: float, read: Callable[[Log], Found]) -> Found:
         settings = replace(
             settings_of(task, backend, tuned),
             min_duration_ms=int(seconds * 1000),

@@ -103,9 +103,7 @@ class ServiceClient:
         """
 
         def trial(tuned: ServiceTuned, seconds: float) -> LoadTails:
-            shown: LoadTails = run(
-                tuned, seconds, lambda log: read_tails(task.rule, log.number)
-            )
+            shown = run(tuned, seconds, lambda log: read_tails(task.rule, log.number))
             self.samples.load(range(self._loaded))  # LoadGen has unloaded them
             return shown
 

@@ -133,7 +133,6 @@ def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], 
             far = read(log, percentile)
             return max(far[1], extend_tail(read(log, near), far, late) / UNLIKELY)
 
-        latency_ns: float = run(tuned, seconds, find_tail)
-        return latency_ns
+        return run(tuned, seconds, find_tail)
 
     return trial

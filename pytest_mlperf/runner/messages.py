@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 from typing import Any
+from typing import Generic
+from typing import TypeVar
 
 from pytest_mlperf.api.object_ref import ObjectRef
 from pytest_mlperf.config.option_types import TOKEN_ENV
@@ -128,48 +130,6 @@ class Task:
     def devices(self) -> int:
         """How many devices answer together."""
         return max(1, len(self.slots))
-
-
-# What a runner is told to do with a task, in the order in which it happens.
-
-
-@dataclass(frozen=True, slots=True)
-class OpenTask:
-    """Open the task's workload; answered by ``Opened``."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class BuildTask:
-    """Build the task's engine or start its server; answered by ``Built``."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class TuneTask:
-    """Find out how the task is to run; answered by ``TunedTask``."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True)
-class BareBatches:
-    """Run batches without LoadGen on what is built; answered by ``BatchTimes``."""
-
-    task: Task
-    load: BatchLoad
-
-
-@dataclass(frozen=True, slots=True)
-class RunTask:
-    """Do all of it under LoadGen; answered by ``RunResult``."""
-
-    task: Task
-
-
-Command = OpenTask | BuildTask | TuneTask | BareBatches | RunTask
 
 
 # What comes back.
@@ -317,6 +277,45 @@ class RunError:
 
 RunnerReply = Opened | Built | TunedTask | BatchTimes | RunResult
 Message = Heartbeat | RunnerReply | Skipped | RunError
+
+
+# What a runner is told to do with a task, in the order in which it happens.
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerCommand(Generic[R]):
+    """Something to do with a task, and everything before it; answered by ``R``."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTask(RunnerCommand[Opened]):
+    """Open the task's workload."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildTask(RunnerCommand[Built]):
+    """Build the task's engine or start its server."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuneTask(RunnerCommand[TunedTask]):
+    """Find out how the task is to run."""
+
+
+@dataclass(frozen=True, slots=True)
+class BareBatches(RunnerCommand[BatchTimes]):
+    """Run batches without LoadGen on what is built."""
+
+    load: BatchLoad
+
+
+@dataclass(frozen=True, slots=True)
+class RunTask(RunnerCommand[RunResult]):
+    """Do all of it under LoadGen."""
 
 
 class DeviceLost(Exception):

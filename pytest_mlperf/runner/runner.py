@@ -12,6 +12,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+from typing import cast
 
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.error_text import describe_error
@@ -21,11 +23,11 @@ from pytest_mlperf.machine.message_pipe import PipeDamaged
 from pytest_mlperf.machine.process import Process
 from pytest_mlperf.machine.process import dump_stacks
 from pytest_mlperf.machine.process import is_stopped
-from pytest_mlperf.runner.messages import Command
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.messages import Message
+from pytest_mlperf.runner.messages import R
 from pytest_mlperf.runner.messages import RunError
-from pytest_mlperf.runner.messages import RunnerReply
+from pytest_mlperf.runner.messages import RunnerCommand
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import RunTask
 from pytest_mlperf.runner.messages import Skipped
@@ -114,11 +116,9 @@ class Runner:
 
     def run(self, task: Task, on_beat: OnBeat = ignore_beat) -> RunResult:
         """Run a task to its end, as ``obey`` does."""
-        result = self.obey(RunTask(task), on_beat)
-        assert isinstance(result, RunResult), "RunTask is answered by a RunResult"
-        return result
+        return self.obey(RunTask(task), on_beat)
 
-    def obey(self, command: Command, on_beat: OnBeat = ignore_beat) -> RunnerReply:
+    def obey(self, command: RunnerCommand[R], on_beat: OnBeat = ignore_beat) -> R:
         """Have the child do what a command says, and return its reply.
 
         Raises ``RequirementMissing`` (skip), ``RunFailed`` (cause and stacks). On
@@ -147,7 +147,7 @@ class Runner:
                 elif isinstance(message, RunError):
                     raise self._failed(message, task, last)
                 elif message is not None:
-                    return message
+                    return cast("R", message)
                 elif process.has_ended:
                     if not was_idle or last is not None:
                         raise self._died(process, task, last)
@@ -186,7 +186,7 @@ class Runner:
             self._scratch.remove()
         self._process = self._scratch = None
 
-    def _send(self, command: Command) -> Process:
+    def _send(self, command: RunnerCommand[Any]) -> Process:
         if self._process is not None and self._process.has_ended:
             self.kill()
         process = self._process or self._start()

@@ -17,6 +17,7 @@ from pytest_mlperf.core.early_stopping import compute_chance
 from pytest_mlperf.core.early_stopping import count_most_over
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.run.phases import Found
 from pytest_mlperf.run.tuning_cache import latency_trial
 from pytest_mlperf.tuning.queue_model import CHANCE
 from pytest_mlperf.tuning.run_tail import extend_tail
@@ -119,7 +120,7 @@ def test_an_engines_trial_looks_at_its_runs_tail(
         number=lambda key: numbers[key.removeprefix("result_").partition("_")[0]]
     )
 
-    def run(tuned: Tuned, seconds: float, read: Callable[[Log], float]) -> float:
+    def run(tuned: Tuned, seconds: float, read: Callable[[Log], Found]) -> Found:
         assert (tuned.target_qps, seconds) == (qps, 10.0)
         return read(cast("Log", log))
 
