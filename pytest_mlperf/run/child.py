@@ -28,7 +28,7 @@ def main(descriptor: int, stacks: str, log: str) -> None:
         channel = Channel(MessagePipe(descriptor))
         try:
             from pytest_mlperf.run.backends import Backends
-            from pytest_mlperf.runner.device_group import RunnerFiles
+            from pytest_mlperf.run.device_group import RunnerFiles
 
             backends = Backends(channel, RunnerFiles(Path(stacks), Path(log)))
             while (command := channel.receive()) is not None:

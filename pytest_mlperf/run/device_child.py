@@ -2,179 +2,20 @@
 
 Started by ``DeviceGroup`` as
 ``python -m pytest_mlperf.run.device_child FD STACKS CPUS``. It is bound to its device's
-CPUs before anything else is imported, sees its device alone, obeys ``device_messages``
-and answers the batches that come through its slots.
+CPUs before anything else is imported: threads that a library starts stay there.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import os
 import signal
 import sys
-import threading
-import time
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from socket import socket
-from typing import TYPE_CHECKING
-from typing import Any
-from typing import NoReturn
 
-from pytest_mlperf.machine.affinity import Binding
 from pytest_mlperf.machine.affinity import bind
 from pytest_mlperf.machine.host import parse_cpus
 from pytest_mlperf.machine.message_pipe import MessagePipe
 from pytest_mlperf.machine.process import set_up_child
-
-if TYPE_CHECKING:
-    from pytest_mlperf.api.engine import Engine
-    from pytest_mlperf.runner.device_messages import Command
-    from pytest_mlperf.runner.device_messages import Report
-    from pytest_mlperf.runner.device_messages import ServeBatches
-    from pytest_mlperf.runner.messages import Task
-    from pytest_mlperf.sut.shared_batch import Answerer
-
-BEAT_S = 0.25
-CRASHED = 70
-"""Exit status after a ``Crashed`` was sent."""
-
-
-class DeviceWorker:
-    """One device's engines, and the pipe to the runner."""
-
-    def __init__(self, pipe: MessagePipe, bound: Binding) -> None:
-        from pytest_mlperf.run.engine_backend import EngineBackend
-
-        self._pipe = pipe
-        self._bound = bound
-        self._steps = 0
-        self._backend = EngineBackend(self._beat, str(bound))
-        self._serving = ExitStack()
-        threading.Thread(target=self._keep_beating, daemon=True).start()
-
-    def serve(self) -> None:
-        """Obey commands until the pipe closes."""
-        from pytest_mlperf.api.errors import BuildFailed
-        from pytest_mlperf.api.errors import RequirementMissing
-        from pytest_mlperf.core.error_text import read_text
-        from pytest_mlperf.core.errors import RunRefused
-        from pytest_mlperf.runner.device_messages import EndProcess
-        from pytest_mlperf.runner.device_messages import Refusal
-        from pytest_mlperf.runner.device_messages import Reply
-
-        while True:
-            try:
-                command = self._pipe.receive()
-            except EOFError:
-                return
-            if isinstance(command, EndProcess):
-                return
-            try:
-                self._send(Reply(self._obey(command)))
-            except (BuildFailed, RequirementMissing, RunRefused) as error:
-                # By its text alone: what it was raised from may not travel.
-                self._send(Refusal(type(error)(read_text(error))))
-
-    def _obey(self, command: Command) -> Any:
-        from pytest_mlperf.runner import device_messages
-
-        backend = self._backend
-        match command:
-            case device_messages.OpenWorkload(task):
-                backend.open(self._own(task))
-                return str(self._bound)
-            case device_messages.BuildEngine(task):
-                return backend.build(self._own(task))
-            case device_messages.TimeEngine(task):
-                return backend.measure(self._own(task))
-            case device_messages.LoadSamples(indices, keep):
-                samples = backend.samples
-                (samples.load if keep else samples.unload)(indices)
-            case device_messages.ServeBatches():
-                self._serve_batches(command)
-            case device_messages.WarmUpStreams(batch, varying):
-                backend.warm_up_streams(batch, varying=varying)
-            case device_messages.MeasureCopies():
-                return backend.resident_samples()
-            case device_messages.ReadTimelines():
-                return backend.timelines()
-            case device_messages.StopServing():
-                self._serving.close()
-        return None
-
-    def _own(self, task: Task) -> Task:
-        """Return a task as this device alone has it."""
-        return replace(task, cpus=self._bound.cpus, slots=())
-
-    def _serve_batches(self, command: ServeBatches) -> None:
-        """Open an engine a stream, each with a thread that answers its slot."""
-        from pytest_mlperf.sut.batch_sut import quiet_interpreter
-        from pytest_mlperf.sut.shared_batch import Answerer
-        from pytest_mlperf.sut.shared_batch import BatchSlot
-
-        ends = []
-        for _ in range(command.streams.count):
-            self._pipe.receive()
-            memory, line = self._pipe.take_handles(2)
-            slot = BatchSlot(memory, command.most)
-            ends.append(Answerer(slot, socket(fileno=line)))
-        with ExitStack() as stack:
-            opened = self._backend.open_engines(command.streams)
-            engines = stack.enter_context(opened)
-            stack.enter_context(quiet_interpreter())
-            for number, (engine, end) in enumerate(zip(engines, ends, strict=True)):
-                thread = threading.Thread(
-                    target=self._answer,
-                    args=(engine, end),
-                    name=f"stream-{number}",
-                    daemon=True,
-                )
-                thread.start()
-                # In reverse: the thread ends when the other side has closed the slot.
-                stack.callback(end.close)
-                stack.callback(thread.join)
-            self._serving = stack.pop_all()
-
-    def _answer(self, engine: Engine, end: Answerer) -> None:
-        from pytest_mlperf.sut.completion import batch_answerer
-
-        try:
-            answer = batch_answerer(engine, self._backend.built.workload)
-            while (indices := end.take()) is not None:
-                end.answer(answer(indices))
-        except BaseException as error:  # noqa: BLE001 - reported, then the end
-            self.crash(error)
-
-    def _send(self, report: Report) -> None:
-        try:
-            self._pipe.send(report)
-        except OSError:
-            # The runner is gone.
-            os._exit(CRASHED)
-
-    def _beat(self) -> None:
-        self._steps += 1
-
-    def _keep_beating(self) -> None:
-        from pytest_mlperf.runner.device_messages import DeviceHeartbeat
-
-        reported = -1
-        while True:
-            if reported != self._steps:
-                reported = self._steps
-                self._send(DeviceHeartbeat(reported))
-            time.sleep(BEAT_S)
-
-    def crash(self, error: BaseException) -> NoReturn:
-        """Report an exception and end the process; any thread may call this."""
-        from pytest_mlperf.core.error_text import describe_error
-        from pytest_mlperf.core.error_text import format_traceback
-        from pytest_mlperf.runner.device_messages import Crashed
-
-        self._send(Crashed(describe_error(error), format_traceback(error)))
-        os._exit(CRASHED)
 
 
 def main(descriptor: int, stacks: str, cpus: str) -> None:
@@ -184,6 +25,8 @@ def main(descriptor: int, stacks: str, cpus: str) -> None:
     with Path(stacks).open("w") as file:
         faulthandler.enable(file, all_threads=True)
         faulthandler.register(signal.SIGUSR1, file, all_threads=True)
+        from pytest_mlperf.run.device_worker import DeviceWorker
+
         device = DeviceWorker(MessagePipe(descriptor), bound)
         try:
             device.serve()

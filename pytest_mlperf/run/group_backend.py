@@ -19,7 +19,10 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.run import device_messages
 from pytest_mlperf.run.channel import Channel
+from pytest_mlperf.run.device_group import DeviceGroup
+from pytest_mlperf.run.device_group import RunnerFiles
 from pytest_mlperf.run.engine_backend import EngineBackend
 from pytest_mlperf.run.engine_backend import batch_sut
 from pytest_mlperf.run.engine_backend import has_varying_batches
@@ -27,11 +30,8 @@ from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache
-from pytest_mlperf.runner import device_messages
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
-from pytest_mlperf.runner.device_group import DeviceGroup
-from pytest_mlperf.runner.device_group import RunnerFiles
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
@@ -120,9 +120,9 @@ class DeviceGroupBackend:
             )
             channel.watch_devices(self._running.statuses)
         self._provider = task.provider.load()
-        self.group.tell(device_messages.OpenWorkload(task))
+        wait = self.group.tell(device_messages.OpenWorkload(task))
         self._workload = self._local.open_workload(task)
-        self._bound = self.group.replies()
+        self._bound = wait()
         return self._workload
 
     def choose_precision(self, task: Task) -> Task:
@@ -131,7 +131,7 @@ class DeviceGroupBackend:
 
     def build(self, task: Task) -> Built:
         """Build the task's engine on every device: once, where builds are cached."""
-        each: list[Built] = self.group.ask(device_messages.BuildEngine(task))
+        each = self.group.ask(device_messages.BuildEngine(task))
         digests = [built.digest for built in each]
         if len({*digests}) > 1:
             named = ", ".join(
@@ -163,10 +163,7 @@ class DeviceGroupBackend:
 
     def _measure(self, task: Task) -> Tuned:
         """Time the bare engine on the first device, while the others rest."""
-        first = self.group.processes[0]
-        first.tell(device_messages.TimeEngine(task))
-        tuned: Tuned = first.reply()
-        return tuned
+        return self.group.processes[0].ask(device_messages.TimeEngine(task))
 
     def tuned_from(self, values: Mapping[str, Any]) -> Tuned:
         return saved.engine_tuning(values)

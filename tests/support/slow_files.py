@@ -13,7 +13,7 @@ SLOW_FILES = (
     "services/local/test_triton.py",
     "core/test_fuzz.py",
     "engines/tensorrt/test_build.py",
-    "runner/test_device_group.py",
+    "run/test_device_group.py",
     "plugin/test_xdist.py",
     "plugin/test_rehearsal.py",
     "benchmarks/test_bert.py",

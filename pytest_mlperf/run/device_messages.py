@@ -1,7 +1,7 @@
 """What a runner tells its device processes to do, and what they say. All of it pickles.
 
-Every command but ``OpenSlot`` and ``EndProcess`` has one reply. Batches do not go this
-way: they have ``sut.shared_batch``.
+A ``DeviceCommand`` has one reply; ``OpenSlot`` and ``EndProcess`` have none. Batches do
+not go this way: they have ``sut.shared_batch``.
 """
 
 from __future__ import annotations
@@ -9,34 +9,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from typing import Generic
 
+from pytest_mlperf.api.device_dataset import ResidentSamples
 from pytest_mlperf.api.engine import Streams
+from pytest_mlperf.api.timeline import Timeline
+from pytest_mlperf.runner.messages import Built
+from pytest_mlperf.runner.messages import R
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.tuning.server_load import Tuned
+
+
+class DeviceCommand(Generic[R]):
+    """Something to do; the reply has an ``R``."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
-class OpenWorkload:
+class OpenWorkload(DeviceCommand[str]):
     """Open the workload; the answer says what the process is bound to."""
 
     task: Task
 
 
 @dataclass(frozen=True, slots=True)
-class BuildEngine:
-    """Build the engine; the answer is a ``Built``."""
+class BuildEngine(DeviceCommand[Built]):
+    """Build the engine."""
 
     task: Task
 
 
 @dataclass(frozen=True, slots=True)
-class TimeEngine:
-    """Time the bare engine; the answer is a ``Tuned`` without a load."""
+class TimeEngine(DeviceCommand[Tuned]):
+    """Time the bare engine; what is tuned has no load."""
 
     task: Task
 
 
 @dataclass(frozen=True, slots=True)
-class LoadSamples:
+class LoadSamples(DeviceCommand[None]):
     """Bring samples into memory, or let go of them."""
 
     indices: Sequence[int]
@@ -44,7 +56,7 @@ class LoadSamples:
 
 
 @dataclass(frozen=True, slots=True)
-class ServeBatches:
+class ServeBatches(DeviceCommand[None]):
     """Open the engines and answer batches; a slot for each stream follows."""
 
     streams: Streams
@@ -53,12 +65,7 @@ class ServeBatches:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenSlot:
-    """A stream's slot: its memory and its line come as descriptors with this."""
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUpStreams:
+class WarmUpStreams(DeviceCommand[None]):
     """Run each stream once, untimed."""
 
     batch: int
@@ -67,38 +74,28 @@ class WarmUpStreams:
 
 
 @dataclass(frozen=True, slots=True)
-class MeasureCopies:
-    """Measure the device's copies; the answer is a ``Kept``."""
+class MeasureCopies(DeviceCommand[ResidentSamples]):
+    """Measure the device's copies."""
 
 
 @dataclass(frozen=True, slots=True)
-class ReadTimelines:
+class ReadTimelines(DeviceCommand[list[Timeline]]):
     """Tell what the device noted since the warm-up."""
 
 
 @dataclass(frozen=True, slots=True)
-class StopServing:
+class StopServing(DeviceCommand[None]):
     """Close the engines; the slots are closed already."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSlot:
+    """A stream's slot: its memory and its line come as descriptors with this."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndProcess:
     """Exit: no command follows."""
-
-
-Command = (
-    OpenWorkload
-    | BuildEngine
-    | TimeEngine
-    | LoadSamples
-    | ServeBatches
-    | WarmUpStreams
-    | MeasureCopies
-    | ReadTimelines
-    | StopServing
-    | OpenSlot
-    | EndProcess
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,12 @@ from typing import Any
 from pytest_mlperf.machine.message_pipe import PipeDamaged
 from pytest_mlperf.machine.numa import format_ids
 from pytest_mlperf.machine.process import Process
-from pytest_mlperf.runner import device_messages
+from pytest_mlperf.run import device_messages
+from pytest_mlperf.run.device_messages import DeviceCommand
 from pytest_mlperf.runner.messages import DeviceLost
 from pytest_mlperf.runner.messages import DeviceSlot
 from pytest_mlperf.runner.messages import DeviceStatus
+from pytest_mlperf.runner.messages import R
 from pytest_mlperf.sut.completion import CompleteBatch
 from pytest_mlperf.sut.completion import CompleteRows
 from pytest_mlperf.sut.shared_batch import Caller
@@ -89,21 +91,27 @@ class DeviceProcess:
             self._is_busy,
         )
 
-    def tell(self, command: device_messages.Command) -> None:
-        """Give a command; ``reply`` waits for what it says."""
+    def ask(self, command: DeviceCommand[R]) -> R:
+        """Give a command and wait for its answer, as ``tell`` does."""
+        return self.tell(command)()
+
+    def tell(self, command: DeviceCommand[R]) -> Callable[[], R]:
+        """Give a command; return what waits for its answer, and raises what the process
+        refused it with. One command at a time.
+        """
         self._is_busy = True
         try:
             self.process.pipe.send(command)
         except OSError:
             self.lost()
+        return self._wait
 
     def open_slot(self, memory: int, line: int) -> None:
         """Hand over a stream's slot, as two descriptors."""
         with suppress(OSError):  # the listening thread tells why it is gone
             self.process.pipe.send(device_messages.OpenSlot(), (memory, line))
 
-    def reply(self) -> Any:
-        """Wait for the answer to the last command. Raises what the process refused."""
+    def _wait(self) -> Any:
         answer = self._replies.get()
         self._is_busy = False
         if isinstance(answer, device_messages.Refusal):
@@ -230,22 +238,16 @@ class DeviceGroup:
         """Return how each device is doing."""
         return tuple(process.status for process in self.processes)
 
-    def ask(self, command: device_messages.Command) -> list[Any]:
-        """Give all devices a command; return their answers."""
-        self.tell(command)
-        return self.replies()
+    def ask(self, command: DeviceCommand[R]) -> list[R]:
+        """Give all devices a command and wait for their answers, as ``tell`` does."""
+        return self.tell(command)()
 
-    def tell(self, command: device_messages.Command) -> None:
-        """Give all devices a command; ``replies`` waits for what they say."""
-        for process in self.processes:
-            process.tell(command)
-
-    def replies(self) -> list[Any]:
-        """Wait for the answers to the last command.
-
-        Raises what the first device in order refused with, naming it.
+    def tell(self, command: DeviceCommand[R]) -> Callable[[], list[R]]:
+        """Give all devices a command; return what waits for their answers, and raises
+        what the first device in order refused it with, naming it.
         """
-        return [process.reply() for process in self.processes]
+        waits = [process.tell(command) for process in self.processes]
+        return lambda: [wait() for wait in waits]
 
     @contextmanager
     def serving(
@@ -256,10 +258,10 @@ class DeviceGroup:
         Streams of different devices alternate.
         """
         with ExitStack() as stack:
-            far = []
+            far, waits = [], []
             for process in self.processes:
                 process.streams = []
-                process.tell(command)
+                waits.append(process.tell(command))
                 for _ in range(command.streams.count):
                     caller, line = make_pair(command.most)
                     stream = RemoteStream(process, caller)
@@ -267,8 +269,8 @@ class DeviceGroup:
                     stack.callback(stream.close)
                     far.append(line)
                     process.open_slot(caller.slot.descriptor, line.fileno())
-            for process in self.processes:
-                process.reply()
+            for wait in waits:
+                wait()
             for line in far:
                 line.close()
             rounds = zip(*(one.streams for one in self.processes), strict=True)
