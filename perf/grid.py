@@ -22,9 +22,10 @@ from typing import Any
 
 from pytest_mlperf.commands import tune
 from pytest_mlperf.commands.main import main as run_command
+from pytest_mlperf.commands.shared.run_options import add_run_options
 from pytest_mlperf.commands.shared.run_options import find_cell
 from pytest_mlperf.commands.shared.run_options import read_run_options
-from pytest_mlperf.commands.tuning import grid as grid_command
+from pytest_mlperf.commands.tuning.arguments import add_grid_arguments
 from pytest_mlperf.commands.tuning.measuring import open_measuring
 from pytest_mlperf.measure.grid import GridRuns
 from pytest_mlperf.tuning.grid_file import Grid
@@ -129,7 +130,8 @@ def compare(
 ) -> list[float]:
     """Return halving's best over the other one's, of neighboring runs."""
     parser = ArgumentParser()
-    grid_command.add_arguments(parser)
+    add_grid_arguments(parser)
+    add_run_options(parser)
     arguments = parser.parse_args([str(file), *more])
     grid = Grid.read(file)
     ratios = []

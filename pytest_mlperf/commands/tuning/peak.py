@@ -6,48 +6,26 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pytest_mlperf.commands.tuning.measuring import Measuring
-    from pytest_mlperf.core.cell import Cell
-    from pytest_mlperf.core.verdict import Verdict
-    from pytest_mlperf.measure.peak_cache import KnownPeak
-    from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.commands.shared.run_options import find_cell
+from pytest_mlperf.commands.shared.run_options import read_run_options
+from pytest_mlperf.commands.tuning.measuring import Measuring
+from pytest_mlperf.commands.tuning.measuring import open_measuring
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.expected import expect
+from pytest_mlperf.measure.peak import PeakFinder
+from pytest_mlperf.measure.peak_cache import KnownPeak
+from pytest_mlperf.measure.peak_trials import has_peak
+from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.tuning.peak_search import CONFIRMED
 
-HELP = (
-    "the largest VALID load of a Server or Interactive cell, by short runs and one of "
-    "the whole length; of other scenarios, the rate or latency to expect"
-)
 FOUND, NOT_FOUND = 0, 1
 """Exit codes: confirmed; no answer on this machine now."""
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    # Imported here: other commands need no plugin option.
-    from pytest_mlperf.commands.shared.run_options import add_run_options
-
-    parser.add_argument(
-        "cell", metavar="CELL", nargs="+",
-        help="id of an item, or its beginning: bert-99-server",
-    )  # fmt: skip
-    parser.add_argument(
-        "--again", action="store_true", help="search, even where a peak is known"
-    )
-    parser.add_argument(
-        "--noisy", action="store_true",
-        help="count trials that other programs disturbed too",
-    )  # fmt: skip
-    add_run_options(parser)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Search, print what is found and return the exit code."""
-    from pytest_mlperf.commands.shared.run_options import find_cell
-    from pytest_mlperf.commands.shared.run_options import read_run_options
-    from pytest_mlperf.commands.tuning.measuring import open_measuring
-    from pytest_mlperf.measure.peak_trials import has_peak
-
     options = read_run_options(arguments)
     cell = find_cell(options, "-".join(arguments.cell))
     if options.tuning_for(cell.scenario).get("target_qps") is not None:
@@ -60,9 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def search(arguments: argparse.Namespace, measuring: Measuring, cell: Cell) -> int:
     """Search a load, or find it in the cache; print it and return the exit code."""
-    from pytest_mlperf.measure.peak import PeakFinder
-    from pytest_mlperf.tuning.peak_search import CONFIRMED
-
     task = measuring.plan(cell)
     finder = PeakFinder(measuring.rig, task, measuring.tell, arguments.noisy)
     known = None if arguments.again else finder.find_cached()
@@ -100,8 +75,6 @@ def write_record(file: Path, cell: str, known: KnownPeak) -> None:
 
 def estimate(measuring: Measuring, cell: Cell) -> int:
     """Print what to expect of a scenario without a load; return the exit code."""
-    from pytest_mlperf.measure.expected import expect
-
     found = expect(measuring.rig, measuring.plan(cell), measuring.tell)
     measuring.tell(f"{cell.id}: {found.describe()}; run it so: {found.option}")
     return NOT_FOUND if measuring.tell_noise(found.others_share) else FOUND

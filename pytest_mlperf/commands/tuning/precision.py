@@ -4,48 +4,26 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pytest_mlperf.commands.tuning.measuring import Measuring
-    from pytest_mlperf.core.cell import Cell
-    from pytest_mlperf.core.paired_scores import PairedScores
-    from pytest_mlperf.measure.precision_answers import PrecisionAnswers
+from pytest_mlperf.commands.shared.run_options import find_cell
+from pytest_mlperf.commands.shared.run_options import read_run_options
+from pytest_mlperf.commands.tuning.measuring import Measuring
+from pytest_mlperf.commands.tuning.measuring import open_measuring
+from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.paired_scores import KEPT
+from pytest_mlperf.core.paired_scores import OPEN
+from pytest_mlperf.core.paired_scores import PairedScores
+from pytest_mlperf.measure.precision_answers import PrecisionAnswers
+from pytest_mlperf.measure.precision_answers import PrecisionRuns
+from pytest_mlperf.measure.tuned_system import write_system_file
 
-HELP = (
-    "which of an engine's precisions keep a cell's accuracy target, question by "
-    "question against fp32, with a 95 %% interval"
-)
 FOUND, NOT_FOUND = 0, 1
 """Exit codes: one keeps the target; none is shown to."""
 REFERENCE = "fp32"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    # Imported here: other commands need no plugin option.
-    from pytest_mlperf.commands.shared.run_options import add_run_options
-
-    parser.add_argument(
-        "cell", metavar="CELL", nargs="+",
-        help="id of an item, or its beginning: bert-99.9-offline",
-    )  # fmt: skip
-    parser.add_argument(
-        "--precisions", required=True, metavar="LIST",
-        help="what to compare with fp32, the fastest first: fp8,fp16",
-    )  # fmt: skip
-    parser.add_argument(
-        "--write", type=Path, metavar="SYSTEM.toml",
-        help="write the first that keeps the target as a new system file's [tuning]",
-    )  # fmt: skip
-    add_run_options(parser)
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Answer all questions in each precision, print the comparison, return the code."""
-    from pytest_mlperf.commands.shared.run_options import find_cell
-    from pytest_mlperf.commands.shared.run_options import read_run_options
-    from pytest_mlperf.commands.tuning.measuring import open_measuring
-
     if arguments.write and arguments.write.exists():
         raise ValueError(f"--write {arguments.write} exists; name a new file")
     precisions = read_precisions(arguments)
@@ -76,11 +54,6 @@ def compare(
     precisions: list[str],
 ) -> int:
     """Compare each precision with fp32, print a table and return the exit code."""
-    from pytest_mlperf.commands.shared.run_options import read_run_options
-    from pytest_mlperf.core.paired_scores import KEPT
-    from pytest_mlperf.core.paired_scores import PairedScores
-    from pytest_mlperf.measure.precision_answers import PrecisionRuns
-
     share = cell.rule.accuracy[0].ratio
     runs = PrecisionRuns(measuring.rig, cell)
 
@@ -119,9 +92,6 @@ def describe(
     answers: PrecisionAnswers, paired: PairedScores, metric: str, share: float
 ) -> str:
     """Return the line of a precision."""
-    from pytest_mlperf.core.paired_scores import KEPT
-    from pytest_mlperf.core.paired_scores import OPEN
-
     outcome = paired.judge(share)
     said = f"keeps {share:.1%}" if outcome == KEPT else f"does not keep {share:.1%}"
     if outcome == OPEN:
@@ -139,8 +109,6 @@ def write(
     path: Path, measuring: Measuring, cell: Cell, precision: str, paired: PairedScores
 ) -> None:
     """Write the system file that was asked for, with where it comes from."""
-    from pytest_mlperf.measure.tuned_system import write_system_file
-
     how = (
         "tune precision",
         f"{precision} scores {paired.ratio:.3%} of {REFERENCE} on {paired.questions:,}",
