@@ -15,6 +15,7 @@ from pytest_mlperf.core.residency.rules import Residency
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.engines.torch.bert import attention
 from pytest_mlperf.engines.torch.conv import stem
 from pytest_mlperf.engines.torch.provider import TORCH
 from pytest_mlperf.runner.messages import Task
@@ -84,6 +85,17 @@ def test_a_berts_tokens_may_lie_on_the_device(runner: Runner, tmp_path: Path) ->
     assert "samples" in done[1].facts.to_texts()["samples on the device"]
 
 
+def test_a_verdict_says_which_attention_ran(runner: Runner, tmp_path: Path) -> None:
+    """The embedded BERT has heads of 32, which Hopper's kernel does not take."""
+    import torch
+
+    done = runner.run(make_task(tmp_path, "bert", "99", Residency()))
+    capability = torch.cuda.get_device_capability()
+    shape = attention.AttentionShape(32, 384, "float16", capability)
+
+    assert done.facts.to_texts()["attention by"] == f"Triton, {shape.find_misfit()}"
+
+
 def test_an_encoders_results_are_refused(runner: Runner, tmp_path: Path) -> None:
     """The rules have no such benchmark, and the engine packs them on the host."""
     with pytest.raises(
@@ -130,7 +142,6 @@ def test_attention_of_cuda_source_is_as_exact_as_tritons(
     import torch
 
     from pytest_mlperf.engines.torch import packing
-    from pytest_mlperf.engines.torch.bert import attention
     from pytest_mlperf.engines.torch.bert import kernels
 
     edges = (1, 15, 16, 17, 48, 63, 64, 65, 81, 127, 128, 129, 192, 320, 384, 512, 576)
@@ -151,9 +162,9 @@ def test_attention_of_cuda_source_is_as_exact_as_tritons(
     one, two = (torch.full((bucket, heads * 64), 7.0).cuda().to(dtype) for _ in "ab")
     scale, size = torch.full([1], 16.0, device="cuda"), heads * 64
     softmax_scale = math.log2(math.e) / 8
-    kernel = attention.choose_attention(qkv, heads, 576, fp8=fp8)
+    kernel, reason = attention.choose_attention(qkv, heads, 576, fp8=fp8)
     if kernel is None:
-        pytest.skip("needs a Hopper GPU and cuda-bindings")
+        pytest.skip(reason)
     for _ in range(2):  # the second begins where the first began
         one.fill_(7)
         kernel.launch(one, scale, sequences, capacity, softmax_scale)

@@ -8,7 +8,6 @@ package ``cuda-bindings``, which PyTorch for CUDA 13 brings too, calls it.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,10 +59,19 @@ class CudaKernel:
 def find_missing() -> str | None:
     """Return what is missing to compile CUDA C++, or None."""
     try:
-        found = importlib.util.find_spec("cuda.bindings")
-    except ModuleNotFoundError:
-        found = None
-    return None if found else "no cuda-bindings: pip install cuda-bindings"
+        from cuda.bindings import nvrtc
+    except ImportError:
+        return "no cuda-bindings: pip install cuda-bindings"
+    try:
+        check("nvrtcVersion", nvrtc.nvrtcVersion())
+    except (RuntimeError, CudaSourceError) as error:  # the library is not there
+        return f"NVRTC does not load: {first_line(error)}"
+    return None
+
+
+def first_line(error: Exception) -> str:
+    """Return an error's first line, for a fact that says why another kernel runs."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(": ")
 
 
 def compile_source(

@@ -94,6 +94,7 @@ def _load_encoder(
     dtype = _choose_dtype(precision)
     encoder = BertEncoder(weights, dtype, False, torch.device("cuda"))
     encoder.fp8_attention = choose_kernel(request.options, "attention") == "fp8"
+    encoder.attention_kernel = choose_kernel(request.options, "attention_kernel")
     model = stream.PackedModel(encoder, names)
     if precision == "fp8":
         model.calibrate()

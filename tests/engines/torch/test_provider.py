@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,24 @@ def test_a_kernel_that_is_none_is_refused() -> None:
     ):
         TORCH.check_options({"stem": "cutlass"})
     TORCH.check_options({"stem": "triton", "attention": "fp8"})
+    TORCH.check_options({"attention_kernel": "triton"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "end"),
+    [
+        ("attention", "triton", "fp16 or fp8; did you mean attention_kernel=triton?"),
+        ("attention_kernel", "fp8", "cuda or triton; did you mean attention=fp8?"),
+        ("attention", "int8", "fp16 or fp8"),
+    ],
+)
+def test_what_attention_reads_is_not_its_kernel(
+    name: str, value: str, end: str
+) -> None:
+    """Two options on one subject: a value of the other one is told as that."""
+    message = re.escape(f"{name} is '{value}', but should be {end}")
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        TORCH.check_options({name: value})
 
 
 def test_padding_does_not_count_in_the_agreement() -> None:

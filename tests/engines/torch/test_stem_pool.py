@@ -71,7 +71,6 @@ def test_the_kernel_convolves_and_pools(tmp_path: Path) -> None:
 )
 def test_the_kernel_compiles_without_a_device() -> None:
     """NVRTC takes the source."""
-    pytest.importorskip("cuda.bindings.nvrtc")
     defines = stem_pool.make_defines(224, 224, 64)
     try:
         binary, _ = cuda_source.compile_source(stem_pool.SOURCE, defines, "sm_90")

@@ -5,7 +5,9 @@ Where it does not fit or cannot be compiled, ``kernels.attend`` runs instead.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,31 +34,68 @@ TYPES = (
 """The kernel's parameters."""
 
 
-def find_misfit(head_size: int, positions: int) -> str | None:
-    """Return why the kernel does not take an encoder, or None."""
-    if head_size != HEAD_SIZE:
-        return f"heads of {head_size} numbers, but should be {HEAD_SIZE}"
-    if positions > TILE * TILES:
-        return f"{positions} positions, but should be {TILE * TILES} at most"
-    return None
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """What decides whether the kernel takes an encoder on a device."""
+
+    head_size: int
+    positions: int
+    dtype: str
+    """Of queries, keys and values, as PyTorch names it."""
+    capability: tuple[int, int]
+
+    def find_misfit(self) -> str | None:
+        """Return why the kernel does not take it, or None."""
+        major, minor = self.capability
+        if self.capability != cuda_source.HOPPER:
+            return f"compute capability {major}.{minor} instead of 9.0"
+        if self.dtype != "float16":
+            return f"queries, keys and values in {self.dtype} instead of float16"
+        if self.head_size != HEAD_SIZE:
+            return f"heads of {self.head_size} numbers instead of {HEAD_SIZE}"
+        if self.positions > TILE * TILES:
+            return f"{self.positions} positions instead of at most {TILE * TILES}"
+        return cuda_source.find_missing()
 
 
 def choose_attention(
-    qkv: Any, heads: int, positions: int, *, fp8: bool
-) -> PackedAttention | None:
-    """Return the kernel for buffers where it fits them and the device."""
+    qkv: Any, heads: int, positions: int, *, fp8: bool, asked: str = "cuda"
+) -> tuple[PackedAttention | None, str]:
+    """Return the kernel for buffers, or None where Triton's runs; and why it does.
+
+    ``qkv`` [tokens, 3 * heads * head size]; ``asked``: the option attention_kernel.
+    """
+    if asked == "triton":
+        return None, "as attention_kernel=triton asks"
     import torch
 
-    capability = torch.cuda.get_device_capability(qkv.device)
-    size = qkv.shape[1] // (3 * heads)
-    if (
-        capability != cuda_source.HOPPER
-        or qkv.dtype != torch.float16
-        or cuda_source.find_missing()
-        or find_misfit(size, positions)
-    ):
-        return None
-    return make_attention(qkv, heads, fp8=fp8)
+    shape = AttentionShape(
+        qkv.shape[1] // (3 * heads),
+        positions,
+        str(qkv.dtype).removeprefix("torch."),
+        torch.cuda.get_device_capability(qkv.device),
+    )
+    misfit = shape.find_misfit()
+    if misfit is not None:
+        return None, misfit
+    return try_kernel(partial(make_attention, qkv, heads, fp8=fp8))
+
+
+def try_kernel(
+    make: Callable[[], PackedAttention],
+) -> tuple[PackedAttention | None, str]:
+    """Return what is made, or None and why NVRTC or the driver refused it."""
+    try:
+        return make(), ""
+    except cuda_source.CudaSourceError as error:
+        return None, cuda_source.first_line(error)
+
+
+def name_kernels(reason: str) -> str:
+    """Return which kernels run, for a fact; ``reason``: why only Triton's, or empty."""
+    if reason:
+        return f"Triton, {reason}"
+    return f"CUDA C++ from {LEAST_TOKENS:,} tokens a pass, Triton below"
 
 
 def make_defines(heads: int, *, fp8: bool) -> dict[str, int]:

@@ -14,6 +14,8 @@ from dataclasses import field
 from typing import Any
 
 from pytest_mlperf.engines.torch.bert.attention import LEAST_TOKENS
+from pytest_mlperf.engines.torch.bert.attention import choose_attention
+from pytest_mlperf.engines.torch.bert.attention import name_kernels
 from pytest_mlperf.engines.torch.packing import BLOCK_QUERIES
 from pytest_mlperf.engines.torch.packing import block_capacity
 from pytest_mlperf.engines.torch.packing import find_sequences
@@ -70,6 +72,8 @@ class BertEncoder:
     device: Any
     fp8_attention: bool = True
     """In fp8, whether queries, keys and values are too. Probabilities never are."""
+    attention_kernel: str = "cuda"
+    """The option of this name: ``triton`` where Hopper's kernel is not to run."""
     tensors: dict[str, Any] = field(default_factory=dict)
     scales: Any = None
     """float32 [layer, site, 2, SCALE_STRIDE]: the factor into fp8 and the one back."""
@@ -130,7 +134,6 @@ class EncoderBuffers:
         import torch
 
         from pytest_mlperf.engines.torch.bert import kernels
-        from pytest_mlperf.engines.torch.bert.attention import choose_attention
 
         self.encoder, self.blas, self.kernels = encoder, blas, kernels
         weights, dtype, device = encoder.weights, encoder.dtype, encoder.device
@@ -151,13 +154,15 @@ class EncoderBuffers:
         self.logits = allocate(2, torch.float32)
         flat = flat_size(max_tokens)
         self.flat = torch.zeros(flat, dtype=torch.int32, device=device)
-        self.attention = choose_attention(
+        self.attention, reason = choose_attention(
             self.qkv,
             weights.heads,
             len(weights.position_embeddings),
             fp8=encoder.fp8,
+            asked=encoder.attention_kernel,
         )
-        """Hopper's kernel; None where Triton's runs."""
+        """Hopper's kernel; None where Triton's runs alone."""
+        self.attention_by = name_kernels(reason)
 
     def launch(self, bucket: int, observe: Observe | None = None) -> None:
         """Enqueue one pass over ``flat`` into ``logits`` on the current stream."""

@@ -117,6 +117,7 @@ class PackedStream:
                 self._graphs.clear()
                 report = f"off: {str(error).splitlines()[0]}"
         self.model.facts["cuda graphs"] = report
+        self.model.facts["attention by"] = buffers.attention_by
 
     def infer(
         self, batch: Batch, size: int, observe: Observe | None = None
