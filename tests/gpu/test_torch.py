@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,12 +131,31 @@ def test_the_stem_of_cuda_source_is_that_of_triton(
     assert 0 < one.float().mean() < 448
 
 
-@pytest.mark.parametrize("fp8", [True, False])
-@pytest.mark.parametrize("growth", [1.0, 40.0])
-def test_attention_of_cuda_source_is_as_exact_as_tritons(
-    fp8: bool, growth: float
-) -> None:
-    """Lengths at every edge of a tile; ``growth``: the largest scores come last."""
+HEADS, EDGES = 16, (
+    1, 15, 16, 17, 48, 63, 64, 65, 81, 127, 128, 129, 192, 320, 384, 512, 576
+)  # fmt: skip
+"""Lengths at every edge of a tile."""
+
+
+def draw_qkv(growth: float = 1.0) -> Any:
+    """Return fp16 [bucket, 3 * heads * 64]; ``growth``: the largest scores last."""
+    import math
+
+    import torch
+
+    torch.manual_seed(0)
+    bucket, width = 3072, HEADS * 64
+    qkv = torch.randn(bucket, 3 * width, device="cuda")
+    qkv[:, width:-width] *= torch.linspace(1 / growth, 1, bucket, device="cuda")[
+        :, None
+    ] * math.sqrt(growth)
+    return qkv.half()
+
+
+def attend_both(qkv: Any, *, fp8: bool) -> tuple[Any, Any]:
+    """Return what the kernel of CUDA C++ and Triton's make of sequences of ``EDGES``:
+    [bucket, heads * 64], 7 in the rows behind them.
+    """
     import math
 
     import numpy as np
@@ -144,35 +164,40 @@ def test_attention_of_cuda_source_is_as_exact_as_tritons(
     from pytest_mlperf.engines.torch import packing
     from pytest_mlperf.engines.torch.bert import kernels
 
-    edges = (1, 15, 16, 17, 48, 63, 64, 65, 81, 127, 128, 129, 192, 320, 384, 512, 576)
-    lengths, heads = np.array(edges, np.int32), 16
-    bucket, total = 3072, int(lengths.sum())
+    bucket, size = len(qkv), HEADS * 64
     capacity = packing.block_capacity(bucket)
-    torch.manual_seed(0)
-    qkv = torch.randn(bucket, 3 * heads * 64, device="cuda")
-    qkv[:, heads * 64 : -heads * 64] *= torch.linspace(
-        1 / growth, 1, bucket, device="cuda"
-    )[:, None] * math.sqrt(growth)
-    qkv = qkv.half()
     flat = np.zeros(packing.flat_size(bucket), np.int32)
-    packing.write_maps(lengths, flat, bucket)
+    packing.write_maps(np.array(EDGES, np.int32), flat, bucket)
     maps = torch.from_numpy(flat).cuda()
     blocks, sequences = maps[3 * bucket :], maps[packing.find_sequences(bucket) :]
     dtype = torch.float8_e4m3fn if fp8 else torch.float16
-    one, two = (torch.full((bucket, heads * 64), 7.0).cuda().to(dtype) for _ in "ab")
-    scale, size = torch.full([1], 16.0, device="cuda"), heads * 64
-    softmax_scale = math.log2(math.e) / 8
-    kernel, reason = attention.choose_attention(qkv, heads, 576, fp8=fp8)
+    one, two = (torch.full((bucket, size), 7.0).cuda().to(dtype) for _ in "ab")
+    scale, softmax_scale = torch.full([1], 16.0, device="cuda"), math.log2(math.e) / 8
+    kernel, reason = attention.choose_attention(qkv, HEADS, 576, fp8=fp8)
     if kernel is None:
         pytest.skip(reason)
     for _ in range(2):  # the second begins where the first began
         one.fill_(7)
         kernel.launch(one, scale, sequences, capacity, softmax_scale)
-    kernels.attend[(heads, capacity)](
+    kernels.attend[(HEADS, capacity)](
         qkv, two, two, scale, scale, blocks, softmax_scale, H=size, D=64, BLOCK=64,
         M=packing.BLOCK_QUERIES, N=32, FP8=fp8, QKV_FP8=False, num_warps=4,
     )  # fmt: skip
-    rows = qkv[:total].double().view(total, 3, heads, 64).split(lengths.tolist())
+    return one, two
+
+
+@pytest.mark.parametrize("fp8", [True, False])
+@pytest.mark.parametrize("growth", [1.0, 40.0])
+def test_attention_of_cuda_source_is_as_exact_as_tritons(
+    fp8: bool, growth: float
+) -> None:
+    """Both are compared with PyTorch's in double precision."""
+    import torch
+
+    total, size = sum(EDGES), HEADS * 64
+    qkv = draw_qkv(growth)
+    one, two = attend_both(qkv, fp8=fp8)
+    rows = qkv[:total].double().view(total, 3, HEADS, 64).split(EDGES)
     exact = torch.cat(
         [
             torch.nn.functional.scaled_dot_product_attention(
@@ -187,3 +212,25 @@ def test_attention_of_cuda_source_is_as_exact_as_tritons(
     assert float(mine.max()) <= 1.1 * float(tritons.max())
     assert float(mine.mean()) <= 1.02 * float(tritons.mean())
     assert bool((one[total:].float() == 7).all())
+
+
+@pytest.mark.parametrize("fp8", [True, False])
+@pytest.mark.parametrize("number", [float("inf"), float("nan"), 65504.0])
+def test_what_one_sequence_has_changes_no_other(fp8: bool, number: float) -> None:
+    """Every other one has a number in all its queries, keys and values that no answer
+    survives: those between keep their bits.
+    """
+    import torch
+
+    plain = draw_qkv()
+    clean = attend_both(plain, fp8=fp8)
+    owners = torch.repeat_interleave(torch.arange(len(EDGES)), torch.tensor(EDGES))
+    for odd in (0, 1):
+        spoiled = (owners % 2 == odd).nonzero().flatten().cuda()
+        others = (owners % 2 != odd).nonzero().flatten().cuda()
+        qkv = plain.clone()
+        qkv[spoiled] = number
+        for before, after in zip(clean, attend_both(qkv, fp8=fp8), strict=True):
+            rows = (x[others].view(torch.uint8) for x in (before, after))
+
+            assert torch.equal(*rows)

@@ -23,8 +23,6 @@ typedef unsigned short u16;
 #define TILE 64
 #define PART (TILE * HEAD * 2)     // bytes of a tile's queries, or keys, or values
 #define TILE_BYTES (3 * PART)
-#define BOX 16                     // tokens of one fetch
-#define BOX_BYTES (BOX * HEAD * 2)
 #define INFINITY_ __int_as_float(0x7f800000)
 #define LARGEST_SUM 8192.0f        // of 16 exponentials; fp16 holds 65,504
 
@@ -54,18 +52,21 @@ __device__ __forceinline__ void arrive(u32 barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(barrier) : "memory");
 }
 
-// Announce bytes that will come, and have them fetched from a tensor map.
+// Announce bytes that will come, and have them fetched from a tensor map: a tile's queries,
+// keys and values. Its first ``rows`` tokens are ``token`` and those behind it, and the
+// others zeros, because the map's axis of tokens ends there: whatever another sequence
+// has, this one does not read it.
 __device__ __forceinline__ void expect(u32 barrier, u32 bytes) {
     asm volatile(
         "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier),
         "r"(bytes) : "memory");
 }
 __device__ __forceinline__ void fetch(
-    const TensorMap* map, u32 to, int column, int token, int part, u32 barrier) {
+    const TensorMap* map, u32 to, int column, int token, int rows, u32 barrier) {
     asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
-        "[%0], [%1, {%2, %3, %4}], [%5];\n" ::"r"(to), "l"(map), "r"(column),
-        "r"(token), "r"(part), "r"(barrier) : "memory");
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes "
+        "[%0], [%1, {%2, %3, %4, 0}], [%5];\n" ::"r"(to), "l"(map), "r"(column),
+        "r"(TILE - rows), "r"(token + rows), "r"(barrier) : "memory");
 }
 
 __device__ __forceinline__ float raise_two(float x) {
@@ -146,7 +147,7 @@ __device__ __forceinline__ void multiply_shared(
         : "r"(a), "r"(b), "r"(accumulate));
 }
 
-// Scores of 64 queries and a tile's 64 keys: of those beyond the sequence, anything.
+// Scores of 64 queries and a tile's 64 keys: those beyond the sequence are 0.
 __device__ __forceinline__ void score(float (&s)[32], u32 queries, u32 keys) {
     u32 a = describe(queries), b = describe(keys);
     begin_products();
@@ -309,14 +310,12 @@ struct Place {
 };
 
 // ``sequences`` int32 [capacity, 2]: first token and length, the longest first; length
-// 0 ends them. ``whole`` and ``part`` describe fp16 [3, tokens, HEADS * 64] in boxes of
-// [3, TILE, 64] and [1, BOX, 64]; ``out`` [tokens, HEADS * 64] is fp8, multiplied by
-// ``out_scale``, or fp16. ``queue`` [2] is 0 before and after. ``scale`` includes
-// log2(e). Up to 15 rows behind a sequence are read: they must be finite.
+// 0 ends them. ``qkv`` describes fp16 [3, tokens, HEADS * 64] as attention.py has it;
+// ``out`` [tokens, HEADS * 64] is fp8, multiplied by ``out_scale``, or fp16. ``queue`` [2]
+// is 0 before and after. ``scale`` includes log2(e).
 extern "C" __global__ void __launch_bounds__(THREADS, 1) attend(
-    const __grid_constant__ TensorMap whole, const __grid_constant__ TensorMap part,
-    char* out, const float* out_scale, const int* sequences, int* queue, int capacity,
-    float scale) {
+    const __grid_constant__ TensorMap qkv, char* out, const float* out_scale,
+    const int* sequences, int* queue, int capacity, float scale) {
     extern __shared__ char raw[];
     u32 tiles = (shared_address(raw) + 1023) & ~1023u;
     u32 full = tiles + TILES * TILE_BYTES, empty = full + 8 * TILES;
@@ -355,19 +354,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attend(
                 u32 to = tiles + place.tile * TILE_BYTES;
                 int rest = length - begin;
                 if (begin == 0) pairs[i] = make_int4(first, length, column, 0);
-                if (rest >= TILE) {
+                if (rest > 0) {
                     expect(barrier, TILE_BYTES);
-                    fetch(&whole, to, column, first + begin, 0, barrier);
-                } else if (rest > 0) {
-                    int boxes = (rest + BOX - 1) / BOX;
-                    expect(barrier, 3 * boxes * BOX_BYTES);
-                    for (int k = 0; k < boxes; ++k) {
-                        u32 there = to + k * BOX_BYTES;
-                        int token = first + begin + k * BOX;
-                        fetch(&part, there, column, token, 0, barrier);
-                        fetch(&part, there + PART, column, token, 1, barrier);
-                        fetch(&part, there + 2 * PART, column, token, 2, barrier);
-                    }
+                    fetch(&qkv, to, column, first + begin, min(rest, TILE), barrier);
                 } else {
                     arrive(barrier);  // the end
                 }

@@ -25,11 +25,9 @@ TILE, TILES = 64, 9
 PAIRS = 16
 """Of a sequence and a head, that a program remembers: more than there are tiles."""
 _TILE_BYTES = 3 * TILE * HEAD_SIZE * 2
-_BOX = 16
-"""Tokens that are fetched at a time of a tile that is not full."""
 TYPES = (
-    cuda_source.STRUCT, cuda_source.STRUCT, cuda_source.POINTER, cuda_source.POINTER,
-    cuda_source.POINTER, cuda_source.POINTER, cuda_source.INTEGER, cuda_source.FLOAT,
+    cuda_source.STRUCT, cuda_source.POINTER, cuda_source.POINTER, cuda_source.POINTER,
+    cuda_source.POINTER, cuda_source.INTEGER, cuda_source.FLOAT,
 )  # fmt: skip
 """The kernel's parameters."""
 
@@ -119,8 +117,8 @@ class PackedAttention:
     """The kernel for one stream's buffers."""
 
     kernel: cuda_source.CudaKernel
-    whole: Any
-    part: Any
+    qkv: Any
+    """The tensor map of what it reads."""
     queue: Any
     """int32 [2]: pairs that were given out, and programs that ended; 0 in between."""
     programs: int
@@ -135,8 +133,7 @@ class PackedAttention:
         """
         self.kernel.launch(
             (self.programs, 1, 1), 128 * (GROUPS + 1),
-            self.whole, self.part, out, scale, sequences, self.queue, capacity,
-            softmax_scale,
+            self.qkv, out, scale, sequences, self.queue, capacity, softmax_scale,
         )  # fmt: skip
 
 
@@ -154,15 +151,18 @@ def make_attention(qkv: Any, heads: int, *, fp8: bool) -> PackedAttention:
         device,
     )
     count = torch.cuda.get_device_properties(device).multi_processor_count
-    whole, part = _describe(qkv, TILE, 3), _describe(qkv, _BOX, 1)
     queue = torch.zeros(2, dtype=torch.int32, device=qkv.device)
-    return PackedAttention(kernel, whole, part, queue, count)
+    return PackedAttention(kernel, _describe(qkv), queue, count)
 
 
-def _describe(qkv: Any, tokens: int, parts: int) -> Any:
-    """Return the tensor map of ``qkv`` as [3, tokens, heads * 64], its last axis first.
+def _describe(qkv: Any) -> Any:
+    """Return the tensor map of ``qkv`` as [3, first token, ``TILE``, heads * 64], its
+    last axis first: one fetch takes 64 numbers of a tile's tokens, of all three.
 
-    One fetch takes 64 numbers of so many tokens, of so many of the three.
+    A tile's tokens and its first one are two axes of the same stride, so a fetch that
+    begins ``TILE - n`` tokens into the tile, and as much earlier, gets ``n`` tokens and
+    zeros. Earlier than the first token is there too: the map begins a tile before
+    ``qkv``, where nothing is read.
     """
     from cuda.bindings import driver
 
@@ -173,12 +173,12 @@ def _describe(qkv: Any, tokens: int, parts: int) -> Any:
         "cuTensorMapEncodeTiled",
         driver.cuTensorMapEncodeTiled(
             driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-            3,
-            qkv.data_ptr(),
-            [large(size), large(rows), large(3)],
-            [large(width * step), large(size * step)],
-            [small(HEAD_SIZE), small(tokens), small(parts)],
-            [small(1), small(1), small(1)],
+            4,
+            qkv.data_ptr() - TILE * width * step,
+            [large(size), large(TILE), large(rows + 1), large(3)],
+            [large(width * step), large(width * step), large(size * step)],
+            [small(HEAD_SIZE), small(TILE), small(1), small(3)],
+            [small(1), small(1), small(1), small(1)],
             driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
             driver.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
             driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
