@@ -92,9 +92,7 @@ residual_block(const unsigned char* x, const unsigned char* weight,
     const uint2* added = reinterpret_cast<uint2*>(stage - quad) + quad;
     const unsigned char* mine = shortcut + quad * 16;
 
-    for (int i = threadIdx.x; i < BLOCKS * BLOCK / 16; i += THREADS)
-        copy_16(weights + i * 16, weight + i * 16);
-    for (int i = threadIdx.x; i < BIASES; i += THREADS) biases[i] = to_float(bias[i]);
+    load_weights<BLOCKS * BLOCK, BIASES, THREADS>(weights, weight, biases, bias);
     const uint4 zero = {0, 0, 0, 0};
     for (int i = threadIdx.x; i < LINE / 16; i += THREADS)
         reinterpret_cast<uint4*>(zeros)[i] = zero;

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.engines.torch import cuda_source
 from pytest_mlperf.engines.torch.conv import fp8_rows
 from pytest_mlperf.engines.torch.conv.fp8_rows import BLOCK
-from pytest_mlperf.engines.torch.conv.pointwise import launch
-from pytest_mlperf.engines.torch.conv.stem import empty_pictures
+from pytest_mlperf.engines.torch.conv.row_kernel import RowKernel
+from pytest_mlperf.engines.torch.conv.row_kernel import make_results
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -24,7 +23,7 @@ SCALES = (
     "conv_dequantize", "conv_quantize", "dequantize", "shortcut_dequantize", "quantize",
     "next_dequantize", "next_quantize", "first_dequantize", "first_quantize",
 )  # fmt: skip
-"""The attributes that the kernel takes, in its order."""
+KERNEL = RowKernel(SOURCE, "residual_block", SCALES)
 
 
 def make_defines(
@@ -238,27 +237,11 @@ def run_residual_block(
     defines = make_defines(
         height, width, next_channels, projection=channels == CHANNELS, first=x is None
     )
-    out = empty_pictures(shortcut, (batch, OUT, height, width), shortcut.dtype)
-    following = out
-    if next_channels:
-        shape = (batch, next_channels, height, width)
-        following = empty_pictures(shortcut, shape, shortcut.dtype)
-    pointer, number = cuda_source.POINTER, cuda_source.FLOAT
-    kernel = cuda_source.load_kernel(
-        SOURCE,
-        "residual_block",
-        tuple(defines.items()),
-        (*[pointer] * 6, cuda_source.INTEGER, *[number] * len(SCALES)),
-        count_shared_bytes(defines),
-        shortcut.device.index or 0,
-    )
-    scales = [float(at.get(name, 0.0)) for name in SCALES]
-    kernel.launch(
-        (launch.count_processors(shortcut.device), 1, 1), 128 * defines["GROUPS"],
-        shortcut if x is None else x, weights, biases, shortcut, out, following,
-        batch * height, *scales,
-    )  # fmt: skip
-    return (out, following) if next_channels else (out,)
+    results = make_results(shortcut, (height, width), OUT, next_channels)
+    tensors = (shortcut if x is None else x, weights, biases, shortcut, *results)
+    shared = count_shared_bytes(defines)
+    KERNEL.launch(at, defines, shared, tensors, batch * height)
+    return tuple(results) if next_channels else (results[0],)
 
 
 def part_of(at: Mapping[str, Any], part: str, kernel: int = 1) -> dict[str, Any]:

@@ -8,6 +8,16 @@
 constexpr int BLOCK = 4096;  // bytes of weights: 64 by 64
 constexpr int RIGHT = 1024;  // between 16 channels of such a block
 
+// Starts copying a program's BYTES of weights, and reads its COUNT biases.
+template <int BYTES, int COUNT, int THREADS>
+__device__ __forceinline__ void load_weights(unsigned char* weights, const unsigned char* weight,
+                                             float* biases, const unsigned short* bias)
+{
+    for (int i = threadIdx.x; i < BYTES / 16; i += THREADS)
+        copy_16(weights + i * 16, weight + i * 16);
+    for (int i = threadIdx.x; i < COUNT; i += THREADS) biases[i] = to_float(bias[i]);
+}
+
 // relu(total * dequantize + added + bias) * quantize in fp8: of both rows 16 channels.
 // With ADD, `added` are two words of the first row, two more 32 bytes on, and the second
 // row's 2,048 bytes behind them.

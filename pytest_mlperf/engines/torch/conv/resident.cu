@@ -56,9 +56,7 @@ convolve_resident(const unsigned char* x, const unsigned char* weight,
         }
     };
 
-    for (int i = threadIdx.x; i < 9 * TAP / 16; i += THREADS)
-        copy_16(weights + i * 16, weight + i * 16);
-    for (int i = threadIdx.x; i < CHANNELS; i += THREADS) biases[i] = to_float(bias[i]);
+    load_weights<9 * TAP, CHANNELS, THREADS>(weights, weight, biases, bias);
     load_tile(blockIdx.x, 0);
     end_copies();
     const float4* shifts = reinterpret_cast<const float4*>(biases) + quad;

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.engines.torch import cuda_source
 from pytest_mlperf.engines.torch.conv import fp8_rows
 from pytest_mlperf.engines.torch.conv.fp8_rows import BLOCK
-from pytest_mlperf.engines.torch.conv.pointwise import launch
-from pytest_mlperf.engines.torch.conv.stem import empty_pictures
+from pytest_mlperf.engines.torch.conv.row_kernel import RowKernel
+from pytest_mlperf.engines.torch.conv.row_kernel import make_results
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
 SOURCE = Path(__file__).with_name("resident.cu")
 CHANNELS, GROUPS = 128, 4
+KERNEL = RowKernel(SOURCE, "convolve_resident", ("dequantize", "quantize"))
 MOST_SHARED = 227 << 10
 """Bytes of shared memory that a program may have on sm_90."""
 
@@ -81,20 +81,9 @@ def run_resident(at: Mapping[str, Any], x: Any, weights: Any, biases: Any) -> An
     """Return fp8 [batch, 128, height, width], channels last, as ``x`` is."""
     batch, _, height, width = x.shape
     defines = make_defines(height, width)
-    out = empty_pictures(x, tuple(x.shape), x.dtype)
-    pointer, number = cuda_source.POINTER, cuda_source.FLOAT
-    kernel = cuda_source.load_kernel(
-        SOURCE,
-        "convolve_resident",
-        tuple(defines.items()),
-        (*[pointer] * 4, cuda_source.INTEGER, number, number),
-        count_shared_bytes(defines),
-        x.device.index or 0,
-    )
-    kernel.launch(
-        (launch.count_processors(x.device), 1, 1), 128 * GROUPS,
-        x, weights, biases, out, batch, float(at["dequantize"]), float(at["quantize"]),
-    )  # fmt: skip
+    (out,) = make_results(x, (height, width), CHANNELS)
+    shared = count_shared_bytes(defines)
+    KERNEL.launch(at, defines, shared, (x, weights, biases, out), batch)
     return out
 
 

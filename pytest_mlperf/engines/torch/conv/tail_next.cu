@@ -90,9 +90,7 @@ tail_next(const unsigned char* x, const unsigned char* weight, const unsigned sh
         }
     };
 
-    for (int i = threadIdx.x; i < BLOCKS * BLOCK / 16; i += THREADS)
-        copy_16(weights + i * 16, weight + i * 16);
-    for (int i = threadIdx.x; i < BIASES; i += THREADS) biases[i] = to_float(bias[i]);
+    load_weights<BLOCKS * BLOCK, BIASES, THREADS>(weights, weight, biases, bias);
     if (SOURCE)
         load_rows(worker);
     else

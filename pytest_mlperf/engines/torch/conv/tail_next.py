@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_mlperf.engines.torch import cuda_source
 from pytest_mlperf.engines.torch.conv import block
 from pytest_mlperf.engines.torch.conv import fp8_rows
 from pytest_mlperf.engines.torch.conv.fp8_rows import BLOCK
-from pytest_mlperf.engines.torch.conv.pointwise import launch
-from pytest_mlperf.engines.torch.conv.stem import empty_pictures
+from pytest_mlperf.engines.torch.conv.row_kernel import RowKernel
+from pytest_mlperf.engines.torch.conv.row_kernel import make_results
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -22,7 +21,7 @@ has room for."""
 SCALES = (
     "dequantize", "shortcut_dequantize", "quantize", "next_dequantize", "next_quantize",
 )  # fmt: skip
-"""The attributes that the kernel takes, in its order."""
+KERNEL = RowKernel(SOURCE, "tail_next", SCALES)
 
 
 def make_defines(
@@ -170,26 +169,13 @@ def run_tail_next(
         stride=stride,
         width=width if is_projected else 1,
     )
-    out = empty_pictures(x, (batch, out_channels, height, width), x.dtype)
-    following = out
-    if next_channels:
-        shape = (batch, next_channels, height, width)
-        following = empty_pictures(x, shape, x.dtype)
-    pointer, number = cuda_source.POINTER, cuda_source.FLOAT
-    kernel = cuda_source.load_kernel(
-        SOURCE,
-        "tail_next",
-        tuple(defines.items()),
-        (*[pointer] * 6, cuda_source.INTEGER, *[number] * len(SCALES)),
+    results = make_results(x, (height, width), out_channels, next_channels)
+    tensors, shared = (
+        (x, weights, biases, shortcut, *results),
         count_shared_bytes(defines),
-        x.device.index or 0,
     )
-    scales = [float(at.get(name, 0.0)) for name in SCALES]
-    kernel.launch(
-        (launch.count_processors(x.device), 1, 1), 128 * defines["GROUPS"],
-        x, weights, biases, shortcut, out, following, batch * height * width, *scales,
-    )  # fmt: skip
-    return (out, following) if next_channels else (out,)
+    KERNEL.launch(at, defines, shared, tensors, batch * height * width)
+    return tuple(results) if next_channels else (results[0],)
 
 
 def run_apart(parts: Mapping[str, Any], at: Mapping[str, Any], *inputs: Any) -> Any:
