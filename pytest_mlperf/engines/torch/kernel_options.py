@@ -42,3 +42,16 @@ def _suggest_option(name: str, value: str) -> str:
 def choose_kernel(given: Mapping[str, str], name: str) -> str:
     """Return what was asked for, or the default."""
     return given.get(name, KERNELS[name][0])
+
+
+def find_kernel(
+    given: Mapping[str, str], name: str, missing: str | None
+) -> tuple[bool, str]:
+    """Return whether CUDA C++ runs where an option chooses, and the fact that says so.
+
+    ``missing``: what keeps it from running, or None.
+    """
+    reason = missing
+    if choose_kernel(given, name) == "triton":
+        reason = f"as {name}=triton asks"
+    return reason is None, "CUDA C++" if reason is None else f"Triton, {reason}"

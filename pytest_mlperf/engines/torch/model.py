@@ -26,6 +26,7 @@ from pytest_mlperf.engines.torch.conv import stem
 from pytest_mlperf.engines.torch.conv import tail
 from pytest_mlperf.engines.torch.host_fetch import find_copier
 from pytest_mlperf.engines.torch.kernel_options import choose_kernel
+from pytest_mlperf.engines.torch.kernel_options import find_kernel
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import Program
 from pytest_mlperf.engines.torch.onnx_graph import read_graph
@@ -126,15 +127,16 @@ def _load_program(
         facts["calibration"] = f"{count} samples that are in no evaluation"
         operators |= fp8.make_operators() | tail.make_operators()
         missing = cuda_source.find_missing()
-        is_cuda = missing is None and choose_kernel(request.options, "stem") == "cuda"
+        is_cuda, fact = find_kernel(request.options, "stem", missing)
         operators |= stem.make_operators(is_cuda=is_cuda)
         if any(node.kind == "Int8StemPool" for node in graph.nodes):
-            without = f"Triton, {missing}" if missing else "Triton"
-            facts["first convolution by"] = "CUDA C++" if is_cuda else without
-        if choose_kernel(request.options, "blocks") == "cuda":
-            missing = joined.find_missing()
-            facts["narrow blocks by"] = f"Triton, {missing}" if missing else "CUDA C++"
-            graph = graph if missing else joined.join(graph)
+            facts["first convolution by"] = fact
+        is_cuda, fact = find_kernel(request.options, "blocks", joined.find_missing())
+        whole = joined.join(graph)
+        if joined.has_joined(whole):
+            facts["narrow blocks by"] = fact
+        if is_cuda:
+            graph = whole
             operators |= joined.make_operators(operators)
     return Program(graph, device, _choose_dtype(precision), operators), facts
 

@@ -242,6 +242,8 @@ def test_joined_blocks_compute_what_they_did(tmp_path: Path) -> None:
     ]
     kinds = [node.kind for node in whole.nodes]
 
+    assert joined.has_joined(whole)
+    assert not joined.has_joined(apart)
     assert kinds.count("ResidualBlock") == 2
     assert kinds.count("TailNext") == 3
     assert kinds.count("ResidentConv") == 2

@@ -17,6 +17,7 @@ from pytest_mlperf.api.engine import TimesBatches
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.engines.torch.bert.stream import PackedStream
+from pytest_mlperf.engines.torch.kernel_options import find_kernel
 from pytest_mlperf.engines.torch.padded import PaddedStream
 from pytest_mlperf.engines.torch.padded import choose_graph_sizes
 from pytest_mlperf.engines.torch.provider import TORCH
@@ -99,6 +100,19 @@ def test_what_attention_reads_is_not_its_kernel(
     message = re.escape(f"{name} is '{value}', but should be {end}")
     with pytest.raises(ValueError, match=f"^{message}$"):
         TORCH.check_options({name: value})
+
+
+def test_the_fact_of_a_kernel_says_why_it_is_not_the_default() -> None:
+    """Asked for, or something is missing; a run without either has CUDA C++."""
+    assert find_kernel({}, "blocks", None) == (True, "CUDA C++")
+    assert find_kernel({}, "stem", "no cuda-bindings") == (
+        False,
+        "Triton, no cuda-bindings",
+    )
+    assert find_kernel({"blocks": "triton"}, "blocks", None) == (
+        False,
+        "Triton, as blocks=triton asks",
+    )
 
 
 def test_padding_does_not_count_in_the_agreement() -> None:

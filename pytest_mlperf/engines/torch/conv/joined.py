@@ -13,6 +13,7 @@ from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
 CAPABILITY = (9, 0)
 """The only one whose matrix units are told so (wgmma)."""
+KINDS = ("ResidualBlock", "TailNext", "ResidentConv")
 
 
 def find_missing() -> str | None:
@@ -29,6 +30,11 @@ def find_missing() -> str | None:
 def join(graph: OnnxGraph) -> OnnxGraph:
     """Return an fp8 graph whose narrow blocks and tails are one node each."""
     return resident.keep_weights(tail_next.join_next(block.join_blocks(graph)))
+
+
+def has_joined(graph: OnnxGraph) -> bool:
+    """Tell whether a graph that ``join`` returned has nodes for these kernels."""
+    return any(node.kind in KINDS for node in graph.nodes)
 
 
 def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
