@@ -122,6 +122,6 @@ def check_disk(folder: Path, settings: Settings, answer_bytes: int, total: int) 
     if need > free:
         raise RunRefused(
             f"the logs of this run need about {need / 2**20:,.2f} MiB, but "
-            f"{free / 2**20:,.2f} MiB are free at {there}: free some, or choose another "
-            "file system with --mlperf-reports DIR"
+            f"{free / 2**20:,.2f} MiB are free at {there}: free some, or choose "
+            "another file system with --mlperf-reports DIR"
         )

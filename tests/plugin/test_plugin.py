@@ -351,7 +351,7 @@ def test_junit_carries_the_verdict_and_its_headline(suite: pytest.Pytester) -> N
 def test_a_junit_file_on_a_full_disk_costs_no_table(
     suite: pytest.Pytester, workers: list[str]
 ) -> None:
-    """pytest writes the file last; its error ended the session before our summary."""
+    """The file is written last; the error ended the session before our summary."""
     chosen = ["-k", "bert-99- and offline and performance", *workers]
     result = suite.runpytest_subprocess("--junitxml=/dev/full", *chosen)
 
@@ -361,8 +361,7 @@ def test_a_junit_file_on_a_full_disk_costs_no_table(
         [
             "*mlperf: 1 result*1 VALID*",
             "results: *",
-            "_pytest.junitxml (--junitxml) could not write its file: "
-            "[[]Errno 28[]] No space left on device; results.jsonl is whole: *",
+            "_pytest.junitxml (--junitxml) could not write its file: *No space left*",
         ]
     )
 
