@@ -10,35 +10,30 @@ from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
 
+from pytest_mlperf.config.gpu_option_specs import GpuOptionValues
 from pytest_mlperf.config.option_spec import OptionSpec
-from pytest_mlperf.config.option_spec import option
-from pytest_mlperf.config.option_spec import switch
-from pytest_mlperf.config.option_types import parse_clock
 from pytest_mlperf.config.power_option_specs import PowerOptionValues
+from pytest_mlperf.config.result_option_specs import ResultOptionValues
 from pytest_mlperf.config.run_option_specs import DEFAULT_ENGINE
+from pytest_mlperf.config.run_option_specs import RunOptionValues
+from pytest_mlperf.config.service_option_specs import ServiceOptionValues
 
 __all__ = ["DEFAULT_ENGINE", "SPECS", "OptionSpec", "OptionValues"]
 
 
-@dataclass(frozen=True, slots=True)
-class OptionValues(PowerOptionValues):
+@dataclass(frozen=True)
+class OptionValues(
+    GpuOptionValues,
+    PowerOptionValues,
+    ServiceOptionValues,
+    ResultOptionValues,
+    RunOptionValues,
+):
     """The user's choices, validated; None is a choice left to what knows better.
 
-    Durations are seconds where the name has no unit.
+    Durations are seconds where the name has no unit. Of several bases a dataclass has
+    the last one's fields first.
     """
-
-    start_from_device: bool = switch(
-        "samples lie on the device before the run; refused unless the system file's "
-        "[on_device] has the evidence that the rules ask for"
-    )
-    end_on_device: bool = switch(
-        "results stay on the device; likewise, and for 3d-unet alone"
-    )
-    lock_clocks: str | None = option(
-        parse_clock, "MHZ",
-        "lock the GPU's clock during each run, max or MHz, and reset it after",
-        unset="the system file's [settings], else nothing is set",
-    )  # fmt: skip
 
 
 SPECS: dict[str, OptionSpec] = {

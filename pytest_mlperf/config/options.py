@@ -55,7 +55,7 @@ class Given(NamedTuple):
     """True on the command line; an ini value is a default that yields."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Options(OptionValues):
     """The options with what follows from them."""
 

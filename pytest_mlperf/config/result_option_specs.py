@@ -17,12 +17,11 @@ from pytest_mlperf.config.option_types import parse_path
 from pytest_mlperf.config.option_types import parse_saved_name
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import parse_word
-from pytest_mlperf.config.run_option_specs import RunOptionValues
 from pytest_mlperf.config.share import parse_share
 
 
-@dataclass(frozen=True, slots=True)
-class ResultOptionValues(RunOptionValues):
+@dataclass(frozen=True)
+class ResultOptionValues:
     """The choices of what is written, shown and compared."""
 
     reports: Path = option(

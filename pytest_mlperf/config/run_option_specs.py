@@ -29,7 +29,7 @@ PROBED = "the system file's [tuning], else found by the probe"
 ROUNDS_OWN = "the round's"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunOptionValues:
     """The choices of what runs, and how."""
 

@@ -19,11 +19,10 @@ from pytest_mlperf.config.option_types import parse_urls
 from pytest_mlperf.config.option_types import parse_variable
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import parse_word
-from pytest_mlperf.config.result_option_specs import ResultOptionValues
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceOptionValues(ResultOptionValues):
+@dataclass(frozen=True)
+class ServiceOptionValues:
     """The choices of where services are."""
 
     endpoint: tuple[str, ...] = option(
@@ -74,21 +73,3 @@ class ServiceOptionValues(ResultOptionValues):
     core_type: str | None = option(
         parse_core_type, "NAME", "NVIDIA's name for an endpoint: trtllm_endpoint"
     )
-
-    @property
-    def network_problem(self) -> str:
-        """What a run of the network division lacks; empty for a whole one."""
-        if self.division != "network":
-            return ""
-        if not self.triton:
-            return (
-                "--mlperf-division network measures servers on other hosts; name them "
-                "with --mlperf-triton http://HOST:8000 (pytest-mlperf serve starts one,"
-                " for a rehearsal with --rehearsal)"
-            )
-        if "edge" in (self.category or ""):
-            return (
-                f"--mlperf-category {self.category}: the network division has "
-                "datacenter systems only; leave out edge"
-            )
-        return ""

@@ -34,6 +34,7 @@ from pytest_mlperf.api.served_model import TensorForm
 from pytest_mlperf.api.service import ServiceTarget
 from pytest_mlperf.commands import serve
 from pytest_mlperf.commands.main import main
+from pytest_mlperf.config.contradictions import find_contradictions
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.logs.log import Log
@@ -339,9 +340,11 @@ def test_a_network_session_has_servers_elsewhere_and_no_edge_system() -> None:
     """Said before the first item."""
     alone = Options(division="network")
     served = replace(alone, triton=("http://a:8000",))
+    (unnamed,) = find_contradictions(alone)
+    (at_the_edge,) = find_contradictions(replace(served, category="edge"))
 
-    assert "name them with --mlperf-triton" in alone.network_problem
-    assert replace(alone, rehearsal=True).network_problem == alone.network_problem
-    assert served.network_problem == ""
-    assert "leave out edge" in replace(served, category="edge").network_problem
-    assert replace(alone, division="closed").network_problem == ""
+    assert "name them with --mlperf-triton" in unnamed
+    assert [*find_contradictions(replace(alone, rehearsal=True))] == [unnamed]
+    assert [*find_contradictions(served)] == []
+    assert "leave out edge" in at_the_edge
+    assert [*find_contradictions(replace(alone, division="closed"))] == []
