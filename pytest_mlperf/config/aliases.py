@@ -13,11 +13,10 @@ from pytest_mlperf.config.option_specs import SPECS
 from pytest_mlperf.config.option_types import list_of
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_number
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Scenario
 
 OFFLINE = (Scenario.OFFLINE,)
-SERVER = (Scenario.SERVER, Scenario.INTERACTIVE)
-"""LoadGen runs both as Server."""
 SINGLE_STREAM = (Scenario.SINGLE_STREAM,)
 MULTI_STREAM = (Scenario.MULTI_STREAM,)
 PEAK = "FindPeakPerformance"
@@ -102,7 +101,7 @@ ALIASES: dict[str, Alias] = {
     "min_duration": Alias("duration", _convert_ms_to_s),
     "min_query_count": Alias("min_query_count"),
     "offline_expected_qps": Alias("target_qps", _limit_to(OFFLINE)),
-    "server_target_qps": Alias("target_qps", _limit_to(SERVER)),
+    "server_target_qps": Alias("target_qps", _limit_to(BOUNDED)),
     "single_stream_expected_latency_ns": Alias(
         "expected_latency_ms", _limit_to(SINGLE_STREAM, 1e6)
     ),

@@ -11,7 +11,7 @@ from pytest_mlperf.config.option_specs import OptionValues
 from pytest_mlperf.config.option_types import TOKEN_ENV
 from pytest_mlperf.config.option_types import find_token_problem
 from pytest_mlperf.config.option_types import number_for
-from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.types import BOUNDED
 
 ORACLE = "oracle"
 """The engine of a rehearsal, and of nothing else."""
@@ -61,8 +61,7 @@ def _find_rehearsal_problems(options: OptionValues) -> Iterator[str]:
 
 def _find_load_problems(options: OptionValues) -> Iterator[str]:
     if options.find_peak and any(
-        number_for(options.target_qps, one) is not None
-        for one in (Scenario.SERVER, Scenario.INTERACTIVE)
+        number_for(options.target_qps, one) is not None for one in BOUNDED
     ):
         yield (
             "--mlperf-find-peak looks for the load that --mlperf-target-qps gives; "

@@ -21,6 +21,8 @@ from pytest_mlperf.config.option_types import parse_seconds
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import parse_word
 from pytest_mlperf.config.option_types import per_scenario
+from pytest_mlperf.core.types import BOUNDED
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
@@ -112,7 +114,7 @@ class RunOptionValues:
         unset="the benchmark's for its accuracy target",
     )  # fmt: skip
     target_qps: PerScenario | None = option(
-        per_scenario(Scenario.OFFLINE, Scenario.SERVER, Scenario.INTERACTIVE),
+        per_scenario(Scenario.OFFLINE, *BOUNDED),
         "X",
         "queries a second LoadGen issues (Server), or samples a second it expects "
         "(Offline); server=X,offline=Y for each its own",
@@ -120,7 +122,7 @@ class RunOptionValues:
         repeats=True,
     )
     expected_latency_ms: PerScenario | None = option(
-        per_scenario(Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM), "X",
+        per_scenario(*STREAMS), "X",
         "latency LoadGen expects in SingleStream and MultiStream; "
         "singlestream=X,multistream=Y for each its own",
         unset=PROBED, repeats=True,

@@ -9,11 +9,10 @@ from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.early_stopping import count_queries_needed
 from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.types import Seeds
-
-STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.types import Seeds
@@ -101,7 +102,7 @@ class Settings:
         if self.scenario is Scenario.OFFLINE and self.target_qps:
             samples = max(queries, OFFLINE_SLACK * seconds * self.target_qps)
             return samples / (rate or self.target_qps)
-        if self.scenario.loadgen == Scenario.SERVER.value and self.target_qps:
+        if self.scenario in BOUNDED and self.target_qps:
             return max(seconds, queries / self.target_qps)
         if self.expected_latency_ns:
             rate = rate or 1e9 / self.expected_latency_ns

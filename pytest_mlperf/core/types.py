@@ -39,6 +39,12 @@ class Scenario(enum.Enum):
         raise ValueError(f"{text!r} is not a scenario; legal: {legal}")
 
 
+STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
+"""One query at a time: the next is issued when the one before it is answered."""
+BOUNDED = (Scenario.SERVER, Scenario.INTERACTIVE)
+"""Queries at random times, whose latency has a bound; LoadGen runs both as Server."""
+
+
 class Mode(enum.Enum):
     """What a run is for."""
 

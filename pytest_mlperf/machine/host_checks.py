@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.host import read_quota
 from pytest_mlperf.machine.host import read_text
@@ -52,7 +53,7 @@ def read_huge_pages(scenario: Scenario | None, root: Path) -> HostSetting | None
     mode = parse_selected(read_text(root / HUGE_PAGES))
     if not mode:
         return None
-    served = scenario in (None, Scenario.SERVER, Scenario.INTERACTIVE)
+    served = scenario in (None, *BOUNDED)
     if mode == "always" or not served:
         return HostSetting("huge pages", mode)
     remedy = f"as root: echo always > /{HUGE_PAGES}"

@@ -19,7 +19,7 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.plan import plan_length
 from pytest_mlperf.core.rounds.rule import Rule
-from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.machine.cpu_usage import QUIET
 from pytest_mlperf.measure.folders import make_folder
 from pytest_mlperf.measure.observe import observe
@@ -96,5 +96,5 @@ def plan_run_length(task: Task) -> RunLength:
 
 def has_peak(rule: Rule) -> bool:
     """Return whether a load is looked for: under a bound, at random arrivals."""
-    is_served = rule.scenario in (Scenario.SERVER, Scenario.INTERACTIVE)
-    return is_served and bool(rule.target_latency_ns or rule.ttft_ns)
+    is_bounded = rule.scenario in BOUNDED
+    return is_bounded and bool(rule.target_latency_ns or rule.ttft_ns)

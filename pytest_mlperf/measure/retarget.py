@@ -15,8 +15,8 @@ from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.retarget import choose_retarget
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.log import LogError
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Mode
-from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import make_task_folder
@@ -50,10 +50,10 @@ def find_remedy(task: Task, verdict: Verdict) -> Remedy | None:
         if values := choose_retarget(run):
             before = saved.read(folder)
             note = {"note": describe_change(before, values)}
-            is_served = task.rule.scenario in (Scenario.SERVER, Scenario.INTERACTIVE)
+            is_bounded = task.rule.scenario in BOUNDED
             return Remedy(
                 {**before, **LOAD_OF_ITS_OWN, **values, **note},
-                keeps_load=not (is_served and "target_qps" in values),
+                keeps_load=not (is_bounded and "target_qps" in values),
             )
     return None
 

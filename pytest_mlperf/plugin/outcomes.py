@@ -12,6 +12,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.errors import describe_full_disk
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.lease import DeviceHeld
@@ -24,7 +25,7 @@ from pytest_mlperf.plugin.collection import devices_of
 from pytest_mlperf.plugin.collection import mode_of
 from pytest_mlperf.runner.runner import RunFailed
 
-SPREAD = (Scenario.OFFLINE, Scenario.SERVER, Scenario.INTERACTIVE)
+SPREAD = (Scenario.OFFLINE, *BOUNDED)
 """Scenarios that can use several devices; a stream waits for each of its answers."""
 FAILURES = (RunFailed, RunRefused, BuildFailed, DeviceHeld, LeaseError)
 

@@ -29,6 +29,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.residency.rules import Probe
 from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine import pinned_copy
 from pytest_mlperf.run.bare_engine import BareEngine
@@ -259,7 +260,7 @@ def workload_key(task: Task) -> tuple[object, ...]:
 
 def has_varying_batches(task: Task) -> bool:
     """Return whether a timed run's batches are of the size that arrivals give them."""
-    return task.rule.scenario.loadgen == "Server" and task.mode is not Mode.ACCURACY
+    return task.rule.scenario in BOUNDED and task.mode is not Mode.ACCURACY
 
 
 def warm_up_sizes(engine: Engine, most: int, *, varying: bool) -> list[int]:

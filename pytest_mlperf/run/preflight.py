@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pytest_mlperf.core.early_stopping import count_queries_needed
 from pytest_mlperf.core.errors import RunRefused
-from pytest_mlperf.core.plan import STREAMS
 from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.host import read_available_memory

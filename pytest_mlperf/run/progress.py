@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.sut.protocol import Pace
 
 CPU_STEP_S = 0.1
@@ -33,6 +33,6 @@ def watch_loadgen(settings: Settings, folder: Path) -> Pace:
         return work
 
     rest_s = 0.0
-    if settings.scenario.loadgen == Scenario.SERVER.value and settings.target_qps:
+    if settings.scenario in BOUNDED and settings.target_qps:
         rest_s = LONGEST_GAPS / settings.target_qps
     return Pace(count_work, rest_s)

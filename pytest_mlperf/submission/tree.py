@@ -29,11 +29,11 @@ from pytest_mlperf.core.submission.check.tree import Home
 from pytest_mlperf.core.submission.check.tree import find_round_of_seeds
 from pytest_mlperf.core.submission.layout import Layout
 from pytest_mlperf.core.submission.layout import scenario_folder
-from pytest_mlperf.core.submission.request import STREAMS
 from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.request import Key
 from pytest_mlperf.core.submission.request import SubmissionRequest
 from pytest_mlperf.core.types import REHEARSAL
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import code
 from pytest_mlperf.submission import result_files

@@ -22,7 +22,7 @@ from typing import runtime_checkable
 import numpy as np
 
 from pytest_mlperf.core.settings import Settings
-from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.reporting.query_record import QueryRecord
 from pytest_mlperf.sut.completion import Complete
 from pytest_mlperf.sut.completion import CompleteBatch
@@ -249,7 +249,7 @@ def _add_schedule(columns: Columns, settings: Settings) -> None:
     """
     issued, query = columns["issued_ns"], columns["query"]
     columns["scheduled_ns"] = issued.copy()
-    is_server = settings.scenario.loadgen == Scenario.SERVER.value
+    is_server = settings.scenario in BOUNDED
     if is_server and settings.target_qps:
         due = _list_due(settings.seeds.schedule, settings.target_qps, query)
         columns["scheduled_ns"] = due + (issued - due).min()

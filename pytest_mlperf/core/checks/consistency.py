@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import replace
 
-from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_final_s
 from pytest_mlperf.core.checks.outcome import Outcome
@@ -28,6 +27,7 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.logs.samples import ENDS
 from pytest_mlperf.core.logs.samples import Loaded
 from pytest_mlperf.core.settings import OFFLINE_SLACK
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 

@@ -24,6 +24,8 @@ from pytest_mlperf.core.residency.rules import Claim
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.settings import Settings
+from pytest_mlperf.core.types import BOUNDED
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
@@ -34,8 +36,6 @@ BETWEEN_S = 0.002
 CLOCK_TICK_S = 0.001
 """Of LoadGen's time stamps."""
 STAMP = "%m-%d-%Y %H:%M:%S.%f"
-STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
-BOUNDED = (Scenario.SERVER, Scenario.INTERACTIVE)
 
 
 @dataclass(frozen=True, slots=True)

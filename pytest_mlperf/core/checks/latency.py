@@ -13,8 +13,6 @@ from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core.checks import remedies
 from pytest_mlperf.core.checks.consistency import REMEDY
 from pytest_mlperf.core.checks.consistency import Contradiction
-from pytest_mlperf.core.checks.context import BOUNDED
-from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import format_ms
 from pytest_mlperf.core.checks.outcome import Outcome
@@ -30,6 +28,8 @@ from pytest_mlperf.core.logs.keys import LOGGED
 from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.keys import list_bounds
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.types import BOUNDED
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Scenario
 
 MOST_LEFT_OUT = 1022

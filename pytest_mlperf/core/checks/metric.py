@@ -13,7 +13,6 @@ from pytest_mlperf.core.checks.consistency import REMEDY
 from pytest_mlperf.core.checks.consistency import WRAPS
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import compare_range
-from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_final_s
 from pytest_mlperf.core.checks.latency import count_left_out
@@ -33,6 +32,7 @@ from pytest_mlperf.core.logs.keys import SHARES
 from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
 from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Scenario
 
 GAPS = 40

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 
 from pytest_mlperf.core import early_stopping
-from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import format_ms
 from pytest_mlperf.core.facts import BURST
@@ -22,6 +21,7 @@ from pytest_mlperf.core.logs.keys import TOKEN_LATENCY
 from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.keys import list_bounds
 from pytest_mlperf.core.settings import OFFLINE_SLACK
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import OTHERS
 

@@ -11,8 +11,6 @@ from pytest_mlperf.core import early_stopping
 from pytest_mlperf.core.checks import remedies
 from pytest_mlperf.core.checks.consistency import Contradiction
 from pytest_mlperf.core.checks.consistency import check_contradiction
-from pytest_mlperf.core.checks.context import BOUNDED
-from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import compute_duration_range
 from pytest_mlperf.core.checks.context import compute_final_s
@@ -28,6 +26,8 @@ from pytest_mlperf.core.logs.keys import LATENCY
 from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.log import SIX_DIGITS
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.types import BOUNDED
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Scenario
 
 CLOCK_SLACK = 0.001

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_mlperf.core import early_stopping
-from pytest_mlperf.core.checks.context import STREAMS
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.remedies import choose_offline_qps
 from pytest_mlperf.core.checks.remedies import choose_server_qps
@@ -13,6 +12,7 @@ from pytest_mlperf.core.checks.remedies import choose_stream_latency_ns
 from pytest_mlperf.core.checks.remedies import compute_bound_share
 from pytest_mlperf.core.checks.remedies import compute_late_share
 from pytest_mlperf.core.checks.remedies import list_best_cases
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Scenario
 
 ROOM = 1.05

@@ -7,7 +7,6 @@ mlcommons/inference_policies inference_rules.adoc.
 
 from __future__ import annotations
 
-from pytest_mlperf.core.checks.context import BOUNDED
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.context import format_ms
 from pytest_mlperf.core.checks.outcome import Outcome
@@ -19,6 +18,7 @@ from pytest_mlperf.core.logs.dialect import Trait
 from pytest_mlperf.core.logs.equal_issue import KEY as EQUAL_ISSUE
 from pytest_mlperf.core.logs.equal_issue import describe_equal_issue
 from pytest_mlperf.core.logs.equal_issue import find_equal_issue
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 

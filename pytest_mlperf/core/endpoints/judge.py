@@ -30,6 +30,7 @@ from pytest_mlperf.core.judge.identify import verdict_not_judged
 from pytest_mlperf.core.logs.discover import FoundRun
 from pytest_mlperf.core.logs.discover import add_benchmark
 from pytest_mlperf.core.logs.lines import LogError
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
@@ -193,7 +194,7 @@ def add_performance(judged: JudgedResult, verdict: Verdict) -> Verdict:
         metric=Metric(".".join(keys), value, unit),
         actual_s=summary.number("duration_ns") / 1e9,
     )
-    if judged.scenario not in performance.BOUNDED:
+    if judged.scenario not in BOUNDED:
         return verdict
     verdict = replace(verdict, percentile=0.99)
     if rule.ttft_ns is None:

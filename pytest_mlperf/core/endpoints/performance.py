@@ -15,10 +15,8 @@ from pytest_mlperf.core.endpoints.run import JudgedResult
 from pytest_mlperf.core.endpoints.series import count_values
 from pytest_mlperf.core.endpoints.series import find_mismatches
 from pytest_mlperf.core.endpoints.settings import STORY
-from pytest_mlperf.core.types import Scenario
 
 ESTIMATE = ("early_stopping_percentiles", "99.0")
-BOUNDED = (Scenario.SERVER, Scenario.INTERACTIVE)
 
 
 def check_no_errors(judged: JudgedResult) -> Outcome:

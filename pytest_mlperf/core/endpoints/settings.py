@@ -13,6 +13,7 @@ from pytest_mlperf.core.endpoints.run import JudgedResult
 from pytest_mlperf.core.endpoints.series import EQUAL
 from pytest_mlperf.core.endpoints.series import Mismatch
 from pytest_mlperf.core.rounds.names import resolve_benchmark
+from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Scenario
 
 RUNTIME = ("settings", "runtime")
@@ -56,7 +57,7 @@ def check_scenario(judged: JudgedResult) -> Outcome:
     remedy = f"repeat the run as {wanted.value}, or move it to its own scenario"
     if wanted is Scenario.OFFLINE:
         return Outcome(kind == "offline", found, "offline", where, remedy)
-    if wanted in (Scenario.SERVER, Scenario.INTERACTIVE):
+    if wanted in BOUNDED:
         return Outcome(kind == "online", found, "online", where, remedy)
     one = kind == "online" and held == 1
     stream = "online with load_pattern concurrency, target_concurrency 1"

@@ -16,7 +16,6 @@ from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
 from pytest_mlperf.core.rounds import Round
 from pytest_mlperf.core.rounds import Rule
-from pytest_mlperf.core.submission.request import STREAMS
 from pytest_mlperf.core.submission.request import Entry
 from pytest_mlperf.core.submission.request import Key
 from pytest_mlperf.core.submission.request import SubmissionRequest
@@ -25,6 +24,7 @@ from pytest_mlperf.core.submission.runs import ACCURACY
 from pytest_mlperf.core.submission.runs import PERFORMANCE
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.types import REHEARSAL
+from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 

@@ -14,7 +14,6 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.submission.runs import Run
 from pytest_mlperf.core.types import Scenario
 
-STREAMS = (Scenario.SINGLE_STREAM, Scenario.MULTI_STREAM)
 Key = tuple[str, str]
 """Benchmark with its target, and scenario."""
 
