@@ -31,6 +31,8 @@ from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 
+REPEAT = "repeat the run; this one proves nothing"
+
 
 def identify(place: FoundRun, round_name: str = "") -> Verdict:
     """Return the verdict of a found run, by the names in its path.
@@ -47,7 +49,7 @@ def identify(place: FoundRun, round_name: str = "") -> Verdict:
     except LogError as error:
         return verdict_not_judged(place, round_name, check_unreadable("log", error))
     except ValueError as error:
-        check = Check("scenario", Status.ERROR, str(error), "LoadGen's", DETAIL, NO)
+        check = Check("scenario", Status.ERROR, str(error), "LoadGen's", DETAIL, REPEAT)
         return verdict_not_judged(place, round_name, check)
     wanted = place.scenario or ran
     place = replace(place, scenario=wanted, mode=mode)
@@ -74,9 +76,6 @@ def identify(place: FoundRun, round_name: str = "") -> Verdict:
     if how_found:
         verdict = replace(verdict, facts={**verdict.facts, "benchmark": how_found})
     return verdict
-
-
-NO = "repeat the run; this one proves nothing"
 
 
 def resolve_by_round(place: FoundRun, name: str) -> FoundRun:
