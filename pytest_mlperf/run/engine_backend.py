@@ -51,7 +51,7 @@ from pytest_mlperf.sut.completion import token_timing
 from pytest_mlperf.tuning import saved
 from pytest_mlperf.tuning.bare_loop import time_batch
 from pytest_mlperf.tuning.engine_probe import EngineProbe
-from pytest_mlperf.tuning.server_load import Tuned
+from pytest_mlperf.tuning.tuned import Tuned
 
 
 class EngineBackend:

@@ -37,7 +37,7 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.batch_sut import BatchSUT
 from pytest_mlperf.tuning import saved
-from pytest_mlperf.tuning.server_load import Tuned
+from pytest_mlperf.tuning.tuned import Tuned
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,11 +60,10 @@ from pytest_mlperf.sut.protocol import SUT
 from pytest_mlperf.sut.protocol import ReadLatencies
 from pytest_mlperf.sut.protocol import SampleLibrary
 from pytest_mlperf.tuning import saved
-from pytest_mlperf.tuning.server_load import Tuned
-from pytest_mlperf.tuning.service_probe import ServiceTuned
+from pytest_mlperf.tuning.tuned import TunedLoad
 
-T = TypeVar("T", Tuned, ServiceTuned)
-T_contra = TypeVar("T_contra", Tuned, ServiceTuned, contravariant=True)
+T = TypeVar("T", bound=TunedLoad)
+T_contra = TypeVar("T_contra", bound=TunedLoad, contravariant=True)
 Found = TypeVar("Found")
 
 

@@ -25,8 +25,8 @@ from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.tuning.server_load import Tuned
-from pytest_mlperf.tuning.service_probe import ServiceTuned
+from pytest_mlperf.tuning.tuned import ServiceTuned
+from pytest_mlperf.tuning.tuned import Tuned
 
 
 def make_engine_facts(

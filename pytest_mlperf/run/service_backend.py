@@ -41,8 +41,8 @@ from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.request_sut import RequestSUT
 from pytest_mlperf.tuning import saved
 from pytest_mlperf.tuning.queue_model import RunLength
-from pytest_mlperf.tuning.service_probe import ServiceTuned
 from pytest_mlperf.tuning.service_probe import pace
+from pytest_mlperf.tuning.tuned import ServiceTuned
 
 
 class ServiceBackend:

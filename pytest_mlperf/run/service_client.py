@@ -36,8 +36,8 @@ from pytest_mlperf.tuning.queue_model import RunLength
 from pytest_mlperf.tuning.quiet import QuietMeter
 from pytest_mlperf.tuning.service_probe import LoadTails
 from pytest_mlperf.tuning.service_probe import ServiceProbe
-from pytest_mlperf.tuning.service_probe import ServiceTuned
 from pytest_mlperf.tuning.service_probe import read_tails
+from pytest_mlperf.tuning.tuned import ServiceTuned
 
 WARM_UP = 16
 """Requests before a run, at most, unless the system file says how many."""

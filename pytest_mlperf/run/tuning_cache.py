@@ -26,8 +26,8 @@ from pytest_mlperf.tuning.run_tail import find_allowed_share
 from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import LoadSearch
-from pytest_mlperf.tuning.server_load import Tuned
 from pytest_mlperf.tuning.stall_room import count_queries_for_stalls
+from pytest_mlperf.tuning.tuned import Tuned
 
 NEAR = 0.9
 """The point of a trial's tail from which its slope is taken."""

@@ -11,13 +11,14 @@ from typing import Any
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.regular_file import read_text
-from pytest_mlperf.tuning.server_load import Tuned
-from pytest_mlperf.tuning.service_probe import ServiceTuned
+from pytest_mlperf.tuning.tuned import ServiceTuned
+from pytest_mlperf.tuning.tuned import Tuned
+from pytest_mlperf.tuning.tuned import TunedLoad
 
 FILE = "tuning.json"
 
 
-def write(folder: Path, tuned: Tuned | ServiceTuned) -> None:
+def write(folder: Path, tuned: TunedLoad) -> None:
     """Write ``tuning.json`` into a run's folder."""
     text = json.dumps(asdict(tuned), indent=1) + "\n"
     (folder / FILE).write_text(text, encoding="utf-8")

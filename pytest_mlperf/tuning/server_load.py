@@ -17,6 +17,7 @@ from pytest_mlperf.machine.cgroup import Throttling
 from pytest_mlperf.machine.cgroup import describe_throttling
 from pytest_mlperf.machine.host import read_quota
 from pytest_mlperf.tuning.quiet import QuietMeter
+from pytest_mlperf.tuning.tuned import Tuned
 
 OFFLINE_MARGIN = 1.15
 """Offline issues 1.1 x rate x duration at once; too few samples end it too early, so
@@ -42,36 +43,6 @@ LONGEST_TRIAL_S = 10.0
 TAIL_QUERIES = 1000
 """A load that seconds kept is tried again until this many queries have shown its tail:
 at nine tenths of what an engine can do, queues take that long to build up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """How a cell runs on this machine."""
-
-    streams: Streams
-    batch: int
-    delay_s: float = 0.0
-    preferred: tuple[int, ...] = ()
-    target_qps: float | None = None
-    expected_latency_ns: int | None = None
-    loop_rate: float | None = None
-    """Samples/s of the best bare loop the probe saw."""
-    note: str = ""
-    hopeless: str = ""
-    """Why no load keeps the bound, where the probe found none."""
-    probed_share: float | None = None
-    """Latency of a trial at this load or more as a share of the bound."""
-    latency_s: float | None = None
-    """A stream's median answer in the probe."""
-    queries: int | None = None
-    """That the run asks at least; None: as many as it has to."""
-    trials: tuple[LoadTrial, ...] = ()
-    """That led to the load."""
-
-    @property
-    def answer_rate(self) -> float | None:
-        """Answers a second of one device, as measured: queries of a stream."""
-        return 1 / self.latency_s if self.latency_s else self.loop_rate
 
 
 Trial = Callable[[Tuned, float], float]

@@ -35,6 +35,7 @@ from pytest_mlperf.tuning.server_load import LITTLE_ROOM
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
 from pytest_mlperf.tuning.server_load import PACED
 from pytest_mlperf.tuning.server_load import refuse_hopeless_load
+from pytest_mlperf.tuning.tuned import ServiceTuned
 
 ANY_LENGTH = RunLength()
 LEVELS = (4, 16, 64, 256, 1024)
@@ -75,33 +76,6 @@ queries that this lets expect, and ends with an error when they run out."""
 EQUAL_SHARE = 1.5
 """The same with equal issue, where LoadGen asks all that it listed: for a third longer
 than the run has to take."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceTuned:
-    """How a cell asks its service on this machine."""
-
-    concurrency: int
-    target_qps: float | None = None
-    expected_latency_ns: int | None = None
-    loop_rate: float | None = None
-    """Answers a second of the best closed loop that the probe saw."""
-    note: str = ""
-    hopeless: str = ""
-    """Why no load keeps the bounds, where the probe found none."""
-    probed_share: float | None = None
-    """Worst latency of a trial at this load or more as a share of its bound."""
-    latency_s: float | None = None
-    """A stream's median answer in the probe."""
-    queries: int | None = None
-    """That the run asks at least, so that one late query is not too many."""
-    trials: tuple[LoadTrial, ...] = ()
-    """That led to the load."""
-
-    @property
-    def answer_rate(self) -> float | None:
-        """Answers a second, as measured: queries of a stream."""
-        return 1 / self.latency_s if self.latency_s else self.loop_rate
 
 
 @dataclass(frozen=True, slots=True)

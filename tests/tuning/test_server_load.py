@@ -27,8 +27,8 @@ from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import TAIL_QUERIES
 from pytest_mlperf.tuning.server_load import TRIAL_S
 from pytest_mlperf.tuning.server_load import LoadSearch
-from pytest_mlperf.tuning.server_load import Tuned
 from pytest_mlperf.tuning.server_load import refuse_hopeless_load
+from pytest_mlperf.tuning.tuned import Tuned
 from tests.support import doubles
 from tests.support.probing import BOUND_NS
 from tests.support.probing import FAST

@@ -32,9 +32,9 @@ from pytest_mlperf.tuning.service_probe import MOST_LOAD
 from pytest_mlperf.tuning.service_probe import SHARES
 from pytest_mlperf.tuning.service_probe import LoadTails
 from pytest_mlperf.tuning.service_probe import ServiceProbe
-from pytest_mlperf.tuning.service_probe import ServiceTuned
 from pytest_mlperf.tuning.service_probe import pace
 from pytest_mlperf.tuning.service_probe import share_of_bounds
+from pytest_mlperf.tuning.tuned import ServiceTuned
 from tests.support.service_doubles import rule_for
 
 ANSWER = Answer("a", 1)
