@@ -1,14 +1,17 @@
+# ruff: noqa: RUF009 - named_option() returns fields
 """How a server is loaded for a deployment's tables, by the names of perf_analyzer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
+from pytest_mlperf.config.named_option import list_help
+from pytest_mlperf.config.named_option import list_variables
+from pytest_mlperf.config.named_option import named_option
+from pytest_mlperf.config.named_option import read_named
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_number
 from pytest_mlperf.config.option_types import parse_whole
@@ -49,62 +52,67 @@ def parse_sizes(text: str) -> tuple[int, ...]:
     return tuple(sorted({parse_whole(part) for part in parts}))
 
 
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "batch_size": parse_sizes,
-    "request_rate_range": Range.parse,
-    "request_distribution": one_of("constant", "poisson"),
-    "binary_search": one_of("0", "1"),
-    "latency_threshold": parse_number,
-    "percentile": one_of("50", "90", "95", "99"),
-    "measurement_mode": one_of("time_windows", "count_windows"),
-    "measurement_interval": parse_number,
-    "measurement_request_count": parse_whole,
-    "stability_percentage": parse_number,
-}
-"""Name of an option, as perf_analyzer has it -> what its text means."""
-OPTIONS = {
-    "batch_size": "(samples of a request of a deployment's table; default 1+8+16)",
-    "request_rate_range": "(of a deployment's table: requests a second, 10:100:10)",
-    "request_distribution": "(of requests at a rate: constant or poisson)",
-    "binary_search": "(of the rates, for the highest below latency_threshold: 0 or 1)",
-    "latency_threshold": "(ms: no higher load is measured than the first above it)",
-    "percentile": "(that latency_threshold is of: 50, 90, 95 or 99; default the mean)",
-    "measurement_mode": "(of windows: time_windows or count_windows)",
-    "measurement_interval": "(ms of a window; default 5000, of short sessions 1000)",
-    "measurement_request_count": "(requests of a window; default 50)",
-    "stability_percentage": "(by which three windows may differ; default 10)",
-}
-"""Name of an option -> what it says."""
-
-
-VARIABLES = {"BATCH_SIZE": "batch_size"}
-"""Environment variable of NVIDIA's scripts -> the option that it means."""
-
-
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """How requests come, and how long they are watched."""
 
-    batch_size: tuple[int, ...] = (1, 8, 16)
-    request_rate_range: Range | None = None
-    request_distribution: str = "constant"
-    binary_search: str = "0"
-    latency_threshold: float = float("inf")
-    """Milliseconds."""
-    percentile: str = ""
-    """Of the latency that the threshold is of; empty: the mean."""
-    measurement_mode: str = ""
+    batch_size: tuple[int, ...] = named_option(
+        parse_sizes,
+        "(samples of a request of a deployment's table; default 1+8+16)",
+        "BATCH_SIZE",
+        default=(1, 8, 16),
+    )
+    request_rate_range: Range | None = named_option(
+        Range.parse, "(of a deployment's table: requests a second, 10:100:10)"
+    )
+    request_distribution: str = named_option(
+        one_of("constant", "poisson"),
+        "(of requests at a rate: constant or poisson)",
+        default="constant",
+    )
+    binary_search: str = named_option(
+        one_of("0", "1"),
+        "(of the rates, for the highest below latency_threshold: 0 or 1)",
+        default="0",
+    )
+    latency_threshold: float = named_option(
+        parse_number,
+        "(ms: no higher load is measured than the first above it)",
+        default=float("inf"),
+    )
+    percentile: str = named_option(
+        one_of("50", "90", "95", "99"),
+        "(that latency_threshold is of: 50, 90, 95 or 99; default the mean)",
+        default="",
+    )
+    measurement_mode: str = named_option(
+        one_of("time_windows", "count_windows"),
+        "(of windows: time_windows or count_windows)",
+        default="",
+    )
     """Empty: windows of ``measurement_request_count`` requests, fewer where these take
     longer than ``measurement_interval``."""
-    measurement_interval: float = 5000.0
-    """Milliseconds."""
-    measurement_request_count: int = 50
-    stability_percentage: float = 10.0
+    measurement_interval: float = named_option(
+        parse_number,
+        "(ms of a window; default 5000, of short sessions 1000)",
+        default=5000.0,
+    )
+    measurement_request_count: int = named_option(
+        parse_whole, "(requests of a window; default 50)", default=50
+    )
+    stability_percentage: float = named_option(
+        parse_number, "(by which three windows may differ; default 10)", default=10.0
+    )
 
     @property
     def window_s(self) -> float:
         """Seconds of a window by time."""
         return self.measurement_interval / 1e3
+
+
+OPTIONS = list_help(LoadOptions)
+VARIABLES = list_variables(LoadOptions)
+"""Environment variable of NVIDIA's scripts -> the option that it means."""
 
 
 def read_load_options(
@@ -117,19 +125,10 @@ def read_load_options(
     ``interval_ms``: of a window, where nobody chose. What is given wins over the
     environment. Raises ``ValueError``.
     """
-    found = {o: environ[v] for v, o in VARIABLES.items() if environ.get(v, "").strip()}
-    given = {**found, **given}
-    values: dict[str, Any] = {"measurement_interval": interval_ms}
-    for name, parse in PARSERS.items():
-        if name not in given:
-            continue
-        try:
-            values[name] = parse(given[name].strip())
-        except ValueError as error:
-            raise ValueError(f"{name}={given[name]}, but should be {error}") from None
-    made = LoadOptions(**values)
+    values = read_named(LoadOptions, given, environ)
+    made = LoadOptions(**{"measurement_interval": interval_ms, **values})
     needed = {"request_rate_range", "latency_threshold"}
-    if made.binary_search == "1" and not needed <= set(given):
+    if made.binary_search == "1" and not needed <= set(values):
         raise ValueError(
             "binary_search=1, but it should have request_rate_range and "
             "latency_threshold beside it"

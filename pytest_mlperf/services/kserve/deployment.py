@@ -5,7 +5,6 @@ The environment variables of NVIDIA's deployment scripts for BERT are understood
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
@@ -13,6 +12,10 @@ from typing import Any
 
 from pytest_mlperf.config.load_options import LoadOptions
 from pytest_mlperf.config.load_options import parse_sizes
+from pytest_mlperf.config.named_option import list_help
+from pytest_mlperf.config.named_option import list_variables
+from pytest_mlperf.config.named_option import named_option
+from pytest_mlperf.config.named_option import read_named
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import suggest
@@ -24,6 +27,10 @@ MOST_BATCH = 16
 """``max_batch_size`` where nobody chose: that of NVIDIA's tables for BERT."""
 BACKENDS = ("python", "onnxruntime", "tensorrt", "pytorch")
 KINDS = ("KIND_AUTO", "KIND_CPU", "KIND_GPU")
+BACKEND_FORMATS = {"pytorch": ("ts-trace", "ts-script"), "tensorrt": ("trt",)}
+"""Backend of a stock server -> the formats that it reads, the default first."""
+MODULES = ("ts-trace", "ts-script")
+FORMATS = ("onnx", "ts-trace", "ts-script", "trt")
 
 
 def parse_count(text: str) -> int:
@@ -54,45 +61,131 @@ def parse_flag(text: str) -> bool:
 class Deployment:
     """The options of a model in a repository; fields have Triton's names."""
 
-    format: str = "onnx"
+    format: str = named_option(
+        one_of(*FORMATS),
+        "(of the exported model: onnx, ts-trace, ts-script or trt)",
+        "FORMAT",
+        default="onnx",
+    )
     """Of the exported model, as NVIDIA's scripts name it."""
-    export_format: str = ""
-    export_precision: str = ""
+    export_format: str = named_option(
+        one_of(*FORMATS),
+        "(of what is converted: onnx, or the format itself)",
+        "EXPORT_FORMAT",
+        default="",
+    )
+    export_precision: str = named_option(
+        one_of("fp32", "fp16", "int8"),
+        "(of what is converted: not used, it is always fp32)",
+        "EXPORT_PRECISION",
+        default="",
+    )
     """What the scripts convert from. Here that is always the benchmark's ONNX file."""
-    max_seq_length: int | None = None
+    max_seq_length: int | None = named_option(
+        parse_whole,
+        "(tokens that every sequence is padded to; default: its own)",
+        "MAX_SEQ_LENGTH",
+    )
     """Tokens of every sequence, which the client pads; None: any number."""
-    backend: str = "python"
+    backend: str = named_option(
+        one_of(*BACKENDS),
+        "(python, onnxruntime, tensorrt or pytorch)",
+        default="python",
+    )
     """``python`` runs onnxruntime or PyTorch in Triton's Python backend; the others are
     of a stock container."""
-    max_batch_size: int = MOST_BATCH
-    preferred_batch_size: tuple[int, ...] = ()
-    max_queue_delay_microseconds: int = 0
-    instance_group_count: int = 1
-    instance_group_kind: str = "KIND_AUTO"
-    intra_op_thread_count: int = 1
-    accelerator: str = "none"
+    max_batch_size: int = named_option(
+        parse_whole,
+        f"(the largest batch that Triton makes; default {MOST_BATCH})",
+        "MAX_BATCH_SIZE",
+        default=MOST_BATCH,
+    )
+    preferred_batch_size: tuple[int, ...] = named_option(
+        parse_sizes,
+        "(batch sizes that Triton waits for, such as 4+8)",
+        "TRITON_PREFERRED_BATCH_SIZES",
+        default=(),
+    )
+    max_queue_delay_microseconds: int = named_option(
+        parse_count,
+        "(longest wait for a batch to fill; default 0)",
+        "TRITON_MAX_QUEUE_DELAY",
+        default=0,
+    )
+    instance_group_count: int = named_option(
+        parse_whole,
+        "(instances of the model; default: the CPUs)",
+        "NUMBER_OF_MODEL_INSTANCES",
+        "TRITON_GPU_ENGINE_COUNT",
+        default=1,
+    )
+    instance_group_kind: str = named_option(
+        one_of(*KINDS), "(KIND_AUTO, KIND_CPU or KIND_GPU)", default="KIND_AUTO"
+    )
+    intra_op_thread_count: int = named_option(
+        parse_whole, "(threads of an instance; default 1)", default=1
+    )
+    accelerator: str = named_option(
+        one_of("none", "trt"),
+        "(of the onnxruntime backend on a GPU: none or trt)",
+        "ACCELERATOR",
+        default="none",
+    )
     """Of the onnxruntime backend on a GPU: ``trt`` or ``none``."""
-    accelerator_precision: str = ""
-    max_workspace_size_bytes: int = 0
+    accelerator_precision: str = named_option(
+        one_of("fp32", "fp16", "int8"),
+        "(fp32, fp16 or int8)",
+        "ACCELERATOR_PRECISION",
+        default="",
+    )
+    max_workspace_size_bytes: int = named_option(
+        parse_count, "(of TensorRT; default 0: it decides)", default=0
+    )
     """Scratch memory of TensorRT; 0: it decides."""
-    min_shapes: Mapping[str, Shape] | None = None
-    opt_shapes: Mapping[str, Shape] | None = None
-    max_shapes: Mapping[str, Shape] | None = None
+    min_shapes: Mapping[str, Shape] | None = named_option(
+        parse_shapes,
+        "(that TensorRT builds for, with the batch: 1x64, or input:1x64+…)",
+    )
+    opt_shapes: Mapping[str, Shape] | None = named_option(
+        parse_shapes, "(at which TensorRT is at its best; default: max_shapes)"
+    )
+    max_shapes: Mapping[str, Shape] | None = named_option(
+        parse_shapes, "(default: max_batch_size, and the longest sequence)"
+    )
     """What TensorRT builds for: a plan, or in the onnxruntime backend."""
-    onnx_opset: int | None = None
+    onnx_opset: int | None = named_option(
+        parse_whole, "(to which an ONNX file is converted; default: its own)"
+    )
     """To which an ONNX file is converted; None: its own."""
-    capture_cuda_graph: bool = False
+    capture_cuda_graph: bool = named_option(
+        parse_flag,
+        "(CUDA graphs of a plan, or TorchScript on a GPU: 0 or 1)",
+        "CAPTURE_CUDA_GRAPH",
+        default=False,
+    )
     """CUDA graphs: of a plan, and of TorchScript on a GPU in the Python backend."""
     batch_size: tuple[int, ...] = LoadOptions().batch_size
     """Of deployment tables: CUDA graphs are captured for these batches too."""
-    response_cache: bool = False
+    response_cache: bool = named_option(
+        parse_flag, "(0 or 1; default 0)", default=False
+    )
     """An answer out of a cache is no inference: off."""
-    gpucacheper: float = 0.1
-    """Of a recommender's sparse model: share of the rows in its cache."""
-    hit_rate_threshold: float = 1.0
-    """Of the same: from this hit rate on, missing rows take the default vector."""
-    model_warmup: bool = False
+    model_warmup: bool = named_option(
+        parse_flag,
+        "(a batch of zeros before the model is ready: 0 or 1)",
+        default=False,
+    )
     """Triton runs a batch of zeros before the model is ready."""
+    gpucacheper: float = named_option(
+        parse_share,
+        "(of a recommender: share of the rows in the cache; default 0.1)",
+        default=0.1,
+    )
+    """Of a recommender's sparse model: share of the rows in its cache."""
+    hit_rate_threshold: float = named_option(
+        parse_share, "(of a recommender: 1 is always exact; default 1)", default=1.0
+    )
+    """Of the same: from this hit rate on, missing rows take the default vector."""
 
     @property
     def is_accelerated(self) -> bool:
@@ -121,74 +214,8 @@ class Deployment:
         return self.is_accelerated or self.backend == "tensorrt"
 
 
-BACKEND_FORMATS = {"pytorch": ("ts-trace", "ts-script"), "tensorrt": ("trt",)}
-"""Backend of a stock server -> the formats that it reads, the default first."""
-MODULES = ("ts-trace", "ts-script")
-FORMATS = ("onnx", "ts-trace", "ts-script", "trt")
-PARSERS: dict[str, Callable[[str], Any]] = {
-    "format": one_of(*FORMATS),
-    "export_format": one_of(*FORMATS),
-    "export_precision": one_of("fp32", "fp16", "int8"),
-    "max_seq_length": parse_whole,
-    "backend": one_of(*BACKENDS),
-    "max_batch_size": parse_whole,
-    "preferred_batch_size": parse_sizes,
-    "max_queue_delay_microseconds": parse_count,
-    "instance_group_count": parse_whole,
-    "instance_group_kind": one_of(*KINDS),
-    "intra_op_thread_count": parse_whole,
-    "accelerator": one_of("none", "trt"),
-    "accelerator_precision": one_of("fp32", "fp16", "int8"),
-    "max_workspace_size_bytes": parse_count,
-    **dict.fromkeys(SHAPES, parse_shapes),
-    "onnx_opset": parse_whole,
-    "capture_cuda_graph": parse_flag,
-    "response_cache": parse_flag,
-    "model_warmup": parse_flag,
-    "gpucacheper": parse_share,
-    "hit_rate_threshold": parse_share,
-}
-"""Name of an option -> what its text means."""
-OPTIONS = {
-    "format": "(of the exported model: onnx, ts-trace, ts-script or trt)",
-    "export_format": "(of what is converted: onnx, or the format itself)",
-    "export_precision": "(of what is converted: not used, it is always fp32)",
-    "max_seq_length": "(tokens that every sequence is padded to; default: its own)",
-    "backend": "(python, onnxruntime, tensorrt or pytorch)",
-    "max_batch_size": f"(the largest batch that Triton makes; default {MOST_BATCH})",
-    "preferred_batch_size": "(batch sizes that Triton waits for, such as 4+8)",
-    "max_queue_delay_microseconds": "(longest wait for a batch to fill; default 0)",
-    "instance_group_count": "(instances of the model; default: the CPUs)",
-    "instance_group_kind": "(KIND_AUTO, KIND_CPU or KIND_GPU)",
-    "intra_op_thread_count": "(threads of an instance; default 1)",
-    "accelerator": "(of the onnxruntime backend on a GPU: none or trt)",
-    "accelerator_precision": "(fp32, fp16 or int8)",
-    "max_workspace_size_bytes": "(of TensorRT; default 0: it decides)",
-    "min_shapes": "(that TensorRT builds for, with the batch: 1x64, or input:1x64+…)",
-    "opt_shapes": "(at which TensorRT is at its best; default: max_shapes)",
-    "max_shapes": "(default: max_batch_size, and the longest sequence)",
-    "onnx_opset": "(to which an ONNX file is converted; default: its own)",
-    "capture_cuda_graph": "(CUDA graphs of a plan, or TorchScript on a GPU: 0 or 1)",
-    "response_cache": "(0 or 1; default 0)",
-    "model_warmup": "(a batch of zeros before the model is ready: 0 or 1)",
-    "gpucacheper": "(of a recommender: share of the rows in the cache; default 0.1)",
-    "hit_rate_threshold": "(of a recommender: 1 is always exact; default 1)",
-}
-"""Name of an option -> what it says."""
-VARIABLES = {
-    "FORMAT": "format",
-    "EXPORT_FORMAT": "export_format",
-    "EXPORT_PRECISION": "export_precision",
-    "MAX_SEQ_LENGTH": "max_seq_length",
-    "NUMBER_OF_MODEL_INSTANCES": "instance_group_count",
-    "MAX_BATCH_SIZE": "max_batch_size",
-    "TRITON_PREFERRED_BATCH_SIZES": "preferred_batch_size",
-    "TRITON_MAX_QUEUE_DELAY": "max_queue_delay_microseconds",
-    "TRITON_GPU_ENGINE_COUNT": "instance_group_count",
-    "ACCELERATOR": "accelerator",
-    "ACCELERATOR_PRECISION": "accelerator_precision",
-    "CAPTURE_CUDA_GRAPH": "capture_cuda_graph",
-}
+OPTIONS = list_help(Deployment)
+VARIABLES = list_variables(Deployment)
 """Environment variable of NVIDIA's scripts -> the option that it means."""
 
 
@@ -202,24 +229,13 @@ def read_deployment(
     Raises ``ValueError`` for an unknown name and for a value that is none.
     """
     for name in given:
-        if name not in PARSERS:
+        if name not in OPTIONS:
             legal = ", ".join(OPTIONS)
             raise ValueError(
                 f"{name!r} is no option of a Triton deployment, but should be one of "
                 f"{legal}.{suggest(name, OPTIONS)}"
             )
-    texts = {
-        option: (variable, environ[variable])
-        for variable, option in VARIABLES.items()
-        if environ.get(variable, "").strip()
-    }
-    texts |= {name: (name, text) for name, text in given.items()}
-    values = {}
-    for name, (source, text) in texts.items():
-        try:
-            values[name] = PARSERS[name](text.strip())
-        except ValueError as error:
-            raise ValueError(f"{source}={text}, but should be {error}") from None
+    values = read_named(Deployment, given, environ)
     made = replace(default or Deployment(), **values)
     formats = BACKEND_FORMATS.get(made.backend, (made.format,))
     if made.format not in formats:
