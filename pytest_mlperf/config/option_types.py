@@ -9,6 +9,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -245,7 +246,7 @@ def parse_urls(text: str, schemes: Sequence[str] = HTTP) -> tuple[str, ...]:
     if not all(parts):
         raise ValueError("URLs separated by commas, none of them empty")
     for part in parts:
-        if problem := _find_url_problem(part, schemes):
+        if problem := find_url_problem(part, schemes):
             raise ValueError(f"http://host:port[,…] ({problem})")
     if len(set(parts)) != len(parts):
         raise ValueError("URLs of which none is named twice")
@@ -267,7 +268,8 @@ def is_grpc(url: str) -> bool:
     return url.partition("://")[0] in GRPC
 
 
-def _find_url_problem(url: str, schemes: Sequence[str]) -> str:
+def find_url_problem(url: str, schemes: Collection[str]) -> str:
+    """Return what keeps a text from being an endpoint's URL; empty: nothing."""
     # A key may stand in what is left out.
     shown = re.split("[?#]", url.rpartition("@")[2])[0]
     try:

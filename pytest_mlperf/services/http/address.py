@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+from pytest_mlperf.config.option_types import find_url_problem
 
 PORTS = {"http": 80, "https": 443}
 SECURE = ("https", "grpcs")
@@ -32,24 +33,10 @@ class Address:
 
         ``ports``: scheme -> its usual port; other schemes are refused.
         """
-        text = url if "://" in url else f"http://{url}"
-        # A key may stand in what is left out.
-        named = re.split("[?#]", url.rpartition("@")[2])[0]
-        try:
-            parts = urlsplit(text)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"{named!r}: {error}; write http://host:port") from None
-        if parts.scheme not in ports or not parts.hostname:
-            legal = " or ".join(f"{scheme}://" for scheme in ports)
-            raise ValueError(f"{named!r} is no {legal} URL with a host")
-        if parts.username or parts.password:
-            raise ValueError(
-                f"{parts.hostname!r}: a password in a URL ends in logs; give a token "
-                "by an environment variable"
-            )
-        if parts.query or parts.fragment:
-            raise ValueError(f"{named!r}: an endpoint's URL has no ? and no #")
+        if problem := find_url_problem(url, ports):
+            raise ValueError(problem)
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        host = parts.hostname or ""
         base = parts.path.rstrip("/").removesuffix("/v1")
         context = None
         if parts.scheme in SECURE:
@@ -60,7 +47,8 @@ class Address:
                     f"CA file {ca_file!r} cannot be read: {error}"
                 ) from None
         shown = f"{parts.scheme}://{parts.netloc}{base}"
-        return cls(shown, parts.hostname, port or ports[parts.scheme], base, context)
+        port = parts.port or ports[parts.scheme]
+        return cls(shown, host, port, base, context)
 
     @property
     def authority(self) -> str:
