@@ -18,7 +18,7 @@ class NamedOption:
     parse: Callable[[str], Any]
     """Raises ``ValueError`` whose text completes "but should be …"."""
     help: str
-    """What it is of and its default, in brackets. Empty: another class shows it."""
+    """What it is of, and its default. Empty: another class shows it."""
     variables: tuple[str, ...] = ()
     """Environment variables of other people's scripts that mean the same."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.embedding.bare import find_rows
 from pytest_mlperf.embedding.bare import sum_vectors
 from pytest_mlperf.embedding.cached_source import CachedSource
+from pytest_mlperf.embedding.options import StoreOptions
 from pytest_mlperf.embedding.protocol import Keys
 from pytest_mlperf.embedding.protocol import RowSource
 from pytest_mlperf.embedding.protocol import StoreFailed
@@ -31,23 +31,6 @@ MOST_WAITING = 64
 """Batches whose missing rows wait to be inserted; of more, the rows are let go."""
 
 
-@dataclass(frozen=True, slots=True)
-class CacheSettings:
-    """How the cache is laid out and when a lookup waits."""
-
-    gpucacheper: float = 0.1
-    hit_rate_threshold: float = 1.0
-    policy: str = "lfu"
-    default: float = 0.0
-    """Every number of the default vector."""
-
-    def __post_init__(self) -> None:
-        for name in ("gpucacheper", "hit_rate_threshold"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}, but should be from 0 to 1")
-
-
 class EmbeddingStore:
     """Looks up the vectors of keys. Every method may be called from any thread."""
 
@@ -55,24 +38,23 @@ class EmbeddingStore:
         self,
         tables: EmbeddingTables,
         source: RowSource,
-        settings: CacheSettings,
+        options: StoreOptions,
         row_format: RowFormat | None = None,
     ) -> None:
         """Look up in ``source``, whose rows are float unless ``row_format`` says."""
-        self.tables, self.source, self.settings = tables, source, settings
+        self.tables, self.source, self.options = tables, source, options
         own = "fp16" if source.dtype == np.float16 else "fp32"
         self.format = row_format or RowFormat(own, source.width)
-        default = np.full((1, tables.dimension), settings.default, np.float32)
-        self._default = self.format.encode(default)
-        slots = int(tables.rows * settings.gpucacheper)
+        self._default = self.format.encode(np.zeros((1, tables.dimension), np.float32))
+        slots = int(tables.rows * options.gpucacheper)
         self.cache = RowCache(
-            slots, tables.rows, source.width, source.dtype, settings.policy
+            slots, tables.rows, source.width, source.dtype, options.policy
         )
         self._tiers = CachedSource(self.cache, source)
         self._failure: Exception | None = None
         self._missing: queue.Queue[Keys | None] = queue.Queue(MOST_WAITING)
         self._inserter: threading.Thread | None = None
-        if settings.hit_rate_threshold < 1:
+        if options.hit_rate_threshold < 1:
             self._inserter = threading.Thread(
                 target=self._insert_missing, name="embedding-inserter", daemon=True
             )
@@ -105,7 +87,7 @@ class EmbeddingStore:
         missing = np.flatnonzero(~is_hit)
         if not len(missing):
             return rows
-        threshold = self.settings.hit_rate_threshold
+        threshold = self.options.hit_rate_threshold
         if threshold < 1 and 1 - len(missing) / len(keys) >= threshold:
             rows[missing] = self._default
             self.cache.counters.defaults += len(missing)
@@ -141,9 +123,9 @@ class EmbeddingStore:
     @property
     def facts(self) -> dict[str, str]:
         """What was looked up where, for people."""
-        settings = self.settings
-        waits = f"waits below a hit rate of {settings.hit_rate_threshold:g}"
-        if settings.hit_rate_threshold == 1:
+        threshold = self.options.hit_rate_threshold
+        waits = f"waits below a hit rate of {threshold:g}"
+        if threshold == 1:
             waits = "every lookup waits for missing rows"
         facts = self._tiers.describe()
         share = f"{self.cache.slots / self.tables.rows:.1%} of all rows, {waits}"

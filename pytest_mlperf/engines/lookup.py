@@ -8,7 +8,7 @@ from typing import Any
 
 from pytest_mlperf.api.engine import Engine
 from pytest_mlperf.api.samples import Batch
-from pytest_mlperf.embedding.options import close_store
+from pytest_mlperf.embedding.shared_store import close_store
 from pytest_mlperf.embedding.store import EmbeddingStore
 
 

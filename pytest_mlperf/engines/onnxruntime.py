@@ -31,7 +31,7 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.core.whole_file import replace_whole
 from pytest_mlperf.embedding import options as embedding
-from pytest_mlperf.embedding.options import open_store
+from pytest_mlperf.embedding.shared_store import open_store
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.cpu_layouts import spread_over_cpus
 from pytest_mlperf.engines.lookup import LookupEngine
@@ -123,7 +123,7 @@ class OrtProvider:
     )
 
     def check_options(self, given: Mapping[str, str]) -> None:
-        embedding.check_options(given)
+        embedding.parse_options(given)
         if name := given.get("provider"):
             import onnxruntime as ort
 

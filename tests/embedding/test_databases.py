@@ -20,13 +20,13 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
 from pytest_mlperf.embedding.bare import sum_rows
-from pytest_mlperf.embedding.options import close_store
-from pytest_mlperf.embedding.options import open_source
-from pytest_mlperf.embedding.options import open_store
 from pytest_mlperf.embedding.protocol import StoreFailed
+from pytest_mlperf.embedding.shared_store import close_store
+from pytest_mlperf.embedding.shared_store import open_store
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from pytest_mlperf.machine.ports import find_free_port
 from tests.support.recommenders import make_tables
+from tests.support.recommenders import open_database
 from tests.support.redis_server import RedisCluster
 from tests.support.redis_server import RedisServer
 
@@ -43,10 +43,10 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from pytest_mlperf.embedding.options import open_source
 from tests.support.recommenders import make_tables
+from tests.support.recommenders import open_database
 tables, rows = make_tables(Path(sys.argv[1]))
-source = open_source(tables, {"database": sys.argv[2]})
+source = open_database(tables, sys.argv[2])
 keys = np.arange(103)
 for version in range(1, 100000):
     source.update(keys, rows + 1000 * version)
@@ -122,18 +122,18 @@ def test_a_database_is_filled_once_and_never_with_other_tables(
     other = tmp_path / "other"
     other.mkdir()
     others, _ = make_tables(other, sizes=(5,))
-    first = open_source(tables, {"database": place})
+    first = open_database(tables, place)
     first.update(np.array([7]), rows[:1] - 1)
     first.close()
 
-    again = open_source(tables, {"database": place})
+    again = open_database(tables, place)
     found = again.fetch(np.array([7, 8]))
     again.update(np.array([7]), rows[7:8])
     again.close()
 
     assert found[:, 0].tolist() == [-1, 8]
     with pytest.raises(BuildFailed, match="holds other tables"):
-        open_source(others, {"database": place})
+        open_database(others, place)
 
 
 def test_a_killed_writer_loses_nothing_that_was_acknowledged(
@@ -153,7 +153,7 @@ def test_a_killed_writer_loses_nothing_that_was_acknowledged(
         lines += writer.stdout.readlines()
     acknowledged = int([line for line in lines if line.strip()][-1])
 
-    source = open_source(tables, {"database": place})
+    source = open_database(tables, place)
     found = source.fetch(np.arange(103))
     source.update(np.arange(103), rows)
     source.close()
@@ -168,7 +168,7 @@ def test_a_killed_redis_is_named_and_has_everything_when_it_is_back(
 ) -> None:
     """The lookup fails with the server's address; then it answers again."""
     tables, rows = make_tables(tmp_path)
-    source = open_source(tables, {"database": redis.url})
+    source = open_database(tables, redis.url)
     source.update(np.array([3]), rows[:1] - 5)
     redis.kill()
 
@@ -205,7 +205,7 @@ def test_a_redis_that_is_killed_in_a_run_ends_the_session_with_its_name(
         redis.kill()
         shown, _ = session.communicate(timeout=300)
     redis.start()
-    source = open_source(tables, {"database": redis.url})
+    source = open_database(tables, redis.url)
     found = source.fetch(np.arange(tables.rows))
     source.close()
     clear_redis(redis)
@@ -238,7 +238,7 @@ def wait_for_run(session: subprocess.Popen[str], reports: Path) -> None:
 def test_no_row_of_a_database_is_torn_by_an_update(place: str, tmp_path: Path) -> None:
     """While one thread rewrites rows, another sees each of them whole."""
     tables, rows = make_tables(tmp_path, dimension=4)
-    source = open_source(tables, {"database": place})
+    source = open_database(tables, place)
     keys, stop = np.arange(103), threading.Event()
 
     def rewrite() -> None:
@@ -305,7 +305,7 @@ def test_a_killed_node_is_named_and_the_cluster_has_everything_when_it_is_back(
     """No row of the nodes that are left stands for one that is away."""
     tables, rows = make_tables(tmp_path)
     keys = np.arange(103)
-    source = open_source(tables, {"database": cluster.url})
+    source = open_database(tables, cluster.url)
     source.update(keys, rows - 5)
     cluster.nodes[1].kill()
 
@@ -326,7 +326,7 @@ def test_a_cluster_that_nobody_serves_is_named(tmp_path: Path) -> None:
     url = f"redis-cluster://:secret@127.0.0.1:{find_free_port()}"
 
     with pytest.raises(BuildFailed, match=r"cluster at 127\.0\.0\.1:.* cannot") as info:
-        open_source(make_tables(tmp_path)[0], {"database": url})
+        open_database(make_tables(tmp_path)[0], url)
     assert "secret" not in str(info.value)
 
 
@@ -355,32 +355,16 @@ def test_streams_share_a_store_and_the_engine_answers_from_the_database(
     assert scores[0].tolist() == scores[1].tolist()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"database": "mysql:x"}, "should be rocksdb:FOLDER, redis://HOST:PORT or"),
-        ({"database": "rocksdb:x", "numa": "1"}, "leave one of the two out"),
-        ({"database": "rocksdb:"}, "should be rocksdb:FOLDER"),
-    ],
-)
-def test_databases_that_are_none_are_refused(
-    tmp_path: Path, options: dict[str, str], message: str
-) -> None:
-    """With the two forms that there are."""
-    with pytest.raises(BuildFailed, match=message):
-        open_source(make_tables(tmp_path)[0], options)
-
-
 def test_a_row_that_somebody_deleted_is_named(tmp_path: Path) -> None:
     """A hole is no default vector."""
     rocksdict = pytest.importorskip("rocksdict")
     tables, _ = make_tables(tmp_path)
     folder = tmp_path / "rows"
-    open_source(tables, {"database": f"rocksdb:{folder}"}).close()
+    open_database(tables, f"rocksdb:{folder}").close()
     database = rocksdict.Rdict(str(folder), rocksdict.Options(raw_mode=True))
     database.delete((5).to_bytes(8, "big"))
     database.close()
-    source = open_source(tables, {"database": f"rocksdb:{folder}"})
+    source = open_database(tables, f"rocksdb:{folder}")
 
     with pytest.raises(StoreFailed, match=r"no row for 1 of 2 keys \(first: 5\)"):
         source.fetch(np.array([4, 5]))

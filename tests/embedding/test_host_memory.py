@@ -18,15 +18,13 @@ from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.benchmarks.recommender.embedded import open_embedded
 from pytest_mlperf.embedding.numa_table import NumaTable
-from pytest_mlperf.embedding.options import check_options
-from pytest_mlperf.embedding.options import close_store
-from pytest_mlperf.embedding.options import find_own_nodes
-from pytest_mlperf.embedding.options import open_source
-from pytest_mlperf.embedding.options import open_store
+from pytest_mlperf.embedding.options import StoreOptions
 from pytest_mlperf.embedding.protocol import StoreFailed
 from pytest_mlperf.embedding.row_format import RowFormat
 from pytest_mlperf.embedding.row_format import TableRows
-from pytest_mlperf.embedding.store import CacheSettings
+from pytest_mlperf.embedding.shared_store import close_store
+from pytest_mlperf.embedding.shared_store import find_own_nodes
+from pytest_mlperf.embedding.shared_store import open_store
 from pytest_mlperf.embedding.store import EmbeddingStore
 from pytest_mlperf.engines.onnxruntime import ONNXRUNTIME
 from tests.support.recommenders import make_tables
@@ -150,7 +148,7 @@ def test_rows_over_simulated_nodes_are_those_of_the_file(
     nodes = {n: (own[n % len(own)],) for n in (0, 1, 4)}
     table = NumaTable(TableRows.open(model, precision), nodes, tmp_path)
     stored = RowFormat(precision, 16)
-    store = EmbeddingStore(model, table, CacheSettings(0), stored)
+    store = EmbeddingStore(model, table, StoreOptions(gpucacheper=0), stored)
     keys = np.random.default_rng(2).integers(0, 103, 500)
     expected = stored.decode(stored.encode(rows))
     found = store.lookup(keys)
@@ -189,21 +187,3 @@ def test_nodes_have_the_cpus_of_this_process_alone(tmp_path: Path) -> None:
     nodes = find_own_nodes(grow_nodes(tmp_path, *lines))
 
     assert nodes == {0: (first,), 1: tuple(rest)}
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"row_precision": "int4"}, "row_precision is 'int4', but should be fp32 or"),
-        ({"numa": "yes"}, "numa is 'yes', but should be 0 or 1"),
-        ({"policy": "fifo"}, "policy is 'fifo', but should be lfu or lru"),
-    ],
-)
-def test_words_that_are_none_are_refused(
-    options: dict[str, str], message: str, tmp_path: Path
-) -> None:
-    """As a usage error, and where a store is opened."""
-    with pytest.raises(ValueError, match=message):
-        check_options(options)
-    with pytest.raises(BuildFailed, match=message):
-        open_source(make_tables(tmp_path)[0], options)

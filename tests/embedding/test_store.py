@@ -11,13 +11,11 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.embedding.host_table import HostTable
-from pytest_mlperf.embedding.options import read_settings
+from pytest_mlperf.embedding.options import StoreOptions
 from pytest_mlperf.embedding.protocol import StoreFailed
 from pytest_mlperf.embedding.row_cache import POLICIES
 from pytest_mlperf.embedding.row_cache import RowCache
-from pytest_mlperf.embedding.store import CacheSettings
 from pytest_mlperf.embedding.store import EmbeddingStore
 from tests.support.recommenders import make_tables
 
@@ -44,7 +42,7 @@ def test_a_lookup_returns_the_row_that_was_written_last(
     """Any interleaving of lookups, inserts, evictions and updates."""
     tables, rows = make_tables(folder)
     written = rows.copy()
-    cache = CacheSettings(gpucacheper=share, policy=policy)
+    cache = StoreOptions(gpucacheper=share, policy=policy)
     store = EmbeddingStore(tables, HostTable(rows.copy()), cache)
     for number, (step, listed) in enumerate(steps):
         keys = np.array(listed)
@@ -94,7 +92,7 @@ def test_below_the_threshold_a_lookup_waits_and_above_it_takes_the_default(
 ) -> None:
     """As HPS does; what was missing is there after the background insert."""
     tables, rows = make_tables(tmp_path)
-    cache = CacheSettings(gpucacheper=1, hit_rate_threshold=0.5, default=-1)
+    cache = StoreOptions(gpucacheper=1, hit_rate_threshold=0.5)
     store = EmbeddingStore(tables, HostTable(rows.copy()), cache)
     first = np.arange(10)
     more = np.arange(12)
@@ -108,7 +106,7 @@ def test_below_the_threshold_a_lookup_waits_and_above_it_takes_the_default(
 
     assert cold.tolist() == rows[:10].tolist()
     assert warm[:10].tolist() == rows[:10].tolist()
-    assert (warm[10:] == -1).all()
+    assert (warm[10:] == 0).all()
     assert later.tolist() == rows[:12].tolist()
     assert defaults == 2
     assert "2 missing rows took the default vector" in facts["embedding cache"]
@@ -119,7 +117,7 @@ def test_a_failure_of_the_background_is_raised_by_the_next_lookup(
 ) -> None:
     """A row that cannot be had is not silently a default for ever."""
     tables, rows = make_tables(tmp_path)
-    cache = CacheSettings(gpucacheper=1, hit_rate_threshold=0)
+    cache = StoreOptions(gpucacheper=1, hit_rate_threshold=0)
     source = HostTable(rows[:50])
     store = EmbeddingStore(tables, source, cache)
     store.lookup(np.array([60]))
@@ -134,7 +132,9 @@ def test_a_failure_of_the_background_is_raised_by_the_next_lookup(
 def test_no_row_is_torn_by_an_update(tmp_path: Path, share: float) -> None:
     """While one thread rewrites rows, another sees each of them whole."""
     tables, rows = make_tables(tmp_path, sizes=(64,), dimension=256)
-    store = EmbeddingStore(tables, HostTable(rows.copy()), CacheSettings(share))
+    store = EmbeddingStore(
+        tables, HostTable(rows.copy()), StoreOptions(gpucacheper=share)
+    )
     keys, stop = np.arange(64), threading.Event()
 
     def rewrite() -> None:
@@ -172,18 +172,8 @@ def test_keys_of_another_model_are_refused(
 ) -> None:
     """A key beyond its table would be the next table's row."""
     tables, rows = make_tables(tmp_path)
-    store = EmbeddingStore(tables, HostTable(rows), CacheSettings())
+    store = EmbeddingStore(tables, HostTable(rows), StoreOptions())
 
     with pytest.raises(ValueError, match=message):
         store.lookup_batch(np.array(keys, np.int32))
     store.close()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"gpucacheper": "2"}, {"hit_rate_threshold": "much"}],
-)
-def test_options_that_are_none_are_refused(options: dict[str, str]) -> None:
-    """With an example of what to write."""
-    with pytest.raises(BuildFailed, match=r"write for example gpucacheper=0\.1"):
-        read_settings(options)

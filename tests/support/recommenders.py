@@ -12,6 +12,10 @@ from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.benchmarks.recommender import official
 from pytest_mlperf.benchmarks.recommender.official import OfficialRecommender
+from pytest_mlperf.embedding.options import StoreOptions
+from pytest_mlperf.embedding.protocol import RowSource
+from pytest_mlperf.embedding.row_format import TableRows
+from pytest_mlperf.embedding.shared_store import open_source
 
 
 def write_official(
@@ -56,3 +60,8 @@ def make_tables(
     path = folder / "tables.npy"
     np.save(path, rows)
     return EmbeddingTables(path, sizes, (1,) * len(sizes), dimension), rows
+
+
+def open_database(tables: EmbeddingTables, place: str) -> RowSource:
+    """Open the tables' rows in a database, without host memory in front of it."""
+    return open_source(tables, TableRows.open(tables), StoreOptions(database=place))

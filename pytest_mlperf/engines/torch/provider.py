@@ -78,7 +78,7 @@ class TorchProvider:
         )
 
     def check_options(self, given: Mapping[str, str]) -> None:
-        embedding.check_options(given)
+        embedding.parse_options(given)
         kernel_options.check_options(given)
 
     def build(self, request: BuildRequest) -> Build:

@@ -9,9 +9,9 @@ from pytest_mlperf.config import load_options
 from pytest_mlperf.config.named_option import list_help
 from pytest_mlperf.config.named_option import named_option
 from pytest_mlperf.config.named_option import read_named
+from pytest_mlperf.config.number_types import parse_flag
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_whole
-from pytest_mlperf.services.kserve.deployment import parse_flag
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,9 @@ from pytest_mlperf.config.named_option import list_help
 from pytest_mlperf.config.named_option import list_variables
 from pytest_mlperf.config.named_option import named_option
 from pytest_mlperf.config.named_option import read_named
+from pytest_mlperf.config.number_types import parse_count
+from pytest_mlperf.config.number_types import parse_flag
+from pytest_mlperf.config.number_types import parse_fraction
 from pytest_mlperf.config.option_types import one_of
 from pytest_mlperf.config.option_types import parse_whole
 from pytest_mlperf.config.option_types import suggest
@@ -31,30 +34,6 @@ BACKEND_FORMATS = {"pytorch": ("ts-trace", "ts-script"), "tensorrt": ("trt",)}
 """Backend of a stock server -> the formats that it reads, the default first."""
 MODULES = ("ts-trace", "ts-script")
 FORMATS = ("onnx", "ts-trace", "ts-script", "trt")
-
-
-def parse_count(text: str) -> int:
-    """A whole number, 0 too."""
-    return 0 if text.strip() == "0" else parse_whole(text)
-
-
-def parse_share(text: str) -> float:
-    """A number from 0 to 1."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise ValueError("a number from 0 to 1")
-    return share
-
-
-def parse_flag(text: str) -> bool:
-    """0 or 1, as the scripts write it; true and false as config.pbtxt does."""
-    words = {"0": False, "1": True, "false": False, "true": True}
-    if text.lower() not in words:
-        raise ValueError("0 or 1")
-    return words[text.lower()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +156,13 @@ class Deployment:
     )
     """Triton runs a batch of zeros before the model is ready."""
     gpucacheper: float = named_option(
-        parse_share,
+        parse_fraction,
         "(of a recommender: share of the rows in the cache; default 0.1)",
         default=0.1,
     )
     """Of a recommender's sparse model: share of the rows in its cache."""
     hit_rate_threshold: float = named_option(
-        parse_share, "(of a recommender: 1 is always exact; default 1)", default=1.0
+        parse_fraction, "(of a recommender: 1 is always exact; default 1)", default=1.0
     )
     """Of the same: from this hit rate on, missing rows take the default vector."""
 

@@ -20,7 +20,7 @@ class SparseModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Open the tables that sparse.json names."""
         from pytest_mlperf.api.embedding import EmbeddingTables
-        from pytest_mlperf.embedding.options import open_store
+        from pytest_mlperf.embedding.shared_store import open_store
 
         config = json.loads(args["model_config"])
         folder = Path(args["model_repository"]) / args["model_version"]
@@ -67,7 +67,7 @@ class SparseModel:
 
     def finalize(self) -> None:
         """Print the tiers' counters into the server's log, and close the store."""
-        from pytest_mlperf.embedding.options import close_store
+        from pytest_mlperf.embedding.shared_store import close_store
 
         for name, line in self.store.facts.items():
             print(f"{name}: {line}", flush=True)  # noqa: T201 - the server's log

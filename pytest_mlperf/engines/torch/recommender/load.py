@@ -10,7 +10,7 @@ from pytest_mlperf.api.embedding import EmbeddingTables
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.embedding.bare import sum_rows
-from pytest_mlperf.embedding.options import read_settings
+from pytest_mlperf.embedding.options import read_options
 from pytest_mlperf.engines.torch import verify
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import Program
@@ -35,7 +35,7 @@ def load_recommender(
     import torch
 
     check_options(request.options)
-    settings = read_settings(request.options)
+    chosen = read_options(request.options)
     kinds = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
     dtype = kinds.get(request.precision)
     if dtype is None:
@@ -48,8 +48,8 @@ def load_recommender(
     request.beat()
     rows = load_rows(tables, dtype)
     request.beat()
-    plan = plan_cache(tables.sizes, tables.hotness, settings.gpucacheper)
-    cache = DeviceCache(plan, rows.tensor, device, settings.policy, rows.address)
+    plan = plan_cache(tables.sizes, tables.hotness, chosen.gpucacheper)
+    cache = DeviceCache(plan, rows.tensor, device, chosen.policy, rows.address)
     model = RecommenderModel(tables, cache, network, rows)
     model.facts["path"] = "fused lookup, recommender"
     samples = verify.gather_samples(request.workload)

@@ -19,7 +19,7 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import RaggedDataset
-from pytest_mlperf.embedding.options import read_settings
+from pytest_mlperf.embedding.options import read_options
 from pytest_mlperf.engines.torch.host_fetch import REGISTERED
 from pytest_mlperf.engines.torch.host_fetch import SPANS
 from pytest_mlperf.engines.torch.padded import RECORDING
@@ -57,7 +57,7 @@ def choose_sizes(batch: int) -> tuple[int, ...]:
 
 def check_options(options: Mapping[str, str]) -> None:
     """Raise ``BuildFailed`` for what this engine does otherwise."""
-    if read_settings(options).hit_rate_threshold < 1:
+    if read_options(options).hit_rate_threshold < 1:
         raise BuildFailed(
             "hit_rate_threshold is below 1, but the engine torch never answers with "
             "the default vector: its lookup reads missing rows from host memory "
