@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from pytest_mlperf.engines.torch.bert import kernels as bert
+from pytest_mlperf.engines.torch.conv import fp8
 from pytest_mlperf.engines.torch.conv import kernels
 from pytest_mlperf.engines.torch.conv.pointwise.launch import Tile
 from pytest_mlperf.engines.torch.conv.pointwise.launch import run_pointwise
@@ -24,6 +25,7 @@ from pytest_mlperf.engines.torch.packing import BLOCK_QUERIES
 from pytest_mlperf.engines.torch.packing import map_blocks
 from pytest_mlperf.engines.torch.volumes.instance_norm import run_norm_relu
 from pytest_mlperf.engines.torch.whisper.kernels import attend_one
+from tests.support import plain_fp8
 
 F = torch.nn.functional
 
@@ -106,6 +108,23 @@ def convolution(kernel: str) -> float:
     turned = x.float().permute(0, 3, 1, 2), weight.float().permute(0, 3, 1, 2)
     expected = F.conv2d(*turned, padding=1) * 0.02 + bias.float()[:, None, None]
     return relative_error(out, as_rows(expected.relu() * 3))
+
+
+def narrow_sum() -> float:
+    """3x3 from 64 channels to 64 with a shortcut, as a basic block ends, in fp8: the
+    median error, because the interpreter halves what is rounded up to a power of two.
+    """
+
+    def draw(*shape: int) -> Any:
+        return torch.randn(*shape).to(torch.float8_e4m3fn)
+
+    x, shortcut = (draw(2, 9, 7, 64).permute(0, 3, 1, 2) for _ in range(2))
+    weight, bias = draw(64, 3, 3, 64), torch.randn(64).half()
+    at = {"kernel": 3, "stride": 1, "relu": True, "dequantize": 0.02,
+          "shortcut_dequantize": 2.0, "quantize": 3.0}  # fmt: skip
+    found = fp8.make_operators()["Fp8Conv"](at, x, weight, bias, shortcut)
+    expected = plain_fp8.convolve(at, x, weight, bias, shortcut)
+    return float((found.float() - expected.float()).abs().median())
 
 
 def pointwise(tile: Tile, *, add: bool = False, bias_last: bool = False) -> float:
@@ -227,6 +246,7 @@ if __name__ == "__main__":
                 "tail, product with stride": tail(32, 2),
                 "convolve": convolution("convolve"),
                 "narrow": convolution("narrow"),
+                "narrow, sum": narrow_sum(),
                 "1x1": pointwise(Tile(32, 64, 4, 2, 1)),
                 "1x1, sum": pointwise(Tile(32, 64, 4, 2, 5), add=True),
                 "1x1, sum as in a tail": pointwise(
