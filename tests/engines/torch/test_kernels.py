@@ -15,6 +15,10 @@ for package in ("torch", "triton"):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"needs {package}", allow_module_level=True)
 
+import torch  # noqa: E402
+
+from pytest_mlperf.engines.torch.conv import fp8  # noqa: E402
+
 
 def test_kernels_compute_what_pytorch_computes() -> None:
     """Odd sides, strides, heads of 24, tiles that are not full: errors are fp16's."""
@@ -31,3 +35,15 @@ def test_kernels_compute_what_pytorch_computes() -> None:
 
     assert len(errors) == 25
     assert {name: error for name, error in errors.items() if not error < 1e-3} == {}
+
+
+def test_a_pooling_of_any_number_of_channels_is_one() -> None:
+    """The kernel takes powers of two; of 192 channels PyTorch pools."""
+    picture = torch.randn(2, 192, 9, 7).relu().half()
+    pool = fp8.make_operators()["Fp8MaxPool"]
+    found = pool({"quantize": 200.0}, picture)
+    expected = torch.nn.functional.max_pool2d(picture.float() * 200, 3, 2, 1)
+    expected = expected.clamp(-448, 448).to(torch.float8_e4m3fn)
+
+    assert torch.equal(*(x.view(torch.uint8) for x in (found, expected)))
+    assert found.is_contiguous(memory_format=torch.channels_last)

@@ -34,6 +34,7 @@ from pytest_mlperf.engines.torch.bert import recognize  # noqa: E402
 from pytest_mlperf.engines.torch.conv import fp8  # noqa: E402
 from pytest_mlperf.engines.torch.conv import stem  # noqa: E402
 from pytest_mlperf.engines.torch.conv import tail  # noqa: E402
+from pytest_mlperf.engines.torch.onnx_graph import Node  # noqa: E402
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph  # noqa: E402
 
 SMALL = BertSize(2, 64, 128, heads=2, vocabulary=1500, positions=384)
@@ -202,6 +203,61 @@ def low(graph: OnnxGraph) -> OnnxGraph:
     joined = fuse.fuse_convolutions(graph)
     seen = fp8.observe_activations(joined)
     return fp8.quantize(joined, dict.fromkeys(seen.outputs, 3.0))
+
+
+def test_what_a_net_returns_has_no_scale(resnet: OnnxGraph) -> None:
+    """Features beside the scores are in fp16, once however many read them."""
+    names = ("scores", "pooled", "stage0.0/relu", "stage1.0/relu")
+    quantized = low(OnnxGraph(resnet.nodes, resnet.constants, resnet.inputs, names))
+    makers = quantized.makers()
+    undone = [n.inputs[0] for n in quantized.nodes if n.kind == "Dequantize"]
+
+    assert [makers[name].kind for name in quantized.outputs[1:]] == ["Dequantize"] * 3
+    assert sorted(undone) == sorted(names[1:])
+
+
+POOL = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4}
+PRODUCT = {"pads": [0] * 4, "strides": [1, 1]}
+
+
+def test_a_later_pooling_reads_no_scaled_numbers() -> None:
+    """Its result has a scale of its own, which is not that of what it reads."""
+    nodes = [
+        Node("MaxPool", "", ("x",), ("pooled",), POOL),
+        Node("ConvRelu", "", ("pooled", "one", "bias"), ("a",), PRODUCT),
+        Node("MaxPool", "", ("a",), ("again",), POOL),
+        Node("ConvRelu", "", ("again", "one", "bias"), ("b",), PRODUCT),
+    ]
+    constants = {"one": torch.ones(64, 64, 1, 1), "bias": torch.zeros(64)}
+    quantized = low(OnnxGraph(nodes, constants, ("x",), ("b",)))
+
+    assert [(n.kind, n.inputs[0]) for n in quantized.nodes] == [
+        ("Fp8MaxPool", "x"),
+        ("Fp8Conv", "pooled"),
+        ("Dequantize", "a"),
+        ("Fp8MaxPool", "a/fp16"),
+        ("Fp8Conv", "again"),
+        ("Dequantize", "b"),
+    ]
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 1, 3), (64, 64, 3, 1)])
+def test_a_convolution_that_is_not_square_stays_in_fp16(shape: tuple[int, ...]) -> None:
+    """Without padding its kernel's one side looks like a product's."""
+    nodes = [
+        Node("MaxPool", "", ("x",), ("pooled",), POOL),
+        Node("ConvRelu", "", ("pooled", "one", "bias"), ("a",), PRODUCT),
+        Node("ConvRelu", "", ("a", "w", "bias"), ("b",), PRODUCT),
+    ]
+    constants = {"one": torch.ones(64, 64, 1, 1), "w": torch.ones(shape)}
+    constants["bias"] = torch.zeros(64)
+    quantized = low(OnnxGraph(nodes, constants, ("x",), ("b",)))
+
+    assert [n.kind for n in quantized.nodes][1:] == [
+        "Fp8Conv",
+        "Dequantize",
+        "ConvRelu",
+    ]
 
 
 def test_ends_of_blocks_take_their_shortcuts_product_along(

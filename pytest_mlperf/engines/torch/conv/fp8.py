@@ -54,13 +54,22 @@ def quantize(graph: OnnxGraph, maxima: Mapping[str, float]) -> OnnxGraph:
         scales[name] = max(maxima[name] * HEADROOM, 1e-6) / FP8_MAX
         return 1 / scales[name]
 
+    def find_fp16(name: str) -> str:
+        """Return a value's name as all other nodes read it: in fp16, as before."""
+        if name not in scales:
+            return name
+        half = f"{name}/fp16"
+        if all(half not in node.outputs for node in nodes):
+            at = {"dequantize": scales[name]}
+            nodes.append(Node("Dequantize", "", (name,), (half,), at))
+        return half
+
     for node in graph.nodes:
         out = node.outputs[0]
         if node.kind == "MaxPool" and is_halving_pool(node.attributes, WIDE):
-            attributes: dict[str, Any] = {"quantize": add_scale(out)}
-            nodes.append(
-                Node("Fp8MaxPool", node.name, node.inputs, node.outputs, attributes)
-            )
+            at: dict[str, Any] = {"quantize": add_scale(out)}
+            inputs: tuple[str, ...] = (find_fp16(node.inputs[0]),)
+            nodes.append(Node("Fp8MaxPool", node.name, inputs, node.outputs, at))
             continue
         if node.kind in CONVOLUTIONS and node.inputs[0] in scales:
             weight = constants.get(node.inputs[1])
@@ -68,7 +77,7 @@ def quantize(graph: OnnxGraph, maxima: Mapping[str, float]) -> OnnxGraph:
             scaled = not add or node.inputs[3] in scales
             if weight is not None and scaled and _is_wide(node, weight):
                 constants[f"{out}/fp8"], scale = _quantize_weight(weight)
-                attributes = {
+                at = {
                     "kernel": weight.shape[2],
                     "stride": node.attributes.get("strides", [1, 1])[0],
                     "relu": node.kind != "Conv",
@@ -77,24 +86,17 @@ def quantize(graph: OnnxGraph, maxima: Mapping[str, float]) -> OnnxGraph:
                     "quantize": add_scale(out),
                 }
                 inputs = (node.inputs[0], f"{out}/fp8", *node.inputs[2:])
-                nodes.append(
-                    Node("Fp8Conv", node.name, inputs, node.outputs, attributes)
-                )
+                nodes.append(Node("Fp8Conv", node.name, inputs, node.outputs, at))
                 continue
-        # All other nodes read fp16, as before.
-        for name in [n for n in node.inputs if n in scales]:
-            half = f"{name}/fp16"
-            attributes = {"dequantize": scales[name]}
-            nodes.append(Node("Dequantize", "", (name,), (half,), attributes))
-            inputs = tuple(half if n == name else n for n in node.inputs)
-            node = Node(node.kind, node.name, inputs, node.outputs, node.attributes)
-        nodes.append(node)
+        inputs = tuple(find_fp16(name) for name in node.inputs)
+        nodes.append(Node(node.kind, node.name, inputs, node.outputs, node.attributes))
+    outputs = tuple(find_fp16(name) for name in graph.outputs)
     if not any(node.kind == "Fp8Conv" for node in nodes):
         raise BuildFailed(
             "the graph has no convolution of multiples of 64 channels after a pooling, "
             "which is what the engine torch runs in fp8; use --mlperf-precision fp16"
         )
-    return OnnxGraph(nodes, constants, graph.inputs, graph.outputs)
+    return OnnxGraph(nodes, constants, graph.inputs, outputs)
 
 
 def _quantize_weight(weight: Any) -> tuple[Any, float]:
@@ -114,6 +116,7 @@ def _is_wide(node: Node, weight: Any) -> bool:
         node.attributes.get("group", 1) == 1
         and weight.shape[0] % WIDE == 0
         and weight.shape[1] % WIDE == 0
+        and kernel == weight.shape[3]
         and kernel in (1, 3)
         and pads == {kernel // 2}
         and set(node.attributes.get("dilations", [1])) == {1}
@@ -205,6 +208,11 @@ def make_operators() -> dict[str, Any]:
         return out
 
     def max_pool(at: Any, x: Any) -> Any:
+        if x.shape[1] & (x.shape[1] - 1):
+            pooled = torch.nn.functional.max_pool2d(x, 3, 2, 1).float()
+            scaled = (pooled * at["quantize"]).clamp(-FP8_MAX, FP8_MAX)
+            low = scaled.to(torch.float8_e4m3fn)
+            return low.contiguous(memory_format=torch.channels_last)
         return stem.run_max_pool(x, torch.float8_e4m3fn, at["quantize"], FP8_MAX)
 
     def dequantize(at: Any, x: Any) -> Any:
