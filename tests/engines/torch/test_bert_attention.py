@@ -74,7 +74,7 @@ def test_triton_may_be_asked_for() -> None:
 def test_both_kernels_are_named_where_both_run() -> None:
     """A pass of few tokens is Triton's on every device."""
     assert attention.name_kernels("") == (
-        "CUDA C++ from 4,096 tokens a pass, Triton below"
+        "CUDA C++ from 1,024 tokens a pass, Triton below"
     )
 
 
