@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +59,8 @@ class RegisteredArrays:
     """A dataset's arrays, registered with the driver: copies need no host core."""
 
     arrays: Mapping[str, Array] = field(default_factory=dict)
-    _refused: int = 0
+    _refused: Callable[[], Array | None] = lambda: None
+    """A weak reference to an array of the dataset that was refused last."""
     _registering: Any = field(default_factory=threading.Lock)
 
     def register(self, arrays: Mapping[str, Array]) -> bool:
@@ -69,14 +71,14 @@ class RegisteredArrays:
         with self._registering:
             if self.arrays is arrays:
                 return True
-            if self._refused == id(arrays):
+            if self._refused() is next(iter(arrays.values())):
                 return False
             self.release()
             usable = find_copier() is not None
             for array in arrays.values():
                 if not usable or not array.flags.c_contiguous or not _pin(array):
                     self.release()
-                    self._refused = id(arrays)
+                    self._refused = weakref.ref(next(iter(arrays.values())))
                     return False
                 self.arrays = {**self.arrays, str(len(self.arrays)): array}
             self.arrays = arrays

@@ -169,6 +169,26 @@ def test_streams_that_ask_at_once_register_the_samples_once(
     assert library.arrays is arrays
 
 
+def test_a_dataset_in_a_refused_ones_place_is_registered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python gives the memory of what is gone, and so its number, to the next one."""
+    answers = [False, True]
+    monkeypatch.setattr(host_fetch, "_pin", lambda _: answers.pop(0))
+    monkeypatch.setattr(host_fetch, "find_copier", lambda: host_fetch.HostCopier)
+    monkeypatch.setattr(host_fetch.RegisteredArrays, "release", lambda _: None)
+    library, arrays = host_fetch.RegisteredArrays(), {"pictures": samples()}
+    number = id(arrays)
+
+    assert not library.register(arrays)
+    assert not library.register(arrays)  # nor asked again
+    del arrays
+    others = [{"pictures": samples()} for _ in range(100)]
+    (same,) = [other for other in others if id(other) == number]
+
+    assert library.register(same)
+
+
 class Eager(padded.PaddedStream):
     """A stream that shows what it would compute without a CUDA graph."""
 
