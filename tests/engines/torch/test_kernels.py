@@ -18,6 +18,7 @@ for package in ("torch", "triton"):
 import torch  # noqa: E402
 
 from pytest_mlperf.engines.torch.conv import fp8  # noqa: E402
+from pytest_mlperf.engines.torch.conv import stem  # noqa: E402
 
 
 def test_kernels_compute_what_pytorch_computes() -> None:
@@ -47,3 +48,15 @@ def test_a_pooling_of_any_number_of_channels_is_one() -> None:
 
     assert torch.equal(*(x.view(torch.uint8) for x in (found, expected)))
     assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 9, 8), (2, 96, 3, 3)])
+def test_a_mean_of_any_picture_is_one(shape: tuple[int, ...]) -> None:
+    """The kernel takes up to 64 pixels and whole 64 channels; PyTorch the others."""
+    picture = (torch.randn(shape) * 40).to(torch.float8_e4m3fn)
+    mean = stem.make_operators(is_cuda=False)["Fp8Mean"]
+    expected = picture.float().mean((2, 3), keepdim=True) * 0.5
+
+    assert torch.allclose(
+        mean({"dequantize": 0.5}, picture).float(), expected, 1e-3, 0.05
+    )

@@ -18,6 +18,8 @@ FP8_MAX = 448.0
 BLOCK = 16
 """Bytes of 2x2 pixels: 12 of three colors, and padding for whole loads."""
 COLORS, KERNEL, PAD = 3, 7, 3
+MOST_PIXELS, MEAN_CHANNELS = 64, 64
+"""What the mean's kernel has registers for: 7x7, of 64 channels at a time."""
 
 
 def replace_ends(graph: OnnxGraph, pictures: Collection[str]) -> OnnxGraph:
@@ -180,12 +182,14 @@ def make_operators(*, is_cuda: bool) -> dict[str, Any]:
 
     def mean(at: Any, x: Any) -> Any:
         batch, channels, height, width = x.shape
-        out = torch.empty((batch, channels, 1, 1), dtype=torch.float16, device=x.device)
         pixels = height * width
+        if pixels > MOST_PIXELS or channels % MEAN_CHANNELS:
+            return x.half().mean((2, 3), keepdim=True) * at["dequantize"]
+        out = torch.empty((batch, channels, 1, 1), dtype=torch.float16, device=x.device)
         # One warp adds in its registers: four exchange sums, and take three times long.
-        kernels.average_pool[(batch, channels // 64)](
-            x, out, channels, at["dequantize"],
-            PIXELS=pixels, P=1 << (pixels - 1).bit_length(), C=64, num_warps=1,
+        kernels.average_pool[(batch, channels // MEAN_CHANNELS)](
+            x, out, channels, at["dequantize"], PIXELS=pixels,
+            P=1 << (pixels - 1).bit_length(), C=MEAN_CHANNELS, num_warps=1,
         )  # fmt: skip
         return out
 
