@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from dataclasses import field
+from typing import NamedTuple
 
 from pytest_mlperf.machine.cpu_usage import read_family_s
 from pytest_mlperf.runner.messages import DeviceStatus
@@ -22,6 +23,14 @@ its runner probably with it: a job that Slurm suspends, a paused container, a vi
 machine that moves to another host."""
 START_S = 300.0
 """A process may take this long to start: from a cold disk, beside other programs."""
+STALL = "--mlperf-stall"
+
+
+class Limit(NamedTuple):
+    """How long something is borne, and the option that says so."""
+
+    seconds: float
+    option: str
 
 
 def progress_text(beat: Heartbeat) -> str:
@@ -109,53 +118,64 @@ class Watch:
         ``unfinished_s``: for how long no more came of a message that has begun.
         ``pid``: the runner, whose CPU time is looked at where it says nothing.
         """
-        now = time.monotonic()
-        self._pass_over_pause(now)
-        if pid:
-            self._look_at_cpu(pid)
-        knows_cpu = pid or now - self._heard < HEARD_S
-        beat = self.last
-        phase = beat.phase if beat else ""
-        devices = beat.devices if beat else ()
-        stall = (self.stall_s, "--mlperf-stall")
-        build = (self.build_s, "--mlperf-build-timeout")
-        start = (max(self.stall_s, START_S), "--mlperf-stall")
-        # A build may keep the GIL, and with it the heartbeat; a run may not.
-        quiet = {"": start, **dict.fromkeys(UNTIMED, build)}.get(phase, stall)
-        patience = build if self._at_rest() else quiet
-        rest = (max(self.stall_s, beat.longest_rest_s if beat else 0.0), stall[1])
-        busy = any(device.is_busy for device in devices)
-        # The others may be well: their progress is not this one's.
-        self.stuck = next((d for d in devices if self._hangs(d, now)), None)
-        # Half a message is no build that keeps the GIL.
-        quiet = stall if unfinished_s >= self.stall_s else quiet
-        if now - self._heard >= quiet[0]:
-            what, (limit, option) = "no sign of life", quiet
-            what += ", in the middle of a message," if unfinished_s else ""
-        elif self.stuck:
-            what, (limit, option) = f"no progress of {self.stuck.name}", stall
-        elif (
-            phase in UNTIMED and knows_cpu and not busy and now - self._used >= stall[0]
-        ):
-            what, (limit, option) = "no progress, and no CPU time used,", stall
-        elif self._at_rest() and not busy and now - self._worked >= rest[0]:
-            what, (limit, option) = "LoadGen issues nothing and writes nothing", rest
-        elif now - self._changed >= patience[0]:
-            what, (limit, option) = "no progress", patience
-            self.stuck = next((d for d in devices if d.is_busy), None)
-            what += f" of {self.stuck.name}" if self.stuck else ""
-        else:
+        fault = self._find_fault(unfinished_s, pid)
+        if fault is None:
             return None
+        what, limit = fault
+        beat = self.last
         if self.stuck and self.stuck.owed:
             lost = f"{self.stuck.owed:,} samples"
             what += f" with {lost} handed to it but never answered"
         elif beat and beat.issued > beat.completed:
             lost = f"{beat.issued - beat.completed:,} samples"
             what += f" with {lost} issued but never completed"
+        phase = self._phase or "start"
         return (
-            f"the run hangs: {what} for {limit:g} s in phase {phase or 'start'}; "
-            f"the runner was ended. If it is only slow, raise {option} SECONDS"
+            f"the run hangs: {what} for {limit.seconds:g} s in phase {phase}; the "
+            f"runner was ended. If it is only slow, raise {limit.option} SECONDS"
         )
+
+    def _find_fault(self, unfinished_s: float, pid: int) -> tuple[str, Limit] | None:
+        """Return what is wrong, and which limit it passed; notes whose fault it is."""
+        now = time.monotonic()
+        self._pass_over_pause(now)
+        if pid:
+            self._look_at_cpu(pid)
+        stall = Limit(self.stall_s, STALL)
+        build = Limit(self.build_s, "--mlperf-build-timeout")
+        start = Limit(max(self.stall_s, START_S), STALL)
+        # A build may keep the GIL, and with it the heartbeat; a run may not.
+        usual = {"": start, **dict.fromkeys(UNTIMED, build)}.get(self._phase, stall)
+        devices = self.last.devices if self.last else ()
+        # The others may be well: their progress is not this one's.
+        self.stuck = next((d for d in devices if self._hangs(d, now)), None)
+
+        # Half a message is no build that keeps the GIL.
+        silence = stall if unfinished_s >= self.stall_s else usual
+        if now - self._heard >= silence.seconds:
+            within = ", in the middle of a message," if unfinished_s else ""
+            return f"no sign of life{within}", silence
+        if self.stuck:
+            return f"no progress of {self.stuck.name}", stall
+        busy = next((d for d in devices if d.is_busy), None)
+        knows_cpu = pid or now - self._heard < HEARD_S
+        is_idle = knows_cpu and not busy and now - self._used >= self.stall_s
+        if self._phase in UNTIMED and is_idle:
+            return "no progress, and no CPU time used,", stall
+        if self._at_rest() and not busy:
+            longest = self.last.longest_rest_s if self.last else 0.0
+            rest = Limit(max(self.stall_s, longest), STALL)
+            if now - self._worked >= rest.seconds:
+                return "LoadGen issues nothing and writes nothing", rest
+        patience = build if self._at_rest() else usual
+        if now - self._changed >= patience.seconds:
+            self.stuck = busy
+            return f"no progress of {busy.name}" if busy else "no progress", patience
+        return None
+
+    @property
+    def _phase(self) -> str:
+        return self.last.phase if self.last else ""
 
     def _hangs(self, device: DeviceStatus, now: float) -> bool:
         """Return whether a device keeps samples to itself for too long."""
