@@ -47,11 +47,11 @@ class Director:
         settle_s: float = SETTLE_S,
         report: Callable[[str], None] = print_nothing,
     ) -> None:
-        self._config, self._settle_s, self._report = config, settle_s, report
-        self._is_asked_to_end = False
+        self.config, self.settle_s, self.report = config, settle_s, report
+        self.is_asked_to_end = False
 
     def __enter__(self) -> Self:
-        host, port = self._config.listen
+        host, port = self.config.listen
         try:
             self._socket = socket.create_server((host, port))
         except OSError as error:
@@ -74,10 +74,10 @@ class Director:
 
     def try_meters(self) -> list[str]:
         """Start and end every meter's daemon; return what it says it is."""
-        folder = Path(self._scratch.name) / "try"
+        folder = self.scratch / "try"
         folder.mkdir()
         found = []
-        with MeterSession(self._config, folder, "try", 0) as meters:
+        with MeterSession(self.config, folder, "try", 0) as meters:
             meters.start()
             for meter in meters.ptds:
                 told = {m["cmd"]: m["reply"] for m in meter.messages}
@@ -87,34 +87,21 @@ class Director:
 
     def serve(self) -> None:
         """Serve clients, one after the other, until one of them says ``stop``."""
-        while not self._is_asked_to_end:
+        while not self.is_asked_to_end:
             connection, (host, *_) = self._socket.accept()
             with LineSocket(connection, f"the client {host}", HELLO_S) as line:
-                self._report(f"{host} connected")
+                self.report(f"{host} connected")
                 try:
                     Conversation(self, line).run()
                 except Disconnected:
-                    self._report(f"{host} is done")
+                    self.report(f"{host} is done")
                 except PowerFailed as failed:
-                    self._report(str(failed))
-
-    @property
-    def config(self) -> DirectorConfig:
-        return self._config
-
-    @property
-    def settle_s(self) -> float:
-        return self._settle_s
+                    self.report(str(failed))
 
     @property
     def scratch(self) -> Path:
+        """For the folders of sessions."""
         return Path(self._scratch.name)
-
-    def end_after_this(self) -> None:
-        self._is_asked_to_end = True
-
-    def report(self, line: str) -> None:
-        self._report(line)
 
 
 class Conversation:
@@ -174,7 +161,7 @@ class Conversation:
                 # again and sees what came of it.
                 return f"OK, {check_ntp(self._director.config.ntp)}"
             case ["stop"]:
-                self._director.end_after_this()
+                self._director.is_asked_to_end = True
                 return "OK"
             case ["new", label, client]:
                 return self._begin(label, client)

@@ -97,7 +97,7 @@ def serve_director(config: DirectorConfig, told: list[str]) -> Iterator[int]:
         thread = threading.Thread(target=director.serve, daemon=True)
         thread.start()
         yield director.port
-        director.end_after_this()
+        director.is_asked_to_end = True
         with socket.create_connection(("127.0.0.1", director.port), timeout=5):
             pass
         thread.join(10)
