@@ -191,6 +191,11 @@ class ServiceTarget:
     options: Mapping[str, str] = field(default_factory=dict)
     """What only one service understands: ``--mlperf-engine-options``."""
 
+    @property
+    def concurrency_each(self) -> int:
+        """Requests outstanding at most at each endpoint."""
+        return max(1, -(-self.concurrency // len(self.urls)))
+
     def __repr__(self) -> str:
         return f"Target({', '.join(self.urls)}, model={self.model!r})"
 

@@ -44,3 +44,8 @@ def read_client_options(given: Mapping[str, str]) -> ClientOptions:
     """Return the client's part of the options; raises ``ValueError``."""
     load_options.read_load_options(given)
     return ClientOptions(**read_named(ClientOptions, given))
+
+
+def drop_client_options(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that say how the model is deployed."""
+    return {n: text for n, text in given.items() if n not in OPTIONS}

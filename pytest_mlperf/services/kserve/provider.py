@@ -18,7 +18,6 @@ from typing import Any
 from pytest_mlperf.api.embedded_server import ExportedModel
 from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequestFailed
-from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.served_model import ServedModel
 from pytest_mlperf.api.service import Listener
 from pytest_mlperf.api.service import Requests
@@ -35,6 +34,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.services.kserve import client_options
 from pytest_mlperf.services.kserve import deployment as deployments
 from pytest_mlperf.services.kserve import preflight
+from pytest_mlperf.services.kserve.client_options import drop_client_options
 from pytest_mlperf.services.kserve.client_options import read_client_options
 from pytest_mlperf.services.kserve.cuda_driver import missing_driver
 from pytest_mlperf.services.kserve.deployment import Deployment
@@ -50,9 +50,7 @@ from pytest_mlperf.services.kserve.statistics import read_statistics
 from pytest_mlperf.services.kserve.tensors import ReceiveTimes
 from pytest_mlperf.services.kserve.timed_client import TimedClient
 from pytest_mlperf.services.kserve.transports import choose_transport
-
-TRIAL_S = 120.0
-"""How long a test request may take: the first one may compile kernels."""
+from pytest_mlperf.services.trial_request import send_trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +138,8 @@ class TritonService:
         beat: Callable[[], None],
     ) -> None:
         """Raise ``RunRefused`` where a test request has no answer that is usable."""
-        patient = replace(target, timeout_s=min(TRIAL_S, target.timeout_s))
         try:
-            (answer,) = send_all(
-                partial(self.open, patient, requests),
-                [0], outstanding=1, count=1, beat=beat,
-            ).answers  # fmt: skip
+            answer = send_trial(self, target, requests, beat)
             workload.respond(answer.outputs or (), requests.samples_of(0))
         except RequestFailed as error:
             raise RunRefused(
@@ -278,11 +272,6 @@ def describe_memory(requests: TensorRequests) -> dict[str, str]:
             "query's issue, and back before its completion"
         }
     return {"shared memory": f"system: {which}"} if requests.apis else {}
-
-
-def drop_client_options(given: Mapping[str, str]) -> dict[str, str]:
-    """Return the options that say how the model is deployed."""
-    return {n: text for n, text in given.items() if n not in client_options.OPTIONS}
 
 
 def tensors_of(workload: object) -> TensorWorkload:

@@ -117,7 +117,7 @@ class HttpTransport:
             address = parse_address(url, target, PORTS)
             path = f"{address.base}/v2/models/{target.model}/infer"
             head = http1.format_head("POST", path, address.authority, target.headers)
-            endpoints.append(Endpoint(address, head, share_limit(target)))
+            endpoints.append(Endpoint(address, head, target.concurrency_each))
         layouts = AnswerLayouts(
             requests.outputs, requests.answer_rows, is_binary=self._is_binary
         )
@@ -169,7 +169,7 @@ class GrpcTransport:
         endpoints = [
             GrpcEndpoint(
                 parse_address(url, target, grpc_channel.PORTS),
-                share_limit(target), head,
+                target.concurrency_each, head,
                 headers=target.headers, ca_file=target.ca_file,
             )
             for url in target.urls
@@ -184,11 +184,6 @@ class GrpcTransport:
             balance=target.balance,
             timeout_s=target.timeout_s,
         )
-
-
-def share_limit(target: ServiceTarget) -> int:
-    """Return how many requests may be outstanding at each server."""
-    return max(1, -(-target.concurrency // len(target.urls)))
 
 
 def parse_address(url: str, target: ServiceTarget, ports: Mapping[str, int]) -> Address:

@@ -33,8 +33,8 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.machine.process import name_signal
-from pytest_mlperf.services.kserve import client_options
 from pytest_mlperf.services.kserve import python_backend
+from pytest_mlperf.services.kserve.client_options import drop_client_options
 from pytest_mlperf.services.kserve.client_options import read_client_options
 from pytest_mlperf.services.kserve.cuda_driver import missing_driver
 from pytest_mlperf.services.kserve.deployment import Deployment
@@ -114,19 +114,18 @@ def make_server_recipe(
     """
     find_server()
     find_python_library()
-    if options.get("shared_memory") == "cuda" and (missing := missing_driver()):
-        raise RequirementMissing(missing)
     instances = min(max(1, len(cpus)), MOST_INSTANCES)
     default = Deployment(instance_group_count=instances)
-    asks = {n: text for n, text in options.items() if n in client_options.OPTIONS}
-    given = {n: text for n, text in options.items() if n not in asks}
     try:
+        asked = read_client_options(options)
+        given = drop_client_options(options)
         deployment = read_deployment(given, os.environ, default)
-        protocol = read_client_options(asks).protocol
     except ValueError as error:
         raise RunRefused(f"--mlperf-engine-options: {error}") from None
+    if asked.shared_memory == "cuda" and (missing := missing_driver()):
+        raise RequirementMissing(missing)
     if deployment.captures_torchscript:
-        sizes = read_load_options(asks, environ=os.environ).batch_size
+        sizes = read_load_options(options, environ=os.environ).batch_size
         deployment = replace(deployment, batch_size=sizes)
     if deployment.format == "trt":
         raise RunRefused(
@@ -145,7 +144,7 @@ def make_server_recipe(
         sys.executable, "-m", __name__, "--port", "{port}", "--grpc-port",
         "{grpc_port}", "--model-repository", str(repository),
     )  # fmt: skip
-    return ServerRecipe(command, health=HEALTH, url=URLS[protocol])
+    return ServerRecipe(command, health=HEALTH, url=URLS[asked.protocol])
 
 
 def prepare_repository(

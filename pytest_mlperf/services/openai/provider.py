@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.recordings import HasRecordings
-from pytest_mlperf.api.request_batch import send_all
 from pytest_mlperf.api.samples import Answer
 from pytest_mlperf.api.samples import Prompt
 from pytest_mlperf.api.service import Listener
@@ -39,9 +37,9 @@ from pytest_mlperf.services.openai import negotiation
 from pytest_mlperf.services.openai import preflight
 from pytest_mlperf.services.openai.protocol import Dialect
 from pytest_mlperf.services.openai.transcriptions import TranscriptionRequests
+from pytest_mlperf.services.trial_request import TRIAL_S
+from pytest_mlperf.services.trial_request import send_trial
 
-TRIAL_S = 120.0
-"""How long a test completion may take: the first one may compile kernels."""
 TRIAL_TOKENS = 8
 
 
@@ -154,13 +152,9 @@ class OpenAIEndpoint:
         target = replace(target, stream=False)
         requests = self.requests(target, workload)
         requests.load([0])
-        patient = replace(target, timeout_s=min(TRIAL_S, target.timeout_s))
         for url in target.urls:
             try:
-                send_all(
-                    partial(self.open, replace(patient, urls=(url,)), requests),
-                    [0], outstanding=1, count=1, beat=beat,
-                )  # fmt: skip
+                send_trial(self, replace(target, urls=(url,)), requests, beat)
             except RequestFailed as error:
                 raise RunRefused(
                     f"the test transcription failed: {error}. {url} should serve"
@@ -196,12 +190,7 @@ class OpenAIEndpoint:
     ) -> Answer:
         requests = EndpointRequests(make_dialect(target), lambda _: prompt, 1, 1)
         requests.load([0])
-        patient = replace(target, timeout_s=min(TRIAL_S, target.timeout_s))
-        batch = send_all(
-            lambda listener: self.open(patient, requests, listener),
-            [0], outstanding=1, count=1, beat=beat,
-        )  # fmt: skip
-        return batch.answers[0]
+        return send_trial(self, target, requests, beat)
 
     def embedded_server(
         self,
@@ -243,12 +232,11 @@ class OpenAIEndpoint:
         """Return the client of all endpoints; they share the target's concurrency."""
         known = EndpointRequests | TranscriptionRequests
         assert isinstance(requests, known), "made by requests()"
-        limit = max(1, -(-target.concurrency // len(target.urls)))
         endpoints = []
         for url in target.urls:
             address = parse_address(url, target.ca_file)
             head = make_head(address, requests.path, target)
-            endpoints.append(Endpoint(address, head, limit))
+            endpoints.append(Endpoint(address, head, target.concurrency_each))
         return HttpClient(
             endpoints,
             requests.bodies,
