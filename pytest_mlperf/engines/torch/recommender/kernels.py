@@ -36,7 +36,7 @@ def _read_cached(
     slot = chosen * WAYS + tl.sum(matches * ways[None, :], 1)
     is_missing = inside & (is_hit == 0)
     if LRU:
-        tl.store(uses + slot, now + tl.sum(tag * 0, 1), mask=is_hit)
+        tl.store(uses + slot, now + tl.zeros_like(row), mask=is_hit)
     else:
         used = tl.load(uses + slot, mask=is_hit, other=0)
         tl.store(uses + slot, used + 1, mask=is_hit)
