@@ -19,6 +19,8 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 
 KINDS = ("offline", "online")
+HELD = ("concurrency", "agentic_inference")
+"""Load patterns of a fixed number of requests, or of conversations, in flight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class EndpointsRun:
     def concurrency(self) -> int | None:
         """Requests in flight at most; None where the load is not held at a number."""
         pattern = ("settings", "load_pattern")
-        if self.config.find(*pattern, "type") != "concurrency":
+        if self.config.find(*pattern, "type") not in HELD:
             return None
         return self.config.integer(*pattern, "target_concurrency")
 

@@ -9,6 +9,7 @@ from pytest_mlperf.core import catalog
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.endpoints.documents import Document
 from pytest_mlperf.core.endpoints.rules import MODELS
+from pytest_mlperf.core.endpoints.run import HELD
 from pytest_mlperf.core.endpoints.run import JudgedResult
 from pytest_mlperf.core.endpoints.series import EQUAL
 from pytest_mlperf.core.endpoints.series import Mismatch
@@ -60,7 +61,7 @@ def check_scenario(judged: JudgedResult) -> Outcome:
     if wanted in BOUNDED:
         return Outcome(kind == "online", found, "online", where, remedy)
     one = kind == "online" and held == 1
-    stream = "online with load_pattern concurrency, target_concurrency 1"
+    stream = f"online with load_pattern {' or '.join(HELD)}, target_concurrency 1"
     return Outcome(one, found, stream, judged.config.where(*LOAD), remedy)
 
 

@@ -268,6 +268,22 @@ def test_a_stream_holds_one_request_in_flight(tmp_path: Path) -> None:
     assert {"scenario", "requested_settings"} <= failed(two)
 
 
+def test_conversations_one_after_another_are_a_stream(tmp_path: Path) -> None:
+    """qwen3.6-27b's load: every published result of v6.1 has this pattern."""
+    folder = make_result(
+        tmp_path / "qwen3.6-27b/SingleStream", "stream", accuracy=False
+    )
+    configure("name: openai/gpt-oss-120b", "name: Qwen/Qwen3.6-27B")(folder)
+    configure("type: concurrency", "type: agentic_inference")(folder)
+    edit(SUMMARY, "run_config", "load_pattern", "type", to="agentic_inference")(folder)
+    (one,) = judge(folder)
+    configure("target_concurrency: 1", "target_concurrency: 2")(folder)
+    (two,) = judge(folder)
+
+    assert failed(one) == {"min_duration"}
+    assert {"scenario", "requested_settings"} <= failed(two)
+
+
 def test_a_model_that_only_loadgen_may_enter_is_refused(tmp_path: Path) -> None:
     """Seven are allowed."""
     folder = make_result(tmp_path / "llama2-70b-99.9/Server", accuracy=False)
