@@ -30,6 +30,8 @@ class AccuracyAudit:
     """Of the accuracy set."""
     threshold: float
     """test07_accuracy_threshold."""
+    unique_since: str = ""
+    """The round since which performance_issue_unique is set; empty for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class LengthAudit:
     queries: int
     shortest: float
     longest: float
-    unique: bool = False
-    """performance_issue_unique is set as well."""
+    unique_since: str = ""
+    """The round since which performance_issue_unique is set; empty for never."""
 
 
 @dataclass(frozen=True, slots=True)

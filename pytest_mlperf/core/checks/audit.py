@@ -48,7 +48,9 @@ def audit_settings(run: JudgedRun) -> Outcome:
         if not logged:
             continue
         found = int(log.values.get(logged, -1))
-        if found != required:
+        # LoadGen skips a count that audit.config gives for a model, and mlperf.conf's
+        # larger one stays: 100 in every SingleStream TEST04 of wan in v6.0.
+        if found != required and not (key == "min_query_count" and found > required):
             remedy = f"run it with {audit.name}'s audit.config"
             text, wanted = f"{key} = {found}", str(required)
             return Outcome(False, text, wanted, log.where(logged), remedy)

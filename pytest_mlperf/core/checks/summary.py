@@ -41,8 +41,8 @@ WRAPPED = re.compile(
 TOKEN_BOUND_NS = 100_000_000
 """Of the first token and of each: loadgen/test_settings.h, where nothing sets them."""
 ALLOCATION = "Logging allocation detected: "
-FEW_ALLOCATIONS = 8
-"""Of these warnings, one a thread; fewer lost none in any official log."""
+MANY_ALLOCATIONS = 8
+"""Of these warnings, one a thread."""
 TWO_PLACES = 0.00501
 NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?(e[+-]?\d{1,3})?", re.ASCII)
 RESULT = re.compile(r"result_.*latency_ns")
@@ -57,7 +57,7 @@ def summary_agrees(run: JudgedRun) -> Outcome:
     """
     log = run.log
     lost = log.summary_warnings - log.warning_count
-    if lost > 0 and not may_lose_warnings(log):
+    if lost > 0 and not may_lose_warnings(log, lost):
         found = f"{log.warning_count:,} warnings"
         required = f"{log.summary_warnings:,}, as {SUMMARY} counts"
         raise LogError(log.folder / DETAIL, 0, found, required, REMEDY)
@@ -91,13 +91,15 @@ def summary_agrees(run: JudgedRun) -> Outcome:
     return check_contradiction(wrong, found, SUMMARY)
 
 
-def may_lose_warnings(log: Log) -> bool:
+def may_lose_warnings(log: Log, lost: int) -> bool:
     """Return whether LoadGen's own logger ran short of memory, and says so.
 
-    Then the last of its warnings may be missing: in 5 of 30,811 official logs.
+    Then the last of its warnings may be missing: after many of these in 5 of 30,811
+    official logs up to v5.1, and one after one of them in 4 of v6.0.
     """
     texts = (event.text for event in log.warnings)
-    return sum(text.startswith(ALLOCATION) for text in texts) >= FEW_ALLOCATIONS
+    count = sum(text.startswith(ALLOCATION) for text in texts)
+    return count >= MANY_ALLOCATIONS or lost <= count
 
 
 def find_wrong_bounds(

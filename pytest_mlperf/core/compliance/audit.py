@@ -15,6 +15,7 @@ from typing import Any
 from typing import Protocol
 from typing import runtime_checkable
 
+from pytest_mlperf.core import rounds
 from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.types import Seeds
 from pytest_mlperf.core.verdict import Check
@@ -88,6 +89,13 @@ def make_audit(
     settings = {"mode": PERFORMANCE_ONLY, **settings}
     scenario = rule.scenario.loadgen
     return Audit(test, rule.loadgen_model, scenario, settings, source, **more)
+
+
+def issue_unique(since: str, round_name: str) -> dict[str, int]:
+    """Return the setting of a test that issues each sample once since a round."""
+    if not since or rounds.is_before(round_name, since):
+        return {}
+    return {"performance_issue_unique": 1}
 
 
 def make_sampling(target: int, **more: int) -> dict[str, int]:

@@ -17,6 +17,7 @@ from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
 from pytest_mlperf.core.compliance.audit import AuditTest
 from pytest_mlperf.core.compliance.audit import References
+from pytest_mlperf.core.compliance.audit import issue_unique
 from pytest_mlperf.core.compliance.audit import make_audit
 from pytest_mlperf.core.compliance.audit import make_sampling
 from pytest_mlperf.core.logs.accuracy import read_accuracy_txt
@@ -40,7 +41,7 @@ class AccuracyInPerformance(AuditTest):
             own.samples,
             min_query_count=own.samples,
             min_duration=0,
-            performance_issue_unique=1,
+            **issue_unique(own.unique_since, rule.round),
             sample_concatenate_permutation=0,
         )
         source = f"{SOURCE}TEST07/{rule.benchmark}/audit.config"

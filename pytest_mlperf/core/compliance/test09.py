@@ -18,6 +18,7 @@ from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.compliance.audit import AuditedRun
 from pytest_mlperf.core.compliance.audit import AuditFinding
 from pytest_mlperf.core.compliance.audit import AuditTest
+from pytest_mlperf.core.compliance.audit import issue_unique
 from pytest_mlperf.core.compliance.audit import make_audit
 from pytest_mlperf.core.compliance.audit import make_sampling
 from pytest_mlperf.core.logs.accuracy import ACCURACY
@@ -42,7 +43,7 @@ class OutputLength(AuditTest):
         if own is None:
             raise ValueError(f"TEST09 has no audit.config for {rule.benchmark}")
         settings = {"min_query_count": own.queries, "min_duration": 0}
-        settings |= {"performance_issue_unique": 1} if own.unique else {}
+        settings |= issue_unique(own.unique_since, rule.round)
         return make_audit(
             self,
             rule,

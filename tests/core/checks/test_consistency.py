@@ -336,6 +336,24 @@ def test_warnings_that_the_summary_counts_have_to_be_there(tmp_path: Path) -> No
     assert verdict(more, "Server").outcome == "VALID"
 
 
+@pytest.mark.parametrize(("count", "outcome"), [("2", "VALID"), ("3", "ERROR")])
+def test_a_logger_short_of_memory_loses_a_warning(
+    tmp_path: Path, count: str, outcome: str
+) -> None:
+    """Its warning of that is the one that is left: so in four logs of v6.0."""
+    short = "Logging allocation detected: tid: 28 reserved_entries: 1024"
+    folder = logs.performance(tmp_path, "Server", warnings=[short])
+    path = folder / "mlperf_log_summary.txt"
+    text = path.read_text()
+    none = "No warnings encountered during test."
+    assert none in text
+    path.write_text(
+        text.replace(none, f"{count} warnings encountered. See detailed log.")
+    )
+
+    assert verdict(folder, "Server").outcome == outcome
+
+
 def test_a_name_beyond_ascii_may_be_lost_on_the_way(tmp_path: Path) -> None:
     """The numbers tell that it is one run."""
     change, summary = {"sut_name": "Größe ✓"}, {"sut_name": "Gr??e ?"}

@@ -70,13 +70,26 @@ def test_the_text_is_the_official_files() -> None:
 
 def test_what_only_the_verification_reads_is_in_the_text_too() -> None:
     """TEST09's bounds are in its official file, under keys that LoadGen passes over."""
-    rule = rule_of("gpt-oss-120b", round_name="v6.0")
+    rule = rule_of("gpt-oss-120b", round_name="v6.1")
     found = find("TEST09", rule).config.splitlines()
 
     assert "*.Offline.performance_issue_unique = 1" in found
     assert "*.*.test09_min_output_tokens = 1150.38" in found
     assert "*.*.test09_max_output_tokens = 1406.02" in found
     assert "*.Offline.min_query_count = 6396" in found
+
+
+@pytest.mark.parametrize("name", ["TEST07", "TEST09"])
+def test_each_sample_is_issued_once_since_v6_1(name: str) -> None:
+    """The official audit.config has it since July 2026, and v6.0's results have not."""
+    key = "performance_issue_unique"
+    before, since = (
+        find(name, rule_of("gpt-oss-120b", round_name=one)) for one in ("v6.0", "v6.1")
+    )
+
+    assert key not in before.settings
+    assert since.settings[key] == 1
+    assert before.settings == {k: v for k, v in since.settings.items() if k != key}
 
 
 def test_an_audited_run_keeps_the_performance_runs_user_conf() -> None:
@@ -251,3 +264,51 @@ def test_a_server_runs_the_queries_that_its_test_asks_for(
     found = judge(log, Cell(rule, "null"), Mode.COMPLIANCE, context)
 
     assert {c.name for c in found.checks if c.status is not Status.PASS} == failed
+
+
+@pytest.mark.parametrize(
+    ("queries", "failed"), [(100, set()), (20, set()), (19, {"audit_settings"})]
+)
+def test_more_queries_than_the_audit_asks_for_do_no_harm(
+    tmp_path: Path, queries: int, failed: set[str]
+) -> None:
+    """Wan's 20 are named for the model, and LoadGen keeps mlperf.conf's 100."""
+    change = {**SAME, "effective_min_query_count": queries}
+    change["requested_min_query_count"] = queries
+    log = logs.performance(
+        tmp_path, "SingleStream", change=change, warnings=[FOUND], seeds="v6.0"
+    )
+    rule = rule_of("wan-2.2-t2v-a14b", "SingleStream", round_name="v6.0")
+    found = judge(
+        log,
+        Cell(rule, "null"),
+        Mode.COMPLIANCE,
+        Context(audit=find("TEST04", rule)),
+    )
+    bad = {c.name for c in found.checks if c.status is not Status.PASS}
+
+    assert bad & {"audit_settings"} == failed
+
+
+ALL_ISSUED = "IssueQueryThread 0 Ending early: Max query count reached. query_count 990"
+
+
+@pytest.mark.parametrize(
+    ("test", "most", "passes"),
+    [("TEST07", 990, True), ("TEST07", 500, False), ("TEST04", 990, False)],
+)
+def test_a_run_may_end_when_all_that_its_test_asks_for_is_issued(
+    tmp_path: Path, test: str, most: int, passes: bool
+) -> None:
+    """Published TEST07 runs have max_query_count = 990: LoadGen calls that an error."""
+    rule = rule_of("gpt-oss-120b" if test == "TEST07" else "resnet50", "Offline")
+    change = {"effective_max_query_count": most}
+    log = logs.performance(
+        tmp_path, "Offline", change=change, errors=[ALL_ISSUED], warnings=[FOUND]
+    )
+    context = Context(audit=find(test, rule))
+    found = judge(log, Cell(rule, "null"), Mode.COMPLIANCE, context)
+
+    bad = {c.name for c in found.checks if c.status is Status.FAIL}
+
+    assert ("no_errors" not in bad) is passes
