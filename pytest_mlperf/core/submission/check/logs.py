@@ -2,7 +2,8 @@
 
 Nothing is judged here: ``judge.identify`` does, and every check that does not pass is a
 problem of the file it looked at. File lists: mlcommons/inference v5.1.1,
-tools/submission/submission_checker.py, check_results_dir.
+tools/submission/submission_checker.py, check_results_dir; b66003e1, power_check.py and
+compliance_check.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pytest_mlperf.core.submission.check.hygiene import LARGEST
 from pytest_mlperf.core.submission.check.listing import Listing
 from pytest_mlperf.core.submission.check.problem import Problem
 from pytest_mlperf.core.submission.check.problem import make_fault
+from pytest_mlperf.core.submission.check.since import is_asked
 from pytest_mlperf.core.submission.check.tree import Result
 from pytest_mlperf.core.submission.check.tree import Tree
 from pytest_mlperf.core.submission.seal import digest_stream
@@ -35,6 +37,8 @@ IGNORED = ("mlperf_log_trace.json", "results.json", ".gitkeep")
 """Files that may lie beside any log (files_diff)."""
 PERFORMANCE = (SUMMARY, DETAIL)
 ACCURATE = (SUMMARY, DETAIL, ACCURACY_TXT, ACCURACY)
+READINGS = "spl.txt"
+"""Of a power meter; nothing belongs to them without its session."""
 OF_THE_WHOLE = ("whole_dataset", "accuracy_hash")
 """Checks that need the accuracy log before it was cut."""
 
@@ -48,9 +52,12 @@ def performance_problems(
     tree: Tree, result: Result, folder: str, *, test: str = "", power: bool = False
 ) -> Iterator[Problem]:
     """Yield what is wrong with a performance run, or with a compliance test's."""
-    spl = ("spl.txt",) if power else ()
+    spl = (READINGS,) if power else ()
     needed = (*PERFORMANCE, *spl)
-    yield from file_problems(tree.listing, folder, needed, optional=(ACCURACY,))
+    alone = bool(test) or power or is_asked("extra_files", tree.round.name)
+    yield from file_problems(
+        tree.listing, folder, needed, optional=(ACCURACY,), alone=alone
+    )
     if not is_readable(tree.listing, folder, PERFORMANCE):
         return
     place = describe_run(tree, result, folder, Mode.PERFORMANCE, test)
@@ -61,7 +68,8 @@ def accuracy_problems(tree: Tree, result: Result) -> Iterator[Problem]:
     """Yield what is wrong with an accuracy run as it stands in a tree: cut."""
     listing = tree.listing
     folder = str(tree.layout.accuracy(*result.names))
-    yield from file_problems(listing, folder, ACCURATE)
+    alone = is_asked("extra_files", tree.round.name)
+    yield from file_problems(listing, folder, ACCURATE, alone=alone)
     path = f"{folder}/{ACCURACY}"
     size = listing.entries[path].size if listing.is_file(path) else 0
     if size > LIMIT:
@@ -128,8 +136,13 @@ def file_problems(
     folder: str,
     needed: Collection[str],
     optional: Collection[str] = (),
+    *,
+    alone: bool = True,
 ) -> Iterator[Problem]:
-    """The folder holds these files and no others (files_diff)."""
+    """The folder holds these files, and ``alone`` no others (files_diff).
+
+    A meter's readings are never among the others.
+    """
     if not listing.is_folder(folder):
         remedy = f"add the folder with {', '.join(needed)}"
         yield files_rule(folder, "no such folder", "the logs of a run", remedy)
@@ -149,7 +162,9 @@ def file_problems(
             # Links and such are problems of the tree's files.
             continue
     for name in names:
-        if name not in (*needed, *optional, *IGNORED):
+        if name in (*needed, *optional, *IGNORED):
+            continue
+        if alone or name == READINGS:
             required = f"only {', '.join((*needed, *optional))}"
             yield files_rule(f"{folder}/{name}", "a file", required, "move it out")
 

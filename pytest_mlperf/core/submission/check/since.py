@@ -1,4 +1,4 @@
-"""Since which round the official checker asks for a rule of the tree.
+"""Since and until which round the official checker asks for a rule of the tree.
 
 A tree of an older round passed review without it. Source: tools/submission of
 mlcommons/inference at the tags v2.0 to v5.1.1 and b66003e1; before v3.0
@@ -26,9 +26,17 @@ SINCE = {
     "meter_notes": "v3.1",
     "even_watts": "v3.1",
     "four_ranges": "v5.1",
-    "plain_fields": "v6.0",
 }
 """Rule, or a part of one -> the first round whose checker refuses a tree by it."""
+UNTIL = {
+    "systems_and_results": "v5.1",
+    "extra_files": "v5.1",
+}
+"""Rule, or a part of one -> the last round whose checker refuses a tree by it.
+
+The checker of v6.0 and v6.1 was written anew. It opens the descriptions of systems with
+results alone, and counts the files of power and compliance runs alone.
+"""
 PTD_VERSIONS = (
     ("v5.0", ("1.11.1",)),
     ("v3.0", ("1.10.0",)),
@@ -46,8 +54,10 @@ CLOCKS_APART_S = (
 
 
 def is_asked(rule: str, round_name: str) -> bool:
-    """True unless a rule is newer than the round."""
-    since = SINCE.get(rule)
+    """True unless a rule is newer than the round, or was given up before it."""
+    since, until = SINCE.get(rule), UNTIL.get(rule)
+    if until is not None and rounds.is_before(until, round_name):
+        return False
     return since is None or not rounds.is_before(round_name, since)
 
 

@@ -53,6 +53,8 @@ def system_problems(tree: Tree, home: Home) -> Iterator[Problem]:
             # v5.1.1: systems_diff.
             remedy = f"add results/{system}, or remove {system}.json"
             yield pairs(path, "a system without results", "results", remedy)
+            if not is_asked("systems_and_results", tree.round.name):
+                continue
         found = tree.description(home, system)
         if isinstance(found, Problem):
             yield found
@@ -75,11 +77,10 @@ def field_problems(
 ) -> Iterator[Problem]:
     """Every field is there, and says what it has to; some are texts.
 
-    Checker: required_fields_check. Anything but a text there ends the checker with an
-    error, since v6.0 in every field.
+    Checker: required_fields_check. Anything but a text in those ends the checker with
+    an error.
     """
     meaningful = MEANINGFUL if is_asked("meaningful_fields", round_name) else ()
-    plain_only = is_asked("plain_fields", round_name)
     for name in list_fields(round_name, "closed"):
         if name not in found:
             remedy = f"add {name}"
@@ -94,9 +95,7 @@ def field_problems(
             if name == "number_of_nodes":
                 remedy = "write how many nodes the system has, at least 1"
             yield fields_rule(path, shown, "a meaningful value", remedy)
-        elif (plain_only and isinstance(value, dict | list)) or (
-            name in TEXTS and not isinstance(value, str)
-        ):
+        elif name in TEXTS and not isinstance(value, str):
             shown = f"{name} of type {type(value).__name__}"
             yield fields_rule(path, shown, "a text", f"write {name} as a text")
 
