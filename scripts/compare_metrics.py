@@ -3,10 +3,10 @@
     python scripts/compare_metrics.py TREE TABLE [DIVISION]
 
 TREE is a checkout of a results repository. TABLE is its ``summary_results.json`` (v5.1
-has one), or the ``--csv`` that the submission checker of a round writes for the tree,
-from which the published table is made. Every performance run of the division (default:
-closed) is judged, and its figure compared with the row of its folder. Exit status 1: a
-figure differs by more than 1e-4, or no row was compared.
+and v6.0 have one), or the ``--csv`` that the submission checker of a round writes for
+the tree, from which the published table is made. Every performance run of the division
+(default: closed) is judged, and its figure compared with the row of its folder. Exit
+status 1: a figure differs by more than 1e-4, or no row was compared.
 """
 
 from __future__ import annotations
@@ -60,15 +60,20 @@ def read_table(path: Path) -> dict[str, float]:
     text = path.read_text("utf-8")
     if path.suffix == ".json":
         return {
-            row["Location"]: float(row["Performance_Result"])
+            name_place(row["Location"]): float(row["Performance_Result"])
             for row in json.loads(text)
         }
     rows = csv.DictReader(text.splitlines())
     return {
-        row["Location"]: float(row["Result"])
+        name_place(row["Location"]): float(row["Result"])
         for row in rows
         if row.get("Units") not in POWER_UNITS
     }
+
+
+def name_place(location: str) -> str:
+    """Return the folder of a result: since v6.0 the table has its run's."""
+    return location.removeprefix("./").removesuffix("/performance/run_1")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,6 @@ FAMILIES = revise(
     drop=("retinanet", "mixtral-8x7b", "llama3.1-405b", "pointpainting"),
     change={
         "llama2-70b": {"targets": {"99.9": 0.999}},
-        "wan-2.2-t2v-a14b": {"units": {SS: "s"}},
         "qwen3-vl-235b-a22b": {
             "datacenter": v5_1.CHOICE,
             "both": v5_1.CHOICE,
