@@ -2,8 +2,8 @@
 
     python scripts/generate_published.py TREE... > table.json
 
-TREE is a checkout of a results repository (inference_results_v4.1, …_v5.1), or the
-part of it with closed/*/systems and the performance logs. Every run is judged as
+TREE is a checkout of a results repository (inference_results_v4.1, …_v5.1, …_v6.0), or
+the part of it with closed/*/systems and the performance logs. Every run is judged as
 ``pytest-mlperf explain TREE --json`` does; of the VALID ones on accelerators that
 ``published.py`` knows, the best per accelerator is kept for each benchmark and
 scenario. Of two rounds the newer result counts only where it is better.

@@ -3,8 +3,9 @@
 A ratio to one of them says how far a system is from the best of its kind. It is no
 verdict: another host, other software and, with generated weights, another model.
 
-Source: MLPerf Inference v4.1 and v5.1, datacenter, closed; the system's figure divided
-by its accelerators. v4.1 is the last round with many results of BERT and ResNet-50.
+Source: MLPerf Inference v4.1, v5.1 and v6.0, datacenter, closed; the system's figure
+divided by its accelerators. v4.1 is the last round with many results of BERT and
+ResNet-50.
 """
 
 from __future__ import annotations
