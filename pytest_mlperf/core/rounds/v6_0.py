@@ -32,8 +32,8 @@ ERA = Era(
         **CHOICES,
     },
     queries={SS: 100, MS: 662, SERVER: 100},
-    # The first LoadGen of v5.1's own; no results were at hand.
-    loadgen_since="2025-06-17",
+    # The oldest in 514 logs, and the first with the round's seeds (f131a0d2).
+    loadgen_since="2026-01-13",
 )
 
 STREAMS = "SingleStream MultiStream Offline"
