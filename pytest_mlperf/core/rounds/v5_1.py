@@ -119,6 +119,7 @@ FAMILIES = revise(
             equal_issue=True,
             result="tokens",
             compliance=("TEST06",),
+            note="the rules text prints 81.9132; results below its 99 % passed review",
         ),
         Family(
             name="whisper",
@@ -134,6 +135,7 @@ FAMILIES = revise(
             tokens=True,
             equal_issue=True,
             result="tokens",
+            note="tokens a second, which the published tables call samples a second",
         ),
     ),
 )

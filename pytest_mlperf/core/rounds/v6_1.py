@@ -39,8 +39,9 @@ ERA = Era(
 )
 
 RAG = (
-    "the checker's counts; mlperf.conf does not have the benchmark. One pass over the"
-    " dataset, of any duration: the checker, min_duration_check"
+    "the checker's counts and scores (33.95 is 97 % of the rules text's 35);"
+    " mlperf.conf does not have the benchmark. One pass over the dataset, of any"
+    " duration: the checker, min_duration_check"
 )
 
 # resnet50 Server stays as in v5.1: only for a system that enters both categories.
@@ -62,7 +63,7 @@ FAMILIES = revise(
         Family(
             name="qwen3.6-27b",
             model="qwen3.6-27b",
-            targets={"": 0.99},
+            targets={"": 0.97},
             accuracy=(Goal("mAP", 86.23),),
             dataset=995,
             samples=995,
@@ -70,7 +71,8 @@ FAMILIES = revise(
             both="SingleStream",
             compliance=(),
             note=(
-                "99 % as the checker has it; the rules text says 97 %. 995 samples: the"
+                "97 %: the rules text and the client's example; the checker's table"
+                " says 99 %, and the checker compares no score of it. 995 samples: the"
                 " checker; mlperf.conf does not have the benchmark"
             ),
         ),

@@ -85,7 +85,7 @@ def judge_scores(
         ("qwen3-vl-235b-a22b/Server", "shopify_category_f1", 48_289,
          {"f1": "0.7825"}, {"f1": "0.782"}),
         ("qwen3-vl-235b-a22b/Interactive", "shopify_category_f1", 8000, 0.78, 0.7799),
-        ("qwen3.6-27b/SingleStream", "bfcl_v4", 995, 0.8537, 0.8536),
+        ("qwen3.6-27b/SingleStream", "bfcl_v4", 995, 0.8365, 0.8364),
         ("wan-2.2-t2v-a14b/Offline", "vbench", 248, 0.6978, 0.6977),
     ],
 )  # fmt: skip
