@@ -101,13 +101,19 @@ def count_generated_samples(run: JudgedRun) -> int:
     modes=ACCURACY_MODE,
 )
 def dataset_size(run: JudgedRun, required: int) -> Outcome:
-    """The dataset has the round's size exactly (submission checker)."""
-    found = count_samples(run)
+    """The dataset has the round's size exactly (submission checker).
+
+    So has accuracy_sample_count_override, which may not ask for more either.
+    """
+    found, key = count_samples(run), "qsl_reported_total_count"
+    asked = "effective_accuracy_sample_count"
+    if run.context.dataset_total is None and run.log.get(asked, 0) > found:
+        found, key = run.log.integer(asked), asked
     return Outcome(
         found == required,
         f"{found:,} samples",
         f"{required:,}",
-        run.log.where("qsl_reported_total_count"),
+        run.log.where(key),
         "use the round's official dataset",
     )
 

@@ -44,6 +44,16 @@ def test_an_official_accuracy_run_is_held_to_the_rounds_dataset(
     assert named(found, "accuracy_acc").status is Status.PASS
 
 
+def test_no_more_samples_may_be_asked_for_than_there_are(tmp_path: Path) -> None:
+    """The official checker compares LoadGen's accuracy_sample_count alone."""
+    key = "effective_accuracy_sample_count"
+    folder = logs.accuracy(tmp_path, change={key: 100_000})
+    check = named(verdict(folder, "Offline", Mode.ACCURACY), "dataset_size")
+
+    assert check.status is Status.FAIL
+    assert check.found == "100,000 samples"
+
+
 ANSWERS = dict.fromkeys(range(40), b"\x01")
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("accuracy_acc", {"text": "accuracy=79.1%, good=1, total=40"}),
