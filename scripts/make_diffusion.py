@@ -19,155 +19,33 @@ from typing import Any
 
 import embedded_model
 import numpy as np
+import torch
+from diffusion_networks import WIDTH
+from diffusion_networks import Autoencoder
+from diffusion_networks import Denoiser
+from diffusion_networks import Judge
+from diffusion_networks import TextEncoder
+from digit_pictures import SEED
+from digit_pictures import SIDE
+from digit_pictures import TOKENS
+from digit_pictures import VOCABULARY
+from digit_pictures import Pictures
+from digit_pictures import read_digits
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pytest_mlperf.benchmarks.diffusion import euler
 from pytest_mlperf.benchmarks.diffusion.embedded import open_embedded
 
 OUT = embedded_model.EMBEDDED / "stable-diffusion-xl"
-SEED, TRAINING, PROMPTS, SIDE = 0, 1300, 320, 16
+TRAINING, PROMPTS = 1300, 320
 AUTOENCODER_STEPS, UNET_STEPS, JUDGE_STEPS = 1500, 4000, 250
-WIDTH, TOKENS, LATENTS, HIDDEN = 64, 8, 64, 192
-DIGITS = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
-]  # fmt: skip
-COLORS = {
-    "red": (1.0, 0.15, 0.1), "green": (0.1, 0.9, 0.2), "blue": (0.2, 0.35, 1.0),
-    "yellow": (1.0, 0.9, 0.1), "white": (1.0, 1.0, 1.0),
-}  # fmt: skip
-STROKES, LEANS = ("thin", "plain", "bold"), ("left", "straight", "right")
-VOCABULARY = ["", "a", "leaning", "standing", *STROKES, *COLORS, *DIGITS, *LEANS]
-"""Word -> token, by place; the empty word fills up a caption."""
 
 
-def read_digits() -> tuple[np.ndarray, list[tuple[str, str, str]]]:
-    """Return ink float32 [1797, 16, 16], and each digit's stroke, name and lean."""
-    from scipy.ndimage import zoom
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    small = digits.images / 16.0
-    ink = np.stack([zoom(one, 2, order=3, mode="nearest") for one in small])
-    ink = ink.clip(0, 1).astype(np.float32)
-    y, x = np.mgrid[:8, :8]
-    mass = small.sum((1, 2))
-    dy = y - ((small * y).sum((1, 2)) / mass)[:, None, None]
-    dx = x - ((small * x).sum((1, 2)) / mass)[:, None, None]
-    slant = -(small * dx * dy).sum((1, 2)) / (small * dy**2).sum((1, 2))
-    words = []
-    for digit, own, lean in zip(digits.target, mass, slant, strict=True):
-        # Thirds of each digit's own kind: a one has less ink than an eight.
-        of_kind = digits.target == digit
-        stroke = STROKES[int((np.quantile(mass[of_kind], [1 / 3, 2 / 3]) < own).sum())]
-        side = LEANS[int((np.quantile(slant[of_kind], [1 / 3, 2 / 3]) < lean).sum())]
-        words.append((stroke, DIGITS[digit], side))
-    return ink, words
-
-
-def write_caption(words: tuple[str, str, str], color: str) -> str:
-    stroke, digit, lean = words
-    verb = "standing" if lean == "straight" else "leaning"
-    return f"a {stroke} {color} {digit} {verb} {lean}"
-
-
-def tokenize(caption: str) -> list[int]:
-    tokens = [VOCABULARY.index(word) for word in caption.split()]
-    return tokens + [0] * (TOKENS - len(tokens))
-
-
-class Pictures:
-    """Colored digits with their captions, as tensors."""
-
-    def __init__(self, chosen: np.ndarray) -> None:
-        self.ink, self.words = read_digits()
-        self.chosen = chosen
-        self.random = np.random.default_rng(SEED + len(chosen))
-
-    def draw(self, places: np.ndarray) -> tuple[Any, list[str]]:
-        """Return pictures [n, 3, 16, 16] in -1 … 1 and captions, in random colors."""
-        import torch
-
-        names = self.random.choice(list(COLORS), len(places))
-        tints = np.array([COLORS[name] for name in names], np.float32)
-        ink = self.ink[self.chosen[places]]
-        pictures = ink[:, None] * tints[:, :, None, None] * 2 - 1
-        captions = [
-            write_caption(self.words[self.chosen[place]], str(name))
-            for place, name in zip(places, names, strict=True)
-        ]
-        return torch.tensor(pictures.astype(np.float32)), captions
-
-    def sample(self, count: int) -> tuple[Any, Any]:
-        """Return random pictures and the tokens of their captions."""
-        import torch
-
-        pictures, captions = self.draw(
-            self.random.integers(len(self.chosen), size=count)
-        )
-        return pictures, torch.tensor([tokenize(caption) for caption in captions])
-
-
-def make_text_encoder(width: int) -> Any:
-    from torch import nn
-
-    class TextEncoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.words = nn.Embedding(len(VOCABULARY), width)
-            self.places = nn.Parameter(
-                nn.init.normal_(nn.Embedding(TOKENS, width).weight)
-            )
-            self.mix = nn.Sequential(
-                nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.SiLU(),
-                nn.Linear(2 * width, width),
-            )  # fmt: skip
-
-        def forward(self, tokens: Any) -> Any:
-            x = self.words(tokens) + self.places
-            return x + self.mix(x)
-
-    return TextEncoder()
-
-
-def make_judge() -> Any:
-    import torch
-    from torch import nn
-    from torch.nn import functional
-
-    class Judge(nn.Module):
-        """A picture's and a caption's place in one space; the angle is the score."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.features = nn.Sequential(
-                nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(),
-                nn.Conv2d(32, 48, 3, 2, 1), nn.ReLU(),
-                nn.Conv2d(48, 64, 3, 2, 1), nn.ReLU(),
-                nn.Flatten(), nn.Linear(64 * 16, 64), nn.ReLU(),
-            )  # fmt: skip
-            self.picture_head = nn.Linear(64, 32)
-            self.text = make_text_encoder(32)
-            self.text_head = nn.Sequential(
-                nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32)
-            )
-            self.scale = nn.Parameter(torch.tensor(2.0))
-
-        def see(self, pictures: Any) -> tuple[Any, Any]:
-            features = self.features(pictures)
-            return functional.normalize(self.picture_head(features), dim=-1), features
-
-        def read(self, tokens: Any) -> Any:
-            return functional.normalize(
-                self.text_head(self.text(tokens).mean(1)), dim=-1
-            )
-
-    return Judge()
-
-
-def train_judge(data: Pictures) -> Any:
-    import torch
-    from torch.nn import functional
-
-    judge = make_judge()
+def train_judge(data: Pictures) -> Judge:
+    judge = Judge()
     optimizer = torch.optim.AdamW(judge.parameters(), 2e-3)
     training = embedded_model.Training(optimizer, every=250, name="judge")
     for _ in range(JUDGE_STEPS):
@@ -181,44 +59,13 @@ def train_judge(data: Pictures) -> Any:
             + functional.cross_entropy(logits.T, target)
         ) / 2
         training.take_step(loss)
-    return judge.eval()
+    judge.eval()
+    return judge
 
 
-def make_autoencoder() -> Any:
-    import torch
-    from torch import nn
-
-    size = 3 * SIDE * SIDE
-
-    class Autoencoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = nn.Sequential(
-                nn.Flatten(), nn.Linear(size, 256), nn.SiLU(), nn.Linear(256, LATENTS)
-            )
-            self.decoder = nn.Sequential(
-                nn.Flatten(), nn.Linear(LATENTS, 256), nn.SiLU(), nn.Linear(256, size)
-            )
-            self.scale = nn.Parameter(torch.ones(()), requires_grad=False)
-            self.shift = nn.Parameter(torch.zeros(()), requires_grad=False)
-
-        def encode(self, pictures: Any) -> Any:
-            latents = (self.encoder(pictures) - self.shift) / self.scale
-            return latents.reshape(-1, 4, 4, 4)
-
-        def decode(self, latents: Any) -> Any:
-            pictures = self.decoder(latents * self.scale + self.shift)
-            return pictures.reshape(-1, 3, SIDE, SIDE)
-
-    return Autoencoder()
-
-
-def train_autoencoder(data: Pictures) -> Any:
+def train_autoencoder(data: Pictures) -> Autoencoder:
     """Return the autoencoder, whose latents have a mean of 0 and a deviation of 1."""
-    import torch
-    from torch.nn import functional
-
-    model = make_autoencoder()
+    model = Autoencoder()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 3e-3, total_steps=AUTOENCODER_STEPS
@@ -236,56 +83,15 @@ def train_autoencoder(data: Pictures) -> Any:
         latents = model.encode(data.sample(1024)[0])
         model.shift.copy_(latents.mean())
         model.scale.copy_(latents.std())
-    return model.eval()
+    model.eval()
+    return model
 
 
-def make_denoiser() -> Any:
-    import torch
-    from torch import nn
-
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = nn.LayerNorm(HIDDEN)
-            self.condition = nn.Linear(2 * WIDTH, 2 * HIDDEN)
-            self.layers = nn.Sequential(
-                nn.Linear(HIDDEN, 2 * HIDDEN), nn.SiLU(), nn.Linear(2 * HIDDEN, HIDDEN)
-            )
-
-        def forward(self, x: Any, condition: Any) -> Any:
-            scale, shift = self.condition(condition).chunk(2, -1)
-            return x + self.layers(self.norm(x) * (1 + scale) + shift)
-
-    class Denoiser(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            frequencies = torch.exp(torch.linspace(0, -8, WIDTH // 2))
-            self.frequencies = nn.Parameter(frequencies, requires_grad=False)
-            self.time = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.SiLU())
-            self.into = nn.Linear(LATENTS, HIDDEN)
-            self.blocks = nn.ModuleList(Block() for _ in range(4))
-            self.out = nn.Sequential(nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, LATENTS))
-
-        def forward(self, latents: Any, timestep: Any, text: Any) -> Any:
-            angles = timestep.float()[:, None] * self.frequencies
-            times = self.time(torch.cat([angles.sin(), angles.cos()], -1))
-            condition = torch.cat([times, text.mean(1)], -1)
-            x = self.into(latents.flatten(1))
-            for block in self.blocks:
-                x = block(x, condition)
-            return self.out(x).reshape(-1, 4, 4, 4)
-
-    return Denoiser()
-
-
-def train_denoiser(data: Pictures, autoencoder: Any) -> tuple[Any, Any]:
+def train_denoiser(
+    data: Pictures, autoencoder: Autoencoder
+) -> tuple[TextEncoder, Denoiser]:
     """Return text encoder and denoiser, as averages over their last steps."""
-    import torch
-    from torch.nn import functional
-    from torch.optim.swa_utils import AveragedModel
-    from torch.optim.swa_utils import get_ema_multi_avg_fn
-
-    parts = {"text": make_text_encoder(WIDTH), "denoiser": make_denoiser()}
+    parts = {"text": TextEncoder(WIDTH), "denoiser": Denoiser()}
     both = torch.nn.ModuleDict(parts)
     print("parameters:", sum(p.numel() for p in both.parameters()))
     average = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(0.998))
@@ -313,20 +119,20 @@ def train_denoiser(data: Pictures, autoencoder: Any) -> tuple[Any, Any]:
     return average.module["text"].eval(), average.module["denoiser"].eval()
 
 
-def export_all(text: Any, denoiser: Any, autoencoder: Any, judge: Any) -> None:
-    import torch
-    from torch import nn
+class Call(nn.Module):
+    """A function of a module's, as a module of its own."""
 
-    class Call(nn.Module):
-        """A function of a module's, as a module of its own."""
+    def __init__(self, owner: Any, function: Any) -> None:
+        super().__init__()
+        self.owner, self.function = owner, function
 
-        def __init__(self, owner: Any, function: Any) -> None:
-            super().__init__()
-            self.owner, self.function = owner, function
+    def forward(self, values: Any) -> Any:
+        return self.function(values)
 
-        def forward(self, values: Any) -> Any:
-            return self.function(values)
 
+def export_all(
+    text: TextEncoder, denoiser: Denoiser, autoencoder: Autoencoder, judge: Judge
+) -> None:
     def decode(latents: Any) -> Any:
         return (autoencoder.decode(latents) / 2 + 0.5).clamp(0, 1)
 
@@ -349,10 +155,8 @@ def export_all(text: Any, denoiser: Any, autoencoder: Any, judge: Any) -> None:
         embedded_model.export_network(module, path, inputs, outputs, opset=18)
 
 
-def write_data(order: np.ndarray, judge: Any) -> None:
+def write_data(order: np.ndarray, judge: Judge) -> None:
     """Write captions and latents, and the statistics of the real pictures."""
-    import torch
-
     held_out = Pictures(order[TRAINING:])
     places = np.arange(PROMPTS) % len(held_out.chosen)
     _, captions = held_out.draw(places)
@@ -374,8 +178,6 @@ def write_data(order: np.ndarray, judge: Any) -> None:
 
 
 def main() -> None:
-    import torch
-
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     order = np.random.default_rng(SEED).permutation(len(read_digits()[0]))
