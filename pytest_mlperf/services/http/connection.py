@@ -105,7 +105,8 @@ class Connection:
         """When the request was sent, and when bytes arrived last (monotonic)."""
         self.sent_bytes = self.sent_before = 0
         """Bytes sent in all, and before the request that is carried now."""
-        self.unsent = b""
+        self.unsent = memoryview(b"")
+        """What of the request the socket had no room for yet."""
         self.refusal = b""
         self.is_reused = False
         """The connection has carried a whole answer before."""
@@ -127,6 +128,13 @@ class Connection:
         if stats.outstanding > stats.most_outstanding:
             stats.most_outstanding = stats.outstanding
 
+    def take_back(self) -> None:
+        """Note that the request goes out again, on another connection."""
+        stats = self.endpoint.stats
+        stats.resent += 1
+        stats.sent -= 1
+        stats.outstanding -= 1
+
     def note_answer(self, answer: Answer) -> None:
         """Add an answer to the endpoint's figures."""
         stats, reader = self.endpoint.stats, self.reader
@@ -139,6 +147,11 @@ class Connection:
             if reader.event_tokens:
                 stats.event_tokens.update(reader.event_tokens)
             stats.passed_over += reader.passed_over
+
+    def note_first_token(self, now: float) -> None:
+        """Note that the first token of the answer has arrived."""
+        self.has_begun = True
+        self.endpoint.stats.first_token_s += now - self.sent_s
 
     def note_arrival(self, now: float, *, is_first: bool) -> None:
         """Note that a part of the answer has arrived, and whether after a pause that
@@ -158,6 +171,12 @@ class Connection:
         """
         with suppress(OSError):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def read_left(self) -> bytes:
+        """Return what still lies here of a connection that broke; empty at its end."""
+        with suppress(OSError):
+            return self.socket.recv(READ_BYTES)
+        return b""
 
     def has_closed(self) -> bool:
         """Return whether the server has closed the connection, while it is idle."""
@@ -193,6 +212,21 @@ class Connection:
         """Return the error of the request that the connection carries."""
         after_s = time.monotonic() - self.sent_s
         return RequestFailed(self.endpoint.address.url, self.sample, after_s, problem)
+
+    def broken_failure(self, problem: str) -> RequestFailed:
+        """Return the error of a connection that broke, and how far the answer was."""
+        if not self.response.started:
+            return self.failure(f"{problem} before the answer")
+        read = self.reader.describe() if self.reader else ""
+        shown = f"; {read}" if read else ""
+        return self.failure(f"{problem} in the middle of the answer{shown}")
+
+    def early_failure(self) -> RequestFailed:
+        """Return the error of an answer to a request that is still being sent."""
+        return self.failure(
+            "the server answered before it had the request: "
+            f"{len(self.unsent):,} bytes of it were not sent yet"
+        )
 
     def answer_failure(self, problem: str) -> RequestFailed:
         """Return the error of an answer that does not count.

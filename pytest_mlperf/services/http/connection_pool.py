@@ -25,6 +25,7 @@ from pytest_mlperf.services.http.http1 import BadResponse
 RECEIVE_BYTES = 1 << 16
 IDLE_S = 0.001
 """A connection that was idle for longer is looked at before it is used again."""
+NOTHING = memoryview(b"")
 WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -87,27 +88,36 @@ class ConnectionPool:
         self._push(connection, connection.endpoint.head + self._requests[sample])
         return True
 
-    def _push(self, connection: Connection, data: bytes) -> None:
+    def _push(self, connection: Connection, data: bytes | memoryview) -> None:
         try:
             sent = connection.socket.send(data)
         except WOULD_BLOCK:
             sent = 0
         except OSError as error:
-            problem = f"the connection broke while sending ({error})"
-            self._break(connection, problem, error)
+            connection.unsent = memoryview(data)
+            self._fail_sending(connection, error)
             return
         connection.sent_bytes += sent
         if sent < len(data):
             if not connection.unsent:
                 both = select.EPOLLIN | select.EPOLLOUT
                 self._epoll.modify(connection.fd, both)
-            connection.unsent = data[sent:]
+            connection.unsent = memoryview(data)[sent:]
+            self.pulse += bool(sent)
             return
         stats = connection.endpoint.stats
         stats.send_s += time.monotonic() - connection.sent_s
         if connection.unsent:
-            connection.unsent = b""
+            connection.unsent = NOTHING
             self._epoll.modify(connection.fd, select.EPOLLIN)
+
+    def _fail_sending(self, connection: Connection, error: OSError) -> None:
+        """Fail with the answer of a server that refused without reading on, if any."""
+        while connection.reader and (data := connection.read_left()):
+            self._receive(connection, data)
+        if connection.response.status not in (0, 200):
+            raise connection.refusal_failure()
+        self._break(connection, f"the connection broke while sending ({error})", error)
 
     def handle(self, connection: Connection, mask: int) -> None:
         """Send and receive what epoll reports as possible."""
@@ -148,7 +158,8 @@ class ConnectionPool:
             content = response.feed(data)
             if response.status == 200:
                 if content and reader.feed(content):
-                    self._begin_answer(connection, reader.first, now)
+                    self.firsts.append((connection.ticket, reader.first))
+                    connection.note_first_token(now)
                 connection.note_arrival(now, is_first=is_first)
                 if response.ended:
                     self._finish_answer(connection, reader.finish())
@@ -161,12 +172,9 @@ class ConnectionPool:
         if response.ended or len(connection.refusal) >= READ_BYTES:
             raise connection.refusal_failure()
 
-    def _begin_answer(self, connection: Connection, first: Answer, now: float) -> None:
-        self.firsts.append((connection.ticket, first))
-        connection.has_begun = True
-        connection.endpoint.stats.first_token_s += now - connection.sent_s
-
     def _finish_answer(self, connection: Connection, answer: Answer) -> None:
+        if connection.unsent:
+            raise connection.early_failure()
         connection.note_answer(answer)
         self.answers.append((connection.ticket, answer))
         del self.busy[connection.fd]
@@ -205,15 +213,8 @@ class ConnectionPool:
             return
         is_reset = isinstance(error, ConnectionResetError)
         if not connection.was_closed_while_idle(is_reset=is_reset):
-            has_begun = connection.response.started
-            place = "in the middle of" if has_begun else "before"
-            read = connection.reader.describe() if has_begun else ""
-            shown = f"; {read}" if read else ""
-            raise connection.failure(f"{problem} {place} the answer{shown}")
-        stats = connection.endpoint.stats
-        stats.resent += 1
-        stats.sent -= 1
-        stats.outstanding -= 1
+            raise connection.broken_failure(problem)
+        connection.take_back()
         del self.busy[connection.fd]
         connection.reader = None
         self._waiting.appendleft((connection.ticket, connection.sample))
