@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -22,6 +23,41 @@ def replace_whole(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def note_size(path: Path, *beside: Path) -> None:
+    """Keep the size of a cached file, or of a folder's files, beside it.
+
+    ``beside``: files that belong to it, where they are there.
+    """
+    write_whole(_size_path(path), f"{_measure(path, *beside)}\n")
+
+
+def is_whole(path: Path, *beside: Path) -> bool:
+    """Return whether a cached file or folder is there, as large as was noted.
+
+    What a CI restores or a full disk left may end in the middle. Without a note it
+    counts as whole where it is not empty.
+    """
+    if not _measure(path):
+        return False
+    with suppress(OSError, ValueError):
+        noted = int(_size_path(path).read_text(encoding="ascii"))
+        return _measure(path, *beside) == noted
+    return True
+
+
+def _size_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.size")
+
+
+def _measure(*paths: Path) -> int:
+    return sum(
+        file.stat().st_size
+        for path in paths
+        for file in (path.rglob("*") if path.is_dir() else [path])
+        if file.is_file()
+    )
 
 
 def write_whole(path: Path, text: str) -> None:

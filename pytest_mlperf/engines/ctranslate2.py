@@ -30,6 +30,8 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.whisper_model import HasWhisperModel
 from pytest_mlperf.api.whisper_model import WhisperModel
+from pytest_mlperf.core.whole_file import is_whole
+from pytest_mlperf.core.whole_file import note_size
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.cpu_layouts import spread_over_cpus
 
@@ -147,9 +149,10 @@ class CTranslate2Provider:
         if not (path / NATIVE).is_file():
             path = request.cache / "ctranslate2" / f"{request.workload.digest[:32]}"
             with lock_build(path.with_suffix(".lock"), [path / NATIVE]):
-                is_new = not (path / NATIVE).is_file()
+                is_new = not is_whole(path / NATIVE)
                 if is_new:
                     convert(folder, path)
+                    note_size(path / NATIVE)
         seconds = time.monotonic() - started
         return Build(
             digest,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.core.whole_file import note_size
 from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import has_weights_beside
@@ -44,6 +45,7 @@ def write_build(model: ModelFile, precision: str, provider: str, path: Path) -> 
         options.log_severity_level = 3  # it warns that the file is this machine's
         ort.InferenceSession(source, options, providers=[provider])
     scratch.replace(path)
+    note_size(path)
     quantized.unlink(missing_ok=True)
     whole.unlink(missing_ok=True)
 
@@ -64,11 +66,15 @@ def write_sidecar(
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
-def explain_miss(path: Path, title: str, parts: Mapping[str, object]) -> str:
-    """Return why the build of a sidecar is not in the cache.
+def explain_miss(
+    path: Path, title: str, parts: Mapping[str, object], graph: Path
+) -> str:
+    """Return why the ``graph`` of a sidecar's build is not in the cache.
 
     The nearest build of a workload with this title tells what changed since.
     """
+    if graph.is_file():
+        return "its file was cut"
     if path.is_file():
         return "it was deleted"
     builds = [one for one in map(_read_sidecar, path.parent.glob("*.json")) if one]

@@ -29,6 +29,7 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.core.whole_file import is_whole
 from pytest_mlperf.core.whole_file import replace_whole
 from pytest_mlperf.embedding import options as embedding
 from pytest_mlperf.embedding.shared_store import open_store
@@ -169,9 +170,9 @@ class OrtProvider:
             report = f"cached build {digest[:12]}"
             missed: dict[str, str] = {}
             for name, graph in graphs.items():
-                if (target := targets[name]).is_file():
+                if is_whole(target := targets[name]):
                     continue
-                why = explain_miss(sidecar, request.workload.title, parts)
+                why = explain_miss(sidecar, request.workload.title, parts, target)
                 missed = {"why built": why}
                 try:
                     write_build(graph, request.precision, provider, target)

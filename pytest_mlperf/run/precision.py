@@ -11,6 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -49,10 +50,12 @@ class PrecisionChoice:
     why: str
 
     @classmethod
-    def read(cls, path: Path) -> PrecisionChoice | None:
-        """Return what an earlier comparison found; None where there was none."""
+    def read(cls, path: Path, precisions: Collection[str]) -> PrecisionChoice | None:
+        """Return which of these an earlier comparison found; None where none did."""
         with suppress(OSError, ValueError, TypeError):
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            found = cls(**json.loads(path.read_text(encoding="utf-8")))
+            if found.precision in precisions and isinstance(found.why, str):
+                return found
         return None
 
 
@@ -74,7 +77,7 @@ def choose_precision(
     path = cache / f"{content_hash({**key, 'cpus': cpus})[:32]}.json"
     # Two sessions on one host would disturb each other's comparison.
     with _lock_choice(path) as is_kept:
-        if found := PrecisionChoice.read(path):
+        if found := PrecisionChoice.read(path, builds):
             return found
         if not is_kept:  # runs that belong together could choose differently
             why = f"{default}: no comparison can be kept in {cache}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,40 @@ def test_a_build_says_why_it_was_made(tmp_path: Path) -> None:
     assert updated.facts["why built"] == (
         f"version 1.0.0 → {onnxruntime.__version__[:12]}"
     )
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+def test_a_build_whose_file_was_cut_is_made_again(tmp_path: Path, left: int) -> None:
+    """A CI restores a part of its cache, or a disk was full. It was an error that
+    asked for the file to be deleted.
+    """
+    size = BertSize(1, 16, 32, heads=1, vocabulary=1500, positions=384)
+    workload = generated.open_bert(size, 2, tmp_path / "made")
+    provider = registry.load("engine", "onnxruntime")
+    request = BuildRequest(workload, "fp32", tmp_path / "cache")
+    first = provider.build(request)
+    length = first.path.stat().st_size
+    os.truncate(first.path, left)
+    second = provider.build(request)
+    provider.open(second, 1).close()
+
+    assert second.facts["why built"] == "its file was cut"
+    assert second.path.stat().st_size == length
+
+
+def test_a_generated_graph_that_was_cut_is_written_again(tmp_path: Path) -> None:
+    """Its weights lie beside it; without them the model was called damaged."""
+    size = BertSize(1, 16, 32, heads=1, vocabulary=1500, positions=384)
+    model = generated.open_bert(size, 2, tmp_path).model
+    assert model is not None
+    weights = model.path.with_suffix(".weights")
+    before = model.path.read_bytes(), weights.read_bytes()
+    os.truncate(weights, 1000)
+    generated.open_bert(size, 2, tmp_path)
+    os.truncate(model.path, 1000)
+    generated.open_bert(size, 2, tmp_path)
+
+    assert (model.path.read_bytes(), weights.read_bytes()) == before
 
 
 def test_a_cache_that_can_only_be_read_is_enough_where_it_has_the_build(

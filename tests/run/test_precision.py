@@ -75,8 +75,9 @@ def test_the_choice_is_made_once_and_explained(tmp_path: Path) -> None:
     assert texts["instruction sets"] == (
         "AVX2, AVX-512; none made for int8 (VNNI, AMX, dot product)"
     )
-    kept.write_text("half a f")
-    assert choose(task)[0] == "fp32"
+    for damaged in ("half a f", '{"precision": "fp8", "why": ""}', "[1]"):
+        kept.write_text(damaged)
+        assert choose(task)[0] == "fp32"
 
 
 def test_without_a_cache_to_keep_a_choice_in_the_default_is_run(

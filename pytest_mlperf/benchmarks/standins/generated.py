@@ -29,6 +29,8 @@ from pytest_mlperf.benchmarks.squad.workload import SquadDataset
 from pytest_mlperf.benchmarks.squad.workload import SquadWorkload
 from pytest_mlperf.benchmarks.standins import graphs
 from pytest_mlperf.config.options import find_cache
+from pytest_mlperf.core.whole_file import is_whole
+from pytest_mlperf.core.whole_file import note_size
 
 WINDOWS = 10_833
 """Windows of 384 tokens that SQuAD v1.1's dev set is cut into."""
@@ -155,6 +157,8 @@ def ensure_file(
     path = (folder or cache_folder()) / f"{stem}-{digest_parts(stem, key)[:12]}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
+        weights = path.with_suffix(".weights")
+        if not is_whole(path, weights):
             write(path)
+            note_size(path, weights)
     return path

@@ -26,6 +26,8 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.config.shape_options import format_shapes
+from pytest_mlperf.core.whole_file import is_whole
+from pytest_mlperf.core.whole_file import note_size
 from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.engines.calibration import Calibration
 from pytest_mlperf.engines.tensorrt import onnx_model
@@ -91,7 +93,7 @@ class CacheEntry:
     def read(self) -> PlanRecord | None:
         """Return what is known of this plan, or None: not built, deleted, damaged."""
         content = _read_sidecar(self.sidecar)
-        if content is None or ("failure" not in content and not self.plan.is_file()):
+        if content is None or ("failure" not in content and not is_whole(self.plan)):
             return None
         return PlanRecord(
             content["facts"],
@@ -109,6 +111,8 @@ class CacheEntry:
 
     def explain_miss(self) -> str:
         """Say why this plan is not in the cache."""
+        if self.plan.is_file():
+            return f"the engine's file was cut: {self.plan.name}"
         if _read_sidecar(self.sidecar) is not None:
             return f"the engine was deleted: {self.plan.name}"
         sidecars = self.folder.glob("*.json") if self.folder.is_dir() else ()
@@ -228,6 +232,7 @@ class PlanBuilder:
         # The search may have ended with a larger batch that failed.
         scratch = self._scratch(result.batch, cuda_graphs=result.cuda_graphs)
         scratch.replace(self.entry.plan)
+        note_size(self.entry.plan)
         for leftover in self.entry.folder.glob(f"{self.entry.plan.stem}.b*"):
             leftover.unlink()
         facts |= result.plan

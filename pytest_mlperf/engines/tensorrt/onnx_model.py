@@ -15,6 +15,8 @@ from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
+from pytest_mlperf.core.whole_file import is_whole
+from pytest_mlperf.core.whole_file import note_size
 from pytest_mlperf.engines.calibration import Calibration
 from pytest_mlperf.engines.calibration import calibration_reader
 from pytest_mlperf.engines.onnx_precision import convert_to_fp16
@@ -64,7 +66,7 @@ def write_model(
     """Write the workload's graph in a precision, unless the cache has it."""
     model = model_file(workload, "tensorrt")
     path = model_path(workload, precision, calibration, folder)
-    if path.is_file():
+    if is_whole(path):
         return path
     folder.mkdir(parents=True, exist_ok=True)
     scratch = path.with_suffix(".making")
@@ -82,6 +84,7 @@ def write_model(
         else:
             convert_to_fp16(source, scratch)
         scratch.replace(path)
+        note_size(path)
     finally:
         for leftover in (scratch, folded, quantized):
             leftover.unlink(missing_ok=True)

@@ -32,6 +32,8 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.whole_file import is_whole
+from pytest_mlperf.core.whole_file import note_size
 from pytest_mlperf.machine.process import name_signal
 from pytest_mlperf.services.kserve import python_backend
 from pytest_mlperf.services.kserve.client_options import drop_client_options
@@ -164,11 +166,13 @@ def prepare_repository(
     repository = cache / "triton" / digest[:32]
     repository.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(repository.with_suffix(".lock")):
-        if not repository.is_dir():
+        if not is_whole(repository):
+            shutil.rmtree(repository, ignore_errors=True)
             making = repository.with_suffix(".making")
             shutil.rmtree(making, ignore_errors=True)
             export_model(workload, MODEL, precision, deployment, making)
             making.replace(repository)
+            note_size(repository)
     return repository
 
 

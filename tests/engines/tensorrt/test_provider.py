@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.whole_file import note_size
 from pytest_mlperf.engines.tensorrt.cache import CacheEntry
 from pytest_mlperf.engines.tensorrt.cache import PlanRecord
 from pytest_mlperf.engines.tensorrt.library import TensorRT
@@ -80,6 +81,20 @@ def test_a_deleted_plan_is_said_to_be_deleted(tmp_path: Path) -> None:
     assert known == PlanRecord({"a": "b"}, cuda_graphs=False)
     assert entry.read() is None
     assert entry.explain_miss() == f"the engine was deleted: {entry.plan.name}"
+
+
+def test_a_plan_that_was_cut_is_built_again(tmp_path: Path) -> None:
+    """Its size was noted when it was built."""
+    entry = CacheEntry(tmp_path, "bert", PARTS)
+    entry.plan.write_bytes(b"a whole plan")
+    note_size(entry.plan)
+    entry.write(PlanRecord({}))
+    whole = entry.read()
+    entry.plan.write_bytes(b"a who")
+
+    assert whole == PlanRecord({})
+    assert entry.read() is None
+    assert entry.explain_miss() == f"the engine's file was cut: {entry.plan.name}"
 
 
 def test_the_nearest_of_several_plans_explains(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import subprocess
 import sys
 from contextlib import closing
@@ -72,6 +73,8 @@ def test_the_reference_is_made_once(tmp_path: Path) -> None:
 
     assert first == again
     assert made.st_mtime_ns == again.stat().st_mtime_ns
+    os.truncate(first, 1000)
+    assert llama.prepare_model("f16", tmp_path).stat().st_size == made.st_size
     assert made.st_size > 2 * llama.find_shipped_model().stat().st_size
 
 
