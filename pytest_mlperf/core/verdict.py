@@ -104,7 +104,8 @@ def keep_known(kind: Any, data: Any) -> dict[str, Any]:
     return {one.name: data[one.name] for one in fields(kind) if one.name in data}
 
 
-METRICS = ("metric", "limit", "at_percentile", "tpot", "tpot_limit")
+METRIC_FIELDS = ("metric", "limit", "at_percentile", "tpot", "tpot_limit")
+"""Of a ``Verdict``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ class Verdict:
         """Read what ``to_json`` wrote; ``ValueError`` for anything else."""
         try:
             data = keep_known(cls, json.loads(text))
-            for name in METRICS:
+            for name in METRIC_FIELDS:
                 # An older version knew fewer.
                 given = data.get(name)
                 data[name] = Metric(**given) if given else None

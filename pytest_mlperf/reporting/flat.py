@@ -34,10 +34,11 @@ sum of what chips tell, which is unofficial. ``user_labels`` are ``--mlperf-labe
 ``score_limits`` are of every accuracy metric: ``ROUGE1=38.8 ROUGE2=16.1``."""
 SPREAD = ("value_min", "value_median", "value_max")
 """Columns of the figures of a repeated item's runs; of others all are its value."""
-Row = dict[str, Any]
+FlatRow = dict[str, Any]
+"""Column -> value."""
 
 
-def list_rows(session: SessionResults) -> Iterator[Row]:
+def list_rows(session: SessionResults) -> Iterator[FlatRow]:
     """Yield a row for each item, in the order in which they ended.
 
     An item that was not judged (skipped, interrupted) has an empty ``verdict``.
@@ -61,7 +62,7 @@ def format_labels(pairs: Iterable[Sequence[str]]) -> str:
     return ",".join(f"{name}={value}" for name, value in pairs)
 
 
-def _describe_item(record: Record) -> Row:
+def _describe_item(record: Record) -> FlatRow:
     cell = record.cell
     target = cell.get("target")
     name = cell.get("benchmark", "")
@@ -74,7 +75,7 @@ def _describe_item(record: Record) -> Row:
     }  # fmt: skip
 
 
-def _describe_verdict(record: Record) -> Row:
+def _describe_verdict(record: Record) -> FlatRow:
     verdict = record.verdict_to_show()
     if verdict is None:
         return {}
@@ -119,5 +120,5 @@ def _join(label: str) -> str:
     return label.replace(" ", "_")
 
 
-def _split(value: str, unit: str, metric: Metric | None) -> Row:
+def _split(value: str, unit: str, metric: Metric | None) -> FlatRow:
     return {value: metric.value, unit: metric.unit} if metric else {}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_mlperf.core.session_results import SessionResults
-from pytest_mlperf.reporting.flat import Row
+from pytest_mlperf.reporting.flat import FlatRow
 from pytest_mlperf.reporting.flat import list_rows
 from pytest_mlperf.reporting.formats import SUMMARY
 
@@ -67,7 +67,7 @@ def format_summary(session: SessionResults) -> Iterator[str]:
             yield f"- **{escape(where)}**: {escape(notes)}"
 
 
-def format_row(row: Row) -> str:
+def format_row(row: FlatRow) -> str:
     """Return a row of the table."""
     cells = [
         MARKS.get(row["verdict"], row["outcome"]), row["benchmark"], row["scenario"],

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.whole_file import write_whole
-from pytest_mlperf.reporting.flat import Row
+from pytest_mlperf.reporting.flat import FlatRow
 from pytest_mlperf.reporting.flat import list_rows
 
 LABELS = ("benchmark", "scenario", "engine", "mode", "round", "system", "labels")
 INVALID = re.compile(r"[^A-Za-z0-9_]")
 """What a label's name may not have."""
-FAMILIES: tuple[tuple[str, str, Callable[[Row], float | None], str], ...] = (
+FAMILIES: tuple[tuple[str, str, Callable[[FlatRow], float | None], str], ...] = (
     ("mlperf_result", "The run's figure.", lambda row: row["value"], "unit"),
     ("mlperf_limit", "The bound of the run.", lambda row: row["limit"], "limit_unit"),
     ("mlperf_latency", "Latency, or time to first token, at the percentile.",
@@ -54,7 +54,7 @@ class OpenMetricsReporter:
         return path
 
 
-def format_metrics(rows: list[Row]) -> Iterator[str]:
+def format_metrics(rows: list[FlatRow]) -> Iterator[str]:
     """Yield the lines of the text format, families one after another.
 
     What differs from session to session is a family of its own: as labels of the
@@ -80,7 +80,7 @@ def format_metrics(rows: list[Row]) -> Iterator[str]:
     yield "# EOF"
 
 
-def format_labels(row: Row, unit: str) -> str:
+def format_labels(row: FlatRow, unit: str) -> str:
     """Return ``{benchmark="bert-99",…}``, escaped."""
     found = {name: row[name] or "" for name in LABELS}
     if unit:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.whole_file import write_whole
-from pytest_mlperf.reporting.flat import Row
+from pytest_mlperf.reporting.flat import FlatRow
 from pytest_mlperf.reporting.flat import list_rows
 
 FILE = "results.otlp.json"
@@ -80,7 +80,7 @@ class OpenTelemetryReporter:
         return path
 
 
-def collect_metrics(rows: Sequence[Row], header: Mapping[str, Any]) -> Any:
+def collect_metrics(rows: Sequence[FlatRow], header: Mapping[str, Any]) -> Any:
     """Return the rows' points as the SDK's ``MetricsData``."""
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -103,7 +103,7 @@ def collect_metrics(rows: Sequence[Row], header: Mapping[str, Any]) -> Any:
     return metrics
 
 
-def describe_session(row: Row, header: Mapping[str, Any]) -> dict[str, Any]:
+def describe_session(row: FlatRow, header: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resource: what all runs of a session have in common."""
     found = {
         "service.name": "pytest-mlperf",
@@ -118,7 +118,7 @@ def describe_session(row: Row, header: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def list_points(row: Row) -> Iterator[Point]:
+def list_points(row: FlatRow) -> Iterator[Point]:
     """Yield the figures of one judged run."""
     about = {f"mlperf.{name}": row[name] for name in ATTRIBUTES if row[name]}
     if row["labels"]:
@@ -149,7 +149,7 @@ def list_points(row: Row) -> Iterator[Point]:
             yield Point(f"mlperf.run.{name}", unit, float(row[column]), about)
 
 
-def list_results(row: Row, about: dict[str, Any]) -> Iterator[Point]:
+def list_results(row: FlatRow, about: dict[str, Any]) -> Iterator[Point]:
     """Yield a run's figure: a rate, a latency, or an accuracy by its metric's name."""
     value, unit = row["value"], row["unit"]
     if value is None:
