@@ -63,6 +63,11 @@ def choose_shapes(
     return found
 
 
+def find_longest(lengths: Array | None) -> int:
+    """Return the longest sample's length; 1 where samples have none."""
+    return 1 if lengths is None else int(lengths.max())
+
+
 def list_lengths(lengths: Array | None) -> list[int]:
     """Return the sequences' lengths for which CUDA graphs are captured.
 
