@@ -18,12 +18,12 @@ from pytest_mlperf.engines.torch.launch_timing import find_fastest
 WORKSPACE = 64 << 20
 """Bytes; NVIDIA's advice for Hopper is 32 MiB."""
 CANDIDATES = 8
-"""Algorithms that the heuristic may propose, best first."""
+"""Algorithms that the heuristic may propose, best first; as many without workspace."""
 
 _COMPUTE_32F, _REAL_32F, _OP_T = 68, 0, 1
 _TRANSA, _EPILOGUE, _BIAS, _FAST_ACCUM, _BIAS_TYPE = 3, 7, 8, 25, 26
 _SCALE_A, _SCALE_B, _SCALE_D = 17, 18, 20
-_PREFER_WORKSPACE = 1
+_PREFER_WORKSPACE, _NOT_SUPPORTED = 1, 15
 _EPILOGUES = {None: 4, "relu": 6, "gelu": 36}  # each of them with a bias
 _Word = ctypes.c_void_p
 
@@ -141,7 +141,7 @@ class CublasLt:
             d,
             ctypes.byref(heuristic.algorithm),
             _Word(self.workspace.data_ptr()),
-            ctypes.c_size_t(WORKSPACE),
+            ctypes.c_size_t(heuristic.workspace),
             _Word(self._torch.cuda.current_stream().cuda_stream),
         )
         if status:
@@ -207,9 +207,26 @@ class CublasLt:
     def _search(
         self, problem: GemmProblem, product: Any, layouts: tuple[Any, ...]
     ) -> list[_Heuristic]:
+        """Return algorithms, the proposed ones first, then those without workspace.
+
+        On Hopper the proposed ones count their tiles in the workspace, which costs a
+        memset before each product.
+        """
+        found: dict[tuple[bytes, int], _Heuristic] = {}
+        for room in (WORKSPACE, 0):
+            for one in self._propose(product, layouts, room):
+                found.setdefault((bytes(one.algorithm), one.workspace), one)
+        if not found:
+            raise CublasLtError(f"cuBLASLt has no algorithm for {problem}")
+        return list(found.values())
+
+    def _propose(
+        self, product: Any, layouts: tuple[Any, ...], room: int
+    ) -> list[_Heuristic]:
+        """Return what the heuristic proposes for so many bytes of workspace."""
         preference = _Word()
         self._call("cublasLtMatmulPreferenceCreate", ctypes.byref(preference))
-        workspace = ctypes.c_size_t(WORKSPACE)
+        workspace = ctypes.c_size_t(room)
         self._call(
             "cublasLtMatmulPreferenceSetAttribute",
             preference,
@@ -223,9 +240,13 @@ class CublasLt:
             self._handle, product, *layouts, preference,
             CANDIDATES, proposed, ctypes.byref(count),
         )  # fmt: skip
-        if status or not count.value:
+        self._call("cublasLtMatmulPreferenceDestroy", preference)
+        if status == _NOT_SUPPORTED:
+            return []
+        if status:
             raise CublasLtError(
-                f"cuBLASLt has no algorithm (status {status}) for {problem}"
+                f"cublasLtMatmulAlgoGetHeuristic returned status {status}, but should "
+                "return 0"
             )
         return list(proposed[: count.value])
 
