@@ -8,6 +8,7 @@ only where mlperf items were collected.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,9 +64,22 @@ def has_suites_alone(config: pytest.Config) -> bool:
     """
     files: list[Path] = []
     for argument in config.args:
-        path = config.invocation_params.dir / argument.partition("::")[0]
+        path = _find_path(config, argument.partition("::")[0])
         files += [path] if path.is_file() else path.rglob("test_*.py")
     return any(map(_is_marked, files)) and all(_has(_OWN, file) for file in files)
+
+
+def _find_path(config: pytest.Config, name: str) -> Path:
+    """Return what an argument names: a file or folder, or a module of --pyargs."""
+    path = config.invocation_params.dir / name
+    if config.getoption("pyargs", default=False) and not path.exists():
+        # What cannot be found is pytest's to complain about.
+        with contextlib.suppress(Exception):
+            spec = importlib.util.find_spec(name)
+            if spec and spec.origin:
+                found = Path(spec.origin)
+                return found.parent if found.name == "__init__.py" else found
+    return path
 
 
 def _is_suite(path: Path) -> bool:
@@ -89,11 +103,18 @@ def _has(pattern: re.Pattern[str], file: Path) -> bool:
     return False
 
 
-def refuse_too_many(workers: int, state: State) -> None:
-    """Raise ``UsageError`` for more workers than there are devices to own.
+def refuse_workers(workers: int, state: State) -> None:
+    """Raise ``UsageError`` for workers that would all measure the same, and for more
+    than there are devices to own.
 
     A rehearsal measures nothing: its workers may share a device.
     """
+    if workers > 1 and state.config.getoption("dist") == "each":
+        raise pytest.UsageError(
+            f"--dist each runs every item on each of {workers} workers at once: their "
+            "runs would spoil each other's figures and write into one folder; omit "
+            "--dist (for a run on each device, start a session for each of them)"
+        )
     from pytest_mlperf.machine.devices import find_devices
 
     limit, what = count_room(find_devices(state.system))
@@ -165,7 +186,7 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Sequence[object]) -> N
     First, because xdist's terminal counts the workers as created in its own call.
     """
     if has_suites_alone(config):
-        refuse_too_many(len(specs), State.of(config))
+        refuse_workers(len(specs), State.of(config))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -211,7 +232,7 @@ def pytest_xdist_node_collection_finished(
         refuse_unused_aliases(node.config)
     if items:
         workers = node.workerinput["workercount"]
-        refuse_too_many(workers, state)
+        refuse_workers(workers, state)
         state.begin(items, workers)
         state.header += describe_idle_workers(
             state, [cell for cell, _ in items], workers

@@ -101,6 +101,47 @@ def test_more_workers_than_devices_is_a_usage_error(suite: pytest.Pytester) -> N
     result.stdout.no_fnmatch_line("created: *")  # no worker was started to learn that
 
 
+def test_more_workers_than_devices_of_a_package_start_none(
+    suite: pytest.Pytester,
+) -> None:
+    """As of a file: ``--pyargs pytest_mlperf.suites`` names one."""
+    package = suite.mkdir("site") / "installed"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (suite.path / "test_suite.py").rename(package / "test_suite.py")
+    suite.syspathinsert(package.parent)
+    result = suite.runpytest(f"-n{CPUS + 1}", "--pyargs", "installed")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: -n {CPUS + 1}, *try -n auto or -n *"])
+    result.stdout.no_fnmatch_line("created: *")
+
+
+@pytest.mark.parametrize("is_beside", [False, True], ids=["alone", "beside others"])
+def test_every_item_on_every_worker_is_refused(
+    suite: pytest.Pytester, is_beside: bool
+) -> None:
+    """All would measure at once, into one folder."""
+    if is_beside:
+        suite.makepyfile(test_theirs="def test_theirs(): ...")
+    chosen = ["-k", "theirs or (resnet50 and offline)"]
+    result = suite.runpytest("-n2", "--dist=each", *chosen)
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --dist each runs every item on each of 2 *"])
+    assert not (suite.path / "reports").exists()
+
+
+def test_others_may_run_everything_on_every_worker(suite: pytest.Pytester) -> None:
+    """Only mlperf items are in each other's way; one worker has nobody else."""
+    suite.makepyfile(test_theirs="def test_theirs(): ...")
+    theirs = suite.runpytest("-n2", "--dist=each", "-k", "theirs")
+    alone = suite.runpytest("-n1", "--dist=each", "-k", "bert-99- and offline")
+
+    theirs.assert_outcomes(passed=2)
+    alone.assert_outcomes(passed=2)
+
+
 def test_others_beside_a_suite_start_their_workers(suite: pytest.Pytester) -> None:
     """Which of them run is known once they are collected."""
     suite.makepyfile(test_theirs="def test_theirs(): ...")
