@@ -18,6 +18,13 @@ from pytest_mlperf.core.logs.equal_issue import find_equal_issue
 from pytest_mlperf.core.logs.log import DETAIL
 from pytest_mlperf.core.types import Scenario
 
+NOT_FOUND = (
+    ": LoadGen found none. It looks in the folder that it was started in, and the"
+    " reference's scripts of bert and the LLMs look for audit.conf unless --audit-conf"
+    " names the file"
+)
+"""mlcommons/inference b66003e1: loadgen.cc, StartTest; language/*/main.py."""
+
 
 def use_audit_seeds(run: JudgedRun) -> JudgedRun:
     """Return the run with the seeds of its compliance test, where that has its own."""
@@ -52,6 +59,8 @@ def audit_settings(run: JudgedRun) -> Outcome:
         # larger one stays: 100 in every SingleStream TEST04 of wan in v6.0.
         if found != required and not (key == "min_query_count" and found > required):
             remedy = f"run it with {audit.name}'s audit.config"
+            if not hits:
+                remedy += NOT_FOUND
             text, wanted = f"{key} = {found}", str(required)
             return Outcome(False, text, wanted, log.where(logged), remedy)
     if run.rule.equal_issue and audit.as_performance and find_equal_issue(log) is False:

@@ -161,6 +161,19 @@ def test_a_compliance_run_without_its_settings_is_invalid(tmp_path: Path) -> Non
 
     assert failed.name == "audit_settings"
     assert failed.found == "performance_issue_same = 0"
+    assert failed.remedy == "run it with TEST04's audit.config"
+
+
+def test_a_run_that_found_no_audit_config_is_told_where_to_put_it(
+    tmp_path: Path,
+) -> None:
+    """It ran as a plain performance run, without an error: audit.conf is no name."""
+    log = logs.performance(tmp_path, "Offline")
+    (failed,) = [c for c in judged(log, "TEST04").checks if c.status is Status.FAIL]
+
+    assert failed.found == "performance_issue_same = 0"
+    assert "LoadGen found none" in failed.remedy
+    assert "--audit-conf" in failed.remedy
 
 
 def test_our_own_run_must_have_found_the_file(tmp_path: Path) -> None:
