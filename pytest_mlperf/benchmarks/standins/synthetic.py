@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Responses
 from pytest_mlperf.api.workload import ModelFile
+from pytest_mlperf.core import catalog
 from pytest_mlperf.core.rounds import AccuracyLimit
 from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.types import Mode
@@ -165,6 +166,20 @@ class SyntheticWorkload:
             good += sum(truth.tobytes() == answers[index] for index, truth in pairs)
         share = good / self.dataset.total
         return {m.metric: share * best_score(m) for m in self.rule.accuracy}
+
+    def show(
+        self, answers: Mapping[int, bytes], samples: Sequence[int]
+    ) -> Mapping[str, bytes]:
+        """Return a file for each answer that a submission shows: words, no film."""
+        examples = catalog.get(self.rule.benchmark).examples
+        if examples is None:
+            return {}
+        shown = {
+            f"{sample}.{examples.suffix}": f"REHEARSAL: sample {sample}\n".encode()
+            for sample in samples
+            if sample in answers
+        }
+        return {**shown, "captions.txt": b"REHEARSAL\n"}
 
     def accuracy_text(self, metrics: Mapping[str, float]) -> str:
         """Return the metrics' lines in the reference implementations' form."""
