@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from importlib.util import module_from_spec
 from importlib.util import spec_from_file_location
 from pathlib import Path
@@ -10,8 +12,13 @@ from types import ModuleType
 
 import pytest
 
+from pytest_mlperf.core.session_results import Record
+
 PACKAGE = Path(__file__).resolve().parents[1]
 FIXTURES = "pytest_mlperf.fixtures"
+SUITES = "pytest_mlperf.suites"
+"""As --pyargs names them."""
+BAD = ("failed", "error")
 MODULES = ("device", "run", "submission")
 
 
@@ -28,6 +35,24 @@ def is_bare_suite(path: Path) -> bool:
 def is_deployment_suite(path: Path) -> bool:
     """Return whether a path is the suite of deployments, which repeats accuracy."""
     return path == find_home() / "suites" / "test_deployment.py"
+
+
+def explain_ids(config: pytest.Config, records: Sequence[Record]) -> list[str]:
+    """Return how to select an item of the installed suites that did not pass.
+
+    The ids that pytest prints of a module outside its root name no file.
+    """
+    if not any(argument.startswith(SUITES) for argument in config.args):
+        return []
+    for record in records:
+        file, _, item = record.nodeid.partition("::")
+        if record.outcome in BAD and not (config.rootpath / file).exists():
+            name = shlex.quote(f"{SUITES}.{Path(file).stem}::{item}")
+            line = (
+                f"again: pytest --pyargs {name} and the same options; all that failed"
+            )
+            return [f"{line}: the same command and --lf"]
+    return []
 
 
 def register_fixtures(manager: pytest.PytestPluginManager) -> None:

@@ -28,6 +28,7 @@ from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import why_not_installed
 from pytest_mlperf.plugin import collection
+from pytest_mlperf.plugin import home
 from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin.comparing import SessionComparison
 from pytest_mlperf.plugin.machine import detect_machine
@@ -206,8 +207,7 @@ class State:
 
     def enter(self, item: pytest.Item) -> None:
         """Note which cell an item runs before anything can go wrong in it."""
-        cell = collection.cell_of(item)
-        if cell is None:
+        if (cell := collection.cell_of(item)) is None:
             return
         self.display.begin_item(self.total)
         mode, audit = collection.mode_of(item), collection.audit_of(item)
@@ -223,6 +223,7 @@ class State:
         """Write the table and what else was reported, or why there is nothing."""
         writer = self.config.get_terminal_writer()
         lines = [*self.report.summarise(writer.fullwidth, colour=writer.hasmarkup)]
+        lines += home.explain_ids(self.config, self.records)
         if self.selection.is_empty and not self.report.is_open:
             lines.append(explain_nothing(self))
         for line in [*lines, *self.submission_lines]:

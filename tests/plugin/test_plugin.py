@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from pytest_mlperf.reporting import results
 from tests.support.newest import newest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_cell_is_listed_with_a_readable_id(suite: pytest.Pytester) -> None:
@@ -375,6 +378,34 @@ def test_another_plugins_failure_at_the_end_is_not_ours(
 
     assert "No space left on device" in result.stderr.str()
     assert "Traceback" in result.stderr.str()
+
+
+def test_a_failed_item_of_the_installed_suites_can_be_selected_again(
+    pytester: pytest.Pytester,
+) -> None:
+    """The id that pytest prints, ``test_accuracy.py::…``, is no file of the user's.
+
+    A clone's suites are put where a wheel has them.
+    """
+    pytester.makeconftest(
+        f"import pytest_mlperf; pytest_mlperf.__path__.append({str(ROOT)!r})"
+    )
+    options = ("--mlperf-engine=null", "--mlperf-duration=0.2")
+    first = pytester.runpytest_subprocess(
+        "--pyargs", "pytest_mlperf.suites", *options, "-k", "resnet50 and offline"
+    )
+    (line,) = (x for x in first.outlines if x.startswith("again: "))
+    command, _, rest = line.removeprefix("again: pytest ").partition(" and the same")
+    again = pytester.runpytest_subprocess(*shlex.split(command), *options)
+    failed = pytester.runpytest_subprocess(
+        "--pyargs", "pytest_mlperf.suites", *options, "-k", "resnet50", "--lf"
+    )
+
+    first.assert_outcomes(passed=1, failed=1)
+    assert "::test_accuracy[resnet50-offline-null]" in command
+    again.assert_outcomes(failed=1)
+    assert rest.endswith("--lf")
+    failed.assert_outcomes(failed=1)
 
 
 def test_a_reports_folder_that_cannot_be_made_is_a_usage_error(
