@@ -234,3 +234,129 @@ def test_what_one_sequence_has_changes_no_other(fp8: bool, number: float) -> Non
             rows = (x[others].view(torch.uint8) for x in (before, after))
 
             assert torch.equal(*rows)
+
+
+@pytest.mark.parametrize("depth", [1024, 4096])
+@pytest.mark.parametrize("rows", [128, 304, 4224, 16896])
+def test_a_product_with_its_layernorm_is_as_exact_as_apart(
+    rows: int, depth: int
+) -> None:
+    """In fp64's eyes; rows behind the last are left alone, and a tile may be part."""
+    import torch
+
+    from pytest_mlperf.engines.torch.bert import kernels
+    from pytest_mlperf.engines.torch.bert import product_norm
+    from pytest_mlperf.engines.torch.cublaslt import CublasLt
+
+    draw = torch.Generator(device="cuda").manual_seed(rows + depth)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device="cuda", generator=draw)
+
+    fp8, eps, more = torch.float8_e4m3fn, 1e-12, rows + 130
+    x = (normal(more, depth) * 40).to(fp8)
+    weight = (normal(1024, depth) * 80).to(fp8)
+    bias, gamma, beta = normal(1024).half(), 1 + normal(1024) / 5, normal(1024)
+    residual = (normal(more, 1024) * (1 + 3 * normal(1024).abs()) + 0.3).half()
+    scales = [torch.full([4], f, device="cuda") for f in (0.01 / depth**0.5, 0.02, 20)]
+    shape = product_norm.NormShape(
+        1024, depth, True, "float16", torch.cuda.get_device_capability()
+    )
+    kernel, _ = product_norm.choose_joined_norms(
+        shape, {"output": x}, {"0.output.weight": weight}
+    )
+    if kernel is None:
+        pytest.skip("needs a Hopper GPU and cuda-bindings")
+    joined: list[tuple[torch.Tensor, torch.Tensor]] = []
+    apart: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for out in (joined, joined, apart):
+        hidden, low = residual.clone(), torch.full([more, 1024], 7.0).cuda().to(fp8)
+        part = hidden[:rows]
+        if out is joined:
+            kernel.launch(
+                0, "output", scales[:2], bias, (gamma, beta), part, low, scales[2], eps
+            )
+        else:
+            total = torch.empty_like(part)
+            CublasLt(part.device).linear(
+                x[:rows], weight, bias, total, add=part, scales=(*scales[:2], None)
+            )
+            kernels.normalize[(rows,)](
+                total, gamma, beta, part, low, scales[2], rows, eps,
+                H=1024, BLOCK=1024, FP8=True, num_warps=4,
+            )  # fmt: skip
+        out.append((hidden, low))
+    exact = x[:rows].double() @ weight.double().T * float(scales[0][0] * scales[1][0])
+    exact = torch.nn.functional.layer_norm(
+        exact + bias.double() + residual[:rows].double(),
+        [1024], gamma.double(), beta.double(), eps,
+    )  # fmt: skip
+    errors = [
+        [(hidden[:rows] - exact).abs(), (low[:rows].double() / 20 - exact).abs()]
+        for (hidden, low) in (joined[1], apart[0])
+    ]
+
+    for mine, other in zip(*errors, strict=True):
+        assert float(mine.mean()) <= 1.01 * float(other.mean())
+        assert float(mine.max()) <= 1.1 * float(other.max())
+    assert torch.equal(joined[0][0], joined[1][0])
+    assert torch.equal(*(low.view(torch.uint8) for _, low in joined))
+    assert torch.equal(joined[0][0][rows:], residual[rows:])
+    assert bool((joined[0][1][rows:].float() == 7).all())
+
+
+def test_two_streams_launch_products_with_layernorms_at_once() -> None:
+    """Programs wait for each other on the device, but never for the other stream."""
+    import torch
+
+    from pytest_mlperf.engines.torch.bert import product_norm
+
+    draw = torch.Generator(device="cuda").manual_seed(5)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device="cuda", generator=draw)
+
+    fp8, sizes = torch.float8_e4m3fn, (16896, 512, 8192, 1024, 128)
+    inputs = {
+        "attention_output": (normal(16896, 1024) * 40).to(fp8),
+        "output": (normal(16896, 4096) * 40).to(fp8),
+    }
+    weights = {
+        f"0.{name}.weight": (normal(1024, x.shape[1]) * 80).to(fp8)
+        for name, x in inputs.items()
+    }
+    bias, start = normal(1024).half(), normal(16896, 1024).half()
+    gamma, beta = 1 + normal(1024) / 5, normal(1024)
+    scales = [torch.full([4], f, device="cuda") for f in (0.0002, 0.02, 20)]
+    capability = torch.cuda.get_device_capability()
+    shape = product_norm.NormShape(1024, 4096, True, "float16", capability)
+    streams = [torch.cuda.Stream() for _ in range(2)]
+    chosen = [
+        product_norm.choose_joined_norms(shape, inputs, weights, streams=2)[0]
+        for _ in streams
+    ]
+    kernels = [kernel for kernel in chosen if kernel is not None]
+    outs = [(start.clone(), torch.zeros_like(start).to(fp8)) for _ in range(3)]
+
+    def run(kernel: product_norm.JoinedNorms, out: Any) -> None:
+        for size in sizes:
+            for name in inputs:
+                kernel.launch(
+                    0, name, scales[:2], bias, (gamma, beta), out[0][:size],
+                    out[1][:size], scales[2], 1e-12,
+                )  # fmt: skip
+
+    if not kernels:
+        pytest.skip("needs a Hopper GPU and cuda-bindings")
+    for _ in range(30):
+        run(kernels[0], outs[2])
+    torch.cuda.synchronize()
+    for _ in range(30):
+        for stream, kernel, out in zip(streams, kernels, outs, strict=False):
+            with torch.cuda.stream(stream):
+                run(kernel, out)
+    torch.cuda.synchronize()
+
+    for hidden, low in outs[:2]:
+        assert torch.equal(hidden, outs[2][0])
+        assert torch.equal(low.view(torch.uint8), outs[2][1].view(torch.uint8))

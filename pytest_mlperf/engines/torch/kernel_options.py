@@ -7,6 +7,7 @@ from collections.abc import Mapping
 KERNELS = {
     "attention": ("fp16", "fp8"),
     "attention_kernel": ("cuda", "triton"),
+    "norm_kernel": ("cuda", "triton"),
     "stem": ("cuda", "triton"),
     "blocks": ("cuda", "triton"),
 }
@@ -14,6 +15,7 @@ KERNELS = {
 OPTIONS = {
     "attention": "fp8 or fp16: what an fp8 encoder's attention reads",
     "attention_kernel": "cuda or triton: the kernel of an encoder's attention",
+    "norm_kernel": "cuda or triton: those of an fp8 encoder's LayerNorms",
     "stem": "cuda or triton: the kernels of an fp8 net's first convolution",
     "blocks": "cuda or triton: those of an fp8 net's narrow residual blocks",
 }

@@ -96,6 +96,7 @@ def _load_encoder(
     encoder = BertEncoder(weights, dtype, False, torch.device("cuda"))
     encoder.fp8_attention = choose_kernel(request.options, "attention") == "fp8"
     encoder.attention_kernel = choose_kernel(request.options, "attention_kernel")
+    encoder.norm_kernel = choose_kernel(request.options, "norm_kernel")
     model = stream.PackedModel(encoder, names)
     if precision == "fp8":
         model.calibrate()

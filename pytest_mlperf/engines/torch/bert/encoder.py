@@ -16,6 +16,7 @@ from typing import Any
 from pytest_mlperf.engines.torch.bert.attention import LEAST_TOKENS
 from pytest_mlperf.engines.torch.bert.attention import choose_attention
 from pytest_mlperf.engines.torch.bert.attention import name_kernels
+from pytest_mlperf.engines.torch.bert.norms import ProductNorms
 from pytest_mlperf.engines.torch.packing import BLOCK_QUERIES
 from pytest_mlperf.engines.torch.packing import block_capacity
 from pytest_mlperf.engines.torch.packing import find_sequences
@@ -74,6 +75,12 @@ class BertEncoder:
     """In fp8, whether queries, keys and values are too. Probabilities never are."""
     attention_kernel: str = "cuda"
     """The option of this name: ``triton`` where Hopper's kernel is not to run."""
+    norm_kernel: str = "cuda"
+    """The same of the LayerNorms behind products."""
+    joined_norms: dict[int, bool] = field(default_factory=dict)
+    """Tokens of a pass -> whether those run faster with their products."""
+    streams: int = 0
+    """That are open."""
     tensors: dict[str, Any] = field(default_factory=dict)
     scales: Any = None
     """float32 [layer, site, 2, SCALE_STRIDE]: the factor into fp8 and the one back."""
@@ -163,55 +170,45 @@ class EncoderBuffers:
         )
         """Hopper's kernel; None where Triton's runs alone."""
         self.attention_by = name_kernels(reason)
+        block = 1 << (size - 1).bit_length()
+        self.block = {"H": size, "BLOCK": block, "num_warps": 4 if block >= 512 else 1}
+        """How Triton's kernels take a row."""
+        self.norms = ProductNorms(self)
+        """The LayerNorms behind products, with those products."""
 
     def launch(self, bucket: int, observe: Observe | None = None) -> None:
         """Enqueue one pass over ``flat`` into ``logits`` on the current stream."""
         encoder, k = self.encoder, self.kernels
         weights, tensors, scales = encoder.weights, encoder.tensors, encoder.scales
-        size, fp8 = weights.hidden_size, encoder.fp8
-        block = 1 << (size - 1).bit_length()
-        warps = 4 if block >= 512 else 1
-        hidden, residual = self.hidden[:bucket], self.residual[:bucket]
+        hidden = self.hidden[:bucket]
         qkv, context = self.qkv[:bucket], self.context[:bucket]
         intermediate = self.intermediate[:bucket]
         product_input = self.product_input[:bucket]
-        norm = {"H": size, "BLOCK": block, "FP8": fp8, "num_warps": warps}
         k.embed[(bucket,)](
             self.flat, tensors["word_embeddings"], tensors["position_embeddings"],
             tensors["token_type_embeddings"], tensors["embedding_norm.weight"],
             tensors["embedding_norm.bias"], hidden, product_input, scales[0, 0], bucket,
-            weights.eps, **norm,
+            weights.eps, FP8=encoder.fp8, **self.block,
         )  # fmt: skip
-        last = len(weights.layers) - 1
-        for n in range(last + 1):
+        for n in range(len(weights.layers)):
             if observe:
                 observe(n, "hidden", hidden)
-            self._product(n, 0, product_input, qkv)
+            self.multiply(n, 0, product_input, qkv)
             if observe:
                 observe(n, "qkv", qkv)
             self._attend(n, bucket)
             if observe:
                 observe(n, "context", context)
-            self._product(n, 1, context, residual, add=hidden)
-            k.normalize[(bucket,)](
-                residual, tensors[f"{n}.attention_norm.weight"],
-                tensors[f"{n}.attention_norm.bias"], hidden, product_input,
-                scales[n, 2], bucket, weights.eps, **norm,
-            )  # fmt: skip
+            self.norms.launch(self, n, 1, bucket)
             if observe:
                 observe(n, "attention_output", hidden)
-            self._product(n, 2, product_input, intermediate, activation="gelu")
+            self.multiply(n, 2, product_input, intermediate, activation="gelu")
             if observe:
                 observe(n, "intermediate", intermediate)
-            self._product(n, 3, intermediate, residual, add=hidden)
-            k.normalize[(bucket,)](
-                residual, tensors[f"{n}.output_norm.weight"],
-                tensors[f"{n}.output_norm.bias"], hidden, product_input,
-                scales[min(n + 1, last), 0], bucket, weights.eps, **norm,
-            )  # fmt: skip
+            self.norms.launch(self, n, 3, bucket)
         k.qa_logits[(bucket,)](
             hidden, tensors["qa_outputs.weight"], tensors["qa_outputs.bias"],
-            self.logits, H=size, BLOCK=block, num_warps=warps,
+            self.logits, **self.block,
         )  # fmt: skip
 
     def _attend(self, layer: int, bucket: int) -> None:
@@ -238,12 +235,13 @@ class EncoderBuffers:
         hidden, product_input = self.hidden[:bucket], self.product_input[:bucket]
         context, residual = self.context[:bucket], self.residual[:bucket]
         intermediate, tune = self.intermediate[:bucket], self.blas.tune
-        self._product(0, 0, product_input, self.qkv[:bucket], call=tune)
-        self._product(0, 1, context, residual, add=hidden, call=tune)
-        self._product(0, 2, product_input, intermediate, activation="gelu", call=tune)
-        self._product(0, 3, intermediate, residual, add=hidden, call=tune)
+        self.multiply(0, 0, product_input, self.qkv[:bucket], call=tune)
+        self.multiply(0, 1, context, residual, add=hidden, call=tune)
+        self.multiply(0, 2, product_input, intermediate, activation="gelu", call=tune)
+        self.multiply(0, 3, intermediate, residual, add=hidden, call=tune)
+        self.norms.tune(self, bucket)
 
-    def _product(
+    def multiply(
         self,
         layer: int,
         product: int,
@@ -253,6 +251,7 @@ class EncoderBuffers:
         add: Any = None,
         call: Any = None,
     ) -> None:
+        """Enqueue a product with its bias, its activation and what is added."""
         encoder, name = self.encoder, PRODUCTS[product]
         scales = None
         if encoder.fp8:

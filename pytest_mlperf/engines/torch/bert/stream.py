@@ -16,6 +16,7 @@ from pytest_mlperf.engines.torch.bert.encoder import SITES
 from pytest_mlperf.engines.torch.bert.encoder import BertEncoder
 from pytest_mlperf.engines.torch.bert.encoder import EncoderBuffers
 from pytest_mlperf.engines.torch.bert.encoder import Observe
+from pytest_mlperf.engines.torch.bert.norms import name_norms
 from pytest_mlperf.engines.torch.cublaslt import CublasLt
 from pytest_mlperf.engines.torch.device_samples import TokenStore
 from pytest_mlperf.engines.torch.device_samples import as_picked
@@ -40,6 +41,7 @@ class PackedModel:
     facts: dict[str, str] = field(default_factory=dict)
 
     def open(self) -> PackedStream:
+        self.encoder.streams += 1
         return PackedStream(self)
 
     def store(self) -> TokenStore:
@@ -118,6 +120,9 @@ class PackedStream:
                 report = f"off: {str(error).splitlines()[0]}"
         self.model.facts["cuda graphs"] = report
         self.model.facts["attention by"] = buffers.attention_by
+        self.model.facts["LayerNorm by"] = name_norms(
+            buffers.norms.reason, self.model.encoder.joined_norms
+        )
 
     def infer(
         self, batch: Batch, size: int, observe: Observe | None = None
@@ -188,6 +193,7 @@ class PackedStream:
         self._graphs.clear()
         self._staging.clear()
         del self.buffers
+        self.model.encoder.streams -= 1
 
 
 def tensors_of(model: PackedModel) -> Mapping[str, Any]:
