@@ -21,6 +21,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.reporting.results import FILE
+from pytest_mlperf.reporting.results import find_file
 from pytest_mlperf.reporting.results import read_results
 from pytest_mlperf.tuning import saved
 
@@ -47,7 +48,7 @@ class Baseline:
         folder = find_latest(own) if wanted == LATEST else Path(wanted)
         if (named := own.parent / SAVED / wanted / FILE).is_file():
             folder = named.parent
-        file = folder if folder.name == FILE else folder / FILE
+        file = find_file(folder)
         if not file.is_file():
             raise ValueError(
                 f"--mlperf-compare: {file} is not there; name a session's reports "
@@ -96,6 +97,7 @@ class Baseline:
         words = [str(self.folder), str(header.get("started", ""))[:19]]
         words += [f"commit {commit}"] * bool(commit)
         words += [f"on {header.get('host')}"] * (not self.is_of_this_machine)
+        words += ["partial: it did not end"] * self.session.is_torn
         return ", ".join(filter(None, words))
 
 

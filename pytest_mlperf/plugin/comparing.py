@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from pytest_mlperf.plugin.usage_errors import as_usage_errors
 from pytest_mlperf.reporting.flat import format_labels
 
 if TYPE_CHECKING:
+    from pytest_mlperf.core.comparison import CellComparison
     from pytest_mlperf.measure.baseline import Baseline
     from pytest_mlperf.measure.session import MeasureSession
     from pytest_mlperf.plugin.report import SessionReport
@@ -72,9 +74,23 @@ class SessionComparison:
         if self._baseline is None:
             return exitstatus
         found = report.compare(self._baseline)
-        if self.options.fail_below and not all(one.has_answer for one in found):
-            return exitstatus or INCONCLUSIVE
-        return exitstatus
+        unanswered = [one for one in found if not one.has_answer]
+        if not self.options.fail_below or not unanswered:
+            return exitstatus
+        report.add_note(describe_unanswered(unanswered, len(found)))
+        return exitstatus or INCONCLUSIVE
+
+
+def describe_unanswered(unanswered: Sequence[CellComparison], cells: int) -> str:
+    """Return why a gate says neither yes nor no; all items may have passed."""
+    first = unanswered[0]
+    verb = "has" if len(unanswered) == 1 else "have"
+    return (
+        f"mlperf: --mlperf-fail-below: {len(unanswered)} of {cells} "
+        f"cell{'s' * (cells > 1)} {verb} no answer, which ends a session that passed "
+        f"with {INCONCLUSIVE}; {first.name}: {first.why}: run again, beside nothing "
+        "else, or name a session that measured the same"
+    )
 
 
 def refuse_slower(session: MeasureSession, verdict: Verdict) -> None:

@@ -66,6 +66,11 @@ def read_results(path: Path, *, allow_partial: bool = False) -> SessionResults:
             f"{path}:1: no header line, but a results file begins with one; the file "
             "is not a results.jsonl, or was cut at its start"
         )
+    if (schema := header.get("schema", SCHEMA)) != SCHEMA:
+        raise BadLine(
+            f"{path}:1: schema {schema}, but this version reads {SCHEMA}: read it with "
+            "the pytest-mlperf that wrote it, or update this one"
+        )
     records: list[Record] = []
     torn: list[int] = []
     end: Mapping[str, Any] | None = None

@@ -148,6 +148,54 @@ def test_a_name_holds_the_last_session_that_ran_to_its_end(tmp_path: Path) -> No
         Baseline.read("mian", tmp_path / "now")
 
 
+def test_a_gate_without_an_answer_says_why_it_ends_with_8(
+    pytester: pytest.Pytester,
+) -> None:
+    """All items passed, and nothing else explains the status. The file may have any
+    name, as a CI keeps it.
+    """
+    text = (write_session(pytester.path / "before", 100.0) / FILE).read_text()
+    (pytester.path / "main.jsonl").write_text(text.replace("Offline", "Server"))
+    gate = ("--mlperf-compare=main.jsonl", "--mlperf-fail-below=0.9")
+    result = pytester.runpytest_subprocess(*RUN, *gate)
+
+    result.assert_outcomes(passed=1)
+    assert result.ret == INCONCLUSIVE
+    result.stdout.fnmatch_lines(
+        "mlperf: --mlperf-fail-below: 1 of 1 cell has no answer, which ends a session "
+        "that passed with 8; resnet50 Offline on null: no VALID run before: none ran: *"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"schema": 1', '"schema": 2', "schema 2, but this version reads 1: read it"),
+        ('"type": "header"', '"type": "x"', "no header line, but a results file"),
+    ],
+)
+def test_a_file_that_this_version_cannot_read_is_a_usage_error(
+    pytester: pytest.Pytester, old: str, new: str, said: str
+) -> None:
+    """A newer version's was read as if it were this one's."""
+    file = write_session(pytester.path / "before", 100.0) / FILE
+    file.write_text(file.read_text().replace(old, new))
+    result = pytester.runpytest_subprocess(*RUN, "--mlperf-compare=before")
+
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: --mlperf-compare: *{said}*"])
+
+
+def test_a_partial_session_is_called_so(tmp_path: Path) -> None:
+    """A gate against the few cells that a killed session measured looks complete."""
+    file = write_session(tmp_path / "before", 100.0) / FILE
+    whole = Baseline.read(str(file), tmp_path / "now").describe()
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    cut = Baseline.read(str(file), tmp_path / "now").describe()
+
+    assert cut == f"{whole}, partial: it did not end"
+
+
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
