@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.core.session_results import INTERRUPTED
 from pytest_mlperf.core.session_results import SET_UP
@@ -22,6 +23,18 @@ from pytest_mlperf.reporting import junit
 CELL_KEY = "mlperf.cell"
 """The item's property that says what it runs, whether or not it gets a verdict."""
 DescribeCell = Callable[[str], dict[str, str]]
+
+
+def note_cell(item: pytest.Item, cell: Cell) -> None:
+    """Say in an item's properties what it runs, whatever becomes of it.
+
+    Those of an earlier attempt at it (pytest-rerunfailures) go.
+    """
+    mode, audit = collection.mode_of(item), collection.audit_of(item)
+    text = json.dumps(collection.describe(cell, mode, audit))
+    others = [x for x in item.user_properties if x[0].partition(".")[0] != junit.KEY]
+    own = [(CELL_KEY, text), *junit.list_item(cell, mode)]
+    item.user_properties[:] = [*others, *own]
 
 
 def describe_cell(nodeid: str, options: Options) -> dict[str, str]:

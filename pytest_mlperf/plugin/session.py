@@ -6,7 +6,6 @@ verdicts through it.
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
 from collections.abc import Sequence
@@ -40,8 +39,8 @@ from pytest_mlperf.plugin.other_plugins import add_suite_properties
 from pytest_mlperf.plugin.other_plugins import describe_timeout
 from pytest_mlperf.plugin.progress_display import ProgressDisplay
 from pytest_mlperf.plugin.progress_display import print_below
-from pytest_mlperf.plugin.records import CELL_KEY
 from pytest_mlperf.plugin.records import describe_cell
+from pytest_mlperf.plugin.records import note_cell
 from pytest_mlperf.plugin.report import SessionReport
 from pytest_mlperf.plugin.reports_folder import ReportsFolder
 from pytest_mlperf.plugin.selection import Selection
@@ -210,9 +209,7 @@ class State:
         if (cell := collection.cell_of(item)) is None:
             return
         self.display.begin_item(self.total)
-        mode, audit = collection.mode_of(item), collection.audit_of(item)
-        text = json.dumps(collection.describe(cell, mode, audit))
-        item.user_properties += [(CELL_KEY, text), *junit.list_item(cell, mode)]
+        note_cell(item, cell)
 
     @staticmethod
     def attach(item: pytest.Item, verdict: Verdict) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import xml.etree.ElementTree as ET
 from contextlib import closing
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -390,3 +391,30 @@ def test_an_item_that_is_measured_in_its_second_attempt_is_measured(
 
     assert result.ret == pytest.ExitCode.OK
     assert [one.outcome for one in newest(pytester).records] == ["failed", "passed"]
+
+
+@pytest.mark.parametrize("is_measured", [True, False])
+def test_a_second_attempt_has_no_property_of_the_first(
+    pytester: pytest.Pytester, is_measured: bool
+) -> None:
+    """A VALID one had the outcome and the cause of both in junit's file, and one that
+    measured nothing took over the first one's verdict.
+    """
+    again = "measure(cell)" if is_measured else "pytest.fail('no device')"
+    flaky = (
+        "attempts.append(0)\n    if attempts[1:]:\n        "
+        f"{again}\n        return\n    measure(cell)\n    assert attempts[1:]"
+    )
+    head = "import pytest\nattempts = []"
+    text = ITEM.replace("measure()", flaky).replace("import pytest", head)
+    pytester.makepyfile(text)
+    pytester.makeconftest(RERUN)
+    quick = ["--mlperf-engine=null", "--mlperf-duration=0.2", "--junitxml=junit.xml"]
+    pytester.runpytest_subprocess(*quick)
+    cases = ET.parse(pytester.path / "junit.xml").iter("testcase")  # noqa: S314
+    names = [[one.get("name") for one in case.iter("property")] for case in cases]
+    first, second = newest(pytester).records
+
+    assert [len(each) for each in names] == [len({*each}) for each in names]
+    assert first.verdict is not None
+    assert (second.verdict is not None) is is_measured
