@@ -98,6 +98,10 @@ class Baseline:
         words += [f"commit {commit}"] * bool(commit)
         words += [f"on {header.get('host')}"] * (not self.is_of_this_machine)
         words += ["partial: it did not end"] * self.session.is_torn
+        if self.is_of_this_machine and not any(
+            self.folder.glob(f"logs/*/*/{saved.FILE}")
+        ):
+            words.append(f"without its logs/*/*/{saved.FILE}: loads are probed anew")
         return ", ".join(filter(None, words))
 
 

@@ -90,6 +90,22 @@ def test_a_session_is_run_by_the_earlier_one_s_tuning(
     )
     assert first == second
     assert result.ret in (0, INCONCLUSIVE)
+    result.stdout.no_fnmatch_line("*loads are probed anew*")
+
+
+def test_an_earlier_session_without_its_tuning_is_called_so(
+    pytester: pytest.Pytester,
+) -> None:
+    """A CI that keeps results.jsonl alone has a probe's choice in its ratio."""
+    pytester.runpytest_subprocess(*RUN).assert_outcomes(passed=1)
+    for tuning in (pytester.path / "reports").glob("2*/logs/*/*/tuning.json"):
+        tuning.unlink()
+    result = pytester.runpytest_subprocess(*RUN, "--mlperf-compare=latest")
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["mlperf: note: compared with *without its logs/*: loads are probed anew"]
+    )
 
 
 def test_a_saved_session_is_compared_with_by_its_name(
