@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 FP8_CAPABILITY = (8, 9)
 """Compute capability from which matrix units take fp8: Ada and Hopper."""
-RECIPE = 3
+RECIPE = 4
 """Counts up when builds of the same model would differ."""
 
 
