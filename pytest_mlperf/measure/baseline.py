@@ -34,7 +34,7 @@ SAVED = "saved"
 class Baseline:
     """A finished session, in its reports folder."""
 
-    folder: Path
+    file: Path
     session: SessionResults
 
     @classmethod
@@ -55,9 +55,18 @@ class Baseline:
                 f"folder or its {FILE}, {LATEST}, or {_list_saved(own.parent / SAVED)}"
             )
         try:
-            return cls(file.parent, read_results(file, allow_partial=True))
+            return cls(file, read_results(file, allow_partial=True))
         except (OSError, ValueError) as error:
             raise ValueError(f"--mlperf-compare: {error}") from None
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
+    @property
+    def shown(self) -> str:
+        """Its folder; a file of another name itself, as a CI keeps one a branch."""
+        return str(self.folder if self.file.name == FILE else self.file)
 
     @property
     def is_of_this_machine(self) -> bool:
@@ -94,7 +103,7 @@ class Baseline:
         """Return where it is and what it was of, in a line."""
         header = self.session.header
         commit = str(header.get("commit") or "")[:12]
-        words = [str(self.folder), str(header.get("started", ""))[:19]]
+        words = [self.shown, str(header.get("started", ""))[:19]]
         words += [f"commit {commit}"] * bool(commit)
         words += [f"on {header.get('host')}"] * (not self.is_of_this_machine)
         words += ["partial: it did not end"] * self.session.is_torn

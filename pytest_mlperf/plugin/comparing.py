@@ -101,7 +101,7 @@ def refuse_slower(session: MeasureSession, verdict: Verdict) -> None:
     found = session.baseline.compare(verdict)
     if found.is_below(least):
         raise pytest.fail.Exception(
-            f"{found}; it should be at least {least:g} of {session.baseline.folder} "
+            f"{found}; it should be at least {least:g} of {session.baseline.shown} "
             "(--mlperf-fail-below): look for what changed since, or run both again",
             pytrace=False,
         )

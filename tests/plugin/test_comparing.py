@@ -108,6 +108,25 @@ def test_an_earlier_session_without_its_tuning_is_called_so(
     )
 
 
+def test_a_results_file_of_another_name_is_named_itself(tmp_path: Path) -> None:
+    """A CI may keep several in one folder."""
+    folder = write_session(tmp_path / "kept", 100.0)
+    file = (folder / FILE).rename(folder / "main.jsonl")
+
+    baseline = Baseline.read(str(file), tmp_path / "own")
+    session = MeasureSession(
+        Options(fail_below=0.9),
+        detect_system(rootdir=tmp_path),
+        tmp_path,
+        baseline=baseline,
+    )
+    with pytest.raises(pytest.fail.Exception) as failed:
+        refuse_slower(session, make_verdict(50.0))
+
+    assert baseline.describe().startswith(f"{file}, ")
+    assert f"of {file} (--mlperf-fail-below)" in str(failed.value)
+
+
 def test_a_saved_session_is_compared_with_by_its_name(
     pytester: pytest.Pytester,
 ) -> None:
