@@ -21,6 +21,7 @@ def show_beat(task: Task, beat: Heartbeat) -> Progress:
         issued=beat.issued,
         completed=beat.completed,
         total=beat.total,
+        work_share=beat.work_share,
         rate=beat.completed / beat.measured_s,
         elapsed_s=beat.measured_s,
         expected_s=beat.expected_s,

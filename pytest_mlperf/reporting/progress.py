@@ -48,6 +48,8 @@ class Progress:
     completed: int = 0
     total: int | None = None
     """Samples of the whole run, where that is known beforehand."""
+    work_share: float | None = None
+    """Of the whole run's work, what is completed: a long sample counts for more."""
     rate: float = 0.0
     """Completed a second."""
     elapsed_s: float = 0.0
@@ -68,8 +70,11 @@ class Progress:
         By what is still to do, where that is known: a machine that is slower than
         expected takes longer. A run that goes on beyond its time says nothing.
         """
-        if self.total and self.rate > 0:
-            left = max(0.0, (self.total - self.completed) / self.rate)
+        if self.total and self.completed and self.rate > 0:
+            done = self.work_share * self.total if self.work_share else self.completed
+            # The rate of samples like those to come: long ones may have come first.
+            rate = self.rate * done / self.completed
+            left = max(0.0, (self.total - done) / rate)
             return left if left < math.inf else None
         if self.expected_s is not None and self.expected_s > self.elapsed_s:
             return self.expected_s - self.elapsed_s

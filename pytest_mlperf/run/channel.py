@@ -151,13 +151,17 @@ class Channel:
             if not self._phase:
                 return
             self._follow_loadgen()
-            sut = self._sut
+            sut, total = self._sut, self._total
+            completed = sut.completed if sut else 0
             self._put(
                 Heartbeat(
                     phase=self._phase,
                     issued=sut.issued if sut else 0,
-                    completed=sut.completed if sut else 0,
-                    total=self._total,
+                    completed=completed,
+                    total=total,
+                    work_share=self._pace.share_work(completed / total)
+                    if total
+                    else None,
                     elapsed_s=time.monotonic() - self._entered,
                     expected_s=self._expected_s,
                     marks=self._marks + (sut.pulse if sut else 0),

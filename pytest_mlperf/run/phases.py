@@ -55,10 +55,15 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.messages import TunedTask
 from pytest_mlperf.runner.messages import TuneTask
+from pytest_mlperf.sut.batch_sut import BatchSUT
+from pytest_mlperf.sut.batch_sut import Fixed
 from pytest_mlperf.sut.batch_sut import quiet_interpreter
 from pytest_mlperf.sut.protocol import SUT
 from pytest_mlperf.sut.protocol import ReadLatencies
 from pytest_mlperf.sut.protocol import SampleLibrary
+from pytest_mlperf.sut.work_share import WorkShare
+from pytest_mlperf.sut.work_share import share_by_length
+from pytest_mlperf.sut.work_share import share_equally
 from pytest_mlperf.tuning import saved
 from pytest_mlperf.tuning.tuned import TunedLoad
 
@@ -234,7 +239,8 @@ def run(
         channel.enter("run")
         recorder = start_recording(task, settings, sut)
         read = latency_reader(task, settings, recorder)
-        drive_loadgen(sut, settings, task.folder, backend, channel, read)
+        share = share_of(sut, workload)
+        drive_loadgen(sut, settings, task.folder, backend, channel, read, share)
         facts = backend.facts(task, tuned)
     saved.write(task.folder, tuned)
     metrics: dict[str, float] = {}
@@ -266,6 +272,7 @@ def drive_loadgen(
     backend: Backend[T],
     channel: Channel,
     read_latencies: ReadLatencies = tuple,
+    share_work: WorkShare = share_equally,
 ) -> None:
     """Run LoadGen on an open system under test; the heartbeat watches it."""
     # Imported here: LoadGen is not needed to find out that something is missing.
@@ -273,13 +280,25 @@ def drive_loadgen(
 
     samples = backend.samples
     total = planned_samples(settings, samples.total)
-    pace = replace(watch_loadgen(settings, folder), read_latencies=read_latencies)
+    pace = replace(
+        watch_loadgen(settings, folder),
+        read_latencies=read_latencies,
+        share_work=share_work,
+    )
     channel.watch(sut, total, settings.expected_s, pace)
     try:
         with quiet_interpreter():
             loadgen.run(settings, folder, sut, samples, fail_of(backend, channel))
     finally:
         channel.watch(None)
+
+
+def share_of(sut: SUT, workload: Workload) -> WorkShare:
+    """Return how the work of a run is spread over its samples as they are answered."""
+    is_sorted = isinstance(sut, BatchSUT) and isinstance(sut.policy, Fixed)
+    if not is_sorted or not isinstance(workload, TensorWorkload):
+        return share_equally
+    return share_by_length(workload.dataset.lengths)
 
 
 def settings_of(task: Task, backend: Backend[T], tuned: T) -> Settings:

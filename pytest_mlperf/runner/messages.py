@@ -161,6 +161,8 @@ class Heartbeat:
     completed: int = 0
     total: int | None = None
     """Samples the run will issue, where that is known beforehand."""
+    work_share: float | None = None
+    """Of the run's work, what is completed; None where the total is not known."""
     elapsed_s: float = 0.0
     expected_s: float | None = None
     marks: int = 0

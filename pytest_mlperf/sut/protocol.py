@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pytest_mlperf.core.late_queries import LatencySoFar
+from pytest_mlperf.sut.work_share import WorkShare
+from pytest_mlperf.sut.work_share import share_equally
 
 ReadLatencies = Callable[[], tuple[LatencySoFar, ...]]
 """Returns the percentiles so far; one thread at a time may call it."""
@@ -22,6 +24,7 @@ class Pace:
     longest_rest_s: float = 0.0
     """As a heartbeat has it."""
     read_latencies: ReadLatencies = tuple
+    share_work: WorkShare = share_equally
 
 
 class Counted(Protocol):

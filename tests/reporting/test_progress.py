@@ -95,6 +95,15 @@ def test_time_left_follows_from_what_is_still_to_do() -> None:
     assert None is Progress("c", "accuracy", "build").left_s
 
 
+def test_time_left_follows_from_work_where_long_samples_come_first() -> None:
+    """After a tenth of the samples and a fifth of the work, four fifths are left."""
+    sorted_run = Progress(
+        "c", "performance", "run", completed=10, total=100, rate=1.0, work_share=0.2
+    )
+
+    assert sorted_run.left_s == pytest.approx(40.0)
+
+
 def test_a_run_beyond_its_expected_time_is_not_said_to_be_over() -> None:
     """Without a count nobody knows what is left; it is not nothing."""
     late = replace(RUNNING, elapsed_s=75.0)
