@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
 
+from pytest_mlperf.core.regular_file import read_text
+
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
@@ -42,7 +44,7 @@ def is_whole(path: Path, *beside: Path) -> bool:
     if not _measure(path):
         return False
     with suppress(OSError, ValueError):
-        noted = int(_size_path(path).read_text(encoding="ascii"))
+        noted = int(read_text(_size_path(path)))
         return _measure(path, *beside) == noted
     return True
 

@@ -125,13 +125,13 @@ def test_the_picture_classifier_becomes_a_plan(world: World, precision: str) -> 
 
 
 def test_the_question_answerer_becomes_a_plan(world: World) -> None:
-    """Batch and length vary: three profiles of either; nothing but the plan is left."""
+    """Batch and length vary: three profiles of either; no ONNX file is left."""
     build = world.build(BERT.open_workload("embedded", None), "fp16", 64)
     left = {p.suffix for p in (world.folder / "cache" / "tensorrt").iterdir()}
 
     assert build.facts["profiles"] == "9"
     assert build.report.startswith("built model-fp16-b64-")
-    assert left == {".plan", ".json", ".lock", ""}
+    assert left == {".plan", ".json", ".size", ".lock", ""}
 
 
 def test_questions_without_calibration_samples_are_not_quantised(world: World) -> None:
