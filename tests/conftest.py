@@ -30,9 +30,13 @@ with suppress(ImportError):
     from hypothesis import settings
 
     settings.register_profile(
-        "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+        "thorough", deadline=None, suppress_health_check=[HealthCheck.too_slow]
     )
-    settings.load_profile("any machine")  # a busy one fails no property
+    # A busy machine fails no property, and a slow one is done in time.
+    settings.register_profile(
+        "any machine", settings.get_profile("thorough"), max_examples=40
+    )
+    settings.load_profile("any machine")
 WITHOUT_OTHERS = "-p no:hypothesispytest -p no:benchmark -p no:anyio"
 """For sessions that tests start: half of a short one is other people's plugins."""
 HANG_S = 300
