@@ -33,8 +33,11 @@ class LoadTrial:
     others_share: float = 0.0
     """Share of the CPUs, 0 to 1, that other programs used meanwhile."""
     is_disturbed: bool = False
-    """True where that was too much: the trial decided nothing."""
+    """True where that was too much, or somebody measured beside: the trial decided
+    nothing."""
     kind: str = TRIAL
+    beside: str = ""
+    """The other sessions that measured meanwhile, in words."""
 
     @property
     def late_share(self) -> float | None:

@@ -79,8 +79,11 @@ def read_trial(log: Log, task: Task, qps: float, facts: RunFacts) -> LoadTrial:
     is_on_gpu = facts.uses_gpu and bool(task.visible)
     matters = not is_on_gpu and not (task.service and task.service.urls)
     others = facts.others_share if matters else 0.0
-    is_disturbed = others > QUIET or bool(facts.sessions_beside)
-    return LoadTrial(qps, seconds, share, queries, late, others, is_disturbed)
+    beside = ", ".join(facts.sessions_beside)
+    is_disturbed = others > QUIET or bool(beside)
+    return LoadTrial(
+        qps, seconds, share, queries, late, others, is_disturbed, beside=beside
+    )
 
 
 def _estimate(log: Log, queries: int, key: str, bound: int) -> float:

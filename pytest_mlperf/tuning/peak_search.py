@@ -273,13 +273,21 @@ class PeakSearch:
         text += f"{shown.latency_share:.0%} of the bound"
         if shown.late_share is not None:
             text += f", {shown.late_share:.2%} late"
-        if shown.is_disturbed:
+        if shown.is_disturbed and shown.beside:
+            text += ", disturbed: another session measured"
+        elif shown.is_disturbed:
             text += f", disturbed: others used {shown.others_share:.0%} of the CPUs"
         return f"{text}: {result}" if result else text
 
 
 def describe_neighbour(shown: LoadTrial) -> str:
     """Return why a disturbed machine has no peak."""
+    if shown.beside:
+        return (
+            f"another session measured on this machine meanwhile ({shown.beside}), so "
+            "that no figure is the system's own; wait until it has ended, or end it, "
+            "and search again"
+        )
     return (
         f"noisy neighbour: other programs used {shown.others_share:.0%} of the CPUs "
         f"(at most {QUIET:.0%} is quiet), so that no figure is the system's own; end "

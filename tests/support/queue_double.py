@@ -25,6 +25,8 @@ class QueueDouble:
     """Seconds of the virtual clock -> how many times slower it is then."""
     others: Callable[[float], float] = lambda _: 0.0
     """Seconds of the virtual clock -> share of the CPUs that others show to use."""
+    beside: Callable[[float], str] = lambda _: ""
+    """Seconds of the virtual clock -> the sessions that measure beside it."""
     clock_s: float = 0.0
     """How long it has been measured."""
     runs: int = 0
@@ -48,13 +50,14 @@ class QueueDouble:
         begins = np.maximum.accumulate(arrivals - numbers * service_s)
         latencies = begins + (numbers + 1) * service_s - arrivals
         took_s = max(seconds, float(arrivals[-1]))
-        others = self.others(self.clock_s)
+        others, beside = self.others(self.clock_s), self.beside(self.clock_s)
         self.clock_s += took_s
         self.runs += 1
         tail = float(np.sort(latencies)[int(count * PERCENTILE)])
         return LoadTrial(
             qps, took_s, tail / self.bound_s, count,
-            int((latencies > self.bound_s).sum()), others, others > 0.05,
+            int((latencies > self.bound_s).sum()), others,
+            others > 0.05 or bool(beside), beside=beside,
         )  # fmt: skip
 
     def confirm(self, qps: float, seconds: float) -> tuple[bool, LoadTrial]:

@@ -79,6 +79,25 @@ def test_a_visible_neighbour_is_named_and_no_value_given(seed: int) -> None:
     assert sum(one.is_disturbed for one in peak.trials) == peak_search.DISTURBED
 
 
+def test_a_session_beside_is_named_and_not_the_load_of_others() -> None:
+    """Beside a GPU nothing else of the CPUs may be used, and the session disturbs."""
+    told: list[str] = []
+    server = QueueDouble(0.002, 0.015, beside=lambda _: "reports/20261130-093249")
+    length = RunLength(459, WHOLE_S)
+
+    peak = PeakSearch(server.run, PERCENTILE, server.bound_s, length, told.append).find(
+        server.rate
+    )
+
+    assert peak.outcome == UNFIT
+    assert "another session measured on this machine meanwhile (reports/" in peak.reason
+    assert "wait until it has ended" in peak.reason
+    assert ["disturbed: another session measured" in text for text in told] == (
+        [True] * peak_search.DISTURBED
+    )
+    assert "of the CPUs" not in peak.reason + "".join(told)
+
+
 def test_a_machine_that_slows_down_unseen_is_called_unfit() -> None:
     """Short runs kept the load, no whole run does: nothing is confirmed."""
     server = QueueDouble(0.002, 0.015)
