@@ -141,6 +141,38 @@ def load_kernel(
     return CudaKernel(context, function, types, shared_bytes)
 
 
+def describe_tensor(
+    address: int, number: str, sizes: list[int], steps: list[int], box: list[int]
+) -> Any:
+    """Return the tensor map of memory whose boxes are fetched in swizzled rows of 128
+    bytes; what is outside of ``sizes`` comes as 0. The innermost axis is first.
+
+    ``number``: its type as the driver names it, ``UINT8``; ``steps``: bytes from one to
+    the next, of all axes but the innermost; ``box``: numbers of a fetch on each axis.
+    """
+    from cuda.bindings import driver
+
+    large, small = driver.cuuint64_t, driver.cuuint32_t
+    types = driver.CUtensorMapDataType
+    (tensor_map,) = check(
+        "cuTensorMapEncodeTiled",
+        driver.cuTensorMapEncodeTiled(
+            getattr(types, f"CU_TENSOR_MAP_DATA_TYPE_{number}"),
+            len(sizes),
+            address,
+            [large(size) for size in sizes],
+            [large(step) for step in steps],
+            [small(size) for size in box],
+            [small(1) for _ in sizes],
+            driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
+            driver.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
+            driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+            driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+        ),
+    )
+    return tensor_map
+
+
 def check(call: str, answer: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return what a call returns besides its code, which should be 0."""
     code, *rest = answer

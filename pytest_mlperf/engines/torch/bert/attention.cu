@@ -13,9 +13,7 @@
 //
 // Defined by the compiler's caller: HEADS, GROUPS, TILES, PAIRS, FP8.
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef unsigned short u16;
+#include "hopper.cuh"
 
 #define HEAD 64
 #define THREADS (128 * (GROUPS + 1))
@@ -26,41 +24,13 @@ typedef unsigned short u16;
 #define INFINITY_ __int_as_float(0x7f800000)
 #define LARGEST_SUM 8192.0f        // of 16 exponentials; fp16 holds 65,504
 
-struct alignas(64) TensorMap {
-    char bytes[128];
-};
-
-__device__ __forceinline__ u32 shared_address(const void* p) {
-    return (u32)__cvta_generic_to_shared(p);
-}
-
-// The same value for a warp: then the compiler keeps it in uniform registers, where the
-// matrix unit wants its descriptions.
-__device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffff, x, 0); }
-
-__device__ __forceinline__ void wait(u32 barrier, u32 phase) {
-    asm volatile(
-        "{\n.reg .pred done;\n"
-        "again:\n"
-        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-        "@done bra finished;\n"
-        "bra again;\n"
-        "finished:\n}\n" ::"r"(barrier), "r"(phase) : "memory");
-}
-
 __device__ __forceinline__ void arrive(u32 barrier) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];\n" ::"r"(barrier) : "memory");
 }
 
-// Announce bytes that will come, and have them fetched from a tensor map: a tile's queries,
-// keys and values. Its first ``rows`` tokens are ``token`` and those behind it, and the
-// others zeros, because the map's axis of tokens ends there: whatever another sequence
-// has, this one does not read it.
-__device__ __forceinline__ void expect(u32 barrier, u32 bytes) {
-    asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier),
-        "r"(bytes) : "memory");
-}
+// Have a tile's queries, keys and values fetched from a tensor map. Its first ``rows``
+// tokens are ``token`` and those behind it, and the others zeros, because the map's axis
+// of tokens ends there: whatever another sequence has, this one does not read it.
 __device__ __forceinline__ void fetch(
     const TensorMap* map, u32 to, int column, int token, int rows, u32 barrier) {
     asm volatile(
@@ -75,33 +45,6 @@ __device__ __forceinline__ float raise_two(float x) {
     return y;
 }
 
-__device__ __forceinline__ u32 pack(float low, float high) {
-    u32 y;
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
-    return y;
-}
-
-__device__ __forceinline__ u32 pack_fp8(float a, float b, float c, float d) {
-    u16 low, high;
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
-    return (u32)low | ((u32)high << 16);
-}
-
-// The matrix unit's description of rows of 128 bytes, swizzled, in groups of eight: the
-// lower half. The upper one is the same for all: 1,024 bytes a group.
-#define UPPER_HALF "0x40000040"
-__device__ __forceinline__ u32 describe(u32 address) {
-    return (address >> 4) | (1u << 16);
-}
-
-// The compiler must not move registers across a product that still uses them.
-__device__ __forceinline__ void begin_products() {
-    asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
-}
-__device__ __forceinline__ void end_products() {
-    asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory");
-}
 #define EACH_FLOAT(x) \
     "+f"(x[0]), "+f"(x[1]), "+f"(x[2]), "+f"(x[3]), "+f"(x[4]), "+f"(x[5]), \
     "+f"(x[6]), "+f"(x[7]), "+f"(x[8]), "+f"(x[9]), "+f"(x[10]), "+f"(x[11]), \
@@ -113,7 +56,7 @@ __device__ __forceinline__ void hold(float (&x)[32]) {
     asm volatile("" : EACH_FLOAT(x)::"memory");
 }
 __device__ __forceinline__ void wait_products(float (&s)[32], float (&o)[32]) {
-    asm volatile("wgmma.wait_group.sync.aligned 0;\n" ::: "memory");
+    wait_products<0>();
     hold(s);
     hold(o);
 }
@@ -321,16 +264,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) attend(
     u32 full = tiles + TILES * TILE_BYTES, empty = full + 8 * TILES;
     int4* pairs = (int4*)(raw + (empty + 8 * TILES + 15 & ~15u) - shared_address(raw));
     int warp = uniform(threadIdx.x / 32), lane = threadIdx.x % 32;
-    if (threadIdx.x == 0) {
-        for (int i = 0; i < TILES; ++i) {
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(full + 8 * i));
-            asm volatile(
-                "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(empty + 8 * i),
-                "r"(4 * GROUPS));
-        }
-        asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
-        asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
-    }
+    if (threadIdx.x == 0) make_ring(full, empty, TILES, 4 * GROUPS);
     __syncthreads();
     Place place = {0, 0};
     if (warp >= 4 * GROUPS) {

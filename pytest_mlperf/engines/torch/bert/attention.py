@@ -165,25 +165,12 @@ def _describe(qkv: Any) -> Any:
     zeros. Earlier than the first token is there too: the map begins a tile before
     ``qkv``, where nothing is read.
     """
-    from cuda.bindings import driver
-
     rows, width = qkv.shape
     size, step = width // 3, qkv.element_size()
-    large, small = driver.cuuint64_t, driver.cuuint32_t
-    (tensor_map,) = cuda_source.check(
-        "cuTensorMapEncodeTiled",
-        driver.cuTensorMapEncodeTiled(
-            driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-            4,
-            qkv.data_ptr() - TILE * width * step,
-            [large(size), large(TILE), large(rows + 1), large(3)],
-            [large(width * step), large(width * step), large(size * step)],
-            [small(HEAD_SIZE), small(TILE), small(1), small(3)],
-            [small(1), small(1), small(1), small(1)],
-            driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
-            driver.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
-            driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-            driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-        ),
+    return cuda_source.describe_tensor(
+        qkv.data_ptr() - TILE * width * step,
+        "FLOAT16",
+        [size, TILE, rows + 1, 3],
+        [width * step, width * step, size * step],
+        [HEAD_SIZE, TILE, 1, 3],
     )
-    return tensor_map

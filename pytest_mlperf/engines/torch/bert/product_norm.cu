@@ -34,9 +34,7 @@
 //
 // Defined by the compiler's caller: STAGES, DEPTH.
 
-typedef unsigned int u32;
-typedef unsigned long long u64;
-typedef unsigned short u16;
+#include "hopper.cuh"
 
 #define PARTS 4
 #define COLUMNS 256
@@ -53,18 +51,6 @@ typedef unsigned short u16;
 #define LAG 2                          // steps after which the second group starts
 #define BLOCKS (COLUMNS / 32)          // of a row: a thread has eight columns of each
 
-struct alignas(64) TensorMap {
-    char bytes[128];
-};
-
-__device__ __forceinline__ u32 shared_address(const void* p) {
-    return (u32)__cvta_generic_to_shared(p);
-}
-
-// The same value for a warp: then the compiler keeps it in uniform registers, where the
-// matrix unit wants its descriptions.
-__device__ __forceinline__ int uniform(int x) { return __shfl_sync(0xffffffff, x, 0); }
-
 // The place of another program of the cluster.
 __device__ __forceinline__ u32 map_to(u32 address, u32 rank) {
     u32 there;
@@ -72,26 +58,10 @@ __device__ __forceinline__ u32 map_to(u32 address, u32 rank) {
     return there;
 }
 
-__device__ __forceinline__ void wait(u32 barrier, u32 phase) {
-    asm volatile(
-        "{\n.reg .pred done;\n"
-        "again:\n"
-        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
-        "@done bra finished;\n"
-        "bra again;\n"
-        "finished:\n}\n" ::"r"(barrier), "r"(phase) : "memory");
-}
-
 // ``barrier`` is a place in the cluster.
 __device__ __forceinline__ void arrive(u32 barrier) {
     asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];\n" ::"r"(barrier)
                  : "memory");
-}
-
-__device__ __forceinline__ void expect(u32 barrier, u32 bytes) {
-    asm volatile(
-        "mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;\n" ::"r"(barrier),
-        "r"(bytes) : "memory");
 }
 
 // No program may reach another one's barriers before they are there.
@@ -137,23 +107,12 @@ __device__ __forceinline__ void receive(const char* from, u64& a, u64& b) {
                  : "=l"(a), "=l"(b) : "l"(from) : "memory");
 }
 
-__device__ __forceinline__ u32 pack(float low, float high) {
-    u32 y;
-    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
-    return y;
-}
 __device__ __forceinline__ float2 unpack(u32 x) {
     float2 y;
     asm("{\n.reg .b16 low, high;\nmov.b32 {low, high}, %2;\n"
         "cvt.f32.f16 %0, low;\ncvt.f32.f16 %1, high;\n}\n"
         : "=f"(y.x), "=f"(y.y) : "r"(x));
     return y;
-}
-__device__ __forceinline__ u32 pack_fp8(float a, float b, float c, float d) {
-    u16 low, high;
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
-    return (u32)low | ((u32)high << 16);
 }
 
 // Read where it stands: the compiler must not move it behind the last products.
@@ -175,13 +134,6 @@ __device__ __forceinline__ void store(char* p, u32 a, u32 b, int inside) {
     asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %3, 0;\n"
                  "@p st.global.v2.u32 [%0], {%1, %2};\n}\n" ::"l"(p), "r"(a), "r"(b),
                  "r"(inside) : "memory");
-}
-
-// The matrix unit's description of rows of 128 bytes, swizzled, in groups of eight: the
-// lower half. The upper one is the same for all: 1,024 bytes a group.
-#define UPPER_HALF "0x40000040"
-__device__ __forceinline__ u32 describe(u32 address) {
-    return (address >> 4) | (1u << 16);
 }
 
 #define EACH_8(x, i) \
@@ -292,14 +244,14 @@ __device__ __forceinline__ void take_step(
     wait(p.full + 8 * place.stage, place.phase);
     u32 stage = p.stages + place.stage * STAGE_BYTES;
     u32 a = describe(stage + group * 64 * STEP), b = describe(stage + X_BYTES);
-    asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
+    begin_products();
 #pragma unroll
     for (int i = 0; i < STEP / 32; ++i) {
         multiply(v, a + 2 * i, b + 2 * i, i || !first);
     }
-    asm volatile("wgmma.commit_group.sync.aligned;\n" ::: "memory");
+    end_products();
     if (!first) {
-        asm volatile("wgmma.wait_group.sync.aligned 1;\n" ::: "memory");
+        wait_products<1>();
         if (freed) arrive(freed + 8 * place.before());
     }
     place.advance();
@@ -455,7 +407,7 @@ __device__ __forceinline__ void compute_tiles(
         for (int k = STEPS - EARLY; k < STEPS; ++k) {
             take_step(v, p, place, group, false, freed);
         }
-        asm volatile("wgmma.wait_group.sync.aligned 0;\n" ::: "memory");
+        wait_products<0>();
         hold(v);
         if (freed) arrive(freed + 8 * place.before());
         normalize(v, residual, p, group, tile, scale, out);
@@ -506,16 +458,8 @@ extern "C" __global__ void __cluster_dims__(CLUSTER, 1, 1)
     p.empty = p.full + 8 * STAGES;
     p.launch = p.empty + 8 * STAGES;
     int warp = uniform(threadIdx.x / 32);
-    if (threadIdx.x == 0) {
-        for (int i = 0; i < STAGES; ++i) {
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(p.full + 8 * i));
-            asm volatile(
-                "mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(p.empty + 8 * i),
-                "r"(4 * GROUPS * (p.shares ? 2 : 1)));
-        }
-        asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
-        asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
-    }
+    int readers = 4 * GROUPS * (p.shares ? 2 : 1);
+    if (threadIdx.x == 0) make_ring(p.full, p.empty, STAGES, readers);
     for (int i = threadIdx.x; i < COLUMNS; i += THREADS) {
         int column = p.part * COLUMNS + i;
         asm("cvt.f32.f16 %0, %1;" : "=f"(shared_parameters[i]) : "h"(bias[column]));

@@ -203,7 +203,9 @@ def count_clusters(kernel: cuda_source.CudaKernel) -> int:
 def describe_rows(x: Any) -> Any:
     """Return the tensor map of fp8 ``x`` [tokens, depth]: ROWS tokens a fetch."""
     rows, depth = x.shape
-    return _describe(x, [depth, rows], [depth], [STEP, ROWS])
+    return cuda_source.describe_tensor(
+        x.data_ptr(), "UINT8", [depth, rows], [depth], [STEP, ROWS]
+    )
 
 
 def describe_weight(weight: Any) -> Any:
@@ -213,36 +215,10 @@ def describe_weight(weight: Any) -> Any:
     [block, pair, quarter, 2].
     """
     rows, depth = weight.shape
-    return _describe(
-        weight,
+    return cuda_source.describe_tensor(
+        weight.data_ptr(),
+        "UINT8",
         [depth, 2, 4, 4, rows // _BLOCK],
         [depth, 8 * depth, 2 * depth, _BLOCK * depth],
         [STEP, 2, 4, 4, COLUMNS // CLUSTER // _BLOCK],
     )
-
-
-def _describe(x: Any, sizes: list[int], steps: list[int], box: list[int]) -> Any:
-    """Return a tensor map of bytes, its innermost axis first.
-
-    ``steps``: bytes from one to the next, of all axes but the innermost.
-    """
-    from cuda.bindings import driver
-
-    large, small = driver.cuuint64_t, driver.cuuint32_t
-    (tensor_map,) = cuda_source.check(
-        "cuTensorMapEncodeTiled",
-        driver.cuTensorMapEncodeTiled(
-            driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_UINT8,
-            len(sizes),
-            x.data_ptr(),
-            [large(size) for size in sizes],
-            [large(step) for step in steps],
-            [small(size) for size in box],
-            [small(1) for _ in sizes],
-            driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
-            driver.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
-            driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-            driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-        ),
-    )
-    return tensor_map
