@@ -20,6 +20,9 @@ from pytest_mlperf.api.window_blending import BlendsWindows
 from pytest_mlperf.api.workload import ArrayDataset
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import RunsModel
+from pytest_mlperf.engines.torch.cuda_graph import RECORDING
+from pytest_mlperf.engines.torch.cuda_graph import record_graph
+from pytest_mlperf.engines.torch.cuda_source import first_line
 from pytest_mlperf.engines.torch.device_samples import RowStore
 from pytest_mlperf.engines.torch.device_samples import TorchOutputs
 from pytest_mlperf.engines.torch.device_samples import as_picked
@@ -34,10 +37,6 @@ GRAPH_SIZES = (
 )  # fmt: skip
 """Batch sizes that are recorded when they are asked for; a batch runs in the smallest
 recorded one that holds it."""
-RECORDING = threading.Lock()
-"""Streams record one after another: a stream that begins to record waits for the whole
-device, and that spoils what another thread is recording.
-"""
 
 
 def choose_graph_sizes(batch: int) -> tuple[int, ...]:
@@ -215,19 +214,13 @@ class PaddedStream:
             run(inputs)  # a second time: libraries choose algorithms in the first runs
             self.stream.synchronize()
             try:
-                graph = torch.cuda.CUDAGraph()
                 self._pool = self._pool or torch.cuda.graph_pool_handle()
-                with torch.cuda.graph(
-                    graph,
-                    pool=self._pool,
-                    stream=self.stream,
-                    capture_error_mode="thread_local",
-                ):
-                    buffers.outputs = [o.float() for o in run(inputs)]
-                buffers.graph = graph
+                buffers.graph, buffers.outputs = record_graph(
+                    lambda: [o.float() for o in run(inputs)], self.stream, self._pool
+                )
                 report = "one a batch size"
             except (RuntimeError, BuildFailed) as error:
-                report = f"off: {str(error).splitlines()[0]}"
+                report = f"off: {first_line(error)}"
             self.model.facts["cuda graphs"] = report
             buffers.results = [
                 torch.zeros(o.shape, dtype=torch.float32, pin_memory=True)

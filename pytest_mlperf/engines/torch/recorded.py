@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pytest_mlperf.engines.torch.padded import RECORDING
+from pytest_mlperf.engines.torch.cuda_graph import RECORDING
+from pytest_mlperf.engines.torch.cuda_graph import record_graph
+from pytest_mlperf.engines.torch.cuda_source import first_line
 
 
 @dataclass(slots=True)
@@ -50,14 +52,10 @@ class RecordedFunction:
             for _ in range(2):  # libraries choose algorithms in the first runs
                 self._function(*held)
             stream.synchronize()
-            graph = torch.cuda.CUDAGraph()
             try:
-                with torch.cuda.graph(
-                    graph, stream=stream, capture_error_mode="thread_local"
-                ):
-                    output = self._function(*held)
+                graph, output = record_graph(lambda: self._function(*held), stream)
             except RuntimeError as error:
-                self.report = f"off: {str(error).splitlines()[0]}"
+                self.report = f"off: {first_line(error)}"
                 return None
         self.report = "one a batch size"
         return _Recording(held, output, graph)

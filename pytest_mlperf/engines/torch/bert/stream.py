@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from pytest_mlperf.engines.torch.bert.encoder import EncoderBuffers
 from pytest_mlperf.engines.torch.bert.encoder import Observe
 from pytest_mlperf.engines.torch.bert.norms import name_norms
 from pytest_mlperf.engines.torch.cublaslt import CublasLt
+from pytest_mlperf.engines.torch.cuda_graph import record_graph
+from pytest_mlperf.engines.torch.cuda_source import first_line
 from pytest_mlperf.engines.torch.device_samples import TokenStore
 from pytest_mlperf.engines.torch.device_samples import as_picked
 from pytest_mlperf.engines.torch.device_samples import make_mask
@@ -108,16 +111,12 @@ class PackedStream:
             self.stream.synchronize()
             try:
                 for bucket in self.buckets:
-                    graph = torch.cuda.CUDAGraph()
-                    with torch.cuda.graph(
-                        graph, stream=self.stream, capture_error_mode="thread_local"
-                    ):
-                        buffers.launch(bucket)
-                    self._graphs[bucket] = graph
+                    launch = partial(buffers.launch, bucket)
+                    self._graphs[bucket], _ = record_graph(launch, self.stream)
                 report = f"{len(self._graphs)} buckets"
             except RuntimeError as error:
                 self._graphs.clear()
-                report = f"off: {str(error).splitlines()[0]}"
+                report = f"off: {first_line(error)}"
         self.model.facts["cuda graphs"] = report
         self.model.facts["attention by"] = buffers.attention_by
         self.model.facts["LayerNorm by"] = name_norms(

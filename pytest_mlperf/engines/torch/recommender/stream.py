@@ -20,9 +20,10 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import RaggedDataset
 from pytest_mlperf.embedding.options import read_options
+from pytest_mlperf.engines.torch.cuda_graph import RECORDING
+from pytest_mlperf.engines.torch.cuda_graph import record_graph
 from pytest_mlperf.engines.torch.host_fetch import REGISTERED
 from pytest_mlperf.engines.torch.host_fetch import SPANS
-from pytest_mlperf.engines.torch.padded import RECORDING
 from pytest_mlperf.engines.torch.recommender.dense import DenseNetwork
 from pytest_mlperf.engines.torch.recommender.device_cache import DeviceCache
 from pytest_mlperf.engines.torch.timeline import BatchEvents
@@ -255,7 +256,7 @@ class RecommenderStream:
             before = cache.statistics.clone()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             graphs = [
-                _capture(call, stream, self._pool)
+                _record_after_trials(call, stream, self._pool)
                 for call in (answer, cache.insert_missing)
             ]
             cache.statistics.copy_(before)  # the trials are nobody's lookups
@@ -268,16 +269,10 @@ class RecommenderStream:
         self._buffers.clear()
 
 
-def _capture(call: Any, stream: Any, pool: Any) -> Any:
+def _record_after_trials(call: Any, stream: Any, pool: Any) -> Any:
     """Return a CUDA graph of a call, compiled by running it twice before."""
-    import torch
-
     for _ in range(2):
         call()
     stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(
-        graph, pool=pool, stream=stream, capture_error_mode="thread_local"
-    ):
-        call()
+    graph, _ = record_graph(call, stream, pool)
     return graph

@@ -16,8 +16,10 @@ from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.whisper_model import FRAMES
 from pytest_mlperf.api.whisper_model import WhisperModel
+from pytest_mlperf.engines.torch.cuda_graph import RECORDING
+from pytest_mlperf.engines.torch.cuda_graph import record_graph
+from pytest_mlperf.engines.torch.cuda_source import first_line
 from pytest_mlperf.engines.torch.padded import GRAPH_SIZES
-from pytest_mlperf.engines.torch.padded import RECORDING
 from pytest_mlperf.engines.torch.padded import choose_graph_sizes
 from pytest_mlperf.engines.torch.timeline import BatchEvents
 from pytest_mlperf.engines.torch.whisper.decode import GreedyDecoder
@@ -131,17 +133,10 @@ class WhisperStream:
         """Return what replays the part, or the part where it cannot be recorded."""
         torch = self._torch
         try:
-            graph = torch.cuda.CUDAGraph()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
-            with torch.cuda.graph(
-                graph,
-                pool=self._pool,
-                stream=self.stream,
-                capture_error_mode="thread_local",
-            ):
-                part()
+            graph, _ = record_graph(part, self.stream, self._pool)
         except RuntimeError as error:
-            self.model.facts["cuda graphs"] = f"off: {str(error).splitlines()[0]}"
+            self.model.facts["cuda graphs"] = f"off: {first_line(error)}"
             return part
         self.model.facts["cuda graphs"] = "encoder and decoder's step, a batch size"
         replay: Callable[[], None] = graph.replay
