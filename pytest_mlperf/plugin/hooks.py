@@ -17,6 +17,7 @@ from pytest_mlperf.plugin import submission
 from pytest_mlperf.plugin import xdist
 from pytest_mlperf.plugin.progress_display import wrap_lines
 from pytest_mlperf.plugin.records import redact_report
+from pytest_mlperf.plugin.records import require_measured
 from pytest_mlperf.plugin.report import NOT_ALL_MEASURED
 from pytest_mlperf.plugin.report import NOTHING_MEASURED
 from pytest_mlperf.plugin.session import KEY
@@ -153,6 +154,17 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Note the item's cell, which skipped and failed setups report too."""
     State.of(item.config).enter(item)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Wrapper:
+    """Fail a test that ran to its end and measured nothing; next to the test itself, so
+    that other plugins see this failure as the test's own.
+    """
+    __tracebackhide__ = True
+    result = yield
+    require_measured(item)
+    return result
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -15,6 +15,7 @@ from pytest_mlperf.core.redaction import redact_values
 from pytest_mlperf.core.session_results import INTERRUPTED
 from pytest_mlperf.core.session_results import SET_UP
 from pytest_mlperf.core.session_results import Record
+from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.cells import known_cells
 from pytest_mlperf.plugin import collection
@@ -35,6 +36,24 @@ def note_cell(item: pytest.Item, cell: Cell) -> None:
     others = [x for x in item.user_properties if x[0].partition(".")[0] != junit.KEY]
     own = [(CELL_KEY, text), *junit.list_item(cell, mode)]
     item.user_properties[:] = [*others, *own]
+
+
+def require_measured(item: pytest.Item) -> None:
+    """Fail an mlperf item whose test has ended without a verdict; a bare engine, which
+    no rule judges, needs none.
+    """
+    mode = collection.mode_of(item)
+    if collection.cell_of(item) is None or mode == Mode.BARE.value:
+        return
+    if any(key == junit.KEY for key, _ in item.user_properties):
+        return
+    call = "measure(cell, audit)" if collection.audit_of(item) else "measure(cell)"
+    raise pytest.fail.Exception(
+        f"{item.nodeid}: the test has ended and nothing was measured, but its mark has "
+        f"mode={mode!r}, so it should measure a run; ask for the fixture 'measure' and "
+        f"call {call} in it, or write mode='bare' for a test of the engine alone",
+        pytrace=False,
+    )
 
 
 def describe_cell(nodeid: str, options: Options) -> dict[str, str]:

@@ -393,14 +393,16 @@ def test_an_item_that_is_measured_in_its_second_attempt_is_measured(
     assert [one.outcome for one in newest(pytester).records] == ["failed", "passed"]
 
 
-@pytest.mark.parametrize("is_measured", [True, False])
+@pytest.mark.parametrize(
+    ("again", "is_measured"),
+    [("measure(cell)", True), ("pytest.fail('no device')", False), ("pass", False)],
+)
 def test_a_second_attempt_has_no_property_of_the_first(
-    pytester: pytest.Pytester, is_measured: bool
+    pytester: pytest.Pytester, again: str, is_measured: bool
 ) -> None:
     """A VALID one had the outcome and the cause of both in junit's file, and one that
     measured nothing took over the first one's verdict.
     """
-    again = "measure(cell)" if is_measured else "pytest.fail('no device')"
     flaky = (
         "attempts.append(0)\n    if attempts[1:]:\n        "
         f"{again}\n        return\n    measure(cell)\n    assert attempts[1:]"
@@ -418,3 +420,4 @@ def test_a_second_attempt_has_no_property_of_the_first(
     assert [len(each) for each in names] == [len({*each}) for each in names]
     assert first.verdict is not None
     assert (second.verdict is not None) is is_measured
+    assert second.outcome == ("passed" if is_measured else "failed")
