@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Iterable
 from collections.abc import Sequence
+from dataclasses import KW_ONLY
 from dataclasses import dataclass
 from statistics import median
 
@@ -81,6 +82,43 @@ class CellComparison:
         return "; ".join(words)
 
 
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """One figure of a cell's runs before and now."""
+
+    name: str
+    olds: Sequence[float]
+    news: Sequence[float]
+    _: KW_ONLY
+    is_rate: bool
+    """A higher one is better."""
+
+    @property
+    def before(self) -> float:
+        return median(self.olds)
+
+    @property
+    def now(self) -> float:
+        return median(self.news)
+
+    @property
+    def ratio(self) -> float:
+        """Of speeds."""
+        pair = (self.now, self.before) if self.is_rate else (self.before, self.now)
+        return pair[0] / pair[1]
+
+    def noise(self, old: Sequence[Verdict], new: Sequence[Verdict]) -> float:
+        return math.hypot(
+            _find_noise(self.olds, old, is_rate=self.is_rate),
+            _find_noise(self.news, new, is_rate=self.is_rate),
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.before:,.6g} -> {self.now:,.6g} {self.name}, ratio {self.ratio:.3f}"
+        )
+
+
 def compare_sessions(
     old: SessionResults, new: SessionResults
 ) -> tuple[CellComparison, ...]:
@@ -90,7 +128,7 @@ def compare_sessions(
     or did not end: a package that is gone is no unchanged speed.
     """
     machine = _describe_machines(old, new)
-    before, after = _group(old.verdicts), _group(new.verdicts)
+    before, after = (_group(one.verdicts_to_compare) for one in (old, new))
     found = [
         compare_runs(before.get(key, []), runs, machine) for key, runs in after.items()
     ]
@@ -132,20 +170,17 @@ def compare_runs(
         return CellComparison(name, Change.INCOMPARABLE, why=why)
     if differs := _find_difference(valid_old[-1], valid_new[-1]):
         return CellComparison(name, Change.INCOMPARABLE, why=differs)
-    figure, olds, news, is_higher_better = _choose_figures(valid_old, valid_new)
-    before, now = median(olds), median(news)
-    ratio = now / before if is_higher_better else before / now
-    noise = math.hypot(
-        _find_noise(olds, valid_old, is_rate=is_higher_better),
-        _find_noise(news, valid_new, is_rate=is_higher_better),
-    )
+    figures = _list_figures(valid_old, valid_new)
+    worst, *others = sorted(figures, key=lambda one: one.ratio)
+    noise = worst.noise(valid_old, valid_new)
     beside = (one.run.disturbance for one in (*valid_old, *valid_new))
     why = next((f"a run had {text}" for text in beside if text), "")
-    change = Change.INCONCLUSIVE if why else _judge(ratio, noise)
+    change = Change.INCONCLUSIVE if why else _judge(worst.ratio, noise)
     differing = (*notes, *_list_notes(valid_old[-1], valid_new[-1]))
     return CellComparison(
-        name, change, figure, before, now, ratio, noise, why, differing
-    )
+        name, change, worst.name, worst.before, worst.now, worst.ratio, noise, why,
+        (*map(str, others), *differing),
+    )  # fmt: skip
 
 
 def _name_cell(row: tuple[str, str, str]) -> str:
@@ -163,27 +198,53 @@ def _group(verdicts: Iterable[Verdict]) -> dict[tuple[str, str, str], list[Verdi
     return found
 
 
-def _choose_figures(
-    old: Sequence[Verdict], new: Sequence[Verdict]
-) -> tuple[str, list[float], list[float], bool]:
-    """Return what is compared, its values, and whether a higher one is better.
+def _list_figures(old: Sequence[Verdict], new: Sequence[Verdict]) -> list[_Figure]:
+    """Return what is compared, one figure at least.
 
     A Server run completes the load that it is given: at one load, latencies differ.
+    Those of tokens are two, and each may become worse alone.
     """
-    olds, news = ([_metric(one).value for one in side] for side in (old, new))
-    late = [one.at_percentile.value for one in old if one.at_percentile]
-    later = [one.at_percentile.value for one in new if one.at_percentile]
-    metric, limit = _metric(new[-1]), new[-1].limit
-    has_load = (
-        metric.unit not in TIME_UNITS and limit is not None and limit.unit in TIME_UNITS
-    )
-    if has_load and len(late) == len(old) and len(later) == len(new):
-        load = median(news)
-        if abs(load - median(olds)) <= SAME_LOAD * load:
-            share = (new[-1].percentile or 0) * 100
-            name = f"p{share:g} ms at {load:,.6g} {metric.unit}"
-            return name, late, later, False
-    return metric.unit, olds, news, metric.unit not in TIME_UNITS
+    both = (old, new)
+    olds, news = (_list_values(one.metric for one in side) for side in both)
+    unit, limit = _metric(new[-1]).unit, new[-1].limit
+    has_load = unit not in TIME_UNITS and limit is not None and limit.unit in TIME_UNITS
+    if has_load and _is_one_load(old, new):
+        at = f"p{(new[-1].percentile or 0) * 100:g} ms at {median(news):,.6g} {unit}"
+        first = "TTFT " if new[-1].tpot else ""
+        first_tokens = _Figure(
+            f"{first}{at}",
+            *(_list_values(one.at_percentile for one in side) for side in both),
+            is_rate=False,
+        )
+        further_tokens = _Figure(
+            f"TPOT {at}",
+            *(_list_values(one.tpot for one in side) for side in both),
+            is_rate=False,
+        )
+        found = [x for x in (first_tokens, further_tokens) if x.olds and x.news]
+        if found:
+            return found
+    return [_Figure(unit, olds, news, is_rate=unit not in TIME_UNITS)]
+
+
+def _list_values(metrics: Iterable[Metric | None]) -> list[float]:
+    """Return their values; of a server that sends an answer at once, no time for a
+    further token is 0.
+    """
+    return [one.value for one in metrics if one and one.value]
+
+
+def _is_one_load(old: Sequence[Verdict], new: Sequence[Verdict]) -> bool:
+    """Return whether all runs were given one load.
+
+    A short run completes less of it where its last answers come late. What an older
+    version measured says only what was completed.
+    """
+    loads = [one.run.target_qps for one in (*old, *new)]
+    known = [load for load in loads if load is not None]
+    if len(known) < len(loads):
+        known = [median(_metric(one).value for one in side) for side in (old, new)]
+    return max(known) - min(known) <= SAME_LOAD * max(known)
 
 
 def _metric(verdict: Verdict) -> Metric:
@@ -231,7 +292,11 @@ def _list_notes(old: Verdict, new: Verdict) -> list[str]:
         "precision": (old.run.precision, new.run.precision),
     }
     notes = [f"{k}: {a} before, {b} now" for k, (a, b) in pairs.items() if a != b]
-    return notes + ["another build of the engine"] * (old.build != new.build)
+    is_service = old.run.requests and new.run.requests
+    other = (
+        "URL, model or option of the server" if is_service else "build of the engine"
+    )
+    return notes + [f"another {other}"] * (old.build != new.build)
 
 
 def _describe_machines(old: SessionResults, new: SessionResults) -> list[str]:

@@ -52,6 +52,8 @@ class RunFacts:
     probed_share: float | None = None
     """Latency of a trial in the probe as a share of its bound, at this run's load or
     more; None where the load was given."""
+    target_qps: float | None = None
+    """LoadGen's setting: the load of a Server run, the rate that Offline expects."""
     is_disturbed: bool = False
     """True where other programs took so much CPU time that the figure suffered."""
     others_share: float = 0.0

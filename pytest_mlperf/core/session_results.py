@@ -74,6 +74,15 @@ class Record:
             checks=(check,),
         )
 
+    def verdict_to_compare(self) -> Verdict | None:
+        """Return the verdict as comparisons take it: by MLPerf's rules alone.
+
+        What a test asserts beside them (``--mlperf-fail-below`` among it) takes nothing
+        from the figure that the run has.
+        """
+        has_judged = self.outcome == "failed" and self.verdict
+        return self.verdict if has_judged else self.verdict_to_show()
+
     @property
     def row(self) -> tuple[str, str, str]:
         """Benchmark with its target, scenario and engine, as verdicts name them."""
@@ -136,6 +145,12 @@ class SessionResults:
         """The verdicts to show, of the items that ran to their end."""
         shown = (record.verdict_to_show() for record in self.records)
         return tuple(verdict for verdict in shown if verdict)
+
+    @property
+    def verdicts_to_compare(self) -> tuple[Verdict, ...]:
+        """The same by the rules alone, whatever the items' tests assert."""
+        found = (record.verdict_to_compare() for record in self.records)
+        return tuple(verdict for verdict in found if verdict)
 
     @property
     def exit_status(self) -> int | None:

@@ -90,7 +90,7 @@ class Baseline:
         key = verdict.benchmark, verdict.scenario, verdict.engine, verdict.mode
         before = [
             one
-            for one in self.session.verdicts
+            for one in self.session.verdicts_to_compare
             if (one.benchmark, one.scenario, one.engine, one.mode) == key
         ]
         return compare_runs(before, [verdict])

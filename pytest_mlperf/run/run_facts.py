@@ -64,6 +64,7 @@ def make_engine_facts(
         end_on_device=task.residency.end,
         bare_loop_per_s=loop,
         probed_share=tuned.probed_share,
+        target_qps=tuned.target_qps,
         texts=texts,
     )
 
@@ -148,6 +149,7 @@ def make_service_facts(
         workload=workload.title,
         bare_loop_per_s=tuned.loop_rate,
         probed_share=tuned.probed_share,
+        target_qps=tuned.target_qps,
         requests=sum(one.sent for one in stats),
         resent=sum(one.resent for one in stats),
         refused_fields=tuple(target.refused),

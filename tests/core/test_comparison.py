@@ -84,6 +84,63 @@ def test_server_runs_at_one_load_are_compared_by_their_latency() -> None:
     assert found.ratio == pytest.approx(10 / 14)
 
 
+TOKENS = replace(
+    SERVER,
+    metric=Metric("result_completed_tokens_per_second", 550.0, "tokens/s"),
+    limit=Metric("ttft_ns", 2000.0, "ms"),
+    at_percentile=Metric("first_token", 40.0, "ms"),
+    tpot=Metric("tpot", 8.0, "ms"),
+    tpot_limit=Metric("tpot_ns", 100.0, "ms"),
+    run=RunFacts(target_qps=97.6, requests=500),
+)
+
+
+def test_each_latency_of_tokens_may_become_worse_alone() -> None:
+    """The gate looked at the first token's only."""
+    slow = replace(TOKENS, tpot=Metric("tpot", 16.0, "ms"))
+    found = compare_runs([TOKENS], [slow])
+    back = compare_runs([slow], [TOKENS])
+
+    assert found.change is Change.SLOWER
+    assert found.is_below(0.9)
+    assert str(found) == (
+        "resnet50 Server on onnxruntime: slower; 8 -> 16 TPOT p99 ms at 550 tokens/s, "
+        "ratio 0.500, noise 0.120; 40 -> 40 TTFT p99 ms at 550 tokens/s, ratio 1.000"
+    )
+    assert back.change is Change.SAME
+    assert back.notes == ("16 -> 8 TPOT p99 ms at 550 tokens/s, ratio 2.000",)
+
+
+def test_a_load_is_what_runs_were_given() -> None:
+    """A short run whose last answers come late completes 7 % less of it a second: a
+    first token that took four times as long was called the same.
+    """
+    late = replace(TOKENS, at_percentile=Metric("first_token", 160.0, "ms"))
+    short = at(late, 514.0)
+    other_load = replace(short, run=replace(short.run, target_qps=110.0))
+    unknown = replace(short, run=replace(short.run, target_qps=None))
+
+    assert compare_runs([TOKENS], [short]).ratio == pytest.approx(0.25)
+    for one in (other_load, unknown):
+        assert compare_runs([TOKENS], [one]).figure == "tokens/s"
+
+
+def test_an_answer_that_comes_at_once_has_no_time_a_further_token() -> None:
+    """LoadGen counts none; nothing is divided by it."""
+    at_once = replace(TOKENS, tpot=Metric("tpot", 0.0, "ms"))
+    found = compare_runs([at_once], [TOKENS])
+
+    assert found.change is Change.SAME
+    assert found.figure == "TTFT p99 ms at 550 tokens/s"
+
+
+def test_another_url_is_no_other_build() -> None:
+    """A CI's server has another port each time."""
+    found = compare_runs([TOKENS], [replace(TOKENS, build="1")])
+
+    assert found.notes[-1] == "another URL, model or option of the server"
+
+
 def test_the_spread_of_a_run_s_rates_is_its_noise() -> None:
     """A steady run shows a difference that is below the assumed noise."""
     old, new = at(OFFLINE, 100.0, rate_error=0.002), at(OFFLINE, 97.0, rate_error=0.004)
@@ -228,3 +285,23 @@ def test_what_was_selected_and_not_measured_has_no_answer() -> None:
     )
     assert not second.has_answer
     assert list_unselected(old, new) == ["resnet50 SingleStream on onnxruntime"]
+
+
+def test_what_a_test_asserts_takes_no_figure_away() -> None:
+    """A run that --mlperf-fail-below refused was not comparable any more, and was no
+    baseline either; one that did not end has no figure.
+    """
+    old = make_session("a", [OFFLINE])
+    slower = make_session("a", [at(OFFLINE, 50.0)])
+    (record,) = slower.records
+    failed = replace(record, outcome="failed", reason="slower; 100 -> 50")
+    broken = replace(record, outcome="error", reason="teardown")
+    refused, torn = (replace(slower, records=(one,)) for one in (failed, broken))
+    (now,), (before,), (none,) = (
+        compare_sessions(*pair)
+        for pair in [(old, refused), (refused, old), (old, torn)]
+    )
+
+    assert (now.change, now.ratio) == (Change.SLOWER, 0.5)
+    assert (before.change, before.ratio) == (Change.FASTER, 2.0)
+    assert none.change is Change.INCOMPARABLE

@@ -201,10 +201,16 @@ def list_models(
     except (ValueError, TypeError, KeyError, RecursionError):
         names = ()
     if reply.status != http.client.OK or not names:
+        remedy = "correct the URL (without /v1), or look into the server's log"
+        if reply.status == http.client.SERVICE_UNAVAILABLE:
+            remedy = (
+                "wait until the server has loaded its model before the session, let a "
+                "[server] table of the system file start it, which waits, or look into "
+                "its log"
+            )
         raise RunRefused(
             f"{address.url}{MODELS}: found {reply.shown}, but should be a list of the "
-            "models that an OpenAI-compatible server has; correct the URL (without "
-            "/v1), or look into the server's log"
+            f"models that an OpenAI-compatible server has; {remedy}"
         )
     return names
 

@@ -97,6 +97,18 @@ def test_an_endpoint_that_is_not_healthy_is_refused(
     assert "HTTP 500: no memory" in failing
 
 
+def test_a_server_that_loads_its_model_is_to_be_waited_for(
+    runner: Runner, serve: ServeEndpoint, make_task: MakeTask
+) -> None:
+    """Every page of llama.cpp and vLLM says 503 then, and the URL is right."""
+    server = serve(pages={"/health": LOADING, "/v1/models": LOADING})
+    text = read_refusal(runner, make_task([server.url]))
+
+    assert "/v1/models: found HTTP 503: loading the model, but should be a list" in text
+    assert "wait until the server has loaded its model" in text
+    assert "correct the URL" not in text
+
+
 @pytest.mark.parametrize("health", [LOADING, None], ids=["503", "404"])
 def test_a_list_of_models_is_enough_where_nobody_named_a_health_page(
     runner: Runner, serve: ServeEndpoint, make_task: MakeTask, health: bytes | None
