@@ -137,7 +137,8 @@ def find_wrong_rate(log: Log) -> Iterator[Contradiction]:
         "Offline": "requested_offline_expected_qps",
     }.get(scenario)
     if asked is None:
-        yield Contradiction(scenario, "a LoadGen scenario", log.where(asked or ""))
+        where = log.where("effective_scenario")
+        yield Contradiction(scenario, "a LoadGen scenario", where)
         return
     value = log.number(asked)
     if scenario in ("SingleStream", "MultiStream"):

@@ -89,6 +89,31 @@ def test_interactive_is_held_to_its_own_token_bounds(tmp_path: Path) -> None:
     assert "at most 450.0" in named(found, "latency_bound").required
 
 
+SERVERS_OWN = (
+    "target_qps", "target_latency_ns", "target_latency_percentile", "coalesce_queries",
+    "find_peak_qps_decimals_of_precision", "find_peak_qps_boundary_step_size",
+    "max_async_queries", "num_issue_query_threads",
+)  # fmt: skip
+SERVERS_RESULTS = (
+    "perf_constraints_met", "overlatency_query_count", "scheduled_samples_per_sec",
+    "completed_samples_per_sec",
+)  # fmt: skip
+
+
+def test_a_scenario_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
+    """The line that has it is the one to look at, not the file alone."""
+    change = {"effective_scenario": "Walk", "requested_scenario": "Walk"}
+    drop = [f"requested_server_{name}" for name in SERVERS_OWN]
+    drop += [f"result_{name}" for name in SERVERS_RESULTS]
+    folder = logs.performance(tmp_path, "Server", change=change, drop=drop)
+    lines = (folder / "mlperf_log_detail.txt").read_text().splitlines()
+    number = 1 + next(i for i, text in enumerate(lines) if "effective_scen" in text)
+    check = named(verdict(folder, "Server"), "requested_settings")
+
+    assert (check.found, check.required) == ("Walk", "a LoadGen scenario")
+    assert check.where == f"mlperf_log_detail.txt:{number}"
+
+
 FORGED = {
     "early_stopping_met": True,
     "result_validity": "VALID",
