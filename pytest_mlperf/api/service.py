@@ -59,6 +59,13 @@ class EndpointStats:
     send_s: float = 0.0
     """Sum over requests, until the last byte is handed to the kernel."""
 
+    def begin(self) -> None:
+        """Count a request that is being sent."""
+        self.sent += 1
+        self.outstanding += 1
+        if self.outstanding > self.most_outstanding:
+            self.most_outstanding = self.outstanding
+
     def facts(self) -> dict[str, str]:
         """Return the figures as a verdict's facts, means in milliseconds."""
         found = {

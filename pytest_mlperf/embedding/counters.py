@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+
+from pytest_mlperf.api.samples import Array
 
 
 @dataclass(slots=True)
@@ -19,6 +22,13 @@ class TierCounters:
     """Of the rows that were handed out."""
     calls: int = 0
     seconds: float = 0.0
+
+    def note_fetch(self, rows: Array, began: float) -> None:
+        """Count rows that were all there; ``began``: on ``time.perf_counter``."""
+        self.hits += len(rows)
+        self.bytes += rows.nbytes
+        self.calls += 1
+        self.seconds += time.perf_counter() - began
 
     @property
     def hit_rate(self) -> float:

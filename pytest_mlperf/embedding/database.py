@@ -88,11 +88,7 @@ class DatabaseTable:
                 f"{self.name} has rows of {rows.shape[1]} numbers, but should have "
                 f"{self.width}: empty it, and it is filled again"
             )
-        counters = self.counters
-        counters.hits += len(keys)
-        counters.bytes += rows.nbytes
-        counters.calls += 1
-        counters.seconds += time.perf_counter() - began
+        self.counters.note_fetch(rows, began)
         return rows
 
     def update(self, keys: Keys, rows: Array) -> None:

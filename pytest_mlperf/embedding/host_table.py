@@ -57,11 +57,7 @@ class HostTable:
         if before % 2 or self._version != before:
             with self._writing:
                 rows = self.rows.take(keys, axis=0)
-        counters = self.counters
-        counters.hits += len(keys)
-        counters.bytes += rows.nbytes
-        counters.calls += 1
-        counters.seconds += time.perf_counter() - began
+        self.counters.note_fetch(rows, began)
         return rows
 
     def update(self, keys: Keys, rows: Array) -> None:

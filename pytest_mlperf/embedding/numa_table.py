@@ -83,11 +83,7 @@ class NumaTable:
                 for shard, part in zip(self._shards, self._split(keys), strict=True)
             ]
         )
-        counters = self.counters
-        counters.hits += len(keys)
-        counters.bytes += rows.nbytes
-        counters.calls += 1
-        counters.seconds += time.perf_counter() - began
+        self.counters.note_fetch(rows, began)
         return rows
 
     def update(self, keys: Keys, rows: Array) -> None:

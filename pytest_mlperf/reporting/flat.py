@@ -62,6 +62,12 @@ def format_labels(pairs: Iterable[Sequence[str]]) -> str:
     return ",".join(f"{name}={value}" for name, value in pairs)
 
 
+def read_labels(row: FlatRow) -> dict[str, str]:
+    """Return the user's own words of a row, by their names."""
+    pairs = (pair.partition("=") for pair in row["user_labels"].split(",") if pair)
+    return {name: value for name, _, value in pairs}
+
+
 def _describe_item(record: Record) -> FlatRow:
     cell = record.cell
     target = cell.get("target")

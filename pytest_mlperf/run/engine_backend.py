@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from pytest_mlperf.api.benchmark import Benchmark
@@ -61,7 +62,6 @@ class EngineBackend:
         self._beat, self._bound_to = beat, bound_to
         self._workloads: dict[tuple[object, ...], TensorWorkload] = {}
         self._builds = EngineBuilds(beat)
-        self._copies: list[Probe | None] = []
         self._tunings = TuningCache()
         self._built: BuiltEngine | None = None
         self._engines: Sequence[Engine] = ()
@@ -206,13 +206,16 @@ class EngineBackend:
         return replace(facts, texts=texts)
 
     def resident_samples(self) -> ResidentSamples:
-        """Return what lay on the device, and how fast its copies are; measured once."""
-        if not self._copies:
-            try:
-                self._copies.append(pinned_copy.measure_bandwidth())
-            except RequirementMissing:  # a device that neither package knows
-                self._copies.append(None)
-        return ResidentSamples.of(self.built.workload, self._copies[0])
+        """Return what lay on the device, and how fast its copies are."""
+        return ResidentSamples.of(self.built.workload, self._copy_bandwidth)
+
+    @cached_property
+    def _copy_bandwidth(self) -> Probe | None:
+        """Of copies to the device; None for one that neither package knows."""
+        try:
+            return pinned_copy.measure_bandwidth()
+        except RequirementMissing:
+            return None
 
     def finish(self, task: Task, result: RunResult) -> RunResult:
         result = replace(result, answers_only=self.built.provider.answers)

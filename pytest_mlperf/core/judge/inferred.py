@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pytest_mlperf.core.checks.outcome import check_unreadable
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
@@ -57,14 +58,7 @@ def infer_verdict(
         check = check_metric(log, metric, ran)
     except LogError as error:
         metric = None
-        check = Check(
-            "inferred_metric",
-            Status.ERROR,
-            error.found,
-            error.required,
-            error.where,
-            error.remedy,
-        )
+        check = check_unreadable("inferred_metric", error)
     return replace(
         verdict,
         scenario=wanted.value,

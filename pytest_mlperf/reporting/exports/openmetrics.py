@@ -16,6 +16,7 @@ from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.reporting.flat import FlatRow
 from pytest_mlperf.reporting.flat import list_rows
+from pytest_mlperf.reporting.flat import read_labels
 
 LABELS = ("benchmark", "scenario", "engine", "mode", "round", "system", "labels")
 INVALID = re.compile(r"[^A-Za-z0-9_]")
@@ -62,8 +63,8 @@ def format_metrics(rows: list[FlatRow]) -> Iterator[str]:
     """
     session = {name: row[name] or "" for row in rows for name in ("host", "commit")}
     for row in rows:
-        pairs = (pair.partition("=") for pair in row["user_labels"].split(",") if pair)
-        session |= {f"label_{INVALID.sub('_', key)}": text for key, _, text in pairs}
+        labels = read_labels(row).items()
+        session |= {f"label_{INVALID.sub('_', key)}": text for key, text in labels}
     yield "# TYPE mlperf_session info"
     yield "# HELP mlperf_session Where and of what the runs are."
     yield f"mlperf_session_info{_join(session)} 1.0"

@@ -23,6 +23,7 @@ from pytest_mlperf.core.session_results import SessionResults
 from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.reporting.flat import FlatRow
 from pytest_mlperf.reporting.flat import list_rows
+from pytest_mlperf.reporting.flat import read_labels
 
 FILE = "results.otlp.json"
 EXTRA = "pip install 'pytest-mlperf[otel]'"
@@ -113,8 +114,7 @@ def describe_session(row: FlatRow, header: Mapping[str, Any]) -> dict[str, Any]:
         "mlperf.system": row["system"],
         "mlperf.session.started": row["started"],
     }
-    pairs = (pair.partition("=") for pair in row["user_labels"].split(",") if pair)
-    found |= {f"mlperf.label.{key}": text for key, _, text in pairs}
+    found |= {f"mlperf.label.{key}": text for key, text in read_labels(row).items()}
     return {name: value for name, value in found.items() if value}
 
 

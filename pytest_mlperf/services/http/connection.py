@@ -122,11 +122,7 @@ class Connection:
         self.sent_before = self.sent_bytes
         self.refusal = b""
         self.has_begun = False
-        stats = self.endpoint.stats
-        stats.sent += 1
-        stats.outstanding += 1
-        if stats.outstanding > stats.most_outstanding:
-            stats.most_outstanding = stats.outstanding
+        self.endpoint.stats.begin()
 
     def take_back(self) -> None:
         """Note that the request goes out again, on another connection."""

@@ -44,13 +44,6 @@ class GrpcEndpoint:
         self.ca_file = ca_file
         self.stats = EndpointStats(address.url)
 
-    def begin(self) -> None:
-        """Count a request that is about to be sent."""
-        stats = self.stats
-        stats.sent += 1
-        stats.outstanding += 1
-        stats.most_outstanding = max(stats.most_outstanding, stats.outstanding)
-
     def fail(self, sample: int, sent_s: float, problem: str) -> RequestFailed:
         """Return the error of a request."""
         after_s = time.monotonic() - sent_s

@@ -179,7 +179,7 @@ class GrpcClient:
                 return
             self._turn += 1
             ticket, sample = waiting.popleft()
-            endpoint.begin()
+            endpoint.stats.begin()
             try:
                 self._callers[place].send(ticket, sample)
             except RunRefused as error:  # of a GPU that the inputs are copied to
