@@ -56,9 +56,9 @@ from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.messages import TuneTask
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.sut.batch_sut import quiet_interpreter
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.bare_loop import bare_loop
 from pytest_mlperf.tuning.bare_loop import time_batch
-from pytest_mlperf.tuning.saved import engine_tuning
 
 GOALS = {"reference": 1.3, "bare": 0.97}
 """Of the suite's rate to that side's."""
@@ -189,8 +189,8 @@ class SuiteLoop:
         precision = model.loop.precision
         start = Tuning(precision=precision)
         found = cls(model, bench, runner, seconds, options, start, ())
-        tuned = runner.obey(TuneTask(found.make_task()))
-        chosen = engine_tuning(tuned.values)
+        chosen = runner.obey(TuneTask(found.make_task()))
+        assert isinstance(chosen, Tuned), "an engine answers"
         streams = chosen.streams
         point = Point(streams.count, streams.threads, chosen.batch)
         found.tuning = replace(point.tuning, precision=precision)

@@ -80,7 +80,7 @@ def scan(
     for number in range(arguments.loads):
         share = 1 + STEP * (number - arguments.loads // 2)
         qps = (known.peak.qps or 0.0) * share
-        tuned = {**known.tuned, "target_qps": qps}
+        tuned = replace(known.tuned, target_qps=qps)
         runs = [
             measuring.run(replace(task, tuned=tuned, folder=make_folder(task.folder)))
             for _ in range(arguments.repeats)

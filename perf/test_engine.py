@@ -29,7 +29,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.messages import TuneTask
 from pytest_mlperf.runner.runner import Runner
-from pytest_mlperf.tuning.saved import engine_tuning
+from pytest_mlperf.sut.tuned_load import Tuned
 
 SECONDS = 8.0
 STEPS = 6
@@ -200,8 +200,8 @@ class ServerSearch:
 
     def choose_layout(self, qps: float) -> Tuning:
         """Return the layout that the suite chooses itself, for all runs."""
-        tuned = self.runner.obey(TuneTask(self.make_task(qps, SECONDS)))
-        chosen = engine_tuning(tuned.values)
+        chosen = self.runner.obey(TuneTask(self.make_task(qps, SECONDS)))
+        assert isinstance(chosen, Tuned), "an engine answers"
         streams = chosen.streams
         return Point(streams.count, streams.threads, chosen.batch).tuning
 

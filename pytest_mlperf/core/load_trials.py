@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Mapping
-from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,11 +52,6 @@ class LoadTrial:
         ``TypeError`` for values that are none.
         """
         return tuple(cls(**one) for one in values)
-
-
-def list_trials(trials: Iterable[LoadTrial]) -> list[dict[str, Any]]:
-    """Return the trials as JSON values."""
-    return [asdict(one) for one in trials]
 
 
 def estimate_late_share(

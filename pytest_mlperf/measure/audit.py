@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
@@ -37,6 +36,7 @@ from pytest_mlperf.measure.judged_run import write_verdict
 from pytest_mlperf.measure.residency import requested_residency
 from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.tuned_load import TunedLoad
 from pytest_mlperf.tuning import saved
 
 ATTEMPTS = 3
@@ -53,7 +53,7 @@ class Basis:
     folders: Mapping[str, Path]
     """What the test needs -> the run's folder; ``performance`` is always there."""
     build: str
-    tuned: Mapping[str, Any]
+    tuned: TunedLoad
 
 
 def run_audit(rig: Rig, task: Task, test: str) -> Verdict:
@@ -200,7 +200,7 @@ def list_verdicts(home: Path, cell: Cell, name: str) -> Iterator[Verdict]:
             yield replace(verdict, folder=str(path.parent))
 
 
-def read_tuning(folder: Path, audit: Audit) -> Mapping[str, Any]:
+def read_tuning(folder: Path, audit: Audit) -> TunedLoad:
     """Return how a run was tuned; ``RunRefused`` where its folder does not say."""
     try:
         return saved.read(folder)

@@ -6,11 +6,9 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.core.comparison import CellComparison
@@ -23,6 +21,7 @@ from pytest_mlperf.measure.folders import logs_folder
 from pytest_mlperf.reporting.results import FILE
 from pytest_mlperf.reporting.results import find_file
 from pytest_mlperf.reporting.results import read_results
+from pytest_mlperf.sut.tuned_load import TunedLoad
 from pytest_mlperf.tuning import saved
 
 LATEST = "latest"
@@ -72,18 +71,18 @@ class Baseline:
     def is_of_this_machine(self) -> bool:
         return self.session.header.get("host") == platform.node()
 
-    def tuning_of(self, cell: Cell) -> Mapping[str, Any]:
-        """Return how a cell's performance run was tuned; empty where nobody knows.
+    def tuning_of(self, cell: Cell) -> TunedLoad | None:
+        """Return how a cell's performance run was tuned; None where nobody knows.
 
         Another machine's tuning says nothing here.
         """
         if not self.is_of_this_machine:
-            return {}
+            return None
         folder = logs_folder(self.folder, cell, Mode.PERFORMANCE.value)
         try:
             return saved.read(folder)
         except (OSError, ValueError):
-            return {}
+            return None
 
     def compare(self, verdict: Verdict) -> CellComparison:
         """Return how one performance run differs from the earlier ones of its cell."""

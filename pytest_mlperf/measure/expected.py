@@ -54,7 +54,7 @@ def expect(rig: Rig, task: Task, tell: Callable[[str], None]) -> Expectation:
     for _ in range(RUNS):
         short = replace(
             task,
-            tuned=tuned.values,
+            tuned=tuned,
             folder=make_folder(task.folder.with_name("expected")),
             shortening=Shortening(int(SECONDS * 1000), "a short run to expect by"),
         )

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.load_trials import LoadTrial
-from pytest_mlperf.core.load_trials import list_trials
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
@@ -21,13 +18,13 @@ from pytest_mlperf.measure.peak_cache import KnownPeak
 from pytest_mlperf.measure.peak_cache import cache_file
 from pytest_mlperf.measure.peak_cache import read_peak
 from pytest_mlperf.measure.peak_cache import write_peak
-from pytest_mlperf.measure.peak_trials import LOAD_OF_ITS_OWN
 from pytest_mlperf.measure.peak_trials import PeakTrials
 from pytest_mlperf.measure.peak_trials import plan_run_length
 from pytest_mlperf.measure.peak_trials import read_trial
 from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.under_test import UnderTest
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.tuned_load import TunedLoad
 from pytest_mlperf.tuning.peak_search import CONFIRMED
 from pytest_mlperf.tuning.peak_search import HOPELESS
 from pytest_mlperf.tuning.peak_search import UNFIT
@@ -47,7 +44,7 @@ class PeakFinder:
     def __post_init__(self) -> None:
         # The load is what is looked for.
         tuning = replace(self.task.tuning, target_qps=None)
-        self.task = replace(self.task, tuning=tuning, tuned={})
+        self.task = replace(self.task, tuning=tuning, tuned=None)
 
     def find_cached(self) -> KnownPeak | None:
         """Return the confirmed peak of an earlier search of this task and build."""
@@ -81,9 +78,8 @@ class PeakFinder:
 
     def search(self) -> tuple[KnownPeak, PeakSearch]:
         """Search the peak by short runs; nothing is confirmed yet."""
-        found = self._under_test.tune()
-        values, rule = found.values, self.task.rule
-        task = replace(self.task, tuned=values)
+        tuned, rule = self._under_test.tune(), self.task.rule
+        task = replace(self.task, tuned=tuned)
         bound_ns = rule.target_latency_ns or rule.ttft_ns
         assert bound_ns, "has_peak(rule)"
         search = PeakSearch(
@@ -94,18 +90,18 @@ class PeakFinder:
             self.tell,
             self.allows_noise,
         )
-        rate = (values["loop_rate"] or 0.0) * self.task.devices
+        rate = (tuned.loop_rate or 0.0) * self.task.devices
         if rate <= 0:
             text = f"{self.task.cell.engine} has no rate of its own to begin at"
-            return KnownPeak(Peak(HOPELESS, reason=text), values), search
-        self.tell(f"probe: {found.note}")
+            return KnownPeak(Peak(HOPELESS, reason=text), tuned), search
+        self.tell(f"probe: {tuned.note}")
         peak = search.find(rate)
-        return KnownPeak(peak, tuned_at(values, peak)), search
+        return KnownPeak(peak, tuned_at(tuned, peak)), search
 
     def _run_whole(
         self, known: KnownPeak, run: Callable[[Task], Verdict], qps: float
     ) -> tuple[bool, LoadTrial]:
-        tuned = {**known.tuned, "target_qps": qps}
+        tuned = replace(known.tuned, target_qps=qps)
         task = replace(make_task_folder(self.task), tuned=tuned)
         verdict = run(task)
         shown = read_trial(Log.read(task.folder), task, qps, verdict.run)
@@ -120,17 +116,12 @@ class PeakFinder:
         return cache_file(self.task, self.rig.session.system, digest)
 
 
-def tuned_at(values: Mapping[str, Any], peak: Peak) -> dict[str, Any]:
-    """Return a ``tuning.json`` at a peak's load, with the trials that led to it."""
+def tuned_at(tuned: TunedLoad, peak: Peak) -> TunedLoad:
+    """Return a tuning at a peak's load, with the trials that led to it."""
     if peak.qps is None:
-        return dict(values)
-    return {
-        **values,
-        **LOAD_OF_ITS_OWN,
-        "target_qps": peak.qps,
-        "note": f"{peak.describe()}, by {len(peak.trials)} trials",
-        "trials": list_trials(peak.trials),
-    }
+        return tuned
+    note = f"{peak.describe()}, by {len(peak.trials)} trials"
+    return replace(tuned.at_load(peak.qps), note=note, trials=peak.trials)
 
 
 def tune_to_peak(rig: Rig, task: Task) -> tuple[Task, Callable[[Verdict], None]]:
@@ -146,6 +137,6 @@ def tune_to_peak(rig: Rig, task: Task) -> tuple[Task, Callable[[Verdict], None]]
     if known.peak.outcome == UNFIT:
         raise RunRefused(f"--mlperf-find-peak: {known.peak.reason}")
     if known.peak.qps is None:
-        tuned = {**known.tuned, "hopeless": known.peak.reason}
+        tuned = replace(known.tuned, hopeless=known.peak.reason)
         return replace(task, tuned=tuned), lambda _: None
     return replace(task, tuned=known.tuned), partial(finder.keep_confirmed, known)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.core.load_trials import LoadTrial
@@ -17,6 +15,8 @@ from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.measure.peak_trials import plan_run_length
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.tuned_load import TunedLoad
+from pytest_mlperf.tuning import saved
 from pytest_mlperf.tuning.peak_search import Peak
 
 FOLDER = "peaks"
@@ -27,8 +27,8 @@ class KnownPeak:
     """A peak with how it is run."""
 
     peak: Peak
-    tuned: Mapping[str, Any]
-    """As ``tuning.json`` has it, at the peak's load."""
+    tuned: TunedLoad
+    """At the peak's load."""
     found: str = ""
     """When, as ISO 8601 has it."""
 
@@ -61,16 +61,16 @@ def read_peak(path: Path) -> KnownPeak | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         trials = LoadTrial.read_all(values["peak"].pop("trials"))
         peak = Peak(**values["peak"], trials=trials)
-        return KnownPeak(peak, values["tuning"], values["found"])
+        return KnownPeak(peak, saved.from_values(values["tuning"]), values["found"])
     return None
 
 
-def write_peak(path: Path, peak: Peak, tuned: Mapping[str, Any]) -> None:
+def write_peak(path: Path, peak: Peak, tuned: TunedLoad) -> None:
     """Keep a peak, whole or not at all."""
     values = {
         "found": datetime.now().astimezone().isoformat(timespec="seconds"),
         "peak": asdict(peak),
-        "tuning": dict(tuned),
+        "tuning": asdict(tuned),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(values, indent=1) + "\n")

@@ -28,8 +28,6 @@ from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.tuning.queue_model import RunLength
 
 WHY = "a trial of the peak search"
-LOAD_OF_ITS_OWN = {"queries": None, "probed_share": None, "hopeless": ""}
-"""What a tuning says no more once its load is another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +43,10 @@ class PeakTrials:
         rule = self.task.rule
         # It would take every sample of the dataset, however few a second.
         cell = replace(self.task.cell, rule=replace(rule, equal_issue=False))
+        assert self.task.tuned is not None, "PeakFinder.search has tuned it"
         task = replace(
             self.task,
-            tuned={**self.task.tuned, **LOAD_OF_ITS_OWN, "target_qps": qps},
+            tuned=self.task.tuned.at_load(qps),
             cell=cell,
             folder=make_folder(self.task.folder.with_name("peak-trial")),
             shortening=Shortening(int(seconds * 1000), WHY, 1),

@@ -34,6 +34,7 @@ from pytest_mlperf.runner.messages import ServerSpec
 from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.service_secrets import hide_secrets
+from pytest_mlperf.sut.tuned_load import TunedLoad
 
 STALL_SHARE = 0.75
 """Of --mlperf-stall, after which a silent stream fails: before the watchdog, which
@@ -100,14 +101,14 @@ def plan_task(
 
 def plan_pinned_tuning(
     session: MeasureSession, cell: Cell, mode: Mode, given: Tuning
-) -> Mapping[str, Any]:
-    """Return the tuning of the run that this one is compared with; empty for a probe.
+) -> TunedLoad | None:
+    """Return the tuning of the run that this one is compared with; None for a probe.
 
     What the user or the system file says counts more.
     """
     is_given = given != Tuning(precision=given.precision)
     if session.baseline is None or mode is not Mode.PERFORMANCE or is_given:
-        return {}
+        return None
     return session.baseline.tuning_of(cell)
 
 

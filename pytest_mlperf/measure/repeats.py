@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.repeats import combine_runs
@@ -32,7 +30,7 @@ def repeat_run(
     Each run has a folder and a verdict of its own; a probe of its own might choose
     another batch, which is no noise. Raises what ``run`` does.
     """
-    tuned: Mapping[str, Any] = task.tuned
+    tuned = task.tuned
     with suppress(OSError, ValueError):
         tuned = saved.read(Path(first.folder))
     runs = [first]

@@ -20,8 +20,8 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import make_task_folder
-from pytest_mlperf.measure.peak_trials import LOAD_OF_ITS_OWN
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.tuned_load import TunedLoad
 from pytest_mlperf.tuning import saved
 
 
@@ -29,14 +29,14 @@ from pytest_mlperf.tuning import saved
 class Remedy:
     """What the run after an INVALID one is to have."""
 
-    tuned: Mapping[str, Any]
+    tuned: TunedLoad
     keeps_load: bool
     """False where it asks a server for less; otherwise the run is only longer."""
 
     @property
     def note(self) -> str:
         """What became of which value, in words."""
-        return str(self.tuned["note"])
+        return self.tuned.note
 
 
 def find_remedy(task: Task, verdict: Verdict) -> Remedy | None:
@@ -49,10 +49,13 @@ def find_remedy(task: Task, verdict: Verdict) -> Remedy | None:
         run = JudgedRun(Log.read(folder), task.cell, task.mode, table, context)
         if values := choose_retarget(run):
             before = saved.read(folder)
-            note = {"note": describe_change(before, values)}
+            changes: dict[str, Any] = {
+                **values,
+                "note": describe_change(before, values),
+            }
             is_bounded = task.rule.scenario in BOUNDED
             return Remedy(
-                {**before, **LOAD_OF_ITS_OWN, **values, **note},
+                replace(before.forget_findings(), **changes),
                 keeps_load=not (is_bounded and "target_qps" in values),
             )
     return None
@@ -66,12 +69,10 @@ def retarget(task: Task, verdict: Verdict) -> Task | None:
     return replace(make_task_folder(task), tuned=remedy.tuned)
 
 
-def describe_change(
-    before: Mapping[str, object], values: Mapping[str, float | int]
-) -> str:
+def describe_change(before: TunedLoad, values: Mapping[str, float | int]) -> str:
     """Return what became of which value, in words."""
     changes = [
-        f"{name} {before.get(name) or 'the least'} to {value:.6g}"
+        f"{name} {getattr(before, name) or 'the least'} to {value:.6g}"
         for name, value in values.items()
     ]
     return f"retargeted: {', '.join(changes)}"
@@ -86,5 +87,6 @@ def describe_first_run(note: str, first: Verdict) -> str:
 
 def add_first_run(verdict: Verdict, first: Verdict, task: Task) -> Verdict:
     """Return a second run's verdict, which tells of the first one too."""
-    text = describe_first_run(str(task.tuned["note"]), first)
+    assert task.tuned is not None, "retarget() has tuned it"
+    text = describe_first_run(task.tuned.note, first)
     return replace(verdict, facts={**verdict.facts, RETARGETED: text})

@@ -87,5 +87,5 @@ def ignore_verdict(verdict: Verdict) -> None:
 
 def looks_for_peak(options: Options, task: Task) -> bool:
     """Return whether a task's load is to be searched."""
-    is_open = task.mode is Mode.PERFORMANCE and not task.tuned
+    is_open = task.mode is Mode.PERFORMANCE and task.tuned is None
     return options.find_peak and is_open and has_peak(task.rule)

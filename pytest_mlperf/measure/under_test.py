@@ -16,8 +16,8 @@ from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Opened
 from pytest_mlperf.runner.messages import OpenTask
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.messages import TunedTask
 from pytest_mlperf.runner.messages import TuneTask
+from pytest_mlperf.sut.tuned_load import TunedLoad
 
 
 class Measure(Protocol):
@@ -42,7 +42,7 @@ class UnderTest:
         """Build the engine, or have a server that answers."""
         return self.rig.obey(BuildTask(self.task))
 
-    def tune(self) -> TunedTask:
+    def tune(self) -> TunedLoad:
         """Find out streams, threads, batch and load."""
         return self.rig.obey(TuneTask(self.task))
 

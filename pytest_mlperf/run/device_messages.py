@@ -17,7 +17,7 @@ from pytest_mlperf.api.timeline import Timeline
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import R
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.tuning.tuned import Tuned
+from pytest_mlperf.sut.tuned_load import Tuned
 
 
 class DeviceCommand(Generic[R]):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from pytest_mlperf.api.benchmark import Benchmark
 from pytest_mlperf.api.benchmark import Rehearsal
@@ -49,10 +47,9 @@ from pytest_mlperf.sut.batch_sut import BatchSUT
 from pytest_mlperf.sut.batch_sut import policy_for
 from pytest_mlperf.sut.completion import BatchStream
 from pytest_mlperf.sut.completion import token_timing
-from pytest_mlperf.tuning import saved
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.bare_loop import time_batch
 from pytest_mlperf.tuning.engine_probe import EngineProbe
-from pytest_mlperf.tuning.tuned import Tuned
 
 
 class EngineBackend:
@@ -125,6 +122,10 @@ class EngineBackend:
         """Return the task with its default precision, or a faster one."""
         return self._builds.choose_precision(task, self.open_workload(task))
 
+    @property
+    def tuning(self) -> type[Tuned]:
+        return Tuned
+
     def tune(
         self,
         task: Task,
@@ -151,9 +152,6 @@ class EngineBackend:
         tuned = probe.measure(rule.scenario, task.tuning, rule.target_latency_ns)
         dataset.unload(probed)
         return tuned
-
-    def tuned_from(self, values: Mapping[str, Any]) -> Tuned:
-        return saved.engine_tuning(values)
 
     @contextmanager
     def sut(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace
-from typing import Any
 
 from pytest_mlperf.api.device_dataset import ResidentSamples
 from pytest_mlperf.api.engine import EngineProvider
@@ -36,8 +34,7 @@ from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.batch_sut import BatchSUT
-from pytest_mlperf.tuning import saved
-from pytest_mlperf.tuning.tuned import Tuned
+from pytest_mlperf.sut.tuned_load import Tuned
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +146,10 @@ class DeviceGroupBackend:
         self._built = replace(each[0], facts=facts, device=device)
         return self._built
 
+    @property
+    def tuning(self) -> type[Tuned]:
+        return Tuned
+
     def tune(
         self,
         task: Task,
@@ -164,9 +165,6 @@ class DeviceGroupBackend:
     def _measure(self, task: Task) -> Tuned:
         """Time the bare engine on the first device, while the others rest."""
         return self.group.processes[0].ask(device_messages.TimeEngine(task))
-
-    def tuned_from(self, values: Mapping[str, Any]) -> Tuned:
-        return saved.engine_tuning(values)
 
     @contextmanager
     def sut(

@@ -8,9 +8,7 @@ from __future__ import annotations
 import tempfile
 import traceback
 from collections.abc import Callable
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from pytest_mlperf.api.workload import PromptWorkload
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import Workload
 from pytest_mlperf.core.error_text import read_text
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.errors import WrongFiles
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.logs.log import Log
@@ -53,7 +52,6 @@ from pytest_mlperf.runner.messages import RunnerCommand
 from pytest_mlperf.runner.messages import RunnerReply
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.runner.messages import TunedTask
 from pytest_mlperf.runner.messages import TuneTask
 from pytest_mlperf.sut.batch_sut import BatchSUT
 from pytest_mlperf.sut.batch_sut import Fixed
@@ -61,15 +59,18 @@ from pytest_mlperf.sut.batch_sut import quiet_interpreter
 from pytest_mlperf.sut.protocol import SUT
 from pytest_mlperf.sut.protocol import ReadLatencies
 from pytest_mlperf.sut.protocol import SampleLibrary
+from pytest_mlperf.sut.tuned_load import ServiceTuned
+from pytest_mlperf.sut.tuned_load import Tuned
+from pytest_mlperf.sut.tuned_load import TunedLoad
 from pytest_mlperf.sut.work_share import WorkShare
 from pytest_mlperf.sut.work_share import share_by_length
 from pytest_mlperf.sut.work_share import share_equally
 from pytest_mlperf.tuning import saved
-from pytest_mlperf.tuning.tuned import TunedLoad
 
 T = TypeVar("T", bound=TunedLoad)
 T_contra = TypeVar("T_contra", bound=TunedLoad, contravariant=True)
 Found = TypeVar("Found")
+KINDS: dict[type[TunedLoad], str] = {Tuned: "an engine", ServiceTuned: "a service"}
 
 
 class ShortRun(Protocol[T_contra]):
@@ -106,13 +107,14 @@ class Backend(Protocol[T]):
     def samples(self) -> SampleLibrary:
         """What LoadGen loads, once something is built."""
 
+    @property
+    def tuning(self) -> type[T]:
+        """What ``tune`` returns."""
+
     def tune(
         self, task: Task, settings: Callable[[T], Settings], run: ShortRun[T]
     ) -> T:
         """Return how the task runs, found once."""
-
-    def tuned_from(self, values: Mapping[str, Any]) -> T:
-        """Return the tuning of a ``tuning.json``."""
 
     def sut(
         self,
@@ -170,7 +172,7 @@ def obey(
         return backend.time_batches(task, command.load)
     tuned = tune(task, backend, channel)
     if isinstance(command, TuneTask):
-        return TunedTask(tuned.note, asdict(tuned))
+        return tuned
     return run(task, backend, channel, workload, built, tuned)
 
 
@@ -194,8 +196,14 @@ def open_workload(task: Task, backend: Backend[T], channel: Channel) -> Workload
 def tune(task: Task, backend: Backend[T], channel: Channel) -> T:
     """Return how the task runs: given, as its reference did, or probed."""
     channel.enter("probe")
-    if task.tuned:
-        return backend.tuned_from(task.tuned)
+    if task.tuned is not None:
+        if isinstance(task.tuned, backend.tuning):
+            return task.tuned
+        raise RunRefused(
+            f"{task.cell.id} is to be tuned as an earlier run of it was, but that has "
+            f"the tuning of {KINDS[type(task.tuned)]}, and should have that of "
+            f"{KINDS[backend.tuning]}; run both in one session"
+        )
 
     def run_short(tuned: T, seconds: float, read: Callable[[Log], Found]) -> Found:
         settings = replace(

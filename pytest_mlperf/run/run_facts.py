@@ -25,8 +25,8 @@ from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
-from pytest_mlperf.tuning.tuned import ServiceTuned
-from pytest_mlperf.tuning.tuned import Tuned
+from pytest_mlperf.sut.tuned_load import ServiceTuned
+from pytest_mlperf.sut.tuned_load import Tuned
 
 
 def make_engine_facts(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from pytest_mlperf.api.errors import RequestFailed
 from pytest_mlperf.api.errors import RequirementMissing
@@ -39,10 +38,9 @@ from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.request_sut import RequestSUT
-from pytest_mlperf.tuning import saved
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 from pytest_mlperf.tuning.queue_model import RunLength
 from pytest_mlperf.tuning.service_probe import pace
-from pytest_mlperf.tuning.tuned import ServiceTuned
 
 
 class ServiceBackend:
@@ -139,6 +137,10 @@ class ServiceBackend:
         self._texts = texts
         return Built(self._digest, task.precision, "", dict(texts))
 
+    @property
+    def tuning(self) -> type[ServiceTuned]:
+        return ServiceTuned
+
     def tune(
         self,
         task: Task,
@@ -157,9 +159,6 @@ class ServiceBackend:
         if task.mode is Mode.ACCURACY and task.tuning.target_qps is None:
             return pace(tuned)
         return tuned
-
-    def tuned_from(self, values: Mapping[str, Any]) -> ServiceTuned:
-        return saved.service_tuning(values)
 
     @contextmanager
     def sut(

@@ -32,12 +32,12 @@ from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.completion import token_timing
 from pytest_mlperf.sut.request_sut import RequestSUT
 from pytest_mlperf.sut.request_sut import encoder_of
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 from pytest_mlperf.tuning.queue_model import RunLength
 from pytest_mlperf.tuning.quiet import QuietMeter
 from pytest_mlperf.tuning.service_probe import LoadTails
 from pytest_mlperf.tuning.service_probe import ServiceProbe
 from pytest_mlperf.tuning.service_probe import read_tails
-from pytest_mlperf.tuning.tuned import ServiceTuned
 
 WARM_UP = 16
 """Requests before a run, at most, unless the system file says how many."""

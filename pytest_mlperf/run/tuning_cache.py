@@ -19,6 +19,7 @@ from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.phases import ShortRun
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Task
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning import simulated
 from pytest_mlperf.tuning.quiet import QuietMeter
 from pytest_mlperf.tuning.run_tail import extend_tail
@@ -27,7 +28,6 @@ from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.stall_room import count_queries_for_stalls
-from pytest_mlperf.tuning.tuned import Tuned
 
 NEAR = 0.9
 """The point of a trial's tail from which its slope is taken."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
-from typing import Any
 from typing import Generic
 from typing import TypeVar
 
@@ -26,6 +25,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Seeds
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
+from pytest_mlperf.sut.tuned_load import TunedLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,9 @@ class Task:
     """A run that is expected to take longer is refused before it begins."""
     audit: Audit | None = None
     """Compliance: the test's settings for the cell's rule."""
-    tuned: Mapping[str, Any] = field(default_factory=dict)
-    """Compliance: how the reference run was tuned, instead of a probe."""
+    tuned: TunedLoad | None = None
+    """How it runs, where that is known: as the run that it is compared with, or at a
+    load that is tried. None is left to the probe."""
     references: Mapping[str, Path] = field(default_factory=dict)
     """Compliance: what the test needs -> the folder of that run."""
     record: bool = True
@@ -227,15 +228,6 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
-class TunedTask:
-    """How a task is going to run."""
-
-    note: str
-    values: Mapping[str, Any]
-    """As ``tuning.json`` has them."""
-
-
-@dataclass(frozen=True, slots=True)
 class RunResult:
     """A finished run; LoadGen's logs are in the task's folder."""
 
@@ -277,7 +269,7 @@ class RunError:
     """True when the runner that sends this has exited: LoadGen cannot be aborted."""
 
 
-RunnerReply = Opened | Built | TunedTask | BatchTimes | RunResult
+RunnerReply = Opened | Built | TunedLoad | BatchTimes | RunResult
 Message = Heartbeat | RunnerReply | Skipped | RunError
 
 
@@ -304,7 +296,7 @@ class BuildTask(RunnerCommand[Built]):
 
 
 @dataclass(frozen=True, slots=True)
-class TuneTask(RunnerCommand[TunedTask]):
+class TuneTask(RunnerCommand[TunedLoad]):
     """Find out how the task is to run."""
 
 

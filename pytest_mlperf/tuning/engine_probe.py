@@ -28,9 +28,9 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.host import read_available_memory
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.bare_loop import bare_loop
 from pytest_mlperf.tuning.bare_loop import time_batch
-from pytest_mlperf.tuning.tuned import Tuned
 
 SLICE_S = 0.4
 """How long one candidate is timed, at least."""

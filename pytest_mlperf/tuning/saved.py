@@ -11,9 +11,9 @@ from typing import Any
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.load_trials import LoadTrial
 from pytest_mlperf.core.regular_file import read_text
-from pytest_mlperf.tuning.tuned import ServiceTuned
-from pytest_mlperf.tuning.tuned import Tuned
-from pytest_mlperf.tuning.tuned import TunedLoad
+from pytest_mlperf.sut.tuned_load import ServiceTuned
+from pytest_mlperf.sut.tuned_load import Tuned
+from pytest_mlperf.sut.tuned_load import TunedLoad
 
 FILE = "tuning.json"
 
@@ -24,27 +24,31 @@ def write(folder: Path, tuned: TunedLoad) -> None:
     (folder / FILE).write_text(text, encoding="utf-8")
 
 
-def read(folder: Path) -> Mapping[str, Any]:
+def read(folder: Path) -> TunedLoad:
     """Return a run's tuning.
 
     ``OSError`` or ``ValueError`` where its folder does not say.
     """
-    values: Mapping[str, Any] = json.loads(read_text(folder / FILE))
-    return values
+    return from_values(json.loads(read_text(folder / FILE)))
 
 
-def engine_tuning(values: Mapping[str, Any]) -> Tuned:
-    """Return an engine's tuning from the contents of a ``tuning.json``."""
-    given = {**values, "streams": Streams(**values["streams"])}
-    preferred = tuple(values["preferred"])
-    return Tuned(**{**given, "preferred": preferred, "trials": _read_trials(values)})
-
-
-def service_tuning(values: Mapping[str, Any]) -> ServiceTuned:
-    """Return a service's tuning from the contents of a ``tuning.json``."""
-    return ServiceTuned(**{**values, "trials": _read_trials(values)})
-
-
-def _read_trials(values: Mapping[str, Any]) -> tuple[LoadTrial, ...]:
-    # An older version listed none.
-    return LoadTrial.read_all(values.get("trials", ()))
+def from_values(values: Mapping[str, Any]) -> TunedLoad:
+    """Return the tuning that the contents of a ``tuning.json`` are: an engine's has
+    streams. ``ValueError`` for what is none.
+    """
+    try:
+        # An older version listed none.
+        trials = LoadTrial.read_all(values.get("trials", ()))
+        if "streams" not in values:
+            return ServiceTuned(**{**values, "trials": trials})
+        return Tuned(
+            **{
+                **values,
+                "streams": Streams(**values["streams"]),
+                "preferred": tuple(values["preferred"]),
+                "trials": trials,
+            }
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        text = f"{type(error).__name__}: {error}"
+        raise ValueError(f"no tuning of this version ({text})") from error

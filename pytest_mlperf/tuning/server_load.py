@@ -16,8 +16,8 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.machine.cgroup import Throttling
 from pytest_mlperf.machine.cgroup import describe_throttling
 from pytest_mlperf.machine.host import read_quota
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.quiet import QuietMeter
-from pytest_mlperf.tuning.tuned import Tuned
 
 OFFLINE_MARGIN = 1.15
 """Offline issues 1.1 x rate x duration at once; too few samples end it too early, so

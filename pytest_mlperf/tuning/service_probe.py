@@ -25,6 +25,7 @@ from pytest_mlperf.core.rounds import Rule
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 from pytest_mlperf.tuning.queue_model import SLOWDOWNS
 from pytest_mlperf.tuning.queue_model import LoadChooser
 from pytest_mlperf.tuning.queue_model import LoadPlan
@@ -35,7 +36,6 @@ from pytest_mlperf.tuning.server_load import LITTLE_ROOM
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
 from pytest_mlperf.tuning.server_load import PACED
 from pytest_mlperf.tuning.server_load import refuse_hopeless_load
-from pytest_mlperf.tuning.tuned import ServiceTuned
 
 ANY_LENGTH = RunLength()
 LEVELS = (4, 16, 64, 256, 1024)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pytest_mlperf.api.engine import Simulated
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.tuning.tuned import Tuned
+from pytest_mlperf.sut.tuned_load import Tuned
 
 LATENCY_SHARE = 0.95
 """Share of the service time that LoadGen is told to expect of a stream. It lists twice

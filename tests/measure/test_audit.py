@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import cast
 
 import pytest
 
+from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.compliance import verify
@@ -44,6 +44,8 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.sut.tuned_load import Tuned
+from pytest_mlperf.tuning import saved
 from tests.support import doubles
 from tests.support import logs
 from tests.support.audits import FOUND
@@ -54,7 +56,7 @@ from tests.support.cells import cell_of
 
 CELL = cell_of("resnet50", "", Scenario.OFFLINE, "null", "v6.1")
 OFFICIAL = Options(workload="official", scratch=Path("/data"))
-TUNED = {"streams": {"count": 1, "threads": 1}, "batch": 8, "preferred": []}
+TUNED = Tuned(Streams(1, 1), batch=8)
 
 Make = Callable[..., Verdict]
 
@@ -67,7 +69,7 @@ def kept(home: Path, make: Make, kind: str, *, number: int = 1, **changes: Any) 
     fields = {"mode": kind, "round": "v6.1", "build": "b1", "folder": str(folder)}
     write_verdict(make(**{**fields, **changes}))
     os.utime(folder / VERDICT_FILE, (number, number))
-    (folder / "tuning.json").write_text(json.dumps(TUNED))
+    saved.write(folder, TUNED)
     return folder
 
 
@@ -270,7 +272,7 @@ def prepared(runner: Runner, folder: Path) -> dict[str, Path]:
 
 def audited(folder: Path, references: dict[str, Path], **changes: Any) -> Task:
     """Return a TEST01 job tuned as its reference."""
-    tuned = json.loads((references["performance"] / "tuning.json").read_text())
+    tuned = saved.read(references["performance"])
     return doubles.make_task(
         folder / "TEST01",
         mode=Mode.COMPLIANCE,

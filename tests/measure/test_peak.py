@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import RETARGETED
@@ -17,10 +18,13 @@ from pytest_mlperf.measure.peak_cache import KnownPeak
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.rig import open_rig
 from pytest_mlperf.measure.session import MeasureSession
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.peak_search import UNCONFIRMED
 from pytest_mlperf.tuning.peak_search import Peak
 
-FOUND = KnownPeak(Peak(UNCONFIRMED, 900.0, 910.0), {"target_qps": 900.0})
+FOUND = KnownPeak(
+    Peak(UNCONFIRMED, 900.0, 910.0), Tuned(Streams(1, 1), 1, target_qps=900.0)
+)
 
 
 @pytest.mark.parametrize("remedy", ["", "retargeted: target_qps 900 to 765"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.power_phase import PhaseRuns
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning import saved
 from tests.support import doubles
 from tests.support import judging
@@ -26,6 +27,7 @@ GOOD = logs.rising(66_000, 5_000_000, 12_000_000)
 LATE = judging.SLOW
 UNPROVEN = [*GOOD[:700], 16_000_000, 16_000_000]
 """Few enough late queries for the percentile, and too few queries to prove it."""
+PROBED = Tuned(Streams(1, 1), 1, target_qps=110.0)
 Latencies = Sequence[int]
 
 
@@ -42,8 +44,7 @@ class Scripted:
         if story is None:
             raise RunFailed("the engine broke", folder=task.folder)
         logs.performance(task.folder, "Server", latencies=story)
-        text = json.dumps({"target_qps": 110.0, "queries": None, **task.tuned})
-        (task.folder / saved.FILE).write_text(text, "utf-8")
+        saved.write(task.folder, task.tuned or PROBED)
         return judging.verdict(task.folder, "Server")
 
 
@@ -84,7 +85,7 @@ def test_good_phases_run_once(measure: Measure) -> None:
 def test_another_load_is_ranged_before_it_is_tested(measure: Measure) -> None:
     """The tested run may not use less than ranging did: three runs, not four."""
     verdict, tasks = measure(LATE, GOOD, GOOD)
-    loads = [task.tuned.get("target_qps", 110.0) for task in tasks]
+    loads = [(task.tuned or PROBED).target_qps or 0.0 for task in tasks]
 
     assert name_folders(tasks) == ["ranging", "ranging-2", "performance"]
     assert loads[0] > loads[1] == loads[2]
@@ -98,7 +99,8 @@ def test_a_longer_run_is_not_ranged_again(measure: Measure) -> None:
     verdict, tasks = measure(UNPROVEN, GOOD)
 
     assert name_folders(tasks) == ["ranging", "performance"]
-    assert tasks[1].tuned["queries"] > len(UNPROVEN)
+    assert tasks[1].tuned is not None
+    assert (tasks[1].tuned.queries or 0) > len(UNPROVEN)
     assert verdict.facts[RETARGETED].startswith("retargeted: queries the least to ")
 
 
@@ -110,8 +112,8 @@ def test_a_tested_run_is_repeated_at_its_load(
     verdict, tasks = measure(GOOD, story, GOOD)
 
     assert name_folders(tasks) == ["ranging", "performance", "performance-2"]
-    assert ("queries" in tasks[2].tuned) == changes
-    assert "target_qps" not in tasks[2].tuned or changes
+    assert bool(tasks[2].tuned and tasks[2].tuned.queries) == changes
+    assert (tasks[2].tuned is not None) == changes
     assert (RETARGETED in verdict.facts) == changes
     assert verdict.facts["power phase"].startswith("attempt 2 of 2: ")
 
@@ -120,7 +122,7 @@ def test_a_remedy_is_applied_once_in_a_session(measure: Measure) -> None:
     """The second late run is the item's."""
     verdict, tasks = measure(LATE, LATE, LATE, LATE)
 
-    assert len({task.tuned["target_qps"] for task in tasks[1:]}) == 1
+    assert len({task.tuned and task.tuned.target_qps for task in tasks[1:]}) == 1
     assert len(tasks) == 4
     assert not verdict.valid
     assert verdict.facts[RETARGETED].endswith("/ranging")

@@ -23,6 +23,7 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.run.server import lock_endpoints
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 from tests.support import endpoint_double as endpoint
 from tests.support import service_doubles as doubles
 from tests.support.endpoint_double import ServeEndpoint
@@ -222,7 +223,7 @@ def test_a_whole_answer_that_takes_long_is_no_hang(
 
     runner = Runner(stall_s=2, build_s=60)
     server = serve(slow)
-    tuned = {"concurrency": 64, "target_qps": 50.0}
+    tuned = ServiceTuned(64, target_qps=50.0)
     task = make_task([server.url], Scenario.OFFLINE, tuned=tuned)
     texts = runner.run(task).facts.to_texts()
     runner.close()
@@ -337,7 +338,7 @@ def test_test07_skips_with_the_reason(
     server = serve()
     task = make_task(
         [server.url], Scenario.SERVER, Mode.COMPLIANCE, audit="TEST07",
-        rule=rule, tuned={"concurrency": 4, "target_qps": 50.0},
+        rule=rule, tuned=ServiceTuned(4, target_qps=50.0),
     )  # fmt: skip
     with pytest.raises(RequirementMissing, match="TEST07 asks the accuracy set"):
         runner.run(task)

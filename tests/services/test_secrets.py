@@ -17,6 +17,7 @@ from pytest_mlperf.runner.messages import ServerSpec
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.runner.service_secrets import hide_secrets
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 from tests.support import endpoint_double as endpoint
 from tests.support.endpoint_double import ServeEndpoint
 from tests.support.service_doubles import MakeTask
@@ -180,7 +181,7 @@ def test_what_is_missing_is_said_without_the_key(
 ) -> None:
     """A skip is a message like any other: nothing of the address's key is in it."""
     task = make_task(
-        [serve().url], token_env=VARIABLE, audit="TEST06", tuned={"concurrency": 8}
+        [serve().url], token_env=VARIABLE, audit="TEST06", tuned=ServiceTuned(8)
     )
     with pytest.raises(RequirementMissing) as caught:
         keyed_runner.run(task)

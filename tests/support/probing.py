@@ -16,10 +16,10 @@ from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.engine_probe import EngineProbe
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Trial
-from pytest_mlperf.tuning.tuned import Tuned
 from tests.support import doubles
 
 BOUND_NS = 15_000_000

@@ -36,6 +36,7 @@ from pytest_mlperf.runner.messages import ServiceSpec
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 
 SAMPLES = 64
 TOKENS = 8
@@ -128,7 +129,7 @@ def make_task(
     spec: str = SPEC,
     rule: Rule | None = None,
     audit: str = "",
-    tuned: Mapping[str, Any] | None = None,
+    tuned: ServiceTuned | None = None,
     **changes: Any,
 ) -> Task:
     """Return a task of half a second against these endpoints."""
@@ -149,7 +150,7 @@ def make_task(
         shortening=Shortening(int(seconds * 1000), f"--mlperf-duration {seconds:g}"),
         service=ServiceSpec(urls=tuple(urls), **given),
         audit=compliance.find(audit, rule) if audit else None,
-        tuned=tuned or {},
+        tuned=tuned,
     )
 
 

@@ -19,10 +19,10 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.run.phases import Found
 from pytest_mlperf.run.tuning_cache import latency_trial
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.queue_model import CHANCE
 from pytest_mlperf.tuning.run_tail import extend_tail
 from pytest_mlperf.tuning.run_tail import find_allowed_share
-from pytest_mlperf.tuning.tuned import Tuned
 from tests.support.doubles import make_task
 
 P = 0.99

@@ -18,6 +18,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.null import NULL
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import HOPELESS_X
 from pytest_mlperf.tuning.server_load import LOADS
@@ -28,7 +29,6 @@ from pytest_mlperf.tuning.server_load import TAIL_QUERIES
 from pytest_mlperf.tuning.server_load import TRIAL_S
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import refuse_hopeless_load
-from pytest_mlperf.tuning.tuned import Tuned
 from tests.support import doubles
 from tests.support.probing import BOUND_NS
 from tests.support.probing import FAST

@@ -21,6 +21,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 from pytest_mlperf.tuning.queue_model import SLOWDOWNS
 from pytest_mlperf.tuning.queue_model import LoadChooser
 from pytest_mlperf.tuning.queue_model import Queue
@@ -34,7 +35,6 @@ from pytest_mlperf.tuning.service_probe import LoadTails
 from pytest_mlperf.tuning.service_probe import ServiceProbe
 from pytest_mlperf.tuning.service_probe import pace
 from pytest_mlperf.tuning.service_probe import share_of_bounds
-from pytest_mlperf.tuning.tuned import ServiceTuned
 from tests.support.service_doubles import rule_for
 
 ANSWER = Answer("a", 1)

@@ -68,7 +68,7 @@ def search(arguments: argparse.Namespace, measuring: Measuring, cell: Cell) -> i
 
 def write_record(file: Path, cell: str, known: KnownPeak) -> None:
     """Write a search as JSON: the answer, each trial, and the tuning."""
-    values = {"cell": cell, "peak": asdict(known.peak), "tuning": dict(known.tuned)}
+    values = {"cell": cell, "peak": asdict(known.peak), "tuning": asdict(known.tuned)}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 

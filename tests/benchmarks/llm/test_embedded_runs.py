@@ -26,6 +26,7 @@ from pytest_mlperf.machine.server_process import start_server
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.services.local import llama
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 from tests.support import service_doubles as doubles
 
 pytestmark = pytest.mark.skipif(
@@ -135,7 +136,7 @@ def test_test06_holds_for_the_embedded_server(
     """First token, end of sequence and length of a hundred streamed answers."""
     task = make_task(
         tmp_path, cache, Scenario.INTERACTIVE, Mode.COMPLIANCE, audit="TEST06",
-        tuned={"concurrency": 4, "target_qps": 50.0},
+        tuned=ServiceTuned(4, target_qps=50.0),
     )  # fmt: skip
     verdict = doubles.judge_run(task, runner.run(task))
     audit = compliance.find("TEST06", task.rule)

@@ -10,6 +10,7 @@ from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.compliance.test06 import read_consistency
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.runner.runner import Runner
+from pytest_mlperf.sut.tuned_load import ServiceTuned
 from tests.support import endpoint_double as endpoint
 from tests.support.endpoint_double import ServeEndpoint
 from tests.support.service_doubles import MakeTask
@@ -26,7 +27,7 @@ def test_test06_runs_where_a_server_sends_token_ids(
     runner: Runner, serve: ServeEndpoint, make_task: MakeTask
 ) -> None:
     """First token, end of sequence and length are in the log as int32."""
-    tuned = {"concurrency": 4, "target_qps": 200.0}
+    tuned = ServiceTuned(4, target_qps=200.0)
     server = serve(answer_with_ids)
     task = make_task([server.url], mode=Mode.COMPLIANCE, audit="TEST06", tuned=tuned)
     texts = runner.run(task).facts.to_texts()
@@ -45,7 +46,7 @@ def test_test06_is_skipped_where_a_server_sends_no_token_ids(
     server = serve()
     task = make_task(
         [server.url], mode=Mode.COMPLIANCE, audit="TEST06",
-        tuned={"concurrency": 4, "target_qps": 50.0},
+        tuned=ServiceTuned(4, target_qps=50.0),
     )  # fmt: skip
     with pytest.raises(RequirementMissing, match="TEST06 looks at token ids"):
         runner.run(task)
@@ -107,7 +108,7 @@ def test_ids_are_asked_for_instead_of_text(
     runner: Runner, serve: ServeEndpoint, make_task: MakeTask
 ) -> None:
     """The first id is the first token; TEST06 runs on them."""
-    tuned = {"concurrency": 4, "target_qps": 200.0}
+    tuned = ServiceTuned(4, target_qps=200.0)
     server = serve(answer_with_ids_alone)
     task = make_task([server.url], mode=Mode.COMPLIANCE, audit="TEST06", tuned=tuned)
     texts = runner.run(task).facts.to_texts()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace
+from typing import Self
 
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.load_trials import LoadTrial
@@ -34,6 +36,14 @@ class TunedLoad:
     def answer_rate(self) -> float | None:
         """Answers a second of one device or service; of a stream, queries."""
         return 1 / self.latency_s if self.latency_s else self.loop_rate
+
+    def forget_findings(self) -> Self:
+        """Return it without what was found out at its load: it is to have another."""
+        return replace(self, queries=None, probed_share=None, hopeless="")
+
+    def at_load(self, target_qps: float) -> Self:
+        """Return it at another load, of which nothing is known yet."""
+        return replace(self.forget_findings(), target_qps=target_qps)
 
 
 @dataclass(frozen=True, slots=True)
