@@ -60,7 +60,14 @@ def read_age(name: str) -> int:
     return ROUNDS.index(name)
 
 
+def build_key(cell: Cell) -> tuple[str, str, str]:
+    """Return what cells must share to use one engine build.
+
+    The precision follows from benchmark and target.
+    """
+    return cell.engine, cell.benchmark, cell.target
+
+
 def build_order(cell: Cell) -> tuple[str, str, str, int]:
     """Sort key: engine, benchmark, target, then scenario."""
-    place = ORDER.index(cell.scenario)
-    return cell.engine, cell.benchmark, cell.target, place
+    return (*build_key(cell), ORDER.index(cell.scenario))

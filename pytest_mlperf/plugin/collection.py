@@ -1,4 +1,4 @@
-"""Which items a session has: parameter sets, their marks, ids and order.
+"""Which items a session has: parameter sets, their marks and ids.
 
 A test function takes part when it carries ``@pytest.mark.mlperf(mode=...)`` and asks
 for ``cell``. Anybody else's fixture named ``cell`` is left alone.
@@ -6,10 +6,7 @@ for ``cell``. Anybody else's fixture named ``cell`` is left alone.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +16,6 @@ from pytest_mlperf.api import registry
 from pytest_mlperf.config.option_types import parse_device_count
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
-from pytest_mlperf.core.matrix import build_order
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.measure.cells import find_cells
@@ -31,9 +27,9 @@ from pytest_mlperf.plugin.mark_arguments import refuse_unknown_arguments
 from pytest_mlperf.plugin.usage_errors import as_usage_errors
 
 MARKER = (
-    "mlperf(benchmark=, target=, scenario=, engine=, mode=, round=): what an MLPerf "
-    "item runs; on a test function that asks for 'cell', mode= is required and the "
-    "others narrow its cells; devices= (a number or 'all') is how many it takes"
+    "mlperf(benchmark=, target=, scenario=, engine=, mode=, round=, audit=): what an "
+    "MLPerf item runs; on a test function that asks for 'cell', mode= is required and "
+    "the others narrow its cells; devices= (a number or 'all') is how many it takes"
 )
 DEVICES = "devices"
 """The mark's argument that says how many devices an item takes; it selects nothing."""
@@ -136,13 +132,46 @@ def register_markers(config: pytest.Config, options: Options) -> None:
             config.addinivalue_line("markers", f"{name}: MLPerf {kind}")
 
 
-def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
-    """Give a function that asks for cells its cells; False where it does not ask."""
+def parametrize(metafunc: pytest.Metafunc, options: Options) -> None:
+    """Give a function that asks for cells its cells, and leave others alone.
+
+    Raises ``UsageError`` for a mark that no item can have.
+    """
     mark = metafunc.definition.get_closest_marker("mlperf")
     if mark is None or "cell" not in metafunc.fixturenames:
-        return False
-    asked = mark.kwargs
-    where = metafunc.definition.nodeid
+        return
+    asked, where = mark.kwargs, metafunc.definition.nodeid
+    mode = _read_mode(asked, where)
+    refuse_unknown_arguments(asked, where, options, (DEVICES,), list_audits())
+    with as_usage_errors("--mlperf-engine"):
+        import_providers(options)
+    with as_usage_errors():
+        register_compliance_tests()
+        every = find_cells(options)
+    register_markers(metafunc.config, options)
+    is_audit = mode == Mode.COMPLIANCE.value
+    if is_audit and "audit" not in metafunc.fixturenames:
+        raise pytest.UsageError(
+            f"{where}: a compliance item needs its test's name; ask for 'audit' "
+            "beside 'cell'"
+        )
+    params = [
+        pytest.param(
+            *((cell, audit) if is_audit else (cell,)),
+            id=f"{cell.id}-{audit}" if is_audit else cell.id,
+            marks=make_marks(cell, mode, options, audit),
+        )
+        for cell in every
+        for audit in (cell.rule.compliance if is_audit else ("",))
+        if _matches(describe(cell, mode, audit), asked)
+    ]
+    metafunc.parametrize(("cell", "audit") if is_audit else ("cell",), params)
+
+
+def _read_mode(asked: Mapping[str, Any], where: str) -> str:
+    """Return the mode of a mark; raises ``UsageError`` for a wrong one, or a wrong
+    number of devices.
+    """
     try:
         mode = Mode(asked.get("mode")).value
     except ValueError:
@@ -158,33 +187,7 @@ def parametrize(metafunc: pytest.Metafunc, options: Options) -> bool:
             f"{where}: mlperf mark has devices={asked[DEVICES]!r}, but should be "
             f"{error}"
         ) from None
-    refuse_unknown_arguments(asked, where, options, (DEVICES,), list_audits())
-    with as_usage_errors("--mlperf-engine"):
-        import_providers(options)
-    with as_usage_errors():
-        register_compliance_tests()
-        every = find_cells(options)
-    register_markers(metafunc.config, options)
-    chosen = [c for c in every if _matches(describe(c, mode), asked)]
-    if mode == Mode.COMPLIANCE.value:
-        if "audit" not in metafunc.fixturenames:
-            raise pytest.UsageError(
-                f"{where}: a compliance item needs its test's name; ask for 'audit' "
-                "beside 'cell'"
-            )
-        pairs = [(c, a) for c in chosen for a in c.rule.compliance]
-        pairs = [(c, a) for c, a in pairs if _matches(describe(c, mode, a), asked)]
-        audited = [
-            pytest.param(c, a, id=f"{c.id}-{a}", marks=make_marks(c, mode, options, a))
-            for c, a in pairs
-        ]
-        metafunc.parametrize(("cell", "audit"), audited)
-        return True
-    params = [
-        pytest.param(c, id=c.id, marks=make_marks(c, mode, options)) for c in chosen
-    ]
-    metafunc.parametrize("cell", params)
-    return True
+    return mode
 
 
 def _matches(facts: Mapping[str, str], asked: Mapping[str, Any]) -> bool:
@@ -249,73 +252,3 @@ def list_runs(items: Iterable[pytest.Item]) -> frozenset[tuple[str, str]]:
         for item in items
         if (cell := cell_of(item))
     )
-
-
-def build_key(cell: Cell) -> tuple[str, str, str]:
-    """Return what cells must share to use one engine build.
-
-    The precision follows from benchmark and target.
-    """
-    return (cell.engine, cell.benchmark, cell.target)
-
-
-def sort_items(items: list[pytest.Item]) -> None:
-    """Bring mlperf items of one build together; the others keep their places.
-
-    Performance stands before accuracy, so that a run that is already INVALID is
-    known before the long accuracy run begins; compliance needs both.
-    """
-    modes, tests = [mode.value for mode in Mode], list_audits()
-
-    def key(item: pytest.Item) -> tuple[Any, ...]:
-        cell = cell_of(item)
-        assert cell is not None
-        audit = audit_of(item)
-        place = tests.index(audit) if audit in tests else 0
-        return (*build_order(cell), modes.index(mode_of(item)), place)
-
-    _reorder(items, lambda own: sorted(own, key=key))
-
-
-def regroup_items(items: list[pytest.Item]) -> None:
-    """Bring mlperf items of one build together again, wherever plugins put them.
-
-    The order is theirs (``--ff``, pytest-randomly) as far as it builds nothing twice
-    and has compliance tests behind what they are compared with.
-    """
-
-    def regroup(own: list[pytest.Item]) -> list[pytest.Item]:
-        builds: dict[tuple[str, str, str], list[pytest.Item]] = {}
-        for item in own:
-            cell = cell_of(item)
-            assert cell is not None
-            builds.setdefault(build_key(cell), []).append(item)
-        return [item for build in builds.values() for item in _put_behind(build)]
-
-    _reorder(items, regroup)
-
-
-def _put_behind(items: list[pytest.Item]) -> Iterator[pytest.Item]:
-    """Yield the items of one build, each compliance test behind its cell's runs."""
-    runs = Counter(cell_of(item) for item in items if not audit_of(item))
-    waiting: dict[Cell | None, list[pytest.Item]] = {}
-    for item in items:
-        cell = cell_of(item)
-        if audit_of(item) and runs[cell]:
-            waiting.setdefault(cell, []).append(item)
-            continue
-        yield item
-        if not audit_of(item):
-            runs[cell] -= 1
-            yield from waiting.pop(cell, []) if not runs[cell] else []
-
-
-def _reorder(
-    items: list[pytest.Item],
-    arrange: Callable[[list[pytest.Item]], list[pytest.Item]],
-) -> None:
-    """Arrange the mlperf items among their places; the others keep theirs."""
-    places = [i for i, item in enumerate(items) if cell_of(item) is not None]
-    arranged = arrange([items[i] for i in places])
-    for place, item in zip(places, arranged, strict=True):
-        items[place] = item

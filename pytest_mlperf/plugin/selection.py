@@ -19,6 +19,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.measure.cells import find_cells
 from pytest_mlperf.measure.cells import installed_benchmarks
 from pytest_mlperf.plugin import collection
+from pytest_mlperf.plugin import item_order
 from pytest_mlperf.plugin.mark_arguments import MARK_ARGUMENTS
 from pytest_mlperf.plugin.mark_arguments import refuse_unknown_arguments
 from pytest_mlperf.plugin.options import refuse_unused_aliases
@@ -78,10 +79,10 @@ class Selection:
         if not (has_cells or self.hides_audits or is_worker or session.testsfailed):
             refuse_unused_aliases(config)
         deselect(config, items, options)
-        collection.sort_items(items)
+        item_order.sort_items(items)
         before = list(items)
         yield
-        collection.regroup_items(items)
+        item_order.regroup_items(items)
         self.is_empty = (has_cells or self.has_audits_alone) and not items
         if self.is_empty:
             self.names = {

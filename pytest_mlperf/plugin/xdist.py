@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from pytest_mlperf.core.matrix import build_key
 from pytest_mlperf.measure.cells import known_cells
 from pytest_mlperf.plugin import collection
-from pytest_mlperf.plugin.collection import build_key
 from pytest_mlperf.plugin.options import is_configured
 from pytest_mlperf.plugin.options import read_options
 from pytest_mlperf.plugin.options import refuse_unused_aliases

@@ -12,6 +12,7 @@ from pytest_mlperf.config.options import ROUND_S
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.matrix import build_key
 from pytest_mlperf.core.plan import count_enough_queries
 from pytest_mlperf.core.redaction import redact
 from pytest_mlperf.core.types import UNOFFICIAL
@@ -33,8 +34,7 @@ def estimate_least_s(
     for cell, mode in items:
         if mode not in (Mode.ACCURACY.value, Mode.BARE.value):
             asked = options.min_duration_s or float("inf")
-            build = (cell.engine, cell.benchmark, cell.target)
-            key = (cell.id,) if options.rehearsal else build
+            key = (cell.id,) if options.rehearsal else build_key(cell)
             seconds = min(cell.rule.min_duration_ms / 1000, asked)
             is_repeated = mode == Mode.PERFORMANCE.value
             together[key] += seconds * (options.repeat if is_repeated else 1)

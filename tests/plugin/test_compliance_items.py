@@ -127,6 +127,16 @@ def test_they_are_selected_as_a_pytest_user_expects(
     assert not {"failed", "errors"} & outcomes.keys()
 
 
+def test_a_mark_may_name_its_compliance_test(pytester: pytest.Pytester) -> None:
+    """A function of one's own for one test of them, as for one benchmark."""
+    mark = 'mode="compliance", benchmark="resnet50", audit="TEST04"'
+    pytester.makepyfile(SUITE.replace('mode="compliance"', mark))
+    chosen = ("--mlperf-compliance", "-m", "compliance")
+    outcomes = pytester.runpytest(*chosen, "-q").parseoutcomes()
+
+    assert outcomes == {"passed": 4, "deselected": outcomes["deselected"]}
+
+
 @pytest.mark.parametrize("arguments", [["-k", "TEST01"], ["-m", "compliance"]])
 def test_selecting_one_without_asking_for_any_says_what_to_add(
     audits: pytest.Pytester, arguments: list[str]

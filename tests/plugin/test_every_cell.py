@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from pytest_mlperf.core import compliance
+from pytest_mlperf.core.matrix import build_key
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.measure.cells import find_cells
 from pytest_mlperf.measure.cells import why_not_installed
 from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.plan import plan_task
 from pytest_mlperf.plugin import submission
-from pytest_mlperf.plugin.collection import build_key
 from pytest_mlperf.plugin.collection import describe
 from pytest_mlperf.plugin.session import State
 from pytest_mlperf.reporting import header
