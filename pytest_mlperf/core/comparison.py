@@ -292,6 +292,8 @@ def _list_notes(old: Verdict, new: Verdict) -> list[str]:
         "precision": (old.run.precision, new.run.precision),
     }
     notes = [f"{k}: {a} before, {b} now" for k, (a, b) in pairs.items() if a != b]
+    for one, when in ((old, "before"), (new, "now")):
+        notes += [f"{text} ({when})" for text in [one.run.second_run] if text]
     is_service = old.run.requests and new.run.requests
     other = (
         "URL, model or option of the server" if is_service else "build of the engine"

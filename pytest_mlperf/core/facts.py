@@ -83,6 +83,9 @@ class RunFacts:
     """Step of a request -> its mean time, where a server tells it."""
     end_to_end_us: float = 0.0
     """LoadGen's mean latency beside it."""
+    first_run: Mapping[str, str] = field(default_factory=dict)
+    """Of the INVALID run that this one follows: its ``outcome``, ``cause``, ``figure``
+    and ``folder``, and the ``change``; empty where the run is the first."""
     compared_with: Mapping[str, str] = field(default_factory=dict)
     """Compliance: what the test needs -> the folder of that run."""
     power: Mapping[str, float | str] = field(default_factory=dict)
@@ -116,6 +119,15 @@ class RunFacts:
                 names.append(f"{more} more")
             parts.append(f"another session ({', '.join(names)})")
         return " and ".join(parts)
+
+    @property
+    def second_run(self) -> str:
+        """What was changed after an INVALID run; empty where this one follows none."""
+        first = self.first_run
+        if not first:
+            return ""
+        text = f"second run: {first['change']}, the first was {first['outcome']}"
+        return text + f" at {first['figure']}" * bool(first["figure"])
 
     def to_texts(self) -> dict[str, str]:
         """Return every fact in words, name -> text; empty ones are left out."""

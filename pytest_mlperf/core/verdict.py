@@ -28,6 +28,11 @@ PRECISION_CHOSEN = "precision chosen"
 RETARGETED = "retargeted"
 """The fact that tells of an INVALID run whose remedy this run was made by."""
 
+NOT_REPEATED = "second run"
+"""The fact that says why an INVALID run was not followed by a second one, for which
+there is a value.
+"""
+
 REPEATS = "repeats"
 """The fact that says in words what the runs of a repeated item were."""
 
@@ -291,7 +296,7 @@ class Verdict:
             lines += [f"  {status.value:6} {check}" for check in found]
         if not self.checks:
             lines.append("  error  no rule was checked; a gate needs one to judge")
-        told = (self.facts.get(name) for name in (RETARGETED, REPEATS))
+        told = (self.facts.get(one) for one in (RETARGETED, NOT_REPEATED, REPEATS))
         lines += [f"  {text}" for text in told if text]
         if chosen := self.facts.get(PRECISION_CHOSEN):
             lines.append(f"  precision {chosen}")

@@ -78,7 +78,13 @@ class Baseline:
         """
         if not self.is_of_this_machine:
             return None
-        folder = logs_folder(self.folder, cell, Mode.PERFORMANCE.value)
+        mode = Mode.PERFORMANCE.value
+        folder = logs_folder(self.folder, cell, mode)
+        row = cell.model, cell.scenario.value, cell.engine, mode
+        for one in self._find(row):
+            # An item may have run twice: its verdict is the second run's.
+            if (name := Path(one.folder).name).startswith(mode):
+                folder = folder.with_name(name)
         try:
             return saved.read(folder)
         except (OSError, ValueError):
@@ -87,12 +93,15 @@ class Baseline:
     def compare(self, verdict: Verdict) -> CellComparison:
         """Return how one performance run differs from the earlier ones of its cell."""
         key = verdict.benchmark, verdict.scenario, verdict.engine, verdict.mode
-        before = [
+        return compare_runs(self._find(key), [verdict])
+
+    def _find(self, key: tuple[str, str, str, str]) -> list[Verdict]:
+        """Return its verdicts of a benchmark, scenario, engine and mode."""
+        return [
             one
             for one in self.session.verdicts_to_compare
             if (one.benchmark, one.scenario, one.engine, one.mode) == key
         ]
-        return compare_runs(before, [verdict])
 
     def compare_all(self, session: SessionResults) -> tuple[CellComparison, ...]:
         """Return the comparison of each cell of a session."""

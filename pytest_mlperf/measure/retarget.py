@@ -19,10 +19,11 @@ from pytest_mlperf.core.types import BOUNDED
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.measure.folders import make_task_folder
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.tuned_load import TunedLoad
 from pytest_mlperf.tuning import saved
+
+PREFIX = "retargeted: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +62,37 @@ def find_remedy(task: Task, verdict: Verdict) -> Remedy | None:
     return None
 
 
-def retarget(task: Task, verdict: Verdict) -> Task | None:
-    """Return the task that follows an INVALID run; None where no value helps."""
-    remedy = find_remedy(task, verdict)
-    if remedy is None:
-        return None
-    return replace(make_task_folder(task), tuned=remedy.tuned)
-
-
 def describe_change(before: TunedLoad, values: Mapping[str, float | int]) -> str:
     """Return what became of which value, in words."""
     changes = [
         f"{name} {getattr(before, name) or 'the least'} to {value:.6g}"
         for name, value in values.items()
     ]
-    return f"retargeted: {', '.join(changes)}"
+    return PREFIX + ", ".join(changes)
 
 
 def describe_first_run(note: str, first: Verdict) -> str:
     """Return what a second run changed, and how the first one ended."""
+    figure = f" at {first.metric}" if first.metric else ""
     return (
-        f"{note}; the first run was {first.outcome} ({first.cause}) in {first.folder}"
+        f"{note}; the first run was {first.outcome}{figure} ({first.cause}) in "
+        f"{first.folder}"
     )
 
 
 def add_first_run(verdict: Verdict, first: Verdict, task: Task) -> Verdict:
     """Return a second run's verdict, which tells of the first one too."""
-    assert task.tuned is not None, "retarget() has tuned it"
-    text = describe_first_run(task.tuned.note, first)
-    return replace(verdict, facts={**verdict.facts, RETARGETED: text})
+    assert task.tuned is not None, "its remedy has tuned it"
+    note = task.tuned.note
+    told = {
+        "outcome": first.outcome,
+        "cause": first.cause,
+        "figure": str(first.metric or ""),
+        "folder": first.folder,
+        "change": note.removeprefix(PREFIX),
+    }
+    return replace(
+        verdict,
+        facts={**verdict.facts, RETARGETED: describe_first_run(note, first)},
+        run=replace(verdict.run, first_run=told),
+    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from pytest_mlperf.config.options import Options
 from pytest_mlperf.core.cell import Cell
+from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.verdict import NOT_REPEATED
 from pytest_mlperf.core.verdict import RETARGETED
 from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.measure.folders import make_task_folder
@@ -20,9 +23,12 @@ from pytest_mlperf.measure.power import run_with_power
 from pytest_mlperf.measure.repeats import is_repeated
 from pytest_mlperf.measure.repeats import repeat_run
 from pytest_mlperf.measure.retarget import add_first_run
-from pytest_mlperf.measure.retarget import retarget
+from pytest_mlperf.measure.retarget import describe_first_run
+from pytest_mlperf.measure.retarget import find_remedy
 from pytest_mlperf.measure.rig import Rig
 from pytest_mlperf.measure.rig import open_rig
+from pytest_mlperf.measure.second_run import find_own_remedy
+from pytest_mlperf.measure.second_run import has_own_load
 from pytest_mlperf.measure.session import MeasureSession
 from pytest_mlperf.runner.messages import Task
 
@@ -51,9 +57,10 @@ def run_task(rig: Rig, task: Task) -> Verdict:
 def run_once(rig: Rig, task: Task) -> Verdict:
     """Run a task and write its verdict into its folder.
 
-    With --mlperf-find-peak, a load that was not given is searched before. With
-    --mlperf-retarget, an INVALID run is followed by one more, where its remedy has a
-    value: the verdict is that one's, and tells of the first.
+    With --mlperf-find-peak, a load that was not given is searched before. A run that
+    was late at a load of the suite's own, and with --mlperf-retarget every INVALID one
+    whose remedy is a value, is followed by one more: the verdict is that one's, and
+    tells of the first.
     """
     options = rig.session.options
     keep: Callable[[Verdict], None] = ignore_verdict
@@ -61,15 +68,43 @@ def run_once(rig: Rig, task: Task) -> Verdict:
         task, keep = tune_to_peak(rig, task)
     verdict = measure_task(rig, task)
     write_verdict(verdict)
-    # A power session has applied the remedy where one of its phases could.
-    is_open = options.retarget and RETARGETED not in verdict.facts
-    next_task = retarget(task, verdict) if is_open else None
-    if next_task is not None:
-        again = measure_task(rig, next_task)
-        verdict = add_first_run(again, verdict, next_task)
+    if verdict.outcome == "INVALID":
+        verdict = run_second(rig, task, verdict)
         write_verdict(verdict)
     keep(verdict)
     return verdict
+
+
+def run_second(rig: Rig, task: Task, first: Verdict) -> Verdict:
+    """Run an INVALID run's task by its remedy, and return that verdict; the first one
+    where there is no remedy, or no time for it.
+    """
+    options = rig.session.options
+    try:
+        if has_own_load(options, task):
+            remedy = find_own_remedy(task, first)
+        # A power session has applied the remedy where one of its phases could.
+        elif options.retarget and RETARGETED not in first.facts:
+            remedy = find_remedy(task, first)
+        else:
+            return first
+    except RunRefused as refused:
+        told = f"no second run: {refused}"
+        return replace(first, facts={**first.facts, NOT_REPEATED: told})
+    if remedy is None:
+        return first
+    second = replace(make_task_folder(task), tuned=remedy.tuned)
+    told = describe_first_run(remedy.note, first)
+    verdict = measure_task(announce(rig, told), second)
+    return add_first_run(verdict, first, second)
+
+
+def announce(rig: Rig, again: str) -> Rig:
+    """Return the rig, whose progress says what this run follows."""
+    session = rig.session
+    show = session.on_progress
+    told = replace(session, on_progress=lambda one: show(replace(one, again=again)))
+    return replace(rig, session=told)
 
 
 def measure_task(rig: Rig, task: Task) -> Verdict:

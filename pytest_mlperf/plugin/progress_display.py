@@ -130,10 +130,13 @@ class ProgressDisplay:
         return (heartbeat.left_s or 0.0) + factor * to_come
 
     def _announce(self, progress: Progress) -> None:
-        """Print once how long a run takes, where the header promised less, and once
-        that it cannot become VALID.
+        """Print once that an item runs a second time, how long a run takes where the
+        header promised less, and that it cannot become VALID.
         """
         item, expected_s = f"{progress.cell} {progress.mode}", progress.expected_s
+        if progress.again:
+            self._print_once(item, f"runs once more: {progress.again}")
+            item += ", second run,"
         if expected_s is not None and expected_s > LONGER * self.promised_s:
             why = ""
             if progress.total:

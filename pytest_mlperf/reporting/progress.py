@@ -60,6 +60,8 @@ class Progress:
     """Percentile so far and its limit: ``p99 12.3 of 15 ms``."""
     loss: str = ""
     """Why the run cannot become VALID any more."""
+    again: str = ""
+    """What was changed after an INVALID run, which this one follows."""
     session_left_s: float | None = None
     """Until all items have ended, about; None where nobody knows."""
 
@@ -98,6 +100,7 @@ def describe_progress(progress: Progress, prefix: str, width: int) -> str:
         done += f" of {progress.total:,}"
     busy = progress.issued > 0 or progress.completed > 0
     name = f"{prefix} {progress.cell} {progress.mode}".strip()
+    name += ", 2nd run" * bool(progress.again)
     # Text and how dearly it is kept; the lowest goes first.
     parts = [
         (name, 9),

@@ -65,8 +65,8 @@ class Row:
     higher_is_better: bool
     note: str = ""
     """Lines under the row, apart by semicolons: what ran beside it; first and further
-    tokens, in percent of their limits, what is unjudged, requests sent again, and
-    where their time went; or the best that others published.
+    tokens, in percent of their limits, what is unjudged, what a second run changed,
+    requests sent again, and where their time went; or the best that others published.
     """
     precision: str = ""
     """Why the engine ran in a precision that nobody chose: of every row of a build."""
@@ -79,6 +79,7 @@ def _notes(v: Verdict) -> tuple[str, ...]:
     return (
         beside and f"beside {beside}",
         figures,
+        v.run.second_run,
         v.requests(),
         v.breakdown(),
         v.power(),

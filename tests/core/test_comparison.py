@@ -74,6 +74,17 @@ def test_a_ratio_is_one_of_speeds(
     assert found.noise == pytest.approx(ASSUMED_NOISE)
 
 
+def test_a_load_that_a_second_run_lowered_is_told() -> None:
+    """What looks slower may be a busy machine's first run."""
+    first = {"outcome": "INVALID", "figure": "50 queries/s", "cause": "late"}
+    first |= {"change": "target_qps 50 to 25", "folder": "logs"}
+    lower = at(SERVER, 25.0, first_run=first)
+    notes = compare_runs([SERVER], [lower]).notes, compare_runs([lower], [SERVER]).notes
+
+    told = "second run: target_qps 50 to 25, the first was INVALID at 50 queries/s"
+    assert notes == ((f"{told} (now)",), (f"{told} (before)",))
+
+
 def test_server_runs_at_one_load_are_compared_by_their_latency() -> None:
     """They complete what they are given."""
     late = replace(SERVER, at_percentile=Metric("p99", 14.0, "ms"))

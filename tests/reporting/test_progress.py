@@ -86,6 +86,25 @@ def test_a_lost_run_is_announced_once_and_the_session_time_grows_with_the_past(
     assert told[1:] == [f"mlperf: bert-99-server performance {why}"]
 
 
+def test_a_second_run_is_announced_once_and_called_so_on_the_line() -> None:
+    """With its own length, which the header did not promise either."""
+    told = list[str]()
+    display = ProgressDisplay(announce=told.append, promised_s=60.0)
+    display.begin_item(1)
+    second = replace(RUNNING, again="target_qps 20 to 10", expected_s=120.0, total=1200)
+    for _ in range(2):
+        display.show(replace(RUNNING, expected_s=60.0))
+        display.show(second)
+
+    item = "mlperf: bert-99-server performance"
+    assert told == [
+        f"{item} runs once more: target_qps 20 to 10",
+        f"{item}, second run, takes 2:00 or so: 1,200 samples at 10 a second",
+    ]
+    shown = describe_progress(second, "[1/1]", 120)
+    assert shown.startswith("[1/1] bert-99-server performance, 2nd run  run ")
+
+
 def test_time_left_follows_from_what_is_still_to_do() -> None:
     """An accuracy run knows its samples; a slow run has more to do than its time."""
     counted = Progress("c", "accuracy", "run", completed=60, total=100, rate=4.0)

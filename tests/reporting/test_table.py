@@ -90,6 +90,16 @@ def test_requests_that_went_out_again_stand_under_their_row(
     assert "    2 of 2,180 requests sent again" in lines
 
 
+def test_what_a_second_run_changed_stands_under_its_row(make_verdict: Make) -> None:
+    """A load that is lower than the first one's is no secret."""
+    first = {"outcome": "INVALID", "figure": "21.2 queries/s", "cause": "9 late"}
+    first |= {"change": "target_qps 21.2 to 10.6", "folder": "logs/performance"}
+    lines = table([make_verdict(run=RunFacts(first_run=first))], 200)
+
+    change = "    second run: target_qps 21.2 to 10.6"
+    assert f"{change}, the first was INVALID at 21.2 queries/s" in lines
+
+
 def test_what_no_rule_bounds_is_marked_unjudged(make_verdict: Make) -> None:
     """In the table and in the verdict's own words."""
     shown = {

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -54,6 +55,7 @@ MODEL = ModelFile(Path("echo.onnx"), ("number",), ("number",))
 SAMPLES = 64
 NOT_IN_RUN: list[int] = []
 FAULTY = "DOUBLE_FAULTY"
+PAUSE, PAUSE_S = "DOUBLE_PAUSE", 3.0
 
 Infer = Callable[[Batch, int, list[int]], Any]
 """(batch, size, LoadGen's ids of the batch; none outside LoadGen) -> outputs."""
@@ -184,6 +186,15 @@ def cold(batch: Batch, size: int, ids: list[int], seconds: float) -> Any:
     return echo(batch, size, ids)
 
 
+def paused(batch: Batch, size: int, ids: list[int]) -> Any:
+    """Stand still for a while, once for each time that the file ``PAUSE`` is made."""
+    if ids:
+        with suppress(OSError):
+            Path(os.environ[PAUSE]).unlink()
+            time.sleep(PAUSE_S)
+    return slow_sample(batch, size, ids, 0.002)
+
+
 @dataclass(slots=True)
 class Warming:
     """An engine that is three times as slow once it has worked for a while."""
@@ -305,6 +316,7 @@ ONE_IS_SLOW = Double(partial(somewhere, call=partial(slow_sample, seconds=0.0015
 ONE_BUILD_FAILS = Double(echo, broken="no kernel for this machine", somewhere=True)
 SLOW_BATCH = Double(partial(slow_batch, seconds=0.005))
 SLOW_SAMPLE = Double(partial(slow_sample, seconds=0.002))
+PAUSED = Double(paused)
 COLD = Double(partial(cold, seconds=0.002))
 RECORDING = Double(partial(slow_batch, seconds=0.002), stream=RecordingStream)
 
