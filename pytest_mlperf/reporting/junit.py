@@ -68,6 +68,11 @@ def list_properties(verdict: Verdict) -> list[tuple[str, str]]:
         found["mlperf.percentile"] = repr(verdict.percentile)
         found["mlperf.latency.value"] = repr(verdict.at_percentile.value)
         found["mlperf.latency.unit"] = verdict.at_percentile.unit
+    if verdict.tpot:
+        found["mlperf.tpot.value"] = repr(verdict.tpot.value)
+        found["mlperf.tpot.unit"] = verdict.tpot.unit
+    if verdict.tpot_limit:
+        found["mlperf.tpot.limit.value"] = repr(verdict.tpot_limit.value)
     found["mlperf.others_share"] = repr(verdict.run.others_share)
     if verdict.cause:
         found["mlperf.cause"] = verdict.cause

@@ -123,6 +123,17 @@ def test_junit_has_the_figures_as_numbers() -> None:
     assert found["mlperf.cause"] == SLOW.cause
 
 
+def test_junit_has_the_time_per_token_as_a_number() -> None:
+    """Beside that to the first token; it was in a line of words alone."""
+    tpot, limit = Metric("tpot", 14.7, "ms"), Metric("tpot_ns", 100.0, "ms")
+    found = dict(junit.list_properties(replace(SLOW, tpot=tpot, tpot_limit=limit)))
+
+    assert found["mlperf.tpot.value"] == "14.7"
+    assert found["mlperf.tpot.unit"] == "ms"
+    assert found["mlperf.tpot.limit.value"] == "100.0"
+    assert not any("tpot" in name for name in dict(junit.list_properties(SLOW)))
+
+
 def test_a_passed_items_figures_are_in_its_output() -> None:
     """The latency with its limit beside the rate: a CI shows system-out alone."""
     stream = replace(FINE, metric=Metric("m", 7.25, "ms"), limit=None)
