@@ -83,10 +83,12 @@ def describe_runs(runs: Sequence[Verdict], rule: str, chosen: Verdict) -> str:
         least, middle, greatest = (f"{value:,.6g}" for value in found)
         words.append(f"min {least}, median {middle}, max {greatest} {unit}")
     words.append(f"verdict of {Path(chosen.folder).name} by rule {rule}")
-    each = (
-        f"{Path(run.folder).name} {run.outcome}{_describe_figures(run)}" for run in runs
-    )
-    return "; ".join([*words, *each])
+    return "; ".join([*words, *map(describe_run, runs)])
+
+
+def describe_run(run: Verdict) -> str:
+    """Return a run's folder, outcome and figures in words."""
+    return f"{Path(run.folder).name} {run.outcome}{_describe_figures(run)}"
 
 
 def _describe_figures(run: Verdict) -> str:

@@ -58,9 +58,11 @@ class RunFailed(Exception):
         self.last = last
         self.stacks = stacks
         self.limits = describe_limits()
+        self.remarks: list[str] = []
+        """What else there is to say, such as of the runs before this one."""
 
     def __str__(self) -> str:
-        lines = [self.cause, *self.limits]
+        lines = [self.cause, *self.limits, *self.remarks]
         if self.last is not None:
             lines.append(f"last sign of life: {progress_text(self.last)}")
         lines.append(f"logs: {self.folder}")
