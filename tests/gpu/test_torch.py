@@ -18,6 +18,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.torch.bert import attention
 from pytest_mlperf.engines.torch.conv import stem
+from pytest_mlperf.engines.torch.kernel_options import KernelChoice
 from pytest_mlperf.engines.torch.provider import TORCH
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
@@ -122,8 +123,10 @@ def test_the_stem_of_cuda_source_is_that_of_triton(
     bias = torch.randn(channels, generator=draw).half()
     values = [x.cuda() for x in (pictures, low, (scale / unit).half(), bias)]
     one, two = (
-        stem.make_operators(is_cuda=way)["Int8StemPool"]({"unit": unit / 99}, *values)
-        for way in (True, False)
+        stem.make_operators(KernelChoice("stem", reason))["Int8StemPool"](
+            {"unit": unit / 99}, *values
+        )
+        for reason in (None, "for comparison")
     )
 
     assert one.shape == (batch, channels, height // 4, width // 4)

@@ -28,6 +28,10 @@ class CudaSourceError(Exception):
     """NVRTC or the driver refused; the text has the call and its code, or the log."""
 
 
+class CudaLaunchError(Exception):
+    """The driver refused a kernel that it had loaded: no other one is to hide that."""
+
+
 @dataclass(frozen=True, slots=True)
 class CudaKernel:
     """A compiled kernel in the context that PyTorch uses."""
@@ -46,14 +50,13 @@ class CudaKernel:
         plain = tuple(v.data_ptr() if hasattr(v, "data_ptr") else v for v in values)
         stream = torch.cuda.current_stream().cuda_stream
         # A thread in which PyTorch has done nothing yet has no context.
-        check("cuCtxSetCurrent", driver.cuCtxSetCurrent(self.context))
-        check(
-            "cuLaunchKernel",
-            driver.cuLaunchKernel(
-                self.function, *grid, threads, 1, 1, self.shared_bytes, stream,
-                (plain, self.types), 0,
-            ),
+        current = driver.cuCtxSetCurrent(self.context)
+        check("cuCtxSetCurrent", current, CudaLaunchError)
+        launched = driver.cuLaunchKernel(
+            self.function, *grid, threads, 1, 1, self.shared_bytes, stream,
+            (plain, self.types), 0,
         )  # fmt: skip
+        check("cuLaunchKernel", launched, CudaLaunchError)
 
 
 def find_missing() -> str | None:
@@ -173,9 +176,11 @@ def describe_tensor(
     return tensor_map
 
 
-def check(call: str, answer: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what a call returns besides its code, which should be 0."""
+def check(
+    call: str, answer: tuple[Any, ...], kind: type[Exception] = CudaSourceError
+) -> tuple[Any, ...]:
+    """Return what a call returns besides its code, which should be 0; else raise."""
     code, *rest = answer
     if int(code):
-        raise CudaSourceError(f"{call} returned {code!r}, but should return 0")
+        raise kind(f"{call} returned {code!r}, but should return 0")
     return tuple(rest)

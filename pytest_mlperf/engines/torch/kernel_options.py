@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import TypeVar
 
+from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.engines.torch import cuda_source
+
+R = TypeVar("R")
 KERNELS = {
     "attention": ("fp16", "fp8"),
     "attention_kernel": ("cuda", "triton"),
@@ -46,14 +54,67 @@ def choose_kernel(given: Mapping[str, str], name: str) -> str:
     return given.get(name, KERNELS[name][0])
 
 
+@dataclass(slots=True)
+class KernelChoice:
+    """Whether CUDA C++ runs a part of one build, or Triton's kernels do.
+
+    Its kernels are compiled for the first samples that they get. What NVRTC or the
+    driver refuses then is Triton's from there on, and the build's facts say why.
+    """
+
+    option: str
+    reason: str | None = None
+    """Why Triton's run; None: CUDA C++ does."""
+    is_asked: bool = False
+    """CUDA C++ was asked for in so many words: nothing runs in its place."""
+    _facts: dict[str, str] = field(default_factory=dict)
+    _fact: str = ""
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.reason is None
+
+    def describe(self) -> str:
+        """Return which kernels run, for a fact."""
+        return "CUDA C++" if self.is_cuda else f"Triton, {self.reason}"
+
+    def note(self, facts: dict[str, str], fact: str) -> None:
+        """Keep saying in a build's facts which kernels run."""
+        self._facts, self._fact = facts, fact
+        facts[fact] = self.describe()
+
+    def run(self, by_cuda: Callable[[], R], by_triton: Callable[[], R]) -> R:
+        """Return what either kernels make.
+
+        Raises ``BuildFailed`` where those that were asked for cannot be compiled.
+        """
+        if self.is_cuda:
+            try:
+                return by_cuda()
+            except cuda_source.CudaSourceError as error:
+                self._refuse(error)
+        return by_triton()
+
+    def _refuse(self, error: cuda_source.CudaSourceError) -> None:
+        why = cuda_source.first_line(error)
+        if self.is_asked:
+            raise BuildFailed(
+                f"{self.option}=cuda asks for kernels of CUDA C++, but {why}; leave it "
+                "out of --mlperf-engine-options, and Triton's kernels run"
+            ) from error
+        self.reason = why
+        if self._fact:
+            self.note(self._facts, self._fact)
+
+
 def find_kernel(
     given: Mapping[str, str], name: str, missing: str | None
-) -> tuple[bool, str]:
-    """Return whether CUDA C++ runs where an option chooses, and the fact that says so.
+) -> KernelChoice:
+    """Return which kernels run where an option chooses.
 
-    ``missing``: what keeps it from running, or None.
+    ``missing``: what keeps CUDA C++ from running, or None.
     """
     reason = missing
     if choose_kernel(given, name) == "triton":
         reason = f"as {name}=triton asks"
-    return reason is None, "CUDA C++" if reason is None else f"Triton, {reason}"
+    return KernelChoice(name, reason, given.get(name) == "cuda")

@@ -128,17 +128,17 @@ def _load_program(
         facts["calibration"] = f"{count} samples that are in no evaluation"
         operators |= fp8.make_operators() | tail.make_operators()
         missing = cuda_source.find_missing()
-        is_cuda, fact = find_kernel(request.options, "stem", missing)
-        operators |= stem.make_operators(is_cuda=is_cuda)
+        choice = find_kernel(request.options, "stem", missing)
+        operators |= stem.make_operators(choice)
         if any(node.kind == "Int8StemPool" for node in graph.nodes):
-            facts["first convolution by"] = fact
-        is_cuda, fact = find_kernel(request.options, "blocks", joined.find_missing())
+            choice.note(facts, "first convolution by")
+        choice = find_kernel(request.options, "blocks", joined.find_missing())
         whole = joined.join(graph)
         if joined.has_joined(whole):
-            facts["narrow blocks by"] = fact
-        if is_cuda:
+            choice.note(facts, "narrow blocks by")
+        if choice.is_cuda:
             graph = whole
-            operators |= joined.make_operators(operators)
+            operators |= joined.make_operators(operators, choice)
     return Program(graph, device, _choose_dtype(precision), operators), facts
 
 

@@ -31,12 +31,14 @@ from pytest_mlperf.engines.torch.conv import joined  # noqa: E402
 from pytest_mlperf.engines.torch.conv import resident  # noqa: E402
 from pytest_mlperf.engines.torch.conv import tail  # noqa: E402
 from pytest_mlperf.engines.torch.conv import tail_next  # noqa: E402
+from pytest_mlperf.engines.torch.kernel_options import KernelChoice  # noqa: E402
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph  # noqa: E402
 from tests.support import plain_fp8  # noqa: E402
 
 ON_CPU = Path(__file__).parents[2] / "support" / "cuda_on_cpu"
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 DRAW = torch.Generator().manual_seed(0)
+CUDA = KernelChoice("blocks")
 
 
 def draw_fp8(*shape: int) -> Any:
@@ -129,7 +131,8 @@ def test_a_block_in_one_kernel_is_its_convolutions(
         x, shortcut, None, None, weights[0], biases[0], weights[1], biases[1],
         weights[3], weights[2], biases[2], weights[4], biases[3],
     )  # fmt: skip
-    apart = block.make_operators(plain_fp8.OPERATORS)["ResidualBlock"](at, *inputs)
+    table = block.make_operators(plain_fp8.OPERATORS, CUDA)
+    apart = table["ResidualBlock"](at, *inputs)
     middle = apart[0].numel()
 
     check_fp8(written[:middle], apart[0])
@@ -166,7 +169,7 @@ def test_a_tail_and_what_follows_are_two_products(
         torch.tensor(scales),
     )
     inputs = (x, shortcut, None, None, weight, bias, projection, after, shift)
-    apart = tail_next.make_operators(plain_fp8.OPERATORS)["TailNext"](at, *inputs)
+    apart = tail_next.make_operators(plain_fp8.OPERATORS, CUDA)["TailNext"](at, *inputs)
     middle = apart[0].numel()
 
     check_fp8(written[:middle], apart[0])
@@ -195,7 +198,7 @@ def test_a_convolution_that_keeps_its_weights_is_one(tmp_path: Path) -> None:
         torch.tensor(scales),
     )
     at = {"dequantize": scales[0], "quantize": scales[1], "stride": 1, "relu": True}
-    table = resident.make_operators(plain_fp8.OPERATORS)
+    table = resident.make_operators(plain_fp8.OPERATORS, CUDA)
 
     check_fp8(written, table["ResidentConv"](at, x, None, None, weight, bias))
 
@@ -234,7 +237,7 @@ def test_joined_blocks_compute_what_they_did(tmp_path: Path) -> None:
     apart = OnnxGraph(inside, low.constants, ("pooled",), inside[-1].outputs)
     whole = joined.join(apart)
     table = dict(plain_fp8.OPERATORS)
-    table |= joined.make_operators(table)
+    table |= joined.make_operators(table, CUDA)
     pooled = draw_picture(2, 8, 8, 64)
     answers = [
         onnx_graph.Program(graph, "cpu", torch.float32, table).run({"pooled": pooled})

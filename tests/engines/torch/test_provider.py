@@ -104,14 +104,15 @@ def test_what_attention_reads_is_not_its_kernel(
 
 def test_the_fact_of_a_kernel_says_why_it_is_not_the_default() -> None:
     """Asked for, or something is missing; a run without either has CUDA C++."""
-    assert find_kernel({}, "blocks", None) == (True, "CUDA C++")
-    assert find_kernel({}, "stem", "no cuda-bindings") == (
-        False,
-        "Triton, no cuda-bindings",
+    asked = {"blocks": "triton"}
+
+    assert find_kernel({}, "blocks", None).describe() == "CUDA C++"
+    assert (
+        find_kernel({}, "stem", "no cuda-bindings").describe()
+        == "Triton, no cuda-bindings"
     )
-    assert find_kernel({"blocks": "triton"}, "blocks", None) == (
-        False,
-        "Triton, as blocks=triton asks",
+    assert (
+        find_kernel(asked, "blocks", None).describe() == "Triton, as blocks=triton asks"
     )
 
 

@@ -10,6 +10,7 @@ from pytest_mlperf.engines.torch.conv import fp8_rows
 from pytest_mlperf.engines.torch.conv.fp8_rows import BLOCK
 from pytest_mlperf.engines.torch.conv.row_kernel import RowKernel
 from pytest_mlperf.engines.torch.conv.row_kernel import make_results
+from pytest_mlperf.engines.torch.kernel_options import KernelChoice
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -267,7 +268,7 @@ def run_apart(parts: Mapping[str, Any], at: Mapping[str, Any], *inputs: Any) -> 
     return out, convolve(part_of(at, "next"), out, next_weight, next_bias)
 
 
-def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
+def make_operators(parts: Mapping[str, Any], choice: KernelChoice) -> dict[str, Any]:
     """Return ``ResidualBlock``; values are as ``tail.make_operators`` says.
 
     ``parts`` are ``Fp8Conv`` and ``ResidualTail``, for pictures that the kernel does
@@ -279,6 +280,9 @@ def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
         if not shortcut.is_cuda or shortcut.shape[3] > BLOCK:
             return run_apart(parts, at, *inputs)
         channels = 0 if inputs[9] is None else len(inputs[9])
-        return run_residual_block(at, x, shortcut, weights, biases, channels)
+        return choice.run(
+            lambda: run_residual_block(at, x, shortcut, weights, biases, channels),
+            lambda: run_apart(parts, at, *inputs),
+        )
 
     return {"ResidualBlock": residual_block}

@@ -9,6 +9,7 @@ from pytest_mlperf.engines.torch import cuda_source
 from pytest_mlperf.engines.torch.conv import block
 from pytest_mlperf.engines.torch.conv import resident
 from pytest_mlperf.engines.torch.conv import tail_next
+from pytest_mlperf.engines.torch.kernel_options import KernelChoice
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
 KINDS = ("ResidualBlock", "TailNext", "ResidentConv")
@@ -36,7 +37,10 @@ def has_joined(graph: OnnxGraph) -> bool:
     return any(node.kind in KINDS for node in graph.nodes)
 
 
-def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the operators of these nodes; ``parts`` are those of the nodes before."""
-    blocks = block.make_operators(parts) | tail_next.make_operators(parts)
-    return blocks | resident.make_operators(parts)
+def make_operators(parts: Mapping[str, Any], choice: KernelChoice) -> dict[str, Any]:
+    """Return the operators of these nodes; ``parts`` are those of the nodes before,
+    which run where ``choice`` is Triton's kernels.
+    """
+    blocks = block.make_operators(parts, choice)
+    blocks |= tail_next.make_operators(parts, choice)
+    return blocks | resident.make_operators(parts, choice)

@@ -10,6 +10,7 @@ from pytest_mlperf.engines.torch.conv import fp8_rows
 from pytest_mlperf.engines.torch.conv.fp8_rows import BLOCK
 from pytest_mlperf.engines.torch.conv.row_kernel import RowKernel
 from pytest_mlperf.engines.torch.conv.row_kernel import make_results
+from pytest_mlperf.engines.torch.kernel_options import KernelChoice
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -93,7 +94,7 @@ def run_apart(parts: Mapping[str, Any], at: Mapping[str, Any], *inputs: Any) -> 
     return parts["Fp8Conv"](at, x, weight, bias)
 
 
-def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
+def make_operators(parts: Mapping[str, Any], choice: KernelChoice) -> dict[str, Any]:
     """Return ``ResidentConv``; ``parts`` has ``Fp8Conv``, for wider pictures."""
 
     def resident_conv(at: Any, *inputs: Any) -> Any:
@@ -101,6 +102,9 @@ def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
         defines = make_defines(x.shape[2], x.shape[3])
         if not x.is_cuda or count_shared_bytes(defines) > MOST_SHARED:
             return run_apart(parts, at, *inputs)
-        return run_resident(at, x, weights, biases)
+        return choice.run(
+            lambda: run_resident(at, x, weights, biases),
+            lambda: run_apart(parts, at, *inputs),
+        )
 
     return {"ResidentConv": resident_conv}

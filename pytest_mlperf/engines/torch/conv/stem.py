@@ -11,6 +11,7 @@ from typing import Any
 
 from pytest_mlperf.engines.torch.conv.stem_pool import fits
 from pytest_mlperf.engines.torch.conv.stem_pool import run_stem_pool
+from pytest_mlperf.engines.torch.kernel_options import KernelChoice
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -160,10 +161,10 @@ def run_stem(x: Any, w: Any, scale: Any, bias: Any, unit: float) -> Any:
     return out
 
 
-def make_operators(*, is_cuda: bool) -> dict[str, Any]:
+def make_operators(choice: KernelChoice) -> dict[str, Any]:
     """Return ``Int8StemPool`` (int8 pictures in, fp8 out) and ``Fp8Mean`` (fp16 out).
 
-    ``is_cuda``: the first by its kernel of CUDA C++, where that takes the pictures.
+    ``choice``: who runs the first, where the kernel of CUDA C++ takes the pictures.
     """
     import torch
 
@@ -172,13 +173,20 @@ def make_operators(*, is_cuda: bool) -> dict[str, Any]:
     def stem_pool(at: Any, x: Any, w: Any, scale: Any, bias: Any) -> Any:
         batch, height, width, _ = x.shape
         out_channels = w.shape[0]
-        if not is_cuda or not fits(height, width, out_channels):
+
+        def by_triton() -> Any:
             stem = run_stem(x, w, scale, bias, at["unit"])
             return run_max_pool(stem, torch.float8_e4m3fn, 1.0, FP8_MAX)
-        shape = (batch, out_channels, height // 4, width // 4)
-        out = empty_pictures(x, shape, torch.float8_e4m3fn)
-        run_stem_pool(x, w, scale, bias, at["unit"], out)
-        return out
+
+        def by_cuda() -> Any:
+            shape = (batch, out_channels, height // 4, width // 4)
+            out = empty_pictures(x, shape, torch.float8_e4m3fn)
+            run_stem_pool(x, w, scale, bias, at["unit"], out)
+            return out
+
+        if not fits(height, width, out_channels):
+            return by_triton()
+        return choice.run(by_cuda, by_triton)
 
     def mean(at: Any, x: Any) -> Any:
         batch, channels, height, width = x.shape

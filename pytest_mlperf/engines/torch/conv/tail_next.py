@@ -11,6 +11,7 @@ from pytest_mlperf.engines.torch.conv import fp8_rows
 from pytest_mlperf.engines.torch.conv.fp8_rows import BLOCK
 from pytest_mlperf.engines.torch.conv.row_kernel import RowKernel
 from pytest_mlperf.engines.torch.conv.row_kernel import make_results
+from pytest_mlperf.engines.torch.kernel_options import KernelChoice
 from pytest_mlperf.engines.torch.onnx_graph import Node
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 
@@ -191,7 +192,7 @@ def run_apart(parts: Mapping[str, Any], at: Mapping[str, Any], *inputs: Any) -> 
     return out, parts["Fp8Conv"](after, out, next_weight, next_bias)
 
 
-def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
+def make_operators(parts: Mapping[str, Any], choice: KernelChoice) -> dict[str, Any]:
     """Return ``TailNext``; values are as ``tail.make_operators`` says.
 
     ``parts`` are ``Fp8Conv`` and ``ResidualTail``, for pictures that the kernel does
@@ -204,6 +205,9 @@ def make_operators(parts: Mapping[str, Any]) -> dict[str, Any]:
         if not x.is_cuda or list(shortcut.shape[2:]) != sides:
             return run_apart(parts, at, *inputs)
         channels = 0 if inputs[7] is None else len(inputs[7])
-        return run_tail_next(at, x, shortcut, weights, biases, channels)
+        return choice.run(
+            lambda: run_tail_next(at, x, shortcut, weights, biases, channels),
+            lambda: run_apart(parts, at, *inputs),
+        )
 
     return {"TailNext": tail_next}
