@@ -21,6 +21,7 @@ import pytest
 
 from perf.conftest import Replay
 from perf.suite_run import Bench
+from tests.support import bare_loadgen
 from tests.support import logs
 
 LOGS = "MLPERF_JUDGE_LOGS"
@@ -58,7 +59,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One real run of a second for each scenario, where a result would lie."""
     base = tmp_path_factory.mktemp("real") / "resnet50"
     return {
-        name: logs.real(base / name / "performance" / "run_1", name, "PerformanceOnly")
+        name: bare_loadgen.run(
+            base / name / "performance" / "run_1", name, "PerformanceOnly"
+        )
         for name in SCENARIOS
     }
 

@@ -26,6 +26,8 @@ from pytest_mlperf.core.judge.judge import judge
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Verdict
+from tests.support import bare_loadgen
+from tests.support import log_values
 from tests.support import logs
 from tests.support import mutations
 from tests.support.cells import cell_of
@@ -95,7 +97,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequence[Base]]:
         root / "tokens",
         "Server",
         latencies=logs.rising(2000, 3_000_000_000, 15_000_000_000),
-        tokens=logs.Tokens(2_000_000_000, 80_000_000, 3886),
+        tokens=log_values.Tokens(2_000_000_000, 80_000_000, 3886),
         target_ns=0,
         seeds="v5.1",
         loaded=4388,
@@ -106,7 +108,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sequence[Base]]:
     )
     found.append(Base(tokens, "tokens"))
     for name in SCENARIOS:
-        run = logs.on_time(root / "real" / name, name)
+        run = bare_loadgen.run_in_time(root / "real" / name, name)
         found.append(Base(run, name, seconds=1))
     yield found
     if root.parent.name.startswith("mlperf-fuzz"):

@@ -10,6 +10,7 @@ import pytest
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Status
+from tests.support import bare_loadgen
 from tests.support import logs
 from tests.support.judging import failed
 from tests.support.judging import named
@@ -155,7 +156,9 @@ def test_only_multistream_asks_a_sample_twice(
     tmp_path: Path, scenario: str, more: int, is_fault: bool
 ) -> None:
     """Its last query is filled up; elsewhere a doubled record is damage."""
-    folder = logs.real(tmp_path, scenario, "AccuracyOnly", server_target_qps=5000.0)
+    folder = bare_loadgen.run(
+        tmp_path, scenario, "AccuracyOnly", server_target_qps=5000.0
+    )
     path = folder / "mlperf_log_accuracy.json"
     records = path.read_text().splitlines()
     path.write_text("\n".join([records[0], *more * records[1:2], *records[1:]]) + "\n")
@@ -168,7 +171,9 @@ def test_only_multistream_asks_a_sample_twice(
 
 def test_both_modes_in_one_log_hold_a_whole_accuracy_run(tmp_path: Path) -> None:
     """LoadGen's own SubmissionRun: accuracy mode, and performance mode after it."""
-    folder = logs.real(tmp_path, "Offline", "SubmissionRun", min_query_count=1024)
+    folder = bare_loadgen.run(
+        tmp_path, "Offline", "SubmissionRun", min_query_count=1024
+    )
     logs.score(folder, "accuracy=76.456%, good=1, total=1024")
     found = verdict(folder, "Offline", Mode.ACCURACY, Context(dataset_total=1024))
 

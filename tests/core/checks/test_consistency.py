@@ -13,6 +13,7 @@ from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from tests.support import log_values
 from tests.support import logs
 from tests.support.cells import cell_of
 from tests.support.judging import SLOW
@@ -22,7 +23,7 @@ from tests.support.judging import named
 from tests.support.judging import verdict
 
 ALL = ("SingleStream", "MultiStream", "Server", "Offline")
-TOKENS = logs.Tokens(ttft_ns=2_000_000_000, tpot_ns=200_000_000, count=295)
+TOKENS = log_values.Tokens(ttft_ns=2_000_000_000, tpot_ns=200_000_000, count=295)
 ANSWERS = logs.rising(24_576, 3_000_000_000, 15_000_000_000)
 BATCH = logs.rising(24_576, 1_000_000_000, 660_000_000_000)
 EQUAL = {"effective_sample_concatenate_permutation": True}
@@ -181,7 +182,7 @@ LIES: list[tuple[str, str, dict[str, Any]]] = [
     ("generated_queries", "SingleStream", {"change": {"generated_query_count": 999}}),
     ("generated_queries", "Offline", {"change": {"generated_samples_per_query": 5}}),
     *(
-        ("wall_time", scenario, {"change": {"power_end": logs.clock(4000)}})
+        ("wall_time", scenario, {"change": {"power_end": log_values.clock(4000)}})
         for scenario in ALL
     ),
     ("flags_agree", "Server", {"change": {"effective_min_query_count": 60_501}}),
@@ -291,7 +292,7 @@ def test_token_figures_that_do_not_fit_fail(
 
 def test_answers_of_another_length_fail(tmp_path: Path) -> None:
     """Twice the tokens of the reference cannot be its answers."""
-    twice = logs.Tokens(count=590)
+    twice = log_values.Tokens(count=590)
     folder = token_run(tmp_path, "Offline", tokens=twice)
     check = named(llama(folder, Scenario.OFFLINE), "metric_present")
 
@@ -306,7 +307,7 @@ def test_a_set_of_other_questions_tells_no_length(tmp_path: Path) -> None:
     """
     story = {
         "latencies": logs.rising(6396, 1_000_000_000, 660_000_000_000),
-        "tokens": logs.Tokens(count=1308),
+        "tokens": log_values.Tokens(count=1308),
         "seeds": "v6.0",
         "loaded": 6396,
         "change": {"qsl_reported_total_count": 6396},

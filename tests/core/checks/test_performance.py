@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
+from tests.support import log_values
 from tests.support import logs
 from tests.support.judging import FEW_LATE
 from tests.support.judging import SLOW
@@ -66,8 +67,8 @@ BROKEN: list[tuple[str, str, dict[str, Any]]] = [
     ("loadgen_validity", "Server", {"change": {"result_perf_constraints_met": False}}),
     ("min_duration", "Server", {"change": {"effective_min_duration_ms": 60_000}}),
     ("min_duration", "Server", {"change": {"generated_query_duration": 599 * 10**9}}),
-    ("min_duration", "SingleStream", {"change": {"power_end": logs.clock(590)}}),
-    ("min_duration", "Offline", {"change": {"power_end": logs.clock(90)}}),
+    ("min_duration", "SingleStream", {"change": {"power_end": log_values.clock(590)}}),
+    ("min_duration", "Offline", {"change": {"power_end": log_values.clock(90)}}),
     (
         "min_duration",
         "Offline",
@@ -150,7 +151,7 @@ BROKEN: list[tuple[str, str, dict[str, Any]]] = [
         {"change": {"result_scheduled_samples_per_sec": 200.0}},
     ),
     ("metric_present", "Offline", {"change": {"result_min_latency_ns": 10**15}}),
-    ("token_latencies", "Server", {"tokens": logs.Tokens()}),
+    ("token_latencies", "Server", {"tokens": log_values.Tokens()}),
     (
         "loadgen_unmodified",
         "Server",
@@ -246,7 +247,7 @@ KEYS = sorted(
     for line in (
         logs.line(key, value)
         for key, value in (
-            logs.asked("Server", SLOW, 1) | logs.results("Server", SLOW, 1)
+            log_values.asked("Server", SLOW, 1) | log_values.results("Server", SLOW, 1)
         ).items()
     )
 )

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.verdict import Status
+from tests.support import log_values
 from tests.support import logs
 from tests.support.judging import FEW_LATE
 from tests.support.judging import SLOW
@@ -27,7 +28,7 @@ REMEDIES: list[tuple[str, str, dict[str, Any], str]] = [
     (
         "min_duration",
         "SingleStream",
-        {"change": {"power_end": logs.clock(10), "effective_target_qps": 1.0}},
+        {"change": {"power_end": log_values.clock(10), "effective_target_qps": 1.0}},
         "lower the expected latency from 1000 ms to 618 ms, the measured 90.0% percent",
     ),
     (
@@ -86,7 +87,7 @@ def test_a_remedy_names_the_value_to_try_next(
 SHORT = {
     "effective_min_duration_ms": 60_000,
     "generated_query_duration": 60 * 10**9,
-    "power_end": logs.clock(61),
+    "power_end": log_values.clock(61),
     "result_scheduled_samples_per_sec": 1008.32,
     "result_completed_samples_per_sec": 1008.32,
 }

@@ -10,6 +10,7 @@ import pytest
 from pytest_mlperf.core.judge.judge import Context
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import Status
+from tests.support import bare_loadgen
 from tests.support import logs
 from tests.support.judging import SCENARIOS
 from tests.support.judging import failed
@@ -25,7 +26,10 @@ PAUSE_S = 0.007
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One real performance run of a second for each scenario."""
     base = tmp_path_factory.mktemp("runs")
-    return {name: logs.real(base / name, name, "PerformanceOnly") for name in SCENARIOS}
+    return {
+        name: bare_loadgen.run(base / name, name, "PerformanceOnly")
+        for name in SCENARIOS
+    }
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -65,7 +69,7 @@ def test_the_builder_writes_what_loadgen_writes(
 
 def test_a_real_run_that_ran_out_of_queries_is_invalid(tmp_path: Path) -> None:
     """LoadGen ends early with an error; the remedy is the measured latency."""
-    folder = logs.real(
+    folder = bare_loadgen.run(
         tmp_path,
         "SingleStream",
         "PerformanceOnly",
@@ -82,7 +86,7 @@ def test_a_real_run_that_ran_out_of_queries_is_invalid(tmp_path: Path) -> None:
 
 def test_a_real_run_too_short_for_its_percentile_is_invalid(tmp_path: Path) -> None:
     """100 queries within the bound are fewer than the 459 that prove it."""
-    folder = logs.on_time(tmp_path, "Server", server_target_qps=100.0)
+    folder = bare_loadgen.run_in_time(tmp_path, "Server", server_target_qps=100.0)
     context = Context(settings=fast("Server", 1))
     found = verdict(folder, "Server", context=context)
     check = named(found, "early_stopping")
@@ -96,7 +100,9 @@ def test_a_real_accuracy_run_answers_the_whole_dataset(
     tmp_path: Path, scenario: str
 ) -> None:
     """MultiStream's doubled samples are no fault."""
-    folder = logs.real(tmp_path, scenario, "AccuracyOnly", server_target_qps=5000.0)
+    folder = bare_loadgen.run(
+        tmp_path, scenario, "AccuracyOnly", server_target_qps=5000.0
+    )
     logs.score(folder, "accuracy=80.0%, good=1, total=1024")
     context = Context(reference={"acc": 80.0}, dataset_total=1024)
     found = verdict(folder, scenario, Mode.ACCURACY, context)

@@ -13,6 +13,7 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
 from tests.support import dialects
+from tests.support import log_values
 from tests.support import logs
 from tests.support.judging import failed
 from tests.support.judging import named
@@ -30,7 +31,7 @@ DATASET = {
 
 
 def rate(count: int) -> float:
-    return logs.six(count * 1e9 / OFFLINE[-1])
+    return log_values.six(count * 1e9 / OFFLINE[-1])
 
 
 def offline(
