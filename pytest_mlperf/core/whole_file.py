@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
+from pytest_mlperf.core.regular_file import Identity
+from pytest_mlperf.core.regular_file import identify_file
+from pytest_mlperf.core.regular_file import open_regular
 from pytest_mlperf.core.regular_file import read_text
+
+PARTS, PART_BYTES = 64, 1 << 20
+"""Of a cached file, what its digest is made of: all of it up to 64 MiB, and of a larger
+one so many parts, its beginning and its end among them. They take 65 ms to read."""
 
 
 @contextmanager
@@ -27,39 +37,84 @@ def replace_whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def note_size(path: Path, *beside: Path) -> None:
-    """Keep the size of a cached file, or of a folder's files, beside it.
+def note_content(path: Path, *beside: Path) -> None:
+    """Keep size and digest of a cached file, or of a folder's files, beside it.
 
     ``beside``: files that belong to it, where they are there.
     """
-    write_whole(_size_path(path), f"{_measure(path, *beside)}\n")
+    files = _list_files(path, *beside)
+    size = sum(file.stat().st_size for file in files)
+    write_whole(_note_path(path), f"{size} {_digest(files)}\n")
 
 
 def is_whole(path: Path, *beside: Path) -> bool:
-    """Return whether a cached file or folder is there, as large as was noted.
+    """Return whether a cached file or folder is there, with the content that was noted.
 
-    What a CI restores or a full disk left may end in the middle. Without a note it
-    counts as whole where it is not empty.
+    What a CI restores or a full disk left may end in the middle; after a crash a file
+    may have its size and zeros in it. Without a note it counts as whole where it is not
+    empty, and so it does of the noted size where an earlier version noted no digest.
     """
-    if not _measure(path):
+    try:
+        own, files = _list_files(path), _list_files(path, *beside)
+        if not sum(file.stat().st_size for file in own):
+            return False
+        noted = _read_note(path)
+        if noted is None:
+            return True
+        if sum(file.stat().st_size for file in files) != noted[0]:
+            return False
+        return noted[1] in ("", _digest(files))
+    except OSError:  # gone meanwhile, or on a disk that does not read it any more
         return False
-    with suppress(OSError, ValueError):
-        noted = int(read_text(_size_path(path)))
-        return _measure(path, *beside) == noted
-    return True
 
 
-def _size_path(path: Path) -> Path:
+def _note_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.size")
 
 
-def _measure(*paths: Path) -> int:
-    return sum(
-        file.stat().st_size
+def _read_note(path: Path) -> tuple[int, str] | None:
+    """Return the noted size and digest; None where there is no note."""
+    with suppress(OSError, ValueError):
+        size, _, digest = read_text(_note_path(path)).strip().partition(" ")
+        return int(size), digest
+    return None
+
+
+def _list_files(*paths: Path) -> list[Path]:
+    return [
+        file
         for path in paths
-        for file in (path.rglob("*") if path.is_dir() else [path])
+        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
         if file.is_file()
-    )
+    ]
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """Return the digest of files in this order, whatever folder they lie in."""
+    whole = hashlib.sha256()
+    for file in files:
+        whole.update(file.name.encode())
+        whole.update(_digest_file(file, identify_file(file.stat())))
+    return whole.hexdigest()[:32]
+
+
+@cache
+def _digest_file(path: Path, identity: Identity) -> bytes:
+    """Return the digest of a file's parts: once in a process, while it is the same."""
+    found, size = hashlib.sha256(), identity[2]
+    with open_regular(path) as file:
+        for place in _place_parts(size):
+            file.seek(place)
+            found.update(file.read(PART_BYTES))
+    return found.digest()
+
+
+def _place_parts(size: int) -> Iterable[int]:
+    """Return where parts of a file begin: one behind the other, or spread over it."""
+    if size <= PARTS * PART_BYTES:
+        return range(0, size, PART_BYTES)
+    last = size - PART_BYTES
+    return [last * part // (PARTS - 1) for part in range(PARTS)]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -31,7 +31,7 @@ from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.whisper_model import HasWhisperModel
 from pytest_mlperf.api.whisper_model import WhisperModel
 from pytest_mlperf.core.whole_file import is_whole
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 from pytest_mlperf.engines.build_lock import lock_build
 from pytest_mlperf.engines.cpu_layouts import spread_over_cpus
 
@@ -152,7 +152,7 @@ class CTranslate2Provider:
                 is_new = not is_whole(path / NATIVE)
                 if is_new:
                     convert(folder, path)
-                    note_size(path / NATIVE)
+                    note_content(path / NATIVE)
         seconds = time.monotonic() - started
         return Build(
             digest,

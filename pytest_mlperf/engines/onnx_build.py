@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.workload import ModelFile
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import has_weights_beside
@@ -45,7 +45,7 @@ def write_build(model: ModelFile, precision: str, provider: str, path: Path) -> 
         options.log_severity_level = 3  # it warns that the file is this machine's
         ort.InferenceSession(source, options, providers=[provider])
     scratch.replace(path)
-    note_size(path)
+    note_content(path)
     quantized.unlink(missing_ok=True)
     whole.unlink(missing_ok=True)
 
@@ -74,10 +74,10 @@ def explain_miss(
     The nearest build of a workload with this title tells what changed since.
     """
     if graph.is_file():
-        return "its file was cut"
+        return "its file was damaged"
     if path.is_file():
         return "it was deleted"
-    builds = [one for one in map(_read_sidecar, path.parent.glob("*.json")) if one]
+    builds = [one for one in map(read_sidecar, path.parent.glob("*.json")) if one]
     changes = [
         [
             f"{name} {_cut(old.get(name))} → {_cut(new)}"
@@ -97,7 +97,8 @@ def _cut(value: object) -> str:
     return "none" if value is None else str(value)[:12]
 
 
-def _read_sidecar(path: Path) -> dict[str, str] | None:
+def read_sidecar(path: Path) -> dict[str, str] | None:
+    """Return what a sidecar says; None for one that is damaged or not there."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
@@ -38,6 +39,7 @@ from pytest_mlperf.engines.cpu_layouts import spread_over_cpus
 from pytest_mlperf.engines.lookup import LookupEngine
 from pytest_mlperf.engines.onnx_build import OPENVINO
 from pytest_mlperf.engines.onnx_build import explain_miss
+from pytest_mlperf.engines.onnx_build import read_sidecar
 from pytest_mlperf.engines.onnx_build import write_build
 from pytest_mlperf.engines.onnx_build import write_sidecar
 from pytest_mlperf.engines.onnx_precision import convert_to_fp16
@@ -166,7 +168,7 @@ class OrtProvider:
         started = time.monotonic()
         targets = {name: _graph_path(path.parent, digest, name) for name in graphs}
         # Two sessions on one host may want the same build: one makes it.
-        with lock_build(path.with_suffix(".lock"), [*targets.values(), sidecar]):
+        with lock_build(path.with_suffix(".lock"), targets.values()):
             report = f"cached build {digest[:12]}"
             missed: dict[str, str] = {}
             for name, graph in graphs.items():
@@ -183,8 +185,10 @@ class OrtProvider:
                     raise BuildFailed(text) from error
                 seconds = time.monotonic() - started
                 report = f"built {digest[:12]} in {seconds:.1f} s"
-            if not sidecar.is_file():
-                write_sidecar(sidecar, request, graphs, parts)
+            if read_sidecar(sidecar) is None:
+                # No run needs it, so a cache that can only be read may lack it.
+                with suppress(OSError):
+                    write_sidecar(sidecar, request, graphs, parts)
         facts = {"provider": provider, "onnxruntime": ort.__version__, **missed}
         uses_gpu = provider not in ON_CPU
         device = "" if uses_gpu else "CPU"

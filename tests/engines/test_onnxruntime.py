@@ -114,8 +114,47 @@ def test_a_build_whose_file_was_cut_is_made_again(tmp_path: Path, left: int) -> 
     second = provider.build(request)
     provider.open(second, 1).close()
 
-    assert second.facts["why built"] == "its file was cut"
+    assert second.facts["why built"] == "its file was damaged"
     assert second.path.stat().st_size == length
+
+
+def test_a_build_with_other_bytes_is_made_again(tmp_path: Path) -> None:
+    """A crash leaves a file of its size with zeros in it, which onnxruntime may read as
+    weights.
+    """
+    size = BertSize(1, 16, 32, heads=1, vocabulary=1500, positions=384)
+    workload = generated.open_bert(size, 2, tmp_path / "made")
+    provider = registry.load("engine", "onnxruntime")
+    request = BuildRequest(workload, "fp32", tmp_path / "cache")
+    first = provider.build(request)
+    content = first.path.read_bytes()
+    middle = len(content) // 2
+    first.path.write_bytes(content[:middle] + bytes(4096) + content[middle + 4096 :])
+    second = provider.build(request)
+    third = provider.build(request)
+
+    assert second.facts["why built"] == "its file was damaged"
+    assert second.path.read_bytes() == content
+    assert third.report.startswith("cached build")
+
+
+@pytest.mark.parametrize("left", [None, "", "{", "[]"])
+def test_a_damaged_sidecar_is_written_again(tmp_path: Path, left: str | None) -> None:
+    """Nobody could read whose build lies beside it, and why the next one is made."""
+    size = BertSize(1, 16, 32, heads=1, vocabulary=1500, positions=384)
+    workload = generated.open_bert(size, 2, tmp_path / "made")
+    provider = registry.load("engine", "onnxruntime")
+    request = BuildRequest(workload, "fp32", tmp_path / "cache")
+    first = provider.build(request)
+    sidecar = first.path.with_suffix(".json")
+    before = sidecar.read_text()
+    sidecar.unlink()
+    if left is not None:
+        sidecar.write_text(left)
+    second = provider.build(request)
+
+    assert sidecar.read_text() == before
+    assert second.report.startswith("cached build")
 
 
 def test_a_generated_graph_that_was_cut_is_written_again(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from pytest_mlperf.benchmarks.speech.workload import SpeechWorkload
 from pytest_mlperf.benchmarks.standins.generated import cache_folder
 from pytest_mlperf.benchmarks.standins.generated import digest_parts
 from pytest_mlperf.core.whole_file import is_whole
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 
 TOKENS = 63
 """Output tokens of a clip: 45,333 tokens/s at 714 samples/s in a result of v5.1."""
@@ -127,7 +127,7 @@ def ensure_model(folder: Path, size: WhisperSize) -> Path:
             making.mkdir()
             make_spec(size).save(str(making))
             making.rename(path)
-            note_size(path / "model.bin")
+            note_content(path / "model.bin")
     return path
 
 

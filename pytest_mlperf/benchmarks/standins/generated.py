@@ -30,7 +30,7 @@ from pytest_mlperf.benchmarks.squad.workload import SquadWorkload
 from pytest_mlperf.benchmarks.standins import graphs
 from pytest_mlperf.config.options import find_cache
 from pytest_mlperf.core.whole_file import is_whole
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 
 WINDOWS = 10_833
 """Windows of 384 tokens that SQuAD v1.1's dev set is cut into."""
@@ -160,5 +160,5 @@ def ensure_file(
         weights = path.with_suffix(".weights")
         if not is_whole(path, weights):
             write(path)
-            note_size(path, weights)
+            note_content(path, weights)
     return path

@@ -27,7 +27,7 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.config.shape_options import format_shapes
 from pytest_mlperf.core.whole_file import is_whole
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 from pytest_mlperf.core.whole_file import write_whole
 from pytest_mlperf.engines.calibration import Calibration
 from pytest_mlperf.engines.tensorrt import onnx_model
@@ -232,7 +232,7 @@ class PlanBuilder:
         # The search may have ended with a larger batch that failed.
         scratch = self._scratch(result.batch, cuda_graphs=result.cuda_graphs)
         scratch.replace(self.entry.plan)
-        note_size(self.entry.plan)
+        note_content(self.entry.plan)
         for leftover in self.entry.folder.glob(f"{self.entry.plan.stem}.b*"):
             leftover.unlink()
         facts |= result.plan

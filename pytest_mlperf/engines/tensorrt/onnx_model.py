@@ -16,7 +16,7 @@ from pytest_mlperf.api.workload import ModelFile
 from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.api.workload import model_file
 from pytest_mlperf.core.whole_file import is_whole
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 from pytest_mlperf.engines.calibration import Calibration
 from pytest_mlperf.engines.calibration import calibration_reader
 from pytest_mlperf.engines.onnx_precision import convert_to_fp16
@@ -84,7 +84,7 @@ def write_model(
         else:
             convert_to_fp16(source, scratch)
         scratch.replace(path)
-        note_size(path)
+        note_content(path)
     finally:
         for leftover in (scratch, folded, quantized):
             leftover.unlink(missing_ok=True)

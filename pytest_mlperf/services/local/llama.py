@@ -21,7 +21,7 @@ from pytest_mlperf.api.embedded_server import ServerRecipe
 from pytest_mlperf.api.errors import RequirementMissing
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.whole_file import is_whole
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 from pytest_mlperf.services.local import gguf
 
 PRECISIONS = {"f16": gguf.F16, "q8_0": gguf.Q8_0, "q4_1": None}
@@ -80,7 +80,7 @@ def prepare_model(precision: str, cache: Path) -> Path:
     with FileLock(target.with_suffix(".lock")):
         if not is_whole(target):
             gguf.rewrite_model(source, target, kind)
-            note_size(target)
+            note_content(target)
     return target
 
 

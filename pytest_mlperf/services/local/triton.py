@@ -33,7 +33,7 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.config.load_options import read_load_options
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.whole_file import is_whole
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 from pytest_mlperf.machine.process import name_signal
 from pytest_mlperf.services.kserve import python_backend
 from pytest_mlperf.services.kserve.client_options import drop_client_options
@@ -172,7 +172,7 @@ def prepare_repository(
             shutil.rmtree(making, ignore_errors=True)
             export_model(workload, MODEL, precision, deployment, making)
             making.replace(repository)
-            note_size(repository)
+            note_content(repository)
     return repository
 
 

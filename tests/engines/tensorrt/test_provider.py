@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_mlperf.core.errors import RunRefused
-from pytest_mlperf.core.whole_file import note_size
+from pytest_mlperf.core.whole_file import note_content
 from pytest_mlperf.engines.tensorrt.cache import CacheEntry
 from pytest_mlperf.engines.tensorrt.cache import PlanRecord
 from pytest_mlperf.engines.tensorrt.library import TensorRT
@@ -87,7 +87,7 @@ def test_a_plan_that_was_cut_is_built_again(tmp_path: Path) -> None:
     """Its size was noted when it was built."""
     entry = CacheEntry(tmp_path, "bert", PARTS)
     entry.plan.write_bytes(b"a whole plan")
-    note_size(entry.plan)
+    note_content(entry.plan)
     entry.write(PlanRecord({}))
     whole = entry.read()
     entry.plan.write_bytes(b"a who")
