@@ -36,8 +36,9 @@ STEP_UP, STEP_DOWN = 1.3, 2.0
 """Between loads until one is kept and one is missed: far too high is seen at once."""
 LIGHTEST = 1 / 64
 """Share of the bare loop's rate below which no load is tried."""
-CONFIRMATIONS = 3
-"""Runs of the whole length at most, each at a load lower by the tolerance."""
+CONFIRMATION_STEPS = (0.015, 0.03, 0.06)
+"""How much lower the next run of the whole length is, after each that was INVALID: a
+GPU that short runs leave cool reaches its power cap in a whole one, some 10 % lower."""
 TRIAL_SHARE, SHORTEST_S, LONGEST_S = 1 / 12, 2.0, 30.0
 """A trial lasts that share of a whole run, within these seconds."""
 BOUNDS = 20
@@ -147,7 +148,7 @@ class PeakSearch:
         if peak.outcome != UNCONFIRMED or peak.qps is None:
             return peak
         qps, missed = peak.qps, peak.missed_qps
-        for _ in range(CONFIRMATIONS):
+        for step in (*CONFIRMATION_STEPS, 0.0):
             is_valid, shown = run(qps)
             self.trials.append(replace(shown, kind=CONFIRMATION))
             self.tell(self._describe(shown, "VALID" if is_valid else "INVALID"))
@@ -161,10 +162,10 @@ class PeakSearch:
                 return replace(
                     peak, outcome=UNFIT, reason=text, trials=tuple(self.trials)
                 )
-            qps, missed = qps / (1 + TOLERANCE), qps
+            qps, missed = qps / (1 + step), qps
         text = (
-            f"{CONFIRMATIONS} runs of the whole length were INVALID down to "
-            f"{format_rate(missed or qps)} queries/s, which short runs kept: the "
+            f"{len(CONFIRMATION_STEPS) + 1} runs of the whole length were INVALID down "
+            f"to {format_rate(qps)} queries/s, which short runs kept: the "
             "machine becomes slower in a long run (heat, clocks, a CPU quota, somebody "
             "else on the same hardware); see pytest-mlperf machine"
         )

@@ -50,7 +50,7 @@ def test_a_peak_is_searched_recorded_and_kept(
     assert shown.count(" queries/s for ") == len(trials)
     assert record["cell"] == "resnet50-server-null"
     assert all(one.queries and one.late is not None for one in trials)
-    assert len(trials) <= 12 + peak_search.CONFIRMATIONS
+    assert len(trials) <= 13 + len(peak_search.CONFIRMATION_STEPS)
     assert f"{len(trials)} trials" in shown
     if code != 0:  # a machine that is busy with other tests keeps no load
         assert record["peak"]["outcome"] != CONFIRMED

@@ -261,7 +261,9 @@ def test_a_product_with_its_layernorm_is_as_exact_as_apart(
     weight = (normal(1024, depth) * 80).to(fp8)
     bias, gamma, beta = normal(1024).half(), 1 + normal(1024) / 5, normal(1024)
     residual = (normal(more, 1024) * (1 + 3 * normal(1024).abs()) + 0.3).half()
-    scales = [torch.full([4], f, device="cuda") for f in (0.01 / depth**0.5, 0.02, 20.0)]
+    scales = [
+        torch.full([4], f, device="cuda") for f in (0.01 / depth**0.5, 0.02, 20.0)
+    ]
     shape = product_norm.NormShape(
         1024, depth, True, "float16", torch.cuda.get_device_capability()
     )

@@ -109,7 +109,25 @@ def test_a_machine_that_slows_down_unseen_is_called_unfit() -> None:
 
     assert peak.outcome == UNFIT
     assert "becomes slower in a long run" in peak.reason
-    assert sum(one.kind == CONFIRMATION for one in peak.trials) == 3
+    assert sum(one.kind == CONFIRMATION for one in peak.trials) == 4
+
+
+def test_a_machine_that_is_a_twentieth_slower_in_a_whole_run_has_a_peak() -> None:
+    """A GPU at its power cap: whole runs are tried in growing steps below."""
+    server = QueueDouble(0.002, 0.015)
+    found = PeakSearch(server.run, PERCENTILE, server.bound_s, RunLength(459, WHOLE_S))
+    short = found.find(server.rate)
+    server.slow_down = lambda _: 1.05
+
+    peak = found.confirm(short, lambda qps: server.confirm(qps, WHOLE_S))
+    whole = scan(server, peak.qps or 0.0)
+
+    assert peak.outcome == CONFIRMED
+    assert short.qps is not None
+    assert peak.qps is not None
+    assert peak.missed_qps is not None
+    assert 0.89 * short.qps < peak.qps < 0.96 * short.qps
+    assert peak.qps < whole < 1.01 * peak.missed_qps
 
 
 def test_a_passing_disturbance_costs_trials_and_nothing_else() -> None:
