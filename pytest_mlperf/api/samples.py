@@ -26,6 +26,19 @@ class Responses(NamedTuple):
     """Output tokens of each answer: wherever the round uses token latencies."""
 
 
+def check_responses(given: object) -> Responses:
+    """Return a plain tuple as ``Responses``; ``TypeError`` for anything else.
+
+    An array of three rows would come apart as rows, sizes and tokens.
+    """
+    if isinstance(given, tuple) and 1 <= len(given) <= len(Responses._fields):
+        return Responses(*given)
+    raise TypeError(
+        f"the workload's respond() returned {type(given).__name__}, but should return "
+        "Responses(rows): pytest_mlperf.api.samples.Responses around the answers' array"
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What a request asks of a language model."""

@@ -42,6 +42,7 @@ from pytest_mlperf.engines.onnx_build import explain_miss
 from pytest_mlperf.engines.onnx_build import read_sidecar
 from pytest_mlperf.engines.onnx_build import write_build
 from pytest_mlperf.engines.onnx_build import write_sidecar
+from pytest_mlperf.engines.onnx_inputs import explain_refusal
 from pytest_mlperf.engines.onnx_precision import convert_to_fp16
 from pytest_mlperf.engines.onnx_precision import copy_model
 from pytest_mlperf.engines.onnx_precision import quantize_model
@@ -60,7 +61,12 @@ class OrtEngine:
     answers: bool = False
 
     def infer(self, batch: Batch, size: int) -> Sequence[Array]:  # noqa: ARG002
-        result: Sequence[Array] = self.session.run(self.outputs, batch)
+        try:
+            result: Sequence[Array] = self.session.run(self.outputs, batch)
+        except Exception as error:
+            if text := explain_refusal(self.session, self.outputs, batch):
+                raise ValueError(f"{text} ({type(error).__name__}: {error})") from error
+            raise
         return result
 
     def close(self) -> None:
@@ -93,7 +99,7 @@ class OrtSampleEngine(OrtEngine):
     def infer(self, batch: Batch, size: int) -> Sequence[Array]:
         """Return each output of all samples, [size, …], padded with zeros."""
         runs = [
-            self.session.run(self.outputs, {n: v[k : k + 1] for n, v in batch.items()})
+            OrtEngine.infer(self, {n: v[k : k + 1] for n, v in batch.items()}, 1)
             for k in range(size)
         ]
         return [stack_padded(arrays) for arrays in zip(*runs, strict=True)]
@@ -311,10 +317,14 @@ def _find_provider(name: str | None, ort: Any) -> str:
 
 
 def _explain(error: Exception, model: ModelFile, precision: str) -> str:
+    remedy = "the model file is damaged or newer than this onnxruntime"
+    if not model.path.is_file():
+        remedy = f"the model file {model.path} is not there"
+    elif precision != "fp32":
+        remedy = f"try --mlperf-precision fp32; if that fails too, {remedy}"
     return (
         f"onnxruntime could not build {model.path.name} in {precision}: "
-        f"{type(error).__name__}: {error}. Try --mlperf-precision fp32; if that fails "
-        "too, the model file is damaged or newer than this onnxruntime"
+        f"{type(error).__name__}: {error}; {remedy}"
     )
 
 

@@ -21,6 +21,7 @@ from pytest_mlperf.api.engine import ends_on_device
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.api.samples import Responses
+from pytest_mlperf.api.samples import check_responses
 from pytest_mlperf.api.workload import Dataset
 from pytest_mlperf.api.workload import Infer
 from pytest_mlperf.api.workload import RunsModel
@@ -147,7 +148,10 @@ def batch_completer(
 
     def complete_batch(ids: Ids, indices: list[int]) -> None:
         size = len(ids)
-        rows, sizes, tokens = respond(infer(gather(indices), size), indices)
+        answers = respond(infer(gather(indices), size), indices)
+        if type(answers) is not Responses:
+            answers = check_responses(answers)
+        rows, sizes, tokens = answers
         rows = check_rows(rows, size)
         complete_rows(ids, address(rows), rows.nbytes // size, sizes, tokens)
         count(size)

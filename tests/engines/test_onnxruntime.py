@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from pytest_mlperf.api.workload import TensorWorkload
 from pytest_mlperf.benchmarks.standins import generated
 from pytest_mlperf.benchmarks.standins.graphs import BertSize
 from pytest_mlperf.engines.onnx_build import OPENVINO
+from pytest_mlperf.engines.onnxruntime import OrtEngine
 from pytest_mlperf.engines.onnxruntime import provider_settings
 from pytest_mlperf.engines.onnxruntime import stack_padded
 
@@ -63,6 +65,57 @@ def test_weights_beside_a_model_go_into_its_build_and_its_export(
 
     assert any((tmp_path / "made").glob("*.weights"))
     np.testing.assert_allclose(built, exported, atol=atol)
+
+
+def test_a_batch_that_the_graph_does_not_take_is_explained(tmp_path: Path) -> None:
+    """The session tells types without the input, and one thing at a time."""
+    size = BertSize(1, 16, 32, heads=1, vocabulary=1500, positions=384)
+    workload = generated.open_bert(size, 2, tmp_path / "made")
+    provider = registry.load("engine", "onnxruntime")
+    build = provider.build(BuildRequest(workload, "fp32", tmp_path / "cache"))
+    engine = provider.open(build, 1)
+    workload.dataset.load([0])
+    batch = workload.dataset.gather([0])
+    first, second, third = batch
+    wrong = {first: batch[first].astype(float), second: batch[second][0], "extra": 1}
+    length = len(batch[second][0])
+    with pytest.raises(ValueError, match="extra, which the graph does not") as caught:
+        engine.infer(wrong, 1)
+
+    taken = "but the graph takes int64 [batch, length]"
+    remedy = "convert it where the dataset is made"
+    problems = (
+        f"input {first} is float64 [1, {length}], {taken}: {remedy}",
+        f"input {second} is int64 [{length}], {taken}: {remedy}",
+        f"the dataset has no array {third}, which the graph takes",
+        "the dataset has extra, which the graph does not take (",
+    )
+    assert str(caught.value).startswith("; ".join(problems))
+    engine.outputs = ["logits"]
+    with pytest.raises(ValueError, match="the graph has no output logits, but start_"):
+        engine.infer(batch, 1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [(1, "dynamic first axis, the batch, or say one_by_one=True"), (4, "the batch (")],
+)
+def test_a_graph_of_a_fixed_batch_is_told(
+    rows: int, words: str, tmp_path: Path
+) -> None:
+    """Exporters write one where nobody asks for a dynamic axis."""
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [rows, 2])
+        for name in "xy"
+    )
+    graph = onnx.helper.make_graph([node], "fixed", [x], [y])
+    onnx.save(onnx.helper.make_model(graph, ir_version=9), tmp_path / "fixed.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "fixed.onnx")
+    with pytest.raises(ValueError, match="but the graph takes float32") as caught:
+        OrtEngine(session, ["y"]).infer({"x": np.zeros((3, 2), np.float32)}, 3)
+
+    assert words in str(caught.value)
 
 
 def test_a_build_says_why_it_was_made(tmp_path: Path) -> None:

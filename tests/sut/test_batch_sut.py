@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Responses
+from pytest_mlperf.api.samples import check_responses
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.null import NullEngine
 from pytest_mlperf.sut import loadgen
@@ -320,6 +321,28 @@ def test_answers_are_checked_before_their_address_is_taken(
     """A wrong count, a list and a strided view say what they are and should be."""
     with pytest.raises(ValueError, match=text):
         check_rows(rows, 4)
+
+
+def test_an_array_is_no_responses(recorder: Recorder) -> None:
+    """One of three rows came apart as rows, sizes and tokens."""
+
+    class Bare(doubles.Echo):
+        def respond(self, outputs: Any, indices: Any) -> Any:
+            return super().respond(outputs, indices).rows
+
+    failures: list[BaseException] = []
+    workload = Bare(doubles.numbers())
+    engine = doubles.Stream(doubles.echo)
+    sut = BatchSUT(PerQuery(), [engine], workload, failures.append)
+    sut.start()
+    sut.issue([1, 2, 3], [1, 2, 3])
+    sut.stop()
+
+    assert recorder.calls == []
+    assert "respond() returned ndarray, but should return Responses(rows)" in str(
+        failures[0]
+    )
+    assert check_responses((1, None)) == Responses(1)  # type: ignore[arg-type]
 
 
 def test_an_engine_that_answers_is_called_without_input(recorder: Recorder) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 
@@ -50,3 +51,11 @@ METRICS = {
     "F1_HIERARCHICAL": AccuracyMetric(r"^[^{]*\{.*\"f1\":\s*([\d.]+)[^}]{0,4000}\}"),
     "E2E_ACCURACY": AccuracyMetric(r"Accuracy:\s*([\d.]+)", 100, True),
 }
+
+
+def find_pattern(metric: str) -> str:
+    """Return the pattern of a metric's line; of one that no round has, in a benchmark
+    of somebody's own, ``NAME=VALUE``.
+    """
+    known = METRICS.get(metric)
+    return known.pattern if known else rf"^{re.escape(metric)}\s*[=:]\s*([\d.]+)"

@@ -13,6 +13,7 @@ from operator import mul
 
 from pytest_mlperf.core import catalog
 from pytest_mlperf.core.catalog.metrics import METRICS
+from pytest_mlperf.core.catalog.metrics import find_pattern
 from pytest_mlperf.core.checks.context import JudgedRun
 from pytest_mlperf.core.checks.outcome import Outcome
 from pytest_mlperf.core.checks.rule_check import ACCURACY as ACCURACY_MODE
@@ -142,7 +143,7 @@ def accuracy_targets(run: JudgedRun) -> NamedJudges:
 
 def check_metric(limit: AccuracyLimit, run: JudgedRun) -> Outcome:
     """One metric reaches its share of the reference (submission checker, accuracy)."""
-    measured = read_accuracy_txt(run.log.folder)
+    measured = read_accuracy_txt(run.log.folder, own=[limit.metric])
     where = measured.where(limit.metric)
     required = f"at least {limit.threshold:.4f}"
     required += f" ({limit.ratio:.1%} of {limit.reference:g})"
@@ -151,7 +152,8 @@ def check_metric(limit: AccuracyLimit, run: JudgedRun) -> Outcome:
     value = measured.metrics.get(limit.metric)
     if value is None:
         found = f"no {limit.metric} in {ACCURACY_TXT}"
-        remedy = "write accuracy.txt in the form that the official pattern reads"
+        pattern = find_pattern(limit.metric)
+        remedy = f"write a line of {ACCURACY_TXT} that this pattern finds: {pattern}"
         return Outcome(limit.reference == 0, found, required, where, remedy)
     most = METRICS[limit.metric].ceiling if limit.metric in METRICS else math.inf
     most = most if limit.upper is None else min(most, limit.upper)

@@ -111,8 +111,11 @@ class SameAnswers(SpeedTest, AcceptsScores):
         check_compliance_acc_dir of both checkers: |1 - baseline / compliance| within
         1 %, 0.1 % where the benchmark's name has 99.9.
         """
-        baseline = read_accuracy_txt(run.folder, report.BASELINE).metrics
-        compliance = read_accuracy_txt(run.folder, report.COMPLIANCE).metrics
+        own = [one.metric for one in run.rule.accuracy]
+        baseline, compliance = (
+            read_accuracy_txt(run.folder, name, own).metrics
+            for name in (report.BASELINE, report.COMPLIANCE)
+        )
         deltas = catalog.get(run.rule.benchmark).score_deltas
         shown = []
         for limit in run.rule.accuracy:

@@ -98,10 +98,12 @@ def read_unjudged(run: JudgedRun) -> dict[str, Metric]:
 
 def add_scores(run: JudgedRun, verdict: Verdict) -> Verdict:
     """Add the accuracy metrics with their thresholds."""
-    measured = read_accuracy_txt(run.log.folder).metrics
+    limits = accuracy.find_limits(run)
+    own = [one.metric for one in limits]
+    measured = read_accuracy_txt(run.log.folder, own=own).metrics
     found = [
         make_score(one.metric, measured[one.metric], one.threshold)
-        for one in accuracy.find_limits(run)
+        for one in limits
         if one.metric in measured
     ]
     return put_scores(verdict, found)

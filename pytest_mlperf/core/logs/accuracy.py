@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_mlperf.core.catalog.metrics import METRICS
+from pytest_mlperf.core.catalog.metrics import find_pattern
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.lines import open_log
 from pytest_mlperf.core.logs.lines import parse_json
@@ -203,13 +204,17 @@ def number_lines(data: bytes, first: int) -> list[tuple[int, str]]:
     return [(number, text.strip()) for number, text in lines if text.strip()]
 
 
-def read_accuracy_txt(folder: Path, name: str = ACCURACY_TXT) -> Accuracy:
+def read_accuracy_txt(
+    folder: Path, name: str = ACCURACY_TXT, own: Iterable[str] = ()
+) -> Accuracy:
     """Return the metrics of accuracy.txt by the official patterns, and its hash.
 
-    Raises ``LogError`` for a missing or unreadable file, for a value that is no
-    number, and for a second value that is another than the first.
+    ``own``: metrics to look for that may be in no round: ``NAME=VALUE``. Raises
+    ``LogError`` for a missing or unreadable file, for a value that is no number, and
+    for a second value that is another than the first.
     """
     path = folder / name
+    patterns = _COMPILED | {one: re.compile(find_pattern(one)) for one in own}
     metrics: dict[str, float] = {}
     places: dict[str, int] = {}
     hashes: list[str] = []
@@ -222,7 +227,7 @@ def read_accuracy_txt(folder: Path, name: str = ACCURACY_TXT) -> Accuracy:
         if hashed := HASH.match(text):
             hashes.append(hashed[1].lower())
             continue
-        for metric, pattern in _COMPILED.items():
+        for metric, pattern in patterns.items():
             if not (match := pattern.search(text)):
                 continue
             try:

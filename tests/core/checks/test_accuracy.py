@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_mlperf.core.judge.judge import Context
+from pytest_mlperf.core.judge.judge import judge
+from pytest_mlperf.core.rounds.rule import AccuracyLimit
 from pytest_mlperf.core.types import Mode
+from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.verdict import Status
 from tests.support import bare_loadgen
 from tests.support import logs
+from tests.support.cells import cell_of
 from tests.support.judging import failed
 from tests.support.judging import named
 from tests.support.judging import verdict
@@ -112,6 +117,28 @@ def test_a_metric_without_a_reference_of_its_own_keeps_the_rounds(
     found = verdict(folder, "Offline", Mode.ACCURACY, context)
 
     assert "accuracy_acc" in failed(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("mrr=0.915", 0.915), ("hits: 3\nmrr : 0.80", 0.8), ("mrr=nan", None)],
+)
+def test_a_benchmark_of_ones_own_may_have_a_metric_of_its_own(
+    tmp_path: Path, text: str, value: float | None
+) -> None:
+    """Whatever it wrote, a name that no round has was not found."""
+    cell = cell_of("resnet50", "", Scenario.OFFLINE)
+    rule = replace(cell.rule, accuracy=(AccuracyLimit("mrr", 0.915, 0.99, None),))
+    folder = logs.accuracy(tmp_path, text=text)
+    context = Context(dataset_total=40, labels=("unofficial",))
+    found = judge(folder, replace(cell, rule=rule), Mode.ACCURACY, context)
+    check = named(found, "accuracy_mrr")
+
+    assert (found.metric.value if found.metric else None) == value
+    assert (check.status is Status.PASS) == (value == 0.915)
+    if value is None:
+        assert check.found == "no mrr in accuracy.txt"
+        assert r"^mrr\s*[=:]\s*([\d.]+)" in check.remedy
 
 
 def test_an_accuracy_log_is_no_performance_run(tmp_path: Path) -> None:
