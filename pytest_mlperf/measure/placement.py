@@ -97,29 +97,44 @@ def place_on_gpus(
     own = found[mine * share : (mine + 1) * share]
     alone = count > len(own)
     taken = (found if alone else own)[:count]
+    # What a neighbour builds must not hold up what is measured here.
+    is_beside = workers > 1 and not alone
+    busy = found[: workers * share] if is_beside else taken
+    slots = gpu_slots(taken, busy) if count > 1 else ()
+    node = [one for one in own if one.cpus == taken[0].cpus] if is_beside else taken
+    shares = [slot.cpus for slot in slots] or [share_cpus(one, busy) for one in node]
     names = {device.name for device in taken}
     each = " + ".join(
         f"{sum(d.name == name for d in taken)} x {name}" for name in sorted(names)
     )
     return Placement(
-        tuple(sorted({cpu for device in taken for cpu in device.cpus})),
+        tuple(sorted({cpu for cpus in shares for cpu in cpus})),
         each if count > 1 else taken[0].name,
         {VISIBLE: ",".join(device.visible for device in taken)},
-        gpu_slots(taken) if count > 1 else (),
+        slots,
         alone,
     )
 
 
-def gpu_slots(taken: Sequence[Device]) -> tuple[DeviceSlot, ...]:
-    """Return a slot a GPU; those of one node share its CPUs out among them."""
-    slots = []
-    for device in taken:
-        beside = [other for other in taken if other.cpus == device.cpus]
-        cpus = device.cpus
-        if len(beside) <= len(cpus):
-            cpus = split_cpus(cpus, len(beside))[beside.index(device)]
-        slots.append(DeviceSlot(device.name, cpus, {VISIBLE: device.visible}))
-    return tuple(slots)
+def gpu_slots(
+    taken: Sequence[Device], busy: Sequence[Device]
+) -> tuple[DeviceSlot, ...]:
+    """Return a slot a GPU, with CPUs of its own among those that are ``busy``."""
+    return tuple(
+        DeviceSlot(one.name, share_cpus(one, busy), {VISIBLE: one.visible})
+        for one in taken
+    )
+
+
+def share_cpus(device: Device, busy: Sequence[Device]) -> tuple[int, ...]:
+    """Return a GPU's part of its node's CPUs, which the busy ones share out.
+
+    All of them where there are fewer than GPUs.
+    """
+    beside = [one for one in busy if one.cpus == device.cpus]
+    if len(beside) > len(device.cpus):
+        return device.cpus
+    return split_cpus(device.cpus, len(beside))[beside.index(device)]
 
 
 def place_on_cpus(

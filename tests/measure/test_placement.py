@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -94,6 +95,38 @@ def test_gpus_of_one_node_share_its_cpus_out() -> None:
         dict(seat.environment) for seat in found.slots
     ]
     assert found.name == "4 x H200"
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted", "workers", "expected"),
+    [
+        (2, 1, 2, [NODES[0], NODES[1]]),
+        (4, 1, 4, [range(4), range(4, 8), range(8, 12), range(12, 16)]),
+        (4, 1, 2, [NODES[0], NODES[1]]),
+        (4, 2, 2, [NODES[0], NODES[1]]),
+        (8, 2, 4, [range(4), range(4, 8), range(8, 12), range(12, 16)]),
+        (4, 1, 1, [NODES[0]]),
+        (4, 4, 2, [range(16), range(16)]),
+    ],
+)
+def test_workers_on_gpus_of_one_node_share_its_cpus_out(
+    count: int, wanted: int, workers: int, expected: list[Sequence[int]]
+) -> None:
+    """What one builds holds up nothing of another; who is alone has all of them."""
+    found = [place_on_gpus(gpus(count), wanted, workers, w) for w in range(workers)]
+
+    assert [one.cpus for one in found] == [tuple(cpus) for cpus in expected]
+    assert all(
+        {cpu for slot in one.slots for cpu in slot.cpus} in (set(), set(one.cpus))
+        for one in found
+    )
+
+
+def test_more_gpus_than_cpus_share_all_of_them() -> None:
+    """Nobody is left without one."""
+    found = [Device(i, "gpu", "H200", (0, 1), 2, f"GPU-{i}") for i in range(3)]
+
+    assert [place_on_gpus(found, 1, 3, w).cpus for w in range(3)] == [(0, 1)] * 3
 
 
 def test_a_stream_gets_the_first_of_several_devices() -> None:
