@@ -23,6 +23,7 @@ from pytest_mlperf.plugin.report import NOTHING_MEASURED
 from pytest_mlperf.plugin.session import KEY
 from pytest_mlperf.plugin.session import State
 from pytest_mlperf.plugin.session import preview
+from pytest_mlperf.plugin.usage_errors import as_usage_errors
 
 Wrapper = Generator[None, Any, Any]
 
@@ -89,7 +90,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give every mlperf test function its cells."""
     state = State.of(metafunc.config)
     try:
-        collection.parametrize(metafunc, state.options)
+        with as_usage_errors():
+            collection.parametrize(metafunc, state.options)
     except pytest.UsageError as error:
         state.selection.note_refusal(str(error))
         # Of what happens while collecting, pytest shows this kind without traceback.

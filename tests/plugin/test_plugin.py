@@ -503,6 +503,28 @@ broken = nowhere_to_be_found:BENCHMARK
 """
 
 
+def install_broken(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a package on the path whose benchmark cannot be imported."""
+    metadata = pytester.mkdir("theirs-1.dist-info")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\n")
+    (metadata / "entry_points.txt").write_text(BROKEN)
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=os.pathsep)
+
+
+def test_a_benchmark_that_is_broken_is_one_line(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no traceback of this plugin for each of its suites."""
+    install_broken(pytester, monkeypatch)
+    result = pytester.runpytest_subprocess(str(ROOT / "suites"), "--collect-only")
+
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(
+        ["benchmark 'broken' cannot be imported from nowhere_to_be_found:BENCHMARK: *"]
+    )
+    result.stdout.no_fnmatch_line("*registry.py*")
+
+
 @pytest.mark.parametrize(
     "argument", ["test_theirs.py::test_theirs[offline]", "--markers", "-n1"]
 )
@@ -517,11 +539,8 @@ def test_other_peoples_sessions_survive_a_home_and_a_benchmark_that_are_broken(
         def test_theirs(place): ...
         """
     )
-    metadata = pytester.mkdir("theirs-1.dist-info")
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\n")
-    (metadata / "entry_points.txt").write_text(BROKEN)
+    install_broken(pytester, monkeypatch)
     pytester.mkdir("reports").chmod(0)
-    monkeypatch.setenv("PYTHONPATH", str(pytester.path), prepend=os.pathsep)
     monkeypatch.setenv("HOME", "~nobody_of_this_name")
     monkeypatch.setenv("MLPERF_SCRATCH_PATH", "~nobody_of_this_name/models")
     monkeypatch.setenv("SYSTEM_NAME", "  ")
