@@ -21,6 +21,8 @@ class NamedOption:
     """What it is of, and its default. Empty: another class shows it."""
     variables: tuple[str, ...] = ()
     """Environment variables of other people's scripts that mean the same."""
+    name: str = ""
+    """As it is typed, where that is no name of a field: ``cuda-graphs``."""
 
 
 def named_option(
@@ -28,16 +30,16 @@ def named_option(
     help: str,  # noqa: A002 - argparse's own word
     *variables: str,
     default: Any = None,
+    name: str = "",
 ) -> Any:
     """Return the field of an option."""
-    one = NamedOption(parse, help, variables)
+    one = NamedOption(parse, help, variables, name)
     return field(default=default, metadata={"named": one})
 
 
 def list_named(kind: Any) -> dict[str, NamedOption]:
     """Return name -> option of a dataclass, in its order; other fields are none."""
-    found = {one.name: one.metadata.get("named") for one in fields(kind)}
-    return {name: one for name, one in found.items() if one is not None}
+    return {one.name or field: one for field, one in _list_fields(kind).items()}
 
 
 def list_help(kind: Any) -> dict[str, str]:
@@ -55,18 +57,24 @@ def read_named(
     given: Mapping[str, str],
     environ: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return name -> value of the options that are given; others are passed over.
+    """Return field -> value of the options that are given; others are passed over.
 
     What is given wins over the environment. Raises ``ValueError``.
     """
     values: dict[str, Any] = {}
-    for name, one in list_named(kind).items():
+    for name_of_field, one in _list_fields(kind).items():
+        name = one.name or name_of_field
         texts = {v: t for v in one.variables if (t := environ.get(v, "")).strip()}
         if name in given:
             texts = {name: given[name]}
         for source, text in texts.items():
             try:
-                values[name] = one.parse(text.strip())
+                values[name_of_field] = one.parse(text.strip())
             except ValueError as error:
                 raise ValueError(f"{source}={text}, but should be {error}") from None
     return values
+
+
+def _list_fields(kind: Any) -> dict[str, NamedOption]:
+    found = {one.name: one.metadata.get("named") for one in fields(kind)}
+    return {name: one for name, one in found.items() if one is not None}

@@ -199,8 +199,9 @@ def key_parts(
 
 def _describe_profile(settings: BuildSettings) -> dict[str, str]:
     """Return the profile that was asked for; chosen ones follow from the rest."""
-    given = settings.min_shapes, settings.opt_shapes, settings.max_shapes
-    return {"profile": ", ".join(map(format_shapes, given))} if all(given) else {}
+    every = settings.min_shapes, settings.opt_shapes, settings.max_shapes
+    given = [format_shapes(shapes) for shapes in every if shapes]  # all or none
+    return {"profile": ", ".join(given)} if given else {}
 
 
 @dataclass(frozen=True, slots=True)

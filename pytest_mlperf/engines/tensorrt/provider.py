@@ -78,10 +78,7 @@ class TensorrtProvider:
         return library.explain_refusal(device.capability)
 
     def check_options(self, given: Mapping[str, str]) -> None:
-        try:
-            read_settings(given)
-        except RunRefused as refused:
-            raise ValueError(str(refused)) from None
+        read_settings(given)
 
     def build(self, request: BuildRequest) -> Build:
         try:
@@ -89,7 +86,10 @@ class TensorrtProvider:
         except ImportError as error:
             raise BuildFailed(str(error)) from error
         started = time.monotonic()
-        settings = read_settings(request.options)
+        try:
+            settings = read_settings(request.options)
+        except ValueError as error:
+            raise RunRefused(f"--mlperf-engine-options: {error}") from None
         max_batch = request.batch or MAX_BATCH
         facts = {"tensorrt": library.version}
         calibration: Calibration | None = None

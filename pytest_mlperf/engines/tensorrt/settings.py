@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 from itertools import product
 
+from pytest_mlperf.config.named_option import list_help
+from pytest_mlperf.config.named_option import named_option
+from pytest_mlperf.config.named_option import read_named
 from pytest_mlperf.config.option_types import suggest
 from pytest_mlperf.config.shape_options import EVERY
 from pytest_mlperf.config.shape_options import KINDS
 from pytest_mlperf.config.shape_options import Shape
 from pytest_mlperf.config.shape_options import parse_shapes
-from pytest_mlperf.core.errors import RunRefused
 
-OPTIONS = {
-    "workspace-mib": "scratch memory of one kernel, MiB (0: TensorRT decides)",
-    "level": "builder optimization level, 0 to 5",
-    "cuda-graphs": "on or off",
-    "plugins": f"shared libraries with plugins, separated by {os.pathsep!r}",
-    "min-shapes": "smallest shapes of the only profile: 1x64, or input:1x64+input:1x64",
-    "opt-shapes": "shapes at which that profile is at its best",
-    "max-shapes": "its largest shapes; all three or none",
-}
-"""What ``--mlperf-engine-options`` may say to the tensorrt engine."""
 LENGTH_STEP = 64
 """Profiles and CUDA graphs are made for sequence lengths that are multiples of this."""
 LENGTH_RANGES = 3
@@ -37,19 +29,70 @@ QUERY = 8
 Shapes = Mapping[str, Shape]
 
 
+def up_to(most: int) -> Callable[[str], int]:
+    """Return the parser of a whole number from 0 to ``most``."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) > most:
+            raise ValueError(f"a whole number from 0 to {most}")
+        return int(text)
+
+    return parse
+
+
+def parse_on_off(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("on or off")
+    return text == "on"
+
+
+def parse_libraries(text: str) -> tuple[str, ...]:
+    """Paths of files that are there, as they were given."""
+    paths = [path for path in text.split(os.pathsep) if path]
+    for path in paths:
+        if not os.path.isfile(path):  # noqa: PTH113 - the text is kept as it is
+            raise ValueError(f"a shared library that is there, and {path} is not")
+    return tuple(paths)
+
+
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
     """Builder settings."""
 
-    workspace_mib: int = 0
-    level: int = -1
+    workspace_mib: int = named_option(
+        up_to(1 << 24),
+        "scratch memory of one kernel, MiB (0: TensorRT decides)",
+        default=0,
+        name="workspace-mib",
+    )
+    level: int = named_option(
+        up_to(5), "builder optimization level, 0 to 5", default=-1
+    )
     """-1 leaves it to TensorRT."""
-    cuda_graphs: bool = True
-    plugins: tuple[str, ...] = ()
-    min_shapes: Shapes = field(default_factory=dict)
-    opt_shapes: Shapes = field(default_factory=dict)
-    max_shapes: Shapes = field(default_factory=dict)
-    """Of the only profile; empty: profiles are chosen."""
+    cuda_graphs: bool = named_option(
+        parse_on_off, "on or off", default=True, name="cuda-graphs"
+    )
+    plugins: tuple[str, ...] = named_option(
+        parse_libraries,
+        f"shared libraries with plugins, separated by {os.pathsep!r}",
+        default=(),
+    )
+    min_shapes: Mapping[str, Shape] | None = named_option(
+        parse_shapes,
+        "smallest shapes of the only profile: 1x64, or input:1x64+input:1x64",
+        name="min-shapes",
+    )
+    opt_shapes: Mapping[str, Shape] | None = named_option(
+        parse_shapes,
+        "shapes at which that profile is at its best",
+        name="opt-shapes",
+    )
+    max_shapes: Mapping[str, Shape] | None = named_option(
+        parse_shapes,
+        "its largest shapes; all three or none",
+        name="max-shapes",
+    )
+    """Of the only profile; None: profiles are chosen."""
 
     def shape_limits(self, name: str) -> tuple[Shape, Shape, Shape]:
         """Return (min, opt, max) of an input, as they were given.
@@ -59,67 +102,37 @@ class BuildSettings:
         try:
             low, usual, high = (
                 tuple(shapes[name if name in shapes else EVERY])
-                for shapes in (self.min_shapes, self.opt_shapes, self.max_shapes)
+                for given in (self.min_shapes, self.opt_shapes, self.max_shapes)
+                for shapes in [given or {}]
             )
         except KeyError:
             raise ValueError(f"no shapes of the input {name!r} were given") from None
         return low, usual, high
 
 
+OPTIONS = list_help(BuildSettings)
+"""What ``--mlperf-engine-options`` may say to the tensorrt engine."""
+
+
 def read_settings(options: Mapping[str, str]) -> BuildSettings:
     """Read engine options; ``provider`` is onnxruntime's and ignored.
 
-    Raises ``RunRefused`` for an unknown name or an illegal value.
+    Raises ``ValueError`` for an unknown name or an illegal value.
     """
     for name in options:
         if name not in OPTIONS and name != "provider":
-            raise RunRefused(
+            raise ValueError(
                 f"the engine tensorrt has no option {name!r}; it has "
                 f"{', '.join(OPTIONS)}.{suggest(name, OPTIONS)}"
             )
-    workspace = _read_number(options, "workspace-mib", "0", 1 << 24)
-    level = _read_number(options, "level", "-1", 5)
-    graphs = options.get("cuda-graphs", "on")
-    if graphs not in ("on", "off"):
-        raise _illegal("cuda-graphs", graphs, "on or off")
-    paths = [p for p in options.get("plugins", "").split(os.pathsep) if p]
-    for path in paths:
-        if not os.path.isfile(path):  # noqa: PTH113 - the text is kept as it is
-            raise _illegal("plugins", path, "a shared library that is there")
-    shapes = _read_shapes(options)
-    return BuildSettings(workspace, level, graphs == "on", tuple(paths), *shapes)
-
-
-def _read_shapes(options: Mapping[str, str]) -> list[dict[str, Shape]]:
     names = [kind.replace("_", "-") for kind in KINDS]
-    given = [name for name in names if name in options]
-    if not given:
-        return []
-    if missing := [name for name in names if name not in options]:
-        raise _illegal(given[0], options[given[0]], f"beside {' and '.join(missing)}")
-    shapes = []
-    for name in names:
-        try:
-            shapes.append(parse_shapes(options[name]))
-        except ValueError as error:
-            raise _illegal(name, options[name], str(error)) from None
-    return shapes
-
-
-def _read_number(options: Mapping[str, str], name: str, default: str, most: int) -> int:
-    text = options.get(name, default)
-    if text == default:
-        return int(default)
-    if not text.isdecimal() or int(text) > most:
-        raise _illegal(name, text, f"a whole number from 0 to {most}")
-    return int(text)
-
-
-def _illegal(name: str, value: str, legal: str) -> RunRefused:
-    return RunRefused(
-        f"the engine option {name} is {value!r}, but should be {legal} "
-        f"[--mlperf-engine-options]: {OPTIONS[name]}"
-    )
+    missing = [name for name in names if name not in options]
+    if missing and (given := [name for name in names if name in options]):
+        raise ValueError(
+            f"{given[0]}={options[given[0]]}, but should be beside "
+            f"{' and '.join(missing)}: {OPTIONS[names[-1]]}"
+        )
+    return BuildSettings(**read_named(BuildSettings, options))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,49 +9,91 @@ from dataclasses import field
 from typing import TypeVar
 
 from pytest_mlperf.api.errors import BuildFailed
+from pytest_mlperf.config.named_option import NamedOption
+from pytest_mlperf.config.named_option import list_help
+from pytest_mlperf.config.named_option import list_named
+from pytest_mlperf.config.named_option import named_option
+from pytest_mlperf.config.named_option import read_named
 from pytest_mlperf.engines.torch import cuda_source
 
 R = TypeVar("R")
-KERNELS = {
-    "attention": ("fp16", "fp8"),
-    "attention_kernel": ("cuda", "triton"),
-    "norm_kernel": ("cuda", "triton"),
-    "stem": ("cuda", "triton"),
-    "blocks": ("cuda", "triton"),
-}
-"""Option -> what to choose from, the default first."""
-OPTIONS = {
-    "attention": "fp8 or fp16: what an fp8 encoder's attention reads",
-    "attention_kernel": "cuda or triton: the kernel of an encoder's attention",
-    "norm_kernel": "cuda or triton: those of an fp8 encoder's LayerNorms",
-    "stem": "cuda or triton: the kernels of an fp8 net's first convolution",
-    "blocks": "cuda or triton: those of an fp8 net's narrow residual blocks",
-}
 
 
-def check_options(given: Mapping[str, str]) -> None:
-    """Raise ``ValueError`` for a word that an option does not have."""
-    for name, legal in KERNELS.items():
-        value = choose_kernel(given, name)
-        if value not in legal:
-            raise ValueError(
-                f"{name} is {value!r}, but should be {' or '.join(legal)}"
-                f"{_suggest_option(name, value)}"
-            )
+def either(*legal: str) -> Callable[[str], str]:
+    """Return the parser of an option that has some words."""
+
+    def parse(text: str) -> str:
+        if text not in legal:
+            raise ValueError(" or ".join(legal))
+        return text
+
+    return parse
 
 
-def _suggest_option(name: str, value: str) -> str:
-    """Return the option that a value belongs to, of those on the same subject."""
-    subject = name.partition("_")[0]
-    for other, legal in KERNELS.items():
-        if other.partition("_")[0] == subject and value in legal:
-            return f"; did you mean {other}={value}?"
+@dataclass(frozen=True, slots=True)
+class KernelOptions:
+    """Which kernels are asked for; nobody asked: the faster ones."""
+
+    attention: str = named_option(
+        either("fp16", "fp8"),
+        "fp8 or fp16: what an fp8 encoder's attention reads",
+        default="fp16",
+    )
+    attention_kernel: str = named_option(
+        either("cuda", "triton"),
+        "cuda or triton: the kernel of an encoder's attention",
+        default="cuda",
+    )
+    norm_kernel: str = named_option(
+        either("cuda", "triton"),
+        "cuda or triton: those of an fp8 encoder's LayerNorms",
+        default="cuda",
+    )
+    stem: str = named_option(
+        either("cuda", "triton"),
+        "cuda or triton: the kernels of an fp8 net's first convolution",
+        default="cuda",
+    )
+    blocks: str = named_option(
+        either("cuda", "triton"),
+        "cuda or triton: those of an fp8 net's narrow residual blocks",
+        default="cuda",
+    )
+
+
+OPTIONS = list_help(KernelOptions)
+
+
+def read_kernels(given: Mapping[str, str]) -> KernelOptions:
+    """Return the kernels' part of an engine's options; others are passed over.
+
+    Raises ``ValueError`` for a word that an option does not have.
+    """
+    try:
+        return KernelOptions(**read_named(KernelOptions, given))
+    except ValueError as error:
+        raise ValueError(f"{error}{_suggest_option(given)}") from None
+
+
+def _suggest_option(given: Mapping[str, str]) -> str:
+    """Return the option that the first wrong value belongs to, of those on the same
+    subject.
+    """
+    named = list_named(KernelOptions)
+    wrong = next(n for n in named if n in given and not _takes(named[n], given[n]))
+    subject = wrong.partition("_")[0]
+    for other, one in named.items():
+        if other.partition("_")[0] == subject and _takes(one, given[wrong]):
+            return f"; did you mean {other}={given[wrong]}?"
     return ""
 
 
-def choose_kernel(given: Mapping[str, str], name: str) -> str:
-    """Return what was asked for, or the default."""
-    return given.get(name, KERNELS[name][0])
+def _takes(option: NamedOption, text: str) -> bool:
+    try:
+        option.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(slots=True)
@@ -115,6 +157,6 @@ def find_kernel(
     ``missing``: what keeps CUDA C++ from running, or None.
     """
     reason = missing
-    if choose_kernel(given, name) == "triton":
+    if getattr(read_kernels(given), name) == "triton":
         reason = f"as {name}=triton asks"
     return KernelChoice(name, reason, given.get(name) == "cuda")

@@ -25,8 +25,8 @@ from pytest_mlperf.engines.torch.conv import joined
 from pytest_mlperf.engines.torch.conv import stem
 from pytest_mlperf.engines.torch.conv import tail
 from pytest_mlperf.engines.torch.host_fetch import find_copier
-from pytest_mlperf.engines.torch.kernel_options import choose_kernel
 from pytest_mlperf.engines.torch.kernel_options import find_kernel
+from pytest_mlperf.engines.torch.kernel_options import read_kernels
 from pytest_mlperf.engines.torch.onnx_graph import OnnxGraph
 from pytest_mlperf.engines.torch.onnx_graph import Program
 from pytest_mlperf.engines.torch.onnx_graph import read_graph
@@ -94,13 +94,14 @@ def _load_encoder(
     precision = request.precision
     dtype = _choose_dtype(precision)
     encoder = BertEncoder(weights, dtype, False, torch.device("cuda"))
-    encoder.fp8_attention = choose_kernel(request.options, "attention") == "fp8"
-    encoder.attention_kernel = choose_kernel(request.options, "attention_kernel")
-    encoder.norm_kernel = choose_kernel(request.options, "norm_kernel")
+    kernels = read_kernels(request.options)
+    encoder.fp8_attention = kernels.attention == "fp8"
+    encoder.attention_kernel = kernels.attention_kernel
+    encoder.norm_kernel = kernels.norm_kernel
     model = stream.PackedModel(encoder, names)
     if precision == "fp8":
         model.calibrate()
-        model.facts["attention reads"] = choose_kernel(request.options, "attention")
+        model.facts["attention reads"] = kernels.attention
     verify.check_on_device(stream.tensors_of(model))
     verify.check_agreement(model, samples, reference, precision)
     model.facts["path"] = "packed encoder"

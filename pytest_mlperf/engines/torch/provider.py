@@ -79,7 +79,7 @@ class TorchProvider:
 
     def check_options(self, given: Mapping[str, str]) -> None:
         embedding.parse_options(given)
-        kernel_options.check_options(given)
+        kernel_options.read_kernels(given)
 
     def build(self, request: BuildRequest) -> Build:
         import torch

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.whole_file import note_content
 from pytest_mlperf.engines.tensorrt.cache import CacheEntry
 from pytest_mlperf.engines.tensorrt.cache import PlanRecord
@@ -218,16 +217,27 @@ def test_engine_options_become_settings(tmp_path: Path) -> None:
             "1",
             "no option 'wokspace-mib'; .* Did you mean 'workspace-mib'",
         ),
-        ("workspace-mib", "much", "is 'much', but should be a whole number from 0"),
-        ("level", "6", "is '6', but should be a whole number from 0 to 5"),
-        ("cuda-graphs", "maybe", "is 'maybe', but should be on or off"),
-        ("plugins", "/nowhere/x.so", "but should be a shared library that is there"),
+        (
+            "workspace-mib",
+            "much",
+            "mib=much, but should be a whole number from 0",
+        ),
+        ("level", "6", "level=6, but should be a whole number from 0 to 5"),
+        ("cuda-graphs", "maybe", "cuda-graphs=maybe, but should be on or off"),
+        ("plugins", "/nowhere/x.so", "a shared library that is there, and /nowhere/x"),
+        ("max-shapes", "0x3", "max-shapes=0x3, but should be a shape with its batch"),
+        (
+            "opt-shapes",
+            "1x3",
+            "1x3, but should be beside min-shapes and max-shapes",
+        ),
     ],
 )
 def test_a_wrong_engine_option_is_refused(name: str, value: str, said: str) -> None:
-    """SearchResult, legal, and where it was said."""
-    with pytest.raises(RunRefused, match=said):
-        read_settings({name: value})
+    """Found, legal, and which option it is."""
+    beside = dict.fromkeys(("min-shapes", "opt-shapes"), "1x3")
+    with pytest.raises(ValueError, match=said):
+        read_settings({name: value} | (beside if name == "max-shapes" else {}))
 
 
 def library(*capabilities: str, rtx: bool = True) -> TensorRT:
