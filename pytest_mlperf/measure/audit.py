@@ -23,6 +23,7 @@ from pytest_mlperf.core.compliance import write
 from pytest_mlperf.core.compliance.speed import TOLERANCE
 from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.regular_file import read_text
+from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.types import NULL_ANSWERS
 from pytest_mlperf.core.types import OWN_POWER_CLIENT
 from pytest_mlperf.core.types import UNOFFICIAL
@@ -64,7 +65,7 @@ def run_audit(rig: Rig, task: Task, test: str) -> Verdict:
     """
     cell, session = task.cell, rig.session
     options = session.options
-    audit = find(test, cell.rule)
+    audit = find_audit(test, cell.rule)
     basis = find_basis(options, session.reports, cell, audit, task.devices)
     task = audit_task(task, audit, basis)
     attempts = 1 if options.rehearsal or options.is_shortened else ATTEMPTS
@@ -126,6 +127,20 @@ def has_missed_by_speed(verdict: Verdict) -> bool:
 def speed_found(verdict: Verdict) -> str:
     """Return what the performance part found."""
     return next(c.found for c in verdict.checks if c.name == TOLERANCE)
+
+
+def find_audit(name: str, rule: Rule) -> Audit:
+    """Return a compliance test's settings for a rule; ``RunRefused`` for a benchmark
+    that it has none for.
+    """
+    try:
+        return find(name, rule)
+    except ValueError as error:
+        raise RunRefused(
+            f"{error}, and what it should be is the round's to say; a benchmark of "
+            "your own names no such test (compliance=() in its Family), or one of its "
+            "own (docs/extend/rule.md)"
+        ) from None
 
 
 def list_needs(audit: Audit) -> tuple[str, ...]:

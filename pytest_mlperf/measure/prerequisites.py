@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pytest_mlperf.core.compliance import find
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.verdict import VERDICT_FILE
 from pytest_mlperf.core.verdict import Verdict
+from pytest_mlperf.measure.audit import find_audit
 from pytest_mlperf.measure.audit import list_needs
 from pytest_mlperf.measure.audit import run_audit
 from pytest_mlperf.measure.folders import make_task_folder
@@ -103,7 +103,7 @@ class Prerequisites:
     def _run(self, task: Task, name: str) -> Verdict:
         if name in (mode.value for mode in Mode):
             return run_task(self.rig, task)
-        for need in list_needs(find(name, task.cell.rule)):
+        for need in list_needs(find_audit(name, task.cell.rule)):
             if (task.cell.id, need) in self.selected:
                 self._run_needed(task, need)
         return run_audit(self.rig, task, name)

@@ -31,6 +31,7 @@ from pytest_mlperf.core.verdict import Verdict
 from pytest_mlperf.machine.system import System
 from pytest_mlperf.machine.system_file import TuningTables
 from pytest_mlperf.measure.audit import ATTEMPTS
+from pytest_mlperf.measure.audit import find_audit
 from pytest_mlperf.measure.audit import find_basis
 from pytest_mlperf.measure.audit import run_audit
 from pytest_mlperf.measure.folders import logs_folder
@@ -369,3 +370,15 @@ def test_a_cells_items_run_in_order_and_leave_the_official_files(
         "TEST04": ("verify_performance.txt",),
     }.items():
         assert all((folders[test] / name).is_file() for name in files)
+
+
+def test_a_benchmark_of_ones_own_that_no_test_knows_is_refused_in_words() -> None:
+    """A row of a round's table has TEST01 where it says nothing; it was a traceback."""
+    rule = cell_of("resnet50", "", Scenario.OFFLINE).rule
+    own = replace(rule, benchmark="leads", compliance=("TEST01",))
+    with pytest.raises(RunRefused) as refused:
+        find_audit("TEST01", own)
+
+    assert "TEST01 has no audit.config for leads" in str(refused.value)
+    assert "compliance=() in its Family" in str(refused.value)
+    assert find_audit("TEST01", rule).test.name == "TEST01"
