@@ -46,9 +46,10 @@ from pytest_mlperf.reporting.results import ResultsWriter
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.tuned_load import ServiceTuned
 from pytest_mlperf.tuning import saved
+from tests.support import calls
 from tests.support import doubles
 
-BOUND_S = doubles.PAUSE_S - 1
+BOUND_S = calls.PAUSE_S - 1
 OPEN = Tuning(batch=8, streams=1, threads=1, precision="fp32")
 """All but the load."""
 RULE = replace(doubles.rule_for(Scenario.SERVER), target_latency_ns=int(BOUND_S * 1e9))
@@ -108,7 +109,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         on_progress=script.see,
     )
     placement = place(session)
-    environment = {**placement.environment, doubles.PAUSE: str(script.file)}
+    environment = {**placement.environment, calls.PAUSE: str(script.file)}
     with open_rig(session, replace(placement, environment=environment)) as rig:
         yield Stand(rig, script, folder)
 

@@ -25,13 +25,14 @@ from pytest_mlperf.runner.messages import RunResult
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
+from tests.support import calls
 from tests.support import doubles
 from tests.support.processes import is_alive
 
 CPUS = sorted(os.sched_getaffinity(0))
 NEAR, FAR = (
     DeviceSlot("first", (CPUS[0],), {"DOUBLE_SAYS": "first"}),
-    DeviceSlot("second", (CPUS[-1],), {"DOUBLE_SAYS": "second", doubles.FAULTY: "1"}),
+    DeviceSlot("second", (CPUS[-1],), {"DOUBLE_SAYS": "second", calls.FAULTY: "1"}),
 )
 BOTH = (NEAR, FAR)
 STALL_S = 3.0

@@ -17,6 +17,7 @@ from pytest_mlperf.runner.messages import DeviceSlot
 from pytest_mlperf.runner.messages import Heartbeat
 from pytest_mlperf.runner.runner import RunFailed
 from pytest_mlperf.runner.runner import Runner
+from tests.support import calls
 from tests.support import doubles
 from tests.support import pipe_doubles
 from tests.support.processes import is_alive
@@ -26,7 +27,7 @@ STALL_S = 3.0
 CPUS = sorted(os.sched_getaffinity(0))
 BOTH = (
     DeviceSlot("first", (CPUS[0],)),
-    DeviceSlot("second", (CPUS[-1],), {doubles.FAULTY: "1"}),
+    DeviceSlot("second", (CPUS[-1],), {calls.FAULTY: "1"}),
 )
 pytestmark = pytest.mark.usefixtures("bounded")
 

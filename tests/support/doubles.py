@@ -7,17 +7,13 @@ the number ``i``, the model returns it, and the answer is right when it comes ba
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
@@ -49,177 +45,18 @@ from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.runner.messages import Task
+from tests.support import calls
 
-FOREVER_S = 3600
 MODEL = ModelFile(Path("echo.onnx"), ("number",), ("number",))
 SAMPLES = 64
 NOT_IN_RUN: list[int] = []
-FAULTY = "DOUBLE_FAULTY"
-PAUSE, PAUSE_S = "DOUBLE_PAUSE", 3.0
-
-Infer = Callable[[Batch, int, list[int]], Any]
-"""(batch, size, LoadGen's ids of the batch; none outside LoadGen) -> outputs."""
-
-
-def first(batch: Batch) -> Array:
-    return next(iter(batch.values()))
-
-
-def echo(batch: Batch, size: int, ids: list[int]) -> Any:  # noqa: ARG001
-    """Return each sample's number; for pictures 1000 scores that say class 0."""
-    values = first(batch)
-    if values.ndim == 2:
-        return [values[:, :1].copy()]
-    return [np.zeros((len(values), 1000), np.float32)]
-
-
-def always_wrong(batch: Batch, size: int, ids: list[int]) -> Any:
-    return [output + 1 for output in echo(batch, size, ids)]
-
-
-def raising(batch: Batch, size: int, ids: list[int]) -> Any:
-    if ids:
-        raise RuntimeError("the third-party engine broke in the middle")
-    return echo(batch, size, ids)
-
-
-def raising_early(batch: Batch, size: int, ids: list[int]) -> Any:  # noqa: ARG001
-    raise RuntimeError("the third-party engine never worked")
-
-
-def filling_the_disk(batch: Batch, size: int, ids: list[int]) -> Any:
-    if ids:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/cache/x")
-    return echo(batch, size, ids)
-
-
-def allocating_a_tebibyte(batch: Batch, size: int, ids: list[int]) -> Any:
-    if ids:
-        np.ones(1 << 40, np.uint8)
-    return echo(batch, size, ids)
-
-
-def fewer_rows(batch: Batch, size: int, ids: list[int]) -> Any:
-    outputs = echo(batch, size, ids)
-    return [output[:-1] for output in outputs] if ids else outputs
-
-
-def not_a_number(batch: Batch, size: int, ids: list[int]) -> Any:
-    outputs = echo(batch, size, ids)
-    if ids:
-        outputs[0][-1, 0] = np.nan
-    return outputs
-
-
-def wrong_shape(batch: Batch, size: int, ids: list[int]) -> Any:
-    outputs = echo(batch, size, ids)
-    return [output[:, None, :] for output in outputs] if ids else outputs
-
-
-def sleeping(batch: Batch, size: int, ids: list[int]) -> Any:
-    if ids:
-        time.sleep(FOREVER_S)
-    return echo(batch, size, ids)
-
-
-def holding_the_gil(batch: Batch, size: int, ids: list[int]) -> Any:
-    """Hang in C without letting any other Python thread run: no heartbeat either."""
-    if ids:
-        ctypes.PyDLL(None).sleep(FOREVER_S)
-    return echo(batch, size, ids)
-
-
-def killed(batch: Batch, size: int, ids: list[int]) -> Any:
-    """Die as under the kernel's out-of-memory killer."""
-    if ids:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return echo(batch, size, ids)
-
-
-def crashing(batch: Batch, size: int, ids: list[int]) -> Any:
-    """Read address 0, as a broken native library does."""
-    if ids:
-        ctypes.string_at(0)
-    return echo(batch, size, ids)
-
-
-def twice(batch: Batch, size: int, ids: list[int]) -> Any:
-    """Complete samples that the SUT is about to complete itself."""
-    if ids:
-        _complete(ids)
-    return echo(batch, size, ids)
-
-
-def bad_id(batch: Batch, size: int, ids: list[int]) -> Any:
-    if ids:
-        _complete([12345])
-    return echo(batch, size, ids)
-
-
-def talking(batch: Batch, size: int, ids: list[int]) -> Any:
-    """Print as chatty libraries do: a variable of the runner's environment."""
-    os.write(2, f"engine says {os.environ.get('DOUBLE_SAYS')}\n".encode())
-    return echo(batch, size, ids)
-
-
-def _complete(ids: list[int]) -> None:
-    from pytest_mlperf.sut import loadgen
-
-    loadgen.complete([loadgen.response(one, 0, 0) for one in ids])
-
-
-def slow_batch(batch: Batch, size: int, ids: list[int], seconds: float) -> Any:
-    """Take the same time for a batch of any size."""
-    time.sleep(seconds)
-    return echo(batch, size, ids)
-
-
-def slow_sample(batch: Batch, size: int, ids: list[int], seconds: float) -> Any:
-    """Take the same time for every sample."""
-    time.sleep(seconds * size)
-    return echo(batch, size, ids)
-
-
-def cold(batch: Batch, size: int, ids: list[int], seconds: float) -> Any:
-    """Take time for every sample, and batches of more than one take twice that."""
-    time.sleep(seconds * size * (2 if size > 1 else 1))
-    return echo(batch, size, ids)
-
-
-def paused(batch: Batch, size: int, ids: list[int]) -> Any:
-    """Stand still for a while, once for each time that the file ``PAUSE`` is made."""
-    if ids:
-        with suppress(OSError):
-            Path(os.environ[PAUSE]).unlink()
-            time.sleep(PAUSE_S)
-    return slow_sample(batch, size, ids, 0.002)
-
-
-@dataclass(slots=True)
-class Warming:
-    """An engine that is three times as slow once it has worked for a while."""
-
-    seconds: float
-    cold_batches: int
-
-    def __call__(self, batch: Batch, size: int, ids: list[int]) -> Any:
-        self.cold_batches -= 1
-        time.sleep(self.seconds * (1 if self.cold_batches > 0 else 3))
-        return echo(batch, size, ids)
-
-
-def somewhere(batch: Batch, size: int, ids: list[int], call: Infer) -> Any:
-    """Misbehave on one of several devices; take a while for a sample on each."""
-    if FAULTY in os.environ:
-        return call(batch, size, ids)
-    return slow_sample(batch, size, ids, 0.0005)
 
 
 @dataclass(slots=True)
 class Stream:
     """One stream of a double."""
 
-    call: Infer
+    call: calls.Infer
     answers: bool = False
     sizes: list[int] = field(default_factory=list)
 
@@ -256,7 +93,7 @@ class RecordingStream(Stream):
 class Double:
     """A provider whose streams run one of the functions above."""
 
-    call: Infer
+    call: calls.Infer
     precisions: tuple[str, ...] = ("fp32", "int8")
     batches: tuple[int, ...] = (1, 2, 4, 8)
     spread: tuple[Streams, ...] = (Streams(1, 1),)
@@ -264,7 +101,7 @@ class Double:
     absent: str | None = None
     broken: str | None = None
     somewhere: bool = False
-    """Broken only on the device whose environment has ``FAULTY``."""
+    """Broken only on the device whose environment has ``calls.FAULTY``."""
     precision_for: Mapping[str, str] = field(default_factory=dict)
     settle_s: float = 0.0
     stream: type[Stream] = Stream
@@ -273,7 +110,7 @@ class Double:
         return self.absent
 
     def build(self, request: BuildRequest) -> Build:
-        if self.broken and (not self.somewhere or FAULTY in os.environ):
+        if self.broken and (not self.somewhere or calls.FAULTY in os.environ):
             raise BuildFailed(self.broken)
         name = getattr(self.call, "__name__", "partial")
         digest = content_hash({"engine": name, "workload": request.workload.digest})
@@ -286,39 +123,43 @@ class Double:
         return self.spread
 
 
-ECHO = Double(echo)
-ALWAYS_WRONG = Double(always_wrong)
-RAISING = Double(raising)
-FILLS_THE_DISK = Double(filling_the_disk)
-ALLOCATES_A_TEBIBYTE = Double(allocating_a_tebibyte)
+ECHO = Double(calls.echo)
+ALWAYS_WRONG = Double(calls.always_wrong)
+RAISING = Double(calls.raising)
+FILLS_THE_DISK = Double(calls.filling_the_disk)
+ALLOCATES_A_TEBIBYTE = Double(calls.allocating_a_tebibyte)
 BROKEN = RAISING  # its items come before null's
-RAISING_EARLY = Double(raising_early)
-FEWER_ROWS = Double(fewer_rows)
-NOT_A_NUMBER = Double(not_a_number)
-WRONG_SHAPE = Double(wrong_shape)
-SLEEPING = Double(sleeping)
-HOLDING_THE_GIL = Double(holding_the_gil)
-KILLED = Double(killed)
-CRASHING = Double(crashing)
-TWICE = Double(twice)
-BAD_ID = Double(bad_id)
-TALKING = Double(talking)
-BUILD_FAILS = Double(echo, broken="no kernel for this machine; use fp32")
-UNAVAILABLE = Double(echo, absent="the accelerator is not plugged in; plug it in")
-OTHER_PRECISION = Double(echo, ("fp16",), precision_for={"fp32": "fp16"})
-ONE_RAISES = Double(partial(somewhere, call=raising))
-ONE_GIVES_FEWER_ROWS = Double(partial(somewhere, call=fewer_rows))
-ONE_SLEEPS = Double(partial(somewhere, call=sleeping))
-ONE_HOLDS_THE_GIL = Double(partial(somewhere, call=holding_the_gil))
-ONE_IS_KILLED = Double(partial(somewhere, call=killed))
-ONE_CRASHES = Double(partial(somewhere, call=crashing))
-ONE_IS_SLOW = Double(partial(somewhere, call=partial(slow_sample, seconds=0.0015)))
-ONE_BUILD_FAILS = Double(echo, broken="no kernel for this machine", somewhere=True)
-SLOW_BATCH = Double(partial(slow_batch, seconds=0.005))
-SLOW_SAMPLE = Double(partial(slow_sample, seconds=0.002))
-PAUSED = Double(paused)
-COLD = Double(partial(cold, seconds=0.002))
-RECORDING = Double(partial(slow_batch, seconds=0.002), stream=RecordingStream)
+RAISING_EARLY = Double(calls.raising_early)
+FEWER_ROWS = Double(calls.fewer_rows)
+NOT_A_NUMBER = Double(calls.not_a_number)
+WRONG_SHAPE = Double(calls.wrong_shape)
+SLEEPING = Double(calls.sleeping)
+HOLDING_THE_GIL = Double(calls.holding_the_gil)
+KILLED = Double(calls.killed)
+CRASHING = Double(calls.crashing)
+TWICE = Double(calls.twice)
+BAD_ID = Double(calls.bad_id)
+TALKING = Double(calls.talking)
+BUILD_FAILS = Double(calls.echo, broken="no kernel for this machine; use fp32")
+UNAVAILABLE = Double(calls.echo, absent="the accelerator is not plugged in; plug it in")
+OTHER_PRECISION = Double(calls.echo, ("fp16",), precision_for={"fp32": "fp16"})
+ONE_RAISES = Double(partial(calls.somewhere, call=calls.raising))
+ONE_GIVES_FEWER_ROWS = Double(partial(calls.somewhere, call=calls.fewer_rows))
+ONE_SLEEPS = Double(partial(calls.somewhere, call=calls.sleeping))
+ONE_HOLDS_THE_GIL = Double(partial(calls.somewhere, call=calls.holding_the_gil))
+ONE_IS_KILLED = Double(partial(calls.somewhere, call=calls.killed))
+ONE_CRASHES = Double(partial(calls.somewhere, call=calls.crashing))
+ONE_IS_SLOW = Double(
+    partial(calls.somewhere, call=partial(calls.slow_sample, seconds=0.0015))
+)
+ONE_BUILD_FAILS = Double(
+    calls.echo, broken="no kernel for this machine", somewhere=True
+)
+SLOW_BATCH = Double(partial(calls.slow_batch, seconds=0.005))
+SLOW_SAMPLE = Double(partial(calls.slow_sample, seconds=0.002))
+PAUSED = Double(calls.paused)
+COLD = Double(partial(calls.cold, seconds=0.002))
+RECORDING = Double(partial(calls.slow_batch, seconds=0.002), stream=RecordingStream)
 
 
 class Unreadable(ArrayDataset):

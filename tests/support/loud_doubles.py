@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from pytest_mlperf.api.samples import Batch
+from tests.support.calls import echo
 from tests.support.doubles import Double
-from tests.support.doubles import echo
 
 BLOCK = 1 << 20
 BLOCKS = 100

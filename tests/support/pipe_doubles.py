@@ -15,6 +15,7 @@ from typing import Any
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import BuildRequest
 from pytest_mlperf.api.samples import Batch
+from tests.support import calls
 from tests.support import doubles
 
 LEFT = "DOUBLE_LEFT"
@@ -35,7 +36,7 @@ def writing_astray(batch: Batch, size: int, ids: list[int], text: bytes) -> Any:
     """Write to the pipe's descriptor, as a library does that kept a stale one."""
     if ids:
         os.write(the_pipe(), text)
-    return doubles.sleeping(batch, size, ids)
+    return calls.sleeping(batch, size, ids)
 
 
 def stopping_midway(batch: Batch, size: int, ids: list[int]) -> Any:
@@ -43,7 +44,7 @@ def stopping_midway(batch: Batch, size: int, ids: list[int]) -> Any:
     if ids:
         os.write(the_pipe(), b"\xffMLP\0\xff\xff\xff")
         os.kill(os.getpid(), signal.SIGSTOP)
-    return doubles.echo(batch, size, ids)
+    return calls.echo(batch, size, ids)
 
 
 def closing_the_pipe(batch: Batch, size: int, ids: list[int]) -> Any:
@@ -52,7 +53,7 @@ def closing_the_pipe(batch: Batch, size: int, ids: list[int]) -> Any:
         import socket
 
         socket.socket(fileno=os.dup(the_pipe())).shutdown(socket.SHUT_RDWR)
-    return doubles.sleeping(batch, size, ids)
+    return calls.sleeping(batch, size, ids)
 
 
 LEAVE = """
@@ -123,23 +124,23 @@ class Builds(doubles.Double):
         return doubles.Double.build(self, request)
 
 
-BUILD_STOPS = Builds(doubles.echo, first=stop)
-BUILD_WAITS = Builds(doubles.echo, first=wait_for_ever)
-BUILD_WORKS = Builds(doubles.echo, first=work)
+BUILD_STOPS = Builds(calls.echo, first=stop)
+BUILD_WAITS = Builds(calls.echo, first=wait_for_ever)
+BUILD_WORKS = Builds(calls.echo, first=work)
 WRITES_TEXT = doubles.Double(partial(writing_astray, text=b"loss: 0.25\n" * 9))
 WRITES_HUGE_SIZE = doubles.Double(partial(writing_astray, text=b"\x7f\xff\xff\xff"))
 WRITES_OUR_MARK = doubles.Double(partial(writing_astray, text=b"\xffMLP" + b"~" * 99))
 STOPS_MIDWAY = doubles.Double(stopping_midway)
 CLOSES_PIPE = doubles.Double(closing_the_pipe)
-LOSES_ANSWERS = LosesAnswers(doubles.echo)
-LEAVES_A_DAEMON = doubles.Double(partial(leaving_a_daemon, then=doubles.echo))
-LEAVES_AND_CRASHES = doubles.Double(partial(leaving_a_daemon, then=doubles.crashing))
-LEAVES_AND_HANGS = doubles.Double(partial(leaving_a_daemon, then=doubles.sleeping))
+LOSES_ANSWERS = LosesAnswers(calls.echo)
+LEAVES_A_DAEMON = doubles.Double(partial(leaving_a_daemon, then=calls.echo))
+LEAVES_AND_CRASHES = doubles.Double(partial(leaving_a_daemon, then=calls.crashing))
+LEAVES_AND_HANGS = doubles.Double(partial(leaving_a_daemon, then=calls.sleeping))
 
 
 def on_one(call: Any) -> doubles.Double:
     """Return a double that misbehaves on one of several devices."""
-    return doubles.Double(partial(doubles.somewhere, call=call))
+    return doubles.Double(partial(calls.somewhere, call=call))
 
 
 ONE_WRITES_TEXT = on_one(partial(writing_astray, text=b"loss: 0.25\n" * 9))

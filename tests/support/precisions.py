@@ -15,6 +15,7 @@ from pytest_mlperf.api.engine import content_hash
 from pytest_mlperf.api.samples import Array
 from pytest_mlperf.api.samples import Batch
 from pytest_mlperf.benchmarks.graph.workload import NodeWorkload
+from tests.support import calls
 from tests.support import doubles
 
 
@@ -35,12 +36,12 @@ class TwoSpeeds(doubles.Double):
 
     def open(self, build: Build, threads: int) -> doubles.Stream:  # noqa: ARG002
         seconds = self.seconds[build.request.precision]
-        return doubles.Stream(partial(doubles.slow_batch, seconds=seconds))
+        return doubles.Stream(partial(calls.slow_batch, seconds=seconds))
 
 
-SLOW_INT8 = TwoSpeeds(doubles.echo, seconds={"int8": 0.03, "fp32": 0.003})
-FAST_INT8 = TwoSpeeds(doubles.echo, seconds={"int8": 0.003, "fp32": 0.03})
-ON_GPU = TwoSpeeds(doubles.echo, seconds={"int8": 0.03, "fp32": 0.003}, on_gpu=True)
+SLOW_INT8 = TwoSpeeds(calls.echo, seconds={"int8": 0.03, "fp32": 0.003})
+FAST_INT8 = TwoSpeeds(calls.echo, seconds={"int8": 0.003, "fp32": 0.03})
+ON_GPU = TwoSpeeds(calls.echo, seconds={"int8": 0.03, "fp32": 0.003}, on_gpu=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,6 @@ class KnowsNodes(doubles.Double):
 
 
 FEW_WRONG = KnowsNodes(
-    doubles.echo, precisions=("fp32", "fp16", "int8"), batches=(512,),
+    calls.echo, precisions=("fp32", "fp16", "int8"), batches=(512,),
     wrong={"fp32": 20, "fp16": 20, "int8": 10},
 )  # fmt: skip

@@ -20,6 +20,7 @@ from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.engine_probe import EngineProbe
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import Trial
+from tests.support import calls
 from tests.support import doubles
 
 BOUND_NS = 15_000_000
@@ -54,10 +55,10 @@ class SideBySide(doubles.Double):
     """
 
     def open(self, build: Build, threads: int) -> doubles.Stream:  # noqa: ARG002
-        return doubles.Stream(partial(doubles.slow_batch, seconds=0.005 * threads / 2))
+        return doubles.Stream(partial(calls.slow_batch, seconds=0.005 * threads / 2))
 
 
-FAST = SideBySide(doubles.echo, spread=(NARROW, WIDE), batches=(1,))
+FAST = SideBySide(calls.echo, spread=(NARROW, WIDE), batches=(1,))
 
 
 def probe_of(

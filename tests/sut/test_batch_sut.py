@@ -35,6 +35,7 @@ from pytest_mlperf.sut.batch_sut import Window
 from pytest_mlperf.sut.batch_sut import policy_for
 from pytest_mlperf.sut.batch_sut import quiet_interpreter
 from pytest_mlperf.sut.completion import check_rows
+from tests.support import calls
 from tests.support import doubles
 
 SIZES = st.integers(1, 40)
@@ -73,7 +74,7 @@ def drive(
     sizes: Sequence[int],
     *,
     streams: int = 1,
-    call: doubles.Infer = doubles.echo,
+    call: calls.Infer = calls.echo,
 ) -> tuple[list[tuple[int, int]], list[BaseException]]:
     """Issue queries of these sizes; return what was asked and what went wrong.
 
@@ -216,9 +217,9 @@ def test_queries_that_came_together_are_all_streams_to_answer(
     later = threading.Event()
 
     def slow_first(batch: Any, size: int, ids: list[int]) -> Any:
-        if 0 in doubles.first(batch)[:, 0]:
+        if 0 in calls.first(batch)[:, 0]:
             later.wait(60)
-        return doubles.echo(batch, size, ids)
+        return calls.echo(batch, size, ids)
 
     engines = [doubles.Stream(slow_first) for _ in range(2)]
     sut = BatchSUT(Window(4), engines, doubles.Echo(doubles.numbers()), fail)
@@ -249,7 +250,7 @@ def test_only_the_bytes_that_count_are_handed_over(recorder: Recorder) -> None:
             return Responses(rows, [1 + index % 2 for index in indices])
 
     workload = Trimmed(doubles.numbers())
-    sut = BatchSUT(PerQuery(), [doubles.Stream(doubles.echo)], workload, fail)
+    sut = BatchSUT(PerQuery(), [doubles.Stream(calls.echo)], workload, fail)
     sut.issue([10, 11, 12], [1, 2, 3])
 
     assert recorder.calls == [[(10, b"\1\0"), (11, b"\2"), (12, b"\3\0")]]
@@ -267,9 +268,9 @@ def test_a_broken_engine_completes_nothing_and_is_reported_once(
     broken = RuntimeError("sample 6 breaks it")
 
     def breaks(batch: Any, size: int, ids: list[int]) -> Any:
-        if 6 in doubles.first(batch)[:, 0]:
+        if 6 in calls.first(batch)[:, 0]:
             raise broken
-        return doubles.echo(batch, size, ids)
+        return calls.echo(batch, size, ids)
 
     _, failures = drive(policy, [4, 4], call=breaks)
     completed = [one for one, _ in recorder.answers]
@@ -287,14 +288,14 @@ def test_a_broken_engine_completes_nothing_and_is_reported_once(
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (doubles.fewer_rows, r"shape \[3, 1\], but should be \[4, 1\]"),
-        (doubles.not_a_number, "NaN"),
-        (doubles.wrong_shape, r"shape \[4, 1, 1\], but should be \[4, 1\]"),
+        (calls.fewer_rows, r"shape \[3, 1\], but should be \[4, 1\]"),
+        (calls.not_a_number, "NaN"),
+        (calls.wrong_shape, r"shape \[4, 1, 1\], but should be \[4, 1\]"),
     ],
 )
 @pytest.mark.parametrize("policy", [PerQuery(), Fixed(4), Window(4)], ids=str)
 def test_answers_that_cannot_be_right_are_failures(
-    recorder: Recorder, policy: Policy, call: doubles.Infer, text: str
+    recorder: Recorder, policy: Policy, call: calls.Infer, text: str
 ) -> None:
     """Too few rows, NaN and a wrong shape never reach LoadGen."""
     _, failures = drive(policy, [4], call=call)
@@ -332,7 +333,7 @@ def test_an_array_is_no_responses(recorder: Recorder) -> None:
 
     failures: list[BaseException] = []
     workload = Bare(doubles.numbers())
-    engine = doubles.Stream(doubles.echo)
+    engine = doubles.Stream(calls.echo)
     sut = BatchSUT(PerQuery(), [engine], workload, failures.append)
     sut.start()
     sut.issue([1, 2, 3], [1, 2, 3])
@@ -376,7 +377,7 @@ def test_stop_ends_the_threads_and_start_works_again(
     recorder: Recorder, policy: Policy
 ) -> None:
     """A SUT that never got a query ends too, and can be driven a second time."""
-    engines = [doubles.Stream(doubles.echo) for _ in range(3)]
+    engines = [doubles.Stream(calls.echo) for _ in range(3)]
     sut = BatchSUT(policy, engines, doubles.Echo(doubles.numbers()), fail)
     for _ in range(2):
         sut.start()

@@ -21,6 +21,7 @@ from pytest_mlperf.tuning.bare_loop import bare_loop
 from pytest_mlperf.tuning.engine_probe import ANSWER_RATES
 from pytest_mlperf.tuning.engine_probe import expect_mean
 from pytest_mlperf.tuning.server_load import OFFLINE_MARGIN
+from tests.support import calls
 from tests.support import doubles
 from tests.support.probing import BOUND_NS
 from tests.support.probing import FAST
@@ -39,7 +40,7 @@ class OneOnly(doubles.Stream):
 
     opened = 0
 
-    def __init__(self, call: doubles.Infer) -> None:
+    def __init__(self, call: calls.Infer) -> None:
         super().__init__(call)
         OneOnly.opened += 1
 
@@ -87,7 +88,7 @@ def small_memory(batch: Batch, size: int, ids: list[int], most: int) -> Any:
     """Costs the same for every batch, and has memory for ``most`` samples."""
     if size > most:
         raise RuntimeError(f"CUDA out of memory: {size} samples")
-    return doubles.slow_batch(batch, size, ids, 0.005)
+    return calls.slow_batch(batch, size, ids, 0.005)
 
 
 def test_the_largest_batch_is_the_largest_that_memory_has_room_for() -> None:
@@ -117,7 +118,7 @@ def test_a_layout_without_memory_leaves_the_choice_to_the_others() -> None:
 def test_streams_that_pay_are_taken() -> None:
     """Two streams that sleep side by side do twice the work of one."""
     both = (Streams(2, 1), Streams(1, 2))
-    provider = SideBySide(doubles.echo, spread=both, batches=(4,))
+    provider = SideBySide(calls.echo, spread=both, batches=(4,))
     tuned = tune(provider, Scenario.OFFLINE)
 
     assert Streams(2, 1) == tuned.streams
@@ -209,7 +210,7 @@ def test_a_device_that_throttles_is_timed_when_it_has_settled() -> None:
     """The rate is that after some seconds of full load, where a provider asks so."""
     rates = []
     for settle_s in (0.0, 0.4):
-        call = doubles.Warming(0.004, cold_batches=60)
+        call = calls.Warming(0.004, cold_batches=60)
         tuned = tune(
             doubles.Double(call, batches=(8,), settle_s=settle_s), Scenario.OFFLINE
         )
@@ -246,7 +247,7 @@ def test_candidates_work_on_the_same_samples(sort: bool, size: int) -> None:
 
 def test_what_an_engine_raises_ends_the_loop() -> None:
     """A pool of threads does not swallow it."""
-    engines = [doubles.Stream(doubles.raising_early)]
+    engines = [doubles.Stream(calls.raising_early)]
     workload = doubles.Echo(doubles.numbers())
     with pytest.raises(RuntimeError, match="never worked"):
         bare_loop(engines, workload, [[1], [2]], 0.0)

@@ -29,6 +29,7 @@ from pytest_mlperf.tuning.server_load import TAIL_QUERIES
 from pytest_mlperf.tuning.server_load import TRIAL_S
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.server_load import refuse_hopeless_load
+from tests.support import calls
 from tests.support import doubles
 from tests.support.probing import BOUND_NS
 from tests.support.probing import FAST
@@ -111,7 +112,7 @@ def test_a_load_that_seconds_kept_has_to_keep_its_tail_too() -> None:
     tails = iter([1e6, 1e9, 1e6, 1e6])
     trials = Trials(lambda _share, _streams: next(tails))
     engine = doubles.Double(
-        partial(doubles.slow_batch, seconds=0.01), spread=(slow,), batches=(1,)
+        partial(calls.slow_batch, seconds=0.01), spread=(slow,), batches=(1,)
     )
     tuned = tune_probe(
         probe_of(engine), Scenario.SERVER, NOTHING, 10 * BOUND_NS, trials

@@ -26,6 +26,7 @@ from pytest_mlperf.engines.torch.verify import match_candidates
 from pytest_mlperf.engines.torch.verify import measure_error
 from pytest_mlperf.run.engine_backend import warm_up_sizes
 from pytest_mlperf.sut.completion import batch_gatherer
+from tests.support import calls
 from tests.support import doubles
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -227,6 +228,6 @@ def abilities(
 def test_an_engine_that_does_not_gets_the_datasets_batch() -> None:
     """The default is unchanged."""
     dataset = doubles.numbers()
-    gather = batch_gatherer(doubles.Stream(doubles.echo), dataset)
+    gather = batch_gatherer(doubles.Stream(calls.echo), dataset)
 
     assert gather([3, 1])["number"][:, 0].tolist() == [3.0, 1.0]
