@@ -21,15 +21,11 @@ from hypothesis import strategies as st
 
 from pytest_mlperf.commands import main
 from pytest_mlperf.config.option_specs import OptionValues
-from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.session_results import Record
 from pytest_mlperf.core.session_results import SessionResults
-from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Score
-from pytest_mlperf.core.verdict import Status
 from pytest_mlperf.core.verdict import Verdict
-from pytest_mlperf.plugin.other_plugins import describe_figures
 from pytest_mlperf.reporting import flat
 from pytest_mlperf.reporting import formats
 from pytest_mlperf.reporting import junit
@@ -38,108 +34,14 @@ from pytest_mlperf.reporting.exports import github
 from pytest_mlperf.reporting.exports import openmetrics
 from pytest_mlperf.reporting.exports import opentelemetry
 from pytest_mlperf.reporting.virtualclient.session import list_results
+from tests.support.exported_session import CELL
+from tests.support.exported_session import FINE
+from tests.support.exported_session import HEADER
+from tests.support.exported_session import SESSION
+from tests.support.exported_session import SLOW
+from tests.support.exported_session import make_session
 
 SCHEMA = Path(results.__file__).with_name("results.schema.json")
-HEADER = {
-    "started": "2026-11-28T14:00:00+00:00", "args": ["suites"], "options": {},
-    "items": 3, "rounds": ["v6.1"], "versions": {"numpy": "2.4"}, "host": "box",
-    "commit": "0123abc", "system": {"name": "A | box", "summary": "A box, 2 cores"},
-}  # fmt: skip
-RUN = RunFacts(
-    device="A CPU", precision="int8", others_share=0.25, sessions_beside=("b",)
-)
-FINE = Verdict(
-    benchmark="bert-99", scenario="Server", engine="torch", mode="performance",
-    round="v6.1", metric=Metric("rate", 12.5, "queries/s"),
-    checks=(Check("seeds", Status.PASS, "v6.1's", "v6.1's", "detail:1"),),
-    labels=("embedded", "null answers"), limit=Metric("limit", 15.0, "ms"),
-    percentile=0.99, at_percentile=Metric("p99", 7.25, "ms"), actual_s=600.5, run=RUN,
-)  # fmt: skip
-LATE = Check("latency_bound", Status.FAIL, "50.1 ms", "at most 15 ms", "detail:2", "x")
-LOADGEN = Check("loadgen_validity", Status.FAIL, "INVALID", "VALID", "detail:3",
-                "see the checks that failed with it")  # fmt: skip
-FEW = Check("early_stopping", Status.FAIL, "5 queries", "at least 64", "detail:4", "y")
-SLOW = replace(
-    FINE, checks=(LOADGEN, FEW, LATE), at_percentile=Metric("p99", 50.1, "ms")
-)
-CELL = {"benchmark": "bert", "target": "99", "scenario": "server", "engine": "torch",
-        "round": "v6.1", "mode": "performance"}  # fmt: skip
-
-
-def make_session(*records: Record) -> SessionResults:
-    return SessionResults(HEADER, records, {"exitstatus": 1, "interrupted": False})
-
-
-SESSION = make_session(
-    Record("t.py::fine", "passed", CELL, FINE, "", 601.0),
-    Record("t.py::slow", "failed", CELL, SLOW, SLOW.explain(), 602.0),
-    Record("t.py::skip", "skipped", CELL, None, "no dataset\nsecond line", 0.0),
-)
-
-
-@pytest.mark.parametrize(
-    ("checks", "words"),
-    [
-        ((LOADGEN, FEW, LATE), "p99 50.1 ms > 15 ms at 12.5 queries/s"),
-        ((LOADGEN, FEW), "early_stopping: 5 queries, should be at least 64"),
-        ((LOADGEN,), "loadgen_validity: INVALID, should be VALID"),
-        ((LATE, replace(FEW, status=Status.ERROR)), "early_stopping: 5 queries"),
-        ((), "no rule was checked"),
-    ],
-)
-def test_the_root_cause_is_the_first_line(
-    checks: tuple[Check, ...], words: str
-) -> None:
-    """What others follow from, with its figures, as a CI cuts a message."""
-    verdict = replace(SLOW, checks=checks)
-
-    assert verdict.cause.startswith(words)
-    assert verdict.explain().splitlines()[0] == verdict.cause
-
-
-def test_a_valid_run_has_no_cause() -> None:
-    """Its first line is its title."""
-    assert FINE.cause == ""
-    assert FINE.explain().startswith("bert-99 Server performance (torch): VALID")
-
-
-def test_a_cause_is_one_short_line() -> None:
-    """However long a server's answer was."""
-    check = replace(FEW, found="line\n" * 1000)
-    cause = replace(SLOW, checks=(check,)).cause
-
-    assert len(cause) < 310
-    assert "\n" not in cause
-
-
-def test_junit_has_the_figures_as_numbers() -> None:
-    """Limit, p99 and other load, each by itself."""
-    found = dict(junit.list_properties(SLOW))
-
-    assert float(found["mlperf.limit.value"]) == 15.0
-    assert float(found["mlperf.latency.value"]) == 50.1
-    assert float(found["mlperf.percentile"]) == 0.99
-    assert float(found["mlperf.others_share"]) == 0.25
-    assert found["mlperf.cause"] == SLOW.cause
-
-
-def test_junit_has_the_time_per_token_as_a_number() -> None:
-    """Beside that to the first token; it was in a line of words alone."""
-    tpot, limit = Metric("tpot", 14.7, "ms"), Metric("tpot_ns", 100.0, "ms")
-    found = dict(junit.list_properties(replace(SLOW, tpot=tpot, tpot_limit=limit)))
-
-    assert found["mlperf.tpot.value"] == "14.7"
-    assert found["mlperf.tpot.unit"] == "ms"
-    assert found["mlperf.tpot.limit.value"] == "100.0"
-    assert not any("tpot" in name for name in dict(junit.list_properties(SLOW)))
-
-
-def test_a_passed_items_figures_are_in_its_output() -> None:
-    """The latency with its limit beside the rate: a CI shows system-out alone."""
-    stream = replace(FINE, metric=Metric("m", 7.25, "ms"), limit=None)
-
-    assert [*describe_figures(FINE)] == ["  12.5 queries/s", "  p99 7.25 ms of 15 ms"]
-    assert [*describe_figures(stream)] == ["  7.25 ms", "  p99 7.25 ms"]
 
 
 def test_the_option_names_every_format() -> None:
