@@ -11,8 +11,8 @@ from pytest_mlperf.run.channel import Channel
 from pytest_mlperf.run.device_group import RunnerFiles
 from pytest_mlperf.run.engine_backend import EngineBackend
 from pytest_mlperf.run.group_backend import DeviceGroupBackend
-from pytest_mlperf.run.phases import Backend
-from pytest_mlperf.run.phases import T
+from pytest_mlperf.run.protocol import Backend
+from pytest_mlperf.run.protocol import T
 from pytest_mlperf.run.service_backend import ServiceBackend
 from pytest_mlperf.runner.messages import RunnerCommand
 from pytest_mlperf.runner.messages import RunnerReply

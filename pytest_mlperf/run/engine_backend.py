@@ -34,7 +34,7 @@ from pytest_mlperf.machine import pinned_copy
 from pytest_mlperf.run.bare_engine import BareEngine
 from pytest_mlperf.run.bare_engine import BuiltEngine
 from pytest_mlperf.run.engine_builds import EngineBuilds
-from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.run.protocol import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache

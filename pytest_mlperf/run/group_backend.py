@@ -24,7 +24,7 @@ from pytest_mlperf.run.device_group import RunnerFiles
 from pytest_mlperf.run.engine_backend import EngineBackend
 from pytest_mlperf.run.engine_backend import batch_sut
 from pytest_mlperf.run.engine_backend import has_varying_batches
-from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.run.protocol import ShortRun
 from pytest_mlperf.run.run_facts import add_resident_samples
 from pytest_mlperf.run.run_facts import make_engine_facts
 from pytest_mlperf.run.tuning_cache import TuningCache

@@ -24,7 +24,7 @@ from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.run.channel import Channel
 from pytest_mlperf.run.engine_backend import benchmark_of
 from pytest_mlperf.run.engine_backend import workload_key
-from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.run.protocol import ShortRun
 from pytest_mlperf.run.run_facts import add_breakdown
 from pytest_mlperf.run.run_facts import identify_service
 from pytest_mlperf.run.run_facts import make_service_facts

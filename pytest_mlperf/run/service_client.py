@@ -25,7 +25,7 @@ from pytest_mlperf.core.errors import RunRefused
 from pytest_mlperf.core.settings import Settings
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.channel import Channel
-from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.run.protocol import ShortRun
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.runner.messages import Task

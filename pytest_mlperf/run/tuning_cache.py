@@ -16,7 +16,7 @@ from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import plan_length
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine.cpu_usage import CpuTime
-from pytest_mlperf.run.phases import ShortRun
+from pytest_mlperf.run.protocol import ShortRun
 from pytest_mlperf.runner.messages import Built
 from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.tuned_load import Tuned

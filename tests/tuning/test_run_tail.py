@@ -17,7 +17,7 @@ from pytest_mlperf.core.early_stopping import compute_chance
 from pytest_mlperf.core.early_stopping import count_most_over
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.types import Scenario
-from pytest_mlperf.run.phases import Found
+from pytest_mlperf.run.protocol import Found
 from pytest_mlperf.run.tuning_cache import latency_trial
 from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.queue_model import CHANCE
