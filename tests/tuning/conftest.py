@@ -6,7 +6,7 @@ import pytest
 
 from pytest_mlperf.tuning import bare_loop
 from pytest_mlperf.tuning import engine_probe
-from tests.support import doubles
+from tests.support import calls
 from tests.support.probing import Clock
 
 
@@ -14,6 +14,6 @@ from tests.support.probing import Clock
 def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times candidates by a clock of their own, and for less long."""
     clock = Clock()
-    for module in (doubles, bare_loop, engine_probe):
+    for module in (calls, bare_loop, engine_probe):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(engine_probe, "SLICE_S", 0.05)
