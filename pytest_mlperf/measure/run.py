@@ -22,6 +22,7 @@ from pytest_mlperf.measure.placement import place
 from pytest_mlperf.measure.power import run_with_power
 from pytest_mlperf.measure.repeats import is_repeated
 from pytest_mlperf.measure.repeats import repeat_run
+from pytest_mlperf.measure.retarget import PREFIX
 from pytest_mlperf.measure.retarget import add_first_run
 from pytest_mlperf.measure.retarget import describe_first_run
 from pytest_mlperf.measure.retarget import find_remedy
@@ -94,7 +95,7 @@ def run_second(rig: Rig, task: Task, first: Verdict) -> Verdict:
     if remedy is None:
         return first
     second = replace(make_task_folder(task), tuned=remedy.tuned)
-    told = describe_first_run(remedy.note, first)
+    told = describe_first_run(remedy.note.removeprefix(PREFIX), first)
     verdict = measure_task(announce(rig, told), second)
     return add_first_run(verdict, first, second)
 

@@ -123,7 +123,8 @@ def refuse_long_run(plan: LoadPlan, length: RunLength) -> None:
 def tune_second(before: TunedLoad, first: LoadTrial, plan: LoadPlan) -> TunedLoad:
     """Return the second run's tuning, which lists the first run as a trial."""
     change = f"{PREFIX}target_qps {first.qps:.4g} to {plan.qps:.4g}"
-    change += f", queries {first.queries:,} to {plan.queries:,}"
+    if plan.queries != first.queries:
+        change += f", queries {first.queries:,} to {plan.queries:,}"
     return replace(
         before,
         target_qps=plan.qps,

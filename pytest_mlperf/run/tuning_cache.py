@@ -35,6 +35,8 @@ UNLIKELY = 1.2
 """How much less slow than ``SLOWDOWN`` says a machine may become for what early
 stopping asks beyond the percentile: both at their worst would halve a load for little.
 """
+IN_TIME = 1.02
+"""Above the load whose run takes as long as it may."""
 
 
 class TuningCache:
@@ -75,7 +77,10 @@ class TuningCache:
             slowdown = GPU_SLOWDOWN
             if not build.uses_gpu:
                 meter, slowdown = QuietMeter(partial(CpuTime.read, task.cpus)), SLOWDOWN
-            search = LoadSearch(provider, cpus, beat, task.devices, slowdown, meter)
+            search = LoadSearch(
+                provider, cpus, beat, task.devices, slowdown, find_least_qps(task),
+                meter,
+            )  # fmt: skip
             found = search.find_load(
                 meter.measure(measure, lambda tuned: 1 / (tuned.answer_rate or 1)),
                 scenario, task.tuning, bound,
@@ -87,6 +92,12 @@ class TuningCache:
                 note += f"; {queries:,} queries, so that stalls may make some late"
             self._found[key] = replace(found, note=note, queries=queries)
         return self._found[key]
+
+
+def find_least_qps(task: Task) -> float:
+    """Return the load at which the fewest queries take as long as a run may."""
+    _, least, _ = plan_length(task.rule, task.shortening)
+    return IN_TIME * least / task.time_limit_s if task.time_limit_s else 0.0
 
 
 def count_queries(task: Task, tuned: Tuned) -> int | None:

@@ -60,6 +60,8 @@ class LoadSearch:
     """Called between trials, so that a watchdog sees life."""
     devices: int = 1
     slowdown: float = SLOWDOWN
+    least_qps: float = 0.0
+    """At less, the fewest queries take longer than a run may."""
     meter: QuietMeter = field(default_factory=QuietMeter)
     """What measures a trial again that others disturbed."""
     trials: list[LoadTrial] = field(default_factory=list)
@@ -119,12 +121,14 @@ class LoadSearch:
                 tail = self._tail(tried, qps, bound_ns / self.slowdown, trial)
                 tried = replace(tried, probed_share=tail / bound_ns)
                 if tail <= bound_ns / self.slowdown:
-                    return slow_down(tried, share, bound_ns, self.slowdown)
+                    slowdown = self._keep_in_time(qps, self.slowdown)
+                    return slow_down(tried, share, bound_ns, slowdown)
                 tails[tail] = tried, share
         tail = min(tails)
         best, share = tails[tail]
         if tail * LITTLE_ROOM <= bound_ns:
-            return slow_down(best, share, bound_ns, bound_ns / tail)
+            slowdown = self._keep_in_time(rate * share, bound_ns / tail)
+            return slow_down(best, share, bound_ns, slowdown)
         note = (
             f"no load tried keeps {bound_ns / 1e6:g} ms on this machine: at best "
             f"{tail / 1e6:.1f} ms at {best.target_qps:.2f} queries/s"
@@ -132,6 +136,14 @@ class LoadSearch:
         if held := describe_throttling(before, Throttling.read(), read_quota()):
             note += f"; {held}"
         return replace(best, note=note, hopeless=note)
+
+    def _keep_in_time(self, qps: float, slowdown: float) -> float:
+        """Return how much slower the machine may become at a load that was kept: less
+        than ``slowdown`` where the load would be so low that the run is refused.
+        """
+        if qps >= slowdown * self.least_qps:
+            return slowdown
+        return max(LITTLE_ROOM, qps / self.least_qps)
 
     def _tail(self, tried: Tuned, qps: float, most_ns: float, trial: Trial) -> float:
         """Return the worst percentile of a short trial and, if that kept the bound, of

@@ -13,14 +13,18 @@ import pytest
 
 from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.errors import RunRefused
+from pytest_mlperf.core.plan import plan_settings
 from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.engines.null import NULL
+from pytest_mlperf.run.preflight import check_time
+from pytest_mlperf.run.tuning_cache import find_least_qps
 from pytest_mlperf.runner.runner import Runner
 from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import HOPELESS_X
+from pytest_mlperf.tuning.server_load import LITTLE_ROOM
 from pytest_mlperf.tuning.server_load import LOADS
 from pytest_mlperf.tuning.server_load import LONGEST_TRIAL_S
 from pytest_mlperf.tuning.server_load import PACED
@@ -104,6 +108,40 @@ def test_streams_that_were_given_are_the_only_ones_tried(given: Tuning) -> None:
     assert tuned.streams != WIDE
     assert {tuned.streams} == {streams for _, streams in trials.tried}
     assert tuned.hopeless
+
+
+@pytest.mark.parametrize("tail_ns", [1e6, BOUND_NS / 1.4])
+@pytest.mark.parametrize("room", [1.2, 1.01])
+def test_a_load_is_not_so_low_that_its_run_is_refused(
+    tail_ns: float, room: float
+) -> None:
+    """The machine may become less slow then, by a twentieth at least."""
+    trials = Trials(lambda share, _streams: tail_ns if share == LOADS[-1] else 1e9)
+    probe = probe_of(FAST)
+    measured = probe.measure(Scenario.SERVER, NOTHING, BOUND_NS)
+    kept = LOADS[-1] * (measured.loop_rate or 0.0)
+    search = LoadSearch(probe.provider, probe.cpus, probe.beat, least_qps=kept / room)
+    tuned = search.find_load(measured, Scenario.SERVER, NOTHING, BOUND_NS, trials)
+
+    assert tuned.target_qps == pytest.approx(kept / max(room, LITTLE_ROOM))
+    less = 1 - 1 / max(room, LITTLE_ROOM)
+    assert tuned.note.endswith(f"less {less:.0%} for a machine that slows down")
+
+
+def test_the_least_load_is_one_whose_run_is_in_time(tmp_path: Path) -> None:
+    """Without a limit there is none."""
+    task = doubles.make_task(tmp_path, scenario=Scenario.SERVER, seconds=60)
+    limited = replace(task, time_limit_s=180.0)
+    qps = find_least_qps(limited)
+    settings = plan_settings(
+        task.rule, task.seeds, task.mode, available=64, shortening=task.shortening,
+        target_qps=qps,
+    )  # fmt: skip
+
+    assert find_least_qps(task) == 0
+    check_time(settings, 180.0, "")
+    with pytest.raises(RunRefused, match="may take 180 s"):
+        check_time(replace(settings, target_qps=0.97 * qps), 180.0, "")
 
 
 def test_a_load_that_seconds_kept_has_to_keep_its_tail_too() -> None:
