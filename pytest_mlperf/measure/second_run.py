@@ -122,9 +122,12 @@ def refuse_long_run(plan: LoadPlan, length: RunLength) -> None:
 
 def tune_second(before: TunedLoad, first: LoadTrial, plan: LoadPlan) -> TunedLoad:
     """Return the second run's tuning, which lists the first run as a trial."""
-    change = f"{PREFIX}target_qps {first.qps:.4g} to {plan.qps:.4g}"
+    changes = []
+    if plan.qps != first.qps:
+        changes.append(f"target_qps {first.qps:.4g} to {plan.qps:.4g}")
     if plan.queries != first.queries:
-        change += f", queries {first.queries:,} to {plan.queries:,}"
+        changes.append(f"queries {first.queries:,} to {plan.queries:,}")
+    change = PREFIX + ", ".join(changes)
     return replace(
         before,
         target_qps=plan.qps,

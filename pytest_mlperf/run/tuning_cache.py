@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 from functools import partial
 
@@ -28,6 +31,7 @@ from pytest_mlperf.tuning.server_load import GPU_SLOWDOWN
 from pytest_mlperf.tuning.server_load import SLOWDOWN
 from pytest_mlperf.tuning.server_load import LoadSearch
 from pytest_mlperf.tuning.stall_room import count_queries_for_stalls
+from pytest_mlperf.tuning.stall_room import find_longest_s
 
 NEAR = 0.9
 """The point of a trial's tail from which its slope is taken."""
@@ -37,6 +41,12 @@ stopping asks beyond the percentile: both at their worst would halve a load for 
 """
 IN_TIME = 1.02
 """Above the load whose run takes as long as it may."""
+LONGER = 1.05
+"""Steps in which a run gets more queries."""
+Point = tuple[float, float]
+"""Of a tail: a share of late queries, and the latency there, ns."""
+Tail = tuple[Point, Point]
+"""Two points of a trial's tail, the nearer one first."""
 
 
 class TuningCache:
@@ -77,6 +87,7 @@ class TuningCache:
             slowdown = GPU_SLOWDOWN
             if not build.uses_gpu:
                 meter, slowdown = QuietMeter(partial(CpuTime.read, task.cpus)), SLOWDOWN
+            trial = TailTrial(task, run, (bound or 0) / slowdown)
             search = LoadSearch(
                 provider, cpus, beat, task.devices, slowdown, find_least_qps(task),
                 meter,
@@ -84,12 +95,12 @@ class TuningCache:
             found = search.find_load(
                 meter.measure(measure, lambda tuned: 1 / (tuned.answer_rate or 1)),
                 scenario, task.tuning, bound,
-                latency_trial(task, run) if performs else None,
+                trial if performs else None,
             )  # fmt: skip
-            queries = count_queries(task, found) if performs else None
+            queries = count_queries(task, found, trial) if performs else None
             note = found.note + meter.note
             if queries:
-                note += f"; {queries:,} queries, so that stalls may make some late"
+                note += f"; {queries:,} queries, so that some may be late"
             self._found[key] = replace(found, note=note, queries=queries)
         return self._found[key]
 
@@ -100,8 +111,9 @@ def find_least_qps(task: Task) -> float:
     return IN_TIME * least / task.time_limit_s if task.time_limit_s else 0.0
 
 
-def count_queries(task: Task, tuned: Tuned) -> int | None:
-    """Return how many queries the load that the probe found needs to allow stalls.
+def count_queries(task: Task, tuned: Tuned, trial: TailTrial) -> int | None:
+    """Return how many queries the load that the probe found needs: to allow stalls, and
+    the late ones that its last trial lets expect.
 
     None where the run asks for as many already, or no load was looked for or found.
     """
@@ -109,7 +121,7 @@ def count_queries(task: Task, tuned: Tuned) -> int | None:
     bound, percentile = rule.target_latency_ns, rule.percentile
     if not (share and bound and percentile and tuned.target_qps and tuned.loop_rate):
         return None
-    duration_ms, least, _ = plan_length(rule, task.shortening)
+    duration_ms, _, _ = plan_length(rule, task.shortening)
     count = count_queries_for_stalls(
         tuned.target_qps,
         tuned.target_qps / (tuned.loop_rate * task.devices),
@@ -118,32 +130,72 @@ def count_queries(task: Task, tuned: Tuned) -> int | None:
         duration_ms / 1000,
         task.time_limit_s,
     )
-    return count if count and count > least and not tuned.hopeless else None
+    least, _ = trial.count_range(tuned.target_qps)
+    count = max(count or 0, trial.count_queries(tuned.target_qps, share * bound))
+    return count if count > least and not tuned.hopeless else None
 
 
-def latency_trial(task: Task, run: ShortRun[Tuned]) -> Callable[[Tuned, float], float]:
-    """Return a short real Server run whose figure is the bounded latency, ns.
+@dataclass(slots=True)
+class TailTrial:
+    """A short real Server run whose figure is the bounded latency, ns.
 
     It is that at the rule's percentile, or more where the task's own run has few
-    queries and so may have hardly any late one.
+    queries and so may have hardly any late one. The run may become longer for that.
     """
-    rule = task.rule
-    percentile = rule.percentile or 0.99
-    near = NEAR if percentile > NEAR else 0.5
-    duration_ms, least, _ = plan_length(rule, task.shortening)
-    key = FIRST_TOKEN_LATENCY if rule.use_token_latencies else LATENCY
 
-    def read(log: Log, share: float) -> tuple[float, float]:
-        return 1 - share, log.number(key.format(format_share(share)))
+    task: Task
+    run: ShortRun[Tuned]
+    bound_ns: float
+    """That leaves room for a machine that becomes slower."""
+    tails: dict[float, Tail] = field(default_factory=dict)
+    """What a trial has returned -> the tail that it has seen."""
 
-    def trial(tuned: Tuned, seconds: float) -> float:
-        qps = (tuned.target_qps or 0.0) / SLOWDOWN
-        late = find_allowed_share(max(least, int(qps * duration_ms / 1000)), percentile)
+    def __call__(self, tuned: Tuned, seconds: float) -> float:
+        """Run a load for some seconds."""
+        rule = self.task.rule
+        key = FIRST_TOKEN_LATENCY if rule.use_token_latencies else LATENCY
+        near = NEAR if self.percentile > NEAR else 0.5
 
-        def find_tail(log: Log) -> float:
-            far = read(log, percentile)
-            return max(far[1], extend_tail(read(log, near), far, late) / UNLIKELY)
+        def read(log: Log, share: float) -> Point:
+            return 1 - share, log.number(key.format(format_share(share)))
 
-        return run(tuned, seconds, find_tail)
+        def find_points(log: Log) -> Tail:
+            return read(log, near), read(log, self.percentile)
 
-    return trial
+        tail = self.run(tuned, seconds, find_points)
+        _, most = self.count_range((tuned.target_qps or 0.0) / SLOWDOWN)
+        found_ns = self.find_latency_ns(tail, most)
+        self.tails[found_ns] = tail
+        return found_ns
+
+    @property
+    def percentile(self) -> float:
+        return self.task.rule.percentile or 0.99
+
+    def count_queries(self, qps: float, found_ns: float) -> int:
+        """Return the fewest queries of a run at a load that the trial which returned
+        ``found_ns`` promises to keep the bound, or as many as there is time for.
+        """
+        tail = self.tails[min(self.tails, key=lambda ns: abs(ns - found_ns))]
+        count, most = self.count_range(qps)
+        while count < most and self.find_latency_ns(tail, count) > self.bound_ns:
+            count = min(most, math.ceil(LONGER * count))
+        return count
+
+    def count_range(self, qps: float) -> tuple[int, int]:
+        """Return the fewest queries and the most that a run at a load may have."""
+        shortening = self.task.shortening
+        duration_ms, least, _ = plan_length(self.task.rule, shortening)
+        shortest_s = duration_ms / 1000
+        longest_s = find_longest_s(shortest_s, self.task.time_limit_s)
+        if shortening and shortening.query_count:
+            longest_s = shortest_s
+        return max(least, int(qps * shortest_s)), max(least, int(qps * longest_s))
+
+    def find_latency_ns(self, tail: Tail, queries: int) -> float:
+        """Return the latency that so many queries have to keep, of which hardly any may
+        be late.
+        """
+        near, far = tail
+        late = find_allowed_share(queries, self.percentile)
+        return max(far[1], extend_tail(near, far, late) / UNLIKELY)

@@ -38,8 +38,8 @@ def plan_second_run(
 def _plan_more_queries(
     first: LoadTrial, percentile: float, length: RunLength
 ) -> LoadPlan | None:
-    """Return the run that has queries enough for late ones to come as they did; None
-    where there is no time for them.
+    """Return the run that has queries enough for late ones to come as they did, at the
+    first load where a lower one has no time for them; None where that has none either.
     """
     queries, late = first.queries or 0, first.late or 0
     if first.latency_share > 1 or length.is_fixed:
@@ -47,12 +47,12 @@ def _plan_more_queries(
     enough = early_stopping.count_steady_queries(queries, late, percentile)
     if enough is None:
         return None
-    qps = A_LITTLE_LESS * first.qps
-    count = min(max(enough, _count_least(qps, length)), _count_most(qps, length))
-    expected = math.ceil(late * count / queries)
-    if early_stopping.count_queries_needed(expected, percentile) > count:
-        return None
-    return LoadPlan(qps, count, count / qps)
+    for qps in (A_LITTLE_LESS * first.qps, first.qps):
+        count = min(max(enough, _count_least(qps, length)), _count_most(qps, length))
+        expected = round(late * count / queries)
+        if early_stopping.count_queries_needed(expected, percentile) <= count:
+            return LoadPlan(qps, count, count / qps)
+    return None
 
 
 def _plan_less_load(

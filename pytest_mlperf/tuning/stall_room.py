@@ -30,6 +30,15 @@ MOST_TIMES = 2.5
 may take three times as long altogether."""
 
 
+def find_longest_s(duration_s: float, limit_s: float | None = None) -> float:
+    """Return how long a run of this minimum duration may become, so that some of its
+    queries may be late. ``limit_s``: what no run may pass.
+    """
+    if duration_s < SHORTEST_S:
+        return duration_s
+    return min(MOST_TIMES * duration_s, limit_s or math.inf)
+
+
 def count_late_after_stall(qps: float, load: float, room_s: float) -> int:
     """Return how many queries a stall makes late.
 
@@ -68,6 +77,6 @@ def count_queries_for_stalls(
         needed = count_queries_needed(stalls * late, percentile)
         if risk_of_more(stalls, max(duration_s, needed / qps)) <= RISK:
             break
-    longest_s = min(MOST_TIMES * duration_s, limit_s or math.inf)
+    longest_s = find_longest_s(duration_s, limit_s)
     needed = min(needed, math.floor(qps * longest_s))
     return needed if needed > qps * duration_s else None

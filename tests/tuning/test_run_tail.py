@@ -16,9 +16,11 @@ from pytest_mlperf.api.engine import Streams
 from pytest_mlperf.core.early_stopping import compute_chance
 from pytest_mlperf.core.early_stopping import count_most_over
 from pytest_mlperf.core.logs.log import Log
+from pytest_mlperf.core.plan import Shortening
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.run.protocol import Found
-from pytest_mlperf.run.tuning_cache import latency_trial
+from pytest_mlperf.run.tuning_cache import TailTrial
+from pytest_mlperf.runner.messages import Task
 from pytest_mlperf.sut.tuned_load import Tuned
 from pytest_mlperf.tuning.queue_model import CHANCE
 from pytest_mlperf.tuning.run_tail import extend_tail
@@ -107,24 +109,57 @@ def test_an_exponential_tail_is_continued() -> None:
     assert extend(0.05) == tail_ms(0.01)
 
 
-@pytest.mark.parametrize(("qps", "expected_ms"), [(18.0, 82.8), (50_000.0, 70.0)])
-def test_an_engines_trial_looks_at_its_runs_tail(
-    tmp_path: Path, qps: float, expected_ms: float
-) -> None:
-    """Of a run of 60 s at two thirds of the load: far beyond the trial's percentile at
-    a low load, not at a high one.
-    """
-    task = make_task(tmp_path, scenario=Scenario.SERVER, seconds=60)
+def make_trial(task: Task, bound_ms: float = 85.0) -> TailTrial:
+    """Return what tries loads for a task; every trial shows the same tail."""
     numbers = {"90.00": 44_000_000.0, "99.00": 70_000_000.0}
     log = SimpleNamespace(
         number=lambda key: numbers[key.removeprefix("result_").partition("_")[0]]
     )
 
     def run(tuned: Tuned, seconds: float, read: Callable[[Log], Found]) -> Found:
-        assert (tuned.target_qps, seconds) == (qps, 10.0)
+        assert tuned.target_qps
+        assert seconds == 10.0
         return read(cast("Log", log))
 
-    tuned = Tuned(Streams(1, 1), 1, target_qps=qps)
-    found_ns = latency_trial(task, run)(tuned, 10.0)
+    return TailTrial(task, run, bound_ms * 1e6)
+
+
+@pytest.mark.parametrize(
+    ("qps", "seconds", "expected_ms"),
+    [(12.0, 20, 93.8), (12.0, 60, 73.3), (50_000.0, 60, 70.0)],
+)
+def test_an_engines_trial_looks_at_its_runs_tail(
+    tmp_path: Path, qps: float, seconds: float, expected_ms: float
+) -> None:
+    """Of the longest run at two thirds of the load: far beyond the trial's percentile
+    at a low load, not at a high one. A run that is too short for late queries is not
+    made longer.
+    """
+    task = make_task(tmp_path, scenario=Scenario.SERVER, seconds=seconds)
+    found_ns = make_trial(task)(Tuned(Streams(1, 1), 1, target_qps=qps), 10.0)
 
     assert found_ns / 1e6 == pytest.approx(expected_ms, abs=0.1)
+
+
+@pytest.mark.parametrize("bound_ms", [85.0, 77.0, 60.0])
+def test_a_run_is_as_long_as_its_tail_asks(tmp_path: Path, bound_ms: float) -> None:
+    """Of a lower bound it has to have more queries, which may have more late ones; it
+    takes two and a half times its minimum duration at most.
+    """
+    task = make_task(tmp_path, scenario=Scenario.SERVER, seconds=60)
+    trial = make_trial(task, bound_ms)
+    found_ns = trial(Tuned(Streams(1, 1), 1, target_qps=18.0), 10.0)
+    queries = trial.count_queries(12.0, found_ns)
+    tail_ms = trial.find_latency_ns(trial.tails[found_ns], queries) / 1e6
+
+    assert 720 <= queries <= 1800
+    assert (queries == 720) is (bound_ms == 85.0)
+    assert (queries == 1800) is (bound_ms == 60.0)
+    assert (tail_ms <= bound_ms) is (bound_ms > 70.0)
+
+
+def test_a_number_of_queries_that_the_user_gave_is_the_run_s(tmp_path: Path) -> None:
+    given = Shortening(60_000, "--mlperf-min-query-count 800", 800)
+    task = make_task(tmp_path, scenario=Scenario.SERVER, shortening=given)
+
+    assert make_trial(task).count_range(12.0) == (800, 800)

@@ -45,6 +45,15 @@ def test_as_many_of_them_are_asked_as_there_is_time_for() -> None:
     assert is_proof(plan.queries, math.ceil(plan.queries * 9 / 1596), P99)
 
 
+def test_a_load_stays_where_a_lower_one_has_no_time_for_the_queries() -> None:
+    """One late of 580 in 150 s: 180 s are enough for 662 of them at that load."""
+    first = LoadTrial(3.87, 150.0, 0.5, 580, 1)
+    plan = plan_second_run(first, 3.87, P99, FAST)
+
+    assert plan.qps == first.qps
+    assert plan.queries == int(180 * first.qps) >= 662
+
+
 @pytest.mark.parametrize(
     ("first", "completed"), [(LATE, 20.0), (LATE, 12.0), (replace(KEPT, late=15), 21.0)]
 )
