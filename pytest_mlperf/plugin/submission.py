@@ -14,6 +14,7 @@ import pytest
 
 from pytest_mlperf.api import registry
 from pytest_mlperf.config.options import Options
+from pytest_mlperf.core import rounds
 from pytest_mlperf.core.cell import Cell
 from pytest_mlperf.plugin.usage_errors import as_usage_errors
 
@@ -44,6 +45,13 @@ def refuse_hopeless(
     """Raise ``UsageError`` where no run could make the submission good."""
     from pytest_mlperf.submission.checkers import find_absence
 
+    cells = list(cells)
+    if cells and not any(rounds.is_official(cell.rule) for cell in cells):
+        names = ", ".join(sorted({cell.model for cell in cells}))
+        raise pytest.UsageError(
+            f"--mlperf-submission: {names} by rules of their own: no round has them, "
+            "in no division; omit the option, or select benchmarks of the round too"
+        )
     if absence := find_absence(session.options.checker):
         raise pytest.UsageError(f"--mlperf-checker: {absence}")
     engines = {session.options.engine_spec(cell.engine) for cell in cells}

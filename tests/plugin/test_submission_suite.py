@@ -79,3 +79,17 @@ def test_a_folder_that_is_no_submission_fails(tmp_path: Path) -> None:
 
     assert code == 1
     assert "something_to_check" in text
+
+
+def test_other_peoples_file_of_that_name_is_collected(
+    pytester: pytest.Pytester,
+) -> None:
+    """Its tests were left out, wherever the plugin was installed."""
+    pytester.makepyfile(
+        test_submission="""
+        def test_a_form_is_sent(): ...
+        class TestForm:
+            def test_a_field_is_read(self): ...
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
