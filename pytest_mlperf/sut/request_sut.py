@@ -177,7 +177,7 @@ class RequestSUT:
 
 
 def encoder_of(workload: PromptWorkload | TensorWorkload) -> AnswerEncoder:
-    """Return the function that makes a service's answers LoadGen's bytes.
+    """Return what makes a service's answers LoadGen's bytes.
 
     A tensor workload responds to one sample's outputs, as it would to a batch's.
     """

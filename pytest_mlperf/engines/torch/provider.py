@@ -129,8 +129,7 @@ class TorchProvider:
         if not isinstance(model, PaddedModel):
             raise BuildFailed(
                 "results of an encoder, a recommender or Whisper do not stay on the "
-                "device: "
-                "the engine torch puts them together on the host; leave "
+                "device: the engine torch puts them together on the host; leave "
                 "--mlperf-end-on-device away"
             )
         return model.open(ends_on_device=True)
