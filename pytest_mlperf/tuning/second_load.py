@@ -31,8 +31,11 @@ def plan_second_run(
     has to have, and ``limit_s`` how long it may take. The plan takes longer where
     nothing shorter can be VALID.
     """
-    plan = _plan_more_queries(first, percentile, length)
-    return plan or _plan_less_load(first, completed_qps, length)
+    kept = first.latency_share <= 1 and (first.late_share or 0.0) <= 1 - percentile
+    plan = _plan_more_queries(first, percentile, length) if kept else None
+    # Pauses make queries late at any load: fewer of them are allowed fewer late ones.
+    least = (first.queries or 0) if kept and not length.is_fixed else length.queries
+    return plan or _plan_less_load(first, completed_qps, length, least)
 
 
 def _plan_more_queries(
@@ -42,7 +45,7 @@ def _plan_more_queries(
     first load where a lower one has no time for them; None where that has none either.
     """
     queries, late = first.queries or 0, first.late or 0
-    if first.latency_share > 1 or length.is_fixed:
+    if length.is_fixed:
         return None
     enough = early_stopping.count_steady_queries(queries, late, percentile)
     if enough is None:
@@ -56,14 +59,14 @@ def _plan_more_queries(
 
 
 def _plan_less_load(
-    first: LoadTrial, completed_qps: float, length: RunLength
+    first: LoadTrial, completed_qps: float, length: RunLength, least: int
 ) -> LoadPlan:
     """Return a run at half the load, with as many queries as before where there is
-    time for them; at more than half, where the fewest would take too long.
+    time for them; at more than half, where ``least`` of them would take too long.
     """
     qps = HALF * min(first.qps, completed_qps)
     if length.limit_s is not None:
-        shortest = 1.01 * length.queries / length.limit_s
+        shortest = 1.01 * least / length.limit_s
         qps = max(qps, min(shortest, A_LITTLE_LESS * first.qps))
     count = _count_least(qps, length)
     if not length.is_fixed:

@@ -54,15 +54,23 @@ def test_a_load_stays_where_a_lower_one_has_no_time_for_the_queries() -> None:
     assert plan.queries == int(180 * first.qps) >= 662
 
 
-@pytest.mark.parametrize(
-    ("first", "completed"), [(LATE, 20.0), (LATE, 12.0), (replace(KEPT, late=15), 21.0)]
-)
+def test_what_kept_the_percentile_is_not_asked_for_fewer_queries() -> None:
+    """A pause makes some late at any load, and of fewer queries fewer may be."""
+    nearly = plan_second_run(replace(KEPT, late=15), 21.0, P99, FAST)
+    first = LoadTrial(9.98, 150.0, 0.8, 1497, 9)
+    short = plan_second_run(first, 9.98, P99, FAST)
+
+    assert nearly.qps == HALF * KEPT.qps
+    assert nearly.queries == KEPT.queries
+    assert short.qps == A_LITTLE_LESS * first.qps
+    assert short.queries == int(180 * short.qps)
+
+
+@pytest.mark.parametrize(("first", "completed"), [(LATE, 20.0), (LATE, 12.0)])
 def test_a_late_run_is_followed_by_one_at_half_its_load(
     first: LoadTrial, completed: float
 ) -> None:
-    """With as many queries; half of what was completed where they piled up. Nearly too
-    many late ones are too many.
-    """
+    """With as many queries; half of what was completed where they piled up."""
     plan = plan_second_run(first, completed, P99, FAST)
 
     assert plan.qps == HALF * min(completed, first.qps)
