@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from types import FrameType
 import numpy  # noqa: F401 - sessions inside a test must not be the first to load it
 import pytest
 
+from pytest_mlperf.config.options import find_cache
 from pytest_mlperf.core.verdict import Check
 from pytest_mlperf.core.verdict import Metric
 from pytest_mlperf.core.verdict import Status
@@ -39,6 +41,9 @@ with suppress(ImportError):
     settings.load_profile("any machine")
 WITHOUT_OTHERS = "-p no:hypothesispytest -p no:benchmark -p no:anyio"
 """For sessions that tests start: half of a short one is other people's plugins."""
+CACHE = find_cache(os.environ, Path.cwd()).parent
+"""The user's: pytester's sessions have a home of their own, and each would bundle the
+plots' library and build its engines again, for seconds."""
 HANG_S = 300
 """No test of a fault may take as long."""
 
@@ -87,10 +92,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _sessions_without_others(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sessions that a test starts load our plugin, xdist, and no other."""
+    """Sessions that a test starts load our plugin, xdist, and no other, and have the
+    user's cache.
+    """
     if "pytester" in request.fixturenames:
         request.getfixturevalue("pytester")  # which takes the variable away
     monkeypatch.setenv("PYTEST_ADDOPTS", WITHOUT_OTHERS)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
 
 
 @pytest.fixture

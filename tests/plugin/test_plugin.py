@@ -542,6 +542,7 @@ def test_other_peoples_sessions_survive_a_home_and_a_benchmark_that_are_broken(
     install_broken(pytester, monkeypatch)
     pytester.mkdir("reports").chmod(0)
     monkeypatch.setenv("HOME", "~nobody_of_this_name")
+    monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("MLPERF_SCRATCH_PATH", "~nobody_of_this_name/models")
     monkeypatch.setenv("SYSTEM_NAME", "  ")
     result = pytester.runpytest_subprocess(argument)
