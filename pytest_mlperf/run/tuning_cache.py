@@ -17,6 +17,7 @@ from pytest_mlperf.core.logs.keys import LATENCY
 from pytest_mlperf.core.logs.keys import format_share
 from pytest_mlperf.core.logs.log import Log
 from pytest_mlperf.core.plan import plan_length
+from pytest_mlperf.core.tuning import Tuning
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.machine.cpu_usage import CpuTime
 from pytest_mlperf.run.protocol import ShortRun
@@ -67,8 +68,8 @@ class TuningCache:
     ) -> Tuned:
         """Return the task's tuning: layout and batch by the bare loop, then a load.
 
-        On CPUs, what other programs disturb is measured again. ``samples``: of the
-        dataset.
+        On CPUs, what other programs disturb is measured again where a figure depends
+        on it. ``samples``: of the dataset.
         """
         if isinstance(provider, Simulated):
             return simulated.tune(provider, task.rule.scenario, task.tuning, samples)
@@ -93,7 +94,10 @@ class TuningCache:
                 meter,
             )  # fmt: skip
             found = search.find_load(
-                meter.measure(measure, lambda tuned: 1 / (tuned.answer_rate or 1)),
+                meter.measure(
+                    measure, lambda tuned: 1 / (tuned.answer_rate or 1),
+                    lambda _: not performs or is_settled(task.tuning),
+                ),
                 scenario, task.tuning, bound,
                 trial if performs else None,
             )  # fmt: skip
@@ -103,6 +107,12 @@ class TuningCache:
                 note += f"; {queries:,} queries, so that some may be late"
             self._found[key] = replace(found, note=note, queries=queries)
         return self._found[key]
+
+
+def is_settled(given: Tuning) -> bool:
+    """Return whether layout, batch and load are given: nothing is chosen by a rate."""
+    layout = given.streams or given.threads
+    return bool(layout and given.batch and given.target_qps)
 
 
 def find_least_qps(task: Task) -> float:
