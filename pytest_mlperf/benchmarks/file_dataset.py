@@ -6,7 +6,6 @@ import os
 from abc import ABC
 from abc import abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import field
 from typing import Generic
@@ -40,6 +39,8 @@ class FileDataset(ABC, Generic[File]):
 
     def load(self, indices: Sequence[int]) -> None:
         """Read samples, in as many threads as there are cores; raises as ``read``."""
+        from concurrent.futures import ThreadPoolExecutor
+
         absent = [index for index in indices if index not in self._samples]
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             read = pool.map(self.read, [self.files[index] for index in absent])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from pytest_mlperf.core.compliance.audit import Audit
 from pytest_mlperf.core.early_stopping import count_queries_needed
 from pytest_mlperf.core.rounds.rule import Rule
 from pytest_mlperf.core.settings import Settings
@@ -13,6 +13,9 @@ from pytest_mlperf.core.types import STREAMS
 from pytest_mlperf.core.types import Mode
 from pytest_mlperf.core.types import Scenario
 from pytest_mlperf.core.types import Seeds
+
+if TYPE_CHECKING:
+    from pytest_mlperf.core.compliance.audit import Audit
 
 
 @dataclass(frozen=True, slots=True)

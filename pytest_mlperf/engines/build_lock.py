@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from pytest_mlperf.api.errors import BuildFailed
 from pytest_mlperf.core.whole_file import is_whole
 
@@ -20,6 +18,8 @@ def lock_build(path: Path, files: Iterable[Path]) -> Iterator[None]:
     ``files`` are what a build consists of. Where all of them are there, a cache that
     can only be read is enough: an earlier job's, mounted into a container.
     """
+    from filelock import FileLock
+
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from typing import Any
 
 from pytest_mlperf.api.errors import RequirementMissing
@@ -13,10 +14,12 @@ from pytest_mlperf.run.engine_backend import EngineBackend
 from pytest_mlperf.run.group_backend import DeviceGroupBackend
 from pytest_mlperf.run.protocol import Backend
 from pytest_mlperf.run.protocol import T
-from pytest_mlperf.run.service_backend import ServiceBackend
 from pytest_mlperf.runner.messages import RunnerCommand
 from pytest_mlperf.runner.messages import RunnerReply
 from pytest_mlperf.runner.messages import Skipped
+
+if TYPE_CHECKING:
+    from pytest_mlperf.run.service_backend import ServiceBackend
 
 
 class Backends:
@@ -26,7 +29,7 @@ class Backends:
         self._channel = channel
         self._engine: EngineBackend | None = None
         self._group = DeviceGroupBackend(channel, files)
-        self._service = ServiceBackend(channel)
+        self._service: ServiceBackend | None = None
 
     def obey(self, command: RunnerCommand[Any]) -> RunnerReply | Skipped:
         """Do what is asked; ``Skipped`` when this machine lacks something."""
@@ -39,8 +42,9 @@ class Backends:
             if task.service:
                 self._engine.forget()
                 self._group.forget()
-                return self._obey(command, self._service)
-            self._service.forget()
+                return self._obey(command, self._open_service())
+            if self._service:
+                self._service.forget()
             if task.slots:
                 self._engine.forget()
                 return self._obey(command, self._group)
@@ -49,11 +53,19 @@ class Backends:
         except RequirementMissing as missing:
             return Skipped(str(missing))
 
+    def _open_service(self) -> ServiceBackend:
+        # An engine's child is spared the import of HTTP and TLS.
+        from pytest_mlperf.run.service_backend import ServiceBackend
+
+        self._service = self._service or ServiceBackend(self._channel)
+        return self._service
+
     def _obey(self, command: RunnerCommand[Any], backend: Backend[T]) -> RunnerReply:
         with backend.reserve(command.task):
             return phases.obey(command, backend, self._channel)
 
     def close(self) -> None:
         """End what was started."""
-        self._service.close()
+        if self._service:
+            self._service.close()
         self._group.close()

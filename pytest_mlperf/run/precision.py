@@ -21,8 +21,6 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from pytest_mlperf.api.engine import Build
 from pytest_mlperf.api.engine import EngineProvider
 from pytest_mlperf.api.engine import Streams
@@ -96,6 +94,8 @@ def choose_precision(
 @contextmanager
 def _lock_choice(path: Path) -> Iterator[bool]:
     """Hold the lock of a choice; yield whether the cache can be written."""
+    from filelock import FileLock
+
     lock = FileLock(path.with_suffix(".lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

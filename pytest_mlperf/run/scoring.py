@@ -6,14 +6,17 @@ import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_mlperf.api.workload import ShowsAnswers
 from pytest_mlperf.api.workload import Workload
 from pytest_mlperf.core import catalog
-from pytest_mlperf.core.compliance import AuditTest
 from pytest_mlperf.core.logs.lines import LogError
 from pytest_mlperf.core.logs.log import read_accuracy
 from pytest_mlperf.core.rounds.rule import Rule
+
+if TYPE_CHECKING:
+    from pytest_mlperf.core.compliance import AuditTest
 
 
 def write_accuracy(folder: Path, workload: Workload, rule: Rule) -> dict[str, float]:

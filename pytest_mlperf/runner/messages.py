@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from typing import Generic
 from typing import TypeVar
 
 from pytest_mlperf.api.object_ref import ObjectRef
 from pytest_mlperf.config.option_types import TOKEN_ENV
 from pytest_mlperf.core.cell import Cell
-from pytest_mlperf.core.compliance import Audit
 from pytest_mlperf.core.facts import RunFacts
 from pytest_mlperf.core.late_queries import LatencySoFar
 from pytest_mlperf.core.plan import Shortening
@@ -26,6 +26,10 @@ from pytest_mlperf.core.types import Seeds
 from pytest_mlperf.runner.batch_times import BatchLoad
 from pytest_mlperf.runner.batch_times import BatchTimes
 from pytest_mlperf.sut.tuned_load import TunedLoad
+
+if TYPE_CHECKING:
+    # With it all compliance tests would be imported, in each child of a session.
+    from pytest_mlperf.core.compliance import Audit
 
 
 @dataclass(frozen=True, slots=True)

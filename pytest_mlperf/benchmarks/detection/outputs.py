@@ -42,7 +42,7 @@ YOLO_MOST = 300
 YOLO_CLASS_STEP = np.float32(7680)
 """Pixels between the boxes of two classes, so that they do not overlap: the rounding
 of so large numbers is part of the reference's answers."""
-COCO_IDS = np.setdiff1d(np.arange(1, 91), [12, 26, 29, 30, 45, 66, 68, 69, 71, 83])
+COCO_IDS = np.delete(np.arange(91), [0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83])
 """YOLO's class -> COCO's category: ten of the 90 numbers have no objects."""
 
 

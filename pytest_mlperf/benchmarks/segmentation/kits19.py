@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +74,8 @@ def read_cases(folder: Path, cases: Mapping[str, str] = CASES) -> list[LabeledVo
     Raises ``ValueError`` that names a case which is not the official one, has a voxel
     that is no number, or has the wrong shape.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     hashes = folder / HASHES
     known = json.loads(hashes.read_text()) if hashes.is_file() else {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from pathlib import PurePosixPath
@@ -95,6 +94,8 @@ def _check_header(recording: Recording, rate: int, channels: int, count: int) ->
 
 def check_recordings(recordings: Sequence[Recording]) -> None:
     """Check every file; raises ``ValueError`` that names the first wrong one."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for _ in pool.map(check_recording, recordings):
             pass

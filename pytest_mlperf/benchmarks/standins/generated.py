@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from pytest_mlperf.api.samples import Batch
@@ -153,6 +152,8 @@ def ensure_file(
     folder: Path | None, name: str, key: object, write: Callable[[Path], None]
 ) -> Path:
     """Return a generated file, written at its first use; ``key`` as for a graph."""
+    from filelock import FileLock
+
     stem, suffix = Path(name).stem, Path(name).suffix
     path = (folder or cache_folder()) / f"{stem}-{digest_parts(stem, key)[:12]}{suffix}"
     path.parent.mkdir(parents=True, exist_ok=True)
