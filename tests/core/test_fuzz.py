@@ -1,4 +1,4 @@
-"""Forty thousand broken logs: no crash, no hang, and nothing damaged is VALID.
+"""Fourteen thousand broken logs: no crash, no hang, and nothing damaged is VALID.
 
 ``MLPERF_FUZZ_BLOCKS=100 pytest tests/core/test_fuzz.py`` makes half a million.
 """
@@ -37,7 +37,7 @@ from tests.support.judging import verdict
 from tests.support.mutations import Change
 
 DETAIL, SUMMARY = "mlperf_log_detail.txt", "mlperf_log_summary.txt"
-BLOCKS = int(os.environ.get("MLPERF_FUZZ_BLOCKS", "4"))
+BLOCKS = int(os.environ.get("MLPERF_FUZZ_BLOCKS", "2"))
 EACH = 5000
 
 TABLE = rounds.get("v5.1")
@@ -218,7 +218,7 @@ def test_no_accuracy_folder_makes_the_judge_raise(tmp_path: Path, name: str) -> 
     context = Context(reference={"acc": 80.0}, dataset_total=40)
     whole = (folder / name).read_bytes()
     rng = random.Random(name)
-    for _ in range(1500):
+    for _ in range(1000):
         data = rng.choice((*mutations.ANY, mutations.cut))(whole, rng)
         (folder / name).write_bytes(data)
         found = verdict(folder, "Offline", Mode.ACCURACY, context)

@@ -12,9 +12,11 @@ from tests.support.documents import copy_package
 from tests.support.documents import read_page
 from tests.support.kserve_server import serve_model
 
-QUICK = "--mlperf-duration=0.3", "--mlperf-target-qps=offline=600"
+QUICK = "--mlperf-duration=0.1", "--mlperf-target-qps=offline=600"
 """A load well above any machine's: where others work, the probe's would be too low for
-the run to last long enough. It takes seconds all the same."""
+the run to last long enough. These 66 samples take a second all the same."""
+SHORT = "--mlperf-duration=0.2"
+"""For an engine that only answers: LoadGen asks it a million times a second."""
 
 
 def test_the_engine_of_its_page_runs(project: Project) -> None:
@@ -22,7 +24,8 @@ def test_the_engine_of_its_page_runs(project: Project) -> None:
     page = read_page("extend/engine.md")
     project.install(page)
     (command,) = page.commands
-    outcome = project.run(command.line, *QUICK)
+    # One of its two layouts: the probe times each of its batches in each.
+    outcome = project.run(command.line, "--mlperf-streams=1", *QUICK)
 
     outcome.expect(command.prints)
     assert outcome.code == 0
@@ -156,7 +159,7 @@ def test_the_reporter_of_its_page_writes_its_file(project: Project) -> None:
     page = read_page("extend/reporter.md")
     project.install(page)
     (command,) = page.commands
-    outcome = project.run(command.line)
+    outcome = project.run(command.line, SHORT)
 
     outcome.expect(command.prints)
     assert outcome.code == 0
@@ -176,7 +179,7 @@ def test_the_observer_of_its_page_adds_its_facts(project: Project) -> None:
     page = read_page("extend/observer.md")
     project.install(page)
     (command,) = page.commands
-    outcome = project.run(command.line)
+    outcome = project.run(command.line, SHORT)
 
     outcome.expect(command.prints)
     assert outcome.code == 0
@@ -218,7 +221,7 @@ def test_the_round_of_its_page_judges_once_its_file_is_there(project: Project) -
     copy = copy_package(project.home.parent / "clone")
     rounds = copy / "pytest_mlperf/core/rounds"
     (rounds / "v7_0.py").write_text(page.files["v7_0.py"])
-    outcome = project.run(command.line, first_on_path=copy)
+    outcome = project.run(command.line, SHORT, first_on_path=copy)
 
     outcome.expect(command.prints)
     assert outcome.code == 0

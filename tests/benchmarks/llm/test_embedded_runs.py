@@ -156,7 +156,7 @@ def test_a_stream_is_valid_and_its_tokens_are_shown_unjudged(
     result = pytester.runpytest_subprocess(
         str(root / "suites"), "-c", str(root / "pyproject.toml"),
         "-k", "llama3.1-8b-edge and singlestream and performance",
-        "--mlperf-duration", "8", "--mlperf-reports", str(pytester.path / "reports"),
+        "--mlperf-duration", "2", "--mlperf-reports", str(pytester.path / "reports"),
     )  # fmt: skip
 
     result.assert_outcomes(passed=1)

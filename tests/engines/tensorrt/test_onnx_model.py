@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,15 @@ class World:
     folder: Path
     sessions: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The set that was checked, which every quantised graph is made with."""
+        return read_calibration(self.workload, "int8")
+
     def graph(self, precision: str) -> Path:
         chosen = None
         if precision in onnx_model.QUANTIZED:
-            chosen = read_calibration(self.workload, precision)
+            chosen = self.calibration
         return onnx_model.write_model(self.workload, precision, chosen, self.folder)
 
     def outputs(self, precision: str, indices: list[int]) -> Sequence[Array]:
@@ -179,4 +185,4 @@ def test_a_graph_is_made_once(pictures: World) -> None:
     assert first.stat().st_mtime_ns == stamp
     assert not list(pictures.folder.glob("*.making"))
     assert not list(pictures.folder.glob("*.folded"))
-    assert other.digest != read_calibration(pictures.workload, "int8").digest
+    assert other.digest != pictures.calibration.digest
