@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
+from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def open_regular(
     can become a link while it is opened. ``listed`` is the identity of the file that
     was there when the tree was listed.
     """
-    number = _open_anywhere(path) if root is None else _open_below(path, root)
+    number = _open_anywhere(path) if root is None else _open_inside(path, root)
     try:
         state = os.fstat(number)
         _require_regular(state, path)
@@ -81,13 +83,24 @@ def _open_anywhere(path: Path) -> int:
     return os.open(path, _READ)
 
 
-def _open_below(path: Path, root: Path) -> int:
+def _open_inside(path: Path, root: Path) -> int:
+    start, text = f"{root}/", str(path)
+    parts = text.removeprefix(start).split("/")
+    if text.startswith(start) and ".." not in parts:
+        # Most trees have no link: where there is one, the walk ends with an error.
+        with suppress(OSError):
+            return _walk(str(root), parts, path, _FOLDER & ~os.O_NOFOLLOW)
     real = Path(os.path.realpath(root, strict=True))
     target = Path(os.path.realpath(path, strict=True))
     if not target.is_relative_to(real):
         raise OSError(errno.EXDEV, "a link that leaves the tree", str(path))
-    *folders, name = target.relative_to(real).parts or (".",)
-    folder = os.open(real, _FOLDER)
+    return _walk(str(real), target.relative_to(real).parts or (".",), path, _FOLDER)
+
+
+def _walk(root: str, parts: Sequence[str], path: Path, how: int) -> int:
+    """Open a file below a folder, which is opened so, part by part; follow no link."""
+    *folders, name = parts
+    folder = os.open(root, how)
     try:
         for part in folders:
             deeper = os.open(part, _FOLDER, dir_fd=folder)
