@@ -55,6 +55,29 @@ class Origin:
         return f"{self.name} ({self.host}: {self.summary})"
 
 
+def list_sessions(reports: Path) -> list[Path]:
+    """Return an earlier session's reports folder behind those that it completed.
+
+    The first is the oldest. A session that was refused or interrupted leaves no tree,
+    and the runs that it took from its own ``--mlperf-tree`` lie where they were made.
+    """
+    found: list[Path] = []
+    next_one: Path | None = reports
+    while next_one and next_one not in found and (next_one / "logs").is_dir():
+        found.insert(0, next_one)
+        next_one = _find_completed(next_one)
+    return found
+
+
+def _find_completed(reports: Path) -> Path | None:
+    """Return the ``--mlperf-tree`` of a session; None where it names none."""
+    try:
+        header = read_results(find_file(reports), allow_partial=True).header
+        return Path(header["options"]["tree"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def refuse_foreign(reports: Path, here: Origin) -> str:
     """Return why no run of an earlier session may count; empty where they may."""
     before = Origin.of(reports)

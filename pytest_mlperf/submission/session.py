@@ -24,6 +24,7 @@ from pytest_mlperf.submission import checkers
 from pytest_mlperf.submission import tree
 from pytest_mlperf.submission.earlier import Origin
 from pytest_mlperf.submission.earlier import describe_renamed
+from pytest_mlperf.submission.earlier import list_sessions
 from pytest_mlperf.submission.earlier import refuse_foreign
 from pytest_mlperf.submission.repeat import list_options
 from pytest_mlperf.submission.system_description import check_description
@@ -87,6 +88,11 @@ class Submission:
         return path if path and (path / "logs").is_dir() else None
 
     @property
+    def _sessions(self) -> list[Path]:
+        """That earlier session behind those whose runs it took itself."""
+        return list_sessions(self.earlier) if self.earlier else []
+
+    @property
     def existing(self) -> Path | None:
         """``--mlperf-tree`` if it names a tree."""
         return None if self.earlier else self.options.tree
@@ -116,8 +122,9 @@ class Submission:
             ]
         if self.existing and (why := tree.find_clash(self.existing, ask)):
             problems.append(why)
-        if self.earlier and (why := refuse_foreign(self.earlier, self._origin)):
-            problems.append(why)
+        for one in self._sessions:
+            problems += [refuse_foreign(one, self._origin)]
+        problems = [text for text in problems if text]
         if not problems and (why := self._check_description(self._describe())):
             problems.append(why)
         return "; ".join(problems)
@@ -140,9 +147,9 @@ class Submission:
     def _finish(self, runs: Sequence[Run], lines: list[str]) -> SubmissionOutcome:
         ask, before = self.ask, self.existing
         there = tree.list_rows(before, ask) if before else {}
-        earlier = list(read_runs(self.earlier)) if self.earlier else []
-        if self.earlier:
-            lines += describe_renamed(self.earlier, ask.system)
+        earlier = [run for one in self._sessions for run in read_runs(one)]
+        for one in self._sessions:
+            lines += describe_renamed(one, ask.system)
         choice = choose(runs, ask, there, earlier)
         refusals = list(choice.refusals)
         description = self._describe(choice.entries)

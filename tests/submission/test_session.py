@@ -11,6 +11,7 @@ import pytest
 
 from pytest_mlperf.core.submission import description
 from pytest_mlperf.reporting import results
+from pytest_mlperf.submission.earlier import list_sessions
 
 SUITE = """
 from dataclasses import replace
@@ -208,6 +209,21 @@ def test_the_runs_of_an_earlier_session_complete_a_later_one(
     result.stdout.fnmatch_lines(["submission: *: 2 results of box, closed v6.1 edge"])
     assert result.ret == 0
     assert newest(session) != earlier
+
+
+def test_the_sessions_that_an_earlier_one_completed_count_too(
+    tmp_path: Path,
+) -> None:
+    """The second of three was refused and says to go on with its folder: the runs of
+    the first were lost. A folder that names itself ends the list.
+    """
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    for folder, tree in ((first, first), (second, first), (third, second)):
+        (folder / "logs").mkdir(parents=True)
+        writer = results.ResultsWriter(folder / results.FILE)
+        writer.open({"options": {"tree": str(tree)}})
+
+    assert list_sessions(third) == [first, second, third]
 
 
 def test_a_system_that_is_renamed_keeps_its_runs_and_says_so(
