@@ -24,8 +24,9 @@ def test_the_engine_of_its_page_runs(project: Project) -> None:
     page = read_page("extend/engine.md")
     project.install(page)
     (command,) = page.commands
-    # One of its two layouts: the probe times each of its batches in each.
-    outcome = project.run(command.line, "--mlperf-streams=1", *QUICK)
+    # One layout, of streams with a thread each: the probe times every batch in every
+    # layout, and threads that wait for one another use CPUs.
+    outcome = project.run(command.line, "--mlperf-threads=1", *QUICK)
 
     outcome.expect(command.prints)
     assert outcome.code == 0
