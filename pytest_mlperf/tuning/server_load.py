@@ -33,8 +33,9 @@ it keeps the bound if the trial's latencies were below the bound / 1.5."""
 GPU_SLOWDOWN = 1.3
 """The same of a GPU, which nobody shares while it is measured."""
 LITTLE_ROOM = 1.05
-"""Where no load leaves that much room, the one with the most room is taken down to
-this; with less, no load keeps the bound."""
+"""Where no load leaves that much room, the lightest one that leaves this is taken; with
+less, no load keeps the bound. Lighter loads that leave less room than heavier ones show
+pauses, and the heavier ones' luck."""
 HOPELESS_X = 4
 """A given load of so many times the rate that was measured without any wait is no
 load: LoadGen would work it off for as many times the duration, and fail it."""
@@ -112,7 +113,7 @@ class LoadSearch:
         trial: Trial,
     ) -> Tuned:
         """Return the heaviest load that a slower machine would keep the bound at."""
-        tails: dict[float, tuple[Tuned, float]] = {}
+        missed: list[tuple[float, float, Tuned]] = []
         before = Throttling.read()
         for share in LOADS:
             qps = rate * share
@@ -123,12 +124,15 @@ class LoadSearch:
                 if tail <= bound_ns / self.slowdown:
                     slowdown = self._keep_in_time(qps, self.slowdown)
                     return slow_down(tried, share, bound_ns, slowdown)
-                tails[tail] = tried, share
-        tail = min(tails)
-        best, share = tails[tail]
-        if tail * LITTLE_ROOM <= bound_ns:
+                missed.append((share, tail, tried))
+        kept = [one for one in missed if one[1] * LITTLE_ROOM <= bound_ns]
+        least = LITTLE_ROOM * self.least_qps / rate
+        if kept:
+            in_time = [one for one in kept if one[0] >= least]
+            share, tail, best = min(in_time or kept, key=lambda one: one[:2])
             slowdown = self._keep_in_time(rate * share, bound_ns / tail)
             return slow_down(best, share, bound_ns, slowdown)
+        _, tail, best = min(missed, key=lambda one: one[1])
         note = (
             f"no load tried keeps {bound_ns / 1e6:g} ms on this machine: at best "
             f"{tail / 1e6:.1f} ms at {best.target_qps:.2f} queries/s"

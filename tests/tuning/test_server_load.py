@@ -99,6 +99,24 @@ def test_server_gets_the_heaviest_load_that_kept_the_bound(
     assert min(trials.seconds) >= TRIAL_S
 
 
+def test_a_heavy_load_that_was_lucky_once_is_not_taken() -> None:
+    """Trials of a bert-99.9 on a machine that paused: at 0.55 one kept the bound by
+    luck, and its run had 9 % of its queries late.
+    """
+    shares = {
+        (0.55, NARROW): 0.86, (0.55, WIDE): 1.38, (0.4, NARROW): 1.08,
+        (0.4, WIDE): 1.28, (0.25, NARROW): 0.94, (0.25, WIDE): 1.48,
+    }  # fmt: skip
+    trials = Trials(lambda load, streams: BOUND_NS * shares.get((load, streams), 1.8))
+    probe = probe_of(FAST)
+    tuned = tune_probe(probe, Scenario.SERVER, NOTHING, BOUND_NS, trials)
+
+    assert tuned.loop_rate is not None
+    expected = 0.25 * tuned.loop_rate * max(0.94, 1 / SLOWDOWN)
+    assert tuned.target_qps == pytest.approx(expected)
+    assert tuned.streams == NARROW
+
+
 @pytest.mark.parametrize("given", [Tuning(streams=2, threads=1), Tuning(threads=1)])
 def test_streams_that_were_given_are_the_only_ones_tried(given: Tuning) -> None:
     """Another layout might keep more load, but nobody asked for it."""
