@@ -34,8 +34,8 @@ GPU_SLOWDOWN = 1.3
 """The same of a GPU, which nobody shares while it is measured."""
 LITTLE_ROOM = 1.05
 """Where no load leaves that much room, the lightest one that leaves this is taken; with
-less, no load keeps the bound. Lighter loads that leave less room than heavier ones show
-pauses, and the heavier ones' luck."""
+less, no load keeps the bound. Where lighter loads leave less room than heavier ones, a
+trial of seconds was lucky, or CPUs are slow after a pause: that is not told apart."""
 HOPELESS_X = 4
 """A given load of so many times the rate that was measured without any wait is no
 load: LoadGen would work it off for as many times the duration, and fail it."""
